@@ -1,0 +1,80 @@
+# kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
+
+# These need neither PostgreSQL nor PGXS: what they run installs what is missing.
+ks_scripts = check demo torture bench bench-quick
+
+ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
+
+.PHONY: $(ks_scripts)
+check:
+	test/run
+demo:
+	demo/demo
+torture:
+	test/torture
+bench:
+	bench/bench
+bench-quick:
+	bench/bench quick
+
+else
+
+ks_dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+ks_sources := $(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/src/*.c)))
+
+EXTENSION = kafka_sink
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(ks_dir)/kafka_sink.control)
+MODULE_big = kafka_sink
+OBJS = $(ks_sources:.c=.o)
+DATA = kafka_sink--$(EXTVERSION).sql \
+	$(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/kafka_sink--*--*.sql)))
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+
+# The server's headers as system headers: -Wextra is for our code.  Exempt is
+# an idiom of the server's: fcinfo is there whether it is used or not.
+# WERROR= on the command line is for compilers that warn of more than ours.
+WERROR = -Werror
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(ks_dir)/src
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(WERROR)
+SHLIB_LINK = -lrdkafka
+override with_llvm = no
+
+REGRESS = $(sort $(basename $(notdir $(wildcard $(ks_dir)/sql/*.sql))))
+
+EXTRA_CLEAN = test/tools/kfk results regression.diffs regression.out
+
+include $(PGXS)
+
+$(OBJS): $(wildcard $(ks_dir)/src/*.h)
+
+ifneq ($(ks_dir),.)
+$(shell mkdir -p src test/tools)
+endif
+
+test/tools/kfk: test/tools/kfk.c
+	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $< -lrdkafka
+
+# cppcheck does not read the server's headers: it has to be told of the loops,
+# and that an error does not return.
+.PHONY: lint cppcheck clang-tidy shellcheck
+lint: cppcheck clang-tidy shellcheck
+cppcheck:
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --library=posix \
+		--enable=warning,performance,portability -DPG_VERSION_NUM=$(VERSION_NUM) \
+		'-Dforeach(c,l)=while (next(&c, l))' '-Ddlist_foreach(i,l)=while (next(&i, l))' \
+		'-Ddlist_foreach_modify(i,l)=while (next(&i, l))' \
+		'-Dslist_foreach(i,l)=while (next(&i, l))' \
+		-DERROR=21 '-Dereport(l,...)=if (l >= 21) abort()' '-Delog(l,...)=if (l >= 21) abort()' \
+		$(ks_dir)/src $(ks_dir)/test/tools
+clang-tidy:
+	clang-tidy --quiet --warnings-as-errors='*' \
+		--checks='-clang-analyzer-security.insecureAPI.*' \
+		$(addprefix $(ks_dir)/,$(ks_sources)) -- $(PG_CPPFLAGS) -D_GNU_SOURCE
+shellcheck:
+	shellcheck -x $(addprefix $(ks_dir)/,$(ks_bash))
+
+ks_bash = $(shell cd $(ks_dir) && grep -rlI '^#!/usr/bin/env bash' .ci bench demo test 2>/dev/null)
+
+endif
