@@ -1,0 +1,132 @@
+/*
+ * compat.h
+ *	  Differences between server and library versions: the only place that
+ *	  looks at PG_VERSION_NUM.
+ */
+#ifndef KS_COMPAT_H
+#define KS_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 140000 || PG_VERSION_NUM >= 190000
+#error "kafka_sink supports PostgreSQL 14 to 18"
+#endif
+
+#define PG15_GE		(PG_VERSION_NUM >= 150000)
+#define PG16_GE		(PG_VERSION_NUM >= 160000)
+#define PG17_GE		(PG_VERSION_NUM >= 170000)
+#define PG18_GE		(PG_VERSION_NUM >= 180000)
+
+/* Functions that do not return; PostgreSQL has changed the spelling. */
+#define KS_NORETURN	__attribute__((noreturn))
+
+/* Owners without LOGIN can run workers from 17 on. */
+#if PG17_GE
+#define KS_BYPASS_ROLELOGINCHECK	BGWORKER_BYPASS_ROLELOGINCHECK
+#else
+#define KS_BYPASS_ROLELOGINCHECK	0
+#endif
+
+/* Its first argument became a resource owner. */
+#if PG17_GE
+#define ks_create_wait_event_set(n)	CreateWaitEventSet(NULL, (n))
+#else
+#define ks_create_wait_event_set(n)	CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* A random number in [0, 1). */
+#if PG15_GE
+#include "common/pg_prng.h"
+#define ks_random_double()	pg_prng_double(&pg_global_prng_state)
+#else
+#define ks_random_double()	((double) random() / ((double) MAX_RANDOM_VALUE + 1))
+#endif
+
+/* One function checks privileges on objects of every kind from 16 on. */
+#if PG16_GE
+#define ks_server_aclcheck(server, role, mode) \
+	object_aclcheck(ForeignServerRelationId, (server), (role), (mode))
+#else
+#define ks_server_aclcheck(server, role, mode) \
+	pg_foreign_server_aclcheck((server), (role), (mode))
+#endif
+
+/* Ownership checks, likewise. */
+#if PG16_GE
+#define ks_database_ownercheck(db, role)	object_ownercheck(DatabaseRelationId, (db), (role))
+#define ks_extension_ownercheck(ext, role)	object_ownercheck(ExtensionRelationId, (ext), (role))
+#else
+#define ks_database_ownercheck(db, role)	pg_database_ownercheck((db), (role))
+#define ks_extension_ownercheck(ext, role)	pg_extension_ownercheck((ext), (role))
+#endif
+
+/* Set-returning functions that fill a tuplestore. */
+#include "fmgr.h"
+#include "funcapi.h"
+#if PG15_GE
+#define ks_init_materialized_srf(fcinfo)	InitMaterializedSRF((fcinfo), 0)
+#else
+#include "miscadmin.h"
+#include "utils/tuplestore.h"
+static inline void
+ks_init_materialized_srf(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = tuplestore_begin_heap(true, false, work_mem);
+	rsinfo->setDesc = desc;
+	MemoryContextSwitchTo(old);
+}
+#endif
+
+/* Reserving the prefix of settings. */
+#if !PG15_GE
+#define MarkGUCPrefixReserved(prefix)	EmitWarningsOnPlaceholders(prefix)
+#endif
+
+/* An executor state over one relation that is written to. */
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_relation.h"
+#include "utils/rel.h"
+static inline void
+ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+#if PG16_GE
+	{
+		List	   *perminfos = NIL;
+		RTEPermissionInfo *perminfo = addRTEPermissionInfo(&perminfos, rte);
+
+		perminfo->insertedCols = bms_copy(inserted);
+#if PG18_GE
+		ExecInitRangeTable(estate, list_make1(rte), perminfos, bms_make_singleton(1));
+#else
+		ExecInitRangeTable(estate, list_make1(rte), perminfos);
+#endif
+	}
+#else
+	rte->insertedCols = bms_copy(inserted);
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+#if PG16_GE
+#define ks_exec_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define ks_exec_insert_index_tuples(rri, slot, estate) \
+	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
+#endif
+
+#endif

@@ -1,0 +1,19 @@
+/*
+ * guc.h
+ *	  The extension's settings, each documented in doc/reference.md.
+ */
+#ifndef KS_GUC_H
+#define KS_GUC_H
+
+#include "postgres.h"
+
+extern bool ks_guc_enabled;			/* sighup */
+extern bool ks_guc_direct;			/* user */
+extern int	ks_guc_max_workers;		/* postmaster: worker slots */
+extern int	ks_guc_max_partitions;	/* postmaster: partitions with live figures */
+extern int	ks_guc_worker_memory_limit; /* sighup, MB of RssAnon */
+extern int	ks_guc_max_fetch_memory;	/* superuser, MB: cap of fetch sizes */
+
+extern void ks_guc_init(void);		/* from _PG_init */
+
+#endif

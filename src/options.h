@@ -1,0 +1,34 @@
+/*
+ * options.h
+ *	  Kafka properties: which may be set, by whom, where; and their redaction.
+ */
+#ifndef KS_OPTIONS_H
+#define KS_OPTIONS_H
+
+#include "postgres.h"
+
+typedef struct KsProperty
+{
+	const char *name;			/* librdkafka's spelling, dots */
+	const char *value;
+} KsProperty;
+
+/* The properties of one connection; never printed. */
+typedef struct KsConf
+{
+	int			nprops;
+	KsProperty *props;
+} KsConf;
+
+/*
+ * Properties for 'role' to reach 'server' (server options, then the role's own
+ * user mapping), allocated in the current context.  Checks USAGE on the server
+ * as 'role' and errors with SQLSTATE, detail and hint.  Must be called in a
+ * transaction.
+ */
+extern KsConf *ks_options_load(const char *server, Oid role);
+
+/* 64-bit fingerprint of a configuration, to notice a change. */
+extern uint64 ks_options_fingerprint(const KsConf *conf);
+
+#endif

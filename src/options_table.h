@@ -1,0 +1,81 @@
+/*
+ * options_table.h
+ *	  The table behind options.c: every Kafka property this extension knows.
+ *
+ * It is an allow-list.  A property that is not in it is unknown and refused,
+ * whatever a newer librdkafka may make of it; one with the class KS_OPTION_SINK
+ * or KS_OPTION_NEVER is refused with the reason.
+ */
+#ifndef KS_OPTIONS_TABLE_H
+#define KS_OPTIONS_TABLE_H
+
+#include "postgres.h"
+
+/* Who may set it. */
+typedef enum KsOptionClass
+{
+	KS_OPTION_USER,				/* whoever may create the server or mapping */
+	KS_OPTION_SUPERUSER,
+	KS_OPTION_SINK,				/* nobody: the sink sets it */
+	KS_OPTION_NEVER				/* nobody */
+} KsOptionClass;
+
+/*
+ * Where it stands.  No option has two places: a mapping cannot override what
+ * the server's owner chose, and a server cannot lend credentials.
+ */
+typedef enum KsOptionPlace
+{
+	KS_IN_SERVER,				/* readable by every role */
+	KS_IN_MAPPING				/* hidden from others: identities and secrets */
+} KsOptionPlace;
+
+typedef enum KsOptionType
+{
+	KS_OPTION_STRING,
+	KS_OPTION_HOSTS,			/* comma-separated host[:port] */
+	KS_OPTION_PEM,				/* may contain line breaks */
+	KS_OPTION_BOOL,
+	KS_OPTION_INT,
+	KS_OPTION_ENUM
+} KsOptionType;
+
+typedef struct KsOption
+{
+	const char *name;			/* librdkafka's spelling */
+	KsOptionClass class;
+	KsOptionPlace place;
+	KsOptionType type;
+	int			min;			/* KS_OPTION_INT */
+	int			max;
+	int			unit;			/* bytes per unit if kafka_sink.max_fetch_memory
+								 * caps it, or 0 */
+	const char *values;			/* KS_OPTION_ENUM: comma-separated */
+	const char *why;			/* why not everyone may set it */
+	const char *hint;			/* what to do instead, or NULL */
+} KsOption;
+
+/* Ends with a NULL name; a '*' at either end of a name stands for anything. */
+extern const KsOption ks_options[];
+
+/* By any of its spellings; NULL if unknown. */
+extern const KsOption *ks_option_find(const char *name);
+
+/*
+ * All errors of the validator: their statement holds the password, so it is
+ * kept from the server's log.
+ */
+#define ks_option_error(...) \
+	ereport(ERROR, (errhidestmt(true), errhidecontext(true), __VA_ARGS__))
+
+/*
+ * options_value.c: a value as librdkafka gets it, or an error that names the
+ * option as 'name' and has no part of the value.
+ */
+extern char *ks_option_value(const KsOption *opt, const char *name,
+							 const char *value);
+
+/* Is every host in a checked list of hosts this machine? */
+extern bool ks_option_hosts_local(const char *value);
+
+#endif
