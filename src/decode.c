@@ -1,0 +1,531 @@
+/*
+ * decode.c
+ *	  Records to rows: the value's fields and the metadata as Datums.
+ *
+ * One pass over the value finds the members that columns want; then each
+ * column converts its slice.  Producers write their members in the same order
+ * again and again, so the name at each position is compared with the one that
+ * stood there in the last record before anything is searched.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+#include "access/htup_details.h"
+#include "funcapi.h"
+
+#include "compat.h"
+#include "decode.h"
+
+KsDecoder *
+ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsDecoder  *d = palloc0(sizeof(KsDecoder));
+
+	d->sink = sink;
+	d->target = target;
+	d->cv.strip_nul = sink->strip_nul;
+	d->cv.refuse_nonfinite = sink->refuse_nonfinite;
+	initStringInfo(&d->cv.buf);
+	initStringInfo(&d->rest);
+	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
+	for (int i = 0; i < KS_MEMBERS; i++)
+		d->members[i].len = -1;
+	d->encoding = GetDatabaseEncoding();
+	MemoryContextSwitchTo(old);
+	return d;
+}
+
+/* Bytes of Kafka are UTF-8 where they are text: verified, converted if needed. */
+static inline void
+to_server(KsDecoder *d, const char **s, int *len)
+{
+	if (d->encoding == PG_UTF8 || d->encoding == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, *s, *len, false);
+	else
+	{
+		char	   *conv = pg_any_to_server(*s, *len, PG_UTF8);
+
+		if (conv != *s)
+			*len = strlen(conv);
+		*s = conv;
+	}
+}
+
+/* --- fields of the value --- */
+
+static int
+search_field(KsTarget *target, const KsJsonToken *name)
+{
+	for (int i = 0; i < target->nfields; i++)
+		if (ks_json_name_is(name, target->fields[i].name, target->fields[i].len))
+			return i;
+	return -1;
+}
+
+static inline int
+find_field(KsDecoder *d, int pos, const KsJsonToken *name)
+{
+	KsMember   *m;
+	int			field;
+
+	if (pos >= KS_MEMBERS || name->escaped || name->len > KS_MEMBER_NAME)
+		return search_field(d->target, name);
+	m = &d->members[pos];
+	if (m->len == name->len && memcmp(m->name, name->p, name->len) == 0)
+		return m->field;
+	field = search_field(d->target, name);
+	memcpy(m->name, name->p, name->len);
+	m->len = name->len;
+	m->field = field;
+	return field;
+}
+
+static void
+append_rest(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
+{
+	appendStringInfoChar(&d->rest, d->rest.len == 0 ? '{' : ',');
+	ks_json_append_raw(name, d->cv.strip_nul, &d->rest);
+	appendStringInfoChar(&d->rest, ':');
+	ks_json_append_raw(value, d->cv.strip_nul, &d->rest);
+}
+
+/* The value's members into tokens; of a name given twice the last counts. */
+static void
+scan_fields(KsDecoder *d, const char *s, int len)
+{
+	KsJson		json = {s, s + len};
+	KsJsonToken name,
+				value;
+	const char *p = s;
+	int			pos = 0;
+
+	for (int i = 0; i < d->target->nfields; i++)
+		d->tokens[i].p = NULL;
+	resetStringInfo(&d->rest);
+
+	while (p < json.end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+		p++;
+	if (p >= json.end || *p != '{')
+	{
+		ks_json_document(&json, &value);	/* a syntax error comes first */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record value is not a JSON object"),
+				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
+	}
+	p = ks_json_begin(&json, p);
+	for (;;)
+	{
+		int			field;
+
+		p = ks_json_next_member(&json, p, &name, &value);
+		if (value.p == NULL)
+			break;
+		field = find_field(d, pos++, &name);
+		if (field >= 0)
+			d->tokens[field] = value;
+		else if (d->target->has_rest)
+			append_rest(d, &name, &value);
+	}
+	ks_json_finish(&json, p);
+	if (d->target->has_rest)
+		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
+}
+
+/* Follows a path below a token; false if it leads nowhere. */
+static bool
+follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
+{
+	for (int i = 0; i < npath; i++)
+	{
+		const KsPathStep *step = &path[i];
+		KsJson		json = {tok->p, tok->p + tok->len};
+		KsJsonToken name,
+					value;
+		KsJsonToken found = {.p = NULL};
+		const char *p;
+
+		if (tok->type != (step->name ? KS_JSON_OBJECT : KS_JSON_ARRAY))
+			return false;
+		p = ks_json_begin(&json, tok->p);
+		for (int n = 0;; n++)
+		{
+			p = step->name ? ks_json_next_member(&json, p, &name, &value) :
+				ks_json_next_element(&json, p, &value);
+			if (value.p == NULL)
+				break;
+			if (step->name ? ks_json_name_is(&name, step->name, step->len) : n == step->index)
+				found = value;
+		}
+		if (found.p == NULL)
+			return false;
+		*tok = found;
+	}
+	return true;
+}
+
+/* --- one column --- */
+
+/* A field that the record lacks: the column's default. */
+static Datum
+missing(KsDecoder *d, KsColumn *col, bool *isnull)
+{
+	static const KsJsonToken null = {.type = KS_JSON_NULL};
+
+	if (col->defexpr)
+	{
+		Datum		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
+
+		/* the plan's constants are the target's, results may be too */
+		if (!*isnull)
+			v = datumCopy(v, col->type.typbyval, col->type.typlen);
+		return v;
+	}
+	return ks_convert_json(&d->cv, &col->type, &null, isnull);	/* domains check NULL */
+}
+
+static Datum
+from_int(KsDecoder *d, KsColumn *col, int64 v)
+{
+	char		buf[MAXINT8LEN + 1];
+
+	if (col->type.kind == KS_TYPE_INT8)
+		return Int64GetDatum(v);
+	return ks_convert_text(&d->cv, &col->type, buf, pg_lltoa(v, buf));
+}
+
+static Datum
+from_timestamp(KsDecoder *d, KsColumn *col, int64 ms)
+{
+	const int64 epoch_ms = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
+	TimestampTz ts;
+	const char *s;
+
+	if (ms >= END_TIMESTAMP / 1000 + epoch_ms)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp of the record is out of range"),
+				 errdetail("It is " INT64_FORMAT " milliseconds after 1970.", ms)));
+	ts = (ms - epoch_ms) * 1000;
+	if (col->type.typid == TIMESTAMPTZOID && col->type.typmod < 0)
+		return TimestampTzGetDatum(ts);
+	if (col->type.kind == KS_TYPE_INT8)
+		return Int64GetDatum(ms);
+	s = timestamptz_to_str(ts);
+	return ks_convert_text(&d->cv, &col->type, s, strlen(s));
+}
+
+/* Bytes as a whole: @key, @value. */
+static Datum
+from_bytes(KsDecoder *d, KsColumn *col, const char *s, int len, bool json,
+		   bool *isnull)
+{
+	if (len < 0)
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	*isnull = false;
+	if (col->type.typid == BYTEAOID)
+		return PointerGetDatum(cstring_to_text_with_len(s, len));
+	to_server(d, &s, &len);
+	if (col->type.kind == KS_TYPE_JSON || (json && !col->type.is_string))
+	{
+		KsJson		doc = {s, s + len};
+		KsJsonToken tok;
+
+		ks_json_document(&doc, &tok);
+		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+	}
+	return ks_convert_text(&d->cv, &col->type, s, len);
+}
+
+/* Headers as an object by name (the last of a name counts), or header[]. */
+static Datum
+from_headers(KsDecoder *d, KsColumn *col, const KsRecord *rec)
+{
+	if (col->type.kind == KS_TYPE_ARRAY)
+	{
+		/* header[]: ks_columns_set_source() has seen to it */
+		TupleDesc	desc = col->type.elem->tupdesc;
+		Datum	   *elems = palloc((rec->nheaders + 1) * sizeof(Datum));
+
+		for (int i = 0; i < rec->nheaders; i++)
+		{
+			const KsHeader *h = &rec->headers[i];
+			const char *name = h->name;
+			int			len = strlen(name);
+			Datum		values[2];
+			bool		nulls[2] = {false, h->value == NULL || h->valuelen < 0};
+
+			to_server(d, &name, &len);
+			values[0] = PointerGetDatum(cstring_to_text_with_len(name, len));
+
+			if (!nulls[1])
+				values[1] = PointerGetDatum(cstring_to_text_with_len(h->value, h->valuelen));
+			elems[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+		}
+		return PointerGetDatum(construct_array(elems, rec->nheaders, col->type.elem->typid,
+											   -1, false, TYPALIGN_DOUBLE));
+	}
+
+	resetStringInfo(&d->cv.buf);
+	appendStringInfoChar(&d->cv.buf, '{');
+	for (int i = 0; i < rec->nheaders; i++)
+	{
+		const KsHeader *h = &rec->headers[i];
+		const char *s = h->name;
+		int			len = strlen(s);
+
+		to_server(d, &s, &len);
+		if (i > 0)
+			appendStringInfoChar(&d->cv.buf, ',');
+		escape_json(&d->cv.buf, pnstrdup(s, len));
+		appendStringInfoChar(&d->cv.buf, ':');
+		if (h->value == NULL || h->valuelen < 0)
+			appendStringInfoString(&d->cv.buf, "null");
+		else
+		{
+			s = h->value;
+			len = h->valuelen;
+			to_server(d, &s, &len);
+			escape_json(&d->cv.buf, pnstrdup(s, len));
+		}
+	}
+	appendStringInfoChar(&d->cv.buf, '}');
+	return ks_convert_text(&d->cv, &col->type, d->cv.buf.data, d->cv.buf.len);
+}
+
+/* The key as a JSON document; false if it is NULL. */
+static bool
+key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
+{
+	KsJson		json;
+	const char *s = rec->key;
+	int			len = rec->keylen;
+
+	if (len < 0)
+		return false;
+	to_server(d, &s, &len);
+	json.start = s;
+	json.end = s + len;
+	ks_json_document(&json, tok);
+	return true;
+}
+
+static Datum
+decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
+			  const KsPartition *part, bool *isnull)
+{
+	KsJsonToken tok;
+
+	*isnull = false;
+	switch (col->source)
+	{
+		case KS_FROM_VALUE_FIELD:
+			tok = d->tokens[col->field];
+			if (tok.p == NULL ||
+				(col->npath > 0 && !follow_path(col->path, col->npath, &tok)))
+				return missing(d, col, isnull);
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		case KS_FROM_KEY_FIELD:
+			if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
+				return missing(d, col, isnull);
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		case KS_FROM_KEY:
+			return from_bytes(d, col, rec->key, rec->keylen,
+							  d->sink->key_format == KS_FORMAT_JSON, isnull);
+		case KS_FROM_VALUE:
+			return from_bytes(d, col, rec->value, rec->valuelen, false, isnull);
+		case KS_FROM_REST:
+			return ks_convert_text(&d->cv, &col->type, d->rest.data, d->rest.len);
+		case KS_FROM_HEADERS:
+			return from_headers(d, col, rec);
+		case KS_FROM_TOPIC:
+			if (*part->topic == '\0')
+				return missing(d, col, isnull);
+			return ks_convert_text(&d->cv, &col->type, part->topic, strlen(part->topic));
+		case KS_FROM_PARTITION:
+			if (part->part < 0)
+				return missing(d, col, isnull);
+			return from_int(d, col, part->part);
+		case KS_FROM_OFFSET:
+			if (rec->off < 0)
+				return missing(d, col, isnull);
+			return from_int(d, col, rec->off);
+		case KS_FROM_TIMESTAMP:
+			if (rec->ts_ms < 0)
+				return missing(d, col, isnull);
+			return from_timestamp(d, col, rec->ts_ms);
+	}
+	pg_unreachable();
+}
+
+/* --- tombstones --- */
+
+KS_NORETURN static void key_does_not_tell(const KsColumn *col);
+
+static void
+key_does_not_tell(const KsColumn *col)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("record key does not tell key column \"%s\"", col->name),
+			 errdetail("A key is a JSON object with a member for each key column, or the value itself for a single one."),
+			 errhint("Set key_format, or map the column to @key or @key.field.")));
+}
+
+/* A key column of a tombstone, from the Kafka key. */
+static Datum
+decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
+				  const KsPartition *part, const KsJsonToken *key, bool *isnull)
+{
+	KsJsonToken tok;
+
+	if (col->source != KS_FROM_VALUE_FIELD)
+	{
+		if (col->source == KS_FROM_VALUE || col->source == KS_FROM_REST)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a record without value has no value for key column \"%s\"", col->name)));
+		if (col->source == KS_FROM_KEY_FIELD)
+		{
+			/* no default here: it would name some other row */
+			tok = *key;
+			if (d->sink->key_format != KS_FORMAT_JSON)
+				(void) key_document(d, rec, &tok);
+			if (follow_path(col->path, col->npath, &tok))
+				return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+			key_does_not_tell(col);
+		}
+		return decode_column(d, col, rec, part, isnull);
+	}
+	*isnull = false;
+	if (d->sink->key_format == KS_FORMAT_RAW)
+	{
+		const char *s = rec->key;
+		int			len = rec->keylen;
+
+		if (d->target->nkeys > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("a raw key cannot name a row by %d columns", d->target->nkeys)));
+		return from_bytes(d, col, s, len, false, isnull);
+	}
+	if (key->type == KS_JSON_OBJECT)
+	{
+		KsPathStep	by_field = {d->target->fields[col->field].name,
+		d->target->fields[col->field].len, 0};
+		KsPathStep	by_name = {col->name, strlen(col->name), 0};
+
+		tok = *key;
+		if (follow_path(&by_field, 1, &tok) && follow_path(col->path, col->npath, &tok))
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		tok = *key;
+		if (follow_path(&by_name, 1, &tok))
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+	}
+	else if (d->target->nkeys == 1)
+		return ks_convert_json(&d->cv, &col->type, key, isnull);
+	key_does_not_tell(col);
+}
+
+static KsRowOp
+decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
+				 Datum *values, bool *isnull)
+{
+	KsTarget   *target = d->target;
+	KsJsonToken key = {.type = KS_JSON_NULL};
+
+	if (!d->sink->delete_enabled)
+	{
+		if (d->sink->tombstone_ignore)
+			return KS_ROW_FILTERED;
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("record has no value"),
+				 errhint("Set delete_enabled => true to delete by the key, or on_tombstone => 'ignore'.")));
+	}
+	if (rec->keylen < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("record has neither key nor value")));
+	if (d->sink->key_format == KS_FORMAT_JSON)
+		(void) key_document(d, rec, &key);
+	for (int i = 0; i < target->ncols; i++)
+		isnull[i] = true;
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		int			c = target->keycols[i];
+
+		d->column = target->cols[c].name;
+		values[c] = decode_key_column(d, &target->cols[c], rec, part, &key, &isnull[c]);
+		if (isnull[c])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in key column \"%s\"", target->cols[c].name)));
+	}
+	return KS_ROW_DELETE;
+}
+
+KsRowOp
+ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
+		  Datum *values, bool *isnull)
+{
+	KsTarget   *target = d->target;
+	const char *s = rec->value;
+	int			len = rec->valuelen;
+
+	d->record = rec;
+	d->column = NULL;
+	if ((int64) Max(len, 0) + Max(rec->keylen, 0) > d->sink->max_record_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("record is too large"),
+				 errdetail("It has " INT64_FORMAT " bytes, the sink takes at most %d.",
+						   (int64) Max(len, 0) + Max(rec->keylen, 0), d->sink->max_record_bytes),
+				 errhint("Raise the sink's setting max_record_bytes.")));
+	if (len < 0)
+		return decode_tombstone(d, rec, part, values, isnull);
+
+	if (target->nfields > 0 || target->has_rest)
+	{
+		to_server(d, &s, &len);
+		scan_fields(d, s, len);
+	}
+	for (int i = 0; i < target->ncols; i++)
+	{
+		KsColumn   *col = &target->cols[i];
+
+		d->column = col->name;
+		values[i] = decode_column(d, col, rec, part, &isnull[i]);
+	}
+	if (target->nkeys > 0)
+	{
+		for (int i = 0; i < target->nkeys; i++)
+		{
+			int			c = target->keycols[i];
+
+			if (isnull[c])
+			{
+				d->column = target->cols[c].name;
+				ereport(ERROR,
+						(errcode(ERRCODE_NOT_NULL_VIOLATION),
+						 errmsg("null value in key column \"%s\"", target->cols[c].name)));
+			}
+		}
+	}
+	d->column = NULL;
+	return KS_ROW_WRITE;
+}

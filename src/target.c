@@ -1,0 +1,508 @@
+/*
+ * target.c
+ *	  The target relation: its columns, where their values come from, its key.
+ *
+ * Each column that can be written is filled from the field of the same name
+ * unless the sink's "columns" say otherwise; generated columns and GENERATED
+ * ALWAYS identities are the server's own.  The key is the primary key, or the
+ * unique index over exactly pk_fields.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/nbtree.h"
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "apply.h"
+#include "guc.h"
+#include "target.h"
+
+/* The built targets of this process, which relcache events invalidate. */
+static KsTarget *targets = NULL;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	for (KsTarget *t = targets; t; t = t->next)
+		if (relid == InvalidOid || list_member_oid(t->relids, relid))
+			t->valid = false;
+}
+
+static void
+unlink_target(void *arg)
+{
+	for (KsTarget **p = &targets; *p; p = &(*p)->next)
+		if (*p == arg)
+		{
+			*p = (*p)->next;
+			break;
+		}
+}
+
+/* --- what may be a target --- */
+
+static void
+check_relation(KsTarget *target, Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+	List	   *members;
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION &&
+		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" cannot be the target of a sink", name),
+				 errdetail("A target is a table or a partitioned table.")));
+	if (IsCatalogRelation(rel) ||
+		RelationGetNamespace(rel) == get_namespace_oid("kafka_sink", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" cannot be the target of a sink", name),
+				 errdetail("It is a system table.")));
+	if (rel->rd_rules != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" has rules and cannot be the target of a sink", name),
+				 errdetail("A rule can make rows vanish without a trace."),
+				 errhint("Use a trigger instead.")));
+
+	members = list_make1_oid(RelationGetRelid(rel));
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		members = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+	target->relids = list_concat(target->relids, members);
+	foreach(lc, members)
+	{
+		Oid			relid = lfirst_oid(lc);
+
+		if (get_rel_persistence(relid) != RELPERSISTENCE_PERMANENT)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("table \"%s\" is not permanent and cannot be the target of a sink",
+							get_rel_name(relid)),
+					 errdetail("A crash would empty it while the offsets stay."),
+					 errhint("ALTER TABLE ... SET LOGGED.")));
+		if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("foreign table \"%s\" cannot be part of the target of a sink",
+							get_rel_name(relid)),
+					 errdetail("Its rows do not commit together with the offsets.")));
+	}
+}
+
+/* Privilege on the table or on each of the columns. */
+static bool
+has_privilege(const KsSink *sink, const Bitmapset *cols, AclMode mode)
+{
+	int			c = -1;
+
+	if (pg_class_aclcheck(sink->target, sink->owner, mode) == ACLCHECK_OK)
+		return true;
+	while ((c = bms_next_member(cols, c)) >= 0)
+		if (pg_attribute_aclcheck(sink->target, c + FirstLowInvalidHeapAttributeNumber,
+								  sink->owner, mode) != ACLCHECK_OK)
+			return false;
+	return !bms_is_empty(cols);
+}
+
+static const char *
+missing_privilege(const KsSink *sink, const Bitmapset *cols)
+{
+	if (!has_privilege(sink, cols, ACL_INSERT))
+		return "INSERT";
+	if (sink->insert_mode == KS_UPSERT && !has_privilege(sink, cols, ACL_UPDATE))
+		return "UPDATE";
+	if ((sink->insert_mode == KS_UPSERT || sink->delete_enabled) &&
+		!has_privilege(sink, cols, ACL_SELECT))
+		return "SELECT";
+	if (sink->delete_enabled &&
+		pg_class_aclcheck(sink->target, sink->owner, ACL_DELETE) != ACLCHECK_OK)
+		return "DELETE";
+	return NULL;
+}
+
+bool
+ks_target_has_privileges(const KsSink *sink, const KsTarget *target)
+{
+	return missing_privilege(sink, target->written_cols) == NULL;
+}
+
+void
+ks_target_check_privileges(const KsSink *sink, const KsTarget *target)
+{
+	const char *missing = missing_privilege(sink, target->written_cols);
+
+	if (missing)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not write to \"%s\" as sink \"%s\" does",
+						GetUserNameFromId(sink->owner, false),
+						get_rel_name(sink->target), sink->name),
+				 errdetail("Privilege %s is missing.", missing),
+				 errhint("GRANT %s ON %s TO %s.", missing,
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(sink->target)),
+													get_rel_name(sink->target)),
+						 quote_identifier(GetUserNameFromId(sink->owner, false)))));
+}
+
+/* --- columns --- */
+
+/* Attributes of composite types are part of how a column is filled. */
+static void
+watch_type(KsTarget *target, const KsType *type)
+{
+	if (type->elem)
+		watch_type(target, type->elem);
+	if (type->kind != KS_TYPE_COMPOSITE)
+		return;
+	target->relids = lappend_oid(target->relids, get_typ_typrelid(type->typid));
+	for (int i = 0; i < type->tupdesc->natts; i++)
+		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
+			watch_type(target, &type->attrs[i]);
+}
+
+static void
+build_columns(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	ks_columns_check_names(sink, rel);
+	target->cols = palloc0(desc->natts * sizeof(KsColumn));
+	target->fields = palloc0(desc->natts * sizeof(KsField));
+	target->econtext = CreateStandaloneExprContext();
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		KsColumn   *col = &target->cols[target->ncols];
+		char	   *source;
+		bool		excluded;
+		Node	   *defexpr;
+
+		if (att->attisdropped)
+			continue;
+		source = ks_columns_mapped_source(sink, NameStr(att->attname), &excluded);
+		if (excluded)
+			continue;
+		if (att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+		{
+			if (source == NULL)
+				continue;
+			ereport(ERROR,
+					(errcode(ERRCODE_GENERATED_ALWAYS),
+					 errmsg("column \"%s\" cannot be filled from a record", NameStr(att->attname)),
+					 errdetail("It is generated always.")));
+		}
+
+		col->name = pstrdup(NameStr(att->attname));
+		col->attnum = att->attnum;
+		col->keyno = -1;
+		ks_type_init(&col->type, att->atttypid, att->atttypmod, target->cxt);
+		watch_type(target, &col->type);
+		if (source)
+			ks_columns_set_source(target, col, source);
+		else
+		{
+			col->source = KS_FROM_VALUE_FIELD;
+			col->field = ks_columns_add_field(target, col->name, strlen(col->name));
+		}
+		defexpr = build_column_default(rel, att->attnum);
+		if (defexpr)
+			col->defexpr = ExecInitExpr(expression_planner((Expr *) defexpr), NULL);
+		target->ncols++;
+	}
+	if (target->ncols == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
+
+	target->rowdesc = CreateTemplateTupleDesc(target->ncols);
+	for (int i = 0; i < target->ncols; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, target->cols[i].attnum - 1);
+
+		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name,
+						   att->atttypid, att->atttypmod, att->attndims);
+		TupleDescInitEntryCollation(target->rowdesc, i + 1, att->attcollation);
+	}
+}
+
+/* --- the key --- */
+
+static bool
+index_is_key(Relation index, const AttrNumber *attnums, int n)
+{
+	Form_pg_index form = index->rd_index;
+
+	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisunique || !form->indimmediate || !form->indisvalid ||
+		form->indnkeyatts != n ||
+		RelationGetIndexPredicate(index) != NIL || RelationGetIndexExpressions(index) != NIL)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < n; j++)
+			found |= form->indkey.values[j] == attnums[i];
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static int
+find_column(KsTarget *target, AttrNumber attnum)
+{
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].attnum == attnum)
+			return i;
+	return -1;
+}
+
+/* The operator's name as SQL can say it whatever the search_path. */
+static char *
+operator_name(Oid opno)
+{
+	HeapTuple	tup = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
+	Form_pg_operator form;
+	char	   *result;
+
+	if (!HeapTupleIsValid(tup))
+		elog(ERROR, "cache lookup failed for operator %u", opno);
+	form = (Form_pg_operator) GETSTRUCT(tup);
+	result = psprintf("OPERATOR(%s.%s)",
+					  quote_identifier(get_namespace_name(form->oprnamespace)),
+					  NameStr(form->oprname));
+	ReleaseSysCache(tup);
+	return result;
+}
+
+/* Keys in the order of the index, with its notion of equality. */
+static void
+use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
+{
+	target->nkeys = index->rd_index->indnkeyatts;
+	target->keycols = palloc(target->nkeys * sizeof(int));
+	target->sortkeys = palloc0(target->nkeys * sizeof(SortSupportData));
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		AttrNumber	attnum = index->rd_index->indkey.values[i];
+		int			c = find_column(target, attnum);
+		Oid			family = index->rd_opfamily[i];
+		Oid			type = index->rd_opcintype[i];
+		Oid			lt = get_opfamily_member(family, type, type, BTLessStrategyNumber);
+		Oid			eq = get_opfamily_member(family, type, type, BTEqualStrategyNumber);
+		SortSupport ssup = &target->sortkeys[i];
+		const char *quoted;
+
+		if (c < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("key column \"%s\" is not filled from records",
+							get_attname(RelationGetRelid(rel), attnum, false)),
+					 errhint("Choose other columns with pk_fields, or map it in \"columns\".")));
+		target->keycols[i] = c;
+		target->cols[c].keyno = i;
+		ssup->ssup_cxt = target->cxt;
+		ssup->ssup_collation = index->rd_indcollation[i];
+		ssup->ssup_attno = c + 1;
+		PrepareSortSupportFromOrderingOp(lt, ssup);
+
+		quoted = quote_identifier(target->cols[c].name);
+		appendStringInfo(deletes, "%st.%s %s b.%s", i ? " AND " : "",
+						 quoted, operator_name(eq), quoted);
+	}
+}
+
+static void
+build_key(KsTarget *target, const KsSink *sink, Relation rel, StringInfo deletes)
+{
+	AttrNumber *attnums = palloc((list_length(sink->pk_fields) + 1) * sizeof(AttrNumber));
+	int			n = 0;
+	Relation	found = NULL;
+	ListCell   *lc;
+
+	foreach(lc, sink->pk_fields)
+	{
+		const char *name = lfirst(lc);
+
+		attnums[n] = get_attnum(RelationGetRelid(rel), name);
+		if (attnums[n] <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of pk_fields does not exist in \"%s\"",
+							name, RelationGetRelationName(rel))));
+		n++;
+	}
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (found == NULL &&
+			(n > 0 ? index_is_key(index, attnums, n) :
+			 index->rd_index->indisprimary && index->rd_index->indimmediate &&
+			 index->rd_rel->relam == BTREE_AM_OID))
+			found = index;
+		else
+			index_close(index, NoLock);
+	}
+	if (found)
+	{
+		use_index(target, rel, found, deletes);
+		index_close(found, NoLock);
+	}
+	else
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
+				 n > 0 ? errmsg("no unique index of \"%s\" covers exactly the columns of pk_fields",
+								RelationGetRelationName(rel)) :
+				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
+				 errdetail("Upserts and deletes find rows by a unique key that is not deferrable and has no predicate."),
+				 errhint("Add one, or name the columns of a unique index in pk_fields.")));
+}
+
+/* --- statements over the relation "batch" --- */
+
+static void
+build_sql(KsTarget *target, const KsSink *sink, const char *deletes)
+{
+	StringInfoData sql,
+				cols,
+				set;
+
+	initStringInfo(&cols);
+	initStringInfo(&set);
+	for (int i = 0; i < target->ncols; i++)
+	{
+		const char *quoted = quote_identifier(target->cols[i].name);
+
+		appendStringInfo(&cols, "%s%s", i ? ", " : "", quoted);
+		if (target->cols[i].keyno < 0)
+			appendStringInfo(&set, "%s%s = EXCLUDED.%s", set.len ? ", " : "", quoted, quoted);
+	}
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s (%s) SELECT %s FROM batch",
+					 target->qualified_name, cols.data, cols.data);
+	if (sink->insert_mode == KS_UPSERT)
+	{
+		appendStringInfoString(&sql, " ON CONFLICT (");
+		for (int i = 0; i < target->nkeys; i++)
+			appendStringInfo(&sql, "%s%s", i ? ", " : "",
+							 quote_identifier(target->cols[target->keycols[i]].name));
+		if (set.len)
+			appendStringInfo(&sql, ") DO UPDATE SET %s", set.data);
+		else
+			appendStringInfoString(&sql, ") DO NOTHING");
+	}
+	else if (sink->insert_mode == KS_IGNORE)
+		appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
+	target->insert_sql = sql.data;
+
+	if (target->deletes)
+		target->delete_sql = psprintf("DELETE FROM %s t USING batch b WHERE %s",
+									  target->qualified_name, deletes);
+	target->rows_may_vanish = target->rows_may_vanish ||
+		sink->insert_mode == KS_IGNORE ||
+		(sink->insert_mode == KS_UPSERT && set.len == 0);
+}
+
+KsTarget *
+ks_target_build(const KsSink *sink, MemoryContext parent)
+{
+	static bool registered = false;
+	MemoryContext cxt;
+	MemoryContext old;
+	MemoryContextCallback *cb;
+	Relation	rel;
+	KsTarget   *target;
+	StringInfoData deletes;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+		registered = true;
+	}
+	rel = try_relation_open(sink->target, RowExclusiveLock);
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the target of sink \"%s\" does not exist any more", sink->name),
+				 errhint("SELECT kafka_sink.alter_sink(%s, target => ...), then kafka_sink.resume(%s).",
+						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->name))));
+	cxt = AllocSetContextCreate(parent, "kafka_sink target", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	target = palloc0(sizeof(KsTarget));
+	target->cxt = cxt;
+	target->relid = sink->target;
+	target->valid = true;
+	target->deletes = sink->delete_enabled;
+	cb = palloc0(sizeof(MemoryContextCallback));
+	cb->func = unlink_target;
+	cb->arg = target;
+	MemoryContextRegisterResetCallback(cxt, cb);
+	/* watched from here on: a change while it is built counts */
+	target->relids = list_make1_oid(sink->target);
+	target->next = targets;
+	targets = target;
+
+	check_relation(target, rel);
+	target->qualified_name =
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+								   RelationGetRelationName(rel));
+	target->rows_may_vanish = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+		(rel->trigdesc && (rel->trigdesc->trig_insert_before_row ||
+						   rel->trigdesc->trig_update_before_row ||
+						   rel->trigdesc->trig_delete_before_row));
+	build_columns(target, sink, rel);
+	for (int i = 0; i < target->ncols; i++)
+		target->written_cols = bms_add_member(target->written_cols,
+											  target->cols[i].attnum - FirstLowInvalidHeapAttributeNumber);
+	ks_target_check_privileges(sink, target);
+	initStringInfo(&deletes);
+	if (sink->insert_mode == KS_UPSERT || sink->delete_enabled || sink->pk_fields != NIL)
+		build_key(target, sink, rel, &deletes);
+	build_sql(target, sink, deletes.data);
+	target->direct = ks_guc_direct && ks_direct_possible(sink, rel, target->ncols);
+	MemoryContextSwitchTo(old);
+	table_close(rel, NoLock);
+	return target;
+}
+
+void
+ks_target_free(KsTarget *target)
+{
+	if (target->insert_plan)
+		SPI_freeplan(target->insert_plan);
+	if (target->delete_plan)
+		SPI_freeplan(target->delete_plan);
+	MemoryContextDelete(target->cxt);
+}
+
+bool
+ks_target_valid(KsTarget *target)
+{
+	/* taking the lock processes invalidations */
+	LockRelationOid(target->relid, RowExclusiveLock);
+	return target->valid;
+}
