@@ -1,0 +1,527 @@
+/* kafka_sink--0.1.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION kafka_sink" to load this file. \quit
+
+GRANT USAGE ON SCHEMA kafka_sink TO PUBLIC;
+
+--
+-- Connections
+--
+CREATE FUNCTION kafka_sink.validate_options(text[], oid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_validate_options'
+LANGUAGE C STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION kafka_sink.validate_options(text[], oid) IS
+'validates the options of servers and user mappings of the foreign-data wrapper kafka_sink';
+
+CREATE FOREIGN DATA WRAPPER kafka_sink
+    NO HANDLER
+    VALIDATOR kafka_sink.validate_options;
+
+COMMENT ON FOREIGN DATA WRAPPER kafka_sink IS
+'connections to Apache Kafka: bootstrap servers and properties in the server, credentials in user mappings';
+
+--
+-- Records
+--
+CREATE TYPE kafka_sink.header AS (
+    name text,
+    value bytea
+);
+
+COMMENT ON TYPE kafka_sink.header IS 'one header of a Kafka record';
+
+CREATE TYPE kafka_sink.record AS (
+    topic text,
+    part integer,
+    off bigint,
+    ts timestamptz,
+    key bytea,
+    value bytea,
+    headers kafka_sink.header[]
+);
+
+COMMENT ON TYPE kafka_sink.record IS 'one Kafka record, as ingest() takes it';
+
+--
+-- Catalogs. They grant nothing; functions and views check membership in the
+-- sink's owner.
+--
+CREATE TABLE kafka_sink.sink_catalog (
+    sink text PRIMARY KEY
+        CHECK (sink OPERATOR(pg_catalog.<>) '' AND pg_catalog.octet_length(sink) OPERATOR(pg_catalog.<=) 63),
+    owner regrole NOT NULL,
+    server text,
+    target regclass,
+    insert_mode text NOT NULL,
+    columns jsonb,
+    pk_fields text[],
+    format text NOT NULL,
+    key_format text NOT NULL,
+    delete_enabled boolean NOT NULL,
+    on_tombstone text NOT NULL,
+    on_error text NOT NULL,
+    on_nul text NOT NULL,
+    on_nonfinite text NOT NULL,
+    isolation_level text NOT NULL,
+    synchronous_commit text NOT NULL,
+    batch_records integer NOT NULL,
+    batch_bytes integer NOT NULL,
+    batch_linger_ms integer NOT NULL,
+    max_record_bytes integer NOT NULL,
+    enabled boolean NOT NULL,
+    generation bigint NOT NULL DEFAULT 1,
+    -- where the offsets belong: elsewhere the sink is suspended until resume()
+    system_identifier bigint NOT NULL,
+    database_oid oid NOT NULL
+);
+
+CREATE TABLE kafka_sink.topic_catalog (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text NOT NULL
+        CHECK (topic OPERATOR(pg_catalog.~) '^[a-zA-Z0-9._-]{1,249}$'),
+    partitions text,
+    start_at text NOT NULL,
+    cluster_id text,
+    PRIMARY KEY (sink, topic)
+);
+
+CREATE TABLE kafka_sink.txn_offsets (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text NOT NULL,
+    part integer NOT NULL CHECK (part OPERATOR(pg_catalog.>=) 0),
+    off bigint NOT NULL CHECK (off OPERATOR(pg_catalog.>=) 0),
+    start_off bigint NOT NULL,
+    last_off bigint,
+    last_hash bigint,
+    topic_id uuid,
+    consumed bigint NOT NULL DEFAULT 0,
+    applied bigint NOT NULL DEFAULT 0,
+    deleted bigint NOT NULL DEFAULT 0,
+    filtered bigint NOT NULL DEFAULT 0,
+    dead_lettered bigint NOT NULL DEFAULT 0,
+    ignored bigint NOT NULL DEFAULT 0,
+    superseded bigint NOT NULL DEFAULT 0,
+    unmatched bigint NOT NULL DEFAULT 0,
+    gaps bigint NOT NULL DEFAULT 0,
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (sink, topic, part)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON TABLE kafka_sink.txn_offsets IS
+'where each sink stands: off is the next offset to fetch, moved in the transaction that writes the records before it';
+COMMENT ON COLUMN kafka_sink.txn_offsets.off IS 'next offset to fetch';
+COMMENT ON COLUMN kafka_sink.txn_offsets.start_off IS 'offset at which the counts began; off - start_off = consumed + gaps';
+COMMENT ON COLUMN kafka_sink.txn_offsets.last_off IS 'offset of the last record consumed, NULL if none';
+COMMENT ON COLUMN kafka_sink.txn_offsets.last_hash IS 'hash of timestamp, key and value of the record at last_off; a start compares it with the log';
+COMMENT ON COLUMN kafka_sink.txn_offsets.topic_id IS 'reserved for Kafka''s id of the topic; NULL in this version';
+COMMENT ON COLUMN kafka_sink.txn_offsets.consumed IS 'records: applied + deleted + filtered + dead_lettered + ignored + superseded + unmatched';
+COMMENT ON COLUMN kafka_sink.txn_offsets.applied IS 'records written to the target';
+COMMENT ON COLUMN kafka_sink.txn_offsets.deleted IS 'tombstones that deleted a row';
+COMMENT ON COLUMN kafka_sink.txn_offsets.filtered IS 'records left out by the sink''s definition (on_tombstone => ''ignore'')';
+COMMENT ON COLUMN kafka_sink.txn_offsets.dead_lettered IS 'records kept in dead letters';
+COMMENT ON COLUMN kafka_sink.txn_offsets.ignored IS 'records dropped by on_error';
+COMMENT ON COLUMN kafka_sink.txn_offsets.superseded IS 'records overtaken by a later one of the same key in the same batch';
+COMMENT ON COLUMN kafka_sink.txn_offsets.unmatched IS 'records that changed no row: ON CONFLICT DO NOTHING, delete of a missing row, a trigger that returned NULL';
+COMMENT ON COLUMN kafka_sink.txn_offsets.gaps IS 'offsets without a visible record: compaction, transaction markers, aborted records, accept_gap(), skip()';
+COMMENT ON COLUMN kafka_sink.txn_offsets.updated_at IS 'start of the transaction that moved the row last';
+
+-- state of each worker; shared memory would forget it in a crash
+CREATE TABLE kafka_sink.sink_state (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    worker integer NOT NULL,
+    state text NOT NULL,
+    since timestamptz NOT NULL,
+    sqlstate text,
+    message text,
+    detail text,
+    hint text,
+    topic text,
+    part integer,
+    off bigint,
+    column_name text,
+    PRIMARY KEY (sink, worker)
+);
+
+-- every move of an offset that no record made
+CREATE TABLE kafka_sink.offset_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL,
+    owner regrole NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    action text NOT NULL,
+    from_off bigint,
+    until_off bigint NOT NULL,
+    role text NOT NULL,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+COMMENT ON TABLE kafka_sink.sink_catalog IS 'definitions of sinks; see the view kafka_sink.sinks';
+COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sinks';
+COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views kafka_sink.sinks and kafka_sink.stat_sinks';
+COMMENT ON TABLE kafka_sink.offset_history IS
+'audit: offsets moved by seek, skip and accept_gap, by whom and when';
+
+-- Data of a dump goes on where it stood (suspended until resume() elsewhere).
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.txn_offsets', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_state', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history_id_seq', '');
+
+CREATE FUNCTION kafka_sink.may_see(sink text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'kafka_sink_may_see'
+LANGUAGE C STABLE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.may_see(text) IS
+'true if the current role is a member of the sink''s owner';
+
+CREATE FUNCTION kafka_sink.is_home(system_identifier bigint, database_oid oid)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'kafka_sink_is_home'
+LANGUAGE C STABLE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.is_home(bigint, oid) IS
+'true if this is the server and database that offsets were written in';
+
+ALTER TABLE kafka_sink.txn_offsets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.txn_offsets FOR SELECT
+    USING (kafka_sink.may_see(sink));
+GRANT SELECT ON kafka_sink.txn_offsets TO PUBLIC;
+
+ALTER TABLE kafka_sink.offset_history ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.offset_history FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+GRANT SELECT ON kafka_sink.offset_history TO PUBLIC;
+
+--
+-- Define
+--
+CREATE FUNCTION kafka_sink.create_sink(
+    sink text,
+    server text DEFAULT NULL,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT 'insert',
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    format text DEFAULT 'json',
+    key_format text DEFAULT 'json',
+    delete_enabled boolean DEFAULT false,
+    on_tombstone text DEFAULT 'error',
+    on_error text DEFAULT 'stop',
+    on_nul text DEFAULT 'error',
+    on_nonfinite text DEFAULT 'accept',
+    isolation_level text DEFAULT 'read_committed',
+    synchronous_commit text DEFAULT 'off',
+    batch_records integer DEFAULT 50000,
+    batch_bytes integer DEFAULT 16777216,
+    batch_linger_ms integer DEFAULT 2,
+    max_record_bytes integer DEFAULT 8388608,
+    enabled boolean DEFAULT true)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, boolean) IS
+'defines a sink: what to do with records; owned by the current role';
+
+CREATE FUNCTION kafka_sink.alter_sink(
+    sink text,
+    server text DEFAULT NULL,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    format text DEFAULT NULL,
+    key_format text DEFAULT NULL,
+    delete_enabled boolean DEFAULT NULL,
+    on_tombstone text DEFAULT NULL,
+    on_error text DEFAULT NULL,
+    on_nul text DEFAULT NULL,
+    on_nonfinite text DEFAULT NULL,
+    isolation_level text DEFAULT NULL,
+    synchronous_commit text DEFAULT NULL,
+    batch_records integer DEFAULT NULL,
+    batch_bytes integer DEFAULT NULL,
+    batch_linger_ms integer DEFAULT NULL,
+    max_record_bytes integer DEFAULT NULL,
+    reset text[] DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, text[]) IS
+'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
+
+CREATE FUNCTION kafka_sink.drop_sink(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_drop_sink'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.drop_sink(text) IS
+'forgets a sink, its topics and its offsets; the target keeps its rows';
+
+CREATE FUNCTION kafka_sink.register_topic(
+    sink text,
+    topic text,
+    partitions text DEFAULT NULL,
+    start_at text DEFAULT 'earliest')
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text) IS
+'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all)';
+
+CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_unregister_topic'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text) IS
+'takes a topic from a sink and forgets its offsets';
+
+--
+-- Run
+--
+CREATE FUNCTION kafka_sink.pause(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_pause'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.pause(text) IS
+'stops a sink''s workers after the batch at hand, until resume()';
+
+CREATE FUNCTION kafka_sink.resume(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_resume'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.resume(text) IS
+'lets a paused, halted or suspended sink go on from its stored offsets';
+
+CREATE FUNCTION kafka_sink.seek(sink text, "to" text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_seek'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.seek(text, text) IS
+'moves a sink to earliest, latest, a timestamp, or {"topic": {"0": 42}}, and starts its counts anew; records may be applied again or left out';
+
+CREATE FUNCTION kafka_sink.skip(sink text, topic text, part integer, off bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_skip'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.skip(text, text, integer, bigint) IS
+'passes over the record at off, which must be the next one; audited, counted as a gap';
+
+CREATE FUNCTION kafka_sink.accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_accept_gap'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.accept_gap(text, text, integer, bigint, bigint) IS
+'goes on at until_off although the records from from_off, the next one, are lost; audited, counted as a gap';
+
+CREATE FUNCTION kafka_sink.advance(sink text, topic text, part integer, from_off bigint, until_off bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_advance'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.advance(text, text, integer, bigint, bigint) IS
+'moves exactly one row of txn_offsets from from_off to until_off, or raises 55000; from_off NULL creates the row';
+
+CREATE TYPE kafka_sink.batch_result AS (
+    consumed bigint,
+    applied bigint,
+    deleted bigint,
+    filtered bigint,
+    dead_lettered bigint,
+    ignored bigint,
+    superseded bigint,
+    unmatched bigint
+);
+
+COMMENT ON TYPE kafka_sink.batch_result IS 'what became of the records of a batch';
+
+CREATE FUNCTION kafka_sink.ingest(sink text, records kafka_sink.record[])
+RETURNS kafka_sink.batch_result
+AS 'MODULE_PATHNAME', 'kafka_sink_ingest'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.ingest(text, kafka_sink.record[]) IS
+'decodes and applies records in the current transaction; with offsets under the guard of txn_offsets, without them unguarded';
+
+CREATE PROCEDURE kafka_sink.run(
+    sink text,
+    until jsonb DEFAULT NULL,
+    max_records bigint DEFAULT NULL,
+    timeout interval DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_run'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.run(text, jsonb, bigint, interval) IS
+'consumes in this session, committing batch by batch, up to the last stable offsets at its start, or {"topic": {"0": 42}}';
+
+CREATE PROCEDURE kafka_sink.wait_for(
+    sink text,
+    timeout interval DEFAULT '1 minute',
+    until jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_wait_for'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.wait_for(text, interval, jsonb) IS
+'waits until the workers have applied all that is in Kafka now, or {"topic": {"0": 42}}; 57014 after the timeout';
+
+--
+-- Look
+--
+CREATE FUNCTION kafka_sink.topics(
+    server text,
+    timeout interval DEFAULT '10 seconds',
+    OUT topic text,
+    OUT partitions integer,
+    OUT replicas integer,
+    OUT error text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_topics'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.topics(text, interval) IS
+'topics that the current role sees on a server';
+
+CREATE FUNCTION kafka_sink.worker_stats(
+    OUT sink text,
+    OUT worker integer,
+    OUT pid integer,
+    OUT started_at timestamptz,
+    OUT batches bigint,
+    OUT records bigint,
+    OUT bytes bigint,
+    OUT retries bigint,
+    OUT guard_mismatches bigint,
+    OUT redelivered bigint,
+    OUT wait_ms double precision,
+    OUT fetch_ms double precision,
+    OUT decode_ms double precision,
+    OUT apply_ms double precision,
+    OUT commit_ms double precision,
+    OUT first_record timestamptz,
+    OUT last_commit timestamptz,
+    OUT rss_anon_peak bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_worker_stats'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.worker_stats() IS
+'live counters of this database''s workers; see the view kafka_sink.stat_sinks';
+
+CREATE FUNCTION kafka_sink.partition_stats(
+    OUT sink text,
+    OUT topic text,
+    OUT part integer,
+    OUT low bigint,
+    OUT high bigint,
+    OUT last_stable bigint,
+    OUT redelivered bigint,
+    OUT tail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_partition_stats'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.partition_stats() IS
+'live facts about this database''s partitions; see the view kafka_sink.stat_partitions';
+
+CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
+    SELECT c.sink, c.owner, c.server, c.target,
+           (SELECT pg_catalog.array_agg(t.topic ORDER BY t.topic)
+              FROM kafka_sink.topic_catalog t
+             WHERE t.sink OPERATOR(pg_catalog.=) c.sink) AS topics,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                ELSE s.state END AS state,
+           s.since, s.sqlstate,
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.message
+                ELSE 'the sink''s offsets were written in another database or server' END AS message,
+           s.detail,
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.hint
+                ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
+           s.topic, s.part, s.off, s.column_name,
+           c.insert_mode, c.columns, c.pk_fields, c.format, c.key_format,
+           c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
+           c.on_nonfinite, c.isolation_level, c.synchronous_commit,
+           c.batch_records, c.batch_bytes, c.batch_linger_ms,
+           c.max_record_bytes
+      FROM kafka_sink.sink_catalog c
+      LEFT JOIN kafka_sink.sink_state s
+        ON s.sink OPERATOR(pg_catalog.=) c.sink AND s.worker OPERATOR(pg_catalog.=) 0
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.sinks IS
+'sinks whose owner the current role is a member of: definition, state, and the error that stopped it';
+
+CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
+    SELECT o.sink, o.topic, o.part, o.off,
+           p.last_stable AS end_offset,
+           CASE WHEN p.last_stable OPERATOR(pg_catalog.<) o.off THEN 0
+                ELSE p.last_stable OPERATOR(pg_catalog.-) o.off END AS lag,
+           p.high AS high_watermark,
+           CASE WHEN p.high OPERATOR(pg_catalog.<) p.last_stable THEN 0
+                ELSE p.high OPERATOR(pg_catalog.-) p.last_stable END AS open_transaction_lag,
+           o.updated_at
+      FROM kafka_sink.txn_offsets o
+      LEFT JOIN kafka_sink.partition_stats() p
+        ON p.sink OPERATOR(pg_catalog.=) o.sink
+       AND p.topic OPERATOR(pg_catalog.=) o.topic
+       AND p.part OPERATOR(pg_catalog.=) o.part
+     WHERE kafka_sink.may_see(o.sink);
+
+COMMENT ON VIEW kafka_sink.lag IS
+'records (offsets) between where a sink stands and the last stable offset, as its worker last saw it; NULL without a running worker';
+
+CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
+    SELECT c.sink, COALESCE(s.worker, w.worker) AS worker, w.pid,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                ELSE s.state END AS state,
+           s.since, s.sqlstate, s.message,
+           w.started_at, w.batches, w.records, w.bytes, w.retries,
+           w.guard_mismatches, w.redelivered,
+           w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.commit_ms,
+           w.first_record, w.last_commit, w.rss_anon_peak
+      FROM kafka_sink.sink_catalog c
+      LEFT JOIN (kafka_sink.sink_state s
+                 FULL JOIN kafka_sink.worker_stats() w
+                   ON w.sink OPERATOR(pg_catalog.=) s.sink
+                  AND w.worker OPERATOR(pg_catalog.=) s.worker)
+        ON COALESCE(s.sink, w.sink) OPERATOR(pg_catalog.=) c.sink
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.stat_sinks IS
+'one row a worker: state, and counters since it started (NULL without a running worker); times in milliseconds';
+
+CREATE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
+    SELECT o.sink, o.topic, o.part, o.off, o.start_off,
+           p.low AS low_watermark, p.last_stable AS end_offset,
+           p.high AS high_watermark,
+           o.consumed, o.applied, o.deleted, o.filtered, o.dead_lettered,
+           o.ignored, o.superseded, o.unmatched, o.gaps,
+           p.redelivered, p.tail AS tail_check, o.updated_at
+      FROM kafka_sink.txn_offsets o
+      LEFT JOIN kafka_sink.partition_stats() p
+        ON p.sink OPERATOR(pg_catalog.=) o.sink
+       AND p.topic OPERATOR(pg_catalog.=) o.topic
+       AND p.part OPERATOR(pg_catalog.=) o.part
+     WHERE kafka_sink.may_see(o.sink);
+
+COMMENT ON VIEW kafka_sink.stat_partitions IS
+'one row a partition: the accounting of txn_offsets and the live watermarks (NULL without a running worker)';
+
+GRANT SELECT ON kafka_sink.sinks, kafka_sink.lag, kafka_sink.stat_sinks,
+    kafka_sink.stat_partitions TO PUBLIC;

@@ -1,0 +1,124 @@
+/*
+ * catalog.h
+ *	  Rows of the extension's tables as structs, and the tables' owner.
+ *
+ * The tables grant nothing (but SELECT on txn_offsets): every access runs
+ * between ks_catalog_enter() and ks_catalog_leave(), which switch to the
+ * tables' owner around that access alone.  An error restores the user by
+ * (sub)transaction abort.
+ */
+#ifndef KS_CATALOG_H
+#define KS_CATALOG_H
+
+#include "postgres.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+typedef enum KsInsertMode
+{
+	KS_INSERT,
+	KS_IGNORE,
+	KS_UPSERT
+} KsInsertMode;
+
+/* How bytes of a key or a value become fields. */
+typedef enum KsFormat
+{
+	KS_FORMAT_JSON,
+	KS_FORMAT_RAW,
+	KS_FORMAT_NONE
+} KsFormat;
+
+/* Names of sinks and topics, and settings, as the catalog has them. */
+typedef struct KsSink
+{
+	char	   *name;
+	Oid			owner;
+	char	   *server;			/* NULL: no broker (ingest only, or a ledger) */
+	Oid			target;			/* InvalidOid: a ledger */
+	KsInsertMode insert_mode;
+	Jsonb	   *columns;		/* NULL: every column from its own name */
+	List	   *pk_fields;		/* of char *; NIL: the primary key */
+	KsFormat	key_format;
+	bool		delete_enabled;
+	bool		tombstone_ignore;
+	bool		strip_nul;
+	bool		refuse_nonfinite;
+	bool		read_uncommitted;
+	char	   *synchronous_commit;
+	int			batch_records;
+	int			batch_bytes;
+	int			batch_linger_ms;
+	int			max_record_bytes;
+	bool		enabled;
+	int64		generation;		/* +1 by each change that a worker must see */
+	bool		suspended;		/* stored identity is not this database's */
+	char	   *state;			/* worker 0's row of sink_state, or NULL */
+} KsSink;
+
+/* One registered topic. */
+typedef struct KsTopic
+{
+	char	   *topic;
+	char	   *partitions;		/* NULL: all; else '0-15,20' */
+	char	   *start_at;
+	char	   *cluster_id;		/* NULL: not yet known */
+} KsTopic;
+
+typedef struct KsCatalogUser
+{
+	Oid			userid;
+	int			sec_context;
+} KsCatalogUser;
+
+extern void ks_catalog_enter(KsCatalogUser *save);
+extern void ks_catalog_leave(const KsCatalogUser *save);
+
+/* Does the extension exist in this database? */
+extern bool ks_catalog_exists(void);
+
+/* NULL if there is none and missing_ok; in the current context. */
+extern KsSink *ks_catalog_sink(const char *name, bool missing_ok);
+extern List *ks_catalog_sinks(void);	/* all sinks, List of KsSink *, for supervisors */
+extern List *ks_catalog_topics(const char *sink);	/* List of KsTopic * */
+extern bool ks_topic_has_partition(const KsTopic *topic, int32 part);
+
+/* Errors (22023) unless the list is NULL or of the form 0-15,20. */
+extern void ks_catalog_check_partitions(const char *list);
+
+/*
+ * Is this still the definition?  Holds it unchanged until the transaction's
+ * end if so.
+ */
+extern bool ks_catalog_is_current(const KsSink *sink);
+
+/* Errors (42501) unless the current user is a member of the sink's owner, or
+ * with 'exactly' the owner itself. */
+extern void ks_catalog_check_owner(const KsSink *sink, bool exactly);
+
+/*
+ * Writes a sink's state ('starting', 'running', 'backoff', 'halted',
+ * 'suspended') for one worker; NULL error: cleared.  In a transaction of the
+ * caller's, who broadcasts the sink's CV after its commit.
+ */
+typedef struct KsStateError
+{
+	int			sqlstate;
+	const char *message;
+	const char *detail;			/* or NULL */
+	const char *hint;			/* or NULL */
+	const char *topic;			/* or NULL */
+	int32		part;
+	int64		off;			/* -1: none */
+	const char *column;			/* or NULL */
+} KsStateError;
+
+extern void ks_catalog_set_state(const char *sink, int worker,
+								 const char *state, const KsStateError *error);
+
+
+/* Forgets a state that only a running worker can be in. */
+extern void ks_catalog_clear_state(const char *sink);
+
+#endif
