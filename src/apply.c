@@ -1,0 +1,372 @@
+/*
+ * apply.c
+ *	  A batch of records to the target, and the search for a bad one.
+ *
+ * The whole batch is tried in one subtransaction: decode all, apply all, check
+ * deferred constraints.  A record that cannot be decoded is known by its
+ * index.  For one that the table refuses the batch is bisected: halves are
+ * tried in subtransactions of their own, those that succeed stay, so that a
+ * bad record in n costs O(log n) retries and everything before it is applied.
+ * Decoded rows live in the batch's context and survive the rollback.
+ *
+ * Only errors that are a record's fault are caught (is_record_error);
+ * everything else leaves through the caller, who rolls back the transaction.
+ *
+ * Upserts: the last record of a key counts, the others are superseded; rows
+ * are written in key order, so that two sinks that write the same rows wait
+ * for each other instead of deadlocking.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "apply.h"
+
+KsApply *
+ks_apply_create(const KsSink *sink, bool set_constraints,
+				MemoryContext cxt, MemoryContext batch_cxt)
+{
+	KsApply    *ap = MemoryContextAllocZero(cxt, sizeof(KsApply));
+
+	ap->cxt = cxt;
+	ap->batch_cxt = batch_cxt;
+	ap->sink = sink;
+	ap->set_constraints = set_constraints;
+	return ap;
+}
+
+void
+ks_apply_prepare(KsApply *ap)
+{
+	if (ap->target && ks_target_valid(ap->target))
+	{
+		/* SQL checks them by itself */
+		if (ap->target->direct)
+			ks_target_check_privileges(ap->sink, ap->target);
+		return;
+	}
+	if (ap->target)
+	{
+		ks_target_free(ap->target);
+		ap->target = NULL;
+	}
+	ap->target = ks_target_build(ap->sink, ap->cxt);
+	ap->decoder = ks_decoder_create(ap->sink, ap->target, ap->target->cxt);
+}
+
+/* SQLSTATEs that are a record's fault; the others are not. */
+static bool
+is_record_error(KsApply *ap, int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_DATA_EXCEPTION:	/* 22 */
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:	/* 23 */
+		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:	/* 44 */
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* 54 */
+		case ERRCODE_PLPGSQL_ERROR: /* P0 */
+			return true;
+		default:
+			/* row security, if it is not the table's own privileges */
+			return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+				ks_target_has_privileges(ap->sink, ap->target);
+	}
+}
+
+/* --- one range --- */
+
+static int
+compare_keys(KsApply *ap, int a, int b)
+{
+	KsTarget   *target = ap->target;
+	const Datum *va = ap->values + (Size) a * target->ncols;
+	const Datum *vb = ap->values + (Size) b * target->ncols;
+
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		int			c = target->keycols[i];
+		int			cmp = ApplySortComparator(va[c], false, vb[c], false,
+											  &target->sortkeys[i]);
+
+		if (cmp != 0)
+			return cmp;
+	}
+	return 0;
+}
+
+static int
+compare_rows(const void *a, const void *b, void *arg)
+{
+	int			ia = *(const int *) a;
+	int			ib = *(const int *) b;
+	int			cmp = compare_keys(arg, ia, ib);
+
+	return cmp != 0 ? cmp : (ia > ib) - (ia < ib);
+}
+
+/* Sorts by key and keeps the last record of each; counts the others. */
+static int
+last_per_key(KsApply *ap, int *idx, int n, KsCounts *counts)
+{
+	bool		ordered = true;
+	int			out = 0;
+
+	for (int i = 1; i < n && ordered; i++)
+		ordered = compare_keys(ap, idx[i - 1], idx[i]) < 0;
+	if (ordered)
+		return n;
+	qsort_arg(idx, n, sizeof(int), compare_rows, ap);
+	for (int i = 0; i < n; i++)
+	{
+		if (i + 1 < n && compare_keys(ap, idx[i], idx[i + 1]) == 0)
+			counts[ap->recs[idx[i]].pidx].superseded++;
+		else
+			idx[out++] = idx[i];
+	}
+	return out;
+}
+
+/* The rows of one operation among idx, in order, to a new place. */
+static int
+select_op(KsApply *ap, const int *idx, int n, KsRowOp op, int *out)
+{
+	int			m = 0;
+
+	for (int i = 0; i < n; i++)
+		if (ap->ops[idx[i]] == op)
+			out[m++] = idx[i];
+	return m;
+}
+
+static void
+apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
+{
+	int		   *idx = ap->idx;
+	int			n = 0;
+	bool		mixed = false;
+
+	for (int i = lo; i < hi; i++)
+	{
+		if (ap->ops[i] == KS_ROW_FILTERED)
+			counts[ap->recs[i].pidx].filtered++;
+		else
+		{
+			mixed |= ap->ops[i] == KS_ROW_DELETE;
+			idx[n++] = i;
+		}
+	}
+
+	if (ap->sink->insert_mode == KS_UPSERT)
+	{
+		n = last_per_key(ap, idx, n, counts);
+		if (!mixed)
+			ks_apply_sql(ap, idx, n, KS_ROW_WRITE, counts);
+		else
+		{
+			/* keys are distinct now: deletes first, they make room */
+			int		   *part = idx + ap->nrecs;
+
+			ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_DELETE, part),
+						 KS_ROW_DELETE, counts);
+			ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_WRITE, part),
+						 KS_ROW_WRITE, counts);
+		}
+		return;
+	}
+
+	if (ap->target->direct)
+	{
+		ks_apply_direct(ap, idx, n, counts);
+		return;
+	}
+
+	/* inserts and deletes in the order of the log, run by run */
+	for (int i = 0, j; i < n; i = j)
+	{
+		KsRowOp		op = ap->ops[idx[i]];
+
+		for (j = i + 1; j < n && ap->ops[idx[j]] == op; j++)
+			;
+		ks_apply_sql(ap, idx + i, j - i, op, counts);
+	}
+}
+
+static void
+decode_range(KsApply *ap, int lo, int hi)
+{
+	KsTarget   *target = ap->target;
+	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
+
+	for (int i = lo; i < hi; i++)
+	{
+		const KsRecord *rec = &ap->recs[i];
+		Size		row = (Size) i * target->ncols;
+
+		ap->decoding = i;
+		ap->ops[i] = ks_decode(ap->decoder, rec, &ap->parts[rec->pidx],
+							   ap->values + row, ap->isnull + row);
+	}
+	ap->decoding = -1;
+	MemoryContextSwitchTo(old);
+}
+
+/* --- attempts --- */
+
+/*
+ * Applies a range in a subtransaction, decoding it first if asked to.  NULL
+ * and the counts added to the partitions', or the record's error.
+ */
+static ErrorData *
+attempt(KsApply *ap, int lo, int hi, bool decode)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+	instr_time	t0,
+				t1,
+				t2;
+
+	memset(ap->counts, 0, ap->nparts * sizeof(KsCounts));
+	INSTR_TIME_SET_CURRENT(t0);
+	t1 = t0;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		if (decode)
+		{
+			decode_range(ap, lo, hi);
+			INSTR_TIME_SET_CURRENT(t1);
+		}
+		apply_range(ap, lo, hi, ap->counts);
+		if (ap->set_constraints)
+		{
+			ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
+
+			AfterTriggerSetState(&stmt);
+		}
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(cxt);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(ap->batch_cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(cxt);
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	INSTR_TIME_SET_CURRENT(t2);
+	INSTR_TIME_SUBTRACT(t2, t1);
+	INSTR_TIME_SUBTRACT(t1, t0);
+	ap->decode_us += INSTR_TIME_GET_MICROSEC(t1);
+	ap->apply_us += INSTR_TIME_GET_MICROSEC(t2);
+
+	if (edata)
+	{
+		if (!is_record_error(ap, edata->sqlerrcode))
+			ReThrowError(edata);
+		return edata;
+	}
+	for (int i = 0; i < ap->nparts; i++)
+	{
+		int64	   *sum = (int64 *) &ap->parts[i].counts;
+		const int64 *add = (const int64 *) &ap->counts[i];
+
+		for (int j = 0; j < (int) (sizeof(KsCounts) / sizeof(int64)); j++)
+			sum[j] += add[j];
+	}
+	return NULL;
+}
+
+/* Applies [lo, hi) up to the first record that is refused. */
+static int
+bisect(KsApply *ap, int lo, int hi, ErrorData **edata)
+{
+	while (lo < hi)
+	{
+		int			mid = lo + (hi - lo) / 2;
+		int			done;
+
+		/* [lo, hi) as a whole has failed: halves, or it is the one */
+		if (hi - lo == 1)
+			return lo;
+		*edata = attempt(ap, lo, mid, false);
+		if (*edata)
+		{
+			done = bisect(ap, lo, mid, edata);
+			if (done < mid)
+				return done;
+		}
+		lo = mid;
+		*edata = attempt(ap, lo, hi, false);
+		if (*edata == NULL)
+			return hi;
+	}
+	return hi;
+}
+
+int
+ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
+		 int nparts, KsRecordError *err)
+{
+	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
+	KsTarget   *target = ap->target;
+	ErrorData  *edata;
+	ErrorData  *first = NULL;
+	int			limit = n;
+	int			done;
+
+	memset(err, 0, sizeof(KsRecordError));
+	ap->recs = recs;
+	ap->nrecs = n;
+	ap->parts = parts;
+	ap->nparts = nparts;
+	ap->values = palloc_extended((Size) n * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
+	ap->isnull = palloc_extended((Size) n * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+	ap->ops = palloc(n);
+	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
+	ap->counts = palloc(nparts * sizeof(KsCounts));
+	SPI_connect();
+	ap->enr = palloc0(sizeof(EphemeralNamedRelationData));
+	ap->enr->md.name = "batch";
+	ap->enr->md.reliddesc = InvalidOid;
+	ap->enr->md.tupdesc = target->rowdesc;
+	ap->enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	ap->enr->md.enrtuples = n;
+	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the relation \"batch\"");
+
+	done = n;
+	edata = attempt(ap, 0, n, true);
+	if (edata && ap->decoding >= 0)
+	{
+		/* known by its index: everything before it is decoded */
+		limit = ap->decoding;
+		first = edata;
+		err->column = ap->decoder->column ? MemoryContextStrdup(ap->batch_cxt, ap->decoder->column) : NULL;
+		edata = limit > 0 ? attempt(ap, 0, limit, false) : NULL;
+		done = limit;
+	}
+	if (edata)
+		done = bisect(ap, 0, limit, &edata);
+	if (done == limit && first)
+		edata = first;
+	if (done < n)
+	{
+		err->index = done;
+		err->edata = edata;
+		if (edata != first)
+			err->column = edata->column_name;
+	}
+	SPI_finish();
+	MemoryContextSwitchTo(old);
+	return done;
+}

@@ -1,0 +1,72 @@
+/*
+ * apply.h
+ *	  A batch of records to the target, and the search for a bad one.
+ */
+#ifndef KS_APPLY_H
+#define KS_APPLY_H
+
+#include "decode.h"
+#include "message.h"
+#include "target.h"
+
+/* The record that stopped a batch, and why. */
+typedef struct KsRecordError
+{
+	int			index;			/* into the batch */
+	char	   *column;			/* or NULL */
+	ErrorData  *edata;
+} KsRecordError;
+
+typedef struct KsApply
+{
+	MemoryContext cxt;			/* as long as the sink */
+	MemoryContext batch_cxt;	/* reset by the caller after each batch */
+	const KsSink *sink;
+	KsTarget   *target;
+	KsDecoder  *decoder;
+	bool		set_constraints;	/* check deferred constraints per batch */
+
+	/* of the batch at hand, in batch_cxt */
+	const KsRecord *recs;
+	int			nrecs;
+	KsPartition *parts;
+	int			nparts;
+	Datum	   *values;			/* nrecs * target->ncols */
+	bool	   *isnull;
+	uint8	   *ops;			/* KsRowOp */
+	int			decoding;		/* record being decoded, -1: past that */
+	int		   *idx;			/* scratch: rows to write, in order */
+	KsCounts   *counts;			/* scratch: of one attempt, by partition */
+	EphemeralNamedRelation enr;
+
+	/* since created */
+	int64		decode_us;
+	int64		apply_us;
+} KsApply;
+
+extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
+								MemoryContext cxt, MemoryContext batch_cxt);
+
+/* In each transaction, before the records: builds the target if it changed. */
+extern void ks_apply_prepare(KsApply *ap);
+
+/*
+ * Decodes and applies recs[0..n).  If a record is refused, everything before
+ * it is applied and nothing after: the number of records done is returned, and
+ * err tells of the one behind them.  What became of the records done is added
+ * to the partitions' counts (consumed, until and gaps excepted).  Any error
+ * that is not a record's fault is thrown.  In a transaction with an active
+ * snapshot.
+ */
+extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
+					 KsPartition *parts, int nparts, KsRecordError *err);
+
+/* apply_sql.c: rows idx[0..n) of one operation, counted by partition. */
+extern void ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts);
+
+
+/* apply_direct.c: plain inserts, where nothing can tell the difference. */
+extern bool ks_direct_possible(const KsSink *sink, Relation rel, int ncols);
+extern void ks_apply_direct(KsApply *ap, int *idx, int n, KsCounts *counts);
+
+#endif
