@@ -1,0 +1,128 @@
+/*
+ * consumer.h
+ *	  One sink's partitions, source and batch: what workers and run() share.
+ *
+ * The host waits, drives transactions and decides about errors; the consumer
+ * does the rest.  A cycle of the host is
+ *
+ *		ks_consumer_poll()			-- outside a transaction
+ *		... until ks_consumer_ready()
+ *		begin
+ *		ks_consumer_apply()
+ *		commit
+ *		ks_consumer_committed()
+ *
+ * After a rollback the same batch may be applied again, or the consumer is
+ * told to ks_consumer_rewind() to the stored offsets.
+ */
+#ifndef KS_CONSUMER_H
+#define KS_CONSUMER_H
+
+#include "apply.h"
+#include "catalog.h"
+#include "message.h"
+#include "shmem.h"
+#include "source.h"
+
+/* What the consumer knows of one partition beside its row. */
+typedef struct KsPartitionState
+{
+	TimestampTz restart_at;		/* stopped by an error until then; 0: fetching */
+	TimestampTz failing_since;	/* 0: not */
+	int			failures;		/* in a row */
+	int64		bound;			/* run(): consume below it only; -1: none */
+	KsTail		tail;
+	KsPartitionSlot *slot;		/* live figures, or NULL */
+} KsPartitionState;
+
+typedef enum KsApplyResult
+{
+	KS_APPLY_DONE,				/* commit */
+	KS_APPLY_STOPPED,			/* commit what is before the bad record; err tells */
+	KS_APPLY_MISMATCH			/* the guard failed: roll back, nothing was touched */
+} KsApplyResult;
+
+typedef struct KsConsumer
+{
+	MemoryContext cxt;
+	KsSink	   *sink;
+	List	   *topics;			/* of KsTopic * */
+	KsConf	   *conf;
+	bool		in_worker;
+	int			timeout_ms;		/* of calls that wait for a broker */
+	void		(*begin) (void);	/* transaction and active snapshot */
+	void		(*commit) (void);
+
+	MemoryContext source_cxt;
+	KsSource   *source;
+	MemoryContext row_cxt;		/* decoded rows of one attempt */
+	KsApply    *apply;
+
+	KsPartition *parts;
+	KsPartitionState *states;
+	int			nparts;
+
+	/* the batch */
+	MemoryContext batch_cxt;	/* its reset gives the records back */
+	KsRecord   *recs;
+	int			nrecs;
+	Size		bytes;
+	TimestampTz since;			/* first record or EOF that counts; 0: empty */
+
+	/* what the host must know */
+	MemoryContext error_cxt;
+	KsStateError error;			/* message NULL: none */
+	bool		halt;			/* the error is final */
+	bool		reported;		/* the host has seen the error */
+	bool		stale;			/* topics grew, or the sink was changed: begin anew */
+
+	TimestampTz published;		/* live figures, last */
+	int64		fetch_us;
+} KsConsumer;
+
+/* In a transaction: reads topics and connection of the sink. */
+extern KsConsumer *ks_consumer_create(KsSink *sink, bool in_worker,
+									  void (*begin) (void), void (*commit) (void),
+									  MemoryContext parent);
+
+/*
+ * Outside a transaction's work (it calls begin and commit): connects, finds
+ * the partitions, settles the starting offsets of new ones in committed rows,
+ * and starts fetching.  May wait for the broker.
+ */
+extern void ks_consumer_open(KsConsumer *c);
+
+/* Takes what is ready into the batch and handles events; never blocks. */
+extern void ks_consumer_poll(KsConsumer *c);
+
+/* Is it time to apply the batch?  If not, how long may the host wait: in
+ * milliseconds, -1: until an event. */
+extern bool ks_consumer_ready(KsConsumer *c, long *timeout);
+
+extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
+
+/* After the commit: the mirrors follow, the batch is released. */
+extern void ks_consumer_committed(KsConsumer *c);
+
+/* Drops the batch and starts all partitions again at the stored offsets. */
+extern void ks_consumer_rewind(KsConsumer *c);
+
+/* Translates a record's error for a human. */
+extern void ks_consumer_describe(KsConsumer *c, const KsRecordError *err,
+								 KsStateError *out);
+
+extern void ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt);
+
+/* --- between consumer.c and consumer_open.c --- */
+
+extern void ks_consumer_reset_batch(KsConsumer *c);
+extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
+
+/*
+ * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
+ * the offset it gives for the partition (-1: it gives none).
+ */
+extern int64 ks_start_timestamp(const char *start_at, const char *topic,
+								int32 part, int64 *explicit_off);
+
+#endif

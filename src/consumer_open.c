@@ -1,0 +1,351 @@
+/*
+ * consumer_open.c
+ *	  Connecting: which partitions there are, and where each of them begins.
+ *
+ * A partition is read only when a committed row says from where.  Rows of new
+ * partitions are settled here, by the topic's start_at, or at the beginning
+ * for a partition that was added to a topic already under way.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "consumer.h"
+#include "offsets.h"
+
+#define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
+
+/*
+ * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
+ * the offset it gives for the partition (-1: it gives none).
+ */
+int64
+ks_start_timestamp(const char *start_at, const char *topic, int32 part, int64 *explicit_off)
+{
+	*explicit_off = -1;
+	if (strcmp(start_at, "earliest") == 0)
+		return KS_OFFSET_EARLIEST;
+	if (strcmp(start_at, "latest") == 0)
+		return KS_OFFSET_LATEST;
+	if (*start_at == '{')
+	{
+		Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(start_at)));
+		char		name[12];
+		JsonbValue	buf;
+		JsonbValue *v;
+
+		pg_ltoa(part, name);
+		v = getKeyJsonValueFromContainer(&jb->root, name, strlen(name), &buf);
+		if (v && v->type == jbvNumeric)
+			*explicit_off = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+		return KS_OFFSET_EARLIEST;
+	}
+	{
+		TimestampTz ts = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(start_at),
+																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+
+		if (TIMESTAMP_NOT_FINITE(ts))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+					 errmsg("a topic cannot be read from an infinite timestamp"),
+					 errhint("Valid values: earliest, latest, a timestamp, or offsets by partition.")));
+		/* offsets-for-times: the first record at or after it */
+		return Max(0, ts / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000));
+	}
+}
+
+static void
+append_partition(KsConsumer *c, const char *topic, int32 part)
+{
+	if (c->parts == NULL)
+		c->parts = MemoryContextAllocZero(c->cxt, 64 * sizeof(KsPartition));
+	else if (c->nparts >= 64 && (c->nparts & (c->nparts - 1)) == 0)
+		c->parts = repalloc_huge(c->parts, (Size) c->nparts * 2 * sizeof(KsPartition));
+	memset(&c->parts[c->nparts], 0, sizeof(KsPartition));
+	c->parts[c->nparts].topic = topic;
+	c->parts[c->nparts].part = part;
+	c->parts[c->nparts].off = -1;
+	c->parts[c->nparts].last_off = -1;
+	c->parts[c->nparts].eof = -1;
+	c->nparts++;
+}
+
+/* Has any partition of the topic a row? */
+static bool
+topic_has_rows(KsConsumer *c, const char *topic)
+{
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].topic == topic && c->parts[i].off >= 0)
+			return true;
+	return false;
+}
+
+/* Another cluster under the same name is not gone on with. */
+static void
+check_cluster(KsConsumer *c)
+{
+	const char *id = ks_source_cluster_id(c->source, Min(c->timeout_ms, 5000));
+	ListCell   *lc;
+
+	if (id == NULL)
+		return;
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+
+		if (t->cluster_id == NULL)
+		{
+			Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+			Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(t->topic),
+			CStringGetTextDatum(id)};
+			KsCatalogUser save;
+
+			c->begin();
+			SPI_connect();
+			ks_catalog_enter(&save);
+			SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
+								  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2",
+								  3, types, args, NULL, false, 0);
+			ks_catalog_leave(&save);
+			SPI_finish();
+			c->commit();
+			t->cluster_id = MemoryContextStrdup(c->cxt, id);
+		}
+		else if (strcmp(t->cluster_id, id) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("server \"%s\" leads to another Kafka cluster than before", c->sink->server),
+					 errdetail("Cluster \"%s\" was consumed before, \"%s\" answers now; offsets do not carry over.",
+							   t->cluster_id, id),
+					 errhint("Mend the connection, or say where to go on in the new cluster with kafka_sink.seek(%s, ...).",
+							 quote_literal_cstr(c->sink->name))));
+	}
+}
+
+/* Does the topic have rows in txn_offsets? */
+static bool
+was_consumed(KsConsumer *c, const char *topic)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(topic)};
+	KsCatalogUser save;
+	bool		found;
+
+	c->begin();
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT 1 FROM kafka_sink.txn_offsets o "
+						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2 LIMIT 1",
+						  lengthof(types), types, args, NULL, false, 0);
+	ks_catalog_leave(&save);
+	found = SPI_processed > 0;
+	SPI_finish();
+	c->commit();
+	return found;
+}
+
+/* Its number of partitions once the cluster knows it, -1 if it does not come. */
+static int
+wait_for_topic(KsConsumer *c, const char *topic)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DELETED_TOPIC_MS);
+
+	while (GetCurrentTimestamp() < until)
+	{
+		int			n;
+
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		n = ks_source_partition_count(c->source, topic, c->timeout_ms);
+		if (n >= 0)
+			return n;
+	}
+	return -1;
+}
+
+static void
+find_partitions(KsConsumer *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+		int			n = ks_source_partition_count(c->source, t->topic, c->timeout_ms);
+
+		if (n < 0 && was_consumed(c, t->topic))
+		{
+			/* metadata may be late after a restart of the cluster */
+			n = wait_for_topic(c, t->topic);
+			if (n < 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						 errmsg("topic \"%s\" was deleted", t->topic),
+						 errdetail("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server),
+						 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); else kafka_sink.unregister_topic(%s, %s).",
+								 quote_literal_cstr(c->sink->name),
+								 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
+		}
+		if (n < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" does not exist on server \"%s\"", t->topic, c->sink->server),
+					 errhint("Create it, or kafka_sink.unregister_topic(%s, %s).",
+							 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
+		for (int i = 0; i < n; i++)
+			if (ks_topic_has_partition(t, i))
+				append_partition(c, t->topic, i);
+	}
+}
+
+static void
+read_offsets(KsConsumer *c)
+{
+	c->begin();
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		if (!ks_offsets_read(c->sink->name, p))
+			p->off = -1;
+		p->until = p->off;
+	}
+	c->commit();
+}
+
+/*
+ * Commits a row for each partition that has none, before a record is read from
+ * it.  A partition that was added to a topic already under way begins at its
+ * beginning: nothing in it has been seen.
+ */
+static void
+settle_offsets(KsConsumer *c)
+{
+	KsOffsetQuery *q = palloc0(Max(c->nparts, 1) * sizeof(KsOffsetQuery));
+	KsPartition **asked = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
+	KsPartition **missing = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
+	int			nasked = 0;
+	int			nmissing = 0;
+	ListCell   *lc;
+
+	c->begin();
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+		bool		under_way = topic_has_rows(c, t->topic);
+
+		for (int i = 0; i < c->nparts; i++)
+		{
+			KsPartition *p = &c->parts[i];
+			int64		off;
+
+			if (p->topic != t->topic || p->off >= 0)
+				continue;
+			missing[nmissing++] = p;
+			q[nasked].ts = ks_start_timestamp(t->start_at, p->topic, p->part, &off);
+			if (off >= 0)
+			{
+				p->until = off;
+				continue;
+			}
+			if (under_way)
+				q[nasked].ts = KS_OFFSET_EARLIEST;
+			q[nasked].topic = p->topic;
+			q[nasked].part = p->part;
+			asked[nasked++] = p;
+		}
+	}
+	c->commit();
+	if (nmissing == 0)
+		return;
+	if (nasked > 0)
+		ks_source_query_offsets(c->source, q, nasked, c->timeout_ms);
+	for (int i = 0; i < nasked; i++)
+		asked[i]->until = q[i].off;
+
+	/* rows that a topic has lost by being unregistered must not come back */
+	c->begin();
+	if (ks_catalog_is_current(c->sink))
+		for (int i = 0; i < nmissing; i++)
+		{
+			missing[i]->off = missing[i]->until;
+			ks_offsets_put(c->sink->name, missing[i], false);
+		}
+	else
+		c->stale = true;
+	c->commit();
+}
+
+void
+ks_consumer_start_partition(KsConsumer *c, int i)
+{
+	KsPartitionState *st = &c->states[i];
+
+	st->restart_at = 0;
+	st->tail = c->parts[i].last_off >= 0 ? KS_TAIL_PENDING : KS_TAIL_NONE;
+	c->parts[i].eof = -1;
+	ks_source_start(c->source, i, &c->parts[i], true);
+}
+
+void
+ks_consumer_open(KsConsumer *c)
+{
+	KsSourceOptions opts = {
+		.client_id = psprintf("kafka_sink/%s", c->sink->name),
+		.read_uncommitted = c->sink->read_uncommitted,
+		.in_worker = c->in_worker,
+		.max_record_bytes = c->sink->max_record_bytes
+	};
+	MemoryContext old;
+
+	/* whether headers are wanted is known from the target */
+	c->begin();
+	ks_apply_prepare(c->apply);
+	opts.want_headers = c->apply->target->wants_headers;
+	c->commit();
+
+	c->source = ks_source_open(c->conf, &opts, c->source_cxt);
+	find_partitions(c);
+	check_cluster(c);
+	read_offsets(c);
+	settle_offsets(c);
+	read_offsets(c);			/* another may have been faster */
+	if (c->stale)
+		c->nparts = 0;
+
+	old = MemoryContextSwitchTo(c->cxt);
+	c->states = palloc0(Max(c->nparts, 1) * sizeof(KsPartitionState));
+	MemoryContextSwitchTo(old);
+	ks_consumer_reset_batch(c);
+	for (int i = 0; i < c->nparts; i++)
+	{
+		c->states[i].bound = -1;
+		if (c->in_worker)
+			c->states[i].slot = ks_shmem_add_partition(c->parts[i].topic, c->parts[i].part);
+		ks_consumer_start_partition(c, i);
+	}
+}
+
+void
+ks_consumer_rewind(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+		ks_source_stop(c->source, i);
+	ks_consumer_reset_batch(c);
+	read_offsets(c);
+	settle_offsets(c);
+	read_offsets(c);
+	ks_consumer_reset_batch(c);
+	for (int i = 0; i < c->nparts && !c->stale; i++)
+		ks_consumer_start_partition(c, i);
+}

@@ -1,0 +1,273 @@
+/*
+ * utility.c
+ *	  Commands that need a database without our processes.
+ *
+ * DROP DATABASE and its like fail while somebody is connected, and the server
+ * waits for 5 seconds only.  So before such a command, once it is clear that
+ * the caller may run it, this database's supervisor and workers are made to
+ * leave, and are kept away until the transaction ends, however it ends.  They
+ * leave before the command takes its locks, so nothing can wait for itself.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "shmem_int.h"
+#include "utility.h"
+
+#define LEAVE_TIMEOUT_MS	4000
+
+static ProcessUtility_hook_type prev_hook = NULL;
+
+/* Databases blocked by this transaction; in TopMemoryContext. */
+static List *blocked = NIL;
+
+/* Databases that this transaction has created: they may hold sinks. */
+static List *created = NIL;
+
+static void
+remember(List **list, Oid dbid)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	*list = lappend_oid(*list, dbid);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+unblock_all(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, blocked)
+	{
+		KsDatabase *db;
+		Oid			dbid = lfirst_oid(lc);
+
+		LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+		db = ks_shmem_database(dbid, false);
+		if (db && db->blockers > 0)
+			db->blockers--;
+		LWLockRelease(ks_shared->lock);
+		ks_shmem_mark_changed(dbid);
+	}
+	list_free(blocked);
+	blocked = NIL;
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	ListCell   *lc;
+
+	if (event == XACT_EVENT_PRE_PREPARE && blocked != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that keeps kafka_sink's workers away"),
+				 errhint("COMMIT it instead.")));
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
+		return;
+	unblock_all();
+	foreach(lc, created)
+		if (event == XACT_EVENT_COMMIT)
+			ks_shmem_mark_changed(lfirst_oid(lc));
+	list_free(created);
+	created = NIL;
+}
+
+/* Asks everybody of the database to leave; true if nobody is there. */
+static bool
+send_away(Oid dbid)
+{
+	KsDatabase *db;
+	bool		empty = true;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	db = ks_shmem_database(dbid, false);
+	if (db && db->supervisor != 0)
+	{
+		empty = false;
+		kill(db->supervisor, SIGTERM);
+	}
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (!slot->in_use || slot->dbid != dbid || slot->pid == 0)
+			continue;
+		empty = false;
+		kill(slot->pid, SIGTERM);
+	}
+	LWLockRelease(ks_shared->lock);
+	return empty;
+}
+
+static void
+block(Oid dbid)
+{
+	KsDatabase *db;
+	TimestampTz until;
+
+	if (list_member_oid(blocked, dbid))
+		return;
+	remember(&blocked, dbid);
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, true);
+	if (db)
+		db->blockers++;
+	LWLockRelease(ks_shared->lock);
+
+	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEAVE_TIMEOUT_MS);
+	ConditionVariablePrepareToSleep(&ks_shared->left);
+	while (!send_away(dbid) && GetCurrentTimestamp() < until)
+		(void) ConditionVariableTimedSleep(&ks_shared->left, 100, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+}
+
+static bool
+may_copy_database(Oid dbid)
+{
+	HeapTuple	tup = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
+	bool		template;
+
+	if (!HeapTupleIsValid(tup))
+		return false;
+	template = ((Form_pg_database) GETSTRUCT(tup))->datistemplate;
+	ReleaseSysCache(tup);
+	return have_createdb_privilege() && (template || ks_database_ownercheck(dbid, GetUserId()));
+}
+
+static void
+block_if_owner(const char *dbname)
+{
+	Oid			dbid = get_database_oid(dbname, true);
+
+	if (OidIsValid(dbid) && dbid != MyDatabaseId && ks_database_ownercheck(dbid, GetUserId()))
+		block(dbid);
+}
+
+static void
+block_for_extension(void)
+{
+	Oid			ext = get_extension_oid("kafka_sink", true);
+
+	if (OidIsValid(ext) && ks_extension_ownercheck(ext, GetUserId()))
+		block(MyDatabaseId);
+}
+
+static bool
+names_us(List *objects)
+{
+	ListCell   *lc;
+
+	foreach(lc, objects)
+		if (IsA(lfirst(lc), String) && strcmp(strVal(lfirst(lc)), "kafka_sink") == 0)
+			return true;
+	return false;
+}
+
+static void
+prepare_for(Node *stmt)
+{
+	ListCell   *lc;
+
+	switch (nodeTag(stmt))
+	{
+		case T_DropdbStmt:
+			block_if_owner(((DropdbStmt *) stmt)->dbname);
+			break;
+		case T_RenameStmt:
+			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
+				block_if_owner(((RenameStmt *) stmt)->subname);
+			break;
+		case T_AlterDatabaseStmt:
+			foreach(lc, ((AlterDatabaseStmt *) stmt)->options)
+				if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
+					block_if_owner(((AlterDatabaseStmt *) stmt)->dbname);
+			break;
+		case T_CreatedbStmt:
+			{
+				const char *template = "template1";
+				Oid			dbid;
+
+				foreach(lc, ((CreatedbStmt *) stmt)->options)
+				{
+					DefElem    *opt = lfirst(lc);
+
+					if (strcmp(opt->defname, "template") == 0 && opt->arg)
+						template = defGetString(opt);
+				}
+				dbid = get_database_oid(template, true);
+				if (OidIsValid(dbid) && dbid != MyDatabaseId && may_copy_database(dbid))
+					block(dbid);
+				break;
+			}
+		case T_DropStmt:
+			if ((((DropStmt *) stmt)->removeType == OBJECT_EXTENSION ||
+				 ((DropStmt *) stmt)->removeType == OBJECT_SCHEMA) &&
+				names_us(((DropStmt *) stmt)->objects))
+				block_for_extension();
+			break;
+		case T_AlterExtensionStmt:
+			if (strcmp(((AlterExtensionStmt *) stmt)->extname, "kafka_sink") == 0)
+				block_for_extension();
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+				ProcessUtilityContext context, ParamListInfo params,
+				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	static bool registered = false;
+	bool		active = ks_shmem_available() && !RecoveryInProgress();
+
+	if (!registered)
+	{
+		RegisterXactCallback(xact_callback, NULL);
+		registered = true;
+	}
+	if (active)
+		prepare_for(pstmt->utilityStmt);
+	if (prev_hook)
+		prev_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+
+	if (active && IsA(pstmt->utilityStmt, CreatedbStmt))
+	{
+		Oid			dbid = get_database_oid(((CreatedbStmt *) pstmt->utilityStmt)->dbname, true);
+
+		if (OidIsValid(dbid))
+			remember(&created, dbid);
+	}
+}
+
+void
+ks_utility_init(void)
+{
+	prev_hook = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+}

@@ -1,0 +1,592 @@
+/*
+ * worker.c
+ *	  One sink's background worker: wait, poll, apply, report.
+ *
+ * The session user is the sink's owner.  The sink's definition is fixed for
+ * the life of the process: a change of the sink makes the supervisor stop this
+ * worker at the next batch boundary and start another; a change of the server
+ * or the user mapping makes it leave by itself.
+ *
+ * A batch that fails for a reason that may pass (deadlock, lock timeout, disk
+ * full, ...) is applied again after a back-off, from memory.  A guard that
+ * fails (somebody moved the offsets) makes the worker read them again.  What
+ * will not pass by itself halts the sink: the state is written in a
+ * transaction of its own, after the rollback, and the process ends.
+ *
+ * librdkafka's threads run in this process; they touch nothing of ours and
+ * receive no signals.  The process leaves through _exit() once PostgreSQL's
+ * own exit callbacks are done, so that no library destructor races with them.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "consumer.h"
+#include "guc.h"
+#include "session.h"
+#include "worker.h"
+
+#define RETRY_FIRST_MS		100
+#define RETRY_MAX_MS		30000
+#define MEMORY_CHECK_US		50000
+
+typedef struct KsWorker
+{
+	KsWorkerSlot *slot;
+	KsSink	   *sink;
+	KsConsumer *consumer;
+	WaitEventSet *events;
+	const char *state;			/* as last written */
+	uint64		conf_fingerprint;
+	TimestampTz memory_checked;
+} KsWorker;
+
+static KsWorker self;
+static volatile bool connection_changed = false;
+
+/* The last callback to run: see the file's head. */
+static void
+leave(int code, Datum arg)
+{
+	_exit(code);
+}
+
+static void
+connection_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	connection_changed = true;
+}
+
+static void
+begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, NULL);
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* --- state --- */
+
+/*
+ * Writes the state in a transaction of its own.  A failure (disk full, ...)
+ * is logged and does no harm: it is written again at the next change.
+ */
+static void
+write_state(const char *state, const KsStateError *error)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		begin();
+		ks_catalog_set_state(self.sink->name, self.slot->worker, state, error);
+		commit();
+		self.state = state;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		self.state = "unknown";
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	ConditionVariableBroadcast(&self.slot->committed);
+}
+
+static void
+halt(const KsStateError *error)
+{
+	ereport(LOG,
+			(errcode(error->sqlstate),
+			 errmsg("sink \"%s\" halted: %s", self.sink->name, error->message),
+			 error->topic ? errdetail("Topic \"%s\", partition %d, offset " INT64_FORMAT "%s.",
+									  error->topic, error->part, error->off,
+									  error->column ? psprintf(", column \"%s\"", error->column) : "") : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+	write_state("halted", error);
+	proc_exit(0);
+}
+
+/* Ends the process to be started again at once. */
+static void
+respawn(void)
+{
+	self.slot->respawn = true;
+	proc_exit(0);
+}
+
+/* --- waiting --- */
+
+/* Returns at a latch, readable source, or after timeout ms (-1: none). */
+static void
+wait_event(long timeout)
+{
+	WaitEvent	event;
+	instr_time	start,
+				end;
+
+	INSTR_TIME_SET_CURRENT(start);
+	if (WaitEventSetWait(self.events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 &&
+		event.events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	pg_atomic_fetch_add_u64(&self.slot->counters.wait_us, INSTR_TIME_GET_MICROSEC(end));
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Boundaries: what others want of this process. */
+static void
+check_requests(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	/* an idle worker begins no transaction that would do it; statistics wake
+	 * it every second */
+	AcceptInvalidationMessages();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (self.slot->stop)
+		proc_exit(0);
+	if (connection_changed)
+	{
+		KsConf	   *conf;
+		uint64		fingerprint;
+
+		connection_changed = false;
+		begin();
+		conf = ks_options_load(self.sink->server, self.sink->owner);
+		fingerprint = ks_options_fingerprint(conf);
+		commit();
+		if (fingerprint != self.conf_fingerprint)
+			respawn();
+	}
+}
+
+/* Waits out a back-off; a request ends the process from within. */
+static void
+wait_backoff(long ms)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		check_requests();
+		if (left <= 0)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 left, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* Memory that is this process's own: shared buffers do not count. */
+static int64
+rss_anon(void)
+{
+	char		buf[4096];
+	int			fd = open("/proc/self/status", O_RDONLY | PG_BINARY);
+	ssize_t		n;
+	char	   *p;
+
+	if (fd < 0)
+		return 0;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (n <= 0)
+		return 0;
+	buf[n] = '\0';
+	p = strstr(buf, "RssAnon:");
+	return p ? (int64) strtoll(p + 8, NULL, 10) * 1024 : 0;
+}
+
+/*
+ * A failed malloc inside librdkafka would abort the process and restart the
+ * server, so the worker leaves before: limits on the queues do not bound what
+ * a compressed record expands to.
+ */
+static void
+check_memory(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		bytes;
+
+	if (now - self.memory_checked < MEMORY_CHECK_US && now >= self.memory_checked)
+		return;
+	self.memory_checked = now;
+	bytes = rss_anon();
+	if (bytes > (int64) pg_atomic_read_u64(&self.slot->counters.rss_anon_peak))
+		pg_atomic_write_u64(&self.slot->counters.rss_anon_peak, bytes);
+	if (bytes > (int64) ks_guc_worker_memory_limit * 1024 * 1024)
+	{
+		KsStateError error = {
+			.sqlstate = ERRCODE_OUT_OF_MEMORY,
+			.message = "worker exceeded kafka_sink.worker_memory_limit",
+			.detail = psprintf("It used " INT64_FORMAT " MB, the limit is %d MB.",
+							   bytes / (1024 * 1024), ks_guc_worker_memory_limit),
+			.hint = "Lower batch_bytes or the server's fetch sizes, or raise the limit.",
+			.off = -1
+		};
+
+		ereport(LOG,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("sink \"%s\": %s", self.sink->name, error.message),
+				 errdetail("%s", error.detail)));
+		write_state("backoff", &error);
+		proc_exit(1);
+	}
+}
+
+/* --- errors --- */
+
+/* Classes that pass by themselves. */
+static bool
+is_transient(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:	/* 08 */
+		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40 */
+		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION:	/* 57 */
+			return true;
+		default:
+			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+				sqlstate == ERRCODE_OBJECT_IN_USE;
+	}
+}
+
+/* After PG_CATCH: the error in 'cxt', the transaction rolled back. */
+static ErrorData *
+catch_error(MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	HOLD_INTERRUPTS();
+	edata = CopyErrorData();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(cxt);
+	RESUME_INTERRUPTS();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return edata;
+}
+
+static void
+state_error(const ErrorData *edata, KsStateError *error)
+{
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = edata->sqlerrcode;
+	error->message = edata->message;
+	error->detail = edata->detail;
+	error->hint = edata->hint;
+	error->column = edata->column_name;
+	error->off = -1;
+}
+
+/* An error outside of records: back off, or halt. */
+static void
+handle_error(const ErrorData *edata, int attempt)
+{
+	KsStateError error;
+	double		ms;
+
+	state_error(edata, &error);
+	if (!is_transient(edata->sqlerrcode))
+		halt(&error);
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("sink \"%s\" tries again: %s", self.sink->name, edata->message)));
+	if (attempt > 0)
+		write_state("backoff", &error);
+	ms = Min(RETRY_FIRST_MS * (double) (1 << Min(attempt, 16)), RETRY_MAX_MS);
+	wait_backoff((long) (ms * (0.5 + 0.5 * ks_random_double())));
+}
+
+/* --- the batch --- */
+
+static void
+count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 commit_us)
+{
+	KsWorkerCounters *n = &self.slot->counters;
+	int64		redelivered = 0;
+
+	for (int i = 0; i < self.consumer->nparts; i++)
+		redelivered += ks_source_redelivered(self.consumer->source, i);
+	pg_atomic_fetch_add_u64(&n->batches, 1);
+	pg_atomic_fetch_add_u64(&n->records, nrecs);
+	pg_atomic_fetch_add_u64(&n->bytes, bytes);
+	pg_atomic_fetch_add_u64(&n->decode_us, decode_us);
+	pg_atomic_fetch_add_u64(&n->apply_us, apply_us);
+	pg_atomic_fetch_add_u64(&n->commit_us, commit_us);
+	pg_atomic_write_u64(&n->last_commit, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&n->fetch_us, self.consumer->fetch_us);
+	pg_atomic_write_u64(&n->redelivered, redelivered);
+}
+
+/* Applies the batch until it is committed, or does not return. */
+static void
+apply_batch(void)
+{
+	KsConsumer *c = self.consumer;
+	KsApply    *ap = c->apply;
+	MemoryContext cxt = CurrentMemoryContext;
+
+	for (volatile int attempt = 0;; attempt++)
+	{
+		volatile KsApplyResult result = KS_APPLY_DONE;
+		KsRecordError err;
+		ErrorData  *volatile edata = NULL;
+		int			nrecs = c->nrecs;
+		Size		bytes = c->bytes;
+		int64		decode_us = ap->decode_us;
+		int64		apply_us = ap->apply_us;
+		instr_time	t0,
+					t1;
+
+		INSTR_TIME_SET_ZERO(t0);
+		PG_TRY();
+		{
+			begin();
+			result = ks_consumer_apply(c, &err);
+			if (result == KS_APPLY_MISMATCH)
+			{
+				PopActiveSnapshot();
+				AbortCurrentTransaction();
+			}
+			else
+			{
+				INSTR_TIME_SET_CURRENT(t0);
+				commit();
+			}
+		}
+		PG_CATCH();
+		{
+			edata = catch_error(cxt);
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(cxt);
+
+		if (edata)
+		{
+			pg_atomic_fetch_add_u64(&self.slot->counters.retries, 1);
+			handle_error(edata, attempt);
+			FreeErrorData(edata);
+			continue;
+		}
+		if (result == KS_APPLY_MISMATCH)
+		{
+			pg_atomic_fetch_add_u64(&self.slot->counters.guard_mismatches, 1);
+			ereport(LOG,
+					(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
+							self.sink->name)));
+			ks_consumer_rewind(c);
+			return;
+		}
+		INSTR_TIME_SET_CURRENT(t1);
+		INSTR_TIME_SUBTRACT(t1, t0);
+		if (result == KS_APPLY_STOPPED)
+		{
+			KsStateError error;
+
+			ks_consumer_describe(c, &err, &error);
+			halt(&error);
+		}
+		count_batch(nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
+					INSTR_TIME_GET_MICROSEC(t1));
+		ks_consumer_committed(c);
+		ConditionVariableBroadcast(&self.slot->committed);
+		if (attempt > 1 && c->error.message == NULL)
+			write_state("running", NULL);
+		return;
+	}
+}
+
+/* --- the life of a worker --- */
+
+static bool
+open_consumer(MemoryContext cxt)
+{
+	char		appname[NAMEDATALEN];
+
+	begin();
+	MemoryContextSwitchTo(cxt);
+	self.sink = ks_catalog_sink(self.slot->sink, true);
+	if (self.sink == NULL || !self.sink->enabled || self.sink->suspended ||
+		self.sink->server == NULL || !OidIsValid(self.sink->target) ||
+		self.sink->owner != GetUserId() ||
+		(self.sink->state && strcmp(self.sink->state, "halted") == 0))
+	{
+		commit();
+		return false;
+	}
+	snprintf(appname, sizeof(appname), "kafka_sink %s", self.sink->name);
+	SetConfigOption("application_name", appname, PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("synchronous_commit", self.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
+	commit();
+
+	/* while it tries again, what went wrong is what people want to see */
+	if (self.sink->state == NULL || strcmp(self.sink->state, "backoff") != 0)
+		write_state("starting", NULL);
+	else
+		self.state = "backoff";
+
+	begin();
+	self.consumer = ks_consumer_create(self.sink, true, begin, commit, cxt);
+	self.conf_fingerprint = ks_options_fingerprint(self.consumer->conf);
+	commit();
+	MemoryContextSwitchTo(cxt);
+	ks_consumer_open(self.consumer);
+	MemoryContextSwitchTo(cxt);
+	return true;
+}
+
+/* Tells the consumer's errors to the world, and the end of them. */
+static void
+report_consumer(void)
+{
+	KsConsumer *c = self.consumer;
+
+	if (c->halt)
+		halt(&c->error);
+	if (c->reported)
+		return;
+	c->reported = true;
+	if (c->error.message)
+	{
+		ereport(LOG,
+				(errcode(c->error.sqlstate),
+				 errmsg("sink \"%s\": %s", self.sink->name, c->error.message)));
+		write_state("backoff", &c->error);
+	}
+	else if (strcmp(self.state, "running") != 0)
+		write_state("running", NULL);
+}
+
+static void
+main_loop(void)
+{
+	KsConsumer *c = self.consumer;
+
+	write_state("running", NULL);
+	c->reported = true;
+	for (;;)
+	{
+		long		timeout;
+
+		check_requests();
+		ks_consumer_poll(c);
+		if (c->nrecs > 0 && pg_atomic_read_u64(&self.slot->counters.first_record) == 0)
+			pg_atomic_write_u64(&self.slot->counters.first_record, (uint64) c->since);
+		check_memory();
+		if (c->nrecs > 0 || c->since != 0)
+		{
+			if (ks_consumer_ready(c, &timeout) || c->halt)
+			{
+				apply_batch();
+				report_consumer();
+				continue;
+			}
+		}
+		else
+			(void) ks_consumer_ready(c, &timeout);
+		report_consumer();
+		if (c->stale)
+			respawn();
+		wait_event(timeout);
+	}
+}
+
+void
+ks_worker_main(Datum arg)
+{
+	KsWorkerArgs args;
+	MemoryContext cxt;
+	ErrorData  *volatile edata = NULL;
+
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	on_proc_exit(leave, (Datum) 0);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	self.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
+	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
+	ks_session_fix();
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
+
+	cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink worker", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(cxt);
+
+	PG_TRY();
+	{
+		if (!open_consumer(cxt))
+			proc_exit(0);
+		self.events = ks_create_wait_event_set(3);
+		AddWaitEventToSet(self.events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(self.events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(self.events, WL_SOCKET_READABLE, ks_source_fd(self.consumer->source), NULL, NULL);
+		main_loop();
+	}
+	PG_CATCH();
+	{
+		edata = catch_error(cxt);
+	}
+	PG_END_TRY();
+
+	/* an error outside of a batch: the supervisor starts the sink again */
+	if (self.sink)
+	{
+		KsStateError error;
+
+		state_error(edata, &error);
+		if (!is_transient(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
+			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
+			halt(&error);
+		write_state("backoff", &error);
+	}
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("worker of sink \"%s\" ends: %s", self.slot->sink, edata->message),
+			 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
+			 edata->hint ? errhint("%s", edata->hint) : 0));
+	proc_exit(1);
+}
