@@ -1,0 +1,90 @@
+-- Who may do what to the extension's objects.
+BEGIN;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS kafka_sink;
+SELECT plan(27);
+CREATE ROLE regress_ks_nobody;
+
+-- tables: nothing is written but by functions, and seen is what a policy lets through
+CREATE TEMP VIEW relations AS
+    SELECT c.oid, c.oid::regclass AS name, relkind, relrowsecurity
+      FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind IN ('r', 'v', 'S', 'p', 'm');
+SELECT is_empty(
+    $$SELECT name, privilege FROM relations, unnest('{INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) privilege
+       WHERE relkind <> 'S' AND has_table_privilege('regress_ks_nobody', oid, privilege)$$, 'no writes for PUBLIC');
+SELECT is_empty(
+    $$SELECT name FROM relations
+       WHERE CASE relkind WHEN 'S' THEN has_sequence_privilege('regress_ks_nobody', oid, 'USAGE,SELECT,UPDATE') END$$,
+    'nor sequences');
+SELECT set_eq(
+    $$SELECT name::text FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
+    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history'], 'tables that PUBLIC can read');
+SELECT is_empty(
+    $$SELECT name FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT') AND NOT relrowsecurity$$,
+    'have row security');
+SELECT set_eq(
+    $$SELECT c.relname || ' ' || polcmd::text || ' ' || polpermissive || ' ' || polroles::text
+        FROM pg_policy p JOIN pg_class c ON c.oid = polrelid WHERE relnamespace = 'kafka_sink'::regnamespace$$,
+    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}'], 'by one policy each, for SELECT');
+SELECT is_empty(
+    $$SELECT name FROM relations WHERE relkind = 'v' AND NOT has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
+    'PUBLIC can read the views');
+SELECT is_empty(
+    $$SELECT name FROM relations r JOIN pg_class c USING (oid) WHERE r.relkind = 'v'
+         AND NOT coalesce(reloptions::text[] @> '{security_barrier=true}', false)$$, 'which are security barriers');
+
+-- the schema
+SELECT schema_privs_are('kafka_sink', 'regress_ks_nobody', ARRAY['USAGE'], 'USAGE on the schema, and no CREATE');
+SELECT fdw_privs_are('kafka_sink', 'regress_ks_nobody', ARRAY[]::text[], 'servers are made by those who are granted it');
+
+-- functions
+CREATE TEMP VIEW functions AS
+    SELECT p.* FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+      JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'kafka_sink'
+     WHERE d.deptype = 'e';
+SELECT isnt_empty('SELECT * FROM functions', 'functions');
+SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE prosecdef', 'none is SECURITY DEFINER');
+SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c')$$,
+    'all are in C');
+SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE proleakproof', 'none claims to be leakproof');
+
+-- what they check by themselves: nobody has a sink
+CREATE TABLE target (id int PRIMARY KEY);
+SELECT kafka_sink.create_sink('theirs', target => 'target');
+SELECT kafka_sink.advance('theirs', 't', 0, NULL, 10);
+SELECT kafka_sink.seek('theirs', '{"t": {"0": 10}}');
+SET ROLE regress_ks_nobody;
+SELECT throws_ok(format('SELECT kafka_sink.%s', call), '42501', NULL, call)
+  FROM unnest(ARRAY[
+    $$alter_sink('theirs', batch_records => 1)$$, $$drop_sink('theirs')$$, $$register_topic('theirs', 't')$$,
+    $$pause('theirs')$$, $$seek('theirs', '{"t": {"0": 0}}')$$, $$skip('theirs', 't', 0, 10)$$,
+    $$advance('theirs', 't', 0, 10, 20)$$, $$ingest('theirs', '{}')$$]) call;
+SELECT throws_ok($$SELECT kafka_sink.create_sink('mine', target => 'target')$$, '42501', NULL, 'create_sink on another''s table');
+SELECT is_empty('SELECT sink FROM kafka_sink.sinks UNION ALL SELECT sink FROM kafka_sink.txn_offsets
+    UNION ALL SELECT sink FROM kafka_sink.offset_history UNION ALL SELECT sink FROM kafka_sink.lag
+    UNION ALL SELECT sink FROM kafka_sink.stat_sinks UNION ALL SELECT sink FROM kafka_sink.stat_partitions',
+    'nothing is shown of it');
+-- a function that is called before the policy lets a row through sees nothing
+CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
+$$BEGIN RAISE NOTICE 'leaked: %', $1; RAISE EXCEPTION 'leaked'; END$$;
+SELECT lives_ok('SELECT FROM kafka_sink.sinks WHERE pg_temp.leak(sink)', 'nor to functions: sinks');
+SELECT lives_ok('SELECT FROM kafka_sink.txn_offsets WHERE pg_temp.leak(sink)', 'txn_offsets');
+RESET ROLE;
+
+-- a member of the owner may
+GRANT postgres TO regress_ks_nobody;
+SET ROLE regress_ks_nobody;
+SELECT results_eq('SELECT sink, off FROM kafka_sink.txn_offsets', $$VALUES ('theirs', 10::bigint)$$, 'a member sees it');
+RESET ROLE;
+
+-- superusers install it, nobody else, trusted or not
+REVOKE postgres FROM regress_ks_nobody;
+DROP EXTENSION kafka_sink CASCADE;
+SELECT format('GRANT CREATE ON DATABASE %I TO regress_ks_nobody', current_database()) \gexec
+SET ROLE regress_ks_nobody;
+SELECT throws_ok('CREATE EXTENSION kafka_sink', '42501', NULL, 'only superusers install it');
+RESET ROLE;
+
+SELECT * FROM finish();
+ROLLBACK;

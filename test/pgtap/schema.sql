@@ -1,0 +1,126 @@
+-- What others build on: columns and types of tables and views, signatures of
+-- functions, what a dump takes along, comments.
+BEGIN;
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+CREATE EXTENSION IF NOT EXISTS kafka_sink;
+SELECT plan(21);
+
+SELECT results_eq(
+    $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
+    $$VALUES ('kafka_sink', false)$$, 'the schema');
+
+-- columns and types, in their order
+CREATE FUNCTION pg_temp.columns_of(relation regclass) RETURNS TABLE (columns text)
+LANGUAGE sql STABLE AS $$
+    SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull THEN '!' ELSE '' END,
+                      ', ' ORDER BY attnum)
+      FROM pg_attribute WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped $$;
+
+SELECT is(pg_temp.columns_of('kafka_sink.txn_offsets'),
+    'sink text!, topic text!, part integer!, off bigint!, start_off bigint!, last_off bigint, last_hash bigint, '
+    'topic_id uuid, consumed bigint!, applied bigint!, deleted bigint!, filtered bigint!, dead_lettered bigint!, '
+    'ignored bigint!, superseded bigint!, unmatched bigint!, gaps bigint!, updated_at timestamp with time zone!',
+    'txn_offsets');
+SELECT col_is_pk('kafka_sink', 'txn_offsets', ARRAY['sink', 'topic', 'part'], 'its key');
+SELECT results_eq($$SELECT count(*) FROM pg_index WHERE indrelid = 'kafka_sink.txn_offsets'::regclass$$, ARRAY[1::bigint],
+    'and its only index, so that updates can be HOT');
+SELECT results_eq(
+    $$SELECT (SELECT option_value::int FROM pg_options_to_table(reloptions) WHERE option_name = 'fillfactor') <= 50
+        FROM pg_class WHERE oid = 'kafka_sink.txn_offsets'::regclass$$, ARRAY[true], 'for which its pages have room');
+SELECT is(pg_temp.columns_of('kafka_sink.offset_history'),
+    'id bigint!, sink text!, owner regrole!, topic text!, part integer!, action text!, from_off bigint, until_off bigint!, role text!, '
+    'at timestamp with time zone!', 'offset_history');
+SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
+    'sink text, owner regrole, server text, target regclass, topics text[], state text, since timestamp with time zone, '
+    'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, '
+    'insert_mode text, columns jsonb, pk_fields text[], format text, key_format text, delete_enabled boolean, '
+    'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
+    'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer', 'sinks');
+SELECT is(pg_temp.columns_of('kafka_sink.lag'),
+    'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
+    'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');
+SELECT is(pg_temp.columns_of('kafka_sink.stat_sinks'),
+    'sink text, worker integer, pid integer, state text, since timestamp with time zone, sqlstate text, message text, '
+    'started_at timestamp with time zone, batches bigint, records bigint, bytes bigint, retries bigint, '
+    'guard_mismatches bigint, redelivered bigint, wait_ms double precision, fetch_ms double precision, '
+    'decode_ms double precision, apply_ms double precision, commit_ms double precision, '
+    'first_record timestamp with time zone, last_commit timestamp with time zone, rss_anon_peak bigint', 'stat_sinks');
+SELECT is(pg_temp.columns_of('kafka_sink.stat_partitions'),
+    'sink text, topic text, part integer, off bigint, start_off bigint, low_watermark bigint, end_offset bigint, '
+    'high_watermark bigint, consumed bigint, applied bigint, deleted bigint, filtered bigint, dead_lettered bigint, '
+    'ignored bigint, superseded bigint, unmatched bigint, gaps bigint, redelivered bigint, tail_check text, '
+    'updated_at timestamp with time zone', 'stat_partitions');
+SELECT is(pg_temp.columns_of('kafka_sink.record'),
+    'topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, headers kafka_sink.header[]',
+    'type record');
+SELECT is(pg_temp.columns_of('kafka_sink.header'), 'name text, value bytea', 'type header');
+SELECT is(pg_temp.columns_of('kafka_sink.batch_result'),
+    'consumed bigint, applied bigint, deleted bigint, filtered bigint, dead_lettered bigint, ignored bigint, '
+    'superseded bigint, unmatched bigint', 'type batch_result');
+
+-- signatures
+SELECT set_eq(
+    $$SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')'
+        FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'kafka_sink'
+       WHERE d.deptype = 'e' AND p.proname NOT IN ('create_sink', 'alter_sink', 'worker_stats', 'partition_stats',
+             'validate_options', 'may_see', 'is_home')$$,
+    ARRAY[
+        'drop_sink(sink text)',
+        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text)',
+        'unregister_topic(sink text, topic text)',
+        'pause(sink text)',
+        'resume(sink text)',
+        'seek(sink text, "to" text)',
+        'skip(sink text, topic text, part integer, off bigint)',
+        'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',
+        'advance(sink text, topic text, part integer, from_off bigint, until_off bigint)',
+        'ingest(sink text, records kafka_sink.record[])',
+        'run(IN sink text, IN until jsonb DEFAULT NULL::jsonb, IN max_records bigint DEFAULT NULL::bigint, IN timeout interval DEFAULT NULL::interval)',
+        'wait_for(IN sink text, IN timeout interval DEFAULT ''00:01:00''::interval, IN until jsonb DEFAULT NULL::jsonb)',
+        'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)'],
+    'functions and procedures');
+
+-- every setting that can be made can be changed, and has the same type
+SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
+    (SELECT array_remove(proargnames[2:], 'enabled') || 'reset'::text FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc),
+    'alter_sink has the settings of create_sink, and reset');
+SELECT is((SELECT (proargtypes::oid[])[0:17] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
+    (SELECT (proargtypes::oid[])[0:17] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
+SELECT set_eq(
+    $$SELECT setting FROM (SELECT unnest(proargnames[2:]) FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc) s (setting)
+       WHERE setting <> 'enabled'$$,
+    $$SELECT attname::text FROM pg_attribute WHERE attrelid = 'kafka_sink.sinks'::regclass AND attnum > 0
+         AND (attname IN ('server', 'target') OR attnum >= (SELECT a.attnum FROM pg_attribute a
+              WHERE a.attrelid = 'kafka_sink.sinks'::regclass AND a.attname = 'insert_mode'))$$,
+    'and the view sinks shows them all');
+
+-- a dump takes along what cannot be made again
+SELECT set_eq(
+    $$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'kafka_sink'$$,
+    $$SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind IN ('r', 'S')$$,
+    'all tables and sequences are dumped');
+SELECT is_empty(
+    $$SELECT c FROM pg_extension, unnest(extcondition) c WHERE extname = 'kafka_sink' AND c <> ''$$, 'with all their rows');
+
+-- comments
+SELECT is_empty(
+    $$SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
+        FROM pg_depend d JOIN pg_extension e
+          ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'kafka_sink'
+        LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+        LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
+       WHERE d.deptype = 'e' AND obj_description(d.objid, d.classid::regclass::name) IS NULL
+         -- types of relations and of arrays, and what belongs to a column
+         AND (c.oid IS NULL OR c.relkind <> 'S')
+         AND (t.oid IS NULL OR (t.typelem = 0 AND (t.typrelid = 0 OR
+              (SELECT relkind FROM pg_class WHERE oid = t.typrelid) = 'c')))$$,
+    'every object has a comment');
+SELECT is_empty(
+    $$SELECT attname FROM pg_attribute a WHERE attrelid = 'kafka_sink.txn_offsets'::regclass AND attnum > 0
+         AND attname NOT IN ('sink', 'topic', 'part') AND col_description(attrelid, attnum) IS NULL$$,
+    'so does every column of txn_offsets');
+
+SELECT * FROM finish();
+ROLLBACK;
