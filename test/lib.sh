@@ -1,0 +1,234 @@
+# shellcheck shell=bash
+# Sourced by test/run, test/torture, demo/demo and bench/bench: install what is
+# missing, build a copy of the tree in a private directory, start a private
+# PostgreSQL and a private Kafka there, and remove all of it at the end.
+#
+#   ks_install tests|demo ...   apt-get what the named uses miss
+#   ks_workdir                  make $WORK, removed at the end (KAFKA_SINK_KEEP=1: kept)
+#   ks_build                    build and install into $WORK/inst, kfk into $KFK
+#   ks_start_postgres [LINE..]  sets PGHOST, PGPORT, PGUSER; LINEs go to postgresql.conf
+#   ks_start_broker [PROP..]    sets KAFKA
+#   as CMD..                    as the unprivileged user, in the background's way:
+#                               a signal to the script ends it
+#
+# Everything runs as `postgres` when the caller is root, else as the caller.
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+WORK=
+child=			# process group to end with the script
+at_end=()		# command to run before $WORK goes
+KAFKA=${KAFKA:-}
+
+unset MAKEFLAGS MAKELEVEL MFLAGS PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE \
+	PGPASSWORD PGSERVICE PGOPTIONS PGDATA PSQLRC TEMP_CONFIG
+export LC_ALL=C.UTF-8 PGTZ=UTC
+
+die() { echo "${0##*/}: $*" >&2; exit 1; }
+have() { command -v "$1" > /dev/null; }
+
+# ---- the unprivileged user ----
+
+as_user=()
+ks_root() { [ "$(id -u)" = 0 ]; }
+
+# Run in a session of its own, so that a trap need not wait for it and can end
+# all of it.  Commands of ours that finish at once need none of this.
+as() {
+	local rc=0
+	setsid "${as_user[@]}" "$@" < /dev/null &
+	child=$!
+	wait "$child" || rc=$?
+	child=
+	return "$rc"
+}
+
+as_now() { "${as_user[@]}" "$@"; }
+
+# ---- the end ----
+
+ks_cleanup() {
+	local rc=$? file
+	trap '' INT TERM HUP
+	[ -z "$child" ] || { kill -TERM -- "-$child" 2> /dev/null && wait "$child"; } || true
+	[ ${#at_end[@]} -eq 0 ] || "${at_end[@]}" || true
+	if [ -n "$WORK" ]; then
+		while IFS= read -r file; do
+			as_now "$bindir/pg_ctl" -D "${file%/*}" -m immediate stop > /dev/null 2>&1 || true
+		done < <(find "$WORK" -name postmaster.pid 2> /dev/null)
+		while IFS= read -r file; do
+			"$top/test/broker/broker" kill "${file%/*}" > /dev/null 2>&1 || true
+		done < <(find "$WORK" -path '*broker*/lock' 2> /dev/null)
+		[ -z "$child" ] || kill -KILL -- "-$child" 2> /dev/null || true
+		if [ -n "${KAFKA_SINK_KEEP:-}" ]; then
+			echo "kept: $WORK" >&2
+		else
+			rm -rf "$WORK" || rm -rf "$WORK"
+		fi
+	fi
+	exit "$rc"
+}
+
+ks_workdir() {
+	WORK=$(mktemp -d "${TMPDIR:-/tmp}/kafka_sink.XXXXXX")
+	trap ks_cleanup EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+	chmod 755 "$WORK"
+	if ks_root; then
+		chown postgres: "$WORK"
+		as_user=(runuser -u postgres -- env "HOME=$WORK")
+	fi
+	cd "$WORK" || exit
+}
+
+# ---- packages ----
+
+ks_apt() {
+	local sudo=() log
+	have apt-get || die "please install: $*"
+	ks_root || sudo=(sudo)
+	echo "installing: $*"
+	log=$(mktemp)
+	"${sudo[@]}" apt-get update -q > "$log" 2>&1 || true
+	"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q \
+		--no-install-recommends "$@" >> "$log" 2>&1 || { tail -n 30 "$log" >&2; die "apt-get failed"; }
+	rm -f "$log"
+}
+
+# Which PostgreSQL: PG_CONFIG if given, else the newest installed server, else
+# the distribution's.  Sets PG_CONFIG and pgver ('' unless packaged by Debian).
+ks_find_postgres() {
+	if [ -z "${PG_CONFIG:-}" ]; then
+		pgver=$(find /usr/lib/postgresql -path '*/bin/postgres' 2> /dev/null |
+			sed 's|/usr/lib/postgresql/||; s|/.*||' | sort -n | tail -n 1) || true
+		if [ -z "$pgver" ]; then
+			[ -n "$(apt-cache depends postgresql 2> /dev/null)" ] || ks_apt ca-certificates
+			pgver=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p')
+		fi
+		[ -n "$pgver" ] || die "no PostgreSQL: set PG_CONFIG"
+		PG_CONFIG=/usr/lib/postgresql/$pgver/bin/pg_config
+	else
+		pgver=$(sed -n 's|^/usr/lib/postgresql/\([0-9]*\)/bin/pg_config$|\1|p' <<< "$PG_CONFIG")
+	fi
+	export PG_CONFIG
+}
+
+ks_install() {
+	local use want=() pg=()
+	ks_find_postgres
+	have cc || want+=(gcc libc6-dev)
+	have make || want+=(make)
+	[ -e /usr/include/librdkafka/rdkafka_mock.h ] || want+=(librdkafka-dev)
+	[ -x "${PG_CONFIG%/*}/postgres" ] || pg+=("postgresql-$pgver")
+	[ -x "$PG_CONFIG" ] && [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ] ||
+		pg+=("postgresql-server-dev-$pgver")
+	for use in "$@"; do
+		case $use in
+			kafka)
+				have java || want+=(default-jre-headless)
+				[ -e "$(ks_jars)/.stamp" ] || have mvn || want+=(maven)
+				;;
+			tests)
+				[ -n "$(find /usr/share/postgresql/"$pgver" "${PG_CONFIG%/*}/../share" \
+					-name pgtap.control 2> /dev/null)" ] || pg+=("postgresql-$pgver-pgtap")
+				have pg_prove || want+=(libtap-parser-sourcehandler-pgtap-perl)
+				perl -MIPC::Run -e 1 2> /dev/null || want+=(libipc-run-perl)
+				have prove || want+=(perl)
+				;;
+			flights) python3 -m pip --version > /dev/null 2>&1 || want+=(python3-pip) ;;
+		esac
+	done
+	[ ${#pg[@]} -eq 0 ] || [ -n "$pgver" ] || die "$PG_CONFIG lacks: ${pg[*]}"
+	[ $((${#want[@]} + ${#pg[@]})) -eq 0 ] || ks_apt "${want[@]}" "${pg[@]}"
+	bindir=$("$PG_CONFIG" --bindir)
+}
+
+# ---- build ----
+
+# Where the broker's jars are kept from one run to the next.
+ks_jars() {
+	if [ -n "${KAFKA_SINK_JARS:-}" ]; then
+		echo "$KAFKA_SINK_JARS"
+	elif [ -w "$top/test/broker" ]; then
+		echo "$top/test/broker/lib"
+	else
+		echo "${XDG_CACHE_HOME:-$HOME/.cache}/kafka_sink/jars"
+	fi
+}
+
+ks_copy_source() {
+	mkdir -p "$WORK/src"
+	if git -C "$top" rev-parse --is-inside-work-tree > /dev/null 2>&1; then
+		git -C "$top" ls-files -co --exclude-standard -z |
+			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
+	else
+		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude='*.o' \
+			--exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk -cf - .
+	fi | tar -C "$WORK/src" --no-same-owner -xf -
+	! ks_root || chown -R postgres: "$WORK/src"
+}
+
+# $1: make arguments, e.g. COPT=...
+ks_build() {
+	local log=$WORK/build.log options
+	ks_copy_source
+	if ! as make -s -C "$WORK/src" -j "$(nproc)" PG_CONFIG="$PG_CONFIG" DESTDIR="$WORK/inst" \
+		"$@" all test/tools/kfk install > "$log" 2>&1; then
+		tail -n 60 "$log" >&2
+		die "the build failed"
+	fi
+	! grep -n 'warning:' "$log" || true
+	export KFK=$WORK/src/test/tools/kfk
+
+	options=$("$bindir/postgres" --describe-config)
+	{
+		echo "shared_preload_libraries = 'kafka_sink'"
+		echo "dynamic_library_path = '$WORK/inst$("$PG_CONFIG" --pkglibdir):\$libdir'"
+		case $options in
+			*extension_destdir*) echo "extension_destdir = '$WORK/inst'" ;;
+			*extension_control_path*)
+				echo "extension_control_path = '$WORK/inst$("$PG_CONFIG" --sharedir):\$system'" ;;
+			*)	# takes extensions from its own directory only
+				[ -e "$("$PG_CONFIG" --sharedir)/extension/kafka_sink.control" ] ||
+					die "for this PostgreSQL, run first: make install PG_CONFIG=$PG_CONFIG" ;;
+		esac
+	} > "$WORK/extension.conf"
+}
+
+# ---- servers ----
+
+ks_start_postgres() {
+	PGPORT=$("$top/test/broker/broker" free-port)
+	export PGPORT PGHOST=$WORK PGUSER=postgres
+	as "$bindir/initdb" -D "$WORK/data" -U postgres -A trust --no-locale -E UTF8 \
+		> "$WORK/initdb.log" 2>&1 || { cat "$WORK/initdb.log" >&2; die "initdb failed"; }
+	{
+		cat "$WORK/extension.conf"
+		cat <<-EOF
+			port = $PGPORT
+			listen_addresses = ''
+			unix_socket_directories = '$WORK'
+			max_worker_processes = 32
+			log_line_prefix = '%m [%p] %b %a '
+			restart_after_crash = on
+		EOF
+		[ $# -eq 0 ] || printf '%s\n' "$@"
+	} >> "$WORK/data/postgresql.conf"
+	as "$bindir/pg_ctl" -D "$WORK/data" -l "$WORK/server.log" -w start > /dev/null ||
+		{ tail -n 30 "$WORK/server.log" >&2; die "PostgreSQL does not start"; }
+}
+
+ks_start_broker() {
+	local jars port
+	jars=$(ks_jars)
+	KAFKA_SINK_JARS=$jars "$top/test/broker/broker" jars
+	if ! as_now test -r "$jars/.stamp"; then
+		cp -r "$jars" "$WORK/jars"
+		chown -R postgres: "$WORK/jars"
+		jars=$WORK/jars
+	fi
+	export KAFKA_SINK_JARS=$jars
+	port=$("$top/test/broker/broker" free-port)
+	as "$WORK/src/test/broker/broker" start "$WORK/broker" "$port" "$@"
+	export KAFKA=127.0.0.1:$port
+}

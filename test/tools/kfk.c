@@ -1,0 +1,1269 @@
+/*
+ * kfk.c
+ *	  The Kafka side of the tests, the demo and the bench: one client program.
+ *
+ *	kfk -b HOST:PORT [-X prop=value]... [-t SECONDS] COMMAND ...
+ *
+ *	wait-ready
+ *	create-topic NAME PARTITIONS [config=value]...
+ *	delete-topic NAME
+ *	add-partitions NAME TOTAL
+ *	delete-records NAME PART BEFORE_OFFSET|end
+ *	alter-config NAME config=value...
+ *	watermarks NAME				part, low, high, last stable offset
+ *	cat NAME					part, offset, key, value: all that is committed now
+ *	script						commands on stdin, see run_script()
+ *	gen NAME -n COUNT [...]		synthetic records, see run_gen()
+ *	latency NAME -n COUNT --rate R	id and time of acknowledgement (us)
+ *	mock PORTFILE [BROKERS]		mock cluster, commands on stdin, see run_mock()
+ *
+ * Every command that changes something returns when the change can be seen,
+ * or fails after -t seconds (30).  Keys and values are printed and read with
+ * \N for NULL, and \t \n \r \\ \xHH; fields are separated by tabs.
+ *
+ * Single-threaded: librdkafka's callbacks run inside rd_kafka_poll/flush.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#define MAX_PROPS	64
+#define MAX_WORDS	64
+#define MAX_PARTS	4096
+
+typedef struct
+{
+	int64_t		qty;
+	int64_t		cents;
+	char		at[40];
+	char		note[128];		/* as JSON and as COPY text: the same escapes */
+	char		note_copy[128];
+} Row;
+
+static const char *bootstrap;
+static char *props[MAX_PROPS];
+static int	nprops;
+static int	timeout_ms = 30000;
+static char errstr[512];
+static volatile sig_atomic_t stopped;
+
+/* gen and latency */
+static int64_t gen_count = -1;
+static int64_t gen_from;
+static int	gen_parts;
+static double gen_rate;
+static uint64_t gen_seed = 1;
+static int64_t gen_keys;		/* 0: sequential */
+static bool gen_hot;
+static bool gen_wide;
+static FILE *manifest;
+static FILE *copy_file;
+
+/* delivery reports */
+static int64_t n_acked;
+static int64_t n_failed;
+
+static void __attribute__((format(printf, 1, 2), noreturn))
+die(const char *fmt,...)
+{
+	va_list		ap;
+
+	fputs("kfk: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static void
+handle_stop(int sig)
+{
+	stopped = sig;
+}
+
+static int64_t
+now_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (int64_t) ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static int64_t
+number(const char *s)
+{
+	char	   *end;
+	int64_t		n = strtoll(s, &end, 10);
+
+	if (end == s || *end)
+		die("not a number: %s", s);
+	return n;
+}
+
+static FILE *
+open_file(const char *path, const char *mode)
+{
+	FILE	   *f = fopen(path, mode);
+
+	if (!f)
+		die("%s: %s", path, strerror(errno));
+	return f;
+}
+
+/* ---- client ---- */
+
+static void
+set(rd_kafka_conf_t *conf, const char *name, const char *value)
+{
+	if (rd_kafka_conf_set(conf, name, value, errstr, sizeof(errstr)) != RD_KAFKA_CONF_OK)
+		die("%s", errstr);
+}
+
+static rd_kafka_t *
+client(rd_kafka_type_t type, rd_kafka_conf_t *conf)
+{
+	rd_kafka_t *rk;
+
+	if (bootstrap)
+		set(conf, "bootstrap.servers", bootstrap);
+	set(conf, "reconnect.backoff.max.ms", "500");
+	set(conf, "log_level", "3");
+	for (int i = 0; i < nprops; i++)
+	{
+		char	   *prop = strdup(props[i]);
+		char	   *value = strchr(prop, '=');
+
+		if (!value)
+			die("-X wants property=value: %s", prop);
+		*value++ = '\0';
+		set(conf, prop, value);
+		free(prop);
+	}
+	rk = rd_kafka_new(type, conf, errstr, sizeof(errstr));
+	if (!rk)
+		die("%s", errstr);
+	return rk;
+}
+
+/*
+ * A consumer without a group, told of the end of each partition.  A full queue
+ * stops librdkafka's fetcher for up to a second, hence the large one.
+ */
+static rd_kafka_t *
+consumer(const char *isolation)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	set(conf, "isolation.level", isolation);
+	set(conf, "enable.partition.eof", "true");
+	set(conf, "auto.offset.reset", "error");
+	set(conf, "queued.min.messages", "10000000");
+	set(conf, "queued.max.messages.kbytes", "65536");
+	return client(RD_KAFKA_CONSUMER, conf);
+}
+
+static int64_t
+deadline(void)
+{
+	return now_us(CLOCK_MONOTONIC) + (int64_t) timeout_ms * 1000;
+}
+
+/* A short wait before a condition on the cluster is looked at again. */
+static void
+again(rd_kafka_t *rk, int64_t until, const char *what)
+{
+	if (now_us(CLOCK_MONOTONIC) > until)
+		die("timed out: %s", what);
+	rd_kafka_poll(rk, 20);
+}
+
+/* Number of partitions, all with a leader; 0 if there is no such topic, -1 if not known. */
+static int
+partitions(rd_kafka_t *rk, const char *name)
+{
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL);
+	const struct rd_kafka_metadata *md;
+	int			n = -1;
+
+	if (rd_kafka_metadata(rk, 0, rkt, &md, 5000) == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		if (md->topic_cnt == 1 && md->topics[0].err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			n = md->topics[0].partition_cnt;
+			for (int i = 0; i < md->topics[0].partition_cnt; i++)
+				if (md->topics[0].partitions[i].leader < 0)
+					n = -1;
+		}
+		else if (md->topic_cnt == 1 &&
+				 md->topics[0].err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+			n = 0;
+		rd_kafka_metadata_destroy(md);
+	}
+	rd_kafka_topic_destroy(rkt);
+	return n;
+}
+
+static int
+existing_partitions(rd_kafka_t *rk, const char *name)
+{
+	int64_t		until = deadline();
+	int			n;
+
+	while ((n = partitions(rk, name)) <= 0)
+		again(rk, until, "topic is not there");
+	return n;
+}
+
+static void
+wait_partitions(rd_kafka_t *rk, const char *name, int n)
+{
+	int64_t		until = deadline();
+
+	while (partitions(rk, name) != n)
+		again(rk, until, "topic has not the wanted number of partitions");
+}
+
+static void
+run_wait_ready(void)
+{
+	rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, rd_kafka_conf_new());
+	const struct rd_kafka_metadata *md;
+	int64_t		until = deadline();
+
+	while (rd_kafka_metadata(rk, 0, NULL, &md, 1000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		again(rk, until, "cluster does not answer");
+	rd_kafka_metadata_destroy(md);
+	rd_kafka_destroy(rk);
+}
+
+/* ---- admin ---- */
+
+typedef struct
+{
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;
+	rd_kafka_AdminOptions_t *options;
+} Admin;
+
+static Admin
+admin(void)
+{
+	Admin		a;
+
+	a.rk = client(RD_KAFKA_PRODUCER, rd_kafka_conf_new());
+	a.queue = rd_kafka_queue_new(a.rk);
+	a.options = rd_kafka_AdminOptions_new(a.rk, RD_KAFKA_ADMIN_OP_ANY);
+	rd_kafka_AdminOptions_set_request_timeout(a.options, timeout_ms, NULL, 0);
+	return a;
+}
+
+static void
+admin_end(Admin a)
+{
+	rd_kafka_AdminOptions_destroy(a.options);
+	rd_kafka_queue_destroy(a.queue);
+	rd_kafka_destroy(a.rk);
+}
+
+static rd_kafka_event_t *
+admin_result(Admin a)
+{
+	rd_kafka_event_t *ev = rd_kafka_queue_poll(a.queue, timeout_ms + 1000);
+
+	if (!ev)
+		die("no answer from the cluster");
+	if (rd_kafka_event_error(ev))
+		die("%s", rd_kafka_event_error_string(ev));
+	return ev;
+}
+
+/* The answer to a request about topics: fails unless all of them went well. */
+static void
+admin_topic_result(Admin a)
+{
+	rd_kafka_event_t *ev = admin_result(a);
+	const rd_kafka_topic_result_t **res = NULL;
+	size_t		n = 0;
+
+	switch (rd_kafka_event_type(ev))
+	{
+		case RD_KAFKA_EVENT_CREATETOPICS_RESULT:
+			res = rd_kafka_CreateTopics_result_topics(rd_kafka_event_CreateTopics_result(ev), &n);
+			break;
+		case RD_KAFKA_EVENT_DELETETOPICS_RESULT:
+			res = rd_kafka_DeleteTopics_result_topics(rd_kafka_event_DeleteTopics_result(ev), &n);
+			break;
+		case RD_KAFKA_EVENT_CREATEPARTITIONS_RESULT:
+			res = rd_kafka_CreatePartitions_result_topics(rd_kafka_event_CreatePartitions_result(ev), &n);
+			break;
+		default:
+			die("unexpected %s", rd_kafka_event_name(ev));
+	}
+	for (size_t i = 0; i < n; i++)
+		if (rd_kafka_topic_result_error(res[i]))
+			die("%s: %s", rd_kafka_topic_result_name(res[i]),
+				rd_kafka_topic_result_error_string(res[i]));
+	rd_kafka_event_destroy(ev);
+}
+
+static void
+run_create_topic(const char *name, int parts, char **configs, int n)
+{
+	Admin		a = admin();
+	rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(name, parts, 1, errstr, sizeof(errstr));
+
+	if (!t)
+		die("%s", errstr);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *value = strchr(configs[i], '=');
+
+		if (!value)
+			die("not config=value: %s", configs[i]);
+		*value++ = '\0';
+		rd_kafka_NewTopic_set_config(t, configs[i], value);
+	}
+	rd_kafka_CreateTopics(a.rk, &t, 1, a.options, a.queue);
+	admin_topic_result(a);
+	rd_kafka_NewTopic_destroy(t);
+	wait_partitions(a.rk, name, parts);
+	admin_end(a);
+}
+
+static void
+run_delete_topic(const char *name)
+{
+	Admin		a = admin();
+	rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(name);
+
+	rd_kafka_DeleteTopics(a.rk, &t, 1, a.options, a.queue);
+	admin_topic_result(a);
+	rd_kafka_DeleteTopic_destroy(t);
+	wait_partitions(a.rk, name, 0);
+	admin_end(a);
+}
+
+static void
+run_add_partitions(const char *name, int total)
+{
+	Admin		a = admin();
+	rd_kafka_NewPartitions_t *p = rd_kafka_NewPartitions_new(name, total, errstr, sizeof(errstr));
+
+	if (!p)
+		die("%s", errstr);
+	rd_kafka_CreatePartitions(a.rk, &p, 1, a.options, a.queue);
+	admin_topic_result(a);
+	rd_kafka_NewPartitions_destroy(p);
+	wait_partitions(a.rk, name, total);
+	admin_end(a);
+}
+
+static void
+run_delete_records(const char *name, int part, const char *before)
+{
+	Admin		a = admin();
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	const rd_kafka_topic_partition_list_t *res;
+	rd_kafka_DeleteRecords_t *d;
+	rd_kafka_event_t *ev;
+
+	rd_kafka_topic_partition_list_add(list, name, part)->offset =
+		strcmp(before, "end") == 0 ? RD_KAFKA_OFFSET_END : number(before);
+	d = rd_kafka_DeleteRecords_new(list);
+	rd_kafka_DeleteRecords(a.rk, &d, 1, a.options, a.queue);
+	ev = admin_result(a);
+	res = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(ev));
+	if (res->elems[0].err)
+		die("%s", rd_kafka_err2str(res->elems[0].err));
+	rd_kafka_event_destroy(ev);
+	rd_kafka_DeleteRecords_destroy(d);
+	rd_kafka_topic_partition_list_destroy(list);
+	admin_end(a);
+}
+
+/* One configuration resource out of an answer; fails if it carries an error. */
+static const rd_kafka_ConfigResource_t *
+config_result(rd_kafka_event_t *ev)
+{
+	const rd_kafka_ConfigResource_t **res;
+	size_t		n;
+
+	if (rd_kafka_event_type(ev) == RD_KAFKA_EVENT_ALTERCONFIGS_RESULT)
+		res = rd_kafka_AlterConfigs_result_resources(rd_kafka_event_AlterConfigs_result(ev), &n);
+	else
+		res = rd_kafka_DescribeConfigs_result_resources(rd_kafka_event_DescribeConfigs_result(ev), &n);
+	if (n != 1 || rd_kafka_ConfigResource_error(res[0]))
+		die("%s", n == 1 ? rd_kafka_ConfigResource_error_string(res[0]) : "no answer");
+	return res[0];
+}
+
+static rd_kafka_event_t *
+describe(Admin a, const char *name)
+{
+	rd_kafka_ConfigResource_t *r = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+
+	rd_kafka_DescribeConfigs(a.rk, &r, 1, a.options, a.queue);
+	rd_kafka_ConfigResource_destroy(r);
+	return admin_result(a);
+}
+
+/* AlterConfigs replaces all of a topic's settings, so those of before are sent along. */
+static void
+run_alter_config(const char *name, char **configs, int n)
+{
+	Admin		a = admin();
+	rd_kafka_ConfigResource_t *r = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+	rd_kafka_event_t *ev = describe(a, name);
+	const rd_kafka_ConfigEntry_t **e;
+	size_t		ne;
+	int64_t		until = deadline();
+	int			seen = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		char	   *value = strchr(configs[i], '=');
+
+		if (!value)
+			die("not config=value: %s", configs[i]);
+		*value++ = '\0';
+		rd_kafka_ConfigResource_set_config(r, configs[i], value);
+	}
+	e = rd_kafka_ConfigResource_configs(config_result(ev), &ne);
+	for (size_t i = 0; i < ne; i++)
+	{
+		bool		changed = false;
+
+		for (int j = 0; j < n; j++)
+			changed |= strcmp(rd_kafka_ConfigEntry_name(e[i]), configs[j]) == 0;
+		if (!changed &&
+			rd_kafka_ConfigEntry_source(e[i]) == RD_KAFKA_CONFIG_SOURCE_DYNAMIC_TOPIC_CONFIG)
+			rd_kafka_ConfigResource_set_config(r, rd_kafka_ConfigEntry_name(e[i]),
+											   rd_kafka_ConfigEntry_value(e[i]));
+	}
+	rd_kafka_event_destroy(ev);
+	rd_kafka_AlterConfigs(a.rk, &r, 1, a.options, a.queue);
+	ev = admin_result(a);
+	config_result(ev);
+	rd_kafka_event_destroy(ev);
+	for (;;)
+	{
+		ev = describe(a, name);
+		e = rd_kafka_ConfigResource_configs(config_result(ev), &ne);
+		seen = 0;
+		for (size_t i = 0; i < ne; i++)
+			for (int j = 0; j < n; j++)
+				if (strcmp(rd_kafka_ConfigEntry_name(e[i]), configs[j]) == 0 &&
+					strcmp(rd_kafka_ConfigEntry_value(e[i]), configs[j] + strlen(configs[j]) + 1) == 0)
+					seen++;
+		rd_kafka_event_destroy(ev);
+		if (seen == n)
+			break;
+		again(a.rk, until, "configuration is not in force");
+	}
+	rd_kafka_ConfigResource_destroy(r);
+	admin_end(a);
+}
+
+/* ---- reading ---- */
+
+static void
+query_watermarks(rd_kafka_t *rk, const char *name, int part, int64_t *low, int64_t *high)
+{
+	rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(rk, name, part, low, high, timeout_ms);
+
+	if (err)
+		die("%s [%d]: %s", name, part, rd_kafka_err2str(err));
+}
+
+static void
+run_watermarks(const char *name)
+{
+	rd_kafka_t *all = consumer("read_uncommitted");
+	rd_kafka_t *committed = consumer("read_committed");
+	int			parts = existing_partitions(all, name);
+
+	for (int p = 0; p < parts; p++)
+	{
+		int64_t		low,
+					high,
+					lso;
+
+		query_watermarks(committed, name, p, &low, &lso);
+		query_watermarks(all, name, p, &low, &high);
+		printf("%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", p, low, high, lso);
+	}
+	rd_kafka_destroy(committed);
+	rd_kafka_destroy(all);
+}
+
+static void
+put_escaped(const void *data, size_t len)
+{
+	const unsigned char *s = data;
+
+	if (!s)
+	{
+		fputs("\\N", stdout);
+		return;
+	}
+	for (size_t i = 0; i < len; i++)
+		switch (s[i])
+		{
+			case '\t':
+				fputs("\\t", stdout);
+				break;
+			case '\n':
+				fputs("\\n", stdout);
+				break;
+			case '\r':
+				fputs("\\r", stdout);
+				break;
+			case '\\':
+				fputs("\\\\", stdout);
+				break;
+			default:
+				if (s[i] < 0x20 || s[i] == 0x7f)
+					printf("\\x%02X", s[i]);
+				else
+					putchar(s[i]);
+		}
+}
+
+/* Everything up to the last stable offsets of now, partition by partition. */
+static void
+run_cat(const char *name)
+{
+	rd_kafka_t *rk = consumer("read_committed");
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL);
+	int			parts = existing_partitions(rk, name);
+
+	for (int p = 0; p < parts; p++)
+	{
+		int64_t		low,
+					end,
+					next;
+
+		query_watermarks(rk, name, p, &low, &end);
+		if (low >= end)
+			continue;
+		if (rd_kafka_consume_start(rkt, p, low) < 0)
+			die("%s [%d]: %s", name, p, rd_kafka_err2str(rd_kafka_last_error()));
+		for (next = low; next < end;)
+		{
+			rd_kafka_message_t *m = rd_kafka_consume(rkt, p, timeout_ms);
+
+			if (!m)
+				die("%s [%d]: no record at %" PRId64, name, p, next);
+			if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+				die("%s [%d]: %s", name, p, rd_kafka_message_errstr(m));
+			if (!m->err && m->offset < end)
+			{
+				printf("%d\t%" PRId64 "\t", p, m->offset);
+				put_escaped(m->key, m->key_len);
+				putchar('\t');
+				put_escaped(m->payload, m->len);
+				putchar('\n');
+			}
+			next = m->err ? m->offset : m->offset + 1;
+			rd_kafka_message_destroy(m);
+		}
+		rd_kafka_consume_stop(rkt, p);
+	}
+	rd_kafka_topic_destroy(rkt);
+	rd_kafka_destroy(rk);
+}
+
+/* ---- producing ---- */
+
+static rd_kafka_t *
+producer(rd_kafka_conf_t *conf, const char *linger_ms)
+{
+	set(conf, "acks", "all");
+	set(conf, "enable.idempotence", "true");
+	set(conf, "linger.ms", linger_ms);
+	set(conf, "retry.backoff.ms", "100");
+	set(conf, "queue.buffering.max.messages", "1000000");
+	set(conf, "queue.buffering.max.kbytes", "262144");
+	set(conf, "batch.size", "1000000");
+	return client(RD_KAFKA_PRODUCER, conf);
+}
+
+/* Split at tabs, in place. */
+static int
+split(char *line, char **words)
+{
+	int			n = 0;
+	char	   *word;
+
+	while ((word = strsep(&line, "\t")) != NULL)
+	{
+		if (n == MAX_WORDS)
+			die("too many fields");
+		words[n++] = word;
+	}
+	return n;
+}
+
+/* Undo the escapes in place; NULL for \N. */
+static char *
+unescape(char *s, size_t *len)
+{
+	char	   *to = s;
+
+	*len = 0;
+	if (strcmp(s, "\\N") == 0)
+		return NULL;
+	for (char *from = s; *from; from++)
+	{
+		unsigned	hex;
+
+		if (*from != '\\')
+			*to++ = *from;
+		else if (*++from == 'x' && sscanf(from + 1, "%2x", &hex) == 1)
+		{
+			*to++ = (char) hex;
+			from += isxdigit((unsigned char) from[2]) ? 2 : 1;
+		}
+		else if (*from == '\0')
+			break;
+		else
+			*to++ = *from == 't' ? '\t' : *from == 'n' ? '\n' : *from == 'r' ? '\r' : *from;
+	}
+	*len = to - s;
+	return s;
+}
+
+static rd_kafka_topic_partition_list_t *last_acked;
+
+static void
+script_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+	const char *topic = rd_kafka_topic_name(m->rkt);
+	rd_kafka_topic_partition_t *tp;
+
+	(void) rk;
+	(void) opaque;
+	if (m->err)
+	{
+		n_failed++;
+		return;
+	}
+	n_acked++;
+	tp = rd_kafka_topic_partition_list_find(last_acked, topic, m->partition);
+	if (!tp)
+		tp = rd_kafka_topic_partition_list_add(last_acked, topic, m->partition);
+	tp->offset = m->offset;
+}
+
+static rd_kafka_resp_err_t
+script_produce(rd_kafka_t *rk, char **w, int n)
+{
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(4);
+	rd_kafka_resp_err_t err;
+	size_t		klen,
+				vlen;
+	char	   *key = unescape(w[3], &klen);
+	char	   *value = unescape(w[4], &vlen);
+	int64_t		ts = n > 5 && *w[5] ? number(w[5]) : 0;
+
+	for (int i = 6; i < n; i++)
+	{
+		char	   *hvalue = strchr(w[i], '=');
+		size_t		len;
+
+		if (hvalue)
+			*hvalue++ = '\0';
+		hvalue = hvalue ? unescape(hvalue, &len) : NULL;
+		rd_kafka_header_add(headers, w[i], -1, hvalue, hvalue ? (ssize_t) len : 0);
+	}
+	while ((err = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(w[1]),
+									RD_KAFKA_V_PARTITION(atoi(w[2])),
+									RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+									RD_KAFKA_V_KEY(key, klen),
+									RD_KAFKA_V_VALUE(value, vlen),
+									RD_KAFKA_V_TIMESTAMP(ts),
+									RD_KAFKA_V_HEADERS(headers),
+									RD_KAFKA_V_END)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		rd_kafka_poll(rk, 100);
+	if (err)
+		rd_kafka_headers_destroy(headers);
+	rd_kafka_poll(rk, 0);
+	return err;
+}
+
+/*
+ * One command a line, fields separated by tabs, one line of answer each,
+ * "E message" when it failed:
+ *
+ *	P topic part key value [ts_ms [hname=hvalue ...]]	OK (sent, not yet acknowledged)
+ *	F		wait for all: F acked failed (since the last F)
+ *	O		wait for all: O topic:part:offset ... of the last acknowledged ones
+ *	B C A	begin, commit, abort a transaction (needs -X transactional.id=...)
+ *	Q		quit, as at the end of input; an open transaction stays open
+ */
+static void
+run_script(void)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_t *rk;
+	rd_kafka_error_t *error;
+	char	   *line = NULL;
+	size_t		size = 0;
+	ssize_t		len;
+	bool		transactional = false;
+
+	last_acked = rd_kafka_topic_partition_list_new(8);
+	for (int i = 0; i < nprops; i++)
+		transactional |= strncmp(props[i], "transactional.id=", 17) == 0;
+	rd_kafka_conf_set_dr_msg_cb(conf, script_report);
+	rk = producer(conf, "1");
+	if (transactional && (error = rd_kafka_init_transactions(rk, timeout_ms)) != NULL)
+		die("%s", rd_kafka_error_string(error));
+
+	while ((len = getline(&line, &size, stdin)) > 0)
+	{
+		char	   *w[MAX_WORDS];
+		int			n;
+		rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+		if (line[len - 1] == '\n')
+			line[len - 1] = '\0';
+		n = split(line, w);
+		error = NULL;
+		if (strcmp(w[0], "P") == 0 && n >= 5)
+		{
+			if (!(err = script_produce(rk, w, n)))
+				puts("OK");
+		}
+		else if (strcmp(w[0], "F") == 0)
+		{
+			if (!(err = rd_kafka_flush(rk, timeout_ms)))
+				printf("F %" PRId64 " %" PRId64 "\n", n_acked, n_failed);
+			n_acked = n_failed = 0;
+		}
+		else if (strcmp(w[0], "O") == 0)
+		{
+			if (!(err = rd_kafka_flush(rk, timeout_ms)))
+			{
+				putchar('O');
+				for (int i = 0; i < last_acked->cnt; i++)
+					printf(" %s:%d:%" PRId64, last_acked->elems[i].topic,
+						   last_acked->elems[i].partition, last_acked->elems[i].offset);
+				putchar('\n');
+			}
+		}
+		else if (strchr("BCA", w[0][0]) && w[0][0] && !w[0][1])
+		{
+			/* An aborted record shall be in the log, not purged from our queue. */
+			if (w[0][0] == 'A')
+				rd_kafka_flush(rk, timeout_ms);
+			error = w[0][0] == 'B' ? rd_kafka_begin_transaction(rk) :
+				w[0][0] == 'C' ? rd_kafka_commit_transaction(rk, timeout_ms) :
+				rd_kafka_abort_transaction(rk, timeout_ms);
+			if (!error)
+				puts("OK");
+		}
+		else if (strcmp(w[0], "Q") == 0)
+			break;
+		else
+			puts("E unknown command or too few fields");
+		if (err)
+			printf("E %s\n", rd_kafka_err2str(err));
+		if (error)
+		{
+			printf("E %s\n", rd_kafka_error_string(error));
+			rd_kafka_error_destroy(error);
+		}
+		fflush(stdout);
+	}
+	free(line);
+	if (!transactional)
+		rd_kafka_flush(rk, timeout_ms);
+	rd_kafka_topic_partition_list_destroy(last_acked);
+	if (!transactional)
+		rd_kafka_destroy(rk);
+}
+
+/* ---- synthetic records ---- */
+
+/* splitmix64 */
+static uint64_t
+hash(uint64_t x)
+{
+	x = (x + gen_seed * 0x632be59bd9b4e019ULL) * 0x9e3779b97f4a7c15ULL;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
+	return x ^ (x >> 31);
+}
+
+/*
+ * The id of record i.  It is congruent to i modulo the number of partitions,
+ * so that all records of an id are in one partition, in order.  Hot: the cube
+ * of a uniform number, so that a tenth of the ids gets 46 % of the records.
+ */
+static int64_t
+gen_id(int64_t i)
+{
+	uint64_t	per_part;
+	uint64_t	k;
+
+	if (gen_keys == 0)
+		return i;
+	per_part = (gen_keys + gen_parts - 1) / gen_parts;
+	k = hash(i ^ 0x5bd1e995) % per_part;
+	if (gen_hot)
+	{
+		double		u = (double) (hash(i ^ 0x5bd1e995) >> 11) / 9007199254740992.0;
+
+		k = (uint64_t) (u * u * u * per_part);
+	}
+	return (int64_t) (k * gen_parts + i % gen_parts);
+}
+
+static char *
+put_int(char *to, int64_t n)
+{
+	char		digits[20];
+	int			len = 0;
+
+	do
+		digits[len++] = '0' + n % 10;
+	while ((n /= 10) > 0);
+	while (len > 0)
+		*to++ = digits[--len];
+	return to;
+}
+
+static char *
+put_text(char *to, const char *s)
+{
+	return stpcpy(to, s);
+}
+
+static char *
+put_padded(char *to, int64_t n, int width)
+{
+	for (int i = width - 1; i >= 0; i--, n /= 10)
+		to[i] = '0' + n % 10;
+	return to + width;
+}
+
+/* The columns of record i.  Rows repeat nothing but the id. */
+static void
+gen_row(int64_t i, Row *row)
+{
+	static const char text[] =
+		"the quick brown fox jumps over the lazy dog while the sun sets behind"
+		" hills of heather and a train of empty wagons rolls slowly to the sea";
+	uint64_t	h = hash(i);
+	int64_t		us = i * 1000123 % (INT64_C(28) * 86400 * 1000000);
+	int			from = h % 70;
+	int			len = (h >> 8) % 49;
+	char	   *to = row->at;
+
+	row->qty = 1 + (h >> 16) % 1000;
+	row->cents = (h >> 32) % 1000000;
+	to = put_text(to, "2026-01-");
+	to = put_padded(to, 1 + us / (INT64_C(86400) * 1000000), 2);
+	*to++ = 'T';
+	to = put_padded(to, us / (INT64_C(3600) * 1000000) % 24, 2);
+	*to++ = ':';
+	to = put_padded(to, us / 60000000 % 60, 2);
+	*to++ = ':';
+	to = put_padded(to, us / 1000000 % 60, 2);
+	*to++ = '.';
+	to = put_padded(to, us % 1000000, 6);
+	put_text(to, "+00:00");
+
+	memcpy(row->note, text + from, len);
+	row->note[len] = '\0';
+	if (i % 64 == 7)			/* what an escape-aware decoder has to meet */
+		put_text(row->note + len, " \\\"caf\u00e9\\\"\\n");
+	put_text(row->note_copy, row->note);
+	if (i % 64 == 7)
+		put_text(row->note_copy + len, " \"caf\u00e9\"\\n");
+}
+
+/* Columns 6 to 17 of the wide shape, as JSON fields or as COPY columns. */
+static char *
+put_wide(char *to, int64_t i, bool copy)
+{
+	static const char *const names[] = {"n1", "n2", "n3", "n4", "t1", "t2", "t3", "t4"};
+	uint64_t	h = hash(~i);
+
+	to += sprintf(to, copy ? "\t%s\t%.6f" : ",\"ok\":%s,\"ratio\":%.6f",
+				  copy ? (h & 1 ? "t" : "f") : (h & 1 ? "true" : "false"),
+				  (double) (h >> 11) / 9007199254740992.0);
+	for (int n = 0; n < 8; n++)
+	{
+		uint64_t	v = hash(h + n);
+
+		if (v % 16 == 0)
+			to += copy ? sprintf(to, "\t\\N") : sprintf(to, ",\"%s\":null", names[n]);
+		else if (n < 4)
+			to += copy ? sprintf(to, "\t%" PRId64, (int64_t) v)
+				: sprintf(to, ",\"%s\":%" PRId64, names[n], (int64_t) v);
+		else
+			to += copy ? sprintf(to, "\t%016" PRIx64, v)
+				: sprintf(to, ",\"%s\":\"%016" PRIx64 "\"", names[n], v);
+	}
+	return to + sprintf(to, copy ? "\t[\"a\", \"b%d\"]\t{\"x\": %d, \"y\": {\"z\": null}}"
+						: ",\"tags\":[\"a\",\"b%d\"],\"extra\":{\"x\":%d,\"y\":{\"z\":null}}",
+						(int) (h % 10), (int) (h % 1000));
+}
+
+static size_t
+gen_json(int64_t i, int64_t id, const Row *row, char *to)
+{
+	char	   *start = to;
+
+	to = put_text(to, "{\"id\":");
+	to = put_int(to, id);
+	to = put_text(to, ",\"qty\":");
+	to = put_int(to, row->qty);
+	to = put_text(to, ",\"price\":");
+	to = put_int(to, row->cents / 100);
+	*to++ = '.';
+	to = put_padded(to, row->cents % 100, 2);
+	to = put_text(to, ",\"at\":\"");
+	to = put_text(to, row->at);
+	to = put_text(to, "\",\"note\":\"");
+	to = put_text(to, row->note);
+	*to++ = '"';
+	if (gen_wide)
+		to = put_wide(to, i, false);
+	*to++ = '}';
+	return to - start;
+}
+
+static void
+gen_copy(int64_t i, int64_t id, const Row *row)
+{
+	char		wide[1024] = "";
+
+	if (gen_wide)
+		put_wide(wide, i, true);
+	fprintf(copy_file, "%" PRId64 "\t%" PRId64 "\t%" PRId64 ".%02d\t%s\t%s%s\n", id, row->qty,
+			row->cents / 100, (int) (row->cents % 100), row->at, row->note_copy, wide);
+}
+
+static void
+gen_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+	int64_t		i = (intptr_t) m->_private;
+	Row			row = {0};
+
+	(void) rk;
+	(void) opaque;
+	if (m->err)
+	{
+		n_failed++;
+		return;
+	}
+	n_acked++;
+	if (manifest)
+	{
+		gen_row(i, &row);
+		fprintf(manifest, "%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n",
+				m->partition, m->offset, gen_id(i), row.qty);
+	}
+}
+
+static void
+latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+{
+	(void) rk;
+	(void) opaque;
+	if (m->err)
+		n_failed++;
+	else
+		printf("%" PRId64 "\t%" PRId64 "\n", (int64_t) (intptr_t) m->_private,
+			   now_us(CLOCK_REALTIME));
+}
+
+/*
+ * Record i, counted from --from, goes to partition i mod P; -n 0 goes on until
+ * SIGTERM or SIGINT.  At the end, once all is acknowledged or given up, one
+ * line: what was sent, acknowledged and lost.  Exit status 0 if nothing was lost.
+ *
+ *	-p PARTITIONS (default: the topic's)  -k seq|rand:N|hot:N  --from N  --seed S
+ *	--rate RECORDS/s  -z CODEC  --shape small|wide
+ *	--manifest FILE		append part, offset, id, qty per acknowledged record
+ *	--copy FILE			write the rows in COPY's text format
+ *
+ * small: {"id","qty","price","at","note"}, about 120 bytes; wide: 17 fields.
+ */
+static void
+run_gen(const char *name, bool latency)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_t *rk;
+	rd_kafka_topic_t *rkt;
+	int64_t		start,
+				elapsed,
+				sent = 0;
+	char		value[2048];
+	char		key[24];
+	Row			row = {0};
+
+	if (gen_count < 0)
+		die("-n COUNT is missing");
+	if (latency)
+		rd_kafka_conf_set_dr_msg_cb(conf, latency_report);
+	else
+	{
+		set(conf, "message.timeout.ms", "900000");
+		rd_kafka_conf_set_dr_msg_cb(conf, gen_report);
+		if (!manifest)
+			set(conf, "delivery.report.only.error", "true");
+	}
+	rk = producer(conf, latency ? "0" : gen_rate > 0 ? "5" : "20");
+	if (gen_parts == 0)
+		gen_parts = existing_partitions(rk, name);
+	rkt = rd_kafka_topic_new(rk, name, NULL);
+
+	start = now_us(CLOCK_MONOTONIC);
+	for (; (gen_count == 0 || sent < gen_count) && !stopped; sent++)
+	{
+		int64_t		i = gen_from + sent;
+		int64_t		id = gen_id(i);
+		size_t		len;
+
+		if (gen_rate > 0)
+		{
+			int64_t		due = start + (int64_t) (sent * 1e6 / gen_rate);
+			int64_t		ahead;
+
+			while ((ahead = due - now_us(CLOCK_MONOTONIC)) > 500 && !stopped)
+				rd_kafka_poll(rk, ahead < 1000 ? 1 : ahead > 100000 ? 100 : (int) (ahead / 1000));
+		}
+		gen_row(i, &row);
+		if (latency)
+			len = sprintf(value, "{\"id\":%" PRId64 ",\"qty\":%" PRId64 ",\"sent_us\":%" PRId64 "}",
+						  id, row.qty, now_us(CLOCK_REALTIME));
+		else
+			len = gen_json(i, id, &row, value);
+		while (rd_kafka_produce(rkt, i % gen_parts, RD_KAFKA_MSG_F_COPY, value, len,
+								key, put_int(key, id) - key, (void *) (intptr_t) i) != 0)
+		{
+			if (rd_kafka_last_error() != RD_KAFKA_RESP_ERR__QUEUE_FULL)
+				die("%s", rd_kafka_err2str(rd_kafka_last_error()));
+			rd_kafka_poll(rk, 10);
+		}
+		if (copy_file)
+			gen_copy(i, id, &row);
+		if (gen_rate > 0 || sent % 1024 == 0)
+			rd_kafka_poll(rk, 0);
+	}
+	while (rd_kafka_outq_len(rk) > 0)
+		rd_kafka_flush(rk, 1000);
+	elapsed = now_us(CLOCK_MONOTONIC) - start;
+	if (latency || !manifest)
+		n_acked = sent - n_failed;
+	fprintf(latency ? stderr : stdout,
+			"sent=%" PRId64 " acked=%" PRId64 " failed=%" PRId64 " seconds=%.3f rate=%.0f\n",
+			sent, n_acked, n_failed, elapsed / 1e6, sent * 1e6 / (elapsed ? elapsed : 1));
+	if ((manifest && fclose(manifest) != 0) || (copy_file && fclose(copy_file) != 0))
+		die("%s", strerror(errno));
+	rd_kafka_topic_destroy(rkt);
+	rd_kafka_destroy(rk);
+	if (n_acked != sent)
+		exit(1);
+}
+
+/* ---- mock cluster ---- */
+
+/*
+ * Write the mock cluster's bootstrap servers to a file, then read faults from
+ * stdin, one a line, separated by blanks, each answered by OK or E:
+ *
+ *	topic NAME PARTITIONS			(others are made with 4 by their first use)
+ *	push_errors APIKEY ERR...		the next responses to that request
+ *	rtt BROKER MS | down BROKER | up BROKER | leader TOPIC PART BROKER
+ */
+static void
+run_mock(const char *portfile, int brokers)
+{
+	rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, rd_kafka_conf_new());
+	rd_kafka_mock_cluster_t *mock = rd_kafka_mock_cluster_new(rk, brokers);
+	char		tmp[4096];
+	char	   *line = NULL;
+	size_t		size = 0;
+	FILE	   *f;
+
+	if (!mock)
+		die("no mock cluster");
+	snprintf(tmp, sizeof(tmp), "%s.tmp", portfile);
+	f = open_file(tmp, "w");
+	fprintf(f, "%s\n", rd_kafka_mock_cluster_bootstraps(mock));
+	if (fclose(f) != 0 || rename(tmp, portfile) != 0)
+		die("%s: %s", portfile, strerror(errno));
+
+	while (getline(&line, &size, stdin) > 0)
+	{
+		char	   *w[MAX_WORDS] = {NULL};
+		char	   *rest = line;
+		char	   *word;
+		int			n = 0;
+		rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
+
+		while ((word = strsep(&rest, " \t\n")) != NULL && n < MAX_WORDS)
+			if (*word)
+				w[n++] = word;
+		if (n == 3 && strcmp(w[0], "topic") == 0)
+			err = rd_kafka_mock_topic_create(mock, w[1], (int) number(w[2]), 1);
+		else if (n > 2 && strcmp(w[0], "push_errors") == 0)
+		{
+			rd_kafka_resp_err_t errs[MAX_WORDS];
+
+			for (int i = 2; i < n; i++)
+				errs[i - 2] = (rd_kafka_resp_err_t) number(w[i]);
+			rd_kafka_mock_push_request_errors_array(mock, (int16_t) number(w[1]), n - 2, errs);
+		}
+		else if (n == 3 && strcmp(w[0], "rtt") == 0)
+			err = rd_kafka_mock_broker_set_rtt(mock, (int) number(w[1]), (int) number(w[2]));
+		else if (n == 2 && strcmp(w[0], "down") == 0)
+			err = rd_kafka_mock_broker_set_down(mock, (int) number(w[1]));
+		else if (n == 2 && strcmp(w[0], "up") == 0)
+			err = rd_kafka_mock_broker_set_up(mock, (int) number(w[1]));
+		else if (n == 4 && strcmp(w[0], "leader") == 0)
+			err = rd_kafka_mock_partition_set_leader(mock, w[1], (int) number(w[2]), (int) number(w[3]));
+		else
+			err = RD_KAFKA_RESP_ERR__INVALID_ARG;
+		printf(err ? "E %s\n" : "OK\n", rd_kafka_err2str(err));
+		fflush(stdout);
+	}
+	free(line);
+	rd_kafka_mock_cluster_destroy(mock);
+	rd_kafka_destroy(rk);
+}
+
+int
+main(int argc, char **argv)
+{
+	enum
+	{
+		FROM = 256, RATE, MANIFEST, SEED, SHAPE, COPY
+	};
+	static const struct option options[] = {
+		{"count", required_argument, NULL, 'n'},
+		{"from", required_argument, NULL, FROM},
+		{"rate", required_argument, NULL, RATE},
+		{"manifest", required_argument, NULL, MANIFEST},
+		{"seed", required_argument, NULL, SEED},
+		{"shape", required_argument, NULL, SHAPE},
+		{"copy", required_argument, NULL, COPY},
+		{NULL, 0, NULL, 0}
+	};
+	struct sigaction act = {.sa_handler = handle_stop};
+	const char *command;
+	int			c;
+
+	while ((c = getopt_long(argc, argv, "b:X:t:n:p:k:z:", options, NULL)) != -1)
+		switch (c)
+		{
+			case 'b':
+				bootstrap = optarg;
+				break;
+			case 'z':
+				if (asprintf(&optarg, "compression.codec=%s", optarg) < 0)
+					die("out of memory");
+				/* fall through */
+			case 'X':
+				if (nprops == MAX_PROPS)
+					die("too many -X");
+				props[nprops++] = optarg;
+				break;
+			case 't':
+				timeout_ms = (int) (atof(optarg) * 1000);
+				break;
+			case 'n':
+				gen_count = number(optarg);
+				break;
+			case 'p':
+				gen_parts = (int) number(optarg);
+				break;
+			case 'k':
+				gen_hot = strncmp(optarg, "hot:", 4) == 0;
+				if (gen_hot || strncmp(optarg, "rand:", 5) == 0)
+					gen_keys = number(strchr(optarg, ':') + 1);
+				else if (strcmp(optarg, "seq") != 0)
+					die("-k seq, rand:N or hot:N");
+				break;
+			case FROM:
+				gen_from = number(optarg);
+				break;
+			case RATE:
+				gen_rate = atof(optarg);
+				break;
+			case MANIFEST:
+				manifest = open_file(optarg, "a");
+				break;
+			case SEED:
+				gen_seed = (uint64_t) number(optarg);
+				break;
+			case SHAPE:
+				gen_wide = strcmp(optarg, "wide") == 0;
+				break;
+			case COPY:
+				copy_file = open_file(optarg, "w");
+				break;
+			default:
+				return 2;
+		}
+	argc -= optind;
+	argv += optind;
+	if (argc < 1)
+		die("no command; the head of the source lists them");
+	command = argv[0];
+	if (strcmp(command, "gen") == 0 || strcmp(command, "latency") == 0)
+	{
+		sigaction(SIGINT, &act, NULL);
+		sigaction(SIGTERM, &act, NULL);
+		setvbuf(stdout, NULL, _IOLBF, 0);
+	}
+	signal(SIGPIPE, SIG_IGN);
+
+#define COMMAND(name, n) (strcmp(command, name) == 0 && argc > (n))
+	if (COMMAND("wait-ready", 0))
+		run_wait_ready();
+	else if (COMMAND("create-topic", 2))
+		run_create_topic(argv[1], (int) number(argv[2]), argv + 3, argc - 3);
+	else if (COMMAND("delete-topic", 1))
+		run_delete_topic(argv[1]);
+	else if (COMMAND("add-partitions", 2))
+		run_add_partitions(argv[1], (int) number(argv[2]));
+	else if (COMMAND("delete-records", 3))
+		run_delete_records(argv[1], (int) number(argv[2]), argv[3]);
+	else if (COMMAND("alter-config", 2))
+		run_alter_config(argv[1], argv + 2, argc - 2);
+	else if (COMMAND("watermarks", 1))
+		run_watermarks(argv[1]);
+	else if (COMMAND("cat", 1))
+		run_cat(argv[1]);
+	else if (COMMAND("script", 0))
+		run_script();
+	else if (COMMAND("gen", 1))
+		run_gen(argv[1], false);
+	else if (COMMAND("latency", 1))
+		run_gen(argv[1], true);
+	else if (COMMAND("mock", 1))
+		run_mock(argv[1], argc > 2 ? (int) number(argv[2]) : 1);
+	else
+		die("%s: unknown command or too few arguments", command);
+	return 0;
+}
