@@ -1,0 +1,192 @@
+# A log that is not what it was: retention, truncation, topics deleted and made
+# again.  The sink halts and says why; it never skips or reads on by itself.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main');
+my $kafka = shared_broker();
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+# Sinks by name: each has a topic of one partition and a table without a key,
+# so that a record applied twice would be seen.
+my %topic;
+
+sub create_sink
+{
+	my ($sink) = @_;
+
+	$topic{$sink} = $kafka->topic($sink, 1);
+	$kafka->gen($topic{$sink}, count => 100);
+	sql(qq{
+		CREATE TABLE $sink (off bigint, id bigint);
+		BEGIN;
+		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', columns => '{"off": "\@offset"}');
+		SELECT kafka_sink.register_topic('$sink', '$topic{$sink}');
+		COMMIT;
+	});
+	return;
+}
+
+sub pause
+{
+	my ($sink) = @_;
+
+	sql("SELECT kafka_sink.pause('$sink')");
+	$node->poll_query_until('postgres',
+		"SELECT pid IS NULL FROM kafka_sink.stat_sinks WHERE sink = '$sink'") or die "$sink is not paused";
+	return;
+}
+
+# The topic again, with other records.
+sub recreate
+{
+	my ($sink, $count) = @_;
+
+	$kafka->delete_topic($topic{$sink});
+	$kafka->create_topic($topic{$sink}, 1);
+	$kafka->gen($topic{$sink}, count => $count, from => 1000);
+	return;
+}
+
+sub resume { return sql("SELECT kafka_sink.resume('$_[0]')"); }
+
+sub rows_and_offset
+{
+	my ($sink) = @_;
+
+	return sql("SELECT count(*), count(DISTINCT id), (SELECT off FROM kafka_sink.txn_offsets WHERE sink = '$sink') FROM $sink");
+}
+
+# Halted, untouched, and with advice.
+sub halts
+{
+	my ($sink, $like, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	wait_until($node,
+		"SELECT concat_ws('|', state, message, detail, hint, part, off) FROM kafka_sink.sinks WHERE sink = '$sink'",
+		qr/^halted\|$like/, "$what: it halts", 90);
+	is(rows_and_offset($sink), '100|100|100', "$what: nothing is touched");
+	return;
+}
+
+sub goes_on
+{
+	my ($sink, $expected, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	sql("CALL kafka_sink.wait_for('$sink')");
+	is(rows_and_offset($sink), $expected, "$what: it goes on");
+	is(sql("SELECT off - start_off = consumed + gaps FROM kafka_sink.txn_offsets WHERE sink = '$sink'"),
+		't', "$what: the accounts");
+	return;
+}
+
+create_server($node, $kafka);
+my @sinks = qw(retention fewer more same_length trimmed swapped deleted replaced gone);
+create_sink($_) foreach @sinks;
+sql("CALL kafka_sink.wait_for('$_')") foreach @sinks;
+is(rows_and_offset($_), '100|100|100', "$_ is at the end") foreach @sinks;
+pause($_) foreach qw(retention fewer more same_length gone);
+
+# --- halts ---
+
+$kafka->gen($topic{retention}, count => 100, from => 100);
+$kafka->delete_records($topic{retention}, 0, 150);
+resume('retention');
+halts('retention', qr/records were deleted before they were consumed\|Stored offset 100, the log begins at 150.*\|0\|100$/,
+	'retention');
+
+recreate('fewer', 10);
+resume('fewer');
+halts('fewer', qr/the log ends before the stored offset\|Stored offset 100, end of the log 10\b.*seek.*resume/,
+	'a topic made again, shorter');
+
+recreate('more', 200);
+resume('more');
+halts('more', qr/the log is not the one that was consumed\|The record at offset 99.*seek.*resume/,
+	'a topic made again, longer');
+
+recreate('same_length', 100);
+resume('same_length');
+halts('same_length', qr/the log is not the one that was consumed/, 'a topic made again, of the same length');
+
+recreate('swapped', 200);
+halts('swapped', qr/the log is not the one that was consumed/, 'a topic made again in a moment under a running sink');
+
+# What is deleted behind the sink does not matter to it.
+$kafka->delete_records($topic{trimmed}, 0);
+$kafka->gen($topic{trimmed}, count => 10, from => 100);
+goes_on('trimmed', '110|110|110', 'retention behind the sink');
+
+# --- and stays halted ---
+
+resume('retention');
+halts('retention', qr/records were deleted/, 'resume alone');
+my $before = sql(q{SELECT sink, since, message FROM kafka_sink.sinks WHERE state = 'halted' ORDER BY sink});
+$node->restart;
+$kafka->gen($topic{trimmed}, count => 10, from => 110);
+goes_on('trimmed', '120|120|120', 'after a restart, one that works');
+is(sql(q{SELECT sink, since, message FROM kafka_sink.sinks WHERE state = 'halted' ORDER BY sink}), $before,
+	'those that are halted stay halted');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name IN
+		('kafka_sink retention', 'kafka_sink fewer', 'kafka_sink more')}), '0', 'and have no workers');
+
+# --- topics that are gone: seen at the end of this file ---
+
+$kafka->delete_topic($topic{$_}) foreach qw(deleted replaced gone);
+resume('gone');
+
+# --- ways to go on ---
+
+# What the hint says.
+my ($accept, $resume) = sql(q{SELECT hint FROM kafka_sink.sinks WHERE sink = 'retention'})
+  =~ /: (SELECT kafka_sink\.accept_gap\(.*?\)), then (kafka_sink\.resume\(.*?\))\.$/ or fail('hint of retention');
+like(($node->psql('postgres', $accept =~ s/100, 150/99, 150/r))[2], qr/offset of sink "retention".*not the expected/,
+	'accept_gap from another offset is refused');
+sql("BEGIN; $accept; SELECT $resume; COMMIT");
+goes_on('retention', '150|150|200', 'accept_gap');
+is(sql(q{SELECT consumed, gaps FROM kafka_sink.txn_offsets WHERE sink = 'retention'}), '150|50',
+	'the gap is in the accounts');
+is(sql(q{SELECT action, part, from_off, until_off, role, at > now() - interval '1 minute'
+		FROM kafka_sink.offset_history WHERE sink = 'retention'}),
+	'accept_gap|0|100|150|postgres|t', 'and in the history');
+is(sql('SELECT count(*) FROM retention WHERE off >= 100 AND off < 150'), '0', 'and not in the table');
+is(sql(q{SELECT state, message, hint FROM kafka_sink.sinks WHERE sink = 'retention'}), 'running||',
+	'the error is forgotten');
+
+sql(q{SELECT kafka_sink.seek('fewer', 'earliest'); SELECT kafka_sink.resume('fewer')});
+goes_on('fewer', '110|110|10', 'seek earliest');
+sql(qq{SELECT kafka_sink.seek('more', '{"$topic{more}": {"0": 150}}'); SELECT kafka_sink.resume('more')});
+goes_on('more', '150|150|200', 'seek to an offset');
+sql(q{SELECT kafka_sink.seek('same_length', 'latest'); SELECT kafka_sink.resume('same_length')});
+$kafka->gen($topic{same_length}, count => 1, from => 1100);
+goes_on('same_length', '101|101|101', 'seek latest');
+
+# --- the topics that are gone ---
+
+halts('gone', qr/topic "$topic{gone}" was deleted\|.*seek.*unregister_topic/, 'a topic deleted while the sink was paused');
+wait_until($node, "SELECT state, message IS NOT NULL FROM kafka_sink.sinks WHERE sink = '$_'",
+	qr/^(backoff|halted)\|t/, "a topic deleted under a running sink: $_ says so at once", 10)
+  foreach qw(deleted replaced);
+$kafka->create_topic($topic{replaced}, 1);
+$kafka->gen($topic{replaced}, count => 200, from => 1000);
+halts('replaced', qr/the log is not the one that was consumed/, 'a topic deleted under a running sink, and made again');
+halts('deleted', qr/./, 'a topic deleted under a running sink');
+like(sql(q{SELECT concat_ws(' ', message, detail, hint) FROM kafka_sink.sinks WHERE sink = 'deleted'}),
+	qr/$topic{deleted}.*unregister_topic/, 'with advice');
+$kafka->create_topic($topic{gone}, 1);
+$kafka->gen($topic{gone}, count => 20, from => 1000);
+sql(q{SELECT kafka_sink.seek('gone', 'earliest'); SELECT kafka_sink.resume('gone')});
+goes_on('gone', '120|120|20', 'made again, and seek');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+
+done_testing();
