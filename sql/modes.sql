@@ -229,5 +229,19 @@ DROP TABLE t;
 REVOKE CREATE ON SCHEMA public FROM regress_ks_modes;
 DROP ROLE regress_ks_modes;
 
+-- inheritance children are tables of their own
+CREATE TABLE t (id int PRIMARY KEY, v text);
+CREATE TABLE child () INHERITS (t);
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', delete_enabled => true);
+INSERT INTO t VALUES (1, 'parent');
+INSERT INTO child VALUES (1, 'child'), (1, 'too');
+SET kafka_sink.fast_path = off;
+SELECT * FROM kafka_sink.ingest('s', ARRAY[ROW(NULL, NULL, NULL, NULL, '1', NULL, NULL)::kafka_sink.record]);
+RESET kafka_sink.fast_path;
+SELECT * FROM kafka_sink.ingest('s', ARRAY[ROW(NULL, NULL, NULL, NULL, '1', NULL, NULL)::kafka_sink.record]);
+SELECT tableoid::regclass, * FROM t ORDER BY v;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE child, t;
+
 DROP FUNCTION r, trig, trig_after;
 DROP EXTENSION kafka_sink;

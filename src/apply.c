@@ -9,6 +9,9 @@
  * bad record in n costs O(log n) retries and everything before it is applied.
  * Decoded rows live in the batch's context and survive the rollback.
  *
+ * A batch that the fast path cannot write is tried once more by SQL, which has
+ * the last word on what is wrong.
+ *
  * Only errors that are a record's fault are caught (is_record_error);
  * everything else leaves through the caller, who rolls back the transaction.
  *
@@ -45,7 +48,7 @@ ks_apply_prepare(KsApply *ap)
 	if (ap->target && ks_target_valid(ap->target))
 	{
 		/* SQL checks them by itself */
-		if (ap->target->direct)
+		if (ap->target->fast)
 			ks_target_check_privileges(ap->sink, ap->target);
 		return;
 	}
@@ -79,55 +82,30 @@ is_record_error(KsApply *ap, int sqlstate)
 
 /* --- one range --- */
 
-static int
-compare_keys(KsApply *ap, int a, int b)
+/*
+ * Sorts by key and keeps the last record of each; counts the others.  Returns
+ * the rows left, whose numbers go to idx too.
+ */
+static KsSortItem *
+last_per_key(KsApply *ap, int *idx, int *n, KsCounts *counts)
 {
-	KsTarget   *target = ap->target;
-	const Datum *va = ap->values + (Size) a * target->ncols;
-	const Datum *vb = ap->values + (Size) b * target->ncols;
-
-	for (int i = 0; i < target->nkeys; i++)
-	{
-		int			c = target->keycols[i];
-		int			cmp = ApplySortComparator(va[c], false, vb[c], false,
-											  &target->sortkeys[i]);
-
-		if (cmp != 0)
-			return cmp;
-	}
-	return 0;
-}
-
-static int
-compare_rows(const void *a, const void *b, void *arg)
-{
-	int			ia = *(const int *) a;
-	int			ib = *(const int *) b;
-	int			cmp = compare_keys(arg, ia, ib);
-
-	return cmp != 0 ? cmp : (ia > ib) - (ia < ib);
-}
-
-/* Sorts by key and keeps the last record of each; counts the others. */
-static int
-last_per_key(KsApply *ap, int *idx, int n, KsCounts *counts)
-{
-	bool		ordered = true;
+	const KsSortKey *key = &ap->target->sortkey;
+	KsRows		rows = {ap->values, ap->isnull, ap->target->ncols};
+	KsSortItem *items = ks_sort_rows(key, &rows, idx, *n);
 	int			out = 0;
 
-	for (int i = 1; i < n && ordered; i++)
-		ordered = compare_keys(ap, idx[i - 1], idx[i]) < 0;
-	if (ordered)
-		return n;
-	qsort_arg(idx, n, sizeof(int), compare_rows, ap);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < *n; i++)
 	{
-		if (i + 1 < n && compare_keys(ap, idx[i], idx[i + 1]) == 0)
-			counts[ap->recs[idx[i]].pidx].superseded++;
+		if (i + 1 < *n && ks_sort_compare(key, &rows, &items[i], &items[i + 1]) == 0)
+			counts[ap->recs[items[i].row].pidx].superseded++;
 		else
-			idx[out++] = idx[i];
+		{
+			idx[out] = items[i].row;
+			items[out++] = items[i];
+		}
 	}
-	return out;
+	*n = out;
+	return items;
 }
 
 /* The rows of one operation among idx, in order, to a new place. */
@@ -162,8 +140,11 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 
 	if (ap->sink->insert_mode == KS_UPSERT)
 	{
-		n = last_per_key(ap, idx, n, counts);
-		if (!mixed)
+		KsSortItem *items = last_per_key(ap, idx, &n, counts);
+
+		if (ap->fast)
+			ks_fast_upsert(ap, items, n, counts);
+		else if (!mixed)
 			ks_apply_sql(ap, idx, n, KS_ROW_WRITE, counts);
 		else
 		{
@@ -178,9 +159,9 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 		return;
 	}
 
-	if (ap->target->direct)
+	if (ap->fast)
 	{
-		ks_apply_direct(ap, idx, n, counts);
+		ks_fast_insert(ap, idx, n, counts);
 		return;
 	}
 
@@ -329,6 +310,7 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->nrecs = n;
 	ap->parts = parts;
 	ap->nparts = nparts;
+	ap->fast = target->fast != NULL;
 	ap->values = palloc_extended((Size) n * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
 	ap->isnull = palloc_extended((Size) n * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
 	ap->ops = palloc(n);
@@ -355,6 +337,12 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		edata = limit > 0 ? attempt(ap, 0, limit, false) : NULL;
 		done = limit;
 	}
+	if (edata && ap->fast)
+	{
+		/* what went wrong is the general path's to say, and to wait for */
+		ap->fast = false;
+		edata = attempt(ap, 0, limit, false);
+	}
 	if (edata)
 		done = bisect(ap, 0, limit, &edata);
 	if (done == limit && first)
@@ -366,6 +354,9 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		if (edata != first)
 			err->column = edata->column_name;
 	}
+	ereport(DEBUG1,
+			(errmsg_internal("sink \"%s\" applied %d of %d records %s SQL", ap->sink->name,
+							 done, n, ap->fast ? "without" : "by")));
 	SPI_finish();
 	MemoryContextSwitchTo(old);
 	return done;

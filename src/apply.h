@@ -35,13 +35,15 @@ typedef struct KsApply
 	bool	   *isnull;
 	uint8	   *ops;			/* KsRowOp */
 	int			decoding;		/* record being decoded, -1: past that */
+	bool		fast;			/* this attempt takes the fast path */
 	int		   *idx;			/* scratch: rows to write, in order */
 	KsCounts   *counts;			/* scratch: of one attempt, by partition */
 	EphemeralNamedRelation enr;
 
 	/* since created */
 	int64		decode_us;
-	int64		apply_us;
+	int64		apply_us;		/* with index_us */
+	int64		index_us;		/* making index entries, fast path only */
 } KsApply;
 
 extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
@@ -64,9 +66,15 @@ extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 /* apply_sql.c: rows idx[0..n) of one operation, counted by partition. */
 extern void ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts);
 
+/* --- apply_fast.c: plain tables, where nothing can tell the difference --- */
 
-/* apply_direct.c: plain inserts, where nothing can tell the difference. */
-extern bool ks_direct_possible(const KsSink *sink, Relation rel, int ncols);
-extern void ks_apply_direct(KsApply *ap, int *idx, int n, KsCounts *counts);
+/* NULL if the general path must be taken; allocates in the current context. */
+extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);
+
+/* Rows idx[0..n), in this order. */
+extern void ks_fast_insert(KsApply *ap, const int *idx, int n, KsCounts *counts);
+
+/* Writes and deletes, one for a key, sorted by it; changes the order of items. */
+extern void ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts);
 
 #endif

@@ -121,6 +121,36 @@ ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
 #endif
 }
 
+/* What a scan is begun with, and what an update tells of indexes. */
+#include "access/genam.h"
+#include "access/tableam.h"
+#if PG18_GE
+#define ks_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define ks_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+#if PG16_GE
+typedef TU_UpdateIndexes KsUpdateIndexes;
+#define KS_UPDATE_ALL_INDEXES(u)	((u) == TU_All)
+#else
+typedef bool KsUpdateIndexes;
+#define KS_UPDATE_ALL_INDEXES(u)	(u)
+#endif
+
+/* Are strings compared as bytes? */
+#include "utils/pg_locale.h"
+static inline bool
+ks_collation_is_c(Oid collation)
+{
+#if PG18_GE
+	return pg_newlocale_from_collation(collation)->collate_is_c;
+#else
+	return lc_collate_is_c(collation);
+#endif
+}
+
 #if PG16_GE
 #define ks_exec_insert_index_tuples(rri, slot, estate) \
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL, false)

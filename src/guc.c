@@ -13,7 +13,7 @@
 #include "guc.h"
 
 bool		ks_guc_enabled = true;
-bool		ks_guc_direct = true;
+bool		ks_guc_fast_path = true;
 int			ks_guc_max_workers = 64;
 int			ks_guc_max_partitions = 4096;
 int			ks_guc_worker_memory_limit = 1024;
@@ -34,9 +34,9 @@ ks_guc_init(void)
 							"Largest fetch and queue sizes that a server's options may ask for.",
 							NULL, &ks_guc_max_fetch_memory, 256, 16, 2000,
 							PGC_SUSET, GUC_UNIT_MB, NULL, NULL, NULL);
-	DefineCustomBoolVariable("kafka_sink.direct_insert",
-							 "Writes plain inserts without SQL where that is the same.",
-							 NULL, &ks_guc_direct, true, PGC_USERSET, 0,
+	DefineCustomBoolVariable("kafka_sink.fast_path",
+							 "Writes to plain tables without SQL where that is the same.",
+							 NULL, &ks_guc_fast_path, true, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 	if (process_shared_preload_libraries_in_progress)
 	{

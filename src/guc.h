@@ -8,7 +8,7 @@
 #include "postgres.h"
 
 extern bool ks_guc_enabled;			/* sighup */
-extern bool ks_guc_direct;			/* user */
+extern bool ks_guc_fast_path;			/* user */
 extern int	ks_guc_max_workers;		/* postmaster: worker slots */
 extern int	ks_guc_max_partitions;	/* postmaster: partitions with live figures */
 extern int	ks_guc_worker_memory_limit; /* sighup, MB of RssAnon */

@@ -271,8 +271,8 @@ index_is_key(Relation index, const AttrNumber *attnums, int n)
 	return true;
 }
 
-static int
-find_column(KsTarget *target, AttrNumber attnum)
+int
+ks_target_find_column(const KsTarget *target, AttrNumber attnum)
 {
 	for (int i = 0; i < target->ncols; i++)
 		if (target->cols[i].attnum == attnum)
@@ -304,16 +304,14 @@ use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
 {
 	target->nkeys = index->rd_index->indnkeyatts;
 	target->keycols = palloc(target->nkeys * sizeof(int));
-	target->sortkeys = palloc0(target->nkeys * sizeof(SortSupportData));
+	target->key_index = RelationGetRelid(index);
 	for (int i = 0; i < target->nkeys; i++)
 	{
 		AttrNumber	attnum = index->rd_index->indkey.values[i];
-		int			c = find_column(target, attnum);
+		int			c = ks_target_find_column(target, attnum);
 		Oid			family = index->rd_opfamily[i];
 		Oid			type = index->rd_opcintype[i];
-		Oid			lt = get_opfamily_member(family, type, type, BTLessStrategyNumber);
 		Oid			eq = get_opfamily_member(family, type, type, BTEqualStrategyNumber);
-		SortSupport ssup = &target->sortkeys[i];
 		const char *quoted;
 
 		if (c < 0)
@@ -324,15 +322,12 @@ use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
 					 errhint("Choose other columns with pk_fields, or map it in \"columns\".")));
 		target->keycols[i] = c;
 		target->cols[c].keyno = i;
-		ssup->ssup_cxt = target->cxt;
-		ssup->ssup_collation = index->rd_indcollation[i];
-		ssup->ssup_attno = c + 1;
-		PrepareSortSupportFromOrderingOp(lt, ssup);
 
 		quoted = quote_identifier(target->cols[c].name);
 		appendStringInfo(deletes, "%st.%s %s b.%s", i ? " AND " : "",
 						 quoted, operator_name(eq), quoted);
 	}
+	ks_sort_init(&target->sortkey, index, target->keycols, target->cxt);
 }
 
 static void
@@ -385,7 +380,7 @@ build_key(KsTarget *target, const KsSink *sink, Relation rel, StringInfo deletes
 /* --- statements over the relation "batch" --- */
 
 static void
-build_sql(KsTarget *target, const KsSink *sink, const char *deletes)
+build_sql(KsTarget *target, const KsSink *sink, const char *deletes, bool partitioned)
 {
 	StringInfoData sql,
 				cols,
@@ -420,8 +415,9 @@ build_sql(KsTarget *target, const KsSink *sink, const char *deletes)
 	target->insert_sql = sql.data;
 
 	if (target->deletes)
-		target->delete_sql = psprintf("DELETE FROM %s t USING batch b WHERE %s",
-									  target->qualified_name, deletes);
+		/* inserts leave inheritance children alone, and so do deletes */
+		target->delete_sql = psprintf("DELETE FROM %s%s t USING batch b WHERE %s",
+									  partitioned ? "" : "ONLY ", target->qualified_name, deletes);
 	target->rows_may_vanish = target->rows_may_vanish ||
 		sink->insert_mode == KS_IGNORE ||
 		(sink->insert_mode == KS_UPSERT && set.len == 0);
@@ -482,8 +478,9 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	initStringInfo(&deletes);
 	if (sink->insert_mode == KS_UPSERT || sink->delete_enabled || sink->pk_fields != NIL)
 		build_key(target, sink, rel, &deletes);
-	build_sql(target, sink, deletes.data);
-	target->direct = ks_guc_direct && ks_direct_possible(sink, rel, target->ncols);
+	build_sql(target, sink, deletes.data, rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE);
+	if (ks_guc_fast_path)
+		target->fast = ks_fast_plan(sink, rel, target);
 	MemoryContextSwitchTo(old);
 	table_close(rel, NoLock);
 	return target;

@@ -14,10 +14,10 @@
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "utils/rel.h"
-#include "utils/sortsupport.h"
 
 #include "catalog.h"
 #include "convert.h"
+#include "sort.h"
 
 typedef enum KsColumnSource
 {
@@ -81,12 +81,13 @@ typedef struct KsTarget
 
 	int			nkeys;
 	int		   *keycols;		/* index into cols */
-	SortSupport sortkeys;
+	Oid			key_index;		/* InvalidOid: no key */
+	KsSortKey	sortkey;		/* its order, over rows */
 
 	/* rows may be left out silently: DO NOTHING, row triggers */
 	bool		rows_may_vanish;
 	bool		deletes;
-	bool		direct;			/* apply_direct.c does the same, faster */
+	struct KsFast *fast;		/* apply_fast.c does the same, faster; NULL: not */
 	Bitmapset  *written_cols;	/* offset by FirstLowInvalidHeapAttributeNumber */
 	char	   *insert_sql;
 	char	   *delete_sql;
@@ -107,6 +108,9 @@ extern bool ks_target_valid(KsTarget *target);
 
 /* Errors (42501) if the sink's owner may not write as the sink does. */
 extern void ks_target_check_privileges(const KsSink *sink, const KsTarget *target);
+/* Index into cols, -1 if no record fills it. */
+extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
+
 extern bool ks_target_has_privileges(const KsSink *sink, const KsTarget *target);
 
 /* --- target_columns.c --- */

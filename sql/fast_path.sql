@@ -1,5 +1,5 @@
--- The direct path of plain inserts does what the general path does: the same
--- rows, the same record refused for the same reason, over random records.
+-- The fast path of plain tables does what the general path does: the same rows,
+-- the same record refused for the same reason, over random records.
 CREATE EXTENSION kafka_sink;
 SET timezone = 'UTC';
 SELECT setseed(0.42);
@@ -52,7 +52,7 @@ SELECT kafka_sink.create_sink('general', target => 'general');
 CREATE FUNCTION apply(sink text, direct boolean, records kafka_sink.record[]) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE message text; detail text; context text;
 BEGIN
-    PERFORM set_config('kafka_sink.direct_insert', direct::text, true);
+    PERFORM set_config('kafka_sink.fast_path', direct::text, true);
     RETURN kafka_sink.ingest(sink, records)::text;
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, context = PG_EXCEPTION_CONTEXT;
@@ -87,7 +87,7 @@ SELECT (SELECT count(*) FROM direct WHERE b > 100) = (SELECT count(*) FROM gener
        (SELECT count(*) FROM direct WHERE id > 0) = (SELECT count(*) FROM general WHERE id > 0);
 RESET enable_seqscan;
 -- it knows its place: the general path, told by its context, where more is to be done
-SET kafka_sink.direct_insert = on;
+SET kafka_sink.fast_path = on;
 \set SHOW_CONTEXT always
 CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 CREATE TABLE t (id int PRIMARY KEY CHECK (id > 0));
