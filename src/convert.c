@@ -152,16 +152,17 @@ ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 	return d;
 }
 
-/* Decimal integers of at most 18 digits; others take the input function. */
+/* Decimal integers that fit; others take the input function. */
 static inline bool
 fast_int(const char *s, int len, int64 *result)
 {
 	bool		neg = len > 0 && *s == '-';
-	int64		v = 0;
+	uint64		v = 0;
 
 	if (neg)
 		s++, len--;
-	if (len < 1 || len > 18)
+	/* 19 digits cannot overflow the unsigned sum */
+	if (len < 1 || len > 19)
 		return false;
 	for (int i = 0; i < len; i++)
 	{
@@ -171,7 +172,52 @@ fast_int(const char *s, int len, int64 *result)
 			return false;
 		v = v * 10 + d;
 	}
-	*result = neg ? -v : v;
+	if (v > PG_INT64_MAX)
+		return false;
+	*result = neg ? -(int64) v : (int64) v;
+	return true;
+}
+
+/*
+ * Decimals of at most 15 digits: digits and power of ten are exact as doubles,
+ * so one division is rounded correctly, as strtod() is (W. D. Clinger, How to
+ * Read Floating Point Numbers Accurately, 1990).
+ */
+static inline bool
+fast_float8(const char *s, int len, Datum *result)
+{
+	static const double pow10[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
+	1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+	const char *end = s + len;
+	bool		neg = len > 0 && *s == '-';
+	int64		v = 0;
+	int			digits = 0,
+				frac = -1;
+	double		d;
+
+	if (neg)
+		s++;
+	for (; s < end; s++)
+	{
+		unsigned char c = *s - '0';
+
+		if (*s == '.' && frac < 0 && digits > 0)
+		{
+			frac = 0;
+			continue;
+		}
+		if (c > 9 || ++digits > 15)
+			return false;
+		v = v * 10 + c;
+		if (frac >= 0)
+			frac++;
+	}
+	if (digits == 0 || frac == 0)
+		return false;
+	d = (double) v;
+	if (frac > 0)
+		d /= pow10[frac];
+	*result = Float8GetDatum(neg ? -d : d);
 	return true;
 }
 
@@ -370,6 +416,10 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 		case KS_TYPE_INT8:
 			if (fast_int(s, len, &v))
 				return Int64GetDatum(v);
+			break;
+		case KS_TYPE_FLOAT:
+			if (type->typid == FLOAT8OID && fast_float8(s, len, &d))
+				return d;
 			break;
 		case KS_TYPE_NUMERIC:
 			if (fast_numeric(s, len, type->typmod, &d))

@@ -25,6 +25,7 @@
 
 #include "compat.h"
 #include "decode.h"
+#include "json_scan.h"
 
 KsDecoder *
 ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
@@ -39,17 +40,41 @@ ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
 	initStringInfo(&d->cv.buf);
 	initStringInfo(&d->rest);
 	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
-	for (int i = 0; i < KS_MEMBERS; i++)
-		d->members[i].len = -1;
 	d->encoding = GetDatabaseEncoding();
 	MemoryContextSwitchTo(old);
 	return d;
+}
+
+/* Nothing but ASCII, and no NUL: the same in every encoding of a server. */
+static inline bool
+is_ascii(const char *s, int len)
+{
+	const char *end = s + len;
+
+#ifdef __SSE2__
+	__m128i		bad = _mm_setzero_si128();
+
+	for (; end - s >= 16; s += 16)
+	{
+		__m128i		v = _mm_loadu_si128((const __m128i *) s);
+
+		bad = _mm_or_si128(bad, _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_setzero_si128())));
+	}
+	if (_mm_movemask_epi8(bad) != 0)
+		return false;
+#endif
+	for (; s < end; s++)
+		if (*s == '\0' || IS_HIGHBIT_SET(*s))
+			return false;
+	return true;
 }
 
 /* Bytes of Kafka are UTF-8 where they are text: verified, converted if needed. */
 static inline void
 to_server(KsDecoder *d, const char **s, int *len)
 {
+	if (likely(is_ascii(*s, *len)))
+		return;
 	if (d->encoding == PG_UTF8 || d->encoding == PG_SQL_ASCII)
 		(void) pg_verify_mbstr(PG_UTF8, *s, *len, false);
 	else
@@ -73,22 +98,68 @@ search_field(KsTarget *target, const KsJsonToken *name)
 	return -1;
 }
 
-static inline int
-find_field(KsDecoder *d, int pos, const KsJsonToken *name)
+/* Does the guess stand there, name, quotes, colon and all? */
+static inline bool
+is_guess(const KsMember *m, const char *p, const char *end)
 {
-	KsMember   *m;
-	int			field;
+	uint64		w;
 
-	if (pos >= KS_MEMBERS || name->escaped || name->len > KS_MEMBER_NAME)
-		return search_field(d->target, name);
-	m = &d->members[pos];
-	if (m->len == name->len && memcmp(m->name, name->p, name->len) == 0)
-		return m->field;
-	field = search_field(d->target, name);
-	memcpy(m->name, name->p, name->len);
-	m->len = name->len;
+	if (unlikely(m->len == 0 || end - p < Max(m->len, 8)))
+		return false;
+	memcpy(&w, p, 8);
+	if (((w ^ m->head) & m->mask) != 0)
+		return false;
+	for (int i = 8; i < m->len; i += 8)
+	{
+		uint64		v;
+		int			at = Min(i, m->len - 8);
+
+		memcpy(&w, p + at, 8);
+		memcpy(&v, m->text + at, 8);
+		if (w != v)
+			return false;
+	}
+	return true;
+}
+
+static void
+make_guess(KsMember *m, int field, const char *p, int len)
+{
+	m->len = 0;
+	if (len > KS_MEMBER_TEXT)
+		return;
+	memset(m->text, 0, sizeof(m->text));
+	memcpy(m->text, p, len);
+	memcpy(&m->head, m->text, 8);
+	memset(&m->mask, 0, 8);
+	memset(&m->mask, 0xff, Min(len, 8));
 	m->field = field;
-	return field;
+	m->len = len;
+}
+
+/* The name at this position: to the value, and the field it is for. */
+static inline const char *
+scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
+				KsJsonToken *name, int *field)
+{
+	KsMember   *m = pos < KS_MEMBERS ? &d->members[pos] : NULL;
+	const char *start = p;
+
+	if (likely(m && is_guess(m, p, json->end)))
+	{
+		name->type = KS_JSON_STRING;
+		name->escaped = false;
+		name->p = p + 1;
+		name->len = m->len - 3;
+		*field = m->field;
+		return ks_json_skip_space(p + m->len, json->end);
+	}
+	p = ks_json_scan_name(json, p, name);
+	*field = search_field(d->target, name);
+	/* only if nothing stands between the name and the colon */
+	if (m && !name->escaped && name->p[name->len + 1] == ':')
+		make_guess(m, *field, start, name->len + 3);
+	return p;
 }
 
 static void
@@ -125,19 +196,26 @@ scan_fields(KsDecoder *d, const char *s, int len)
 				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
 	}
 	p = ks_json_begin(&json, p);
-	for (;;)
-	{
-		int			field;
+	if (p < json.end && *p == '}')
+		p++;
+	else
+		for (;;)
+		{
+			int			field;
 
-		p = ks_json_next_member(&json, p, &name, &value);
-		if (value.p == NULL)
-			break;
-		field = find_field(d, pos++, &name);
-		if (field >= 0)
-			d->tokens[field] = value;
-		else if (d->target->has_rest)
-			append_rest(d, &name, &value);
-	}
+			p = scan_field_name(d, &json, p, pos++, &name, &field);
+			p = ks_json_scan_value(&json, p, &value);
+			if (field >= 0)
+				d->tokens[field] = value;
+			else if (d->target->has_rest)
+				append_rest(d, &name, &value);
+			p = ks_json_after_value(&json, p, '}');
+			if (p < json.end && *p == '}')
+			{
+				p++;
+				break;
+			}
+		}
 	ks_json_finish(&json, p);
 	if (d->target->has_rest)
 		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");

@@ -15,16 +15,22 @@ typedef enum KsRowOp
 	KS_ROW_FILTERED
 } KsRowOp;
 
-/* Member names in the order of the last record: the next one's guess. */
-#define KS_MEMBER_NAME	40
+/*
+ * Members in the order of the last record: the next one's guess.  The text is
+ * the name with its quotes and the colon, so that one comparison stands for
+ * scanning, checking and looking it up.
+ */
+#define KS_MEMBER_TEXT	48
 typedef struct KsMember
 {
-	int			len;			/* -1: unused */
+	int			len;			/* of text; 0: no guess */
 	int			field;			/* index into fields, or -1 */
-	char		name[KS_MEMBER_NAME];
+	uint64		head;			/* the first eight bytes, or as many as there are */
+	uint64		mask;			/* which bytes of head count */
+	char		text[KS_MEMBER_TEXT];
 } KsMember;
 
-#define KS_MEMBERS		128
+#define KS_MEMBERS		256
 
 typedef struct KsDecoder
 {

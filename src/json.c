@@ -11,13 +11,10 @@
 
 #include "mb/pg_wchar.h"
 
-#include "compat.h"
-#include "json.h"
+#include "json_scan.h"
 
-KS_NORETURN static void json_error(const KsJson *json, const char *p);
-
-static void
-json_error(const KsJson *json, const char *p)
+void
+ks_json_error(const KsJson *json, const char *p)
 {
 	if (p >= json->end)
 		ereport(ERROR,
@@ -32,56 +29,26 @@ json_error(const KsJson *json, const char *p)
 					   (unsigned char) *p, (int) (p - json->start) + 1)));
 }
 
-static inline const char *
-skip_space(const char *p, const char *end)
-{
-	while (p < end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
-		p++;
-	return p;
-}
-
-#define ONES	UINT64CONST(0x0101010101010101)
-#define HIGHS	UINT64CONST(0x8080808080808080)
-#define HAS_ZERO(x)	(((x) - ONES) & ~(x) & HIGHS)
-
-/* From behind the opening quote to behind the closing one. */
-static inline const char *
-scan_string(const KsJson *json, const char *p, KsJsonToken *tok)
+const char *
+ks_json_scan_escaped(const KsJson *json, const char *p, KsJsonToken *tok)
 {
 	const char *end = json->end;
 
-	tok->type = KS_JSON_STRING;
-	tok->escaped = false;
-	tok->p = p;
-	for (;;)
+	for (;; p = ks_json_find_special(p, end))
 	{
-		/* eight bytes at a time while none of them is a quote, a backslash or
-		 * a control character */
-		while (end - p >= 8)
-		{
-			uint64		w;
-
-			memcpy(&w, p, 8);
-			if (HAS_ZERO(w ^ (ONES * '"')) | HAS_ZERO(w ^ (ONES * '\\')) |
-				((w - ONES * 0x20) & ~w & HIGHS))
-				break;
-			p += 8;
-		}
-		while (p < end && *p != '"' && *p != '\\' && (unsigned char) *p >= 0x20)
-			p++;
 		if (p >= end)
-			json_error(json, p);
+			ks_json_error(json, p);
 		if (*p == '"')
 		{
 			tok->len = p - tok->p;
 			return p + 1;
 		}
 		if (*p != '\\')
-			json_error(json, p);
+			ks_json_error(json, p);
 
 		tok->escaped = true;
 		if (++p >= end)
-			json_error(json, p);
+			ks_json_error(json, p);
 		switch (*p)
 		{
 			case '"':
@@ -98,106 +65,17 @@ scan_string(const KsJson *json, const char *p, KsJsonToken *tok)
 				p++;
 				for (int i = 0; i < 4; i++, p++)
 					if (p >= end || !isxdigit((unsigned char) *p))
-						json_error(json, p);
+						ks_json_error(json, p);
 				break;
 			default:
-				json_error(json, p);
+				ks_json_error(json, p);
 		}
 	}
 }
 
-static inline const char *
-scan_number(const KsJson *json, const char *p, KsJsonToken *tok)
-{
-	const char *end = json->end;
-
-#define DIGIT(q) ((q) < end && (unsigned char) (*(q) - '0') <= 9)
-	tok->type = KS_JSON_NUMBER;
-	tok->escaped = false;
-	tok->p = p;
-	if (*p == '-')
-		p++;
-	if (p < end && *p == '0')
-		p++;
-	else
-	{
-		if (!DIGIT(p))
-			json_error(json, p);
-		do
-			p++;
-		while (DIGIT(p));
-	}
-	if (p < end && *p == '.')
-	{
-		if (!DIGIT(p + 1))
-			json_error(json, p + 1);
-		do
-			p++;
-		while (DIGIT(p));
-	}
-	if (p < end && (*p == 'e' || *p == 'E'))
-	{
-		p++;
-		if (p < end && (*p == '+' || *p == '-'))
-			p++;
-		if (!DIGIT(p))
-			json_error(json, p);
-		do
-			p++;
-		while (DIGIT(p));
-	}
-#undef DIGIT
-	tok->len = p - tok->p;
-	return p;
-}
-
-static inline const char *
-scan_word(const KsJson *json, const char *p, const char *word, int len,
-		  KsJsonType type, KsJsonToken *tok)
-{
-	for (int i = 0; i < len; i++)
-		if (p + i >= json->end || p[i] != word[i])
-			json_error(json, p + i);
-	tok->type = type;
-	tok->escaped = false;
-	tok->p = p;
-	tok->len = len;
-	return p + len;
-}
-
-static inline const char *
-scan_scalar(const KsJson *json, const char *p, KsJsonToken *tok)
-{
-	switch (*p)
-	{
-		case '"':
-			return scan_string(json, p + 1, tok);
-		case 't':
-			return scan_word(json, p, "true", 4, KS_JSON_TRUE, tok);
-		case 'f':
-			return scan_word(json, p, "false", 5, KS_JSON_FALSE, tok);
-		case 'n':
-			return scan_word(json, p, "null", 4, KS_JSON_NULL, tok);
-		case '-':
-		case '0':
-		case '1':
-		case '2':
-		case '3':
-		case '4':
-		case '5':
-		case '6':
-		case '7':
-		case '8':
-		case '9':
-			return scan_number(json, p, tok);
-		default:
-			json_error(json, p);
-	}
-}
-
 /* An object or array, validated; p is at its opening bracket. */
-static const char *
-scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
+const char *
+ks_json_scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
 {
 	const char *end = json->end;
 	uint64		objects[KS_JSON_MAX_DEPTH / 64] = {0};	/* bit: level is an object */
@@ -214,7 +92,7 @@ scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
 
 		/* here p is at the beginning of a value */
 		if (p >= end)
-			json_error(json, p);
+			ks_json_error(json, p);
 		if (*p == '{' || *p == '[')
 		{
 			object = *p == '{';
@@ -228,13 +106,13 @@ scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
 			else
 				objects[depth / 64] &= ~(UINT64CONST(1) << (depth % 64));
 			depth++;
-			p = skip_space(p + 1, end);
+			p = ks_json_skip_space(p + 1, end);
 			if (p < end && *p == (object ? '}' : ']'))
 				goto close;
 		}
 		else
 		{
-			p = scan_scalar(json, p, &t);
+			p = ks_json_scan_scalar(json, p, &t);
 			tok->escaped |= t.escaped;
 			goto after;
 		}
@@ -242,13 +120,8 @@ scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
 member:
 		if (objects[(depth - 1) / 64] & (UINT64CONST(1) << ((depth - 1) % 64)))
 		{
-			if (p >= end || *p != '"')
-				json_error(json, p);
-			p = skip_space(scan_string(json, p + 1, &t), end);
+			p = ks_json_scan_name(json, p, &t);
 			tok->escaped |= t.escaped;
-			if (p >= end || *p != ':')
-				json_error(json, p);
-			p = skip_space(p + 1, end);
 		}
 		continue;
 
@@ -260,69 +133,42 @@ close:
 			return p;
 		}
 after:
-		p = skip_space(p, end);
+		p = ks_json_skip_space(p, end);
 		if (p >= end)
-			json_error(json, p);
+			ks_json_error(json, p);
 		object = (objects[(depth - 1) / 64] & (UINT64CONST(1) << ((depth - 1) % 64))) != 0;
 		if (*p == ',')
 		{
-			p = skip_space(p + 1, end);
+			p = ks_json_skip_space(p + 1, end);
 			goto member;
 		}
 		if (*p != (object ? '}' : ']'))
-			json_error(json, p);
+			ks_json_error(json, p);
 		goto close;
 	}
-}
-
-static inline const char *
-scan_value(const KsJson *json, const char *p, KsJsonToken *tok)
-{
-	if (p >= json->end)
-		json_error(json, p);
-	if (*p == '{' || *p == '[')
-		return scan_nested(json, p, tok);
-	return scan_scalar(json, p, tok);
 }
 
 void
 ks_json_document(const KsJson *json, KsJsonToken *tok)
 {
-	const char *p = skip_space(json->start, json->end);
+	const char *p = ks_json_skip_space(json->start, json->end);
 
-	ks_json_finish(json, scan_value(json, p, tok));
+	ks_json_finish(json, ks_json_scan_value(json, p, tok));
 }
 
 void
 ks_json_finish(const KsJson *json, const char *p)
 {
-	p = skip_space(p, json->end);
+	p = ks_json_skip_space(p, json->end);
 	if (p != json->end)
-		json_error(json, p);
+		ks_json_error(json, p);
 }
 
 /* Behind the opening bracket. */
 const char *
 ks_json_begin(const KsJson *json, const char *p)
 {
-	return skip_space(p + 1, json->end);
-}
-
-/* Behind a value: to the next member, or to the closing bracket. */
-static inline const char *
-after_value(const KsJson *json, const char *p, char close)
-{
-	p = skip_space(p, json->end);
-	if (p < json->end && *p == ',')
-	{
-		p = skip_space(p + 1, json->end);
-		if (p < json->end && *p == close)
-			json_error(json, p);
-		return p;
-	}
-	if (p >= json->end || *p != close)
-		json_error(json, p);
-	return p;
+	return ks_json_skip_space(p + 1, json->end);
 }
 
 /*
@@ -336,33 +182,28 @@ ks_json_next_member(const KsJson *json, const char *p, KsJsonToken *name,
 	const char *end = json->end;
 
 	if (p >= end)
-		json_error(json, p);
+		ks_json_error(json, p);
 	if (*p == '}')
 	{
 		value->p = NULL;
 		return p + 1;
 	}
-	if (*p != '"')
-		json_error(json, p);
-	p = skip_space(scan_string(json, p + 1, name), end);
-	if (p >= end || *p != ':')
-		json_error(json, p);
-	p = scan_value(json, skip_space(p + 1, end), value);
-	return after_value(json, p, '}');
+	p = ks_json_scan_value(json, ks_json_scan_name(json, p, name), value);
+	return ks_json_after_value(json, p, '}');
 }
 
 const char *
 ks_json_next_element(const KsJson *json, const char *p, KsJsonToken *value)
 {
 	if (p >= json->end)
-		json_error(json, p);
+		ks_json_error(json, p);
 	if (*p == ']')
 	{
 		value->p = NULL;
 		return p + 1;
 	}
-	p = scan_value(json, p, value);
-	return after_value(json, p, ']');
+	p = ks_json_scan_value(json, p, value);
+	return ks_json_after_value(json, p, ']');
 }
 
 static unsigned int
