@@ -71,8 +71,9 @@ CREATE TABLE kafka_sink.sink_catalog (
     batch_bytes integer NOT NULL,
     batch_linger_ms integer NOT NULL,
     max_record_bytes integer NOT NULL,
+    workers integer NOT NULL,
     enabled boolean NOT NULL,
-    generation bigint NOT NULL DEFAULT 1,
+    generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
     system_identifier bigint NOT NULL,
     database_oid oid NOT NULL
@@ -222,12 +223,13 @@ CREATE FUNCTION kafka_sink.create_sink(
     batch_bytes integer DEFAULT 16777216,
     batch_linger_ms integer DEFAULT 2,
     max_record_bytes integer DEFAULT 8388608,
+    workers integer DEFAULT 1,
     enabled boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -250,12 +252,13 @@ CREATE FUNCTION kafka_sink.alter_sink(
     batch_bytes integer DEFAULT NULL,
     batch_linger_ms integer DEFAULT NULL,
     max_record_bytes integer DEFAULT NULL,
+    workers integer DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text[]) IS
 'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
@@ -404,6 +407,7 @@ CREATE FUNCTION kafka_sink.worker_stats(
     OUT batches bigint,
     OUT records bigint,
     OUT bytes bigint,
+    OUT fast_batches bigint,
     OUT retries bigint,
     OUT guard_mismatches bigint,
     OUT redelivered bigint,
@@ -411,6 +415,7 @@ CREATE FUNCTION kafka_sink.worker_stats(
     OUT fetch_ms double precision,
     OUT decode_ms double precision,
     OUT apply_ms double precision,
+    OUT index_ms double precision,
     OUT commit_ms double precision,
     OUT first_record timestamptz,
     OUT last_commit timestamptz,
@@ -445,6 +450,9 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
              WHERE t.sink OPERATOR(pg_catalog.=) c.sink) AS topics,
            CASE WHEN NOT c.enabled THEN 'paused'
                 WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                -- some of its workers have not said anything yet
+                WHEN s.state OPERATOR(pg_catalog.=) 'running'
+                 AND s.present OPERATOR(pg_catalog.<) c.workers THEN 'starting'
                 ELSE s.state END AS state,
            s.since, s.sqlstate,
            CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.message
@@ -457,14 +465,21 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
            c.batch_records, c.batch_bytes, c.batch_linger_ms,
-           c.max_record_bytes
+           c.max_record_bytes, c.workers
       FROM kafka_sink.sink_catalog c
-      LEFT JOIN kafka_sink.sink_state s
-        ON s.sink OPERATOR(pg_catalog.=) c.sink AND s.worker OPERATOR(pg_catalog.=) 0
+      -- the worst of its workers' states
+      LEFT JOIN LATERAL
+           (SELECT w.*, pg_catalog.count(*) FILTER (WHERE w.worker OPERATOR(pg_catalog.<) c.workers)
+                        OVER () AS present
+              FROM kafka_sink.sink_state w
+             WHERE w.sink OPERATOR(pg_catalog.=) c.sink
+             ORDER BY pg_catalog.array_position('{suspended,halted,backoff,starting,running}'::pg_catalog.text[], w.state),
+                      w.worker
+             LIMIT 1) s ON true
      WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
 
 COMMENT ON VIEW kafka_sink.sinks IS
-'sinks whose owner the current role is a member of: definition, state, and the error that stopped it';
+'sinks whose owner the current role is a member of: definition, the worst of its workers'' states, and the error that stopped it';
 
 CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
     SELECT o.sink, o.topic, o.part, o.off,
@@ -483,7 +498,7 @@ CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
      WHERE kafka_sink.may_see(o.sink);
 
 COMMENT ON VIEW kafka_sink.lag IS
-'records (offsets) between where a sink stands and the last stable offset, as its worker last saw it; NULL without a running worker';
+'records (offsets) between where a sink stands and the last stable offset, as the partition''s worker last saw it; NULL without a running worker';
 
 CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
     SELECT c.sink, COALESCE(s.worker, w.worker) AS worker, w.pid,
@@ -491,9 +506,9 @@ CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
                 WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
                 ELSE s.state END AS state,
            s.since, s.sqlstate, s.message,
-           w.started_at, w.batches, w.records, w.bytes, w.retries,
+           w.started_at, w.batches, w.records, w.bytes, w.fast_batches, w.retries,
            w.guard_mismatches, w.redelivered,
-           w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.commit_ms,
+           w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.index_ms, w.commit_ms,
            w.first_record, w.last_commit, w.rss_anon_peak
       FROM kafka_sink.sink_catalog c
       LEFT JOIN (kafka_sink.sink_state s

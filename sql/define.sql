@@ -17,6 +17,12 @@ SELECT kafka_sink.create_sink('s', batch_records => 0);
 SELECT kafka_sink.create_sink('s', batch_bytes => 5);
 SELECT kafka_sink.create_sink('s', batch_linger_ms => -1);
 SELECT kafka_sink.create_sink('s', max_record_bytes => 2147483647);
+SELECT kafka_sink.create_sink('s', workers => 0);
+SELECT kafka_sink.create_sink('s', workers => 65);
+SELECT kafka_sink.create_sink('s', workers => NULL);
+\set VERBOSITY sqlstate
+SELECT kafka_sink.create_sink('s', workers => -1);
+\set VERBOSITY default
 SELECT kafka_sink.create_sink('s', target => 't', pk_fields => '{}');
 SELECT kafka_sink.create_sink('s', target => 't', pk_fields => '{nope}');
 SELECT kafka_sink.create_sink('s', target => 'nope');
@@ -59,6 +65,12 @@ SELECT kafka_sink.alter_sink('s', batch_records => 20, columns => '{"v": "@key"}
 SELECT insert_mode, batch_records, columns FROM kafka_sink.sinks;
 SELECT kafka_sink.alter_sink('s', reset => '{batch_records,columns}');
 SELECT insert_mode, batch_records, columns FROM kafka_sink.sinks;
+SELECT workers FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_sink('s', workers => 64);
+SELECT kafka_sink.alter_sink('s', workers => 65);
+SELECT workers FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_sink('s', reset => '{workers}');
+SELECT workers FROM kafka_sink.sinks;
 SELECT kafka_sink.alter_sink('s', reset => '{colour}');
 SELECT kafka_sink.alter_sink('s', columns => '{"x": "y"}');
 SELECT kafka_sink.alter_sink('s', target => 'lax');

@@ -32,12 +32,12 @@
 	"c.insert_mode, c.columns, c.pk_fields, c.key_format, c.delete_enabled, " \
 	"c.on_tombstone, c.on_nul, c.on_nonfinite, c.isolation_level, " \
 	"c.synchronous_commit, c.batch_records, c.batch_bytes, " \
-	"c.batch_linger_ms, c.max_record_bytes, c.enabled, c.generation, " \
-	"c.system_identifier, c.database_oid, s.state "
+	"c.batch_linger_ms, c.max_record_bytes, c.workers, c.enabled, c.generation, " \
+	"c.system_identifier, c.database_oid, s.workers, s.states "
 #define SINK_FROM \
-	"FROM kafka_sink.sink_catalog c LEFT JOIN kafka_sink.sink_state s " \
-	"ON s.sink OPERATOR(pg_catalog.=) c.sink " \
-	"AND s.worker OPERATOR(pg_catalog.=) 0 "
+	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
+	"(SELECT pg_catalog.array_agg(s.worker) AS workers, pg_catalog.array_agg(s.state) AS states " \
+	"FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) c.sink) s "
 
 /* The order of SINK_COLUMNS. */
 enum
@@ -46,8 +46,8 @@ enum
 	COL_COLUMNS, COL_PK_FIELDS, COL_KEY_FORMAT, COL_DELETE_ENABLED,
 	COL_ON_TOMBSTONE, COL_ON_NUL, COL_ON_NONFINITE, COL_ISOLATION,
 	COL_SYNC_COMMIT, COL_BATCH_RECORDS, COL_BATCH_BYTES, COL_LINGER,
-	COL_MAX_RECORD, COL_ENABLED, COL_GENERATION, COL_SYSID, COL_DBID,
-	COL_STATE
+	COL_MAX_RECORD, COL_WORKERS, COL_ENABLED, COL_GENERATION, COL_SYSID,
+	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
 
 /* Switches to the owner of the extension's tables. */
@@ -121,6 +121,30 @@ column_is(HeapTuple tup, int col, const char *value)
 	return s != NULL && strcmp(s, value) == 0;
 }
 
+/* The rows of sink_state. */
+static void
+read_states(KsSink *sink, HeapTuple tup, MemoryContext cxt)
+{
+	bool		isnull;
+	Datum		workers = column(tup, COL_STATE_WORKERS, &isnull);
+	Datum	   *worker,
+			   *state;
+
+	if (isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(workers), INT4OID, sizeof(int32), true, TYPALIGN_INT,
+					  &worker, NULL, &sink->nstates);
+	deconstruct_array(DatumGetArrayTypeP(column(tup, COL_STATES, &isnull)), TEXTOID, -1, false,
+					  TYPALIGN_INT, &state, NULL, &sink->nstates);
+	sink->states = MemoryContextAlloc(cxt, sink->nstates * sizeof(KsWorkerState));
+	for (int i = 0; i < sink->nstates; i++)
+	{
+		sink->states[i].worker = DatumGetInt32(worker[i]);
+		sink->states[i].state = MemoryContextStrdup(cxt, TextDatumGetCString(state[i]));
+		sink->halted |= strcmp(sink->states[i].state, "halted") == 0;
+	}
+}
+
 static KsSink *
 sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 {
@@ -169,12 +193,13 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->batch_bytes = DatumGetInt32(column(tup, COL_BATCH_BYTES, &isnull));
 	sink->batch_linger_ms = DatumGetInt32(column(tup, COL_LINGER, &isnull));
 	sink->max_record_bytes = DatumGetInt32(column(tup, COL_MAX_RECORD, &isnull));
+	sink->workers = DatumGetInt32(column(tup, COL_WORKERS, &isnull));
 	sink->enabled = DatumGetBool(column(tup, COL_ENABLED, &isnull));
 	sink->generation = DatumGetInt64(column(tup, COL_GENERATION, &isnull));
 	sink->suspended =
 		(uint64) DatumGetInt64(column(tup, COL_SYSID, &isnull)) != GetSystemIdentifier() ||
 		DatumGetObjectId(column(tup, COL_DBID, &isnull)) != MyDatabaseId;
-	sink->state = column_text(tup, COL_STATE, cxt);
+	read_states(sink, tup, cxt);
 	return sink;
 }
 
@@ -420,17 +445,34 @@ ks_catalog_check_partitions(const char *list)
 	(void) partition_list_has(list, -1);
 }
 
-void
-ks_catalog_clear_state(const char *sink)
+const char *
+ks_sink_worker_state(const KsSink *sink, int worker)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(sink)};
+	for (int i = 0; i < sink->nstates; i++)
+		if (sink->states[i].worker == worker)
+			return sink->states[i].state;
+	return NULL;
+}
+
+void
+ks_catalog_clear_states(const KsSink *sink, int from_worker)
+{
+	Oid			types[] = {TEXTOID, INT4OID};
+	Datum		values[] = {CStringGetTextDatum(sink->name), Int32GetDatum(from_worker)};
+	bool		any = false;
 	KsCatalogUser save;
 
+	for (int i = 0; i < sink->nstates; i++)
+		any |= sink->states[i].worker >= from_worker &&
+			strcmp(sink->states[i].state, "halted") != 0 &&
+			strcmp(sink->states[i].state, "suspended") != 0;
+	if (!any)
+		return;
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args("DELETE FROM kafka_sink.sink_state s "
 						  "WHERE s.sink OPERATOR(pg_catalog.=) $1 "
+						  "AND s.worker OPERATOR(pg_catalog.>=) $2 "
 						  "AND s.state OPERATOR(pg_catalog.<>) ALL ('{halted,suspended}'::pg_catalog.text[])",
 						  lengthof(types), types, values, NULL, false, 0);
 	ks_catalog_leave(&save);

@@ -30,6 +30,13 @@ typedef enum KsFormat
 	KS_FORMAT_NONE
 } KsFormat;
 
+/* What one worker has said last: its row of sink_state. */
+typedef struct KsWorkerState
+{
+	int			worker;
+	char	   *state;
+} KsWorkerState;
+
 /* Names of sinks and topics, and settings, as the catalog has them. */
 typedef struct KsSink
 {
@@ -51,10 +58,14 @@ typedef struct KsSink
 	int			batch_bytes;
 	int			batch_linger_ms;
 	int			max_record_bytes;
+	int			workers;		/* partition p is of worker p mod workers */
 	bool		enabled;
-	int64		generation;		/* +1 by each change that a worker must see */
+	int64		generation;		/* begins at the time of creation, +1 by each
+								 * change that a worker must see */
 	bool		suspended;		/* stored identity is not this database's */
-	char	   *state;			/* worker 0's row of sink_state, or NULL */
+	KsWorkerState *states;		/* of those that have said something */
+	int			nstates;
+	bool		halted;			/* a worker is: all are to stop until resume() */
 } KsSink;
 
 /* One registered topic. */
@@ -117,8 +128,11 @@ typedef struct KsStateError
 extern void ks_catalog_set_state(const char *sink, int worker,
 								 const char *state, const KsStateError *error);
 
+/* The state of one worker, NULL if it has said nothing yet. */
+extern const char *ks_sink_worker_state(const KsSink *sink, int worker);
 
-/* Forgets a state that only a running worker can be in. */
-extern void ks_catalog_clear_state(const char *sink);
+/* Forgets the states, of this worker and those behind it, that only a running
+ * worker can be in; does nothing if the sink has none. */
+extern void ks_catalog_clear_states(const KsSink *sink, int from_worker);
 
 #endif

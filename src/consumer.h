@@ -49,6 +49,8 @@ typedef struct KsConsumer
 	List	   *topics;			/* of KsTopic * */
 	KsConf	   *conf;
 	bool		in_worker;
+	int			worker;			/* of 'workers': consumes its partitions only; */
+	int			workers;		/* 0: all of them, in one */
 	int			timeout_ms;		/* of calls that wait for a broker */
 	void		(*begin) (void);	/* transaction and active snapshot */
 	void		(*commit) (void);

@@ -5,6 +5,12 @@
  * A partition is read only when a committed row says from where.  Rows of new
  * partitions are settled here, by the topic's start_at, or at the beginning
  * for a partition that was added to a topic already under way.
+ *
+ * A sink's workers each consume the partitions p with p mod workers = their
+ * number.  Whether a topic is under way is a question of all its partitions, so
+ * whoever comes first settles all that have no row, in one transaction, and the
+ * others find either none of these rows or all of them.  That, when a topic or
+ * a partition is new, is the only place where workers can wait for each other.
  */
 #include "postgres.h"
 
@@ -101,6 +107,8 @@ check_cluster(KsConsumer *c)
 	{
 		KsTopic    *t = lfirst(lc);
 
+		if (t->cluster_id == NULL && c->worker > 0)
+			continue;			/* worker 0 takes it down, for all of them */
 		if (t->cluster_id == NULL)
 		{
 			Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
@@ -286,6 +294,18 @@ settle_offsets(KsConsumer *c)
 	c->commit();
 }
 
+/* From here on this worker knows of no partitions but its own. */
+static void
+keep_own(KsConsumer *c)
+{
+	int			n = 0;
+
+	for (int i = 0; i < c->nparts; i++)
+		if (c->workers == 0 || c->parts[i].part % c->workers == c->worker)
+			c->parts[n++] = c->parts[i];
+	c->nparts = n;
+}
+
 void
 ks_consumer_start_partition(KsConsumer *c, int i)
 {
@@ -322,6 +342,7 @@ ks_consumer_open(KsConsumer *c)
 	read_offsets(c);			/* another may have been faster */
 	if (c->stale)
 		c->nparts = 0;
+	keep_own(c);
 
 	old = MemoryContextSwitchTo(c->cxt);
 	c->states = palloc0(Max(c->nparts, 1) * sizeof(KsPartitionState));

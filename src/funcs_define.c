@@ -71,6 +71,7 @@ static const Setting settings[] = {
 	{"batch_bytes", INT4OID, "16777216", NULL, 1024, 1024 * 1024 * 1024},
 	{"batch_linger_ms", INT4OID, "2", NULL, 0, 60000},
 	{"max_record_bytes", INT4OID, "8388608", NULL, 1024, 512 * 1024 * 1024},
+	{"workers", INT4OID, "1", NULL, 1, 64},
 };
 
 #define NSETTINGS ((int) lengthof(settings))
@@ -123,7 +124,11 @@ check_setting(const Setting *s, Datum value)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%d is outside the valid range for setting \"%s\" (%d .. %d)",
-						DatumGetInt32(value), s->name, s->min, s->max)));
+						DatumGetInt32(value), s->name, s->min, s->max),
+				 strcmp(s->name, "workers") == 0 ?
+				 errdetail("Partition p of every topic goes to worker p mod workers.") : 0,
+				 strcmp(s->name, "workers") == 0 ?
+				 errhint("More workers than a topic has partitions have nothing to do.  To stop a sink use kafka_sink.pause().") : 0));
 	if (s->type == TEXTARRAYOID)
 	{
 		ArrayType  *array = DatumGetArrayTypeP(value);
@@ -251,9 +256,9 @@ Datum
 kafka_sink_create_sink(PG_FUNCTION_ARGS)
 {
 	char	   *name = required_text(fcinfo, 0, "the sink's name");
-	Oid			types[NSETTINGS + 5];
-	Datum		values[NSETTINGS + 5];
-	char		nulls[NSETTINGS + 5];
+	Oid			types[NSETTINGS + 6];
+	Datum		values[NSETTINGS + 6];
+	char		nulls[NSETTINGS + 6];
 	StringInfoData sql;
 	int			n = 0;
 
@@ -268,7 +273,7 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 				 errmsg("sink \"%s\" already exists", name)));
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "INSERT INTO kafka_sink.sink_catalog (sink, owner, system_identifier, database_oid, enabled");
+	appendStringInfoString(&sql, "INSERT INTO kafka_sink.sink_catalog (sink, owner, system_identifier, database_oid, enabled, generation");
 #define ADD(t, v, isnull) \
 	(types[n] = (t), values[n] = (v), nulls[n] = (isnull) ? 'n' : ' ', n++)
 	ADD(TEXTOID, CStringGetTextDatum(name), false);
@@ -276,6 +281,8 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	ADD(INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false);
 	ADD(OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
 	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(NSETTINGS + 1) || PG_GETARG_BOOL(NSETTINGS + 1)), false);
+	/* not one that workers of a sink of the same name, dropped before, run by */
+	ADD(INT8OID, Int64GetDatum(GetCurrentTimestamp()), false);
 	for (int i = 0; i < NSETTINGS; i++)
 	{
 		bool		isnull = PG_ARGISNULL(i + 1);

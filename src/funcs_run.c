@@ -383,7 +383,7 @@ has_arrived(const char *name, KsPartition *ends, int n)
 {
 	KsSink	   *sink = ks_catalog_sink(name, false);
 	const char *obstacle = !sink->enabled ? "paused" : sink->suspended ? "suspended" :
-		sink->state && strcmp(sink->state, "halted") == 0 ? "halted" : NULL;
+		sink->halted ? "halted" : NULL;
 
 	for (; n > 0; n--)
 	{
@@ -459,8 +459,7 @@ kafka_sink_wait_for(PG_FUNCTION_ARGS)
 		bool		arrived;
 
 		/* listen first, then look: no commit goes unnoticed */
-		if (cv)
-			ConditionVariablePrepareToSleep(cv);
+		ConditionVariablePrepareToSleep(cv);
 		MemoryContextSwitchTo(scratch);
 		begin();
 		arrived = has_arrived(name, ends, n);
@@ -472,16 +471,7 @@ kafka_sink_wait_for(PG_FUNCTION_ARGS)
 		check_deadline(deadline, name);
 		if (deadline != 0)
 			timeout = Min(timeout, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
-		/* a worker that is just starting has no condition variable yet */
-		if (cv)
-			ConditionVariableTimedSleep(cv, timeout, PG_WAIT_EXTENSION);
-		else
-		{
-			(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 Min(timeout, 50), PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-			CHECK_FOR_INTERRUPTS();
-		}
+		ConditionVariableTimedSleep(cv, timeout, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 	MemoryContextSwitchTo(PortalContext);

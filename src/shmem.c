@@ -4,14 +4,15 @@
  *
  * One lock covers the tables of databases, workers and partitions; it is held
  * for moments only.  Counters are atomics that their worker alone writes.
- * Slots are never freed memory, so that a waiter may hold on to a condition
- * variable of a worker that is gone.
+ * Who waits for a sink to move waits on a condition variable that all its
+ * workers broadcast, whether any of them runs or not.
  */
 #include "postgres.h"
 
 #include <signal.h>
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -74,12 +75,13 @@ startup(void)
 		ks_shared->nworkers = ks_guc_max_workers;
 		ks_shared->npartitions = ks_guc_max_partitions;
 		ConditionVariableInit(&ks_shared->left);
+		for (int i = 0; i < KS_MOVED_CVS; i++)
+			ConditionVariableInit(&ks_shared->moved[i]);
 		for (int i = 0; i < ks_guc_max_workers; i++)
 		{
 			KsWorkerSlot *slot = &ks_worker_slots[i];
 			pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
 
-			ConditionVariableInit(&slot->committed);
 			for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
 				pg_atomic_init_u64(&counter[j], 0);
 		}
@@ -213,6 +215,15 @@ ks_shmem_note_change(void)
 
 /* --- workers --- */
 
+static ConditionVariable *
+moved_cv(Oid dbid, const char *sink)
+{
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) sink, strlen(sink)),
+									hash_bytes_uint32(dbid));
+
+	return &ks_shared->moved[hash % KS_MOVED_CVS];
+}
+
 int
 ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner)
 {
@@ -254,17 +265,36 @@ clear_partitions(int slot)
 }
 
 void
+ks_shmem_stop_worker(int slot_no, uint32 generation, bool now)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (slot->in_use && slot->generation == generation)
+	{
+		slot->stop = true;
+		if (slot->pid != 0)
+			kill(slot->pid, now ? SIGTERM : SIGUSR1);
+	}
+	LWLockRelease(ks_shared->lock);
+}
+
+void
 ks_shmem_free_worker(int slot, uint32 generation)
 {
+	ConditionVariable *cv = NULL;
+
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	if (ks_worker_slots[slot].generation == generation)
+	if (ks_worker_slots[slot].in_use && ks_worker_slots[slot].generation == generation)
 	{
+		cv = moved_cv(ks_worker_slots[slot].dbid, ks_worker_slots[slot].sink);
 		clear_partitions(slot);
 		ks_worker_slots[slot].in_use = false;
 		ks_worker_slots[slot].pid = 0;
 	}
 	LWLockRelease(ks_shared->lock);
-	ConditionVariableBroadcast(&ks_worker_slots[slot].committed);
+	if (cv)
+		ConditionVariableBroadcast(cv);
 	ConditionVariableBroadcast(&ks_shared->left);
 }
 
@@ -351,40 +381,27 @@ ks_shmem_clear_partitions(void)
 
 /* --- anybody --- */
 
-static KsWorkerSlot *
-find_worker(const char *sink)
-{
-	KsWorkerSlot *found = NULL;
-
-	if (!ks_shmem_available())
-		return NULL;
-	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	for (int i = 0; i < ks_shared->nworkers; i++)
-	{
-		KsWorkerSlot *slot = &ks_worker_slots[i];
-
-		if (slot->in_use && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
-		{
-			found = slot;
-			break;
-		}
-	}
-	LWLockRelease(ks_shared->lock);
-	return found;
-}
-
 ConditionVariable *
 ks_shmem_sink_cv(const char *sink)
 {
-	KsWorkerSlot *slot = find_worker(sink);
-
-	return slot ? &slot->committed : NULL;
+	return ks_shmem_available() ? moved_cv(MyDatabaseId, sink) : NULL;
 }
 
 pid_t
 ks_shmem_worker_pid(const char *sink)
 {
-	KsWorkerSlot *slot = find_worker(sink);
+	pid_t		pid = 0;
 
-	return slot ? slot->pid : 0;
+	if (!ks_shmem_available())
+		return 0;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers && pid == 0; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (slot->in_use && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
+			pid = slot->pid;
+	}
+	LWLockRelease(ks_shared->lock);
+	return pid;
 }

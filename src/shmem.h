@@ -24,13 +24,15 @@ typedef struct KsWorkerCounters
 	pg_atomic_uint64 batches;		/* committed */
 	pg_atomic_uint64 records;		/* consumed by committed batches */
 	pg_atomic_uint64 bytes;			/* their keys and values */
+	pg_atomic_uint64 fast_batches;	/* batches that the fast path wrote */
 	pg_atomic_uint64 retries;		/* batches tried again after an error */
 	pg_atomic_uint64 guard_mismatches;
 	pg_atomic_uint64 redelivered;	/* dropped: offset below the expected */
 	pg_atomic_uint64 wait_us;		/* waiting for records */
 	pg_atomic_uint64 fetch_us;		/* taking records from librdkafka */
 	pg_atomic_uint64 decode_us;
-	pg_atomic_uint64 apply_us;
+	pg_atomic_uint64 apply_us;		/* without index_us */
+	pg_atomic_uint64 index_us;		/* of the fast path */
 	pg_atomic_uint64 commit_us;
 	pg_atomic_uint64 first_record;	/* TimestampTz, 0: none */
 	pg_atomic_uint64 last_commit;	/* TimestampTz, 0: none */
@@ -50,7 +52,6 @@ typedef struct KsWorkerSlot
 	bool		stop;				/* leave at the next batch boundary */
 	bool		respawn;			/* it left on its own wish: start at once */
 	KsWorkerCounters counters;
-	ConditionVariable committed;	/* broadcast after each commit and state change */
 } KsWorkerSlot;
 
 /* Live facts about one partition, written by its worker alone. */
@@ -92,10 +93,11 @@ extern void ks_shmem_clear_partitions(void);
 
 /* --- anybody --- */
 
-/* The CV that is broadcast when this sink moved; NULL if no worker runs. */
+/* The CV that is broadcast after each commit and state change of any of the
+ * sink's workers (other sinks may share it); NULL without shared memory. */
 extern ConditionVariable *ks_shmem_sink_cv(const char *sink);
 
-/* Is a worker of this sink in this database alive?  Returns its pid or 0. */
+/* Is any worker of this sink in this database alive?  Returns its pid or 0. */
 extern pid_t ks_shmem_worker_pid(const char *sink);
 
 /*

@@ -12,6 +12,7 @@
 #include "shmem.h"
 
 #define KS_MAX_DATABASES	256
+#define KS_MOVED_CVS		64
 
 /* A database that has, or may have, sinks. */
 typedef struct KsDatabase
@@ -33,6 +34,7 @@ typedef struct KsShared
 	pid_t		launcher;
 	bool		rescan;			/* the table of databases was full */
 	ConditionVariable left;		/* a process of ours has ended */
+	ConditionVariable moved[KS_MOVED_CVS];	/* a sink has, by hash of its name */
 	KsDatabase	databases[KS_MAX_DATABASES];
 	int			nworkers;
 	int			npartitions;
@@ -52,8 +54,11 @@ extern KsDatabase *ks_shmem_database(Oid dbid, bool create);
 /* Sets 'changed' and wakes whoever looks at it; takes the lock. */
 extern void ks_shmem_mark_changed(Oid dbid);
 
-/* A free worker slot for the sink, or -1; takes the lock. */
+/* A free slot for one of the sink's workers, or -1; takes the lock. */
 extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner);
+
+/* Asks a worker to leave at the end of its batch, or with 'now' by SIGTERM. */
+extern void ks_shmem_stop_worker(int slot, uint32 generation, bool now);
 
 /* Frees a slot whose process never attached or is gone. */
 extern void ks_shmem_free_worker(int slot, uint32 generation);

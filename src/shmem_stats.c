@@ -62,8 +62,8 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 		KsWorkerCounters *n = &slot->counters;
-		Datum		values[18];
-		bool		nulls[18] = {0};
+		Datum		values[20];
+		bool		nulls[20] = {0};
 		char		sink[NAMEDATALEN];
 		bool		mine;
 		int			j = 0;
@@ -83,6 +83,7 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 		values[j++] = counter(&n->batches);
 		values[j++] = counter(&n->records);
 		values[j++] = counter(&n->bytes);
+		values[j++] = counter(&n->fast_batches);
 		values[j++] = counter(&n->retries);
 		values[j++] = counter(&n->guard_mismatches);
 		values[j++] = counter(&n->redelivered);
@@ -90,6 +91,7 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 		values[j++] = milliseconds(&n->fetch_us);
 		values[j++] = milliseconds(&n->decode_us);
 		values[j++] = milliseconds(&n->apply_us);
+		values[j++] = milliseconds(&n->index_us);
 		values[j++] = milliseconds(&n->commit_us);
 		values[j] = timestamp_or_null(&n->first_record, &nulls[j]);
 		j++;

@@ -5,13 +5,19 @@
  * Reads the catalog whenever a commit changed it, a worker has ended, or the
  * configuration was reloaded, and compares what should run with what does:
  *
- *		wanted, none alive, due		-> start a worker for this generation
+ *		wanted, not alive, due, and no worker of the sink is of an older
+ *		generation of its definition
+ *									-> start it for this generation
  *		alive, unwanted or of an older generation
  *									-> ask it to stop at its batch's end,
  *									   SIGTERM if it takes too long
  *		ended on its own wish, or because it was asked
  *									-> due at once
  *		ended otherwise				-> due after a back-off
+ *
+ * All workers of a sink run by the same generation, which says how many they
+ * are and so whose partition is whose: no partition is read by two.  If one of
+ * them halts the sink, none of them is wanted until resume().
  *
  * No transaction is held while it waits.  Workers that a former supervisor
  * left behind are asked to stop and then started anew.
@@ -49,11 +55,14 @@
 #define LIVED_MS			60000	/* a worker that old was not a failure */
 #define STOP_TIMEOUT_MS		10000	/* from the request to SIGTERM */
 
-/* A sink as this process knows it. */
+/* A worker of a sink as this process knows it. */
 typedef struct Managed
 {
 	char		sink[NAMEDATALEN];
+	int			worker;			/* 0 .. workers - 1 */
+	bool		defined;		/* the sink exists, and has so many workers */
 	bool		wanted;
+	bool		held;			/* wanted, but older workers come first */
 	int64		generation;		/* of the definition that should run */
 
 	int			slot;			/* -1: no worker */
@@ -63,6 +72,7 @@ typedef struct Managed
 	TimestampTz started_at;
 	TimestampTz stop_asked;		/* 0: not */
 	bool		ended_badly;	/* and its state does not say so yet */
+	bool		no_slot;		/* none was free for it: said already */
 
 	int			failures;
 	TimestampTz next_start;
@@ -124,7 +134,7 @@ attach(Oid dbid)
 /* --- workers --- */
 
 static Managed *
-find_managed(const char *sink, bool create)
+find_managed(const char *sink, int worker)
 {
 	ListCell   *lc;
 	Managed    *m;
@@ -133,14 +143,13 @@ find_managed(const char *sink, bool create)
 	foreach(lc, managed)
 	{
 		m = lfirst(lc);
-		if (strcmp(m->sink, sink) == 0)
+		if (m->worker == worker && strcmp(m->sink, sink) == 0)
 			return m;
 	}
-	if (!create)
-		return NULL;
 	old = MemoryContextSwitchTo(cxt);
 	m = palloc0(sizeof(Managed));
 	strlcpy(m->sink, sink, NAMEDATALEN);
+	m->worker = worker;
 	m->slot = -1;
 	managed = lappend(managed, m);
 	MemoryContextSwitchTo(old);
@@ -158,7 +167,7 @@ adopt(void)
 
 		if (slot->in_use && slot->dbid == MyDatabaseId)
 		{
-			Managed    *m = find_managed(slot->sink, true);
+			Managed    *m = find_managed(slot->sink, slot->worker);
 
 			m->slot = i;
 			m->slot_generation = slot->generation;
@@ -172,20 +181,13 @@ adopt(void)
 static void
 ask_to_stop(Managed *m)
 {
-	KsWorkerSlot *slot = &ks_worker_slots[m->slot];
 	TimestampTz now = GetCurrentTimestamp();
+	bool		again = m->stop_asked != 0;
 
-	if (m->stop_asked == 0)
-	{
-		m->stop_asked = now;
-		slot->stop = true;
-		ks_shmem_wake(slot->pid);
-	}
-	else if (TimestampDifferenceExceeds(m->stop_asked, now, STOP_TIMEOUT_MS) && slot->pid != 0)
-	{
-		kill(slot->pid, SIGTERM);
-		m->stop_asked = now;
-	}
+	if (again && !TimestampDifferenceExceeds(m->stop_asked, now, STOP_TIMEOUT_MS))
+		return;
+	m->stop_asked = now;
+	ks_shmem_stop_worker(m->slot, m->slot_generation, again);
 }
 
 /* Has the worker ended?  Then decides when the next one is due. */
@@ -234,54 +236,81 @@ notice_end(Managed *m)
 	m->stop_asked = 0;
 }
 
-static void
-start_worker(Managed *m, Oid owner)
+/* Starts a worker in a slot of its own; false if there is none. */
+static bool
+launch(Managed *m, Oid owner, const char **setting)
 {
-	static bool warned = false;
 	BackgroundWorker worker = {0};
-	KsWorkerArgs args = {MyDatabaseId, owner, 0};
-	TimestampTz now = GetCurrentTimestamp();
-	int			slot = ks_shmem_alloc_worker(MyDatabaseId, m->sink, 0, owner);
+	KsWorkerArgs args = {MyDatabaseId, owner, 0, m->generation};
+	int			slot = ks_shmem_alloc_worker(MyDatabaseId, m->sink, m->worker, owner);
 	MemoryContext old;
+	bool		ok;
 
-	if (slot >= 0)
+	*setting = "kafka_sink.max_workers";
+	if (slot < 0)
+		return false;
+	args.slot_generation = ks_worker_slots[slot].generation;
+	snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker %d: %s", m->worker, m->sink);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "kafka_sink worker");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "kafka_sink");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "ks_worker_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	memcpy(worker.bgw_extra, &args, sizeof(args));
+	old = MemoryContextSwitchTo(cxt);
+	ok = RegisterDynamicBackgroundWorker(&worker, &m->handle);
+	MemoryContextSwitchTo(old);
+	if (!ok)
 	{
-		args.slot_generation = ks_worker_slots[slot].generation;
-		snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker: %s", m->sink);
-		snprintf(worker.bgw_type, BGW_MAXLEN, "kafka_sink worker");
-		snprintf(worker.bgw_library_name, BGW_MAXLEN, "kafka_sink");
-		snprintf(worker.bgw_function_name, BGW_MAXLEN, "ks_worker_main");
-		worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-		worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-		worker.bgw_restart_time = BGW_NEVER_RESTART;
-		worker.bgw_notify_pid = MyProcPid;
-		worker.bgw_main_arg = Int32GetDatum(slot);
-		memcpy(worker.bgw_extra, &args, sizeof(args));
-		old = MemoryContextSwitchTo(cxt);
-		if (RegisterDynamicBackgroundWorker(&worker, &m->handle))
-		{
-			m->slot = slot;
-			m->slot_generation = args.slot_generation;
-			m->running = m->generation;
-			m->started_at = now;
-			m->stop_asked = 0;
-			warned = false;
-			MemoryContextSwitchTo(old);
-			return;
-		}
-		MemoryContextSwitchTo(old);
 		m->handle = NULL;
 		ks_shmem_free_worker(slot, args.slot_generation);
+		*setting = "max_worker_processes";
+		return false;
 	}
-	if (!warned)
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker slot is free for sink \"%s\"", m->sink),
-				 slot >= 0 ? errhint("You might need to increase max_worker_processes.") :
-				 errhint("You might need to increase kafka_sink.max_workers.")));
-	warned = true;
+	m->slot = slot;
+	m->slot_generation = args.slot_generation;
+	m->running = m->generation;
+	m->started_at = GetCurrentTimestamp();
+	m->stop_asked = 0;
+	m->no_slot = false;
+	return true;
+}
+
+/* The others of the sink go on, this one's partitions do not. */
+static void
+write_no_slot(KsSink *sink, int worker, const char *setting)
+{
+	KsStateError error = {
+		.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+		.message = psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
+							worker, sink->workers, sink->name),
+		.detail = "Its partitions are not consumed until there is one.",
+		.hint = psprintf("You might need to increase %s.", setting),
+		.off = -1
+	};
+
+	ereport(WARNING,
+			(errcode(error.sqlstate), errmsg("%s", error.message),
+			 errdetail("%s", error.detail), errhint("%s", error.hint)));
+	ks_catalog_set_state(sink->name, worker, "backoff", &error);
+}
+
+static void
+start_worker(Managed *m, KsSink *sink)
+{
+	const char *setting;
+
+	if (launch(m, sink->owner, &setting))
+		return;
+	if (!m->no_slot)
+		write_no_slot(sink, m->worker, setting);
+	m->no_slot = true;
 	m->failures++;
-	m->next_start = TimestampTzPlusMilliseconds(now, Min((int64) BACKOFF_FIRST_MS << Min(m->failures, 6), BACKOFF_MAX_MS));
+	m->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+												Min((int64) BACKOFF_FIRST_MS << Min(m->failures, 6), BACKOFF_MAX_MS));
 }
 
 /* --- states that no worker can write --- */
@@ -297,14 +326,16 @@ write_suspended(KsSink *sink)
 						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->name)),
 		.off = -1
 	};
+	const char *state = ks_sink_worker_state(sink, 0);
 
-	if (sink->state == NULL || strcmp(sink->state, "suspended") != 0)
+	if (state == NULL || strcmp(state, "suspended") != 0)
 		ks_catalog_set_state(sink->name, 0, "suspended", &error);
 }
 
 static void
-write_unexpected_end(KsSink *sink)
+write_unexpected_end(KsSink *sink, int worker)
 {
+	const char *state = ks_sink_worker_state(sink, worker);
 	KsStateError error = {
 		.sqlstate = ERRCODE_INTERNAL_ERROR,
 		.message = "the worker ended unexpectedly",
@@ -332,8 +363,8 @@ write_unexpected_end(KsSink *sink)
 		ReleaseSysCache(tup);
 	}
 	/* what the worker itself has said is better */
-	if (sink->state == NULL || strcmp(sink->state, "starting") == 0 || strcmp(sink->state, "running") == 0)
-		ks_catalog_set_state(sink->name, 0, "backoff", &error);
+	if (state == NULL || strcmp(state, "starting") == 0 || strcmp(state, "running") == 0)
+		ks_catalog_set_state(sink->name, worker, "backoff", &error);
 }
 
 /* --- the comparison --- */
@@ -342,8 +373,54 @@ static bool
 should_run(KsSink *sink)
 {
 	return ks_guc_enabled && sink->server != NULL && OidIsValid(sink->target) && sink->enabled && !sink->suspended &&
-		!(sink->state && strcmp(sink->state, "halted") == 0) &&
-		ks_catalog_topics(sink->name) != NIL;
+		!sink->halted && ks_catalog_topics(sink->name) != NIL;
+}
+
+/* One sink: what its workers should do, what they are said to do. */
+static void
+look_at_sink(KsSink *sink)
+{
+	bool		run = should_run(sink);
+	bool		alive = false;	/* any of its workers */
+	bool		old = false;	/* one of an older generation */
+	ListCell   *lc;
+
+	if (sink->suspended && sink->enabled)
+		write_suspended(sink);
+	for (int i = 0; i < sink->workers; i++)
+		find_managed(sink->name, i)->defined = true;
+	foreach(lc, managed)
+	{
+		Managed    *m = lfirst(lc);
+
+		if (strcmp(m->sink, sink->name) != 0)
+			continue;
+		m->wanted = run && m->defined;
+		if (m->generation != sink->generation)
+		{
+			/* somebody mended something, perhaps */
+			m->next_start = 0;
+			m->no_slot = false;
+		}
+		else if (m->ended_badly && m->wanted)
+			write_unexpected_end(sink, m->worker);
+		m->generation = sink->generation;
+		m->ended_badly = false;
+		alive |= m->slot >= 0;
+		old |= m->slot >= 0 && m->running != m->generation;
+	}
+	if (!old)
+		ks_catalog_clear_states(sink, run || alive ? sink->workers : 0);
+	foreach(lc, managed)
+	{
+		Managed    *m = lfirst(lc);
+
+		if (strcmp(m->sink, sink->name) != 0)
+			continue;
+		m->held = old;
+		if (m->wanted && !old && m->slot < 0 && m->next_start <= GetCurrentTimestamp())
+			start_worker(m, sink);
+	}
 }
 
 /* Reads the catalog; false if there is nothing to supervise. */
@@ -358,30 +435,15 @@ read_catalog(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, NULL);
 	foreach(lc, managed)
-		((Managed *) lfirst(lc))->wanted = false;
+	{
+		Managed    *m = lfirst(lc);
+
+		m->defined = m->wanted = m->held = false;
+	}
 	if (ks_catalog_exists())
 		sinks = ks_catalog_sinks();
 	foreach(lc, sinks)
-	{
-		KsSink	   *sink = lfirst(lc);
-		Managed    *m = find_managed(sink->name, true);
-		int64		former = m->generation;
-
-		m->generation = sink->generation;
-		m->wanted = should_run(sink);
-		if (sink->suspended && sink->enabled)
-			write_suspended(sink);
-		if (former != sink->generation)
-			m->next_start = 0;	/* somebody mended something, perhaps */
-		else if (m->ended_badly && m->wanted)
-			write_unexpected_end(sink);
-		m->ended_badly = false;
-		if (!m->wanted && m->slot < 0 && sink->state && strcmp(sink->state, "halted") != 0 &&
-			strcmp(sink->state, "suspended") != 0)
-			ks_catalog_clear_state(sink->name);
-		if (m->wanted && m->slot < 0 && m->next_start <= GetCurrentTimestamp())
-			start_worker(m, sink->owner);
-	}
+		look_at_sink(lfirst(lc));
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
@@ -407,11 +469,11 @@ stop_unwanted(void)
 			ask_to_stop(m);
 			due = TimestampTzPlusMilliseconds(m->stop_asked, STOP_TIMEOUT_MS);
 		}
-		else if (m->slot < 0 && m->wanted)
+		else if (m->slot < 0 && m->wanted && !m->held)
 			due = m->next_start;
 		if (due != 0 && (next == 0 || due < next))
 			next = due;
-		if (m->slot < 0 && !m->wanted && m->failures == 0)
+		if (m->slot < 0 && !m->wanted && (m->failures == 0 || !m->defined))
 		{
 			managed = foreach_delete_current(managed, lc);
 			pfree(m);

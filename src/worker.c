@@ -1,17 +1,20 @@
 /*
  * worker.c
- *	  One sink's background worker: wait, poll, apply, report.
+ *	  A background worker of a sink: wait, poll, apply, report.
  *
  * The session user is the sink's owner.  The sink's definition is fixed for
- * the life of the process: a change of the sink makes the supervisor stop this
- * worker at the next batch boundary and start another; a change of the server
- * or the user mapping makes it leave by itself.
+ * the life of the process, and is the one that the supervisor started it for,
+ * so that all workers of a sink agree whose partition is whose: partition p of
+ * every topic is of worker p mod workers.  A change of the sink makes the
+ * supervisor stop all of them at their next batch boundary and start others; a
+ * change of the server or the user mapping makes each leave by itself.
  *
  * A batch that fails for a reason that may pass (deadlock, lock timeout, disk
  * full, ...) is applied again after a back-off, from memory.  A guard that
  * fails (somebody moved the offsets) makes the worker read them again.  What
  * will not pass by itself halts the sink: the state is written in a
- * transaction of its own, after the rollback, and the process ends.
+ * transaction of its own, after the rollback, and the process ends; the
+ * supervisor, who sees the state, stops the sink's other workers.
  *
  * librdkafka's threads run in this process; they touch nothing of ours and
  * receive no signals.  The process leaves through _exit() once PostgreSQL's
@@ -20,9 +23,11 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -52,6 +57,7 @@
 typedef struct KsWorker
 {
 	KsWorkerSlot *slot;
+	ConditionVariable *moved;	/* of the sink */
 	KsSink	   *sink;
 	KsConsumer *consumer;
 	WaitEventSet *events;
@@ -122,7 +128,7 @@ write_state(const char *state, const KsStateError *error)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
-	ConditionVariableBroadcast(&self.slot->committed);
+	ConditionVariableBroadcast(self.moved);
 }
 
 static void
@@ -343,7 +349,8 @@ handle_error(const ErrorData *edata, int attempt)
 /* --- the batch --- */
 
 static void
-count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 commit_us)
+count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_us,
+			int64 commit_us)
 {
 	KsWorkerCounters *n = &self.slot->counters;
 	int64		redelivered = 0;
@@ -354,7 +361,9 @@ count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 commit
 	pg_atomic_fetch_add_u64(&n->records, nrecs);
 	pg_atomic_fetch_add_u64(&n->bytes, bytes);
 	pg_atomic_fetch_add_u64(&n->decode_us, decode_us);
-	pg_atomic_fetch_add_u64(&n->apply_us, apply_us);
+	pg_atomic_fetch_add_u64(&n->apply_us, apply_us - index_us);
+	pg_atomic_fetch_add_u64(&n->index_us, index_us);
+	pg_atomic_fetch_add_u64(&n->fast_batches, nrecs > 0 && self.consumer->apply->fast);
 	pg_atomic_fetch_add_u64(&n->commit_us, commit_us);
 	pg_atomic_write_u64(&n->last_commit, (uint64) GetCurrentTimestamp());
 	pg_atomic_write_u64(&n->fetch_us, self.consumer->fetch_us);
@@ -378,6 +387,7 @@ apply_batch(void)
 		Size		bytes = c->bytes;
 		int64		decode_us = ap->decode_us;
 		int64		apply_us = ap->apply_us;
+		int64		index_us = ap->index_us;
 		instr_time	t0,
 					t1;
 
@@ -430,9 +440,9 @@ apply_batch(void)
 			halt(&error);
 		}
 		count_batch(nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
-					INSTR_TIME_GET_MICROSEC(t1));
+					ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
 		ks_consumer_committed(c);
-		ConditionVariableBroadcast(&self.slot->committed);
+		ConditionVariableBroadcast(self.moved);
 		if (attempt > 1 && c->error.message == NULL)
 			write_state("running", NULL);
 		return;
@@ -441,35 +451,59 @@ apply_batch(void)
 
 /* --- the life of a worker --- */
 
-static bool
-open_consumer(MemoryContext cxt)
+/* 'kafka_sink orders', or 'kafka_sink orders 3' if there are several workers. */
+static void
+set_application_name(void)
 {
-	char		appname[NAMEDATALEN];
+	char		name[NAMEDATALEN];
+	char		number[16] = "";
+	int			len;
+
+	if (self.sink->workers > 1)
+		snprintf(number, sizeof(number), " %d", self.slot->worker);
+	snprintf(name, sizeof(name), "kafka_sink %s", self.sink->name);
+	/* a long name gives way to the number */
+	len = pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(number));
+	strlcpy(name + len, number, sizeof(name) - len);
+	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
+}
+
+static bool
+open_consumer(int64 generation, MemoryContext cxt)
+{
+	const char *state;
 
 	begin();
 	MemoryContextSwitchTo(cxt);
 	self.sink = ks_catalog_sink(self.slot->sink, true);
+	if (self.sink && self.sink->generation != generation)
+	{
+		/* changed meanwhile: others may still run by the older definition */
+		commit();
+		respawn();
+	}
 	if (self.sink == NULL || !self.sink->enabled || self.sink->suspended ||
 		self.sink->server == NULL || !OidIsValid(self.sink->target) ||
-		self.sink->owner != GetUserId() ||
-		(self.sink->state && strcmp(self.sink->state, "halted") == 0))
+		self.sink->owner != GetUserId() || self.sink->halted)
 	{
 		commit();
 		return false;
 	}
-	snprintf(appname, sizeof(appname), "kafka_sink %s", self.sink->name);
-	SetConfigOption("application_name", appname, PGC_USERSET, PGC_S_SESSION);
+	set_application_name();
 	SetConfigOption("synchronous_commit", self.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
 	commit();
 
 	/* while it tries again, what went wrong is what people want to see */
-	if (self.sink->state == NULL || strcmp(self.sink->state, "backoff") != 0)
+	state = ks_sink_worker_state(self.sink, self.slot->worker);
+	if (state == NULL || strcmp(state, "backoff") != 0)
 		write_state("starting", NULL);
 	else
 		self.state = "backoff";
 
 	begin();
 	self.consumer = ks_consumer_create(self.sink, true, begin, commit, cxt);
+	self.consumer->worker = self.slot->worker;
+	self.consumer->workers = self.sink->workers;
 	self.conf_fingerprint = ks_options_fingerprint(self.consumer->conf);
 	commit();
 	MemoryContextSwitchTo(cxt);
@@ -534,6 +568,20 @@ main_loop(void)
 	}
 }
 
+/*
+ * Batches and answers to fetches come and go by the megabyte.  By default the C
+ * library gives such memory back to the kernel each time, and takes it again
+ * page by page.
+ */
+static void
+keep_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	(void) mallopt(M_TRIM_THRESHOLD, 64 * 1024 * 1024);
+#endif
+}
+
 void
 ks_worker_main(Datum arg)
 {
@@ -542,6 +590,7 @@ ks_worker_main(Datum arg)
 	ErrorData  *volatile edata = NULL;
 
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	keep_memory();
 	on_proc_exit(leave, (Datum) 0);
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -549,6 +598,7 @@ ks_worker_main(Datum arg)
 
 	self.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
+	self.moved = ks_shmem_sink_cv(self.slot->sink);
 	ks_session_fix();
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
@@ -558,7 +608,7 @@ ks_worker_main(Datum arg)
 
 	PG_TRY();
 	{
-		if (!open_consumer(cxt))
+		if (!open_consumer(args.generation, cxt))
 			proc_exit(0);
 		self.events = ks_create_wait_event_set(3);
 		AddWaitEventToSet(self.events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
@@ -572,7 +622,7 @@ ks_worker_main(Datum arg)
 	}
 	PG_END_TRY();
 
-	/* an error outside of a batch: the supervisor starts the sink again */
+	/* an error outside of a batch: the supervisor starts the worker again */
 	if (self.sink)
 	{
 		KsStateError error;

@@ -1,6 +1,6 @@
 /*
  * worker.h
- *	  One sink's background worker.
+ *	  A background worker of a sink.
  */
 #ifndef KS_WORKER_H
 #define KS_WORKER_H
@@ -13,6 +13,7 @@ typedef struct KsWorkerArgs
 	Oid			dbid;
 	Oid			owner;
 	uint32		slot_generation;
+	int64		generation;		/* of the sink's definition */
 } KsWorkerArgs;
 
 extern PGDLLEXPORT void ks_worker_main(Datum arg);

@@ -36,15 +36,15 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, '
     'insert_mode text, columns jsonb, pk_fields text[], format text, key_format text, delete_enabled boolean, '
     'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
-    'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer', 'sinks');
+    'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');
 SELECT is(pg_temp.columns_of('kafka_sink.stat_sinks'),
     'sink text, worker integer, pid integer, state text, since timestamp with time zone, sqlstate text, message text, '
-    'started_at timestamp with time zone, batches bigint, records bigint, bytes bigint, retries bigint, '
+    'started_at timestamp with time zone, batches bigint, records bigint, bytes bigint, fast_batches bigint, retries bigint, '
     'guard_mismatches bigint, redelivered bigint, wait_ms double precision, fetch_ms double precision, '
-    'decode_ms double precision, apply_ms double precision, commit_ms double precision, '
+    'decode_ms double precision, apply_ms double precision, index_ms double precision, commit_ms double precision, '
     'first_record timestamp with time zone, last_commit timestamp with time zone, rss_anon_peak bigint', 'stat_sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.stat_partitions'),
     'sink text, topic text, part integer, off bigint, start_off bigint, low_watermark bigint, end_offset bigint, '
@@ -86,8 +86,8 @@ SELECT set_eq(
 SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
     (SELECT array_remove(proargnames[2:], 'enabled') || 'reset'::text FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc),
     'alter_sink has the settings of create_sink, and reset');
-SELECT is((SELECT (proargtypes::oid[])[0:17] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
-    (SELECT (proargtypes::oid[])[0:17] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
+SELECT is((SELECT (proargtypes::oid[])[0:19] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
+    (SELECT (proargtypes::oid[])[0:19] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
 SELECT set_eq(
     $$SELECT setting FROM (SELECT unnest(proargnames[2:]) FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc) s (setting)
        WHERE setting <> 'enabled'$$,
