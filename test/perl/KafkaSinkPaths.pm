@@ -1,0 +1,930 @@
+
+=head1 NAME
+
+KafkaSinkPaths - random tables, sinks and records, as SQL scripts
+
+=head1 SYNOPSIS
+
+  print KafkaSinkPaths::setup($version, $icu);       # types and helpers, once
+  my $case = KafkaSinkPaths->new($seed, $nth, $version, $icu);
+  $case->{sql};       # the script: table, sink, batches, dumps
+  $case->{about};     # what is special about it
+  $case->{mode};      # insert_mode
+
+A case is a function of its seed and number alone.  Its script is run twice by
+psql, with the fast paths (C<-v fast=on>) and without them (C<-v fast=off>;
+C<-v setting=> names the setting), and must print the same; see
+C<normalise()>.  What it prints can be read as it is, and the script is the
+reproduction of what it finds.
+
+Half of the tables are plain ones, as the fast paths want them; the others have
+one to three features that they may have to leave to SQL.
+
+=cut
+
+package KafkaSinkPaths;
+
+use strict;
+use warnings FATAL => 'all';
+use utf8;
+
+use List::Util qw(first min shuffle uniq);
+
+use KafkaSinkValues;
+
+# --- the server's side, once per database ---
+
+sub setup
+{
+	my ($version, $icu) = @_;
+	my $collation = $icu
+	  ? q{CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);}
+	  : '';
+
+	return $collation . <<'EOF';
+CREATE EXTENSION amcheck;
+CREATE TYPE public.colour AS ENUM ('red', 'green', 'blue');
+CREATE DOMAIN public.small AS int CHECK (value < 1000);
+CREATE DOMAIN public.required AS text NOT NULL CHECK (value <> '');
+CREATE DOMAIN public.padded AS char(5) DEFAULT 'pad' CHECK (value <> 'no');
+CREATE DOMAIN public.amount AS numeric(9,3) DEFAULT 1.5 CHECK (value > -999);
+CREATE TYPE public.pair AS (a int, b text, c numeric(6,2));
+CREATE TYPE public.nest AS (p public.pair, q public.pair[], s public.small);
+CREATE TABLE public.parent (id bigint PRIMARY KEY);
+INSERT INTO public.parent SELECT i FROM generate_series(0, 999) i WHERE i % 19 <> 5;
+GRANT SELECT, REFERENCES ON public.parent TO app;
+CREATE FUNCTION public.r(part int, off bigint, key text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW('t', part, off, timestamptz '2026-01-01 00:00:00.123Z' + make_interval(secs => coalesce(off, 0)), convert_to(key, 'UTF8'), convert_to(value, 'UTF8'),
+             CASE WHEN off % 3 = 1 THEN ARRAY[ROW('h', '\x6162'), ROW('n', NULL)]::kafka_sink.header[] END)::kafka_sink.record$$;
+-- offsets that follow those stored
+CREATE FUNCTION public.at(s text, recs kafka_sink.record[]) RETURNS kafka_sink.record[] LANGUAGE sql VOLATILE AS $$
+    SELECT array_agg(ROW(x.topic, x.part, x.off - x.low + o.off, x.ts, x.key, x.value, x.headers)::kafka_sink.record ORDER BY nth)
+      FROM (SELECT *, min(off) OVER (PARTITION BY part) AS low FROM unnest(recs) WITH ORDINALITY u (topic, part, off, ts, key, value, headers, nth)) x
+      LEFT JOIN kafka_sink.txn_offsets o ON o.sink = s AND o.part = x.part$$;
+-- record by record past those that are refused, as a sink is led by skip()
+CREATE FUNCTION public.feed(s text, recs kafka_sink.record[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    message text; detail text; hint text; col text; con text; typ text; tab text; sch text; context text;
+    k int;
+BEGIN
+    WHILE cardinality(recs) > 0 LOOP
+        k := 0;
+        BEGIN
+            RETURN NEXT 'result ' || kafka_sink.ingest(s, public.at(s, recs))::text;
+            RETURN;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, col = COLUMN_NAME,
+                con = CONSTRAINT_NAME, typ = PG_DATATYPE_NAME, tab = TABLE_NAME, sch = SCHEMA_NAME, context = PG_EXCEPTION_CONTEXT;
+            RETURN NEXT format('error %s: %s|%s|%s|%s|%s|%s|%s|%s', sqlstate, message, detail, hint, sch, tab, col, typ, con);
+            RETURN NEXT coalesce('at ' || substring(context FROM 'sink "[^\n]*'), 'no record');
+            k := substring(context FROM 'sink "[^"]*", record (\d+)');
+        END;
+        EXIT WHEN k IS NULL;
+        IF k > 1 THEN
+            BEGIN
+                RETURN NEXT 'before it ' || kafka_sink.ingest(s, public.at(s, recs[:k - 1]))::text;
+            EXCEPTION WHEN OTHERS THEN
+                RETURN NEXT format('error %s: before it: %s', sqlstate, sqlerrm);
+                RETURN;
+            END;
+        END IF;
+        recs := recs[k + 1:];
+    END LOOP;
+END$$;
+-- rows of the caller's own, one by one in an order that is not the heap's
+CREATE PROCEDURE public.delete_some(how_many int) LANGUAGE plpgsql AS $$
+DECLARE found record;
+BEGIN
+    FOR found IN SELECT tableoid AS o, ctid AS c FROM t ORDER BY t::text COLLATE "C" LIMIT how_many LOOP
+        DELETE FROM t WHERE tableoid = found.o AND ctid = found.c;
+    END LOOP;
+END$$;
+-- each index of a table against its heap
+CREATE FUNCTION public.check_indexes(t regclass) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE tab regclass; ind record; n bigint;
+BEGIN
+    FOR tab IN SELECT relid FROM pg_partition_tree(t) WHERE isleaf UNION SELECT t FROM pg_class WHERE oid = t AND relkind = 'r' ORDER BY 1 LOOP
+        FOR ind IN SELECT i.indexrelid::regclass AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+                    WHERE i.indrelid = tab AND a.amname = 'btree' ORDER BY i.indexrelid LOOP
+            BEGIN
+                PERFORM public.bt_index_parent_check(ind.name, true);
+            EXCEPTION WHEN OTHERS THEN
+                RETURN NEXT format('DAMAGED %s: %s', ind.name, sqlerrm);
+            END;
+        END LOOP;
+        SELECT count(*) INTO n FROM public.verify_heapam(tab);
+        IF n > 0 THEN RETURN NEXT format('DAMAGED %s: %s findings', tab, n); END IF;
+    END LOOP;
+    RETURN NEXT 'indexes checked';
+END$$;
+EOF
+}
+
+# --- a case ---
+
+sub new
+{
+	my ($class, $seed, $nth, $version, $icu) = @_;
+	my $self = bless {
+		nth => $nth, schema => "c$nth", sink => "s$nth", version => $version, icu => $icu,
+		top => 't', made => 0, cols => [], about => [], after => [], extra => [], triggers => [],
+		dropped => [], loaded => [], look => [], look_gin => [], dump => []
+	}, $class;
+
+	srand($seed * 10007 + $nth);
+	$self->{plain} = chance(0.5);
+	$self->{mode} = one_of(qw(insert insert insert insert upsert upsert upsert upsert ignore));
+	# keys and indexes as the fast path of upserts wants them
+	$self->{swift} = $self->{plain} && $self->{mode} eq 'upsert' && chance(0.8);
+	$self->{bad} = one_of(0, 0, 0, 0.005, 0.03);
+	$self->{keys} = one_of(8, 8, 5);
+	$self->_columns;
+	$self->_key;
+	$self->_features;
+	$self->_sink;
+	$self->_script;
+	$self->{about} = join ', ', $self->{mode}, @{ $self->{about} };
+	return $self;
+}
+
+sub _about { my ($self, @what) = @_; push @{ $self->{about} }, @what; return 1; }
+
+my @names = ('a' .. 'h', 'Odd Name', 'select', 'ключ', 'x"y', 'm' .. 'z');
+
+sub _add_column
+{
+	my ($self, $type, %more) = @_;
+	my $name = $names[ @{ $self->{cols} } ];
+	my $col = { name => $name, quoted => '"' . $name =~ s/"/""/gr . '"', type => $type, t => type($type), from => $name, %more };
+
+	push @{ $self->{cols} }, $col;
+	return $col;
+}
+
+# Columns with what a plain table may have: defaults, NOT NULL, collations.
+sub _columns
+{
+	my ($self) = @_;
+
+	for (1 .. between(2, 8))
+	{
+		my $type = chance(0.25) ? one_of(qw(int4 int8 text numeric timestamptz bool)) : one_of(type_names());
+		my $col = $self->_add_column($type);
+
+		$col->{collation} = one_of('"C"', $self->{icu} ? ('public.loose') : ()) if $col->{t}{collates} && chance(0.3);
+		$col->{notnull} = 1 if chance(0.12);
+		if (chance(0.2))
+		{
+			$col->{default} = $type =~ /^int[48]$/ ? one_of('1 + 2', "length('abcd')")
+			  : $type eq 'text' ? one_of(q('none'), q('de' || 'fault'), 'NULL')
+			  : $type =~ /^numeric/ && $type !~ /\[/ ? '1.50'
+			  : $type eq 'timestamptz' ? q('2026-01-01 00:00:00+01')
+			  : $type eq 'int4[]' ? q('{1,2}')
+			  : undef;
+		}
+	}
+	return;
+}
+
+sub _key
+{
+	my ($self) = @_;
+	my $mode = $self->{mode};
+	my @able = shuffle(grep { !$_->{t}{nokey} && !($mode eq 'insert' && $_->{t}{narrow}) } @{ $self->{cols} });
+
+	# most keys are what keys are
+	unshift @able, $self->_add_column(one_of(qw(int4 int8 int8 text uuid))) if chance(0.5) || !@able;
+	$self->{key} = [];
+	return if $mode eq 'insert' && chance(0.2);
+	@able = map { $self->_add_column(one_of(qw(int2 int4 int8 int8 text uuid date timestamptz))) } 1 .. 3
+	  if $self->{swift};
+	my $n = one_of(1, 1, 1, 2, 3);
+	$self->{key} = [ @able[ 0 .. min($n - 1, $#able) ] ];
+	$_->{key} = 1 foreach @{ $self->{key} };
+	# one that is unique but not primary, named by pk_fields
+	$self->{unique_key} = $mode ne 'ignore' && chance(0.2);
+	return;
+}
+
+sub _key_list { my ($self) = @_; return join ', ', map { $_->{quoted} } @{ $self->{key} }; }
+
+# --- features ---
+
+sub _some_column
+{
+	my ($self, $re, $type) = @_;
+	my $col = first { $_->{type} =~ $re && !$_->{key} && !$_->{seq} && !$_->{later} && !$_->{generated} } @{ $self->{cols} };
+	return $col // $self->_add_column($type);
+}
+
+sub _after { my ($self, @sql) = @_; push @{ $self->{after} }, @sql; return 1; }
+sub _constraint { my ($self, $sql) = @_; push @{ $self->{extra} }, $sql; return 1; }
+
+sub _trigger
+{
+	my ($self, $when, $body) = @_;
+	push @{ $self->{triggers} }, [ $when, $body ];
+	return 1;
+}
+
+# Each adds to the table and says whether it did.
+my %common = (
+	check => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^int4$/, 'int4');
+		return $self->_constraint("CHECK ($col->{quoted} IS NULL OR $col->{quoted} <> 13 AND $col->{quoted} > -90)");
+	},
+	check_text => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^(text|varchar)$/, 'text');
+		return $self->_constraint("CONSTRAINT \"some check\" CHECK (length($col->{quoted}) < 11 OR length($col->{quoted}) > 900)");
+	},
+	unique => sub {
+		my ($self) = @_;
+		my $col = $self->_add_column(one_of(qw(int4 int8 numeric text)), few => 1);
+		my $nulls = $self->{version} >= 150000 && chance(0.4) ? ' NULLS NOT DISTINCT' : '';
+		return $self->_constraint("UNIQUE$nulls ($col->{quoted})");
+	},
+	partial_unique => sub {
+		my ($self) = @_;
+		my $col = $self->_add_column('int4', few => 1);
+		return $self->_after("CREATE UNIQUE INDEX ON t ($col->{quoted}) WHERE $col->{quoted} > 4");
+	},
+	expression_unique => sub {
+		my ($self) = @_;
+		my $col = $self->_add_column('text', few => 1);
+		return $self->_after("CREATE UNIQUE INDEX ON t (upper($col->{quoted}))");
+	},
+	expression => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^int4$/, 'int4');
+		# the second fails for 17: an error of the index, not of the table
+		return $self->_after('CREATE INDEX ON t ((' . one_of("$col->{quoted}::numeric + 1", "100 / ($col->{quoted} - 17)") . '))');
+	},
+	btree => sub {
+		my ($self) = @_;
+		my $col = $self->_add_column(one_of(qw(int4 text timestamptz)));
+		my $order = one_of('', ' DESC', ' NULLS FIRST', @{ $self->{key} } ? " INCLUDE ($self->{key}[0]{quoted})" : ());
+		return $self->_after('CREATE INDEX ON t (' . ($order =~ /INCLUDE/ ? "$col->{quoted})$order" : "$col->{quoted}$order)"));
+	},
+	index => sub {
+		my ($self) = @_;
+		my @able = grep { !$_->{t}{nokey} && !$_->{later} } @{ $self->{cols} } or return 0;
+		my $col = one_of(@able);
+		return $self->_after("CREATE INDEX ON t ($col->{quoted})" . one_of('', ' WITH (fillfactor = 50)', " WHERE $col->{quoted} IS NOT NULL"));
+	},
+	hash => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^(int[48]|text|uuid|numeric)$/, 'int4');
+		push @{ $self->{look} }, $col;
+		return $self->_after("CREATE INDEX ON t USING hash ($col->{quoted})");
+	},
+	gin => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^(jsonb|int4\[\]|text\[\]|tsvector)$/, 'jsonb');
+		push @{ $self->{look_gin} }, $col if $col->{type} eq 'jsonb';
+		return $self->_after("CREATE INDEX ON t USING gin ($col->{quoted})" . one_of('', ' WITH (fastupdate = off)'));
+	},
+	brin => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^(int[48]|timestamptz)$/, 'int8');
+		push @{ $self->{look} }, $col;
+		return $self->_after("CREATE INDEX ON t USING brin ($col->{quoted}) WITH (pages_per_range = 1)");
+	},
+	dropped => sub {
+		my ($self) = @_;
+		push @{ $self->{dropped} }, map { one_of('int', 'text NOT NULL', 'text DEFAULT \'x\'') } 1 .. between(1, 2);
+		return 1;
+	},
+	added => sub {
+		my ($self) = @_;
+		my $type = one_of(qw(int4 text));
+		$self->_add_column($type, later => 1, default => $type eq 'int4' ? '42' : q('added'));
+		return 1;
+	},
+	serial => sub { my ($self) = @_; $self->_add_column('int8', serial => 1, seq => 1); return 1; },
+	identity => sub { my ($self) = @_; $self->_add_column('int8', identity => 1, seq => 1); return 1; },
+	fillfactor => sub { my ($self) = @_; return $self->{with} = ' WITH (fillfactor = ' . between(10, 90) . ')'; },
+	big => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^text$/, 'text');
+		$col->{big} = 1;
+		return $self->_after("ALTER TABLE t ALTER $col->{quoted} SET STORAGE " . one_of(qw(EXTERNAL EXTENDED MAIN)));
+	},
+);
+
+# Whether what is there allows partitions: no unique constraint without the
+# column that they are made by, no sequences that they do not inherit.
+sub _may_have_partitions
+{
+	my ($self) = @_;
+	return $self->{top} eq 't' && !$self->{partitioned} && !$self->{alone} &&
+	  !grep({ $_->{seq} || $_->{later} } @{ $self->{cols} }) && !grep({ /UNIQUE|EXCLUDE/ } @{ $self->{extra} }, @{ $self->{after} });
+}
+
+# Those that a fast path may have to leave to SQL.
+my %rich = (
+	partitioned => sub {
+		my ($self) = @_;
+		$self->_may_have_partitions or return 0;
+		my $how = one_of(qw(range list hash));
+		my $col = $how eq 'hash' ? first { $_->{type} =~ /^(int[48]|text|numeric|uuid|timestamptz|varchar\(5\)|bytea)$/ } @{ $self->{key} }
+		  : first { $_->{type} =~ /^int[48]$/ } @{ $self->{key} };
+
+		if (!$col)
+		{
+			$col = $self->_add_column('int4', few => 1);
+			if (@{ $self->{key} })
+			{
+				push @{ $self->{key} }, $col;
+				$col->{key} = 1;
+			}
+		}
+		$self->{partitioned} = $how;
+		$self->{part_col} = $col;
+		delete $self->{with};
+		return $self->_about("by $how");
+	},
+	partition => sub {
+		my ($self) = @_;
+		$self->_may_have_partitions or return 0;
+		my $col = first { $_->{type} =~ /^int[48]$/ } @{ $self->{key} };
+		return 0 if !$col && @{ $self->{key} };
+		$col //= $self->_add_column('int4', few => 1);
+		$self->{part_col} = $col;
+		delete $self->{with};
+		return $self->{top} = 'whole';
+	},
+	before => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^text$/, 'text');
+		return $self->_trigger('BEFORE INSERT' . one_of('', ' OR UPDATE') . ' ON t FOR EACH ROW', "NEW.$col->{quoted} := upper(NEW.$col->{quoted}); RETURN NEW;");
+	},
+	skip => sub {
+		my ($self) = @_;
+		my $q = $self->{cols}[0]{quoted};
+		return $self->_trigger(one_of('BEFORE INSERT', 'BEFORE UPDATE', 'BEFORE INSERT OR UPDATE', 'BEFORE DELETE') . ' ON t FOR EACH ROW',
+			"IF abs(hashtext(coalesce(NEW.$q, OLD.$q)::text)) % 3 = 0 THEN RETURN NULL; END IF; IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;");
+	},
+	raises => sub {
+		my ($self) = @_;
+		my $q = $self->{cols}[0]{quoted};
+		return $self->_trigger(one_of('BEFORE', 'AFTER') . ' INSERT OR UPDATE ON t FOR EACH ROW',
+			"IF abs(hashtext(NEW.$q\::text)) % 7 = 0 THEN RAISE EXCEPTION 'not this one: %', NEW.$q; END IF; RETURN NEW;");
+	},
+	after => sub {
+		my ($self) = @_;
+		my $q = one_of(@{ $self->{key} }, $self->{cols}[0])->{quoted};
+		return $self->_trigger('AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW', "INSERT INTO log (op, what) VALUES (TG_OP, coalesce(NEW.$q, OLD.$q)::text); RETURN NULL;");
+	},
+	statement => sub {
+		my ($self) = @_;
+		return $self->_trigger(one_of('BEFORE', 'AFTER') . ' INSERT OR UPDATE OR DELETE ON t FOR EACH STATEMENT', 'INSERT INTO log (op, what) VALUES (TG_OP, TG_WHEN); RETURN NULL;');
+	},
+	transition => sub {
+		my ($self) = @_;
+		return 0 if $self->{top} ne 't';
+		return $self->_trigger('AFTER INSERT ON t REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT', 'INSERT INTO log (op, what) SELECT TG_OP, count(*)::text FROM fresh; RETURN NULL;');
+	},
+	constraint_trigger => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned};
+		my $q = $self->{cols}[0]{quoted};
+		$self->{deferred} = $self->{alone} = 1;
+		return $self->_trigger('CONSTRAINT AFTER INSERT OR UPDATE ON t DEFERRABLE INITIALLY ' . one_of('DEFERRED', 'DEFERRED', 'IMMEDIATE') . ' FOR EACH ROW',
+			"IF abs(hashtext(NEW.$q\::text)) % 9 = 0 THEN RAISE EXCEPTION 'late: %', NEW.$q; END IF; RETURN NULL;");
+	},
+	security => sub {
+		my ($self) = @_;
+		my $q = one_of(grep { !$_->{later} } @{ $self->{cols} })->{quoted};
+		$self->{owner} = 'app';
+		return $self->_after('ALTER TABLE t ENABLE ROW LEVEL SECURITY',
+			one_of([], ['ALTER TABLE t OWNER TO app'], [ 'ALTER TABLE t FORCE ROW LEVEL SECURITY', 'ALTER TABLE t OWNER TO app' ])->@*,
+			'CREATE POLICY p ON t USING (' . one_of('true', 'true', "coalesce(abs(hashtext($q\::text)) % 5 <> 0, true)") . ') '
+			  . one_of('', 'WITH CHECK (true)', "WITH CHECK (coalesce(abs(hashtext($q\::text)) % 6 <> 0, true))"));
+	},
+	exclude => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		my $defer = chance(0.3) ? ' DEFERRABLE INITIALLY DEFERRED' : '';
+		$self->{deferred} = 1 if $defer;
+		if (chance(0.5))
+		{
+			my $col = $self->_add_column('int4range', few => 1);
+			return $self->_constraint("EXCLUDE USING gist ($col->{quoted} WITH &&)$defer");
+		}
+		my $col = $self->_add_column('int4', few => 1);
+		return $self->_constraint('EXCLUDE USING ' . one_of('btree', 'hash') . " ($col->{quoted} WITH =)$defer");
+	},
+	deferrable => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		my $col = $self->_add_column('int4', few => 1);
+		$self->{deferred} = 1;
+		return $self->_constraint("UNIQUE ($col->{quoted}) DEFERRABLE" . one_of('', ' INITIALLY DEFERRED'));
+	},
+	references => sub {
+		my ($self) = @_;
+		my $col = $self->_add_column('int8', few => 1);
+		my $defer = one_of('', ' DEFERRABLE', (' DEFERRABLE INITIALLY DEFERRED') x 3);
+		$self->{deferred} = 1 if $defer;
+		return $self->_constraint("FOREIGN KEY ($col->{quoted}) REFERENCES public.parent$defer");
+	},
+	referenced => sub {
+		my ($self) = @_;
+		return 0 unless @{ $self->{key} } == 1 && !$self->{partitioned};
+		my $col = $self->{key}[0];
+		my $type = $col->{type} . ($col->{collation} ? " COLLATE $col->{collation}" : '');
+		$self->{alone} = 1;
+		push @{ $self->{loaded} }, "INSERT INTO ref SELECT $col->{quoted} FROM t ORDER BY 1 LIMIT 2";
+		push @{ $self->{dump} }, 'SELECT \'ref \', k FROM ref ORDER BY k::text';
+		return $self->_after("CREATE TABLE ref (k $type REFERENCES t ($col->{quoted}) ON DELETE " . one_of('CASCADE', 'SET NULL', 'NO ACTION') . ')');
+	},
+	generated => sub {
+		my ($self) = @_;
+		my $col = $self->_some_column(qr/^int4$/, 'int4');
+		my $new = $self->_add_column('int8', generated => "($col->{quoted}::int8 * 2)");
+		$self->_after("CREATE INDEX ON t ($new->{quoted})") if chance(0.5);
+		return 1;
+	},
+	always => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		$self->_add_column('int8', always => 1, seq => 1);
+		return 1;
+	},
+	inherits => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		$self->{alone} = 1;
+		push @{ $self->{loaded} }, 'INSERT INTO child SELECT * FROM ONLY t ORDER BY t::text COLLATE "C" LIMIT 3';
+		return $self->_after('CREATE TABLE child () INHERITS (t)');
+	},
+	publication => sub {
+		my ($self) = @_;
+		return $self->_after("CREATE PUBLICATION p$self->{nth} FOR TABLE t");
+	},
+	few_columns => sub {
+		my ($self) = @_;
+		$self->{owner} = 'app';
+		return $self->{column_grants} = one_of('INSERT', 'INSERT, UPDATE', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
+	},
+);
+
+sub _features
+{
+	my ($self) = @_;
+
+	my @common = $self->{swift} ? qw(check check_text unique btree) : sort keys %common;
+
+	foreach my $f ((shuffle(@common))[ 0 .. between(0, 3) ])
+	{
+		$self->_about($f) if $common{$f}->($self);
+	}
+	if ($self->{plain})
+	{
+		$self->{owner} = 'app' if chance(0.15);
+	}
+	else
+	{
+		my @f = (shuffle(sort keys %rich))[ 0 .. between(0, 2) ];
+
+		# what fails at COMMIT, often enough to see it
+		unshift @f, one_of(qw(constraint_trigger deferrable references)) if chance(0.4);
+		foreach my $f (uniq @f)
+		{
+			$self->_about($f) if $rich{$f}->($self);
+		}
+	}
+	$self->{seq} = grep { $_->{seq} } @{ $self->{cols} };
+	return;
+}
+
+# --- the sink ---
+
+sub _plain_json { return '"' . $_[0] =~ s/(["\\])/\\$1/gr . '"'; }
+
+# Does the server fill it, whatever a record has?
+sub _servers { my ($col) = @_; return $col->{generated} || $col->{always}; }
+
+sub _sink
+{
+	my ($self) = @_;
+	my @options;
+	my %map;
+	my $mode = $self->{mode};
+
+	push @options, "insert_mode => '$mode'" if $mode ne 'insert';
+	$self->{deletes} = @{ $self->{key} } > 0 && chance($mode eq 'insert' ? 0.15 : 0.3);
+	if ($self->{unique_key} && @{ $self->{key} } && ($mode eq 'upsert' || $self->{deletes}))
+	{
+		push @options, 'pk_fields => ARRAY[' . join(', ', map { "'$_->{name}'" } reverse @{ $self->{key} }) . ']';
+		$self->_about('pk_fields');
+	}
+	if ($self->{deletes})
+	{
+		push @options, 'delete_enabled => true';
+		$self->_about('deletes');
+		if (@{ $self->{key} } == 1 && chance(0.2))
+		{
+			$self->{raw} = 1;
+			push @options, "key_format => 'raw'";
+		}
+	}
+	elsif (chance(0.3))
+	{
+		push @options, "on_tombstone => 'ignore'";
+	}
+	push @options, "on_nul => 'strip'" if chance(0.1);
+	push @options, "on_nonfinite => 'error'" if chance(0.1);
+	if (chance(0.35))
+	{
+		foreach my $col (@{ $self->{cols} })
+		{
+			next if _servers($col) || $col->{later} || $col->{few} || !chance(0.4);
+			my $from = $col->{key} ? one_of("f_$col->{name}", undef)
+			  : $col->{type} eq 'jsonb' ? one_of(qw(@rest @headers @value @key))
+			  : $col->{type} eq 'text' ? one_of(qw(@topic @offset @timestamp @value))
+			  : $col->{type} =~ /^(int8|numeric)$/ ? one_of(qw(@offset @partition @timestamp))
+			  : $col->{type} eq 'timestamptz' ? '@timestamp'
+			  : $col->{type} eq 'bytea' ? one_of(qw(@key @value))
+			  : one_of("f_$col->{name}", '$.deep.v', '$.deep.list[1]', undef, undef);
+			$map{ $col->{name} } = $col->{from} = $from if defined $from;
+		}
+		my $left = first { !$_->{key} && !$_->{notnull} && !$_->{t}{never_null} && !_servers($_) && !$_->{later} && !exists $map{ $_->{name} } } reverse @{ $self->{cols} };
+		if ($left && chance(0.3))
+		{
+			$map{ $left->{name} } = undef;
+			# an upsert leaves alone what is there
+			push @{ $self->{loaded} }, "UPDATE t SET $left->{quoted} = " . ($left->{type} eq 'text' ? q(repeat('not from a record', 500)) : '7')
+			  if $left->{type} =~ /^(int[248]|text|numeric)$/ && !$left->{few} && !@{ $self->{extra} };
+			$self->_about('excluded');
+		}
+		$self->_about('columns') if %map;
+	}
+	if (%map)
+	{
+		my $json = join ', ', map { _plain_json($_) . ': ' . (defined $map{$_} ? _plain_json($map{$_}) : 'null') } sort keys %map;
+		push @options, "columns => \$j\${$json}\$j\$";
+	}
+	$self->{options} = join '', map { ", $_" } @options;
+	$self->{guarded} = chance(0.7);
+	$self->{parts} = one_of(1, 1, 3);
+	return;
+}
+
+# --- records ---
+
+# A column that tells the partition, and does not need to be another each time?
+sub _is_bound
+{
+	my ($self, $col) = @_;
+	return $self->{part_col} && $self->{part_col} == $col && @{ $self->{key} } != 1;
+}
+
+# Which of its values: one of few, or one that no record had.
+sub _number
+{
+	my ($self, $col, $nth) = @_;
+	my $fresh = $self->_is_bound($col) ? 0 : $self->{many} ? 0.999 : $col->{few} ? 0.9 : $self->{mode} eq 'insert' ? 0.97 : 0.4;
+
+	return chance($fresh) ? 10 + $nth : between(0, $self->{keys});
+}
+
+sub _value_of
+{
+	my ($self, $col, $nth) = @_;
+	my $t = $col->{t};
+
+	return one_of(@{ $t->{bad} }) if @{ $t->{bad} } && chance($self->{bad});
+	return js(big_text()) if $col->{big} && chance(0.2);
+	return $t->{key}->($self->_number($col, $nth)) if $col->{key} || $col->{few};
+	return $t->{good}->();
+}
+
+# Key and value: members by column, in order or not, with others between them.
+sub _record
+{
+	my ($self, $nth) = @_;
+	my (%key, @members, $key);
+	my $tombstone = $self->{deletes} ? 0.15 : $self->{bad};
+
+	foreach my $col (@{ $self->{cols} })
+	{
+		next if _servers($col) && !chance(0.1);
+		my $optional = !$col->{key} && !$col->{notnull} && !$col->{t}{never_null} && !$col->{seq};
+		my $rare = $self->{bad} / 2;
+		my $v = $self->_value_of($col, $nth);
+
+		$v = 'null' if chance($optional ? 0.08 : $rare);
+		$key{ $col->{name} } = $v if $col->{key};
+		next if chance($optional || defined $col->{default} ? 0.12 : $rare);
+		next if $col->{seq} && !chance(0.15);
+		my $from = $col->{from};
+		if ($from eq '$.deep.v') { push @members, qq("deep":{"v":$v, "w": 1}); }
+		elsif ($from eq '$.deep.list[1]') { push @members, qq("deep":{"list":[null,$v]}); }
+		elsif ($from !~ /^[\@\$]/) { push @members, (chance(0.03) ? js($from) : _plain_json($from)) . (chance(0.9) ? ':' : ' : ') . $v; }
+	}
+	push @members, one_of('"unknown":{"deep":[{}]}', '"other":null', '"":1', '"unknown":"\\ud83d\\ude00"') if chance(0.1);
+	push @members, one_of(@members) if @members && chance(0.02);
+	@members = shuffle(@members) if chance(0.1);
+
+	if ($self->{raw})
+	{
+		($key) = values %key;
+		$key =~ s/^"(.*)"$/$1/;
+	}
+	elsif (keys %key == 1 && chance(0.5)) { ($key) = values %key; }
+	elsif (%key) { $key = '{' . join(',', map { _plain_json($self->_source_of($_)) . ":$key{$_}" } sort keys %key) . '}'; }
+	else { $key = one_of('5', '{"id":1}', undef); }
+	$key = one_of(undef, '{', '{"no":1}', 'null') if chance($self->{bad} / 3);
+	return ($key, undef) if chance($tombstone);
+	my $value = '{' . join(chance(0.9) ? ',' : ', ', @members) . '}' . (chance(0.05) ? " \n" : '');
+	$value = one_of('[1]', '', substr($value, 0, length($value) / 2), "$value}", '"x"', 'nul') if chance($self->{bad} / 2);
+	return ($key, $value);
+}
+
+sub _source_of
+{
+	my ($self, $name) = @_;
+	my $col = first { $_->{name} eq $name } @{ $self->{cols} };
+	return chance(0.7) && $col->{from} !~ /^[\@\$]/ ? $col->{from} : $name;
+}
+
+sub _literal { my ($s) = @_; return defined $s ? "\$j\$$s\$j\$" : 'NULL'; }
+
+sub _batch
+{
+	my ($self) = @_;
+	my @records;
+	my @off = (0) x 3;
+	# now and then more than a path takes at once, then without what is refused
+	local @$self{qw(many bad)} = (1, 0) if $self->{made} < 100 && chance(0.02);
+
+	my $n = $self->{many} ? between(900, 1600) : one_of(1, between(2, 8), between(5, 40), between(20, 60));
+
+	for (1 .. $n)
+	{
+		my ($key, $value) = $self->_record($self->{made}++);
+		my $part = between(0, $self->{parts} - 1);
+		my $off = $self->{guarded} ? $off[$part] : 'NULL';
+
+		$off[$part] += chance(0.05) ? between(2, 9) : 1;
+		push @records, "public.r($part, $off, " . _literal($key) . ', ' . _literal($value) . ')';
+	}
+	return "ARRAY[\n" . join(",\n", @records) . ']';
+}
+
+# --- the script ---
+
+sub _column_ddl
+{
+	my ($col) = @_;
+	my $type = $col->{serial} ? 'bigserial' : $col->{type};
+
+	return join ' ', $col->{quoted}, $type,
+	  $col->{collation} ? "COLLATE $col->{collation}" : (),
+	  defined $col->{default} ? "DEFAULT $col->{default}" : (),
+	  $col->{notnull} ? 'NOT NULL' : (),
+	  $col->{identity} ? 'GENERATED BY DEFAULT AS IDENTITY' : (),
+	  $col->{always} ? 'GENERATED ALWAYS AS IDENTITY' : (),
+	  $col->{generated} ? "GENERATED ALWAYS AS $col->{generated} STORED" : ();
+}
+
+sub _partitions
+{
+	my ($self) = @_;
+	my $how = $self->{partitioned};
+	my @bounds = $how eq 'hash' ? map { "FOR VALUES WITH (MODULUS 3, REMAINDER $_)" } 0 .. (chance(0.2) ? 1 : 2)
+	  : $how eq 'range' ? ('FOR VALUES FROM (MINVALUE) TO (3)', 'FOR VALUES FROM (3) TO (6)', one_of('DEFAULT', 'FOR VALUES FROM (7) TO (5000)'))
+	  : ('FOR VALUES IN (0, 1, 2, 7)', 'FOR VALUES IN (3, 4, NULL)', @{ $self->{key} } == 1 || chance(0.5) ? 'DEFAULT' : 'FOR VALUES IN (5, 6)');
+	my @sql;
+	my $n = 0;
+
+	foreach my $bound (@bounds)
+	{
+		$n++;
+		# the second is laid out in another way
+		push @sql, $n == 2
+		  ? ("CREATE TABLE t2 (gone int, LIKE t INCLUDING CONSTRAINTS INCLUDING GENERATED)", 'ALTER TABLE t2 DROP gone', "ALTER TABLE t ATTACH PARTITION t2 $bound")
+		  : "CREATE TABLE t$n PARTITION OF t $bound";
+	}
+	return @sql;
+}
+
+sub _grants
+{
+	my ($self) = @_;
+	my @sql = map { "GRANT ALL ON ALL $_ IN SCHEMA $self->{schema} TO app" } qw(TABLES SEQUENCES);
+
+	unshift @sql, "GRANT USAGE ON SCHEMA $self->{schema} TO app";
+	if ($self->{column_grants})
+	{
+		my $list = join ', ', map { $_->{quoted} } grep { !$_->{later} && !_servers($_) } @{ $self->{cols} };
+
+		push @sql, 'REVOKE ALL ON t FROM app', map { "GRANT $_ ($list) ON t TO app" } split /, /, $self->{column_grants};
+		push @sql, 'GRANT DELETE ON t TO app' if $self->{deletes};
+	}
+	return @sql;
+}
+
+sub _ddl
+{
+	my ($self) = @_;
+	my @parts = map { _column_ddl($_) } grep { !$_->{later} } @{ $self->{cols} };
+	my @drops;
+	my @sql;
+	my $part_col = $self->{part_col} && $self->{part_col}{quoted};
+
+	foreach my $type (@{ $self->{dropped} })
+	{
+		my $name = 'dropped' . @drops;
+
+		splice @parts, between(0, scalar @parts), 0, "$name $type";
+		push @drops, "ALTER TABLE $self->{top} DROP COLUMN $name";
+	}
+	push @parts, ($self->{unique_key} ? 'UNIQUE (' : 'PRIMARY KEY (') . $self->_key_list . ')' if @{ $self->{key} };
+	my $table = '(' . join(",\n    ", @parts, @{ $self->{extra} }) . ')';
+	if ($self->{top} eq 'whole')
+	{
+		@sql = ("CREATE TABLE whole $table PARTITION BY RANGE ($part_col)", 'CREATE TABLE t PARTITION OF whole FOR VALUES FROM (2) TO (5000)', @drops);
+	}
+	elsif ($self->{partitioned})
+	{
+		@sql = ("CREATE TABLE t $table PARTITION BY $self->{partitioned} ($part_col)", @drops, $self->_partitions);
+	}
+	else
+	{
+		@sql = ("CREATE TABLE t $table" . ($self->{with} // ''), @drops);
+	}
+	push @sql, 'CREATE TABLE log (n bigserial, op text, what text)';
+	my $n = 0;
+	foreach (@{ $self->{triggers} })
+	{
+		my ($when, $body) = @$_;
+		my $constraint = $when =~ s/^CONSTRAINT // ? 'CONSTRAINT ' : '';
+
+		$n++;
+		push @sql, "CREATE FUNCTION trig$n() RETURNS trigger LANGUAGE plpgsql SET search_path = $self->{schema} AS \$f\$BEGIN $body END\$f\$",
+		  "CREATE ${constraint}TRIGGER trig$n $when EXECUTE FUNCTION trig$n()";
+	}
+	push @sql, @{ $self->{after} };
+	push @sql, $self->_grants if $self->{owner};
+	return map { "$_;" } @sql;
+}
+
+# What the table has now, and the offsets.
+sub _state
+{
+	my ($self, $row) = @_;
+	return ('RESET ROLE;',
+		"SELECT 'state', count(*), md5(string_agg(r, E'\\n' ORDER BY r COLLATE \"C\")) FROM (SELECT tableoid::regclass || $row AS r FROM t) x;",
+		"SELECT 'offsets', part, off, consumed, applied, deleted, filtered, ignored, superseded, unmatched, gaps FROM kafka_sink.txn_offsets WHERE sink = '$self->{sink}' ORDER BY part;");
+}
+
+sub _ingest
+{
+	my ($self) = @_;
+	return "SELECT 'result', * FROM kafka_sink.ingest('$self->{sink}', public.at('$self->{sink}', " . $self->_batch . '));';
+}
+
+# One batch, or two: by the helper that passes over records, by themselves, or
+# in a transaction of the caller's.
+sub _write
+{
+	my ($self) = @_;
+	my $how = rand;
+
+	# deferred constraints are more the caller's business
+	$how = 1 - $how * 0.6 if $self->{deferred};
+	return "SELECT * FROM public.feed('$self->{sink}', " . $self->_batch . ');' if $how < 0.7;
+	return $self->_ingest if $how < 0.73;
+	if ($how < 0.77)
+	{
+		# two calls of one statement
+		return 'SELECT ' . join(",\n", map { "kafka_sink.ingest('$self->{sink}', public.at('$self->{sink}', " . $self->_batch . '))' } 1, 2) . ';';
+	}
+	my @sql = ('BEGIN' . one_of('', '', ' ISOLATION LEVEL REPEATABLE READ', ' ISOLATION LEVEL SERIALIZABLE') . ';');
+	push @sql, 'SET CONSTRAINTS ALL ' . one_of('DEFERRED', 'IMMEDIATE') . ';' if chance(0.3);
+	push @sql, 'SAVEPOINT s;', $self->_ingest, 'ROLLBACK TO s;' if chance(0.3);
+	push @sql, $self->_ingest;
+	push @sql, $self->_ingest if chance(0.4);
+	return (@sql, '\echo commit', one_of('COMMIT;', 'COMMIT;', 'COMMIT;', 'ROLLBACK;'));
+}
+
+# What the table and its indexes have at the end.
+sub _contents
+{
+	my ($self, $row) = @_;
+	my $seq = join ', ', map { $_->{quoted} } grep { $_->{seq} } @{ $self->{cols} };
+	my $found = "SELECT 'found', count(*) FROM t x, LATERAL (SELECT 1 FROM t y WHERE y.%1\$s %2\$s x.%1\$s OFFSET 0) z;";
+	my @found = ((map { sprintf $found, $_->{quoted}, '=' } @{ $self->{look} }), map { sprintf $found, $_->{quoted}, '@>' } @{ $self->{look_gin} });
+
+	return ("SELECT 'row', * FROM (SELECT tableoid::regclass, $row AS r FROM t) x ORDER BY r COLLATE \"C\", tableoid;",
+		$seq
+		? ("SELECT 'seq', r FROM (SELECT ROW($seq)::text AS r FROM t) x ORDER BY r COLLATE \"C\";",
+			"SELECT 'seq', sequencename, last_value FROM pg_sequences WHERE schemaname = '$self->{schema}' AND sequencename NOT LIKE 'log%' ORDER BY 2;")
+		: (),
+		"SELECT 'log', op, what FROM log ORDER BY n;", (map { "$_;" } @{ $self->{dump} }),
+		"SELECT * FROM public.check_indexes('t');",
+		@found, (map { "SET enable_$_ = off;" } qw(seqscan hashjoin mergejoin)), @found);
+}
+
+# Which way does a row go?  A debug message tells.
+sub _probe
+{
+	my ($self) = @_;
+	local @$self{qw(bad deletes)} = (0, 0);
+	my ($key, $value) = $self->_record(77);
+
+	return ('\echo probe', 'BEGIN;', 'SET LOCAL client_min_messages = debug1;',
+		$self->{owner} ? "SET ROLE $self->{owner};" : (),
+		"SELECT * FROM kafka_sink.ingest('$self->{sink}', ARRAY[public.r(0, NULL, " . _literal($key) . ', ' . _literal($value) . ')]);', 'ROLLBACK;', 'RESET ROLE;');
+}
+
+sub _script
+{
+	my ($self) = @_;
+	my @role = $self->{owner} ? "SET ROLE $self->{owner};" : ();
+	my @cols = grep { !$_->{seq} && !$_->{later} } @{ $self->{cols} };
+	my $row = sub { 'ROW(' . join(', ', map { $_->{quoted} } @cols) . ')::text' };
+	my @sql = ("CREATE SCHEMA $self->{schema};", "SET search_path = $self->{schema};", $self->_ddl, @role,
+		"SELECT kafka_sink.create_sink('$self->{sink}', target => '$self->{schema}.t'$self->{options});",
+		"SELECT kafka_sink.seek('$self->{sink}', '{\"t\": {\"0\": 0, \"1\": 0, \"2\": 0}}');");
+
+	if (chance(0.6))
+	{
+		push @sql, 'SET :setting = off;', "SELECT * FROM public.feed('$self->{sink}', " . $self->_batch . ');', $self->_state($row->()),
+		  map { "$_;" } @{ $self->{loaded} };
+	}
+	push @sql, 'SET :setting = :fast;';
+	for my $nth (1 .. between(2, 4))
+	{
+		foreach my $col (grep { $_->{later} && $nth == 2 } @{ $self->{cols} })
+		{
+			push @sql, "ALTER TABLE t ADD COLUMN $col->{quoted} $col->{type} DEFAULT $col->{default};";
+			push @sql, map { "GRANT $_ ($col->{quoted}) ON t TO app;" } split /, /, $self->{column_grants} if $self->{column_grants};
+			push @cols, $col;
+		}
+		push @sql, 'CALL public.delete_some(' . between(1, 5) . ');' if chance(0.2);
+		push @sql, 'VACUUM t;' if chance(0.05);
+		push @sql, @role, $self->_write, $self->_state($row->());
+	}
+	push @sql, $self->_contents($row->()), $self->_probe, "SELECT kafka_sink.drop_sink('$self->{sink}');";
+	$self->{sql} = join("\n", @sql) . "\n";
+	return;
+}
+
+=head2 normalise($output, $case)
+
+The lines of what psql printed, without what may differ: where in the server's
+source an error was raised and where in the heap, the context of statements, and, once something was
+refused, which numbers a sequence has given: attempts that were rolled back
+have spent some.
+
+=cut
+
+sub normalise
+{
+	my ($output, $case) = @_;
+	my @lines;
+	my $context = 0;
+	my $refused = 0;
+
+	$output =~ s/^probe\n.*//ms;
+	foreach (split /\n/, $output)
+	{
+		s/^psql:\S+: //;
+		$context = 0 if /^(SCHEMA|TABLE|COLUMN|DATATYPE|CONSTRAINT) NAME:|^LOCATION:/;
+		next if /^LOCATION:/;
+		$context = 1 if s/^CONTEXT:  //;
+		if ($context)
+		{
+			push @lines, "at $_" if /^sink "/;
+			next;
+		}
+		$refused = 1 if /^(error|ERROR:)/;
+		s/Failing row contains.*/Failing row/ if $case->{seq};
+		s/(Index row references tuple) \(\d+,\d+\)/$1/;
+		push @lines, $_ unless /^seq / && $refused;
+	}
+	return @lines;
+}
+
+=head2 way($output)
+
+What the probe at the end of a script says: C<fast>, C<general>, or undef where
+its record was refused.
+
+=cut
+
+sub way
+{
+	my ($output) = @_;
+
+	$output =~ s/.*^probe\n//ms or return;
+	return unless $output =~ /applied 1 of 1 records (without|by) SQL/;
+	return $1 eq 'without' ? 'fast' : 'general';
+}
+
+1;
