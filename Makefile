@@ -1,7 +1,7 @@
 # kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
 
 # These need neither PostgreSQL nor PGXS: what they run installs what is missing.
-ks_scripts = check demo torture bench bench-quick
+ks_scripts = check demo torture bench bench-quick bench-full bench-peers
 
 ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
 
@@ -14,8 +14,10 @@ torture:
 	test/torture
 bench:
 	bench/bench
-bench-quick:
-	bench/bench quick
+bench-quick bench-full:
+	bench/bench $(@:bench-%=%)
+bench-peers:
+	bench/peers
 
 else
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by test/run, test/torture, demo/demo and bench/bench: install what is
+# Sourced by test/run, test/torture, demo/demo and bench/lib.sh: install what is
 # missing, build a copy of the tree in a private directory, start a private
 # PostgreSQL and a private Kafka there, and remove all of it at the end.
 #
@@ -128,6 +128,10 @@ ks_install() {
 				have java || want+=(default-jre-headless)
 				[ -e "$(ks_jars)/.stamp" ] || have mvn || want+=(maven)
 				;;
+			peers)
+				[ -e "$(ks_peer_jars)/.stamp" ] || have mvn || want+=(maven)
+				perl -MHTTP::Tiny -MJSON::PP -e 1 2> /dev/null || want+=(perl)
+				;;
 			tests)
 				[ -n "$(find /usr/share/postgresql/"$pgver" "${PG_CONFIG%/*}/../share" \
 					-name pgtap.control 2> /dev/null)" ] || pg+=("postgresql-$pgver-pgtap")
@@ -145,14 +149,30 @@ ks_install() {
 
 # ---- build ----
 
-# Where the broker's jars are kept from one run to the next.
-ks_jars() {
-	if [ -n "${KAFKA_SINK_JARS:-}" ]; then
-		echo "$KAFKA_SINK_JARS"
-	elif [ -w "$top/test/broker" ]; then
-		echo "$top/test/broker/lib"
+# Where the jars of the broker and of the bench's peer are kept from one run to
+# the next.
+ks_jars() { ks_cache "${KAFKA_SINK_JARS:-}" test/broker jars; }
+ks_peer_jars() { ks_cache "${KAFKA_SINK_PEER_JARS:-}" bench peers; }
+
+ks_cache() {
+	if [ -n "$1" ]; then
+		echo "$1"
+	elif [ -w "$top/$2" ]; then
+		echo "$top/$2/lib"
 	else
-		echo "${XDG_CACHE_HOME:-$HOME/.cache}/kafka_sink/jars"
+		echo "${XDG_CACHE_HOME:-$HOME/.cache}/kafka_sink/$3"
+	fi
+}
+
+# Fetch the jars of a pom, once, and set jars to where the unprivileged user
+# can read them.  $1: pom, $2: where they are kept, $3: name of a copy in $WORK
+ks_fetch_jars() {
+	jars=$2
+	KAFKA_SINK_JARS=$jars "$top/test/broker/broker" jars "$1"
+	if ! as_now test -r "$jars/.stamp"; then
+		cp -r "$jars" "$WORK/$3"
+		chown -R postgres: "$WORK/$3"
+		jars=$WORK/$3
 	fi
 }
 
@@ -162,8 +182,8 @@ ks_copy_source() {
 		git -C "$top" ls-files -co --exclude-standard -z |
 			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
 	else
-		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude='*.o' \
-			--exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk -cf - .
+		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./bench/lib \
+			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk -cf - .
 	fi | tar -C "$WORK/src" --no-same-owner -xf -
 	! ks_root || chown -R postgres: "$WORK/src"
 }
@@ -220,13 +240,7 @@ ks_start_postgres() {
 
 ks_start_broker() {
 	local jars port
-	jars=$(ks_jars)
-	KAFKA_SINK_JARS=$jars "$top/test/broker/broker" jars
-	if ! as_now test -r "$jars/.stamp"; then
-		cp -r "$jars" "$WORK/jars"
-		chown -R postgres: "$WORK/jars"
-		jars=$WORK/jars
-	fi
+	ks_fetch_jars "$top/test/broker/pom.xml" "$(ks_jars)" jars
 	export KAFKA_SINK_JARS=$jars
 	port=$("$top/test/broker/broker" free-port)
 	as "$WORK/src/test/broker/broker" start "$WORK/broker" "$port" "$@"

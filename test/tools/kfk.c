@@ -10,6 +10,7 @@
  *	add-partitions NAME TOTAL
  *	delete-records NAME PART BEFORE_OFFSET|end
  *	alter-config NAME config=value...
+ *	features					what librdkafka was built with, and its version
  *	watermarks NAME				part, low, high, last stable offset
  *	cat NAME					part, offset, key, value: all that is committed now
  *	script						commands on stdin, see run_script()
@@ -67,7 +68,8 @@ static double gen_rate;
 static uint64_t gen_seed = 1;
 static int64_t gen_keys;		/* 0: sequential */
 static bool gen_hot;
-static bool gen_wide;
+static enum {SMALL, WIDE, BROAD, CONNECT} gen_shape;
+static int64_t gen_size;		/* 0: as long as the shape is */
 static FILE *manifest;
 static FILE *copy_file;
 
@@ -476,6 +478,20 @@ run_alter_config(const char *name, char **configs, int n)
 	}
 	rd_kafka_ConfigResource_destroy(r);
 	admin_end(a);
+}
+
+/* librdkafka's features, separated by commas, and its version. */
+static void
+run_features(void)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	char		features[512];
+	size_t		size = sizeof(features);
+
+	if (rd_kafka_conf_get(conf, "builtin.features", features, &size) != RD_KAFKA_CONF_OK)
+		die("no builtin.features");
+	printf("%s\t%s\n", features, rd_kafka_version_str());
+	rd_kafka_conf_destroy(conf);
 }
 
 /* ---- reading ---- */
@@ -926,11 +942,88 @@ put_wide(char *to, int64_t i, bool copy)
 						(int) (h % 10), (int) (h % 1000));
 }
 
+/* Text of n bytes that needs no escapes and does not compress well. */
+static char *
+put_noise(char *to, uint64_t seed, int64_t n)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz 01234";
+	uint64_t	h = 0;
+
+	for (int64_t i = 0; i < n; i++, h >>= 5)
+	{
+		if (i % 12 == 0)
+			h = hash(seed + i);
+		*to++ = letters[h % 32];
+	}
+	return to;
+}
+
+/* Four fields that nobody asked for: a number, two texts and an object. */
+static char *
+put_filler(char *to, int64_t i, int n)
+{
+	uint64_t	h = hash(i ^ ((uint64_t) n << 48));
+
+	to += sprintf(to, ",\"f%02d\":%" PRIu64 ",\"f%02d\":\"", n, h, n + 1);
+	to = put_noise(to, h + 1, 32 + h % 17);
+	to += sprintf(to, "\",\"f%02d\":\"", n + 2);
+	to = put_noise(to, h + 2, 32 + (h >> 8) % 17);
+	return to + sprintf(to, "\",\"f%02d\":{\"a\":%d,\"b\":[%d,\"%03x\"]}", n + 3,
+						(int) (h % 10000), (int) (h % 1000), (int) (h % 4096));
+}
+
+/* Forty fields: eight columns, each followed by four others. */
+static char *
+gen_broad(int64_t i, int64_t id, const Row *row, char *to)
+{
+	uint64_t	h = hash(~i);
+
+	to += sprintf(to, "{\"id\":%" PRId64, id);
+	to = put_filler(to, i, 1);
+	to += sprintf(to, ",\"qty\":%" PRId64, row->qty);
+	to = put_filler(to, i, 5);
+	to += sprintf(to, ",\"price\":%" PRId64 ".%02d", row->cents / 100, (int) (row->cents % 100));
+	to = put_filler(to, i, 9);
+	to += sprintf(to, ",\"at\":\"%s\"", row->at);
+	to = put_filler(to, i, 13);
+	to += sprintf(to, ",\"note\":\"%s\"", row->note);
+	to = put_filler(to, i, 17);
+	to += sprintf(to, ",\"total\":%" PRId64, (int64_t) (h >> 1));
+	to = put_filler(to, i, 21);
+	to += sprintf(to, ",\"ok\":%s", h & 1 ? "true" : "false");
+	to = put_filler(to, i, 25);
+	to += sprintf(to, ",\"ratio\":%.6f", (double) (h >> 11) / 9007199254740992.0);
+	to = put_filler(to, i, 29);
+	*to++ = '}';
+	return to;
+}
+
+/*
+ * What Kafka Connect's JsonConverter wants before a value: its schema, without
+ * what it can do without.  It takes a Decimal from a number, too.
+ */
+#define SCHEMA(fields) "{\"schema\":{\"type\":\"struct\",\"fields\":[" fields "]},\"payload\":"
+#define FIELD(type, name) "{\"type\":\"" type "\",\"field\":\"" name "\"}"
+
+static const char connect_row[] = SCHEMA(
+	FIELD("int64", "id") "," FIELD("int32", "qty") ","
+	"{\"type\":\"bytes\",\"name\":\"org.apache.kafka.connect.data.Decimal\","
+	"\"parameters\":{\"scale\":\"2\"},\"field\":\"price\"},"
+	"{\"type\":\"string\",\"name\":\"io.debezium.time.ZonedTimestamp\",\"field\":\"at\"},"
+	FIELD("string", "note"));
+static const char connect_latency[] = SCHEMA(
+	FIELD("int64", "id") "," FIELD("int32", "qty") ","
+	FIELD("int64", "sent_us"));
+
 static size_t
 gen_json(int64_t i, int64_t id, const Row *row, char *to)
 {
 	char	   *start = to;
 
+	if (gen_shape == BROAD)
+		return gen_broad(i, id, row, to) - start;
+	if (gen_shape == CONNECT)
+		to = put_text(to, connect_row);
 	to = put_text(to, "{\"id\":");
 	to = put_int(to, id);
 	to = put_text(to, ",\"qty\":");
@@ -942,11 +1035,16 @@ gen_json(int64_t i, int64_t id, const Row *row, char *to)
 	to = put_text(to, ",\"at\":\"");
 	to = put_text(to, row->at);
 	to = put_text(to, "\",\"note\":\"");
-	to = put_text(to, row->note);
+	if (gen_size == 0)
+		to = put_text(to, row->note);
+	else if (to - start + 2 < gen_size)
+		to = put_noise(to, hash(~i), gen_size - (to - start) - 2);
 	*to++ = '"';
-	if (gen_wide)
+	if (gen_shape == WIDE)
 		to = put_wide(to, i, false);
 	*to++ = '}';
+	if (gen_shape == CONNECT)
+		*to++ = '}';
 	return to - start;
 }
 
@@ -955,7 +1053,7 @@ gen_copy(int64_t i, int64_t id, const Row *row)
 {
 	char		wide[1024] = "";
 
-	if (gen_wide)
+	if (gen_shape == WIDE)
 		put_wide(wide, i, true);
 	fprintf(copy_file, "%" PRId64 "\t%" PRId64 "\t%" PRId64 ".%02d\t%s\t%s%s\n", id, row->qty,
 			row->cents / 100, (int) (row->cents % 100), row->at, row->note_copy, wide);
@@ -1001,11 +1099,14 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  * line: what was sent, acknowledged and lost.  Exit status 0 if nothing was lost.
  *
  *	-p PARTITIONS (default: the topic's)  -k seq|rand:N|hot:N  --from N  --seed S
- *	--rate RECORDS/s  -z CODEC  --shape small|wide
+ *	--rate RECORDS/s  -z CODEC  --shape small|wide|broad|connect
+ *	--size BYTES		of a small record, by its note
  *	--manifest FILE		append part, offset, id, qty per acknowledged record
- *	--copy FILE			write the rows in COPY's text format
+ *	--copy FILE			write the rows in COPY's text format (small, wide)
  *
- * small: {"id","qty","price","at","note"}, about 120 bytes; wide: 17 fields.
+ * small: {"id","qty","price","at","note"}, about 120 bytes; wide: 17 fields;
+ * broad: 40 fields, 1.5 kB;
+ * connect: the same as small with its schema, for Kafka Connect's JsonConverter.
  */
 static void
 run_gen(const char *name, bool latency)
@@ -1016,12 +1117,16 @@ run_gen(const char *name, bool latency)
 	int64_t		start,
 				elapsed,
 				sent = 0;
-	char		value[2048];
+	char	   *value = malloc(4096 + gen_size);
 	char		key[24];
 	Row			row = {0};
 
+	if (!value)
+		die("out of memory");
 	if (gen_count < 0)
 		die("-n COUNT is missing");
+	if (copy_file && (gen_size || gen_shape == BROAD))
+		die("--copy writes the shapes small and wide");
 	if (latency)
 		rd_kafka_conf_set_dr_msg_cb(conf, latency_report);
 	else
@@ -1053,8 +1158,9 @@ run_gen(const char *name, bool latency)
 		}
 		gen_row(i, &row);
 		if (latency)
-			len = sprintf(value, "{\"id\":%" PRId64 ",\"qty\":%" PRId64 ",\"sent_us\":%" PRId64 "}",
-						  id, row.qty, now_us(CLOCK_REALTIME));
+			len = sprintf(value, "%s{\"id\":%" PRId64 ",\"qty\":%" PRId64 ",\"sent_us\":%" PRId64 "}%s",
+						  gen_shape == CONNECT ? connect_latency : "", id, row.qty,
+						  now_us(CLOCK_REALTIME), gen_shape == CONNECT ? "}" : "");
 		else
 			len = gen_json(i, id, &row, value);
 		while (rd_kafka_produce(rkt, i % gen_parts, RD_KAFKA_MSG_F_COPY, value, len,
@@ -1081,6 +1187,7 @@ run_gen(const char *name, bool latency)
 		die("%s", strerror(errno));
 	rd_kafka_topic_destroy(rkt);
 	rd_kafka_destroy(rk);
+	free(value);
 	if (n_acked != sent)
 		exit(1);
 }
@@ -1157,7 +1264,7 @@ main(int argc, char **argv)
 {
 	enum
 	{
-		FROM = 256, RATE, MANIFEST, SEED, SHAPE, COPY
+		FROM = 256, RATE, MANIFEST, SEED, SHAPE, SIZE, COPY
 	};
 	static const struct option options[] = {
 		{"count", required_argument, NULL, 'n'},
@@ -1166,6 +1273,7 @@ main(int argc, char **argv)
 		{"manifest", required_argument, NULL, MANIFEST},
 		{"seed", required_argument, NULL, SEED},
 		{"shape", required_argument, NULL, SHAPE},
+		{"size", required_argument, NULL, SIZE},
 		{"copy", required_argument, NULL, COPY},
 		{NULL, 0, NULL, 0}
 	};
@@ -1217,7 +1325,16 @@ main(int argc, char **argv)
 				gen_seed = (uint64_t) number(optarg);
 				break;
 			case SHAPE:
-				gen_wide = strcmp(optarg, "wide") == 0;
+				gen_shape = strcmp(optarg, "wide") == 0 ? WIDE :
+					strcmp(optarg, "broad") == 0 ? BROAD :
+					strcmp(optarg, "connect") == 0 ? CONNECT : SMALL;
+				if (gen_shape == SMALL && strcmp(optarg, "small") != 0)
+					die("--shape small, wide, broad or connect");
+				break;
+			case SIZE:
+				gen_size = number(optarg);
+				if (gen_size < 0 || gen_size > 64 * 1024 * 1024)
+					die("--size: 0 to 67108864");
 				break;
 			case COPY:
 				copy_file = open_file(optarg, "w");
@@ -1251,6 +1368,8 @@ main(int argc, char **argv)
 		run_delete_records(argv[1], (int) number(argv[2]), argv[3]);
 	else if (COMMAND("alter-config", 2))
 		run_alter_config(argv[1], argv + 2, argc - 2);
+	else if (COMMAND("features", 0))
+		run_features();
 	else if (COMMAND("watermarks", 1))
 		run_watermarks(argv[1]);
 	else if (COMMAND("cat", 1))

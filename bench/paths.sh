@@ -1,0 +1,296 @@
+# shellcheck shell=bash
+# Sourced by bench/bench: the paths, path_NAME or path_GROUP with an argument.
+# bench/peers has columns and latency of it.
+# shellcheck disable=SC2154 # out and figures are of bench/lib.sh
+
+columns='id bigint, qty int, price numeric(12,2), at timestamptz, note text'
+assign='qty = excluded.qty, price = excluded.price, at = excluded.at, note = excluded.note'
+
+has_argument() {
+	[ "$(sql -c "SELECT '$1' = ANY (proargnames) FROM pg_proc
+		WHERE oid = 'kafka_sink.create_sink'::regproc")" = t ] ||
+		{ echo "  skipped: create_sink has no argument \"$1\""; return 1; }
+}
+
+# Topic, rows and file of the records that most paths share
+base() { topic base "$RECORDS" 4; rows base "$columns"; }
+
+# Rows with the keys of the records and other values
+fill_base() {
+	sql -c "INSERT INTO ours SELECT id, qty + 1, price + 1, at + '1 s'::interval, upper(note) FROM rows_base" \
+		-c 'INSERT INTO theirs TABLE ours' -c 'VACUUM ANALYZE ours, theirs'
+}
+
+# The same as sink, if this version has the insert mode
+try_sink() {
+	sink "$@" 2> "$WORK/error" && return
+	grep -q 'invalid value for setting "insert_mode"' "$WORK/error" || { cat "$WORK/error" >&2; die "no sink $1"; }
+	echo "  skipped: create_sink has no insert_mode \"$4\""
+	return 1
+}
+
+# ---- inserts ----
+
+path_insert_pk() {
+	base
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink insert_pk base ours insert
+	compare insert_pk insert_pk "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+}
+
+path_insert_noindex() {
+	base
+	tables "$columns"
+	sink insert_noindex base ours insert
+	compare insert_noindex insert_noindex "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+}
+
+path_insert_wide() {
+	local n=$((RECORDS / 4)) of='id bigint, qty int, price numeric(12,2), at timestamptz,
+		note text, total bigint, ok boolean, ratio float8'
+	topic wide "$n" 4 --shape broad
+	rows wide "$of"
+	tables "$of" 'PRIMARY KEY (id)'
+	sink insert_wide wide ours insert
+	compare insert_wide insert_wide "$n" "COPY theirs FROM '$WORK/rows_wide.copy'"
+}
+
+# ---- upserts ----
+
+path_upsert_new() {
+	base
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink upsert_new base ours upsert
+	batchwise upsert_base base "INSERT INTO theirs SELECT id, qty, price, at, note
+		FROM rows_base WHERE BOUNDS ON CONFLICT (id) DO UPDATE SET $assign"
+	compare upsert_new upsert_new "$RECORDS" 'CALL upsert_base(BATCH)'
+}
+
+path_upsert_existing() {
+	base
+	tables "$columns" 'PRIMARY KEY (id)'
+	fill_base
+	sink upsert_existing base ours upsert
+	batchwise upsert_base base "INSERT INTO theirs SELECT id, qty, price, at, note
+		FROM rows_base WHERE BOUNDS ON CONFLICT (id) DO UPDATE SET $assign"
+	compare upsert_existing upsert_existing "$RECORDS" 'CALL upsert_base(BATCH)' VACUUM
+}
+
+path_upsert_hot() {
+	topic hot "$RECORDS" 4 -k rand:10000
+	rows hot "$columns"
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink upsert_hot hot ours upsert
+	batchwise upsert_distinct hot "INSERT INTO theirs SELECT DISTINCT ON (id) id, qty, price, at, note
+		FROM rows_hot WHERE BOUNDS ORDER BY id, seq DESC ON CONFLICT (id) DO UPDATE SET $assign"
+	batchwise upsert_by_row hot "FOR r IN SELECT * FROM rows_hot WHERE BOUNDS ORDER BY seq LOOP
+			INSERT INTO theirs VALUES (r.id, r.qty, r.price, r.at, r.note)
+				ON CONFLICT (id) DO UPDATE SET $assign;
+		END LOOP"
+	compare upsert_hot upsert_hot "$RECORDS" 'CALL upsert_distinct(BATCH)'
+	compare_some upsert_hot_by_row upsert_hot "$RECORDS" 'CALL upsert_by_row(BATCH)'
+}
+
+# ---- more of the same ----
+
+path_workers_2() {
+	local run
+	has_argument workers || return 0
+	topic base "$RECORDS" 4
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink workers_1 base theirs insert 'workers => 1'
+	sink workers_2 base ours insert 'workers => 2'
+	for run in $(seq "$RUNS"); do
+		sql -c 'TRUNCATE ours'
+		run_sink workers_2 workers_2 "$run" "$RECORDS"
+		sql -c 'TRUNCATE theirs'
+		run_sink workers_1 workers_2 "$run" "$RECORDS" baseline
+		[ "$run" -gt 1 ] || same workers_2
+	done
+}
+
+# The baseline is the sink with a fifth of the records.
+path_linear() {
+	local run
+	topic base "$RECORDS" 4
+	topic long $((RECORDS * 5)) 4
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink linear_long long ours insert
+	sink linear_base base theirs insert
+	for run in 1 2 3; do
+		sql -c 'TRUNCATE ours'
+		run_sink linear_long linear "$run" $((RECORDS * 5))
+		sql -c 'TRUNCATE theirs'
+		run_sink linear_base linear "$run" "$RECORDS" baseline
+	done
+	drop_topic long
+}
+
+# insert_pk of topic $1, records $2, for path $1; made for it and dropped after
+insert_once() {
+	rows "$1" "$columns"
+	tables "$columns" 'PRIMARY KEY (id)'
+	sql -c 'ALTER TABLE ours ALTER note SET STORAGE EXTERNAL' \
+		-c 'ALTER TABLE theirs ALTER note SET STORAGE EXTERNAL'
+	sink "$1" "$1" ours insert
+	compare_some "$1" "$1" "$2" "COPY theirs FROM '$WORK/rows_$1.copy'"
+	drop_rows "$1"
+	drop_topic "$1"
+}
+
+path_partitions() {
+	topic "partitions_$1" "$RECORDS" "$1"
+	insert_once "partitions_$1" "$RECORDS"
+}
+
+# As many bytes as the other paths have, about
+path_size() {
+	topic "size_$1" $((RECORDS * 120 / $1)) 4 --size "$1"
+	insert_once "size_$1" $((RECORDS * 120 / $1))
+}
+
+path_codec() {
+	[[ ",none,$("$KFK" features | cut -f 1)," = *",$1,"* ]] || { echo "  skipped: librdkafka was built without $1"; return; }
+	topic "codec_$1" "$RECORDS" 4 -z "$1"
+	insert_once "codec_$1" "$RECORDS"
+}
+
+# ---- insert modes that are not bars ----
+
+path_mode_ignore() {
+	base
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink mode_ignore base ours ignore
+	batchwise ignore_base base 'INSERT INTO theirs SELECT id, qty, price, at, note
+		FROM rows_base WHERE BOUNDS ON CONFLICT DO NOTHING'
+	compare_some mode_ignore mode_ignore "$RECORDS" 'CALL ignore_base(BATCH)'
+}
+
+path_mode_update() {
+	base
+	tables "$columns" 'PRIMARY KEY (id)'
+	try_sink mode_update base ours update || return 0
+	fill_base
+	batchwise update_base base 'UPDATE theirs t SET qty = b.qty, price = b.price, at = b.at, note = b.note
+		FROM rows_base b WHERE t.id = b.id AND BOUNDS'
+	compare_some mode_update mode_update "$RECORDS" 'CALL update_base(BATCH)' VACUUM
+}
+
+# ---- latency ----
+
+# Milliseconds from the acknowledgement until a SELECT shows the row.  A row
+# became visible after the begin of the last SELECT that did not show it and
+# before the end of the first that did: the latter is taken, and the distance
+# of the two is the resolution.  Within a partition rows come in order, so a
+# SELECT needs to look behind the last row of each only.
+latency_tables() {
+	sql <<-SQL
+		CREATE TABLE latency (id bigint PRIMARY KEY, qty int, sent_us bigint);
+		CREATE TABLE acked (id bigint, us bigint);
+		CREATE TABLE shown (id bigint, since timestamptz, at timestamptz);
+		CREATE VIEW waited AS
+			SELECT extract(epoch FROM at) * 1e3 - us / 1e3 AS ms, extract(epoch FROM at - since) * 1e3 AS resolution
+			FROM acked JOIN shown USING (id);
+		CREATE PROCEDURE watch(first bigint, n bigint, timeout interval) LANGUAGE plpgsql AS \$\$
+		DECLARE
+			last bigint[] := array_fill(first - 1, ARRAY[4]);
+			deadline timestamptz := clock_timestamp() + timeout;
+			previous timestamptz := clock_timestamp();
+			begun timestamptz;
+			ended timestamptz;
+			found bigint[];
+			i bigint;
+			ids bigint[] := '{}';
+			sinces timestamptz[] := '{}';
+			ats timestamptz[] := '{}';
+		BEGIN
+			WHILE cardinality(ids) < n LOOP
+				begun := clock_timestamp();
+				found := ARRAY(SELECT id FROM latency
+					WHERE id > (SELECT min(u) FROM unnest(last) u) AND id > last[id % 4 + 1] ORDER BY id);
+				ended := clock_timestamp();
+				FOREACH i IN ARRAY found LOOP
+					ids := array_append(ids, i);
+					sinces := array_append(sinces, previous);
+					ats := array_append(ats, ended);
+					last[i % 4 + 1] := i;
+				END LOOP;
+				previous := begun;
+				COMMIT;
+				IF ended > deadline THEN
+					RAISE EXCEPTION '% of % rows are there after %', cardinality(ids), n, timeout;
+				END IF;
+				PERFORM pg_sleep(0.001);
+			END LOOP;
+			INSERT INTO shown SELECT * FROM unnest(ids, sinces, ats);
+		END\$\$
+	SQL
+}
+
+# Of what arrives in table latency out of topic $1 once records of shape $2 are
+# produced; to file $3.
+measure_latency() {
+	local first=1000 n=$((1000 * LATENCY_SECONDS)) watcher
+	local watch=(-c 'SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off')
+	sql -c 'TRUNCATE latency, acked, shown'
+	as "$KFK" -b "$KAFKA" latency "bench_$1_$$" --shape "$2" -n "$first" --rate 1000 > "$WORK/warm" 2>&1
+	sql "${watch[@]}" -c "CALL watch(0, $first, '1 min')" -c 'TRUNCATE shown'
+
+	sql "${watch[@]}" -c "CALL watch($first, $n, '$((LATENCY_SECONDS + 60)) s')" &
+	watcher=$!
+	until [ "$(sql -c "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CALL watch%'")" = 1 ]; do
+		kill -0 "$watcher" || die "latency: nobody watches"
+	done
+	as "$KFK" -b "$KAFKA" latency "bench_$1_$$" --shape "$2" -n "$n" --from "$first" --rate 1000 \
+		> "$WORK/acked" 2> "$WORK/acked.log"
+	wait "$watcher" || die "latency: rows are missing"
+	sql -c "\\copy acked FROM '$WORK/acked'"
+	[ "$(sql -c 'SELECT count(*) FROM waited')" = "$n" ] || die "latency: not every row has been acknowledged and seen"
+	sql -F $'\t' > "$3" <<-SQL
+		SELECT round(p * 100, 2), round(ms, 3) FROM (
+			SELECT unnest(ps) AS p, unnest(percentile_disc(ps::float8[]) WITHIN GROUP (ORDER BY ms)) AS ms
+			FROM waited, (SELECT ARRAY(SELECT i / 100.0 FROM generate_series(0, 98) i)
+				|| ARRAY(SELECT i / 1000.0 FROM generate_series(990, 999) i)
+				|| ARRAY[0.9995, 0.9999, 1] AS ps) x GROUP BY ps) y
+	SQL
+}
+
+path_latency() {
+	local figure
+	topic latency 0 4
+	latency_tables
+	sink latency latency latency insert
+	sql -c "SELECT FROM kafka_sink.resume('latency')"
+	measure_latency latency small "$out/latency.tsv"
+	stop_sink latency
+	for figure in 50 99 100; do
+		awk -v p="$figure" '$1 == p { printf "value\tlatency_%s\tms\t%s\t-\n", p == 100 ? "max" : "p" p, $2 }' \
+			"$out/latency.tsv" >> "$figures"
+	done
+	sql -F $'\t' -c "SELECT 'value', 'latency_resolution_p' || p, 'ms', round(percentile_disc(p / 100.0)
+		WITHIN GROUP (ORDER BY resolution), 3), '-' FROM waited, unnest(ARRAY[50, 99]) p GROUP BY p ORDER BY p" >> "$figures"
+	sed -n 's/^value\t\(latency[^\t]*\)\tms\t\([0-9.-]*\).*/  \1 \2 ms/p' "$figures"
+}
+
+# A running sink without records beside a paused one.
+path_idle() {
+	local seconds=20 pid start cpu side wal=()
+	topic idle 1 4
+	sql -c 'CREATE TABLE idle (id bigint PRIMARY KEY, qty int)'
+	sink idle idle idle insert
+	start_sink idle
+	pid=$(sql -c "SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'idle'")
+	for side in running paused; do
+		[ $side = running ] || stop_sink idle
+		sql -c CHECKPOINT
+		start=$(sql -c 'SELECT pg_current_wal_lsn()')
+		[ $side = paused ] || cpu=$(cpu_seconds "$pid")
+		sleep $seconds
+		[ $side = paused ] || cpu=$(echo "$cpu $(cpu_seconds "$pid")" |
+			awk -v s=$seconds '{ printf "%.2f", ($2 - $1) * 100 / s }')
+		wal[${#wal[@]}]=$(sql -c "SELECT pg_current_wal_lsn() - '$start'")
+	done
+	printf 'value\tidle_cpu\t%% of a core\t%s\t-\n' "$cpu" >> "$figures"
+	printf 'value\tidle_wal\tbytes in %s s\t%s\t%s\n' $seconds "${wal[0]}" "${wal[1]}" >> "$figures"
+	echo "  $cpu % of a core; WAL in $seconds s: ${wal[0]} bytes, paused ${wal[1]}"
+}
