@@ -19,8 +19,8 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/hio.h"
 #include "storage/bufmgr.h"
+#include "storage/smgr.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 

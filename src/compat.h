@@ -139,17 +139,17 @@ typedef bool KsUpdateIndexes;
 #define KS_UPDATE_ALL_INDEXES(u)	(u)
 #endif
 
-/* Are strings compared as bytes? */
-#include "utils/pg_locale.h"
-static inline bool
-ks_collation_is_c(Oid collation)
-{
+/* How to compare in the order of an index. */
+#include "access/stratnum.h"
+#include "utils/sortsupport.h"
 #if PG18_GE
-	return pg_newlocale_from_collation(collation)->collate_is_c;
+#define ks_sort_support_from_index(index, descending, ssup) \
+	PrepareSortSupportFromIndexRel((index), (descending), (ssup))
 #else
-	return lc_collate_is_c(collation);
+#define ks_sort_support_from_index(index, descending, ssup) \
+	PrepareSortSupportFromIndexRel((index), (descending) ? BTGreaterStrategyNumber : \
+								   BTLessStrategyNumber, (ssup))
 #endif
-}
 
 #if PG16_GE
 #define ks_exec_insert_index_tuples(rri, slot, estate) \

@@ -63,6 +63,14 @@ is_ascii(const char *s, int len)
 	if (_mm_movemask_epi8(bad) != 0)
 		return false;
 #endif
+	for (; end - s >= 8; s += 8)
+	{
+		uint64		w;
+
+		memcpy(&w, s, 8);
+		if ((w & KS_HIGHS) || KS_HAS_ZERO(w))
+			return false;
+	}
 	for (; s < end; s++)
 		if (*s == '\0' || IS_HIGHBIT_SET(*s))
 			return false;

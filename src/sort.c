@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/nbtree.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_opfamily_d.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
@@ -19,7 +20,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/pg_locale.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
@@ -52,7 +52,7 @@ choose_abbrev(Relation index)
 		case UUIDOID:
 			return KS_ABBREV_UUID;
 		case TEXTOID:
-			return ks_collation_is_c(index->rd_indcollation[0]) ? KS_ABBREV_TEXT : KS_ABBREV_NONE;
+			return index->rd_indcollation[0] == C_COLLATION_OID ? KS_ABBREV_TEXT : KS_ABBREV_NONE;
 		default:
 			return KS_ABBREV_NONE;
 	}
@@ -73,9 +73,7 @@ ks_sort_init(KsSortKey *key, Relation index, const int *cols, MemoryContext cxt)
 		ssup->ssup_collation = index->rd_indcollation[i];
 		ssup->ssup_nulls_first = (option & INDOPTION_NULLS_FIRST) != 0;
 		ssup->ssup_attno = i + 1;
-		PrepareSortSupportFromIndexRel(index,
-									   option & INDOPTION_DESC ? BTGreaterStrategyNumber :
-									   BTLessStrategyNumber, ssup);
+		ks_sort_support_from_index(index, (option & INDOPTION_DESC) != 0, ssup);
 	}
 	key->abbrev = choose_abbrev(index);
 	key->descending = (index->rd_indoption[0] & INDOPTION_DESC) != 0;
