@@ -96,10 +96,10 @@ path_upsert_hot() {
 path_workers_2() {
 	local run
 	has_argument workers || return 0
-	topic base "$RECORDS" 4
+	topic ranges "$RECORDS" 4 -k ranges
 	tables "$columns" 'PRIMARY KEY (id)'
-	sink workers_1 base theirs insert 'workers => 1'
-	sink workers_2 base ours insert 'workers => 2'
+	sink workers_1 ranges theirs insert 'workers => 1'
+	sink workers_2 ranges ours insert 'workers => 2'
 	for run in $(seq "$RUNS"); do
 		sql -c 'TRUNCATE ours'
 		run_sink workers_2 workers_2 "$run" "$RECORDS"

@@ -68,6 +68,7 @@ static double gen_rate;
 static uint64_t gen_seed = 1;
 static int64_t gen_keys;		/* 0: sequential */
 static bool gen_hot;
+static bool gen_ranges;			/* each partition has a range of ids to itself */
 static enum {SMALL, WIDE, BROAD, CONNECT} gen_shape;
 static int64_t gen_size;		/* 0: as long as the shape is */
 static FILE *manifest;
@@ -827,8 +828,9 @@ hash(uint64_t x)
 }
 
 /*
- * The id of record i.  It is congruent to i modulo the number of partitions,
- * so that all records of an id are in one partition, in order.  Hot: the cube
+ * The id of record i.  All records of an id are in one partition, in order: it
+ * is congruent to i modulo the number of partitions, or, with ranges, each
+ * partition's ids ascend in a range of its own.  Hot: the cube
  * of a uniform number, so that a tenth of the ids gets 46 % of the records.
  */
 static int64_t
@@ -837,6 +839,8 @@ gen_id(int64_t i)
 	uint64_t	per_part;
 	uint64_t	k;
 
+	if (gen_ranges)
+		return i % gen_parts * (gen_count / gen_parts + 1) + i / gen_parts;
 	if (gen_keys == 0)
 		return i;
 	per_part = (gen_keys + gen_parts - 1) / gen_parts;
@@ -1098,7 +1102,7 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  * SIGTERM or SIGINT.  At the end, once all is acknowledged or given up, one
  * line: what was sent, acknowledged and lost.  Exit status 0 if nothing was lost.
  *
- *	-p PARTITIONS (default: the topic's)  -k seq|rand:N|hot:N  --from N  --seed S
+ *	-p PARTITIONS (default: the topic's)  -k seq|ranges|rand:N|hot:N  --from N  --seed S
  *	--rate RECORDS/s  -z CODEC  --shape small|wide|broad|connect
  *	--size BYTES		of a small record, by its note
  *	--manifest FILE		append part, offset, id, qty per acknowledged record
@@ -1309,8 +1313,10 @@ main(int argc, char **argv)
 				gen_hot = strncmp(optarg, "hot:", 4) == 0;
 				if (gen_hot || strncmp(optarg, "rand:", 5) == 0)
 					gen_keys = number(strchr(optarg, ':') + 1);
+				else if (strcmp(optarg, "ranges") == 0)
+					gen_ranges = true;
 				else if (strcmp(optarg, "seq") != 0)
-					die("-k seq, rand:N or hot:N");
+					die("-k seq, ranges, rand:N or hot:N");
 				break;
 			case FROM:
 				gen_from = number(optarg);

@@ -1,0 +1,84 @@
+# The fast path in a worker: that it is taken, that hot tables stay small, and
+# that it waits for others as SQL does.
+use strict;
+use warnings FATAL => 'all';
+
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main', conf => "autovacuum = off\n");
+my $kafka = shared_broker();
+
+create_server($node, $kafka);
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+my $columns = 'id bigint, qty int, price numeric(12,2), at timestamptz, note text';
+
+# Consumes a topic to its end, by a worker; what the view says of it.
+sub consume
+{
+	my ($sink) = @_;
+
+	sql("SELECT kafka_sink.resume('$sink')");
+	sql("CALL kafka_sink.wait_for('$sink', timeout => '60 s')");
+	return sql("SELECT batches > 0, fast_batches = batches, fast_batches = 0, index_ms > 0
+		FROM kafka_sink.stat_sinks WHERE sink = '$sink'");
+}
+
+# --- hot keys ---
+
+my $hot = $kafka->topic('hot', 2);
+$kafka->gen($hot, count => 150000, keys => 'rand:4000');
+foreach my $sink (qw(hot general))
+{
+	sql("CREATE TABLE $sink ($columns, PRIMARY KEY (id));
+		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', insert_mode => 'upsert',
+			batch_records => 15000, batch_linger_ms => 1000, enabled => false);
+		SELECT kafka_sink.register_topic('$sink', '$hot');");
+}
+is(consume('hot'), 't|t|f|t', 'plain upserts are written without SQL');
+sql('ALTER DATABASE postgres SET kafka_sink.fast_path = off');
+is(consume('general'), 't|f|t|f', 'and by SQL where the setting is off');
+sql('ALTER DATABASE postgres RESET kafka_sink.fast_path');
+is(sql('SELECT count(*) FROM (TABLE hot EXCEPT ALL TABLE general) x'), '0', 'both tables are the same');
+is(sql('SELECT count(*) FROM hot'), sql('SELECT count(*) FROM general'), 'in number too');
+my ($size, $other) = map { sql("SELECT pg_relation_size('$_') / 8192") } qw(hot general);
+note "$size pages, by SQL $other";
+cmp_ok($size, '<', $other / 2,
+	'hot rows find room in pages that they have left');
+
+# --- others at work on the same keys ---
+
+my $rival = $kafka->topic('rival', 1);
+sql("CREATE TABLE rival ($columns, PRIMARY KEY (id));
+	SELECT kafka_sink.create_sink('rival', server => 'kafka', target => 'rival', insert_mode => 'upsert', enabled => false);
+	SELECT kafka_sink.register_topic('rival', '$rival');
+	INSERT INTO rival (id, note) VALUES (5, 'old'), (6, 'old'), (7, 'old');");
+$kafka->gen($rival, count => 100);
+
+foreach my $end (qw(COMMIT ROLLBACK))
+{
+	my $session = $node->background_psql('postgres');
+
+	$session->query_safe('BEGIN');
+	$session->query_safe("INSERT INTO rival (id, note) VALUES (50, 'new')
+		ON CONFLICT (id) DO UPDATE SET note = 'new'");
+	$session->query_safe("UPDATE rival SET note = 'changed' WHERE id = 5");
+	$session->query_safe('DELETE FROM rival WHERE id = 6');
+	sql("SELECT kafka_sink.seek('rival', 'earliest'), kafka_sink.resume('rival')");
+	$node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+		WHERE a.application_name = 'kafka_sink rival' AND NOT l.granted}) or die 'the sink does not wait';
+	$session->query_safe($end);
+	$session->quit;
+	sql("CALL kafka_sink.wait_for('rival', timeout => '60 s')");
+	is(sql(q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE note IN ('old', 'new', 'changed')) FROM rival}),
+		'100|100|0', "$end of a rival: every row is the record's");
+	is(sql(q{SELECT consumed, applied, superseded FROM kafka_sink.txn_offsets WHERE sink = 'rival'}),
+		'100|100|0', 'and counted');
+	is(sql(q{SELECT state FROM kafka_sink.sinks WHERE sink = 'rival'}), 'running', 'the sink goes on');
+	sql("SELECT kafka_sink.pause('rival')");
+}
+
+done_testing();
