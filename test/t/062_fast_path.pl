@@ -30,7 +30,7 @@ sub consume
 # --- hot keys ---
 
 my $hot = $kafka->topic('hot', 2);
-$kafka->gen($hot, count => 150000, keys => 'rand:4000');
+$kafka->gen($hot, count => 400000, keys => 'rand:4000');
 foreach my $sink (qw(hot general))
 {
 	sql("CREATE TABLE $sink ($columns, PRIMARY KEY (id));
