@@ -72,6 +72,11 @@ CREATE TABLE kafka_sink.sink_catalog (
     batch_linger_ms integer NOT NULL,
     max_record_bytes integer NOT NULL,
     workers integer NOT NULL,
+    command text,
+    value_type regtype,
+    filter text,
+    update_if text,
+    accumulate jsonb,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -224,12 +229,17 @@ CREATE FUNCTION kafka_sink.create_sink(
     batch_linger_ms integer DEFAULT 2,
     max_record_bytes integer DEFAULT 8388608,
     workers integer DEFAULT 1,
+    command text DEFAULT NULL,
+    value_type regtype DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
     enabled boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -253,12 +263,17 @@ CREATE FUNCTION kafka_sink.alter_sink(
     batch_linger_ms integer DEFAULT NULL,
     max_record_bytes integer DEFAULT NULL,
     workers integer DEFAULT NULL,
+    command text DEFAULT NULL,
+    value_type regtype DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text[]) IS
 'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
@@ -465,7 +480,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
            c.batch_records, c.batch_bytes, c.batch_linger_ms,
-           c.max_record_bytes, c.workers
+           c.max_record_bytes, c.workers,
+           c.command, c.value_type, c.filter, c.update_if, c.accumulate
       FROM kafka_sink.sink_catalog c
       -- the worst of its workers' states
       LEFT JOIN LATERAL

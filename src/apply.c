@@ -28,6 +28,7 @@
 #include "utils/resowner.h"
 
 #include "apply.h"
+#include "command.h"
 
 KsApply *
 ks_apply_create(const KsSink *sink, bool set_constraints,
@@ -75,7 +76,7 @@ is_record_error(KsApply *ap, int sqlstate)
 			return true;
 		default:
 			/* row security, if it is not the table's own privileges */
-			return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+			return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(ap->target->relid) &&
 				ks_target_has_privileges(ap->sink, ap->target);
 	}
 }
@@ -138,6 +139,11 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 		}
 	}
 
+	if (ap->target->command)
+	{
+		ks_command_execute(ap, idx, n, counts);
+		return;
+	}
 	if (ap->sink->insert_mode == KS_UPSERT)
 	{
 		KsSortItem *items = last_per_key(ap, idx, &n, counts);

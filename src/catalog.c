@@ -32,7 +32,9 @@
 	"c.insert_mode, c.columns, c.pk_fields, c.key_format, c.delete_enabled, " \
 	"c.on_tombstone, c.on_nul, c.on_nonfinite, c.isolation_level, " \
 	"c.synchronous_commit, c.batch_records, c.batch_bytes, " \
-	"c.batch_linger_ms, c.max_record_bytes, c.workers, c.enabled, c.generation, " \
+	"c.batch_linger_ms, c.max_record_bytes, c.workers, " \
+	"c.command, c.value_type::pg_catalog.oid, c.filter, c.update_if, c.accumulate, " \
+	"c.enabled, c.generation, " \
 	"c.system_identifier, c.database_oid, s.workers, s.states "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
@@ -46,7 +48,9 @@ enum
 	COL_COLUMNS, COL_PK_FIELDS, COL_KEY_FORMAT, COL_DELETE_ENABLED,
 	COL_ON_TOMBSTONE, COL_ON_NUL, COL_ON_NONFINITE, COL_ISOLATION,
 	COL_SYNC_COMMIT, COL_BATCH_RECORDS, COL_BATCH_BYTES, COL_LINGER,
-	COL_MAX_RECORD, COL_WORKERS, COL_ENABLED, COL_GENERATION, COL_SYSID,
+	COL_MAX_RECORD, COL_WORKERS,
+	COL_COMMAND, COL_VALUE_TYPE, COL_FILTER, COL_UPDATE_IF, COL_ACCUMULATE,
+	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
 
@@ -161,12 +165,17 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->target = isnull ? InvalidOid : DatumGetObjectId(d);
 	s = column_text(tup, COL_INSERT_MODE, CurrentMemoryContext);
 	sink->insert_mode = strcmp(s, "upsert") == 0 ? KS_UPSERT :
-		strcmp(s, "ignore") == 0 ? KS_IGNORE : KS_INSERT;
+		strcmp(s, "ignore") == 0 ? KS_IGNORE :
+		strcmp(s, "update") == 0 ? KS_UPDATE :
+		strcmp(s, "accumulate") == 0 ? KS_ACCUMULATE : KS_INSERT;
 
 	old = MemoryContextSwitchTo(cxt);
 	d = column(tup, COL_COLUMNS, &isnull);
 	if (!isnull)
 		sink->columns = DatumGetJsonbPCopy(d);
+	d = column(tup, COL_ACCUMULATE, &isnull);
+	if (!isnull)
+		sink->accumulate = DatumGetJsonbPCopy(d);
 	d = column(tup, COL_PK_FIELDS, &isnull);
 	if (!isnull)
 	{
@@ -194,6 +203,11 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->batch_linger_ms = DatumGetInt32(column(tup, COL_LINGER, &isnull));
 	sink->max_record_bytes = DatumGetInt32(column(tup, COL_MAX_RECORD, &isnull));
 	sink->workers = DatumGetInt32(column(tup, COL_WORKERS, &isnull));
+	sink->command = column_text(tup, COL_COMMAND, cxt);
+	d = column(tup, COL_VALUE_TYPE, &isnull);
+	sink->value_type = isnull ? InvalidOid : DatumGetObjectId(d);
+	sink->filter = column_text(tup, COL_FILTER, cxt);
+	sink->update_if = column_text(tup, COL_UPDATE_IF, cxt);
 	sink->enabled = DatumGetBool(column(tup, COL_ENABLED, &isnull));
 	sink->generation = DatumGetInt64(column(tup, COL_GENERATION, &isnull));
 	sink->suspended =

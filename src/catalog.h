@@ -19,7 +19,9 @@ typedef enum KsInsertMode
 {
 	KS_INSERT,
 	KS_IGNORE,
-	KS_UPSERT
+	KS_UPSERT,
+	KS_UPDATE,
+	KS_ACCUMULATE
 } KsInsertMode;
 
 /* How bytes of a key or a value become fields. */
@@ -43,7 +45,7 @@ typedef struct KsSink
 	char	   *name;
 	Oid			owner;
 	char	   *server;			/* NULL: no broker (ingest only, or a ledger) */
-	Oid			target;			/* InvalidOid: a ledger */
+	Oid			target;			/* InvalidOid: a command, or a ledger */
 	KsInsertMode insert_mode;
 	Jsonb	   *columns;		/* NULL: every column from its own name */
 	List	   *pk_fields;		/* of char *; NIL: the primary key */
@@ -59,6 +61,11 @@ typedef struct KsSink
 	int			batch_linger_ms;
 	int			max_record_bytes;
 	int			workers;		/* partition p is of worker p mod workers */
+	char	   *command;		/* instead of a target; NULL: none */
+	Oid			value_type;		/* of the command's relation; InvalidOid: jsonb */
+	char	   *filter;			/* NULL: all records */
+	char	   *update_if;		/* NULL: always */
+	Jsonb	   *accumulate;		/* column: how; NULL: not KS_ACCUMULATE */
 	bool		enabled;
 	int64		generation;		/* begins at the time of creation, +1 by each
 								 * change that a worker must see */
@@ -82,6 +89,9 @@ typedef struct KsCatalogUser
 	Oid			userid;
 	int			sec_context;
 } KsCatalogUser;
+
+/* Does it write anything itself, or is it a ledger? */
+#define ks_sink_writes(sink) (OidIsValid((sink)->target) || (sink)->command != NULL)
 
 extern void ks_catalog_enter(KsCatalogUser *save);
 extern void ks_catalog_leave(const KsCatalogUser *save);

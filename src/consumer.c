@@ -79,10 +79,10 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sink \"%s\" has no server to consume from", sink->name),
 				 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
-	if (!OidIsValid(sink->target))
+	if (!ks_sink_writes(sink))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no target", sink->name),
+				 errmsg("sink \"%s\" has neither target nor command", sink->name),
 				 errdetail("It is a ledger for kafka_sink.advance().")));
 	if (c->topics == NIL)
 		ereport(ERROR,

@@ -23,6 +23,7 @@
 #include "access/htup_details.h"
 #include "funcapi.h"
 
+#include "command.h"
 #include "compat.h"
 #include "decode.h"
 #include "json_scan.h"
@@ -410,9 +411,9 @@ key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 	return true;
 }
 
-static Datum
-decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
-			  const KsPartition *part, bool *isnull)
+Datum
+ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
+				 const KsPartition *part, bool *isnull)
 {
 	KsJsonToken tok;
 
@@ -495,7 +496,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 				return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 			key_does_not_tell(col);
 		}
-		return decode_column(d, col, rec, part, isnull);
+		return ks_decode_column(d, col, rec, part, isnull);
 	}
 	*isnull = false;
 	if (d->sink->key_format == KS_FORMAT_RAW)
@@ -542,6 +543,19 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("record has no value"),
 				 errhint("Set delete_enabled => true to delete by the key, or on_tombstone => 'ignore'.")));
+	}
+	if (target->command)
+	{
+		/* the command sees it as a row without value */
+		for (int i = 0; i < target->ncols; i++)
+		{
+			KsColumn   *col = &target->cols[i];
+
+			isnull[i] = true;
+			if (!col->unused && col->source != KS_FROM_VALUE_FIELD && col->source != KS_FROM_VALUE)
+				values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
+		}
+		return KS_ROW_WRITE;
 	}
 	if (rec->keylen < 0)
 		ereport(ERROR,
@@ -594,9 +608,18 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	{
 		KsColumn   *col = &target->cols[i];
 
+		if (col->unused)
+		{
+			isnull[i] = true;
+			continue;
+		}
 		d->column = col->name;
-		values[i] = decode_column(d, col, rec, part, &isnull[i]);
+		values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
 	}
+	d->column = NULL;
+	if (target->filter &&
+		!ks_filter_passes(target->filter, d, rec, part, values, isnull))
+		return KS_ROW_FILTERED;
 	if (target->nkeys > 0)
 	{
 		for (int i = 0; i < target->nkeys; i++)

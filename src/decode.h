@@ -57,4 +57,8 @@ extern KsDecoder *ks_decoder_create(const KsSink *sink, KsTarget *target,
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
 
+/* The value of one column whose source is not a field. */
+extern Datum ks_decode_column(KsDecoder *decoder, KsColumn *col, const KsRecord *rec,
+							  const KsPartition *part, bool *isnull);
+
 #endif

@@ -55,7 +55,7 @@ typedef struct Setting
 static const Setting settings[] = {
 	{"server", TEXTOID, NULL, NULL, 0, 0},
 	{"target", REGCLASSOID, NULL, NULL, 0, 0},
-	{"insert_mode", TEXTOID, "insert", "insert,ignore,upsert", 0, 0},
+	{"insert_mode", TEXTOID, "insert", "insert,ignore,upsert,update,accumulate", 0, 0},
 	{"columns", JSONBOID, NULL, NULL, 0, 0},
 	{"pk_fields", TEXTARRAYOID, NULL, NULL, 0, 0},
 	{"format", TEXTOID, "json", "json", 0, 0},
@@ -72,6 +72,11 @@ static const Setting settings[] = {
 	{"batch_linger_ms", INT4OID, "2", NULL, 0, 60000},
 	{"max_record_bytes", INT4OID, "8388608", NULL, 1024, 512 * 1024 * 1024},
 	{"workers", INT4OID, "1", NULL, 1, 64},
+	{"command", TEXTOID, NULL, NULL, 0, 0},
+	{"value_type", REGTYPEOID, NULL, NULL, 0, 0},
+	{"filter", TEXTOID, NULL, NULL, 0, 0},
+	{"update_if", TEXTOID, NULL, NULL, 0, 0},
+	{"accumulate", JSONBOID, NULL, NULL, 0, 0},
 };
 
 #define NSETTINGS ((int) lengthof(settings))
@@ -140,6 +145,47 @@ check_setting(const Setting *s, Datum value)
 	}
 }
 
+/* Settings that need or exclude each other. */
+static void
+check_writing(const KsSink *sink)
+{
+	const char *stray = NULL;
+
+	if (OidIsValid(sink->target) && sink->command)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a sink has a target or a command, not both"),
+				 errhint("A command can write to any table; alter_sink(..., reset => '{target}') takes a target away.")));
+	if (sink->command && (sink->columns || sink->pk_fields || sink->insert_mode != KS_INSERT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("columns, pk_fields and insert_mode need a target"),
+				 errdetail("A command says itself what it writes.")));
+	if (OidIsValid(sink->value_type) && sink->command == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value_type needs a command"),
+				 errdetail("With a target, its columns say what is taken from a value.")));
+	if (sink->filter && !ks_sink_writes(sink))
+		stray = "filter";
+	else if (sink->update_if && sink->insert_mode != KS_UPSERT && sink->insert_mode != KS_UPDATE)
+		stray = "update_if";
+	else if (sink->accumulate && sink->insert_mode != KS_ACCUMULATE)
+		stray = "accumulate";
+	if (stray)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", stray),
+				 strcmp(stray, "filter") == 0 ? errhint("Give the sink a target or a command.") :
+				 strcmp(stray, "update_if") == 0 ? errhint("It needs insert_mode upsert or update.") :
+				 errhint("It needs insert_mode accumulate.")));
+	if (sink->insert_mode == KS_ACCUMULATE && sink->accumulate == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("insert_mode accumulate needs the setting \"accumulate\""),
+				 errhint("For example: {\"total\": \"sum\", \"hits\": \"count\", \"last_seen\": \"max\"}.")));
+}
+
 /* A sink's definition as a whole, as a worker will find it. */
 static void
 check_sink(const char *name)
@@ -171,14 +217,15 @@ check_sink(const char *name)
 					 errdetail("Workers run as the sink's owner; before PostgreSQL 17 that needs LOGIN."),
 					 errhint("ALTER ROLE %s LOGIN.", quote_identifier(GetUserNameFromId(sink->owner, false)))));
 	}
-	if (sink->delete_enabled && sink->key_format == KS_FORMAT_NONE)
+	check_writing(sink);
+	if (sink->delete_enabled && sink->key_format == KS_FORMAT_NONE && sink->command == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_enabled needs a key format"),
 				 errhint("Set key_format to json or raw.")));
 	if (sink->server)
 		(void) ks_options_load(sink->server, sink->owner);
-	if (OidIsValid(sink->target))
+	if (ks_sink_writes(sink))
 	{
 		/* defaults are planned, so their functions may run: as the owner */
 		Oid			user;
@@ -475,7 +522,7 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("topic \"%s\" is already registered with sink \"%s\"", topic, name)));
 	bump_generation(name);
-	if (sink->server && OidIsValid(sink->target) && sink->enabled)
+	if (sink->server && ks_sink_writes(sink) && sink->enabled)
 		warn_without_workers(name);
 	PG_RETURN_VOID();
 }

@@ -227,10 +227,10 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	bool		nulls[8] = {0};
 
 	ks_catalog_check_owner(sink, true);
-	if (!OidIsValid(sink->target))
+	if (!ks_sink_writes(sink))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no target", sink->name),
+				 errmsg("sink \"%s\" has neither target nor command", sink->name),
 				 errdetail("It is a ledger for kafka_sink.advance().")));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");

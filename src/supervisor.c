@@ -372,7 +372,7 @@ write_unexpected_end(KsSink *sink, int worker)
 static bool
 should_run(KsSink *sink)
 {
-	return ks_guc_enabled && sink->server != NULL && OidIsValid(sink->target) && sink->enabled && !sink->suspended &&
+	return ks_guc_enabled && sink->server != NULL && ks_sink_writes(sink) && sink->enabled && !sink->suspended &&
 		!sink->halted && ks_catalog_topics(sink->name) != NIL;
 }
 

@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 
 #include "apply.h"
+#include "command.h"
 #include "guc.h"
 #include "target.h"
 
@@ -170,17 +171,17 @@ ks_target_check_privileges(const KsSink *sink, const KsTarget *target)
 /* --- columns --- */
 
 /* Attributes of composite types are part of how a column is filled. */
-static void
-watch_type(KsTarget *target, const KsType *type)
+void
+ks_target_watch_type(KsTarget *target, const KsType *type)
 {
 	if (type->elem)
-		watch_type(target, type->elem);
+		ks_target_watch_type(target, type->elem);
 	if (type->kind != KS_TYPE_COMPOSITE)
 		return;
 	target->relids = lappend_oid(target->relids, get_typ_typrelid(type->typid));
 	for (int i = 0; i < type->tupdesc->natts; i++)
 		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
-			watch_type(target, &type->attrs[i]);
+			ks_target_watch_type(target, &type->attrs[i]);
 }
 
 static void
@@ -219,7 +220,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		col->attnum = att->attnum;
 		col->keyno = -1;
 		ks_type_init(&col->type, att->atttypid, att->atttypmod, target->cxt);
-		watch_type(target, &col->type);
+		ks_target_watch_type(target, &col->type);
 		if (source)
 			ks_columns_set_source(target, col, source);
 		else
@@ -423,6 +424,32 @@ build_sql(KsTarget *target, const KsSink *sink, const char *deletes, bool partit
 		(sink->insert_mode == KS_UPSERT && set.len == 0);
 }
 
+static void
+build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	StringInfoData deletes;
+
+	check_relation(target, rel);
+	target->qualified_name =
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+								   RelationGetRelationName(rel));
+	target->rows_may_vanish = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+		(rel->trigdesc && (rel->trigdesc->trig_insert_before_row ||
+						   rel->trigdesc->trig_update_before_row ||
+						   rel->trigdesc->trig_delete_before_row));
+	build_columns(target, sink, rel);
+	for (int i = 0; i < target->ncols; i++)
+		target->written_cols = bms_add_member(target->written_cols,
+											  target->cols[i].attnum - FirstLowInvalidHeapAttributeNumber);
+	ks_target_check_privileges(sink, target);
+	initStringInfo(&deletes);
+	if (sink->insert_mode == KS_UPSERT || sink->delete_enabled || sink->pk_fields != NIL)
+		build_key(target, sink, rel, &deletes);
+	build_sql(target, sink, deletes.data, rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE);
+	if (ks_guc_fast_path)
+		target->fast = ks_fast_plan(sink, rel, target);
+}
+
 KsTarget *
 ks_target_build(const KsSink *sink, MemoryContext parent)
 {
@@ -432,15 +459,14 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	MemoryContextCallback *cb;
 	Relation	rel;
 	KsTarget   *target;
-	StringInfoData deletes;
 
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
 		registered = true;
 	}
-	rel = try_relation_open(sink->target, RowExclusiveLock);
-	if (rel == NULL)
+	rel = sink->command ? NULL : try_relation_open(sink->target, RowExclusiveLock);
+	if (rel == NULL && sink->command == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the target of sink \"%s\" does not exist any more", sink->name),
@@ -462,27 +488,15 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	target->next = targets;
 	targets = target;
 
-	check_relation(target, rel);
-	target->qualified_name =
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-								   RelationGetRelationName(rel));
-	target->rows_may_vanish = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
-		(rel->trigdesc && (rel->trigdesc->trig_insert_before_row ||
-						   rel->trigdesc->trig_update_before_row ||
-						   rel->trigdesc->trig_delete_before_row));
-	build_columns(target, sink, rel);
-	for (int i = 0; i < target->ncols; i++)
-		target->written_cols = bms_add_member(target->written_cols,
-											  target->cols[i].attnum - FirstLowInvalidHeapAttributeNumber);
-	ks_target_check_privileges(sink, target);
-	initStringInfo(&deletes);
-	if (sink->insert_mode == KS_UPSERT || sink->delete_enabled || sink->pk_fields != NIL)
-		build_key(target, sink, rel, &deletes);
-	build_sql(target, sink, deletes.data, rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE);
-	if (ks_guc_fast_path)
-		target->fast = ks_fast_plan(sink, rel, target);
+	if (rel)
+		build_from_relation(target, sink, rel);
+	else
+		ks_command_build(target, sink);
+	if (sink->filter)
+		target->filter = ks_filter_build(target, sink);
 	MemoryContextSwitchTo(old);
-	table_close(rel, NoLock);
+	if (rel)
+		table_close(rel, NoLock);
 	return target;
 }
 
@@ -493,6 +507,8 @@ ks_target_free(KsTarget *target)
 		SPI_freeplan(target->insert_plan);
 	if (target->delete_plan)
 		SPI_freeplan(target->delete_plan);
+	if (target->command)
+		ks_command_free(target);
 	MemoryContextDelete(target->cxt);
 }
 
@@ -500,6 +516,9 @@ bool
 ks_target_valid(KsTarget *target)
 {
 	/* taking the lock processes invalidations */
-	LockRelationOid(target->relid, RowExclusiveLock);
-	return target->valid;
+	if (OidIsValid(target->relid))
+		LockRelationOid(target->relid, RowExclusiveLock);
+	else
+		AcceptInvalidationMessages();
+	return target->valid && (target->filter == NULL || ks_filter_valid(target->filter));
 }

@@ -52,6 +52,7 @@ typedef struct KsColumn
 	KsPathStep *path;
 	ExprState  *defexpr;		/* for a missing field; NULL: NULL */
 	int			keyno;			/* position in the key, or -1 */
+	bool		unused;			/* nothing reads it: not converted */
 } KsColumn;
 
 /* A top-level member of the value that some column wants. */
@@ -93,6 +94,8 @@ typedef struct KsTarget
 	char	   *delete_sql;
 	SPIPlanPtr	insert_plan;	/* prepared at first use */
 	SPIPlanPtr	delete_plan;
+	struct KsCommand *command;	/* instead of a table */
+	struct KsFilter *filter;	/* or NULL */
 } KsTarget;
 
 /*
@@ -101,6 +104,9 @@ typedef struct KsTarget
  * transaction.  Errors say what to change.
  */
 extern KsTarget *ks_target_build(const KsSink *sink, MemoryContext cxt);
+
+/* Changes of the attributes of composite types make the target invalid. */
+extern void ks_target_watch_type(KsTarget *target, const KsType *type);
 extern void ks_target_free(KsTarget *target);
 
 /* Locks the relation for this transaction; false if it must be built again. */

@@ -483,7 +483,7 @@ open_consumer(int64 generation, MemoryContext cxt)
 		respawn();
 	}
 	if (self.sink == NULL || !self.sink->enabled || self.sink->suspended ||
-		self.sink->server == NULL || !OidIsValid(self.sink->target) ||
+		self.sink->server == NULL || !ks_sink_writes(self.sink) ||
 		self.sink->owner != GetUserId() || self.sink->halted)
 	{
 		commit();
