@@ -23,10 +23,12 @@
 
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "accumulate.h"
 #include "apply.h"
 #include "command.h"
 
@@ -121,6 +123,46 @@ select_op(KsApply *ap, const int *idx, int n, KsRowOp op, int *out)
 	return m;
 }
 
+/*
+ * Where each record of a key counts: the first of each, then the second, and so
+ * on; within a round keys are distinct, and in order.
+ */
+static void
+apply_rounds(KsApply *ap, const int *idx, int n, KsCounts *counts)
+{
+	const KsSortKey *key = &ap->target->sortkey;
+	KsRows		rows = {ap->values, ap->isnull, ap->target->ncols};
+	KsSortItem *items = ks_sort_rows(key, &rows, idx, n);
+	int		   *round = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	int		   *end = palloc0((n + 1) * sizeof(int));
+	int		   *sorted = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	int		   *part = ap->idx + ap->nrecs;
+	int			nrounds = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		round[i] = i > 0 && ks_sort_compare(key, &rows, &items[i - 1], &items[i]) == 0 ?
+			round[i - 1] + 1 : 0;
+		end[round[i]]++;
+		nrounds = Max(nrounds, round[i] + 1);
+	}
+	for (int i = 1; i < nrounds; i++)
+		end[i] += end[i - 1];
+	for (int i = n - 1; i >= 0; i--)
+		sorted[--end[round[i]]] = items[i].row;
+	/* end[] is where each begins by now */
+	end[nrounds] = n;
+	for (int i = 0; i < nrounds; i++)
+	{
+		int		   *first = sorted + end[i];
+		int			m = end[i + 1] - end[i];
+
+		CHECK_FOR_INTERRUPTS();
+		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_DELETE, part), KS_ROW_DELETE, counts);
+		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_WRITE, part), KS_ROW_WRITE, counts);
+	}
+}
+
 static void
 apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 {
@@ -142,6 +184,16 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 	if (ap->target->command)
 	{
 		ks_command_execute(ap, idx, n, counts);
+		return;
+	}
+	if (ap->sink->insert_mode == KS_ACCUMULATE)
+	{
+		ks_accumulate_apply(ap, idx, n, counts);
+		return;
+	}
+	if (ap->sink->insert_mode == KS_UPDATE || ap->sink->update_if)
+	{
+		apply_rounds(ap, idx, n, counts);
 		return;
 	}
 	if (ap->sink->insert_mode == KS_UPSERT)
@@ -218,6 +270,8 @@ attempt(KsApply *ap, int lo, int hi, bool decode)
 				t2;
 
 	memset(ap->counts, 0, ap->nparts * sizeof(KsCounts));
+	ap->values = ap->decoded;
+	ap->isnull = ap->decoded_null;
 	INSTR_TIME_SET_CURRENT(t0);
 	t1 = t0;
 	BeginInternalSubTransaction(NULL);
@@ -319,6 +373,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->fast = target->fast != NULL;
 	ap->values = palloc_extended((Size) n * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
 	ap->isnull = palloc_extended((Size) n * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+	ap->decoded = ap->values;
+	ap->decoded_null = ap->isnull;
 	ap->ops = palloc(n);
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
@@ -328,7 +384,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->enr->md.reliddesc = InvalidOid;
 	ap->enr->md.tupdesc = target->rowdesc;
 	ap->enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	ap->enr->md.enrtuples = n;
+	/* an update looks rows up by the key, however many there are */
+	ap->enr->md.enrtuples = ap->sink->insert_mode == KS_UPDATE ? 30 : n;
 	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the relation \"batch\"");
 

@@ -31,8 +31,10 @@ typedef struct KsApply
 	int			nrecs;
 	KsPartition *parts;
 	int			nparts;
-	Datum	   *values;			/* nrecs * target->ncols */
+	Datum	   *values;			/* nrecs * target->ncols: what is written */
 	bool	   *isnull;
+	Datum	   *decoded;		/* the same, but for folded rows */
+	bool	   *decoded_null;
 	uint8	   *ops;			/* KsRowOp */
 	int			decoding;		/* record being decoded, -1: past that */
 	bool		fast;			/* this attempt takes the fast path */

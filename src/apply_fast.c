@@ -40,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "accumulate.h"
 #include "apply_fast.h"
 #include "compat.h"
 
@@ -95,7 +96,8 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 	ListCell   *lc;
 	int			live = 0;
 
-	if ((sink->insert_mode != KS_UPSERT && (sink->insert_mode != KS_INSERT || sink->delete_enabled)) ||
+	if (sink->update_if || ks_accumulate_by_sql(target) ||
+		(sink->insert_mode != KS_UPSERT && sink->insert_mode != KS_ACCUMULATE && (sink->insert_mode != KS_INSERT || sink->delete_enabled)) ||
 		rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
 		rel->trigdesc != NULL || rel->rd_rel->relrowsecurity ||
 		rel->rd_rules != NULL)
@@ -135,7 +137,7 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 			return NULL;
 	}
 	/* without a column to update it would be DO NOTHING */
-	if (sink->insert_mode == KS_UPSERT &&
+	if (sink->insert_mode != KS_INSERT &&
 		(!fast->plain || fast->conflict < 0 || target->nkeys == target->ncols))
 		return NULL;
 	return fast;
@@ -277,8 +279,26 @@ typedef struct Changes
 	KsWrite    *w;
 	Snapshot	snapshot;
 	TupleTableSlot *slot;
+	TupleTableSlot *old;		/* accumulate: the row that is there */
 	int			n;
 } Changes;
+
+/* Makes a folded row the sum of it and the row that is there. */
+static void
+add_old_row(Changes *ch, int row, ItemPointer tid)
+{
+	KsWrite    *w = ch->w;
+	Size		at = (Size) row * w->target->ncols;
+	MemoryContext cxt;
+
+	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
+		check_result(TM_Deleted);
+	slot_getallattrs(ch->old);
+	cxt = MemoryContextSwitchTo(w->ap->batch_cxt);
+	ks_accumulate_merge(w->target, w->ap->values + at, w->ap->isnull + at,
+						ch->old->tts_values, ch->old->tts_isnull);
+	MemoryContextSwitchTo(cxt);
+}
 
 /* Updates or deletes the row that was found. */
 static void
@@ -301,6 +321,8 @@ change_row(void *arg, int row, ItemPointer tid)
 										true, &tmfd, false));
 	else
 	{
+		if (w->target->accumulate)
+			add_old_row(ch, row, tid);
 		fill_slot(w, ch->slot, row);
 		ks_place_offer(w);
 		check_result(table_tuple_update(w->rel, tid, ch->slot, w->cid, ch->snapshot,
@@ -387,9 +409,11 @@ ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	changes.snapshot = GetActiveSnapshot();
 	changes.slot = make_slot(&w);
+	changes.old = make_slot(&w);
 	ks_place_begin(&w);
 	missing = ks_fast_probe(&w, items, n, change_row, &changes);
 	ExecDropSingleTupleTableSlot(changes.slot);
+	ExecDropSingleTupleTableSlot(changes.old);
 	ResetPerTupleExprContext(w.estate);
 	MemoryContextReset(w.scratch);
 	PopActiveSnapshot();

@@ -44,7 +44,7 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 		*plan = p;
 	}
 	rc = SPI_execute_plan(*plan, NULL, NULL, false, 0);
-	if (rc != SPI_OK_INSERT && rc != SPI_OK_DELETE)
+	if (rc != SPI_OK_INSERT && rc != SPI_OK_UPDATE && rc != SPI_OK_DELETE)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	ap->enr->reldata = NULL;
 	tuplestore_end(store);

@@ -27,6 +27,9 @@ extern void ks_command_explain(ErrorData *edata);
 /* Columns that the filter reads are marked as used. */
 extern struct KsFilter *ks_filter_build(KsTarget *target, const KsSink *sink);
 
+/* A predicate and nothing behind it, as the parser makes it. */
+extern Node *ks_filter_parse(const char *text, const char *what);
+
 /* Has nothing changed that it depends on? */
 extern bool ks_filter_valid(const struct KsFilter *filter);
 

@@ -41,6 +41,7 @@ ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
 	initStringInfo(&d->cv.buf);
 	initStringInfo(&d->rest);
 	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
+	d->given = palloc0((target->ncols + 1) * sizeof(bool));
 	d->encoding = GetDatabaseEncoding();
 	MemoryContextSwitchTo(old);
 	return d;
@@ -270,6 +271,13 @@ missing(KsDecoder *d, KsColumn *col, bool *isnull)
 {
 	static const KsJsonToken null = {.type = KS_JSON_NULL};
 
+	d->missing = true;
+	if (d->sink->insert_mode == KS_UPDATE || d->sink->insert_mode == KS_ACCUMULATE)
+	{
+		/* it leaves the column as it is */
+		*isnull = true;
+		return (Datum) 0;
+	}
 	if (col->defexpr)
 	{
 		Datum		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
@@ -455,6 +463,8 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 			if (rec->ts_ms < 0)
 				return missing(d, col, isnull);
 			return from_timestamp(d, col, rec->ts_ms);
+		case KS_IF_GIVEN:
+			return BoolGetDatum(d->given[col->field]);
 	}
 	pg_unreachable();
 }
@@ -614,7 +624,9 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			continue;
 		}
 		d->column = col->name;
+		d->missing = false;
 		values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
+		d->given[i] = !d->missing;
 	}
 	d->column = NULL;
 	if (target->filter &&

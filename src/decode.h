@@ -45,6 +45,8 @@ typedef struct KsDecoder
 	/* for errors: what was being decoded */
 	const KsRecord *record;
 	const char *column;
+	bool		missing;		/* the column's field is not there */
+	bool	   *given;			/* by column, mode update */
 } KsDecoder;
 
 extern KsDecoder *ks_decoder_create(const KsSink *sink, KsTarget *target,

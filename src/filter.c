@@ -54,8 +54,8 @@ filter_context(void *arg)
 }
 
 /* The predicate, and nothing behind it. */
-static Node *
-parse(const char *text)
+Node *
+ks_filter_parse(const char *text, const char *what)
 {
 	List	   *stmts = pg_parse_query(psprintf(PREFIX "%s\n)", text));
 	SelectStmt *select = NULL;
@@ -70,7 +70,7 @@ parse(const char *text)
 		linitial_node(ResTarget, select->targetList)->name != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("a filter is a predicate"),
+				 errmsg("%s is not a predicate", what),
 				 errhint("For example: amount > 0 AND status IN ('open', 'paid').")));
 	return linitial_node(ResTarget, select->targetList)->val;
 }
@@ -122,7 +122,7 @@ analyze(const char *text, TupleDesc desc)
 	register_ENR(pstate->p_queryEnv, enr);
 	item = addRangeTableEntryForENR(pstate, makeRangeVar(NULL, "batch", -1), true);
 	addNSItemToQuery(pstate, item, true, true, true);
-	expr = transformWhereClause(pstate, parse(text), EXPR_KIND_WHERE, "filter");
+	expr = transformWhereClause(pstate, ks_filter_parse(text, "filter"), EXPR_KIND_WHERE, "filter");
 	assign_expr_collations(pstate, expr);
 	if (pstate->p_hasSubLinks)
 		ereport(ERROR,

@@ -34,6 +34,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "accumulate.h"
 #include "apply.h"
 #include "command.h"
 #include "guc.h"
@@ -131,11 +132,14 @@ has_privilege(const KsSink *sink, const Bitmapset *cols, AclMode mode)
 static const char *
 missing_privilege(const KsSink *sink, const Bitmapset *cols)
 {
-	if (!has_privilege(sink, cols, ACL_INSERT))
+	bool		changes = sink->insert_mode == KS_UPSERT || sink->insert_mode == KS_UPDATE ||
+		sink->insert_mode == KS_ACCUMULATE;
+
+	if (sink->insert_mode != KS_UPDATE && !has_privilege(sink, cols, ACL_INSERT))
 		return "INSERT";
-	if (sink->insert_mode == KS_UPSERT && !has_privilege(sink, cols, ACL_UPDATE))
+	if (changes && !has_privilege(sink, cols, ACL_UPDATE))
 		return "UPDATE";
-	if ((sink->insert_mode == KS_UPSERT || sink->delete_enabled) &&
+	if ((changes || sink->delete_enabled) &&
 		!has_privilege(sink, cols, ACL_SELECT))
 		return "SELECT";
 	if (sink->delete_enabled &&
@@ -188,9 +192,10 @@ static void
 build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	int			live;
 
 	ks_columns_check_names(sink, rel);
-	target->cols = palloc0(desc->natts * sizeof(KsColumn));
+	target->cols = palloc0(2 * desc->natts * sizeof(KsColumn));
 	target->fields = palloc0(desc->natts * sizeof(KsField));
 	target->econtext = CreateStandaloneExprContext();
 	for (int i = 0; i < desc->natts; i++)
@@ -238,8 +243,22 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
 
+	/* an update leaves columns alone that a record does not have */
+	live = target->ncols;
+	if (sink->insert_mode == KS_UPDATE)
+		for (int i = 0; i < live; i++)
+		{
+			KsColumn   *col = &target->cols[target->ncols++];
+
+			col->name = psprintf("%s given", target->cols[i].name);
+			col->source = KS_IF_GIVEN;
+			col->field = i;
+			col->keyno = -1;
+		}
 	target->rowdesc = CreateTemplateTupleDesc(target->ncols);
-	for (int i = 0; i < target->ncols; i++)
+	for (int i = live; i < target->ncols; i++)
+		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name, BOOLOID, -1, 0);
+	for (int i = 0; i < live; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, target->cols[i].attnum - 1);
 
@@ -303,6 +322,7 @@ operator_name(Oid opno)
 static void
 use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
 {
+	initStringInfo(&target->same_key);
 	target->nkeys = index->rd_index->indnkeyatts;
 	target->keycols = palloc(target->nkeys * sizeof(int));
 	target->key_index = RelationGetRelid(index);
@@ -326,6 +346,9 @@ use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
 
 		quoted = quote_identifier(target->cols[c].name);
 		appendStringInfo(deletes, "%st.%s %s b.%s", i ? " AND " : "",
+						 quoted, operator_name(eq), quoted);
+		appendStringInfo(&target->same_key, "%s%s.%s %s excluded.%s", i ? " AND " : "",
+						 quote_identifier(RelationGetRelationName(rel)),
 						 quoted, operator_name(eq), quoted);
 	}
 	ks_sort_init(&target->sortkey, index, target->keycols, target->cxt);
@@ -381,8 +404,10 @@ build_key(KsTarget *target, const KsSink *sink, Relation rel, StringInfo deletes
 /* --- statements over the relation "batch" --- */
 
 static void
-build_sql(KsTarget *target, const KsSink *sink, const char *deletes, bool partitioned)
+build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *deletes)
 {
+	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	const char *table = quote_identifier(RelationGetRelationName(rel));
 	StringInfoData sql,
 				cols,
 				set;
@@ -393,14 +418,35 @@ build_sql(KsTarget *target, const KsSink *sink, const char *deletes, bool partit
 	{
 		const char *quoted = quote_identifier(target->cols[i].name);
 
+		if (target->cols[i].source == KS_IF_GIVEN)
+			break;
 		appendStringInfo(&cols, "%s%s", i ? ", " : "", quoted);
-		if (target->cols[i].keyno < 0)
-			appendStringInfo(&set, "%s%s = EXCLUDED.%s", set.len ? ", " : "", quoted, quoted);
+		if (target->cols[i].keyno >= 0)
+			continue;
+		appendStringInfo(&set, "%s%s = ", set.len ? ", " : "", quoted);
+		if (sink->insert_mode == KS_UPDATE)
+			appendStringInfo(&set, "CASE WHEN excluded.%s THEN excluded.%s ELSE %s.%s END",
+							 quote_identifier(psprintf("%s given", target->cols[i].name)),
+							 quoted, table, quoted);
+		else if (target->accumulate)
+			appendStringInfoString(&set, ks_accumulate_sql(target->accumulate, i, table, quoted));
+		else
+			appendStringInfo(&set, "EXCLUDED.%s", quoted);
 	}
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "INSERT INTO %s (%s) SELECT %s FROM batch",
+	if (sink->insert_mode == KS_UPDATE && set.len == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no column of \"%s\" is left to update", RelationGetRelationName(rel)),
+				 errdetail("All that are filled from records belong to the key.")));
+	if (sink->insert_mode == KS_UPDATE)
+		appendStringInfo(&sql, "UPDATE %s%s SET %s FROM batch excluded WHERE %s",
+						 partitioned ? "" : "ONLY ", target->qualified_name, set.data,
+						 target->same_key.data);
+	else
+		appendStringInfo(&sql, "INSERT INTO %s (%s) SELECT %s FROM batch",
 					 target->qualified_name, cols.data, cols.data);
-	if (sink->insert_mode == KS_UPSERT)
+	if (sink->insert_mode == KS_UPSERT || sink->insert_mode == KS_ACCUMULATE)
 	{
 		appendStringInfoString(&sql, " ON CONFLICT (");
 		for (int i = 0; i < target->nkeys; i++)
@@ -413,6 +459,9 @@ build_sql(KsTarget *target, const KsSink *sink, const char *deletes, bool partit
 	}
 	else if (sink->insert_mode == KS_IGNORE)
 		appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
+	if (sink->update_if)
+		appendStringInfo(&sql, " %s (%s\n)", sink->insert_mode == KS_UPDATE ? "AND" : "WHERE",
+						 sink->update_if);
 	target->insert_sql = sql.data;
 
 	if (target->deletes)
@@ -420,8 +469,49 @@ build_sql(KsTarget *target, const KsSink *sink, const char *deletes, bool partit
 		target->delete_sql = psprintf("DELETE FROM %s%s t USING batch b WHERE %s",
 									  partitioned ? "" : "ONLY ", target->qualified_name, deletes);
 	target->rows_may_vanish = target->rows_may_vanish ||
-		sink->insert_mode == KS_IGNORE ||
-		(sink->insert_mode == KS_UPSERT && set.len == 0);
+		sink->insert_mode == KS_IGNORE || sink->insert_mode == KS_UPDATE || sink->update_if ||
+		(sink->insert_mode != KS_INSERT && set.len == 0);
+}
+
+/* update_if is the owner's SQL: what is wrong with it should be said at once. */
+static void
+check_sql(KsTarget *target, const KsSink *sink)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+		ks_filter_parse(sink->update_if, "update_if");
+		SPI_connect();
+		enr->md.name = "batch";
+		enr->md.reliddesc = InvalidOid;
+		enr->md.tupdesc = target->rowdesc;
+		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER ||
+			SPI_prepare(target->insert_sql, 0, NULL) == NULL)
+			elog(ERROR, "could not prepare \"%s\"", target->insert_sql);
+		SPI_finish();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		edata->cursorpos = 0;
+		edata->detail = psprintf("%s%sIt is the setting update_if of sink \"%s\".",
+								 edata->detail ? edata->detail : "", edata->detail ? "  " : "",
+								 sink->name);
+		if (edata->hint == NULL)
+			edata->hint = psprintf("The row that is there is %s, the record's is excluded: for example %s.seen_at < excluded.seen_at.",
+								   quote_identifier(get_rel_name(target->relid)),
+								   quote_identifier(get_rel_name(target->relid)));
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
 }
 
 static void
@@ -438,14 +528,19 @@ build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 						   rel->trigdesc->trig_update_before_row ||
 						   rel->trigdesc->trig_delete_before_row));
 	build_columns(target, sink, rel);
-	for (int i = 0; i < target->ncols; i++)
+	for (int i = 0; i < target->ncols && target->cols[i].source != KS_IF_GIVEN; i++)
 		target->written_cols = bms_add_member(target->written_cols,
 											  target->cols[i].attnum - FirstLowInvalidHeapAttributeNumber);
 	ks_target_check_privileges(sink, target);
 	initStringInfo(&deletes);
-	if (sink->insert_mode == KS_UPSERT || sink->delete_enabled || sink->pk_fields != NIL)
+	if ((sink->insert_mode != KS_INSERT && sink->insert_mode != KS_IGNORE) ||
+		sink->delete_enabled || sink->pk_fields != NIL)
 		build_key(target, sink, rel, &deletes);
-	build_sql(target, sink, deletes.data, rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE);
+	if (sink->insert_mode == KS_ACCUMULATE)
+		ks_accumulate_plan(sink, rel, target);
+	build_sql(target, sink, rel, deletes.data);
+	if (sink->update_if)
+		check_sql(target, sink);
 	if (ks_guc_fast_path)
 		target->fast = ks_fast_plan(sink, rel, target);
 }

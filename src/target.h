@@ -30,7 +30,8 @@ typedef enum KsColumnSource
 	KS_FROM_TOPIC,
 	KS_FROM_PARTITION,
 	KS_FROM_OFFSET,
-	KS_FROM_TIMESTAMP
+	KS_FROM_TIMESTAMP,
+	KS_IF_GIVEN					/* mode update: did the record have that column? */
 } KsColumnSource;
 
 /* One step of a path: a member's name, or an element's index. */
@@ -47,7 +48,8 @@ typedef struct KsColumn
 	AttrNumber	attnum;			/* in the relation */
 	KsType		type;
 	KsColumnSource source;
-	int			field;			/* value field: index into KsTarget.fields */
+	int			field;			/* value field: index into KsTarget.fields;
+								 * KS_IF_GIVEN: into cols */
 	int			npath;			/* steps below the field (or the key) */
 	KsPathStep *path;
 	ExprState  *defexpr;		/* for a missing field; NULL: NULL */
@@ -94,6 +96,8 @@ typedef struct KsTarget
 	char	   *delete_sql;
 	SPIPlanPtr	insert_plan;	/* prepared at first use */
 	SPIPlanPtr	delete_plan;
+	StringInfoData same_key;	/* condition over the table's name and EXCLUDED */
+	struct KsAccumulate *accumulate;	/* how columns are folded, or NULL */
 	struct KsCommand *command;	/* instead of a table */
 	struct KsFilter *filter;	/* or NULL */
 } KsTarget;
