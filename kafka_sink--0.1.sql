@@ -414,6 +414,41 @@ LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION kafka_sink.topics(text, interval) IS
 'topics that the current role sees on a server';
 
+CREATE FUNCTION kafka_sink.peek(
+    server text,
+    topic text,
+    part integer,
+    from_off bigint DEFAULT NULL,
+    until_off bigint DEFAULT NULL,
+    max_records integer DEFAULT 100,
+    timeout interval DEFAULT '10 seconds')
+RETURNS SETOF kafka_sink.record
+AS 'MODULE_PATHNAME', 'kafka_sink_peek'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.peek(text, text, integer, bigint, bigint, integer, interval) IS
+'records of one partition from from_off (NULL: its beginning) to below until_off (NULL: its end as of now), at most max_records of them';
+
+CREATE FUNCTION kafka_sink.preview(
+    sink text,
+    n integer DEFAULT 10,
+    timeout interval DEFAULT '10 seconds',
+    OUT topic text,
+    OUT part integer,
+    OUT off bigint,
+    OUT outcome text,
+    OUT "row" jsonb,
+    OUT sqlstate text,
+    OUT message text,
+    OUT detail text,
+    OUT column_name text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_preview'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.preview(text, integer, interval) IS
+'what would become of a sink''s next n records: each is applied, and all is rolled back';
+
 CREATE FUNCTION kafka_sink.worker_stats(
     OUT sink text,
     OUT worker integer,

@@ -14,15 +14,15 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "funcs.h"
 #include "source.h"
 
 #define TOPICS_COLUMNS	4
 
 PG_FUNCTION_INFO_V1(kafka_sink_topics);
 
-/* A positive interval in milliseconds; a month counts 30 days. */
-static int
-timeout_ms(const Interval *timeout)
+int
+ks_timeout_ms(const Interval *timeout)
 {
 	double		ms = timeout->time / 1000.0 +
 		((double) timeout->month * DAYS_PER_MONTH + timeout->day) * SECS_PER_DAY * 1000.0;
@@ -34,9 +34,8 @@ timeout_ms(const Interval *timeout)
 	return (int) Min(Max(ms, 1), PG_INT32_MAX / 2);
 }
 
-/* A tuplestore for the result of a set-returning function. */
-static ReturnSetInfo *
-materialize(FunctionCallInfo fcinfo)
+ReturnSetInfo *
+ks_materialize(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemoryContext old;
@@ -63,8 +62,8 @@ Datum
 kafka_sink_topics(PG_FUNCTION_ARGS)
 {
 	char	   *server = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	int			timeout = timeout_ms(PG_GETARG_INTERVAL_P(1));
-	ReturnSetInfo *rsinfo = materialize(fcinfo);
+	int			timeout = ks_timeout_ms(PG_GETARG_INTERVAL_P(1));
+	ReturnSetInfo *rsinfo = ks_materialize(fcinfo);
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink topics",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
