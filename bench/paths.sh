@@ -91,6 +91,50 @@ path_upsert_hot() {
 	compare_some upsert_hot_by_row upsert_hot "$RECORDS" 'CALL upsert_by_row(BATCH)'
 }
 
+# ---- folding ----
+
+totals='id bigint, qty bigint, price numeric, n bigint, at timestamptz'
+add_totals='qty = t.qty + excluded.qty, price = t.price + excluded.price, n = t.n + excluded.n,
+	at = greatest(t.at, excluded.at)'
+
+path_accumulate_hot() {
+	has_argument accumulate || return 0
+	topic hot "$RECORDS" 4 -k rand:10000
+	rows hot "$columns"
+	tables "$totals" 'PRIMARY KEY (id)'
+	sink accumulate_hot hot ours accumulate \
+		"accumulate => '{\"qty\": \"sum\", \"price\": \"sum\", \"n\": \"count\", \"at\": \"max\"}'"
+	batchwise accumulate_hot hot "INSERT INTO theirs AS t SELECT id, sum(qty), sum(price), count(*), max(at)
+		FROM rows_hot WHERE BOUNDS GROUP BY id ON CONFLICT (id) DO UPDATE SET $add_totals"
+	compare accumulate_hot accumulate_hot "$RECORDS" 'CALL accumulate_hot(BATCH)'
+}
+
+# The baseline only copies what the command has aggregated.
+path_command_agg() {
+	local run
+	has_argument command || return 0
+	topic hot "$RECORDS" 4 -k rand:10000
+	rows hot "$columns"
+	tables "$totals" 'PRIMARY KEY (id)'
+	sql <<-SQL
+		CREATE TYPE sale AS (id bigint, qty int, price numeric, at timestamptz);
+		CREATE TABLE copied ($columns);
+		SELECT FROM kafka_sink.create_sink('command_agg', server => 'kafka', enabled => false, value_type => 'sale',
+			batch_records => 200000, batch_bytes => 67108864,
+			command => 'INSERT INTO public.ours AS t SELECT id, sum(qty), sum(price), count(*), max(batch.at) FROM batch
+				GROUP BY id ON CONFLICT (id) DO UPDATE SET $add_totals');
+		SELECT FROM kafka_sink.register_topic('command_agg', 'bench_hot_$$');
+		INSERT INTO theirs SELECT id, sum(qty), sum(price), count(*), max(at) FROM rows_hot GROUP BY id;
+	SQL
+	for run in $(seq "$RUNS"); do
+		sql -c 'TRUNCATE ours'
+		run_sink command_agg command_agg "$run" "$RECORDS"
+		sql -c 'TRUNCATE copied'
+		run_sql command_agg "$run" "$RECORDS" "COPY copied FROM '$WORK/rows_hot.copy'"
+		[ "$run" -gt 1 ] || same command_agg
+	done
+}
+
 # ---- more of the same ----
 
 path_workers_2() {
