@@ -79,11 +79,9 @@ ks_filter_parse(const char *text, const char *what)
 static TupleDesc
 describe(KsFilter *filter, KsTarget *target)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(target->ncols + KS_NMETADATA);
+	TupleDesc	desc;
 
 	filter->ncols = target->ncols;
-	for (int i = 0; i < target->ncols; i++)
-		TupleDescCopyEntry(desc, i + 1, target->rowdesc, i + 1);
 	for (int i = 0; i < KS_NMETADATA; i++)
 	{
 		KsColumn   *col = &filter->metas[filter->nmetas];
@@ -98,11 +96,17 @@ describe(KsFilter *filter, KsTarget *target)
 		col->source = ks_metadata[i].source;
 		col->keyno = -1;
 		ks_type_init(&col->type, ks_metadata_type(i), -1, target->cxt);
-		TupleDescInitEntry(desc, filter->ncols + filter->nmetas, col->name, col->type.typid, -1, 0);
-		TupleDescInitEntryCollation(desc, filter->ncols + filter->nmetas,
-									get_typcollation(col->type.typid));
 	}
-	desc->natts = filter->ncols + filter->nmetas;
+	desc = CreateTemplateTupleDesc(filter->ncols + filter->nmetas);
+	for (int i = 0; i < target->ncols; i++)
+		TupleDescCopyEntry(desc, i + 1, target->rowdesc, i + 1);
+	for (int i = 0; i < filter->nmetas; i++)
+	{
+		Oid			type = filter->metas[i].type.typid;
+
+		TupleDescInitEntry(desc, filter->ncols + i + 1, filter->metas[i].name, type, -1, 0);
+		TupleDescInitEntryCollation(desc, filter->ncols + i + 1, get_typcollation(type));
+	}
 	return desc;
 }
 
