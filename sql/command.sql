@@ -86,6 +86,16 @@ ALTER TYPE payment RENAME ATTRIBUTE amount TO sum_of_money;
 SELECT kafka_sink.ingest('s', ARRAY[r('{"account": 7, "amount": 1}')]);
 ALTER TYPE payment RENAME ATTRIBUTE sum_of_money TO off;
 SELECT kafka_sink.ingest('s', ARRAY[r('{"account": 7, "amount": 1}')]);
+ALTER TYPE payment RENAME ATTRIBUTE off TO amount;
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"account": 7, "amount": 1}')]);
+DROP TYPE payment;
+SELECT kafka_sink.ingest('s', ARRAY[r('{"account": 7, "amount": 1}')]);
+-- from a command to a target and back
+SELECT kafka_sink.alter_sink('s', target => 'account', reset => '{command,value_type}');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"id": 8, "balance": 1, "payments": 1}')]);
+SELECT kafka_sink.alter_sink('s', command => 'DELETE FROM public.account WHERE id IN (SELECT (value->>''id'')::int FROM batch)', reset => '{target}');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"id": 8}')]);
+SELECT max(id) FROM account;
 SELECT kafka_sink.drop_sink('s');
 
 -- several statements see each other's effects; the number of the one that fails
@@ -182,7 +192,7 @@ REVOKE ALL ON one FROM regress_ks_command;
 DROP ROLE regress_ks_command;
 
 DROP TABLE account, one, seen, secret;
-DROP TYPE payment, clash;
+DROP TYPE clash;
 DROP FUNCTION take, peeks;
 DROP PROCEDURE ends;
 DROP FUNCTION r;
