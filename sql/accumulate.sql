@@ -100,6 +100,18 @@ SELECT kafka_sink.drop_sink('s');
 DROP TABLE t;
 DROP FUNCTION skip;
 
+-- Kafka's coordinates as key: what is applied twice is there once
+CREATE TABLE t (topic text, part int, off bigint, v text, UNIQUE (topic, part, off));
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', pk_fields => '{topic,part,off}',
+    columns => '{"topic": "@topic", "part": "@partition", "off": "@offset"}');
+SELECT kafka_sink.seek('s', '{"t": {"0": 0, "1": 0}}');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"v": "a"}', off => 0), r('{"v": "b"}', off => 0, part => 1), r('{"v": "c"}', off => 1)]);
+SELECT kafka_sink.seek('s', '{"t": {"0": 0, "1": 0}}');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"v": "a2"}', off => 0), r('{"v": "b2"}', off => 0, part => 1)]);
+TABLE t ORDER BY part, off;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
 -- random records against a model that takes one after the other
 CREATE TABLE rec (off bigint PRIMARY KEY, id int, x numeric, d date, s text, gone boolean);
 SELECT setseed(0.5);
