@@ -133,9 +133,9 @@ sub new
 
 	srand($seed * 10007 + $nth);
 	$self->{plain} = chance(0.5);
-	$self->{mode} = one_of(qw(insert insert insert insert upsert upsert upsert upsert ignore));
+	$self->{mode} = one_of(qw(insert insert insert insert upsert upsert upsert upsert accumulate accumulate ignore));
 	# keys and indexes as the fast path of upserts wants them
-	$self->{swift} = $self->{plain} && $self->{mode} eq 'upsert' && chance(0.8);
+	$self->{swift} = $self->{plain} && $self->{mode} =~ /^(upsert|accumulate)$/ && chance(0.8);
 	$self->{bad} = one_of(0, 0, 0, 0.005, 0.03);
 	$self->{keys} = one_of(8, 8, 5);
 	$self->_columns;
@@ -516,7 +516,7 @@ sub _sink
 
 	push @options, "insert_mode => '$mode'" if $mode ne 'insert';
 	$self->{deletes} = @{ $self->{key} } > 0 && chance($mode eq 'insert' ? 0.15 : 0.3);
-	if ($self->{unique_key} && @{ $self->{key} } && ($mode eq 'upsert' || $self->{deletes}))
+	if ($self->{unique_key} && @{ $self->{key} } && ($mode =~ /^(upsert|accumulate)$/ || $self->{deletes}))
 	{
 		push @options, 'pk_fields => ARRAY[' . join(', ', map { "'$_->{name}'" } reverse @{ $self->{key} }) . ']';
 		$self->_about('pk_fields');
@@ -566,6 +566,19 @@ sub _sink
 	{
 		my $json = join ', ', map { _plain_json($_) . ': ' . (defined $map{$_} ? _plain_json($map{$_}) : 'null') } sort keys %map;
 		push @options, "columns => \$j\${$json}\$j\$";
+	}
+	if ($mode eq 'accumulate')
+	{
+		my %how;
+		foreach my $col (@{ $self->{cols} })
+		{
+			next if $col->{key} || _servers($col) || $col->{later} || (exists $map{ $col->{name} } && !defined $map{ $col->{name} }) || chance(0.2);
+			$how{ $col->{name} } = one_of(qw(first last),
+				$col->{type} =~ /^(int[248]|numeric|float[48])$/ ? qw(sum sum min max) : (),
+				$col->{type} =~ /^(int[48]|numeric)$/ ? 'count' : (),
+				$col->{type} =~ /^(text|timestamptz|date|uuid)$/ ? qw(min max) : ());
+		}
+		push @options, 'accumulate => $j${' . join(', ', map { _plain_json($_) . qq(: "$how{$_}") } sort keys %how) . '}$j$';
 	}
 	$self->{options} = join '', map { ", $_" } @options;
 	$self->{guarded} = chance(0.7);
