@@ -360,8 +360,8 @@ row_datum(const KsApply *ap)
 {
 	const KsTarget *target = ap->target;
 	TupleDesc	desc = target->rowdesc;
-	Datum	   *values = ap->values;
-	bool	   *isnull = ap->isnull;
+	Datum	   *values = ap->decoded;
+	bool	   *isnull = ap->decoded_null;
 	Datum		json;
 
 	if (ap->ops[0] == KS_ROW_DELETE)
@@ -372,11 +372,20 @@ row_datum(const KsApply *ap)
 		for (int i = 0; i < target->nkeys; i++)
 		{
 			TupleDescCopyEntry(desc, i + 1, target->rowdesc, target->keycols[i] + 1);
-			values[i] = ap->values[target->keycols[i]];
+			values[i] = ap->decoded[target->keycols[i]];
 		}
 	}
 	else
-		desc = CreateTupleDescCopy(desc);
+	{
+		int			n = target->ncols;
+
+		/* not what tells whether the columns before were there */
+		while (target->cols[n - 1].source == KS_IF_GIVEN)
+			n--;
+		desc = CreateTemplateTupleDesc(n);
+		for (int i = 0; i < n; i++)
+			TupleDescCopyEntry(desc, i + 1, target->rowdesc, i + 1);
+	}
 	json = DirectFunctionCall1(row_to_json,
 							   HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(json)));
@@ -470,10 +479,10 @@ check_previewable(const KsSink *sink, List *topics)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sink \"%s\" has no server to consume from", sink->name),
 				 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
-	if (!OidIsValid(sink->target))
+	if (!ks_sink_writes(sink))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no target", sink->name),
+				 errmsg("sink \"%s\" has neither target nor command", sink->name),
 				 errdetail("It is a ledger for kafka_sink.advance().")));
 	if (topics == NIL)
 		ereport(ERROR,
