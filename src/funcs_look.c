@@ -377,14 +377,23 @@ row_datum(const KsApply *ap)
 	}
 	else
 	{
-		int			n = target->ncols;
+		int			n = 0;
 
-		/* not what tells whether the columns before were there */
-		while (target->cols[n - 1].source == KS_IF_GIVEN)
-			n--;
+		/* not what nobody reads, nor what tells whether other columns were there */
+		for (int i = 0; i < target->ncols; i++)
+			n += !target->cols[i].unused && target->cols[i].source != KS_IF_GIVEN;
 		desc = CreateTemplateTupleDesc(n);
-		for (int i = 0; i < n; i++)
-			TupleDescCopyEntry(desc, i + 1, target->rowdesc, i + 1);
+		values = palloc((n + 1) * sizeof(Datum));
+		isnull = palloc((n + 1) * sizeof(bool));
+		n = 0;
+		for (int i = 0; i < target->ncols; i++)
+		{
+			if (target->cols[i].unused || target->cols[i].source == KS_IF_GIVEN)
+				continue;
+			values[n] = ap->decoded[i];
+			isnull[n] = ap->decoded_null[i];
+			TupleDescCopyEntry(desc, ++n, target->rowdesc, i + 1);
+		}
 	}
 	json = DirectFunctionCall1(row_to_json,
 							   HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull)));
