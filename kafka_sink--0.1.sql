@@ -77,6 +77,8 @@ CREATE TABLE kafka_sink.sink_catalog (
     filter text,
     update_if text,
     accumulate jsonb,
+    reject_limit text,
+    dead_letter_retention interval,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -234,12 +236,14 @@ CREATE FUNCTION kafka_sink.create_sink(
     filter text DEFAULT NULL,
     update_if text DEFAULT NULL,
     accumulate jsonb DEFAULT NULL,
+    reject_limit text DEFAULT NULL,
+    dead_letter_retention interval DEFAULT NULL,
     enabled boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -268,12 +272,14 @@ CREATE FUNCTION kafka_sink.alter_sink(
     filter text DEFAULT NULL,
     update_if text DEFAULT NULL,
     accumulate jsonb DEFAULT NULL,
+    reject_limit text DEFAULT NULL,
+    dead_letter_retention interval DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text[]) IS
 'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
@@ -516,7 +522,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
            c.batch_records, c.batch_bytes, c.batch_linger_ms,
            c.max_record_bytes, c.workers,
-           c.command, c.value_type, c.filter, c.update_if, c.accumulate
+           c.command, c.value_type, c.filter, c.update_if, c.accumulate,
+           c.reject_limit, c.dead_letter_retention
       FROM kafka_sink.sink_catalog c
       -- the worst of its workers' states
       LEFT JOIN LATERAL
@@ -591,3 +598,64 @@ COMMENT ON VIEW kafka_sink.stat_partitions IS
 
 GRANT SELECT ON kafka_sink.sinks, kafka_sink.lag, kafka_sink.stat_sinks,
     kafka_sink.stat_partitions TO PUBLIC;
+
+--
+-- Dead letters
+--
+CREATE TABLE kafka_sink.dead_letters (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text,
+    part integer,
+    off bigint,
+    ts timestamptz,
+    key bytea,
+    value bytea,
+    headers kafka_sink.header[],
+    sqlstate text NOT NULL,
+    message text NOT NULL,
+    column_name text,
+    failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+CREATE INDEX dead_letters_sink_failed_at_idx ON kafka_sink.dead_letters (sink, failed_at);
+
+COMMENT ON TABLE kafka_sink.dead_letters IS
+'records that could not be applied by sinks with on_error => ''dead_letter'', written in the transaction that moves the offset';
+COMMENT ON COLUMN kafka_sink.dead_letters.id IS 'in the order in which they were written';
+COMMENT ON COLUMN kafka_sink.dead_letters.sink IS 'sink that consumed the record';
+COMMENT ON COLUMN kafka_sink.dead_letters.topic IS 'topic, NULL if ingest() was given none';
+COMMENT ON COLUMN kafka_sink.dead_letters.part IS 'partition, NULL if ingest() was given none';
+COMMENT ON COLUMN kafka_sink.dead_letters.off IS 'offset, NULL if ingest() was given none';
+COMMENT ON COLUMN kafka_sink.dead_letters.ts IS 'timestamp of the record, NULL if it has none or one out of range';
+COMMENT ON COLUMN kafka_sink.dead_letters.key IS 'key, as bytes';
+COMMENT ON COLUMN kafka_sink.dead_letters.value IS 'value, as bytes';
+COMMENT ON COLUMN kafka_sink.dead_letters.headers IS 'headers, values as bytes; NULL if there are none';
+COMMENT ON COLUMN kafka_sink.dead_letters.sqlstate IS 'SQLSTATE of the error, when it was last tried';
+COMMENT ON COLUMN kafka_sink.dead_letters.message IS 'message of the error';
+COMMENT ON COLUMN kafka_sink.dead_letters.column_name IS 'column of the target, where known';
+COMMENT ON COLUMN kafka_sink.dead_letters.failed_at IS 'when it was last tried';
+
+ALTER TABLE kafka_sink.dead_letters ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.dead_letters FOR SELECT
+    USING (sink OPERATOR(pg_catalog.=) ANY (SELECT s.sink FROM kafka_sink.sinks s));
+GRANT SELECT ON kafka_sink.dead_letters TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters_id_seq', '');
+
+CREATE FUNCTION kafka_sink.retry_dead_letters(sink text, "where" text DEFAULT NULL)
+RETURNS kafka_sink.batch_result
+AS 'MODULE_PATHNAME', 'kafka_sink_retry_dead_letters'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.retry_dead_letters(text, text) IS
+'applies a sink''s dead letters (those that a condition over their columns selects) again, in the current transaction; those that fail again stay and are counted as dead_lettered';
+
+CREATE FUNCTION kafka_sink.discard_dead_letters(sink text, "where" text DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'kafka_sink_discard_dead_letters'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.discard_dead_letters(text, text) IS
+'deletes a sink''s dead letters (those that a condition over their columns selects), returns how many';

@@ -4,10 +4,15 @@
  *
  * The whole batch is tried in one subtransaction: decode all, apply all, check
  * deferred constraints.  A record that cannot be decoded is known by its
- * index.  For one that the table refuses the batch is bisected: halves are
- * tried in subtransactions of their own, those that succeed stay, so that a
- * bad record in n costs O(log n) retries and everything before it is applied.
- * Decoded rows live in the batch's context and survive the rollback.
+ * index: the next attempt decodes what is behind it.  For one that the table
+ * refuses the batch is searched: ranges of it are tried in subtransactions of
+ * their own, those that succeed stay, so that k bad records in n cost
+ * O(k log n) retries, and n if all are bad.  Decoded rows
+ * live in the batch's context and survive the rollback.
+ *
+ * What was refused goes by on_error once all else is applied.  A record that is
+ * one too many (the first one, with on_error => 'stop') ends the batch: nothing
+ * behind it is applied.
  *
  * A batch that the fast path cannot write is tried once more by SQL, which has
  * the last word on what is wrong.
@@ -31,6 +36,7 @@
 #include "accumulate.h"
 #include "apply.h"
 #include "command.h"
+#include "dead_letters.h"
 
 KsApply *
 ks_apply_create(const KsSink *sink, bool set_constraints,
@@ -42,6 +48,10 @@ ks_apply_create(const KsSink *sink, bool set_constraints,
 	ap->batch_cxt = batch_cxt;
 	ap->sink = sink;
 	ap->set_constraints = set_constraints;
+	ap->rejects.cxt = cxt;
+	ap->rejects.limit = sink->reject_limit;
+	if (sink->on_error == KS_ON_ERROR_STOP)
+		ap->rejects.limit.max = 0;
 	return ap;
 }
 
@@ -174,7 +184,7 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 	{
 		if (ap->ops[i] == KS_ROW_FILTERED)
 			counts[ap->recs[i].pidx].filtered++;
-		else
+		else if (ap->ops[i] != KS_ROW_REJECTED)
 		{
 			mixed |= ap->ops[i] == KS_ROW_DELETE;
 			idx[n++] = i;
@@ -256,11 +266,11 @@ decode_range(KsApply *ap, int lo, int hi)
 /* --- attempts --- */
 
 /*
- * Applies a range in a subtransaction, decoding it first if asked to.  NULL
- * and the counts added to the partitions', or the record's error.
+ * Applies [lo, hi) in a subtransaction, decoding [from, hi) first.  NULL and
+ * the counts added to the partitions', or the record's error.
  */
 static ErrorData *
-attempt(KsApply *ap, int lo, int hi, bool decode)
+attempt(KsApply *ap, int lo, int hi, int from)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -272,15 +282,16 @@ attempt(KsApply *ap, int lo, int hi, bool decode)
 	memset(ap->counts, 0, ap->nparts * sizeof(KsCounts));
 	ap->values = ap->decoded;
 	ap->isnull = ap->decoded_null;
+	ap->decoding = -1;
 	INSTR_TIME_SET_CURRENT(t0);
 	t1 = t0;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		if (decode)
+		if (from < hi)
 		{
-			decode_range(ap, lo, hi);
+			decode_range(ap, from, hi);
 			INSTR_TIME_SET_CURRENT(t1);
 		}
 		apply_range(ap, lo, hi, ap->counts);
@@ -327,31 +338,109 @@ attempt(KsApply *ap, int lo, int hi, bool decode)
 	return NULL;
 }
 
-/* Applies [lo, hi) up to the first record that is refused. */
-static int
-bisect(KsApply *ap, int lo, int hi, ErrorData **edata)
-{
-	while (lo < hi)
-	{
-		int			mid = lo + (hi - lo) / 2;
-		int			done;
+/* --- records that are refused --- */
 
-		/* [lo, hi) as a whole has failed: halves, or it is the one */
-		if (hi - lo == 1)
-			return lo;
-		*edata = attempt(ap, lo, mid, false);
-		if (*edata)
-		{
-			done = bisect(ap, lo, mid, edata);
-			if (done < mid)
-				return done;
-		}
-		lo = mid;
-		*edata = attempt(ap, lo, hi, false);
-		if (*edata == NULL)
-			return hi;
+static void
+reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodable)
+{
+	/* may be long, and there may be many */
+	if (ap->sink->on_error != KS_ON_ERROR_STOP && edata->context)
+	{
+		pfree(edata->context);
+		edata->context = NULL;
 	}
-	return hi;
+	if (undecodable)
+		ap->ops[i] = KS_ROW_REJECTED;
+	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, undecodable, ap->limit);
+}
+
+/*
+ * [0, n) as a whole has failed.  Goes through it in the order of the log, so
+ * that nothing behind the limit is applied.  A range that has failed is halved
+ * until its first bad record is found.  Behind that one the search begins anew,
+ * with ranges that double as long as they succeed: where all are bad each is
+ * tried once, alone.
+ */
+static void
+search(KsApply *ap, int n)
+{
+	int			from = 0;		/* what is before it is done */
+	int			failed = n;		/* [from, failed) has failed; from: not known */
+	int			size = 1;		/* of the next range, if it is not known */
+
+	while (from < ap->limit)
+	{
+		int			until = failed > from ? from + Max((failed - from) / 2, 1) : from + size;
+		ErrorData  *edata;
+
+		until = Min(until, ap->limit);
+		edata = attempt(ap, from, until, until);
+		if (edata == NULL)
+		{
+			size = failed > from ? 1 : size * 2;
+			from = until;
+		}
+		else if (until - from > 1)
+		{
+			FreeErrorData(edata);
+			failed = until;
+		}
+		else
+		{
+			reject(ap, from, edata, edata->column_name, false);
+			from = until;
+			size = 1;
+		}
+	}
+}
+
+/* Applies all records below ap->limit but those that are refused. */
+static void
+apply_all(KsApply *ap)
+{
+	ErrorData  *edata = NULL;
+	int			from = 0;
+
+	while (ap->limit > 0)
+	{
+		edata = attempt(ap, 0, ap->limit, from);
+		if (edata == NULL || ap->decoding < 0)
+			break;
+		/* known by its index; what is before it is decoded */
+		from = ap->decoding + 1;
+		reject(ap, ap->decoding, edata, ap->decoder->column, true);
+		from = Min(from, ap->limit);
+		edata = NULL;
+	}
+	if (edata && ap->fast)
+	{
+		/* what went wrong is the general path's to say, and to wait for */
+		ap->fast = false;
+		edata = attempt(ap, 0, ap->limit, ap->limit);
+	}
+	if (edata && ap->limit == 1)
+		reject(ap, 0, edata, edata->column_name, false);
+	else if (edata)
+	{
+		FreeErrorData(edata);
+		search(ap, ap->limit);
+	}
+}
+
+/* What becomes of those that were refused. */
+static void
+dispose(KsApply *ap)
+{
+	bool		ignore = ap->sink->on_error == KS_ON_ERROR_IGNORE && !ap->keep_rejects;
+
+	for (int i = 0; i < ap->rejects.n; i++)
+	{
+		KsCounts   *c = &ap->parts[ap->recs[ap->rejects.items[i].index].pidx].counts;
+
+		(*(ignore ? &c->ignored : &c->dead_lettered))++;
+	}
+	if (!ignore && !ap->keep_rejects && ap->rejects.n > 0)
+		ks_dead_letters_write(ap->sink, ap->recs, ap->parts, ap->rejects.items, ap->rejects.n);
 }
 
 int
@@ -360,10 +449,9 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 {
 	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
 	KsTarget   *target = ap->target;
-	ErrorData  *edata;
-	ErrorData  *first = NULL;
-	int			limit = n;
-	int			done;
+	KsReject   *stopped;
+	instr_time	start,
+				end;
 
 	memset(err, 0, sizeof(KsRecordError));
 	ap->recs = recs;
@@ -371,6 +459,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->parts = parts;
 	ap->nparts = nparts;
 	ap->fast = target->fast != NULL;
+	ap->limit = n;
+	ks_rejects_begin(&ap->rejects);
 	ap->values = palloc_extended((Size) n * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
 	ap->isnull = palloc_extended((Size) n * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
 	ap->decoded = ap->values;
@@ -388,39 +478,26 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->enr->md.enrtuples = ap->sink->insert_mode == KS_UPDATE ? 30 : n;
 	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the relation \"batch\"");
+	MemoryContextSwitchTo(ap->batch_cxt);
 
-	done = n;
-	edata = attempt(ap, 0, n, true);
-	if (edata && ap->decoding >= 0)
+	apply_all(ap);
+	stopped = ks_rejects_end(&ap->rejects, ap->limit);
+	INSTR_TIME_SET_CURRENT(start);
+	dispose(ap);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	ap->apply_us += INSTR_TIME_GET_MICROSEC(end);
+	if (ap->limit < n)
 	{
-		/* known by its index: everything before it is decoded */
-		limit = ap->decoding;
-		first = edata;
-		err->column = ap->decoder->column ? MemoryContextStrdup(ap->batch_cxt, ap->decoder->column) : NULL;
-		edata = limit > 0 ? attempt(ap, 0, limit, false) : NULL;
-		done = limit;
-	}
-	if (edata && ap->fast)
-	{
-		/* what went wrong is the general path's to say, and to wait for */
-		ap->fast = false;
-		edata = attempt(ap, 0, limit, false);
-	}
-	if (edata)
-		done = bisect(ap, 0, limit, &edata);
-	if (done == limit && first)
-		edata = first;
-	if (done < n)
-	{
-		err->index = done;
-		err->edata = edata;
-		if (edata != first)
-			err->column = edata->column_name;
+		err->index = ap->limit;
+		err->edata = stopped->edata;
+		err->column = stopped->column;
+		err->exceeded = ap->rejects.limit.text;
 	}
 	ereport(DEBUG1,
 			(errmsg_internal("sink \"%s\" applied %d of %d records %s SQL", ap->sink->name,
-							 done, n, ap->fast ? "without" : "by")));
+							 ap->limit, n, ap->fast ? "without" : "by")));
 	SPI_finish();
 	MemoryContextSwitchTo(old);
-	return done;
+	return ap->limit;
 }

@@ -7,6 +7,7 @@
 
 #include "decode.h"
 #include "message.h"
+#include "reject.h"
 #include "target.h"
 
 /* The record that stopped a batch, and why. */
@@ -15,6 +16,7 @@ typedef struct KsRecordError
 	int			index;			/* into the batch */
 	char	   *column;			/* or NULL */
 	ErrorData  *edata;
+	const char *exceeded;		/* the reject_limit that it exceeds, or NULL */
 } KsRecordError;
 
 typedef struct KsApply
@@ -38,6 +40,9 @@ typedef struct KsApply
 	uint8	   *ops;			/* KsRowOp */
 	int			decoding;		/* record being decoded, -1: past that */
 	bool		fast;			/* this attempt takes the fast path */
+	int			limit;			/* records from here on are not applied */
+	KsRejects	rejects;
+	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
 	int		   *idx;			/* scratch: rows to write, in order */
 	KsCounts   *counts;			/* scratch: of one attempt, by partition */
 	EphemeralNamedRelation enr;
@@ -55,9 +60,10 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
 extern void ks_apply_prepare(KsApply *ap);
 
 /*
- * Decodes and applies recs[0..n).  If a record is refused, everything before
- * it is applied and nothing after: the number of records done is returned, and
- * err tells of the one behind them.  What became of the records done is added
+ * Decodes and applies recs[0..n).  A record that is refused goes by on_error.
+ * If that stops the batch, everything before the record is applied and nothing
+ * after: the number of records done is returned, and err tells of the one
+ * behind them.  What became of the records done is added
  * to the partitions' counts (consumed, until and gaps excepted).  Any error
  * that is not a record's fault is thrown.  In a transaction with an active
  * snapshot.

@@ -34,7 +34,7 @@
 	"c.synchronous_commit, c.batch_records, c.batch_bytes, " \
 	"c.batch_linger_ms, c.max_record_bytes, c.workers, " \
 	"c.command, c.value_type::pg_catalog.oid, c.filter, c.update_if, c.accumulate, " \
-	"c.enabled, c.generation, " \
+	"c.on_error, c.reject_limit, c.dead_letter_retention, c.enabled, c.generation, " \
 	"c.system_identifier, c.database_oid, s.workers, s.states "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
@@ -50,6 +50,7 @@ enum
 	COL_SYNC_COMMIT, COL_BATCH_RECORDS, COL_BATCH_BYTES, COL_LINGER,
 	COL_MAX_RECORD, COL_WORKERS,
 	COL_COMMAND, COL_VALUE_TYPE, COL_FILTER, COL_UPDATE_IF, COL_ACCUMULATE,
+	COL_ON_ERROR, COL_REJECT_LIMIT, COL_RETENTION,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
@@ -208,6 +209,15 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->value_type = isnull ? InvalidOid : DatumGetObjectId(d);
 	sink->filter = column_text(tup, COL_FILTER, cxt);
 	sink->update_if = column_text(tup, COL_UPDATE_IF, cxt);
+	sink->on_error = column_is(tup, COL_ON_ERROR, "dead_letter") ? KS_ON_ERROR_DEAD_LETTER :
+		column_is(tup, COL_ON_ERROR, "ignore") ? KS_ON_ERROR_IGNORE : KS_ON_ERROR_STOP;
+	ks_reject_limit_parse(column_text(tup, COL_REJECT_LIMIT, cxt), &sink->reject_limit);
+	d = column(tup, COL_RETENTION, &isnull);
+	if (!isnull)
+	{
+		sink->dead_letter_retention = MemoryContextAlloc(cxt, sizeof(Interval));
+		*sink->dead_letter_retention = *DatumGetIntervalP(d);
+	}
 	sink->enabled = DatumGetBool(column(tup, COL_ENABLED, &isnull));
 	sink->generation = DatumGetInt64(column(tup, COL_GENERATION, &isnull));
 	sink->suspended =

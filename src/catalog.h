@@ -15,6 +15,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "reject.h"
+
 typedef enum KsInsertMode
 {
 	KS_INSERT,
@@ -66,6 +68,9 @@ typedef struct KsSink
 	char	   *filter;			/* NULL: all records */
 	char	   *update_if;		/* NULL: always */
 	Jsonb	   *accumulate;		/* column: how; NULL: not KS_ACCUMULATE */
+	KsOnError	on_error;
+	KsRejectLimit reject_limit;
+	Interval   *dead_letter_retention;	/* NULL: for ever */
 	bool		enabled;
 	int64		generation;		/* begins at the time of creation, +1 by each
 								 * change that a worker must see */

@@ -454,6 +454,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	int			done;
 
 	MemoryContextReset(c->row_cxt);
+	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)
 		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
@@ -515,6 +516,7 @@ ks_consumer_committed(KsConsumer *c)
 		}
 		p->off = p->until;
 	}
+	ks_rejects_committed(&c->apply->rejects, c->nrecs);
 	ks_consumer_reset_batch(c);
 	if (c->in_worker)
 		publish_watermarks(c);
@@ -533,6 +535,16 @@ ks_consumer_describe(KsConsumer *c, const KsRecordError *err, KsStateError *out)
 	out->hint = psprintf("Mend the cause, or pass over the record with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT "); then kafka_sink.resume(%s).",
 						 quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic),
 						 p->part, rec->off, quote_literal_cstr(c->sink->name));
+	if (err->exceeded)
+	{
+		out->sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+		out->message = "more records cannot be applied than reject_limit allows";
+		out->detail = psprintf("The limit is %s.  This record would be one too many: %s (%s)",
+							   err->exceeded, err->edata->message,
+							   unpack_sql_state(err->edata->sqlerrcode));
+		out->hint = psprintf("Mend the cause, or raise reject_limit; then kafka_sink.resume(%s) goes on with this record and counts anew.",
+							 quote_literal_cstr(c->sink->name));
+	}
 	out->topic = p->topic;
 	out->part = p->part;
 	out->off = rec->off;

@@ -331,7 +331,8 @@ ks_consumer_open(KsConsumer *c)
 	/* whether headers are wanted is known from the target */
 	c->begin();
 	ks_apply_prepare(c->apply);
-	opts.want_headers = c->apply->target->wants_headers;
+	opts.want_headers = c->apply->target->wants_headers ||
+		c->sink->on_error == KS_ON_ERROR_DEAD_LETTER;
 	c->commit();
 
 	c->source = ks_source_open(c->conf, &opts, c->source_cxt);

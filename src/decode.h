@@ -12,7 +12,8 @@ typedef enum KsRowOp
 {
 	KS_ROW_WRITE,
 	KS_ROW_DELETE,
-	KS_ROW_FILTERED
+	KS_ROW_FILTERED,
+	KS_ROW_REJECTED				/* cannot be decoded; apply.c's own */
 } KsRowOp;
 
 /*

@@ -62,7 +62,7 @@ static const Setting settings[] = {
 	{"key_format", TEXTOID, "json", "json,raw,none", 0, 0},
 	{"delete_enabled", BOOLOID, "false", NULL, 0, 0},
 	{"on_tombstone", TEXTOID, "error", "error,ignore", 0, 0},
-	{"on_error", TEXTOID, "stop", "stop", 0, 0},
+	{"on_error", TEXTOID, "stop", "stop,dead_letter,ignore", 0, 0},
 	{"on_nul", TEXTOID, "error", "error,strip", 0, 0},
 	{"on_nonfinite", TEXTOID, "accept", "accept,error", 0, 0},
 	{"isolation_level", TEXTOID, "read_committed", "read_committed,read_uncommitted", 0, 0},
@@ -77,6 +77,8 @@ static const Setting settings[] = {
 	{"filter", TEXTOID, NULL, NULL, 0, 0},
 	{"update_if", TEXTOID, NULL, NULL, 0, 0},
 	{"accumulate", JSONBOID, NULL, NULL, 0, 0},
+	{"reject_limit", TEXTOID, NULL, NULL, 0, 0},
+	{"dead_letter_retention", INTERVALOID, NULL, NULL, 0, 0},
 };
 
 #define NSETTINGS ((int) lengthof(settings))
@@ -142,6 +144,22 @@ check_setting(const Setting *s, Datum value)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("setting \"%s\" must be a list of column names", s->name)));
+	}
+	if (strcmp(s->name, "reject_limit") == 0)
+	{
+		KsRejectLimit limit;
+
+		ks_reject_limit_parse(TextDatumGetCString(value), &limit);
+	}
+	if (s->type == INTERVALOID)
+	{
+		Interval	zero = {0};
+
+		if (!DatumGetBool(DirectFunctionCall2(interval_gt, value, IntervalPGetDatum(&zero))))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("setting \"%s\" must be positive", s->name),
+					 errhint("Without it, dead letters are kept until they are retried or discarded.")));
 	}
 }
 
@@ -223,6 +241,12 @@ check_sink(const char *name)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_enabled needs a key format"),
 				 errhint("Set key_format to json or raw.")));
+	if (sink->reject_limit.text && sink->on_error == KS_ON_ERROR_STOP)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reject_limit has no effect with on_error => 'stop'"),
+				 errdetail("The sink halts at the first record that cannot be applied."),
+				 errhint("Set on_error to dead_letter or ignore, or reset reject_limit.")));
 	if (sink->server)
 		(void) ks_options_load(sink->server, sink->owner);
 	if (ks_sink_writes(sink))

@@ -23,6 +23,7 @@
 
 #include "apply.h"
 #include "catalog.h"
+#include "dead_letters.h"
 #include "offsets.h"
 #include "session.h"
 
@@ -34,8 +35,8 @@ enum
 	REC_TOPIC, REC_PART, REC_OFF, REC_TS, REC_KEY, REC_VALUE, REC_HEADERS, REC_NATTS
 };
 
-static int
-find_partition(KsPartition *parts, int *nparts, const char *topic, int32 part, int last)
+int
+ks_record_partition(KsPartition *parts, int *nparts, const char *topic, int32 part, int last)
 {
 	KsPartition *p;
 
@@ -52,8 +53,8 @@ find_partition(KsPartition *parts, int *nparts, const char *topic, int32 part, i
 	return (*nparts)++;
 }
 
-static void
-bytes_of(Datum d, bool isnull, const char **p, int32 *len)
+void
+ks_record_bytes(Datum d, bool isnull, const char **p, int32 *len)
 {
 	struct varlena *v;
 
@@ -66,8 +67,8 @@ bytes_of(Datum d, bool isnull, const char **p, int32 *len)
 	*len = VARSIZE_ANY_EXHDR(v);
 }
 
-static void
-headers_of(Datum d, KsRecord *rec)
+void
+ks_record_headers(Datum d, KsRecord *rec)
 {
 	ArrayType  *array = DatumGetArrayTypeP(d);
 	TupleDesc	desc = lookup_rowtype_tupdesc(ARR_ELEMTYPE(array), -1);
@@ -95,7 +96,7 @@ headers_of(Datum d, KsRecord *rec)
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("a header's name must not be null")));
 		headers[i].name = TextDatumGetCString(values[0]);
-		bytes_of(values[1], isnull[1], &headers[i].value, &headers[i].valuelen);
+		ks_record_bytes(values[1], isnull[1], &headers[i].value, &headers[i].valuelen);
 	}
 	ReleaseTupleDesc(desc);
 	rec->headers = headers;
@@ -150,9 +151,9 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("record %d has an offset but no topic and partition", i + 1)));
-		last = rec->pidx = find_partition(parts, nparts,
-										  isnull[REC_TOPIC] ? "" : TextDatumGetCString(values[REC_TOPIC]),
-										  isnull[REC_PART] ? -1 : DatumGetInt32(values[REC_PART]), last);
+		last = rec->pidx = ks_record_partition(parts, nparts,
+												isnull[REC_TOPIC] ? "" : TextDatumGetCString(values[REC_TOPIC]),
+												isnull[REC_PART] ? -1 : DatumGetInt32(values[REC_PART]), last);
 		p = &parts[rec->pidx];
 		if (p->off < 0)
 			p->off = rec->off;
@@ -173,10 +174,10 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 		if (!isnull[REC_TS])
 			rec->ts_ms = DatumGetTimestampTz(values[REC_TS]) / 1000 +
 				(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
-		bytes_of(values[REC_KEY], isnull[REC_KEY], &rec->key, &rec->keylen);
-		bytes_of(values[REC_VALUE], isnull[REC_VALUE], &rec->value, &rec->valuelen);
+		ks_record_bytes(values[REC_KEY], isnull[REC_KEY], &rec->key, &rec->keylen);
+		ks_record_bytes(values[REC_VALUE], isnull[REC_VALUE], &rec->value, &rec->valuelen);
 		if (!isnull[REC_HEADERS])
-			headers_of(values[REC_HEADERS], rec);
+			ks_record_headers(values[REC_HEADERS], rec);
 	}
 	ReleaseTupleDesc(desc);
 	*recs_p = recs;
@@ -192,6 +193,15 @@ throw_record_error(const KsSink *sink, const KsRecord *rec, const KsPartition *p
 {
 	ErrorData  *edata = err->edata;
 	StringInfoData where;
+
+	if (err->exceeded)
+	{
+		edata->detail = psprintf("The limit is %s.  This record would be one too many: %s (%s)",
+								 err->exceeded, edata->message, unpack_sql_state(edata->sqlerrcode));
+		edata->message = pstrdup("more records cannot be applied than reject_limit allows");
+		edata->sqlerrcode = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+		edata->hint = NULL;
+	}
 
 	initStringInfo(&where);
 	if (edata->context)

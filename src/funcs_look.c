@@ -460,6 +460,8 @@ preview_records(const KsSink *sink, const KsRecord *recs, int n, KsPartition *pa
 												  ALLOCSET_DEFAULT_SIZES);
 	KsApply    *ap = ks_apply_create(sink, true, cxt, row_cxt);
 
+	/* shows what is wrong with a record, whatever on_error makes of it */
+	memset(&ap->rejects.limit, 0, sizeof(KsRejectLimit));
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(cxt);
 	(void) ks_session_enter();	/* until the rollback */

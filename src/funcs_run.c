@@ -193,6 +193,9 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 			(errcode(e.sqlstate),
 			 errmsg("%s", e.message),
 			 e.detail ? errdetail_internal("%s", e.detail) : 0,
+			 err->exceeded ?
+			 errhint("Everything before the record is committed.  CALL kafka_sink.run(%s) again goes on with it and counts anew.",
+					 quote_literal_cstr(c->sink->name)) :
 			 errhint("Everything before the record is committed.  Mend the cause, or pass over it with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT ").",
 					 quote_literal_cstr(c->sink->name), quote_literal_cstr(e.topic), e.part, e.off),
 			 e.column ?

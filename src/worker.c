@@ -46,6 +46,7 @@
 
 #include "compat.h"
 #include "consumer.h"
+#include "dead_letters.h"
 #include "guc.h"
 #include "session.h"
 #include "worker.h"
@@ -53,6 +54,7 @@
 #define RETRY_FIRST_MS		100
 #define RETRY_MAX_MS		30000
 #define MEMORY_CHECK_US		50000
+#define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
 typedef struct KsWorker
 {
@@ -64,6 +66,7 @@ typedef struct KsWorker
 	const char *state;			/* as last written */
 	uint64		conf_fingerprint;
 	TimestampTz memory_checked;
+	TimestampTz expired;		/* dead letters, last */
 } KsWorker;
 
 static KsWorker self;
@@ -277,6 +280,26 @@ check_memory(void)
 		write_state("backoff", &error);
 		proc_exit(1);
 	}
+}
+
+/* Deletes dead letters that are too old: one worker does, and not all the time. */
+static void
+expire_dead_letters(void)
+{
+	const Interval *keep = self.sink->dead_letter_retention;
+	TimestampTz now = GetCurrentTimestamp();
+	double		us;
+
+	if (keep == NULL || self.slot->worker != 0)
+		return;
+	us = (keep->time + (keep->day + keep->month * (double) DAYS_PER_MONTH) * USECS_PER_DAY) / 10;
+	us = Max(USECS_PER_SEC, Min(us, EXPIRE_MAX_US));
+	if (now - self.expired < us && now >= self.expired)
+		return;
+	self.expired = now;
+	begin();
+	ks_dead_letters_expire(self.sink);
+	commit();
 }
 
 /* --- errors --- */
@@ -550,6 +573,7 @@ main_loop(void)
 		if (c->nrecs > 0 && pg_atomic_read_u64(&self.slot->counters.first_record) == 0)
 			pg_atomic_write_u64(&self.slot->counters.first_record, (uint64) c->since);
 		check_memory();
+		expire_dead_letters();
 		if (c->nrecs > 0 || c->since != 0)
 		{
 			if (ks_consumer_ready(c, &timeout) || c->halt)

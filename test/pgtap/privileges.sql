@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(27);
+SELECT plan(30);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -19,14 +19,14 @@ SELECT is_empty(
     'nor sequences');
 SELECT set_eq(
     $$SELECT name::text FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
-    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history'], 'tables that PUBLIC can read');
+    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history', 'kafka_sink.dead_letters'], 'tables that PUBLIC can read');
 SELECT is_empty(
     $$SELECT name FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT') AND NOT relrowsecurity$$,
     'have row security');
 SELECT set_eq(
     $$SELECT c.relname || ' ' || polcmd::text || ' ' || polpermissive || ' ' || polroles::text
         FROM pg_policy p JOIN pg_class c ON c.oid = polrelid WHERE relnamespace = 'kafka_sink'::regnamespace$$,
-    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}'], 'by one policy each, for SELECT');
+    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}', 'dead_letters r true {0}'], 'by one policy each, for SELECT');
 SELECT is_empty(
     $$SELECT name FROM relations WHERE relkind = 'v' AND NOT has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
     'PUBLIC can read the views');
@@ -51,7 +51,8 @@ SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE proleakproof', 'n
 
 -- what they check by themselves: nobody has a sink
 CREATE TABLE target (id int PRIMARY KEY);
-SELECT kafka_sink.create_sink('theirs', target => 'target');
+SELECT kafka_sink.create_sink('theirs', target => 'target', on_error => 'dead_letter');
+SELECT kafka_sink.ingest('theirs', ARRAY[ROW(NULL, NULL, NULL, NULL, NULL, 'bad', NULL)::kafka_sink.record]);
 SELECT kafka_sink.advance('theirs', 't', 0, NULL, 10);
 SELECT kafka_sink.seek('theirs', '{"t": {"0": 10}}');
 SET ROLE regress_ks_nobody;
@@ -59,17 +60,20 @@ SELECT throws_ok(format('SELECT kafka_sink.%s', call), '42501', NULL, call)
   FROM unnest(ARRAY[
     $$alter_sink('theirs', batch_records => 1)$$, $$drop_sink('theirs')$$, $$register_topic('theirs', 't')$$,
     $$pause('theirs')$$, $$seek('theirs', '{"t": {"0": 0}}')$$, $$skip('theirs', 't', 0, 10)$$,
-    $$advance('theirs', 't', 0, 10, 20)$$, $$ingest('theirs', '{}')$$]) call;
+    $$advance('theirs', 't', 0, 10, 20)$$, $$ingest('theirs', '{}')$$,
+    $$retry_dead_letters('theirs')$$, $$discard_dead_letters('theirs')$$]) call;
 SELECT throws_ok($$SELECT kafka_sink.create_sink('mine', target => 'target')$$, '42501', NULL, 'create_sink on another''s table');
 SELECT is_empty('SELECT sink FROM kafka_sink.sinks UNION ALL SELECT sink FROM kafka_sink.txn_offsets
     UNION ALL SELECT sink FROM kafka_sink.offset_history UNION ALL SELECT sink FROM kafka_sink.lag
-    UNION ALL SELECT sink FROM kafka_sink.stat_sinks UNION ALL SELECT sink FROM kafka_sink.stat_partitions',
+    UNION ALL SELECT sink FROM kafka_sink.stat_sinks UNION ALL SELECT sink FROM kafka_sink.stat_partitions
+    UNION ALL SELECT sink FROM kafka_sink.dead_letters',
     'nothing is shown of it');
 -- a function that is called before the policy lets a row through sees nothing
 CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
 $$BEGIN RAISE NOTICE 'leaked: %', $1; RAISE EXCEPTION 'leaked'; END$$;
 SELECT lives_ok('SELECT FROM kafka_sink.sinks WHERE pg_temp.leak(sink)', 'nor to functions: sinks');
 SELECT lives_ok('SELECT FROM kafka_sink.txn_offsets WHERE pg_temp.leak(sink)', 'txn_offsets');
+SELECT lives_ok('SELECT FROM kafka_sink.dead_letters WHERE pg_temp.leak(sink)', 'dead_letters');
 RESET ROLE;
 
 -- a member of the owner may

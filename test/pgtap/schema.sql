@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(21);
+SELECT plan(24);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -31,12 +31,17 @@ SELECT results_eq(
 SELECT is(pg_temp.columns_of('kafka_sink.offset_history'),
     'id bigint!, sink text!, owner regrole!, topic text!, part integer!, action text!, from_off bigint, until_off bigint!, role text!, '
     'at timestamp with time zone!', 'offset_history');
+SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
+    'id bigint!, sink text!, topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, '
+    'headers kafka_sink.header[], sqlstate text!, message text!, column_name text, failed_at timestamp with time zone!', 'dead_letters');
+SELECT col_is_pk('kafka_sink', 'dead_letters', 'id', 'its key');
 SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'sink text, owner regrole, server text, target regclass, topics text[], state text, since timestamp with time zone, '
     'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, '
     'insert_mode text, columns jsonb, pk_fields text[], format text, key_format text, delete_enabled boolean, '
     'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
-    'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb', 'sinks');
+    'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb, '
+    'reject_limit text, dead_letter_retention interval', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');
@@ -77,6 +82,8 @@ SELECT set_eq(
         'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',
         'advance(sink text, topic text, part integer, from_off bigint, until_off bigint)',
         'ingest(sink text, records kafka_sink.record[])',
+        'retry_dead_letters(sink text, "where" text DEFAULT NULL::text)',
+        'discard_dead_letters(sink text, "where" text DEFAULT NULL::text)',
         'run(IN sink text, IN until jsonb DEFAULT NULL::jsonb, IN max_records bigint DEFAULT NULL::bigint, IN timeout interval DEFAULT NULL::interval)',
         'wait_for(IN sink text, IN timeout interval DEFAULT ''00:01:00''::interval, IN until jsonb DEFAULT NULL::jsonb)',
         'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)'],
@@ -86,8 +93,8 @@ SELECT set_eq(
 SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
     (SELECT array_remove(proargnames[2:], 'enabled') || 'reset'::text FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc),
     'alter_sink has the settings of create_sink, and reset');
-SELECT is((SELECT (proargtypes::oid[])[0:19] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
-    (SELECT (proargtypes::oid[])[0:19] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
+SELECT is((SELECT (proargtypes::oid[])[0:26] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
+    (SELECT (proargtypes::oid[])[0:26] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
 SELECT set_eq(
     $$SELECT setting FROM (SELECT unnest(proargnames[2:]) FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc) s (setting)
        WHERE setting <> 'enabled'$$,
@@ -121,6 +128,10 @@ SELECT is_empty(
     $$SELECT attname FROM pg_attribute a WHERE attrelid = 'kafka_sink.txn_offsets'::regclass AND attnum > 0
          AND attname NOT IN ('sink', 'topic', 'part') AND col_description(attrelid, attnum) IS NULL$$,
     'so does every column of txn_offsets');
+SELECT is_empty(
+    $$SELECT attname FROM pg_attribute a WHERE attrelid = 'kafka_sink.dead_letters'::regclass AND attnum > 0
+         AND col_description(attrelid, attnum) IS NULL$$,
+    'and of dead_letters');
 
 SELECT * FROM finish();
 ROLLBACK;
