@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(30);
+SELECT plan(35);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -51,6 +51,7 @@ SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE proleakproof', 'n
 
 -- what they check by themselves: nobody has a sink
 CREATE TABLE target (id int PRIMARY KEY);
+CREATE SERVER theirs FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
 SELECT kafka_sink.create_sink('theirs', target => 'target', on_error => 'dead_letter');
 SELECT kafka_sink.ingest('theirs', ARRAY[ROW(NULL, NULL, NULL, NULL, NULL, 'bad', NULL)::kafka_sink.record]);
 SELECT kafka_sink.advance('theirs', 't', 0, NULL, 10);
@@ -61,8 +62,11 @@ SELECT throws_ok(format('SELECT kafka_sink.%s', call), '42501', NULL, call)
     $$alter_sink('theirs', batch_records => 1)$$, $$drop_sink('theirs')$$, $$register_topic('theirs', 't')$$,
     $$pause('theirs')$$, $$seek('theirs', '{"t": {"0": 0}}')$$, $$skip('theirs', 't', 0, 10)$$,
     $$advance('theirs', 't', 0, 10, 20)$$, $$ingest('theirs', '{}')$$,
-    $$retry_dead_letters('theirs')$$, $$discard_dead_letters('theirs')$$]) call;
+    $$retry_dead_letters('theirs')$$, $$discard_dead_letters('theirs')$$,
+    $$preview('theirs')$$]) call;
 SELECT throws_ok($$SELECT kafka_sink.create_sink('mine', target => 'target')$$, '42501', NULL, 'create_sink on another''s table');
+SELECT throws_ok($$SELECT kafka_sink.topics('theirs')$$, '42501', NULL, 'topics of another''s server');
+SELECT throws_ok($$SELECT kafka_sink.peek('theirs', 't', 0)$$, '42501', NULL, 'nor its records');
 SELECT is_empty('SELECT sink FROM kafka_sink.sinks UNION ALL SELECT sink FROM kafka_sink.txn_offsets
     UNION ALL SELECT sink FROM kafka_sink.offset_history UNION ALL SELECT sink FROM kafka_sink.lag
     UNION ALL SELECT sink FROM kafka_sink.stat_sinks UNION ALL SELECT sink FROM kafka_sink.stat_partitions
@@ -80,6 +84,16 @@ RESET ROLE;
 GRANT postgres TO regress_ks_nobody;
 SET ROLE regress_ks_nobody;
 SELECT results_eq('SELECT sink, off FROM kafka_sink.txn_offsets', $$VALUES ('theirs', 10::bigint)$$, 'a member sees it');
+RESET ROLE;
+
+SET ROLE regress_ks_nobody;
+SELECT throws_ok($$SELECT kafka_sink.preview('theirs')$$, '42501', 'must run as the owner of sink "theirs"',
+    'nor even a member runs its triggers as itself');
+RESET ROLE;
+GRANT USAGE ON FOREIGN SERVER theirs TO regress_ks_nobody;
+SET ROLE regress_ks_nobody;
+SELECT throws_ok($$SELECT kafka_sink.peek('theirs', 't', 0, timeout => '100 milliseconds')$$, '08006', NULL,
+    'with USAGE, it is asked');
 RESET ROLE;
 
 -- superusers install it, nobody else, trusted or not

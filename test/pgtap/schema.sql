@@ -86,7 +86,9 @@ SELECT set_eq(
         'discard_dead_letters(sink text, "where" text DEFAULT NULL::text)',
         'run(IN sink text, IN until jsonb DEFAULT NULL::jsonb, IN max_records bigint DEFAULT NULL::bigint, IN timeout interval DEFAULT NULL::interval)',
         'wait_for(IN sink text, IN timeout interval DEFAULT ''00:01:00''::interval, IN until jsonb DEFAULT NULL::jsonb)',
-        'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)'],
+        'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)',
+        'peek(server text, topic text, part integer, from_off bigint DEFAULT NULL::bigint, until_off bigint DEFAULT NULL::bigint, max_records integer DEFAULT 100, timeout interval DEFAULT ''00:00:10''::interval)',
+        'preview(sink text, n integer DEFAULT 10, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT part integer, OUT off bigint, OUT outcome text, OUT "row" jsonb, OUT sqlstate text, OUT message text, OUT detail text, OUT column_name text)'],
     'functions and procedures');
 
 -- every setting that can be made can be changed, and has the same type
