@@ -1,7 +1,7 @@
 # kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
 
 # These need neither PostgreSQL nor PGXS: what they run installs what is missing.
-ks_scripts = check demo torture bench bench-quick bench-full bench-peers
+ks_scripts = check demo torture fuzz bench bench-quick bench-full bench-peers
 
 ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
 
@@ -12,6 +12,8 @@ demo:
 	demo/demo
 torture:
 	test/torture
+fuzz:
+	test/fuzz/run
 bench:
 	bench/bench
 bench-quick bench-full:

@@ -1,0 +1,222 @@
+/*
+ * json.c
+ *	  Fuzzes the JSON scanner: any bytes as a document.
+ *
+ * A second, independent and much simpler validator must agree on what is JSON.
+ * Of a document, all members and elements are walked, down to the last, and
+ * every string is unescaped.
+ */
+#include "stubs.h"
+
+#include "json.h"
+
+int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
+
+/* --- RFC 8259, once more --- */
+
+static const char *
+skip(const char *p, const char *end)
+{
+	while (p < end && strchr(" \t\r\n", *p) && *p)
+		p++;
+	return p;
+}
+
+static const char *
+digits(const char *p, const char *end)
+{
+	const char *start = p;
+
+	while (p < end && *p >= '0' && *p <= '9')
+		p++;
+	return p > start ? p : NULL;
+}
+
+static const char *
+string(const char *p, const char *end)
+{
+	for (p++; p < end; p++)
+	{
+		if (*p == '"')
+			return p + 1;
+		if ((unsigned char) *p < 0x20)
+			return NULL;
+		if (*p != '\\')
+			continue;
+		if (++p == end || *p == '\0')
+			return NULL;
+		if (*p == 'u')
+		{
+			for (int i = 0; i < 4; i++)
+				if (++p == end || *p == '\0' || !strchr("0123456789abcdefABCDEF", *p))
+					return NULL;
+		}
+		else if (!strchr("\"\\/bfnrt", *p))
+			return NULL;
+	}
+	return NULL;
+}
+
+static const char *
+number(const char *p, const char *end)
+{
+	if (*p == '-')
+		p++;
+	if (p < end && *p == '0')
+		p++;
+	else if ((p = digits(p, end)) == NULL)
+		return NULL;
+	if (p < end && *p == '.' && (p = digits(p + 1, end)) == NULL)
+		return NULL;
+	if (p < end && (*p == 'e' || *p == 'E'))
+	{
+		p++;
+		if (p < end && (*p == '+' || *p == '-'))
+			p++;
+		p = digits(p, end);
+	}
+	return p;
+}
+
+/* Behind the value, NULL if there is none; *deepest: levels of nesting. */
+static const char *
+value(const char *p, const char *end, int depth, int *deepest)
+{
+	static const char *const words[] = {"true", "false", "null"};
+
+	if (p >= end)
+		return NULL;
+	if (*p == '{' || *p == '[')
+	{
+		char		close = *p == '{' ? '}' : ']';
+
+		*deepest = Max(*deepest, depth + 1);
+		if (depth > KS_JSON_MAX_DEPTH)
+			return NULL;		/* refused by then, whatever follows */
+		p = skip(p + 1, end);
+		if (p < end && *p == close)
+			return p + 1;
+		for (;;)
+		{
+			if (close == '}')
+			{
+				if (p >= end || *p != '"' || (p = string(p, end)) == NULL)
+					return NULL;
+				p = skip(p, end);
+				if (p >= end || *p != ':')
+					return NULL;
+				p = skip(p + 1, end);
+			}
+			if ((p = value(p, end, depth + 1, deepest)) == NULL)
+				return NULL;
+			p = skip(p, end);
+			if (p >= end)
+				return NULL;
+			if (*p == close)
+				return p + 1;
+			if (*p != ',')
+				return NULL;
+			p = skip(p + 1, end);
+		}
+	}
+	if (*p == '"')
+		return string(p, end);
+	if (*p == '-' || (*p >= '0' && *p <= '9'))
+		return number(p, end);
+	for (int i = 0; i < 3; i++)
+	{
+		size_t		len = strlen(words[i]);
+
+		if ((size_t) (end - p) >= len && memcmp(p, words[i], len) == 0)
+			return p + len;
+	}
+	return NULL;
+}
+
+/* --- the scanner --- */
+
+static void
+visit_string(const KsJsonToken *tok)
+{
+	StringInfoData buf;
+
+	for (int strip = 0; strip < 2; strip++)
+	{
+		StringInfoData raw;
+		KsJsonToken again;
+		KsJson		json;
+		bool		ok;
+
+		initStringInfo(&buf);
+		initStringInfo(&raw);
+		ok = FUZZ_TRY(ks_json_unescape(tok, strip, &buf));
+		/* the same strings can be taken as raw JSON, and it is the same string */
+		FUZZ_CHECK(FUZZ_TRY(ks_json_append_raw(tok, strip, &raw)) == ok);
+		if (!ok)
+			continue;
+		json.start = raw.data;
+		json.end = raw.data + raw.len;
+		FUZZ_CHECK(FUZZ_TRY(ks_json_document(&json, &again)));
+		FUZZ_CHECK(again.type == KS_JSON_STRING);
+		FUZZ_CHECK(ks_json_name_is(&again, buf.data, buf.len));
+	}
+}
+
+/* Everything below a value that is known to be valid. */
+static void
+visit(const KsJsonToken *tok)
+{
+	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJsonToken name,
+				item;
+	const char *p;
+
+	if (tok->type == KS_JSON_STRING)
+		visit_string(tok);
+	if (tok->type != KS_JSON_OBJECT && tok->type != KS_JSON_ARRAY)
+		return;
+	p = ks_json_begin(&json, tok->p);
+	for (;;)
+	{
+		bool		ok = FUZZ_TRY(p = tok->type == KS_JSON_OBJECT ?
+								  ks_json_next_member(&json, p, &name, &item) :
+								  ks_json_next_element(&json, p, &item));
+
+		FUZZ_CHECK(ok);
+		if (item.p == NULL)
+			break;
+		FUZZ_CHECK(item.p >= tok->p && item.p + item.len <= json.end);
+		if (tok->type == KS_JSON_OBJECT)
+			visit_string(&name);
+		visit(&item);
+	}
+	FUZZ_CHECK(FUZZ_TRY(ks_json_finish(&json, p)));
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
+{
+	char	   *copy = fuzz_copy(data, size);
+	KsJson		json = {copy, copy + size};
+	KsJsonToken tok;
+	int			deepest = 0;
+	const char *behind;
+	bool		expected;
+
+	behind = value(skip(copy, json.end), json.end, 0, &deepest);
+	expected = behind && skip(behind, json.end) == json.end;
+	if (FUZZ_TRY(ks_json_document(&json, &tok)))
+	{
+		FUZZ_CHECK(expected && deepest <= KS_JSON_MAX_DEPTH);
+		/* quadratic in the depth */
+		if (size < 4096)
+			visit(&tok);
+	}
+	else if (fuzz_sqlstate == ERRCODE_STATEMENT_TOO_COMPLEX)
+		FUZZ_CHECK(deepest > KS_JSON_MAX_DEPTH);
+	else
+		FUZZ_CHECK(!expected && fuzz_sqlstate == ERRCODE_INVALID_TEXT_REPRESENTATION);
+	fuzz_reset();
+	free(copy);
+	return 0;
+}
