@@ -27,7 +27,7 @@ create_server($node, $kafka);
 
 # --- peek: what a record has ---
 
-my $topic = $kafka->topic('peek', 2);
+my $topic = $kafka->topic('peek', 2, 'retention.ms' => -1);
 my $producer = $kafka->script->to($topic);
 $producer->P(1, '{"k": 7}', '{"id": 1}', ts => 1767225600123,
 	headers => [ [ 'trace', 'abc' ], [ 'trace', "\x00\xff" ], [ 'empty', '' ], [ 'null', undef ] ]);
