@@ -79,6 +79,11 @@ CREATE TABLE kafka_sink.sink_catalog (
     accumulate jsonb,
     reject_limit text,
     dead_letter_retention interval,
+    envelope text NOT NULL,
+    csv_delimiter text NOT NULL,
+    csv_quote text NOT NULL,
+    csv_null text NOT NULL,
+    strict boolean NOT NULL,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -238,12 +243,17 @@ CREATE FUNCTION kafka_sink.create_sink(
     accumulate jsonb DEFAULT NULL,
     reject_limit text DEFAULT NULL,
     dead_letter_retention interval DEFAULT NULL,
+    envelope text DEFAULT 'none',
+    csv_delimiter text DEFAULT ',',
+    csv_quote text DEFAULT '"',
+    csv_null text DEFAULT '',
+    strict boolean DEFAULT false,
     enabled boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -274,12 +284,17 @@ CREATE FUNCTION kafka_sink.alter_sink(
     accumulate jsonb DEFAULT NULL,
     reject_limit text DEFAULT NULL,
     dead_letter_retention interval DEFAULT NULL,
+    envelope text DEFAULT NULL,
+    csv_delimiter text DEFAULT NULL,
+    csv_quote text DEFAULT NULL,
+    csv_null text DEFAULT NULL,
+    strict boolean DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, text[]) IS
 'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
@@ -523,7 +538,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.batch_records, c.batch_bytes, c.batch_linger_ms,
            c.max_record_bytes, c.workers,
            c.command, c.value_type, c.filter, c.update_if, c.accumulate,
-           c.reject_limit, c.dead_letter_retention
+           c.reject_limit, c.dead_letter_retention,
+           c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict
       FROM kafka_sink.sink_catalog c
       -- the worst of its workers' states
       LEFT JOIN LATERAL

@@ -170,7 +170,37 @@ apply_rounds(KsApply *ap, const int *idx, int n, KsCounts *counts)
 		CHECK_FOR_INTERRUPTS();
 		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_DELETE, part), KS_ROW_DELETE, counts);
 		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_WRITE, part), KS_ROW_WRITE, counts);
+		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_PATCH, part), KS_ROW_PATCH, counts);
 	}
+}
+
+/*
+ * What lacks values builds on the record of its key before it: all before the
+ * last complete one of a key, or the last delete, is superseded.
+ */
+static int
+supersede_complete(KsApply *ap, int *idx, int n, KsCounts *counts)
+{
+	const KsSortKey *key = &ap->target->sortkey;
+	KsRows		rows = {ap->values, ap->isnull, ap->target->ncols};
+	KsSortItem *items = ks_sort_rows(key, &rows, idx, n);
+	int			out = n;
+	bool		complete = false;
+
+	for (int i = n - 1; i >= 0; i--)
+	{
+		int			row = items[i].row;
+
+		if (i == n - 1 || ks_sort_compare(key, &rows, &items[i], &items[i + 1]) != 0)
+			complete = false;
+		if (complete)
+			counts[ap->recs[row].pidx].superseded++;
+		else
+			idx[--out] = row;
+		complete |= ap->ops[row] != KS_ROW_PATCH;
+	}
+	memmove(idx, idx + out, (n - out) * sizeof(int));
+	return n - out;
 }
 
 static void
@@ -179,6 +209,7 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 	int		   *idx = ap->idx;
 	int			n = 0;
 	bool		mixed = false;
+	bool		patches = false;
 
 	for (int i = lo; i < hi; i++)
 	{
@@ -187,6 +218,7 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 		else if (ap->ops[i] != KS_ROW_REJECTED)
 		{
 			mixed |= ap->ops[i] == KS_ROW_DELETE;
+			patches |= ap->ops[i] == KS_ROW_PATCH;
 			idx[n++] = i;
 		}
 	}
@@ -201,7 +233,9 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 		ks_accumulate_apply(ap, idx, n, counts);
 		return;
 	}
-	if (ap->sink->insert_mode == KS_UPDATE || ap->sink->update_if)
+	if (patches && ap->sink->update_if == NULL)
+		n = supersede_complete(ap, idx, n, counts);
+	if (ap->sink->insert_mode == KS_UPDATE || ap->sink->update_if || patches)
 	{
 		apply_rounds(ap, idx, n, counts);
 		return;

@@ -22,7 +22,8 @@ static int64
 execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 {
 	KsTarget   *target = ap->target;
-	SPIPlanPtr *plan = op == KS_ROW_DELETE ? &target->delete_plan : &target->insert_plan;
+	SPIPlanPtr *plan = op == KS_ROW_DELETE ? &target->delete_plan :
+		op == KS_ROW_PATCH ? &target->patch_plan : &target->insert_plan;
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	int			rc;
 
@@ -35,7 +36,8 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 	ap->enr->reldata = store;
 	if (*plan == NULL)
 	{
-		SPIPlanPtr	p = SPI_prepare(op == KS_ROW_DELETE ? target->delete_sql : target->insert_sql,
+		SPIPlanPtr	p = SPI_prepare(op == KS_ROW_DELETE ? target->delete_sql :
+									op == KS_ROW_PATCH ? target->patch_sql : target->insert_sql,
 									0, NULL);
 
 		if (p == NULL)
@@ -48,6 +50,12 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	ap->enr->reldata = NULL;
 	tuplestore_end(store);
+	if (op == KS_ROW_PATCH && (int64) SPI_processed < n && ap->sink->update_if == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("record lacks the value of a column, and there is no row that has it"),
+				 errdetail("Debezium does not know TOASTed values that an update left unchanged."),
+				 errhint("Begin with a snapshot, or set REPLICA IDENTITY FULL for the source table.")));
 	return (int64) SPI_processed;
 }
 
@@ -71,7 +79,7 @@ ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts)
 
 	if (n == 0)
 		return;
-	if (ap->nparts > 1 && (delete || ap->target->rows_may_vanish))
+	if (ap->nparts > 1 && (op != KS_ROW_WRITE || ap->target->rows_may_vanish))
 	{
 		/* one statement per partition, to know whose rows were left out */
 		qsort_arg(idx, n, sizeof(int), compare_partition, unconstify(KsRecord *, ap->recs));

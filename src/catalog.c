@@ -34,7 +34,9 @@
 	"c.synchronous_commit, c.batch_records, c.batch_bytes, " \
 	"c.batch_linger_ms, c.max_record_bytes, c.workers, " \
 	"c.command, c.value_type::pg_catalog.oid, c.filter, c.update_if, c.accumulate, " \
-	"c.on_error, c.reject_limit, c.dead_letter_retention, c.enabled, c.generation, " \
+	"c.on_error, c.reject_limit, c.dead_letter_retention, " \
+	"c.format, c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict, " \
+	"c.enabled, c.generation, " \
 	"c.system_identifier, c.database_oid, s.workers, s.states "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
@@ -51,6 +53,7 @@ enum
 	COL_MAX_RECORD, COL_WORKERS,
 	COL_COMMAND, COL_VALUE_TYPE, COL_FILTER, COL_UPDATE_IF, COL_ACCUMULATE,
 	COL_ON_ERROR, COL_REJECT_LIMIT, COL_RETENTION,
+	COL_FORMAT, COL_ENVELOPE, COL_CSV_DELIMITER, COL_CSV_QUOTE, COL_CSV_NULL, COL_STRICT,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
@@ -126,6 +129,14 @@ column_is(HeapTuple tup, int col, const char *value)
 	return s != NULL && strcmp(s, value) == 0;
 }
 
+static KsFormat
+column_format(HeapTuple tup, int col)
+{
+	return column_is(tup, col, "raw") ? KS_FORMAT_RAW :
+		column_is(tup, col, "csv") ? KS_FORMAT_CSV :
+		column_is(tup, col, "none") ? KS_FORMAT_NONE : KS_FORMAT_JSON;
+}
+
 /* The rows of sink_state. */
 static void
 read_states(KsSink *sink, HeapTuple tup, MemoryContext cxt)
@@ -190,9 +201,14 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	}
 	MemoryContextSwitchTo(old);
 
-	s = column_text(tup, COL_KEY_FORMAT, CurrentMemoryContext);
-	sink->key_format = strcmp(s, "raw") == 0 ? KS_FORMAT_RAW :
-		strcmp(s, "none") == 0 ? KS_FORMAT_NONE : KS_FORMAT_JSON;
+	sink->format = column_format(tup, COL_FORMAT);
+	sink->key_format = column_format(tup, COL_KEY_FORMAT);
+	sink->envelope = column_is(tup, COL_ENVELOPE, "debezium") ? KS_DEBEZIUM :
+		column_is(tup, COL_ENVELOPE, "connect") ? KS_CONNECT : KS_NO_ENVELOPE;
+	sink->csv_delimiter = *column_text(tup, COL_CSV_DELIMITER, CurrentMemoryContext);
+	sink->csv_quote = *column_text(tup, COL_CSV_QUOTE, CurrentMemoryContext);
+	sink->csv_null = column_text(tup, COL_CSV_NULL, cxt);
+	sink->strict = DatumGetBool(column(tup, COL_STRICT, &isnull));
 	sink->delete_enabled = DatumGetBool(column(tup, COL_DELETE_ENABLED, &isnull));
 	sink->tombstone_ignore = column_is(tup, COL_ON_TOMBSTONE, "ignore");
 	sink->strip_nul = column_is(tup, COL_ON_NUL, "strip");

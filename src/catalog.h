@@ -31,8 +31,17 @@ typedef enum KsFormat
 {
 	KS_FORMAT_JSON,
 	KS_FORMAT_RAW,
-	KS_FORMAT_NONE
+	KS_FORMAT_CSV,
+	KS_FORMAT_NONE				/* of keys only */
 } KsFormat;
+
+/* What stands around a row in a value. */
+typedef enum KsEnvelope
+{
+	KS_NO_ENVELOPE,
+	KS_CONNECT,
+	KS_DEBEZIUM
+} KsEnvelope;
 
 /* What one worker has said last: its row of sink_state. */
 typedef struct KsWorkerState
@@ -71,6 +80,12 @@ typedef struct KsSink
 	KsOnError	on_error;
 	KsRejectLimit reject_limit;
 	Interval   *dead_letter_retention;	/* NULL: for ever */
+	KsFormat	format;
+	KsEnvelope	envelope;
+	char		csv_delimiter;
+	char		csv_quote;		/* '\0': none */
+	char	   *csv_null;		/* what stands for NULL, if not quoted */
+	bool		strict;			/* a field that no column takes is an error */
 	bool		enabled;
 	int64		generation;		/* begins at the time of creation, +1 by each
 								 * change that a worker must see */
@@ -97,6 +112,10 @@ typedef struct KsCatalogUser
 
 /* Does it write anything itself, or is it a ledger? */
 #define ks_sink_writes(sink) (OidIsValid((sink)->target) || (sink)->command != NULL)
+
+/* May it have rows without the values of some columns, which stay as they are? */
+#define ks_sink_patches(sink) \
+	((sink)->envelope == KS_DEBEZIUM && (sink)->insert_mode == KS_UPSERT)
 
 extern void ks_catalog_enter(KsCatalogUser *save);
 extern void ks_catalog_leave(const KsCatalogUser *save);

@@ -228,6 +228,13 @@ build_columns(KsTarget *target, const KsSink *sink)
 				 errmsg("type %s cannot be the value_type of a sink", format_type_be(type)),
 				 errhint("Use a composite type, whose attributes are taken from the value's fields, or jsonb, text or bytea.")));
 
+	if (sink->format != KS_FORMAT_JSON && (fields == NULL) != (sink->format == KS_FORMAT_RAW) &&
+		(fields || type == JSONBOID))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s cannot be the value_type of this format", format_type_be(type)),
+				 sink->format == KS_FORMAT_RAW ? errhint("A raw value is text, bytea or jsonb.") :
+				 errhint("Use a composite type, whose attributes take the fields in order, or text or bytea.")));
 	target->cols = palloc0((live + KS_NMETADATA) * sizeof(KsColumn));
 	target->fields = palloc0((live + 1) * sizeof(KsField));
 	target->rowdesc = CreateTemplateTupleDesc(live + KS_NMETADATA);
@@ -248,6 +255,8 @@ build_columns(KsTarget *target, const KsSink *sink)
 			continue;
 		if (att == NULL)
 			target->cols[target->ncols - 1].source = KS_FROM_VALUE;
+		else if (sink->format == KS_FORMAT_CSV)
+			target->cols[target->ncols - 1].field = target->nfields++;
 		else
 			target->cols[target->ncols - 1].field =
 				ks_columns_add_field(target, NameStr(att->attname), strlen(NameStr(att->attname)));

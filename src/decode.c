@@ -26,6 +26,7 @@
 #include "command.h"
 #include "compat.h"
 #include "decode.h"
+#include "decode_format.h"
 #include "json_scan.h"
 
 KsDecoder *
@@ -43,6 +44,14 @@ ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
 	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
 	d->given = palloc0((target->ncols + 1) * sizeof(bool));
 	d->encoding = GetDatabaseEncoding();
+	d->wants_others = target->has_rest || sink->strict;
+	if (sink->format == KS_FORMAT_CSV)
+	{
+		d->ops = &ks_csv_ops;
+		d->csv = ks_csv_create();
+	}
+	if (sink->key_format == KS_FORMAT_CSV)
+		d->key_csv = ks_csv_create();
 	MemoryContextSwitchTo(old);
 	return d;
 }
@@ -172,9 +181,16 @@ scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
 	return p;
 }
 
+/* A member that no column takes. */
 static void
-append_rest(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
+other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
 {
+	if (!d->target->has_rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record has an unknown field"),
+				 errdetail("No column takes the field \"%s\".", pnstrdup(name->p, pg_mbcliplen(name->p, name->len, 64))),
+				 errhint("Map it or @rest to a column, or set strict => false.")));
 	appendStringInfoChar(&d->rest, d->rest.len == 0 ? '{' : ',');
 	ks_json_append_raw(name, d->cv.strip_nul, &d->rest);
 	appendStringInfoChar(&d->rest, ':');
@@ -217,8 +233,8 @@ scan_fields(KsDecoder *d, const char *s, int len)
 			p = ks_json_scan_value(&json, p, &value);
 			if (field >= 0)
 				d->tokens[field] = value;
-			else if (d->target->has_rest)
-				append_rest(d, &name, &value);
+			else if (d->wants_others)
+				other_member(d, &name, &value);
 			p = ks_json_after_value(&json, p, '}');
 			if (p < json.end && *p == '}')
 			{
@@ -520,6 +536,14 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 					 errmsg("a raw key cannot name a row by %d columns", d->target->nkeys)));
 		return from_bytes(d, col, s, len, false, isnull);
 	}
+	if (d->sink->key_format == KS_FORMAT_CSV)
+	{
+		const char *s = rec->key;
+		int			len = rec->keylen;
+
+		to_server(d, &s, &len);
+		return ks_csv_key(d, col, s, len, isnull);
+	}
 	if (key->type == KS_JSON_OBJECT)
 	{
 		KsPathStep	by_field = {d->target->fields[col->field].name,
@@ -609,7 +633,12 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	if (len < 0)
 		return decode_tombstone(d, rec, part, values, isnull);
 
-	if (target->nfields > 0 || target->has_rest)
+	if (unlikely(d->ops != NULL))
+	{
+		to_server(d, &s, &len);
+		d->ops->open(d, rec, s, len);
+	}
+	else if (target->nfields > 0 || d->wants_others)
 	{
 		to_server(d, &s, &len);
 		scan_fields(d, s, len);
@@ -625,7 +654,10 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		}
 		d->column = col->name;
 		d->missing = false;
-		values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
+		if (unlikely(d->ops != NULL) && col->source == KS_FROM_VALUE_FIELD)
+			values[i] = d->ops->field(d, col, &isnull[i]);
+		else
+			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
 		d->given[i] = !d->missing;
 	}
 	d->column = NULL;

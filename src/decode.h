@@ -12,6 +12,7 @@ typedef enum KsRowOp
 {
 	KS_ROW_WRITE,
 	KS_ROW_DELETE,
+	KS_ROW_PATCH,				/* some columns keep the values of the row that is there */
 	KS_ROW_FILTERED,
 	KS_ROW_REJECTED				/* cannot be decoded; apply.c's own */
 } KsRowOp;
@@ -33,8 +34,25 @@ typedef struct KsMember
 
 #define KS_MEMBERS		256
 
+struct KsDecoder;
+
+/*
+ * How values that are not plain JSON objects become fields: open finds them,
+ * field gives the value of a column whose source is one; key does the same for
+ * the key columns of a record that has only a key.
+ */
+typedef struct KsFormatOps
+{
+	KsRowOp		(*open) (struct KsDecoder *d, const KsRecord *rec, const char *s, int len);
+	Datum		(*field) (struct KsDecoder *d, KsColumn *col, bool *isnull);
+} KsFormatOps;
+
 typedef struct KsDecoder
 {
+	const KsFormatOps *ops;		/* NULL: JSON objects */
+	struct KsCsv *csv;
+	struct KsCsv *key_csv;
+	bool		wants_others;	/* fields that no column takes: @rest, strict */
 	const KsSink *sink;
 	KsTarget   *target;
 	KsConvert	cv;

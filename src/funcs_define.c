@@ -58,8 +58,8 @@ static const Setting settings[] = {
 	{"insert_mode", TEXTOID, "insert", "insert,ignore,upsert,update,accumulate", 0, 0},
 	{"columns", JSONBOID, NULL, NULL, 0, 0},
 	{"pk_fields", TEXTARRAYOID, NULL, NULL, 0, 0},
-	{"format", TEXTOID, "json", "json", 0, 0},
-	{"key_format", TEXTOID, "json", "json,raw,none", 0, 0},
+	{"format", TEXTOID, "json", "json,raw,csv", 0, 0},
+	{"key_format", TEXTOID, "json", "json,raw,csv,none", 0, 0},
 	{"delete_enabled", BOOLOID, "false", NULL, 0, 0},
 	{"on_tombstone", TEXTOID, "error", "error,ignore", 0, 0},
 	{"on_error", TEXTOID, "stop", "stop,dead_letter,ignore", 0, 0},
@@ -79,6 +79,11 @@ static const Setting settings[] = {
 	{"accumulate", JSONBOID, NULL, NULL, 0, 0},
 	{"reject_limit", TEXTOID, NULL, NULL, 0, 0},
 	{"dead_letter_retention", INTERVALOID, NULL, NULL, 0, 0},
+	{"envelope", TEXTOID, "none", "none", 0, 0},
+	{"csv_delimiter", TEXTOID, ",", NULL, 0, 0},
+	{"csv_quote", TEXTOID, "\"", NULL, 0, 0},
+	{"csv_null", TEXTOID, "", NULL, 0, 0},
+	{"strict", BOOLOID, "false", NULL, 0, 0},
 };
 
 #define NSETTINGS ((int) lengthof(settings))
@@ -99,6 +104,33 @@ is_word_of(const char *value, const char *values)
 			return false;
 		p = end + 1;
 	}
+}
+
+/* One character of one byte that cannot be part of another. */
+static bool
+is_csv_character(const char *s)
+{
+	return strlen(s) == 1 && !IS_HIGHBIT_SET(*s) && *s != '\n' && *s != '\r';
+}
+
+static void
+check_csv(const char *name, const char *value)
+{
+	bool		quote = strcmp(name, "csv_quote") == 0;
+
+	if (strcmp(name, "csv_null") == 0)
+	{
+		if (strpbrk(value, "\r\n") != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("setting \"%s\" must not contain a line break", name)));
+		return;
+	}
+	if (!is_csv_character(value) && !(quote && *value == '\0'))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" must be a single ASCII character, not a line break", name),
+				 quote ? errhint("An empty text means that fields are never quoted.") : 0));
 }
 
 static void
@@ -126,6 +158,8 @@ check_setting(const Setting *s, Datum value)
 					 errhint("Valid values: %s.", list.data)));
 		}
 	}
+	if (strncmp(s->name, "csv_", 4) == 0)
+		check_csv(s->name, TextDatumGetCString(value));
 	if (s->type == INT4OID &&
 		(DatumGetInt32(value) < s->min || DatumGetInt32(value) > s->max))
 		ereport(ERROR,
@@ -204,6 +238,38 @@ check_writing(const KsSink *sink)
 				 errhint("For example: {\"total\": \"sum\", \"hits\": \"count\", \"last_seen\": \"max\"}.")));
 }
 
+/* Formats and envelopes that need or exclude other settings. */
+static void
+check_format(const KsSink *sink)
+{
+	const char *stray = NULL;
+
+	if (sink->csv_delimiter == sink->csv_quote)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("csv_delimiter and csv_quote must differ")));
+	if (strchr(sink->csv_null, sink->csv_delimiter) != NULL ||
+		(sink->csv_quote && strchr(sink->csv_null, sink->csv_quote) != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("csv_null must not contain csv_delimiter or csv_quote")));
+	if (sink->envelope != KS_NO_ENVELOPE && sink->format != KS_FORMAT_JSON)
+		stray = "envelope";
+	else if (sink->strict && sink->format == KS_FORMAT_RAW)
+		stray = "strict";
+	if (stray)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" does not go with this format", stray),
+				 *stray == 'e' ? errhint("An envelope needs format json.") :
+				 errhint("A raw value has no fields.")));
+	if (sink->envelope == KS_DEBEZIUM && sink->command)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("envelope debezium needs a target"),
+				 errhint("Without an envelope, a command sees the whole value: op, before and after.")));
+}
+
 /* A sink's definition as a whole, as a worker will find it. */
 static void
 check_sink(const char *name)
@@ -236,11 +302,12 @@ check_sink(const char *name)
 					 errhint("ALTER ROLE %s LOGIN.", quote_identifier(GetUserNameFromId(sink->owner, false)))));
 	}
 	check_writing(sink);
+	check_format(sink);
 	if (sink->delete_enabled && sink->key_format == KS_FORMAT_NONE && sink->command == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_enabled needs a key format"),
-				 errhint("Set key_format to json or raw.")));
+				 errhint("Set key_format to json, raw or csv.")));
 	if (sink->reject_limit.text && sink->on_error == KS_ON_ERROR_STOP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

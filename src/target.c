@@ -221,6 +221,12 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 					 errdetail("It is generated always.")));
 		}
 
+		if (source == NULL && sink->format != KS_FORMAT_JSON)
+		{
+			source = ks_format_source(target, sink, rel, att->attnum, &excluded);
+			if (excluded)
+				continue;
+		}
 		col->name = pstrdup(NameStr(att->attname));
 		col->attnum = att->attnum;
 		col->keyno = -1;
@@ -243,9 +249,10 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
 
+	ks_format_check(target, sink);
 	/* an update leaves columns alone that a record does not have */
 	live = target->ncols;
-	if (sink->insert_mode == KS_UPDATE)
+	if (sink->insert_mode == KS_UPDATE || ks_sink_patches(sink))
 		for (int i = 0; i < live; i++)
 		{
 			KsColumn   *col = &target->cols[target->ncols++];
@@ -410,10 +417,12 @@ build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *delete
 	const char *table = quote_identifier(RelationGetRelationName(rel));
 	StringInfoData sql,
 				cols,
-				set;
+				set,
+				patch;
 
 	initStringInfo(&cols);
 	initStringInfo(&set);
+	initStringInfo(&patch);
 	for (int i = 0; i < target->ncols; i++)
 	{
 		const char *quoted = quote_identifier(target->cols[i].name);
@@ -423,16 +432,20 @@ build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *delete
 		appendStringInfo(&cols, "%s%s", i ? ", " : "", quoted);
 		if (target->cols[i].keyno >= 0)
 			continue;
-		appendStringInfo(&set, "%s%s = ", set.len ? ", " : "", quoted);
+		appendStringInfo(&patch, "%s%s = CASE WHEN excluded.%s THEN excluded.%s ELSE %s.%s END",
+						 patch.len ? ", " : "", quoted,
+						 quote_identifier(psprintf("%s given", target->cols[i].name)),
+						 quoted, table, quoted);
 		if (sink->insert_mode == KS_UPDATE)
-			appendStringInfo(&set, "CASE WHEN excluded.%s THEN excluded.%s ELSE %s.%s END",
-							 quote_identifier(psprintf("%s given", target->cols[i].name)),
-							 quoted, table, quoted);
-		else if (target->accumulate)
+			continue;
+		appendStringInfo(&set, "%s%s = ", set.len ? ", " : "", quoted);
+		if (target->accumulate)
 			appendStringInfoString(&set, ks_accumulate_sql(target->accumulate, i, table, quoted));
 		else
 			appendStringInfo(&set, "EXCLUDED.%s", quoted);
 	}
+	if (sink->insert_mode == KS_UPDATE)
+		set = patch;
 	initStringInfo(&sql);
 	if (sink->insert_mode == KS_UPDATE && set.len == 0)
 		ereport(ERROR,
@@ -463,6 +476,16 @@ build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *delete
 		appendStringInfo(&sql, " %s (%s\n)", sink->insert_mode == KS_UPDATE ? "AND" : "WHERE",
 						 sink->update_if);
 	target->insert_sql = sql.data;
+	if (ks_sink_patches(sink) && patch.len)
+	{
+		initStringInfo(&sql);
+		appendStringInfo(&sql, "UPDATE %s%s SET %s FROM batch excluded WHERE %s",
+						 partitioned ? "" : "ONLY ", target->qualified_name, patch.data,
+						 target->same_key.data);
+		if (sink->update_if)
+			appendStringInfo(&sql, " AND (%s\n)", sink->update_if);
+		target->patch_sql = sql.data;
+	}
 
 	if (target->deletes)
 		/* inserts leave inheritance children alone, and so do deletes */
@@ -574,6 +597,8 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	target->relid = sink->target;
 	target->valid = true;
 	target->deletes = sink->delete_enabled;
+	target->format = sink->format;
+	target->envelope = sink->envelope;
 	cb = palloc0(sizeof(MemoryContextCallback));
 	cb->func = unlink_target;
 	cb->arg = target;
@@ -602,6 +627,8 @@ ks_target_free(KsTarget *target)
 		SPI_freeplan(target->insert_plan);
 	if (target->delete_plan)
 		SPI_freeplan(target->delete_plan);
+	if (target->patch_plan)
+		SPI_freeplan(target->patch_plan);
 	if (target->command)
 		ks_command_free(target);
 	MemoryContextDelete(target->cxt);

@@ -78,6 +78,8 @@ typedef struct KsTarget
 	TupleDesc	rowdesc;		/* of the columns, in the order of cols */
 	int			nfields;
 	KsField    *fields;
+	KsFormat	format;			/* csv: a field is a position from 0 */
+	KsEnvelope	envelope;
 	bool		has_rest;
 	bool		wants_headers;
 	ExprContext *econtext;
@@ -96,6 +98,8 @@ typedef struct KsTarget
 	char	   *delete_sql;
 	SPIPlanPtr	insert_plan;	/* prepared at first use */
 	SPIPlanPtr	delete_plan;
+	char	   *patch_sql;		/* KS_ROW_PATCH; NULL: there are none */
+	SPIPlanPtr	patch_plan;
 	StringInfoData same_key;	/* condition over the table's name and EXCLUDED */
 	struct KsAccumulate *accumulate;	/* how columns are folded, or NULL */
 	struct KsCommand *command;	/* instead of a table */
@@ -134,6 +138,19 @@ extern char *ks_columns_mapped_source(const KsSink *sink, const char *column,
 
 /* Parses a source into the column. */
 extern void ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source);
+
+/* --- target_format.c --- */
+
+/* The source of a column that "columns" does not mention, where it is not the
+ * field of its name; NULL with *excluded: none. */
+extern char *ks_format_source(KsTarget *target, const KsSink *sink, Relation rel,
+							  AttrNumber attnum, bool *excluded);
+
+/* Parses a source that names a field of a value that is not JSON. */
+extern void ks_format_set_source(KsTarget *target, KsColumn *col, const char *source);
+
+/* Errors if a column asks for what the format does not have. */
+extern void ks_format_check(const KsTarget *target, const KsSink *sink);
 
 /* Registers a top-level field of the value; columns may share one. */
 extern int	ks_columns_add_field(KsTarget *target, const char *name, int len);

@@ -41,7 +41,8 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'insert_mode text, columns jsonb, pk_fields text[], format text, key_format text, delete_enabled boolean, '
     'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
     'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb, '
-    'reject_limit text, dead_letter_retention interval', 'sinks');
+    'reject_limit text, dead_letter_retention interval, '
+    'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');

@@ -1,0 +1,97 @@
+-- Formats of values and keys other than plain JSON objects, and unknown fields.
+CREATE EXTENSION kafka_sink;
+SET client_min_messages = warning;
+CREATE FUNCTION r(value text, key text DEFAULT NULL)
+RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(NULL, NULL, NULL, NULL, convert_to(key, 'UTF8'), convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+CREATE FUNCTION try(VARIADIC records kafka_sink.record[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE result kafka_sink.batch_result; state text; message text; detail text; context text;
+BEGIN
+    result := kafka_sink.ingest('s', records);
+    RETURN result;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
+        detail = PG_EXCEPTION_DETAIL, context = PG_EXCEPTION_CONTEXT;
+    RETURN state || ' ' || message || coalesce(' | ' || nullif(detail, ''), '')
+        || coalesce(' | ' || substring(context FROM 'sink "s"[^\n]*'), '');
+END$$;
+
+-- csv: the columns in the order of the table
+CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(8,2), tags text[], doc jsonb);
+SELECT kafka_sink.create_sink('s', target => 't', format => 'csv', key_format => 'csv',
+    insert_mode => 'upsert', delete_enabled => true);
+SELECT try(r('1,plain,1.50,"{a,b}","{""x"": 1}"'), r(E'2,"quoted, ""so""\nand on",,{},[1]\r\n'), r(E'3,"",-1,,\n'));
+SELECT * FROM t ORDER BY id;
+SELECT try(r(NULL, '1'), r(NULL, '"3"'), r(NULL, '9'));
+SELECT id FROM t ORDER BY id;
+SELECT try(r('4,a,1,{}')), try(r('4,"a,1,{},1')), try(r(E'4,a\n,1,{},1')), try(r('x,a,1,{},1')), try(r('')),
+    try(r(',a,1,{},1')), try(r(NULL, '1,2')), try(r('4,a,1,{},{'));
+SELECT try(r('4,a,1,{},1,more')), name FROM t WHERE id = 4;
+SELECT kafka_sink.alter_sink('s', strict => true);
+SELECT try(r('4,a,1,{},1,more'));
+SELECT kafka_sink.alter_sink('s', csv_delimiter => E'\t', csv_quote => '', csv_null => '\N', reset => '{strict}');
+SELECT try(r(E'5\t"no quotes"\t\\N\t\\N\t\\N'), r(E'6\t\t1\t{}\t1'));
+SELECT * FROM t WHERE id IN (5, 6) ORDER BY id;
+-- positions
+SELECT kafka_sink.alter_sink('s', csv_delimiter => ';', csv_quote => '''', csv_null => 'null',
+    columns => '{"id": "$2", "name": "$1", "doc": "@headers"}');
+TRUNCATE t;
+SELECT try(r('''it''''s'';7;rest'), r('null;8'));
+SELECT * FROM t ORDER BY id;
+SELECT try(r('only'));
+-- definitions
+SELECT kafka_sink.alter_sink('s', columns => '{"id": "$0"}');
+SELECT kafka_sink.alter_sink('s', columns => '{"id": "$.id"}');
+SELECT kafka_sink.alter_sink('s', columns => '{"doc": "@rest"}');
+SELECT kafka_sink.alter_sink('s', csv_delimiter => ',,');
+SELECT kafka_sink.alter_sink('s', csv_delimiter => E'\n');
+SELECT kafka_sink.alter_sink('s', csv_quote => 'é');
+SELECT kafka_sink.alter_sink('s', csv_quote => ';');
+SELECT kafka_sink.alter_sink('s', csv_null => 'a;b');
+SELECT kafka_sink.alter_sink('s', csv_null => E'a\nb');
+SELECT kafka_sink.alter_sink('s', format => 'xml');
+SELECT kafka_sink.drop_sink('s');
+-- csv to a command
+CREATE TYPE pair AS (a int, b text);
+CREATE TABLE pairs (a int, b text);
+SELECT kafka_sink.create_sink('s', format => 'csv', command => 'INSERT INTO public.pairs SELECT a, b FROM batch', value_type => 'pair');
+SELECT try(r('1,one'), r('2,"t,wo"')), try(r('3'));
+TABLE pairs;
+SELECT kafka_sink.alter_sink('s', reset => '{value_type}');
+SELECT kafka_sink.drop_sink('s');
+
+-- raw: the value as a whole
+CREATE TABLE raw_text (id bigint GENERATED ALWAYS AS IDENTITY, body text);
+SELECT kafka_sink.create_sink('s', target => 'raw_text', format => 'raw');
+SELECT try(r('any {text'), r('')), try(ROW(NULL, NULL, NULL, NULL, NULL, '\xff', NULL)::kafka_sink.record);
+TABLE raw_text;
+SELECT kafka_sink.drop_sink('s');
+CREATE TABLE raw_bytes (k text PRIMARY KEY, body bytea, size int DEFAULT 7);
+SELECT kafka_sink.create_sink('s', target => 'raw_bytes', format => 'raw');
+SELECT kafka_sink.create_sink('s', target => 'raw_bytes', format => 'raw', key_format => 'raw',
+    insert_mode => 'upsert', delete_enabled => true, columns => '{"k": "@key", "body": "@value"}');
+SELECT try(r('one', 'a'), r('two', 'b'), ROW(NULL, NULL, NULL, NULL, 'b', '\x00ff', NULL)::kafka_sink.record);
+TABLE raw_bytes ORDER BY k;
+SELECT try(r(NULL, 'a'));
+TABLE raw_bytes ORDER BY k;
+SELECT kafka_sink.alter_sink('s', columns => '{"k": "@key", "body": "$.x"}');
+SELECT kafka_sink.alter_sink('s', strict => true);
+SELECT kafka_sink.drop_sink('s');
+CREATE TABLE raw_json (body jsonb);
+SELECT kafka_sink.create_sink('s', target => 'raw_json', format => 'raw');
+SELECT try(r('{"a": [1, 2]}'), r('"text"')), try(r('{'));
+TABLE raw_json;
+SELECT kafka_sink.drop_sink('s');
+
+-- strict: unknown fields of JSON objects
+CREATE TABLE plain (a int, b text);
+SELECT kafka_sink.create_sink('s', target => 'plain', strict => true);
+SELECT try(r('{"a": 1, "b": "x"}'), r('{"a": 2}')), try(r('{"a": 3, "c": {"d": 1}}'));
+SELECT kafka_sink.alter_sink('s', strict => false);
+SELECT try(r('{"a": 3, "c": {"d": 1}}'));
+TABLE plain;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t, pairs, raw_text, raw_bytes, raw_json, plain;
+DROP TYPE pair;
+DROP FUNCTION r, try;
+DROP EXTENSION kafka_sink;
