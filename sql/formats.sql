@@ -91,6 +91,51 @@ SELECT kafka_sink.alter_sink('s', strict => false);
 SELECT try(r('{"a": 3, "c": {"d": 1}}'));
 TABLE plain;
 SELECT kafka_sink.drop_sink('s');
+
+-- envelope connect: the schema tells what a value means
+CREATE TABLE c (id int PRIMARY KEY, amount numeric, day date, at timestamp, clock time, raw bytea, days date[]);
+SELECT kafka_sink.create_sink('s', target => 'c', envelope => 'connect', insert_mode => 'upsert', delete_enabled => true);
+CREATE FUNCTION connect(payload text) RETURNS kafka_sink.record LANGUAGE sql AS $$
+SELECT r('{"schema": {"type": "struct", "fields": [{"type": "int32", "field": "id"},
+{"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": "2"}, "field": "amount"},
+{"type": "int32", "name": "org.apache.kafka.connect.data.Date", "field": "day"},
+{"type": "int64", "name": "org.apache.kafka.connect.data.Timestamp", "field": "at"},
+{"type": "int32", "name": "org.apache.kafka.connect.data.Time", "field": "clock"},
+{"type": "bytes", "field": "raw"},
+{"type": "array", "items": {"type": "int32", "name": "org.apache.kafka.connect.data.Date"}, "field": "days"}]}, "payload": ' || payload || '}') $$;
+SELECT try(connect('{"id": 1, "amount": "AN4=", "day": 20000, "at": 1700000000123, "clock": 3723004, "raw": "AP8=", "days": [0, null, -1]}'),
+    connect('{"id": 2, "amount": "/4U=", "day": -719529, "at": -1, "clock": 0, "raw": "", "days": []}'),
+    connect('{"id": 3, "amount": "AQAAAAAAAAAAAA==", "day": null}'));
+SELECT * FROM c ORDER BY id;
+SELECT try(connect('{"id": 4, "amount": "?"}')), try(connect('{"id": 4, "day": 1.5}')), try(connect('[]')), try(r('{"id": 4}'));
+SELECT try(r(NULL, '{"schema": {"type": "int32"}, "payload": 1}'), r(NULL, '{"schema": null, "payload": {"id": 2}}'));
+SELECT id FROM c;
+SELECT kafka_sink.drop_sink('s');
+
+-- envelope debezium
+CREATE TABLE d (id int PRIMARY KEY, big text, n int);
+SELECT kafka_sink.create_sink('s', target => 'd', envelope => 'debezium', insert_mode => 'upsert', delete_enabled => true);
+CREATE FUNCTION change(op text, before text, after text, key text DEFAULT NULL) RETURNS kafka_sink.record LANGUAGE sql AS $$
+SELECT r(format('{"before": %s, "after": %s, "source": {"lsn": 1}, "op": "%s"}', coalesce(before, 'null'), coalesce(after, 'null'), op), key) $$;
+SELECT try(change('r', NULL, '{"id": 1, "big": "one", "n": 1}'), change('c', NULL, '{"id": 2, "big": "two", "n": 1}'),
+    change('u', NULL, '{"id": 1, "big": "__debezium_unavailable_value", "n": 2}'),
+    change('u', NULL, '{"id": 1, "big": "__debezium_unavailable_value", "n": 3}'));
+SELECT * FROM d ORDER BY id;
+-- a change of the key, its tombstone, a delete by the key alone
+SELECT try(change('d', '{"id": 1, "big": null, "n": null}', NULL), r(NULL, '{"id": 1}'), change('c', NULL, '{"id": 3, "big": "one", "n": 3}'),
+    change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 4}'), change('d', NULL, NULL, '{"id": 2}'), change('m', NULL, NULL));
+SELECT * FROM d ORDER BY id;
+SELECT try(change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "n": 4}')), try(change('t', NULL, NULL)),
+    try(change('x', NULL, NULL)), try(change('c', NULL, NULL)), try(change('d', NULL, NULL)), try(r('{"id": 1}'));
+SELECT kafka_sink.alter_sink('s', delete_enabled => false);
+SELECT try(change('d', '{"id": 3}', NULL));
+SELECT kafka_sink.alter_sink('s', insert_mode => 'insert');
+SELECT try(change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "n": 4}'));
+SELECT kafka_sink.alter_sink('s', format => 'csv');
+SELECT kafka_sink.drop_sink('s');
+SELECT kafka_sink.create_sink('s', envelope => 'debezium', command => 'SELECT 1');
+DROP FUNCTION connect, change;
+DROP TABLE c, d;
 DROP TABLE t, pairs, raw_text, raw_bytes, raw_json, plain;
 DROP TYPE pair;
 DROP FUNCTION r, try;

@@ -50,6 +50,11 @@ ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
 		d->ops = &ks_csv_ops;
 		d->csv = ks_csv_create();
 	}
+	if (sink->envelope != KS_NO_ENVELOPE)
+	{
+		d->ops = sink->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
+		d->envelope = ks_envelope_create(cxt);
+	}
 	if (sink->key_format == KS_FORMAT_CSV)
 		d->key_csv = ks_csv_create();
 	MemoryContextSwitchTo(old);
@@ -247,6 +252,12 @@ scan_fields(KsDecoder *d, const char *s, int len)
 		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
 }
 
+void
+ks_scan_fields(KsDecoder *d, const char *s, int len)
+{
+	scan_fields(d, s, len);
+}
+
 /* Follows a path below a token; false if it leads nowhere. */
 static bool
 follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
@@ -279,6 +290,12 @@ follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
 	return true;
 }
 
+bool
+ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
+{
+	return follow_path(path, npath, tok);
+}
+
 /* --- one column --- */
 
 /* A field that the record lacks: the column's default. */
@@ -304,6 +321,12 @@ missing(KsDecoder *d, KsColumn *col, bool *isnull)
 		return v;
 	}
 	return ks_convert_json(&d->cv, &col->type, &null, isnull);	/* domains check NULL */
+}
+
+Datum
+ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
+{
+	return missing(d, col, isnull);
 }
 
 static Datum
@@ -432,6 +455,8 @@ key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 	json.start = s;
 	json.end = s + len;
 	ks_json_document(&json, tok);
+	if (d->envelope)
+		d->key_schema = ks_envelope_key(d, tok);
 	return true;
 }
 
@@ -544,6 +569,14 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 		to_server(d, &s, &len);
 		return ks_csv_key(d, col, s, len, isnull);
 	}
+	if (d->envelope)
+	{
+		Datum		value;
+
+		if (ks_envelope_key_column(d, col, d->key_schema, key, &value, isnull))
+			return value;
+		key_does_not_tell(col);
+	}
 	if (key->type == KS_JSON_OBJECT)
 	{
 		KsPathStep	by_field = {d->target->fields[col->field].name,
@@ -562,6 +595,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 	key_does_not_tell(col);
 }
 
+/* A delete: the key columns from the Kafka key, or from the change. */
 static KsRowOp
 decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 				 Datum *values, bool *isnull)
@@ -575,7 +609,7 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			return KS_ROW_FILTERED;
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("record has no value"),
+				 rec->valuelen < 0 ? errmsg("record has no value") : errmsg("record is a delete"),
 				 errhint("Set delete_enabled => true to delete by the key, or on_tombstone => 'ignore'.")));
 	}
 	if (target->command)
@@ -591,7 +625,7 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		}
 		return KS_ROW_WRITE;
 	}
-	if (rec->keylen < 0)
+	if (rec->keylen < 0 && rec->valuelen < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("record has neither key nor value")));
@@ -631,12 +665,27 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 						   (int64) Max(len, 0) + Max(rec->keylen, 0), d->sink->max_record_bytes),
 				 errhint("Raise the sink's setting max_record_bytes.")));
 	if (len < 0)
+	{
+		/* it follows a delete that has been written already */
+		if (d->sink->envelope == KS_DEBEZIUM)
+			return KS_ROW_FILTERED;
+		for (int i = 0; d->envelope && i < target->nfields; i++)
+			d->tokens[i].p = NULL;
 		return decode_tombstone(d, rec, part, values, isnull);
+	}
 
 	if (unlikely(d->ops != NULL))
 	{
 		to_server(d, &s, &len);
-		d->ops->open(d, rec, s, len);
+		switch (d->ops->open(d, rec, s, len))
+		{
+			case KS_ROW_FILTERED:
+				return KS_ROW_FILTERED;
+			case KS_ROW_DELETE:
+				return decode_tombstone(d, rec, part, values, isnull);
+			default:
+				d->unavailable = false;
+		}
 	}
 	else if (target->nfields > 0 || d->wants_others)
 	{
@@ -680,5 +729,5 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		}
 	}
 	d->column = NULL;
-	return KS_ROW_WRITE;
+	return d->unavailable && target->patch_sql ? KS_ROW_PATCH : KS_ROW_WRITE;
 }

@@ -52,6 +52,9 @@ typedef struct KsDecoder
 	const KsFormatOps *ops;		/* NULL: JSON objects */
 	struct KsCsv *csv;
 	struct KsCsv *key_csv;
+	struct KsEnvelopeState *envelope;
+	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
+	bool		unavailable;	/* the row has the value of some column, the record not */
 	bool		wants_others;	/* fields that no column takes: @rest, strict */
 	const KsSink *sink;
 	KsTarget   *target;
@@ -77,6 +80,12 @@ extern KsDecoder *ks_decoder_create(const KsSink *sink, KsTarget *target,
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
+
+/* For formats: the members of an object into tokens; a path below a token, false
+ * if it leads nowhere; the value of a column whose field is not there. */
+extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);
+extern bool ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok);
+extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
 
 /* The value of one column whose source is not a field. */
 extern Datum ks_decode_column(KsDecoder *decoder, KsColumn *col, const KsRecord *rec,

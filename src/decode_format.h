@@ -16,4 +16,17 @@ extern struct KsCsv *ks_csv_create(void);
 /* A key column's value from a key of one line of CSV. */
 extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, bool *isnull);
 
+extern const KsFormatOps ks_connect_ops;
+extern const KsFormatOps ks_debezium_ops;
+
+extern struct KsEnvelopeState *ks_envelope_create(MemoryContext cxt);
+
+/* Takes the envelope off a key; its schema, or NULL. */
+extern const struct KsSchema *ks_envelope_key(KsDecoder *d, KsJsonToken *key);
+
+/* A key column's value from the row as it was, or from the key; false: neither
+ * tells. */
+extern bool ks_envelope_key_column(KsDecoder *d, KsColumn *col, const struct KsSchema *schema,
+								   const KsJsonToken *key, Datum *value, bool *isnull);
+
 #endif

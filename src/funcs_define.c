@@ -79,7 +79,7 @@ static const Setting settings[] = {
 	{"accumulate", JSONBOID, NULL, NULL, 0, 0},
 	{"reject_limit", TEXTOID, NULL, NULL, 0, 0},
 	{"dead_letter_retention", INTERVALOID, NULL, NULL, 0, 0},
-	{"envelope", TEXTOID, "none", "none", 0, 0},
+	{"envelope", TEXTOID, "none", "none,debezium,connect", 0, 0},
 	{"csv_delimiter", TEXTOID, ",", NULL, 0, 0},
 	{"csv_quote", TEXTOID, "\"", NULL, 0, 0},
 	{"csv_null", TEXTOID, "", NULL, 0, 0},
