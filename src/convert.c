@@ -523,6 +523,9 @@ convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok)
 	collect_elements(cv, type->elem, tok, 0, &b);
 	if (b.n == 0)
 		return PointerGetDatum(construct_empty_array(type->elem->typid));
+	/* an empty array beside elements counts, but is none of them */
+	if (b.ndims < MAXDIM && b.dims[b.ndims] >= 0)
+		malformed_array();
 	return PointerGetDatum(construct_md_array(b.elems, b.nulls, b.ndims, b.dims, lbs,
 											  type->elem->typid, type->elemlen,
 											  type->elembyval, type->elemalign));
