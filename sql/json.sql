@@ -70,6 +70,7 @@ SELECT * FROM try_type('json', '{"b":  1, "a": 2}', '"str"', 'null');
 -- arrays, composite types, enums, domains, ranges
 SELECT * FROM try_type('int[]', '[1, 2, null]', '[]', '"{3,4}"', '[[1, 2], [3, 4]]', '[[1], [2, 3]]', '[[], []]', '[1, [2]]', '["x"]', '{"a": 1}', '1', '[[[[[[[1]]]]]]]');
 SELECT * FROM try_type('text[]', '["a", "b,c", "d\"e", null]', '[1, true, {"x": [1]}]');
+SELECT * FROM try_type('text[]', '[[], "x"]', '[[[ ], null]]', '["x", []]', '[[[]], [[]]]');
 SELECT * FROM try_type('jsonb[]', '[1, [2, 3], {"a": null}]');
 CREATE TYPE pair AS (a int, b text);
 SELECT * FROM try_type('pair', '{"b": "x", "a": 1}', '{"a": null, "c": 3}', '{}', '"(5,y)"', '{"a": "x"}', '[1, "x"]');
