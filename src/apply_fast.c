@@ -322,7 +322,11 @@ change_row(void *arg, int row, ItemPointer tid)
 	else
 	{
 		if (w->target->accumulate)
+		{
+			/* ON CONFLICT checks what would be inserted, too */
+			fill_slot(w, ch->slot, row);
 			add_old_row(ch, row, tid);
+		}
 		fill_slot(w, ch->slot, row);
 		ks_place_offer(w);
 		check_result(table_tuple_update(w->rel, tid, ch->slot, w->cid, ch->snapshot,

@@ -222,7 +222,8 @@ for my $bad (
 
 	is(sql("SELECT dead_lettered, (SELECT count(*) FROM kafka_sink.dead_letters d WHERE d.sink = o.sink) FROM kafka_sink.txn_offsets o WHERE sink = '$sink'"),
 		join('|', ($n * $batches) x 2), "$sink: all are dead letters");
-	cmp_ok($ms, '<', 20 * $good, sprintf('%s: %.1f times as long as a good batch', $sink, $ms / $good));
+	# 7 and 14 on a quiet machine; what was quadratic would be hundreds
+	cmp_ok($ms, '<', 40 * $good, sprintf('%s: %.1f times as long as a good batch', $sink, $ms / $good));
 }
 sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
 
