@@ -190,7 +190,7 @@ bytes_of_base64(const KsJsonToken *tok, int *len)
 	uint8	   *out = palloc(max);
 
 	*len = tok->type == KS_JSON_STRING && !tok->escaped ?
-		pg_b64_decode(tok->p, tok->len, (char *) out, max) : -1;
+		pg_b64_decode(tok->p, tok->len, (void *) out, max) : -1;
 	if (*len < 0)
 		bad_value("base64");
 	return out;
