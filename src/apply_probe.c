@@ -30,7 +30,6 @@
 
 typedef struct Walk
 {
-	KsWrite    *w;
 	const KsFastIndex *fi;
 	Relation	index;
 	TupleTableSlot *slot;		/* of the row found */
@@ -178,7 +177,7 @@ ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
 {
 	const KsFastIndex *fi = &w->fast->indexes[w->fast->conflict];
 	Snapshot	snapshot = GetActiveSnapshot();
-	Walk		walk = {.w = w, .fi = fi};
+	Walk		walk = {.fi = fi};
 	int			nmissing = 0;
 	int			jumps = 0;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink probe",

@@ -12,7 +12,6 @@
 
 #include "access/nbtree.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_opfamily_d.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "miscadmin.h"
