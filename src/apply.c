@@ -362,13 +362,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 		return edata;
 	}
 	for (int i = 0; i < ap->nparts; i++)
-	{
-		int64	   *sum = (int64 *) &ap->parts[i].counts;
-		const int64 *add = (const int64 *) &ap->counts[i];
-
-		for (int j = 0; j < (int) (sizeof(KsCounts) / sizeof(int64)); j++)
-			sum[j] += add[j];
-	}
+		ks_counts_add(&ap->parts[i].counts, &ap->counts[i]);
 	return NULL;
 }
 

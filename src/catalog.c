@@ -426,6 +426,32 @@ ks_catalog_check_owner(const KsSink *sink, bool exactly)
 }
 
 void
+ks_catalog_check_writes(const KsSink *sink)
+{
+	if (!ks_sink_writes(sink))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has neither target nor command", sink->name),
+				 errdetail("It is a ledger for kafka_sink.advance().")));
+}
+
+void
+ks_catalog_check_consumes(const KsSink *sink, List *topics)
+{
+	if (sink->server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has no server to consume from", sink->name),
+				 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
+	ks_catalog_check_writes(sink);
+	if (topics == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has no topics", sink->name),
+				 errhint("SELECT kafka_sink.register_topic(%s, ...).", quote_literal_cstr(sink->name))));
+}
+
+void
 ks_catalog_set_state(const char *sink, int worker, const char *state,
 					 const KsStateError *error)
 {

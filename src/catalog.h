@@ -142,6 +142,12 @@ extern bool ks_catalog_is_current(const KsSink *sink);
  * with 'exactly' the owner itself. */
 extern void ks_catalog_check_owner(const KsSink *sink, bool exactly);
 
+/* Errors (55000) unless the sink has something to write to. */
+extern void ks_catalog_check_writes(const KsSink *sink);
+
+/* Errors (55000) unless it has something to read from, too. */
+extern void ks_catalog_check_consumes(const KsSink *sink, List *topics);
+
 /*
  * Writes a sink's state ('starting', 'running', 'backoff', 'halted',
  * 'suspended') for one worker; NULL error: cleared.  In a transaction of the

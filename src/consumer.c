@@ -74,21 +74,7 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->begin = begin;
 	c->commit = commit;
 	c->topics = ks_catalog_topics(sink->name);
-	if (sink->server == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no server to consume from", sink->name),
-				 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
-	if (!ks_sink_writes(sink))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has neither target nor command", sink->name),
-				 errdetail("It is a ledger for kafka_sink.advance().")));
-	if (c->topics == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no topics", sink->name),
-				 errhint("SELECT kafka_sink.register_topic(%s, ...).", quote_literal_cstr(sink->name))));
+	ks_catalog_check_consumes(sink, c->topics);
 	c->conf = ks_options_load(sink->server, sink->owner);
 
 	/* the batch goes before the source when the parent is deleted */

@@ -239,8 +239,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 		elog(ERROR, "a retry stopped at a record");
 	ks_session_leave(nestlevel);
 	for (int i = 0; i < nparts; i++)
-		for (int j = 0; j < (int) (sizeof(KsCounts) / sizeof(int64)); j++)
-			((int64 *) sum)[j] += ((int64 *) &parts[i].counts)[j];
+		ks_counts_add(sum, &parts[i].counts);
 	sum->consumed += n;
 
 	update_rows(sink, &ap->rejects, loaded);
@@ -271,11 +270,7 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 	bool		nulls[8] = {0};
 
 	ks_catalog_check_owner(sink, true);
-	if (!ks_sink_writes(sink))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has neither target nor command", sink->name),
-				 errdetail("It is a ledger for kafka_sink.advance().")));
+	ks_catalog_check_writes(sink);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	select_rows(name, where, &sel);

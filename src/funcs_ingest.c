@@ -237,11 +237,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	bool		nulls[8] = {0};
 
 	ks_catalog_check_owner(sink, true);
-	if (!ks_sink_writes(sink))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has neither target nor command", sink->name),
-				 errdetail("It is a ledger for kafka_sink.advance().")));
+	ks_catalog_check_writes(sink);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	guarded = read_records(PG_GETARG_ARRAYTYPE_P(1), &recs, &nrecs, &parts, &nparts);
@@ -262,8 +258,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	{
 		KsPartition *p = &parts[i];
 
-		for (int j = 0; j < (int) (sizeof(KsCounts) / sizeof(int64)); j++)
-			((int64 *) &sum)[j] += ((int64 *) &p->counts)[j];
+		ks_counts_add(&sum, &p->counts);
 		/* what the caller gives need not be byte for byte what the log has, so
 		 * it does not identify the log's tail */
 		p->new_last_off = -1;

@@ -482,26 +482,6 @@ preview_records(const KsSink *sink, const KsRecord *recs, int n, KsPartition *pa
 		ks_target_free(ap->target);
 }
 
-static void
-check_previewable(const KsSink *sink, List *topics)
-{
-	if (sink->server == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no server to consume from", sink->name),
-				 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
-	if (!ks_sink_writes(sink))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has neither target nor command", sink->name),
-				 errdetail("It is a ledger for kafka_sink.advance().")));
-	if (topics == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no topics", sink->name),
-				 errhint("SELECT kafka_sink.register_topic(%s, ...).", quote_literal_cstr(sink->name))));
-}
-
 /* kafka_sink.preview(sink, n, timeout) */
 Datum
 kafka_sink_preview(PG_FUNCTION_ARGS)
@@ -526,7 +506,7 @@ kafka_sink_preview(PG_FUNCTION_ARGS)
 	check_count("n", max);
 	deadline = deadline_of(PG_GETARG_INTERVAL_P(2));
 	topics = ks_catalog_topics(sink->name);
-	check_previewable(sink, topics);
+	ks_catalog_check_consumes(sink, topics);
 	rsinfo = ks_materialize(fcinfo);
 
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink preview", ALLOCSET_DEFAULT_SIZES);

@@ -50,6 +50,13 @@ typedef struct KsCounts
 	int64		gaps;
 } KsCounts;
 
+static inline void
+ks_counts_add(KsCounts *sum, const KsCounts *add)
+{
+	for (int i = 0; i < (int) (sizeof(KsCounts) / sizeof(int64)); i++)
+		((int64 *) sum)[i] += ((const int64 *) add)[i];
+}
+
 /*
  * One partition of a sink.  off/last_off/last_hash mirror the committed row of
  * txn_offsets and change only after a commit; until/counts belong to the batch
