@@ -84,6 +84,7 @@ CREATE TABLE kafka_sink.sink_catalog (
     csv_quote text NOT NULL,
     csv_null text NOT NULL,
     strict boolean NOT NULL,
+    retry_within interval NOT NULL,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -98,6 +99,14 @@ CREATE TABLE kafka_sink.topic_catalog (
     partitions text,
     start_at text NOT NULL,
     cluster_id text,
+    -- instead of the sink's target or command
+    target regclass,
+    insert_mode text,
+    columns jsonb,
+    pk_fields text[],
+    filter text,
+    update_if text,
+    accumulate jsonb,
     PRIMARY KEY (sink, topic)
 );
 
@@ -248,12 +257,13 @@ CREATE FUNCTION kafka_sink.create_sink(
     csv_quote text DEFAULT '"',
     csv_null text DEFAULT '',
     strict boolean DEFAULT false,
+    retry_within interval DEFAULT '10 s',
     enabled boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -289,12 +299,13 @@ CREATE FUNCTION kafka_sink.alter_sink(
     csv_quote text DEFAULT NULL,
     csv_null text DEFAULT NULL,
     strict boolean DEFAULT NULL,
+    retry_within interval DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text[]) IS
 'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
@@ -309,13 +320,38 @@ CREATE FUNCTION kafka_sink.register_topic(
     sink text,
     topic text,
     partitions text DEFAULT NULL,
-    start_at text DEFAULT 'earliest')
+    start_at text DEFAULT 'earliest',
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text) IS
-'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all)';
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb) IS
+'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
+
+CREATE FUNCTION kafka_sink.alter_topic(
+    sink text,
+    topic text,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    reset text[] DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
+'changes the settings given of a topic''s own target (NULL: unchanged) and forgets those named in reset; its offsets stay';
 
 CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text)
 RETURNS void
@@ -539,7 +575,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.max_record_bytes, c.workers,
            c.command, c.value_type, c.filter, c.update_if, c.accumulate,
            c.reject_limit, c.dead_letter_retention,
-           c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict
+           c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
+           c.retry_within
       FROM kafka_sink.sink_catalog c
       -- the worst of its workers' states
       LEFT JOIN LATERAL
@@ -554,6 +591,24 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
 
 COMMENT ON VIEW kafka_sink.sinks IS
 'sinks whose owner the current role is a member of: definition, the worst of its workers'' states, and the error that stopped it';
+
+CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
+    SELECT t.sink, t.topic, t.partitions, t.start_at, t.cluster_id,
+           COALESCE(t.target, c.target) AS target,
+           CASE WHEN t.target IS NOT NULL THEN COALESCE(t.insert_mode, c.insert_mode)
+                WHEN c.target IS NOT NULL THEN c.insert_mode END AS insert_mode,
+           CASE WHEN t.target IS NULL THEN c.columns ELSE t.columns END AS columns,
+           CASE WHEN t.target IS NULL THEN c.pk_fields ELSE t.pk_fields END AS pk_fields,
+           CASE WHEN t.target IS NULL THEN c.filter ELSE t.filter END AS filter,
+           CASE WHEN t.target IS NULL THEN c.update_if ELSE t.update_if END AS update_if,
+           CASE WHEN t.target IS NULL THEN c.accumulate ELSE t.accumulate END AS accumulate,
+           t.target IS NOT NULL AS own_target
+      FROM kafka_sink.topic_catalog t
+      JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.sink_topics IS
+'topics of the sinks whose owner the current role is a member of, and where their records go: the topic''s own target, or the sink''s (NULL: its command)';
 
 CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
     SELECT o.sink, o.topic, o.part, o.off,
@@ -612,7 +667,7 @@ CREATE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
 COMMENT ON VIEW kafka_sink.stat_partitions IS
 'one row a partition: the accounting of txn_offsets and the live watermarks (NULL without a running worker)';
 
-GRANT SELECT ON kafka_sink.sinks, kafka_sink.lag, kafka_sink.stat_sinks,
+GRANT SELECT ON kafka_sink.sinks, kafka_sink.sink_topics, kafka_sink.lag, kafka_sink.stat_sinks,
     kafka_sink.stat_partitions TO PUBLIC;
 
 --

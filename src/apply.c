@@ -23,6 +23,11 @@
  * Upserts: the last record of a key counts, the others are superseded; rows
  * are written in key order, so that two sinks that write the same rows wait
  * for each other instead of deadlocking.
+ *
+ * Several targets (apply_route.c): what is referred to is written first, and
+ * deleted last.  A record whose foreign key finds no row may wait for it: then
+ * the search leaves out what is behind it in its partition, and all is rolled
+ * back in the end, so that the caller can apply the batch without these.
  */
 #include "postgres.h"
 
@@ -53,25 +58,6 @@ ks_apply_create(const KsSink *sink, bool set_constraints,
 	if (sink->on_error == KS_ON_ERROR_STOP)
 		ap->rejects.limit.max = 0;
 	return ap;
-}
-
-void
-ks_apply_prepare(KsApply *ap)
-{
-	if (ap->target && ks_target_valid(ap->target))
-	{
-		/* SQL checks them by itself */
-		if (ap->target->fast)
-			ks_target_check_privileges(ap->sink, ap->target);
-		return;
-	}
-	if (ap->target)
-	{
-		ks_target_free(ap->target);
-		ap->target = NULL;
-	}
-	ap->target = ks_target_build(ap->sink, ap->cxt);
-	ap->decoder = ks_decoder_create(ap->sink, ap->target, ap->target->cxt);
 }
 
 /* SQLSTATEs that are a record's fault; the others are not. */
@@ -203,8 +189,16 @@ supersede_complete(KsApply *ap, int *idx, int n, KsCounts *counts)
 	return n - out;
 }
 
+/* Where tables refer to each other, upserts of a batch are two steps. */
+typedef enum Step
+{
+	ALL,
+	DELETES,					/* where they can be done before the rest */
+	WRITES						/* and whatever is not done yet */
+} Step;
+
 static void
-apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
+apply_to_target(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
 {
 	int		   *idx = ap->idx;
 	int			n = 0;
@@ -214,7 +208,7 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 	for (int i = lo; i < hi; i++)
 	{
 		if (ap->ops[i] == KS_ROW_FILTERED)
-			counts[ap->recs[i].pidx].filtered++;
+			counts[ap->recs[i].pidx].filtered += step != DELETES;
 		else if (ap->ops[i] != KS_ROW_REJECTED)
 		{
 			mixed |= ap->ops[i] == KS_ROW_DELETE;
@@ -223,6 +217,9 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 		}
 	}
 
+	if (step == DELETES &&
+		(!mixed || ap->route->fast || patches || ap->sink->insert_mode != KS_UPSERT || ap->sink->update_if))
+		return;
 	if (ap->target->command)
 	{
 		ks_command_execute(ap, idx, n, counts);
@@ -242,9 +239,10 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 	}
 	if (ap->sink->insert_mode == KS_UPSERT)
 	{
-		KsSortItem *items = last_per_key(ap, idx, &n, counts);
+		KsCounts   *superseded = step != DELETES ? counts : palloc0(ap->nparts * sizeof(KsCounts));
+		KsSortItem *items = last_per_key(ap, idx, &n, superseded);
 
-		if (ap->fast)
+		if (ap->route->fast)
 			ks_fast_upsert(ap, items, n, counts);
 		else if (!mixed)
 			ks_apply_sql(ap, idx, n, KS_ROW_WRITE, counts);
@@ -253,15 +251,17 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 			/* keys are distinct now: deletes first, they make room */
 			int		   *part = idx + ap->nrecs;
 
-			ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_DELETE, part),
-						 KS_ROW_DELETE, counts);
-			ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_WRITE, part),
-						 KS_ROW_WRITE, counts);
+			if (step != WRITES)
+				ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_DELETE, part),
+							 KS_ROW_DELETE, counts);
+			if (step != DELETES)
+				ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_WRITE, part),
+							 KS_ROW_WRITE, counts);
 		}
 		return;
 	}
 
-	if (ap->fast)
+	if (ap->route->fast)
 	{
 		ks_fast_insert(ap, idx, n, counts);
 		return;
@@ -279,10 +279,33 @@ apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 }
 
 static void
-decode_range(KsApply *ap, int lo, int hi)
+apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
+{
+	if (ap->linked)
+		for (int i = ap->nroutes - 1; i >= 0; i--)
+		{
+			KsRoute    *r = &ap->routes[i];
+
+			if (Max(lo, r->lo) >= Min(hi, r->hi))
+				continue;
+			ks_apply_use_route(ap, r);
+			apply_to_target(ap, Max(lo, r->lo), Min(hi, r->hi), DELETES, counts);
+		}
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (Max(lo, r->lo) >= Min(hi, r->hi))
+			continue;
+		ks_apply_use_route(ap, r);
+		apply_to_target(ap, Max(lo, r->lo), Min(hi, r->hi), ap->linked ? WRITES : ALL, counts);
+	}
+}
+
+static void
+decode_rows(KsApply *ap, int lo, int hi)
 {
 	KsTarget   *target = ap->target;
-	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
 
 	for (int i = lo; i < hi; i++)
 	{
@@ -292,6 +315,22 @@ decode_range(KsApply *ap, int lo, int hi)
 		ap->decoding = i;
 		ap->ops[i] = ks_decode(ap->decoder, rec, &ap->parts[rec->pidx],
 							   ap->values + row, ap->isnull + row);
+	}
+}
+
+static void
+decode_range(KsApply *ap, int lo, int hi)
+{
+	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
+
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (Max(lo, r->lo) >= Min(hi, r->hi))
+			continue;
+		ks_apply_use_route(ap, r);
+		decode_rows(ap, Max(lo, r->lo), Min(hi, r->hi));
 	}
 	ap->decoding = -1;
 	MemoryContextSwitchTo(old);
@@ -314,8 +353,6 @@ attempt(KsApply *ap, int lo, int hi, int from)
 				t2;
 
 	memset(ap->counts, 0, ap->nparts * sizeof(KsCounts));
-	ap->values = ap->decoded;
-	ap->isnull = ap->decoded_null;
 	ap->decoding = -1;
 	INSTR_TIME_SET_CURRENT(t0);
 	t1 = t0;
@@ -383,6 +420,42 @@ reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodabl
 }
 
 /*
+ * The record waits for the row that its foreign key needs, and with it all that
+ * is behind it in its partition.
+ */
+static void
+wait_for_row(KsApply *ap, int i, ErrorData *edata)
+{
+	int			pidx = ap->recs[i].pidx;
+
+	if (ap->waiting == NULL)
+	{
+		ap->waiting = palloc(ap->nparts * sizeof(int));
+		memset(ap->waiting, -1, ap->nparts * sizeof(int));
+	}
+	if (ap->nwaiting++ == 0)
+	{
+		ap->wait_error.index = i;
+		ap->wait_error.edata = edata;
+	}
+	ap->waiting[pidx] = i;
+	for (int j = i; j < ap->nrecs; j++)
+		if (ap->recs[j].pidx == pidx)
+			ap->ops[j] = KS_ROW_REJECTED;
+}
+
+/* The table refuses the record. */
+static void
+refuse(KsApply *ap, int i, ErrorData *edata)
+{
+	if (edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		ap->may_wait && ap->may_wait(ap->wait_arg, &ap->recs[i]))
+		wait_for_row(ap, i, edata);
+	else
+		reject(ap, i, edata, edata->column_name, false);
+}
+
+/*
  * [0, n) as a whole has failed.  Goes through it in the order of the log, so
  * that nothing behind the limit is applied.  A range that has failed is halved
  * until its first bad record is found.  Behind that one the search begins anew,
@@ -415,11 +488,47 @@ search(KsApply *ap, int n)
 		}
 		else
 		{
-			reject(ap, from, edata, edata->column_name, false);
+			refuse(ap, from, edata);
 			from = until;
 			size = 1;
 		}
 	}
+}
+
+/* The same, undone if records wait. */
+static void
+search_waiting(KsApply *ap, int n)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	if (ap->may_wait == NULL)
+	{
+		search(ap, n);
+		return;
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(ap->batch_cxt);
+	search(ap, n);
+	if (ap->nwaiting > 0)
+		RollbackAndReleaseCurrentSubTransaction();
+	else
+		ReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(ap->batch_cxt);
+	CurrentResourceOwner = owner;
+}
+
+/* Every target by the general path from now on; false if they were. */
+static bool
+leave_fast_path(KsApply *ap)
+{
+	bool		left = false;
+
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		left |= ap->routes[i].fast && ap->routes[i].lo < ap->routes[i].hi;
+		ap->routes[i].fast = false;
+	}
+	return left;
 }
 
 /* Applies all records below ap->limit but those that are refused. */
@@ -440,18 +549,17 @@ apply_all(KsApply *ap)
 		from = Min(from, ap->limit);
 		edata = NULL;
 	}
-	if (edata && ap->fast)
+	if (edata && leave_fast_path(ap))
 	{
 		/* what went wrong is the general path's to say, and to wait for */
-		ap->fast = false;
 		edata = attempt(ap, 0, ap->limit, ap->limit);
 	}
 	if (edata && ap->limit == 1)
-		reject(ap, 0, edata, edata->column_name, false);
+		refuse(ap, 0, edata);
 	else if (edata)
 	{
 		FreeErrorData(edata);
-		search(ap, ap->limit);
+		search_waiting(ap, ap->limit);
 	}
 }
 
@@ -476,7 +584,6 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		 int nparts, KsRecordError *err)
 {
 	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
-	KsTarget   *target = ap->target;
 	KsReject   *stopped;
 	instr_time	start,
 				end;
@@ -486,29 +593,27 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->nrecs = n;
 	ap->parts = parts;
 	ap->nparts = nparts;
-	ap->fast = target->fast != NULL;
 	ap->limit = n;
+	ap->waiting = NULL;
+	ap->nwaiting = 0;
 	ks_rejects_begin(&ap->rejects);
-	ap->values = palloc_extended((Size) n * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
-	ap->isnull = palloc_extended((Size) n * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
-	ap->decoded = ap->values;
-	ap->decoded_null = ap->isnull;
 	ap->ops = palloc(n);
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
+	ks_apply_begin_routes(ap);
 	SPI_connect();
-	ap->enr = palloc0(sizeof(EphemeralNamedRelationData));
-	ap->enr->md.name = "batch";
-	ap->enr->md.reliddesc = InvalidOid;
-	ap->enr->md.tupdesc = target->rowdesc;
-	ap->enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	/* an update looks rows up by the key, however many there are */
-	ap->enr->md.enrtuples = ap->sink->insert_mode == KS_UPDATE ? 30 : n;
-	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the relation \"batch\"");
 	MemoryContextSwitchTo(ap->batch_cxt);
 
 	apply_all(ap);
+	ap->fast = true;
+	for (int i = 0; i < ap->nroutes; i++)
+		ap->fast &= ap->routes[i].fast || ap->routes[i].lo == ap->routes[i].hi;
+	if (ap->nwaiting > 0)
+	{
+		SPI_finish();
+		MemoryContextSwitchTo(old);
+		return 0;
+	}
 	stopped = ks_rejects_end(&ap->rejects, ap->limit);
 	INSTR_TIME_SET_CURRENT(start);
 	dispose(ap);

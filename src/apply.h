@@ -19,28 +19,61 @@ typedef struct KsRecordError
 	const char *exceeded;		/* the reject_limit that it exceeds, or NULL */
 } KsRecordError;
 
+/* Where the records of a topic go, or of all that have no place of their own. */
+typedef struct KsRoute
+{
+	const KsSink *sink;			/* with the topic's settings */
+	const char *topic;			/* NULL: the sink's own target or command */
+	KsTarget   *target;
+	KsDecoder  *decoder;
+
+	/* of the batch at hand */
+	int			lo,				/* its records */
+				hi;
+	bool		fast;			/* this attempt takes the fast path */
+	Datum	   *values;			/* as decoded */
+	bool	   *isnull;
+	EphemeralNamedRelation enr;
+} KsRoute;
+
 typedef struct KsApply
 {
 	MemoryContext cxt;			/* as long as the sink */
 	MemoryContext batch_cxt;	/* reset by the caller after each batch */
+	KsRoute    *routes;			/* in the order of their foreign keys */
+	int			nroutes;
+	bool		linked;			/* there are foreign keys between them */
+	bool		set_constraints;	/* check deferred constraints per batch */
+
+	/*
+	 * Asked about a record whose foreign key finds no row: may it wait for it?
+	 * NULL: none may.
+	 */
+	bool		(*may_wait) (void *arg, const KsRecord *rec);
+	void	   *wait_arg;
+
+	/* the route at hand: its settings, target, decoder, rows */
+	KsRoute    *route;
 	const KsSink *sink;
 	KsTarget   *target;
 	KsDecoder  *decoder;
-	bool		set_constraints;	/* check deferred constraints per batch */
 
 	/* of the batch at hand, in batch_cxt */
 	const KsRecord *recs;
 	int			nrecs;
 	KsPartition *parts;
 	int			nparts;
-	Datum	   *values;			/* nrecs * target->ncols: what is written */
+	Datum	   *values;			/* target->ncols for a record: what is written */
 	bool	   *isnull;
 	Datum	   *decoded;		/* the same, but for folded rows */
 	bool	   *decoded_null;
 	uint8	   *ops;			/* KsRowOp */
 	int			decoding;		/* record being decoded, -1: past that */
-	bool		fast;			/* this attempt takes the fast path */
+	bool		fast;			/* no record was written by SQL */
 	int			limit;			/* records from here on are not applied */
+	int		   *waiting;		/* by partition: its first record that waits, or -1 */
+	int			nwaiting;		/* partitions with one */
+	KsRecordError wait_error;	/* of the first of them */
 	KsRejects	rejects;
 	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
 	int		   *idx;			/* scratch: rows to write, in order */
@@ -56,9 +89,6 @@ typedef struct KsApply
 extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
 								MemoryContext cxt, MemoryContext batch_cxt);
 
-/* In each transaction, before the records: builds the target if it changed. */
-extern void ks_apply_prepare(KsApply *ap);
-
 /*
  * Decodes and applies recs[0..n).  A record that is refused goes by on_error.
  * If that stops the batch, everything before the record is applied and nothing
@@ -67,9 +97,35 @@ extern void ks_apply_prepare(KsApply *ap);
  * to the partitions' counts (consumed, until and gaps excepted).  Any error
  * that is not a record's fault is thrown.  In a transaction with an active
  * snapshot.
+ *
+ * If records wait (nwaiting > 0), nothing is applied and 0 returned: the caller
+ * takes them and what is behind them in their partitions out of the batch, and
+ * calls again.
  */
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);
+
+/* --- apply_route.c --- */
+
+/* In each transaction, before the records: builds targets that changed. */
+extern void ks_apply_prepare(KsApply *ap);
+
+/* The targets; the memory is its context's. */
+extern void ks_apply_free(KsApply *ap);
+
+/* Prepared: does any target take what is in headers? */
+extern bool ks_apply_wants_headers(const KsApply *ap);
+
+/*
+ * Brings records into the order of their targets, which ks_apply() needs.
+ * Returns where each was before, in the current context; NULL: as it is.
+ */
+extern int *ks_apply_order(const KsApply *ap, KsRecord *recs, int n,
+						   const KsPartition *parts, int nparts);
+
+/* Inside ks_apply(): what each route has of the batch; the one at hand. */
+extern void ks_apply_begin_routes(KsApply *ap);
+extern void ks_apply_use_route(KsApply *ap, KsRoute *r);
 
 /* apply_sql.c: rows idx[0..n) of one operation, counted by partition. */
 extern void ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts);

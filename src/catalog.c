@@ -12,13 +12,11 @@
 #include "access/htup_details.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -36,6 +34,8 @@
 	"c.command, c.value_type::pg_catalog.oid, c.filter, c.update_if, c.accumulate, " \
 	"c.on_error, c.reject_limit, c.dead_letter_retention, " \
 	"c.format, c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict, " \
+	"c.retry_within, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
+	"WHERE t.sink OPERATOR(pg_catalog.=) c.sink AND t.target IS NOT NULL), " \
 	"c.enabled, c.generation, " \
 	"c.system_identifier, c.database_oid, s.workers, s.states "
 #define SINK_FROM \
@@ -54,6 +54,7 @@ enum
 	COL_COMMAND, COL_VALUE_TYPE, COL_FILTER, COL_UPDATE_IF, COL_ACCUMULATE,
 	COL_ON_ERROR, COL_REJECT_LIMIT, COL_RETENTION,
 	COL_FORMAT, COL_ENVELOPE, COL_CSV_DELIMITER, COL_CSV_QUOTE, COL_CSV_NULL, COL_STRICT,
+	COL_RETRY_WITHIN, COL_TOPIC_TARGETS,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
@@ -137,6 +138,70 @@ column_format(HeapTuple tup, int col)
 		column_is(tup, col, "none") ? KS_FORMAT_NONE : KS_FORMAT_JSON;
 }
 
+static KsInsertMode
+insert_mode(const char *word)
+{
+	return strcmp(word, "upsert") == 0 ? KS_UPSERT :
+		strcmp(word, "ignore") == 0 ? KS_IGNORE :
+		strcmp(word, "update") == 0 ? KS_UPDATE :
+		strcmp(word, "accumulate") == 0 ? KS_ACCUMULATE : KS_INSERT;
+}
+
+static Oid
+column_oid(HeapTuple tup, int col)
+{
+	bool		isnull;
+	Datum		d = column(tup, col, &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(d);
+}
+
+/* A jsonb column in 'cxt', NULL for NULL. */
+static Jsonb *
+column_jsonb(HeapTuple tup, int col, MemoryContext cxt)
+{
+	bool		isnull;
+	Datum		d = column(tup, col, &isnull);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	Jsonb	   *result = isnull ? NULL : DatumGetJsonbPCopy(d);
+
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/* A column of type text[] as a list of char * in 'cxt', NIL for NULL. */
+static List *
+column_names(HeapTuple tup, int col, MemoryContext cxt)
+{
+	bool		isnull;
+	Datum		d = column(tup, col, &isnull);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	List	   *result = NIL;
+
+	if (!isnull)
+	{
+		Datum	   *elems;
+		int			n;
+
+		deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT,
+						  &elems, NULL, &n);
+		for (int i = 0; i < n; i++)
+			result = lappend(result, TextDatumGetCString(elems[i]));
+	}
+	MemoryContextSwitchTo(old);
+	return result;
+}
+
+/* An interval, not NULL, in microseconds; a month has 30 days. */
+static int64
+column_interval_us(HeapTuple tup, int col)
+{
+	bool		isnull;
+	const Interval *iv = DatumGetIntervalP(column(tup, col, &isnull));
+
+	return iv->time + (iv->day + iv->month * INT64CONST(30)) * USECS_PER_DAY;
+}
+
 /* The rows of sink_state. */
 static void
 read_states(KsSink *sink, HeapTuple tup, MemoryContext cxt)
@@ -167,40 +232,15 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	KsSink	   *sink = MemoryContextAllocZero(cxt, sizeof(KsSink));
 	bool		isnull;
 	Datum		d;
-	char	   *s;
-	MemoryContext old;
 
 	sink->name = column_text(tup, COL_SINK, cxt);
 	sink->owner = DatumGetObjectId(column(tup, COL_OWNER, &isnull));
 	sink->server = column_text(tup, COL_SERVER, cxt);
-	d = column(tup, COL_TARGET, &isnull);
-	sink->target = isnull ? InvalidOid : DatumGetObjectId(d);
-	s = column_text(tup, COL_INSERT_MODE, CurrentMemoryContext);
-	sink->insert_mode = strcmp(s, "upsert") == 0 ? KS_UPSERT :
-		strcmp(s, "ignore") == 0 ? KS_IGNORE :
-		strcmp(s, "update") == 0 ? KS_UPDATE :
-		strcmp(s, "accumulate") == 0 ? KS_ACCUMULATE : KS_INSERT;
-
-	old = MemoryContextSwitchTo(cxt);
-	d = column(tup, COL_COLUMNS, &isnull);
-	if (!isnull)
-		sink->columns = DatumGetJsonbPCopy(d);
-	d = column(tup, COL_ACCUMULATE, &isnull);
-	if (!isnull)
-		sink->accumulate = DatumGetJsonbPCopy(d);
-	d = column(tup, COL_PK_FIELDS, &isnull);
-	if (!isnull)
-	{
-		Datum	   *elems;
-		int			n;
-
-		deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT,
-						  &elems, NULL, &n);
-		for (int i = 0; i < n; i++)
-			sink->pk_fields = lappend(sink->pk_fields, TextDatumGetCString(elems[i]));
-	}
-	MemoryContextSwitchTo(old);
-
+	sink->target = column_oid(tup, COL_TARGET);
+	sink->insert_mode = insert_mode(column_text(tup, COL_INSERT_MODE, CurrentMemoryContext));
+	sink->columns = column_jsonb(tup, COL_COLUMNS, cxt);
+	sink->accumulate = column_jsonb(tup, COL_ACCUMULATE, cxt);
+	sink->pk_fields = column_names(tup, COL_PK_FIELDS, cxt);
 	sink->format = column_format(tup, COL_FORMAT);
 	sink->key_format = column_format(tup, COL_KEY_FORMAT);
 	sink->envelope = column_is(tup, COL_ENVELOPE, "debezium") ? KS_DEBEZIUM :
@@ -221,8 +261,7 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->max_record_bytes = DatumGetInt32(column(tup, COL_MAX_RECORD, &isnull));
 	sink->workers = DatumGetInt32(column(tup, COL_WORKERS, &isnull));
 	sink->command = column_text(tup, COL_COMMAND, cxt);
-	d = column(tup, COL_VALUE_TYPE, &isnull);
-	sink->value_type = isnull ? InvalidOid : DatumGetObjectId(d);
+	sink->value_type = column_oid(tup, COL_VALUE_TYPE);
 	sink->filter = column_text(tup, COL_FILTER, cxt);
 	sink->update_if = column_text(tup, COL_UPDATE_IF, cxt);
 	sink->on_error = column_is(tup, COL_ON_ERROR, "dead_letter") ? KS_ON_ERROR_DEAD_LETTER :
@@ -234,6 +273,8 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 		sink->dead_letter_retention = MemoryContextAlloc(cxt, sizeof(Interval));
 		*sink->dead_letter_retention = *DatumGetIntervalP(d);
 	}
+	sink->retry_within_us = column_interval_us(tup, COL_RETRY_WITHIN);
+	sink->topic_targets = DatumGetBool(column(tup, COL_TOPIC_TARGETS, &isnull));
 	sink->enabled = DatumGetBool(column(tup, COL_ENABLED, &isnull));
 	sink->generation = DatumGetInt64(column(tup, COL_GENERATION, &isnull));
 	sink->suspended =
@@ -311,7 +352,9 @@ ks_catalog_topics(const char *sink)
 	List	   *result = NIL;
 
 	SPI_connect();
-	catalog_select("SELECT t.topic, t.partitions, t.start_at, t.cluster_id "
+	catalog_select("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
+				   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
+				   "t.filter, t.update_if, t.accumulate "
 				   "FROM kafka_sink.topic_catalog t "
 				   "WHERE t.sink OPERATOR(pg_catalog.=) $1 ORDER BY t.topic",
 				   1, types, values);
@@ -325,11 +368,38 @@ ks_catalog_topics(const char *sink)
 		topic->partitions = column_text(tup, 2, cxt);
 		topic->start_at = column_text(tup, 3, cxt);
 		topic->cluster_id = column_text(tup, 4, cxt);
+		topic->target = column_oid(tup, 5);
+		topic->insert_mode = column_text(tup, 6, cxt);
+		topic->columns = column_jsonb(tup, 7, cxt);
+		topic->pk_fields = column_names(tup, 8, cxt);
+		topic->filter = column_text(tup, 9, cxt);
+		topic->update_if = column_text(tup, 10, cxt);
+		topic->accumulate = column_jsonb(tup, 11, cxt);
 		old = MemoryContextSwitchTo(cxt);
 		result = lappend(result, topic);
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
+	return result;
+}
+
+KsSink *
+ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic)
+{
+	KsSink	   *result = palloc(sizeof(KsSink));
+
+	*result = *sink;
+	result->topic = topic->topic;
+	result->target = topic->target;
+	if (topic->insert_mode)
+		result->insert_mode = insert_mode(topic->insert_mode);
+	result->columns = topic->columns;
+	result->pk_fields = topic->pk_fields;
+	result->filter = topic->filter;
+	result->update_if = topic->update_if;
+	result->accumulate = topic->accumulate;
+	result->command = NULL;
+	result->value_type = InvalidOid;
 	return result;
 }
 
@@ -348,199 +418,4 @@ ks_catalog_is_current(const KsSink *sink)
 	current = SPI_processed == 1;
 	SPI_finish();
 	return current;
-}
-
-/*
- * Is 'part' in the topic's list?  With list NULL or part -1 it only checks the
- * syntax ('0-15,20'), and errors on a bad one.
- */
-static bool
-partition_list_has(const char *list, int32 part)
-{
-	const char *p = list;
-	bool		found = false;
-
-	if (list == NULL)
-		return true;
-	for (;;)
-	{
-		char	   *end;
-		long		lo,
-					hi;
-
-		errno = 0;
-		if (!isdigit((unsigned char) *p))
-			break;
-		lo = hi = strtol(p, &end, 10);
-		p = end;
-		if (*p == '-')
-		{
-			if (!isdigit((unsigned char) p[1]))
-				break;
-			hi = strtol(p + 1, &end, 10);
-			p = end;
-		}
-		if (errno != 0 || lo > hi || hi > PG_INT32_MAX)
-			break;
-		if (part >= lo && part <= hi)
-			found = true;
-		if (*p == '\0')
-			return found;
-		if (*p++ != ',')
-			break;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid list of partitions: \"%s\"", list),
-			 errhint("Write partitions and ranges of them with commas between, such as 0-15,20.")));
-}
-
-bool
-ks_topic_has_partition(const KsTopic *topic, int32 part)
-{
-	return partition_list_has(topic->partitions, part);
-}
-
-void
-ks_catalog_check_owner(const KsSink *sink, bool exactly)
-{
-	Oid			user = GetUserId();
-
-	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(sink->owner)) && (exactly || !superuser()))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the owner of sink \"%s\" does not exist any more", sink->name),
-				 errhint("A superuser can drop the sink and create it again as another role.")));
-	if (exactly && user != sink->owner)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must run as the owner of sink \"%s\"", sink->name),
-				 errdetail("Its triggers, defaults and constraints would run with the privileges of \"%s\".",
-						   GetUserNameFromId(user, false)),
-				 errhint("SET ROLE %s first.",
-						 quote_identifier(GetUserNameFromId(sink->owner, false)))));
-	if (!is_member_of_role(user, sink->owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be a member of the owner of sink \"%s\"", sink->name)));
-}
-
-void
-ks_catalog_check_writes(const KsSink *sink)
-{
-	if (!ks_sink_writes(sink))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has neither target nor command", sink->name),
-				 errdetail("It is a ledger for kafka_sink.advance().")));
-}
-
-void
-ks_catalog_check_consumes(const KsSink *sink, List *topics)
-{
-	if (sink->server == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no server to consume from", sink->name),
-				 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
-	ks_catalog_check_writes(sink);
-	if (topics == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no topics", sink->name),
-				 errhint("SELECT kafka_sink.register_topic(%s, ...).", quote_literal_cstr(sink->name))));
-}
-
-void
-ks_catalog_set_state(const char *sink, int worker, const char *state,
-					 const KsStateError *error)
-{
-	Oid			types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID};
-	Datum		values[lengthof(types)];
-	char		nulls[lengthof(types) + 1];
-	KsCatalogUser save;
-
-	memset(nulls, 'n', sizeof(nulls));
-#define SET_TEXT(i, s) \
-	do { if ((s) != NULL) { values[i] = CStringGetTextDatum(s); nulls[i] = ' '; } } while (0)
-	SET_TEXT(0, sink);
-	values[1] = Int32GetDatum(worker);
-	nulls[1] = ' ';
-	SET_TEXT(2, state);
-	if (error)
-	{
-		SET_TEXT(3, unpack_sql_state(error->sqlstate));
-		SET_TEXT(4, error->message);
-		SET_TEXT(5, error->detail);
-		SET_TEXT(6, error->hint);
-		SET_TEXT(7, error->topic);
-		SET_TEXT(10, error->column);
-		if (error->topic)
-		{
-			values[8] = Int32GetDatum(error->part);
-			nulls[8] = ' ';
-			values[9] = Int64GetDatum(error->off);
-			nulls[9] = error->off >= 0 ? ' ' : 'n';
-		}
-	}
-#undef SET_TEXT
-
-	SPI_connect();
-	ks_catalog_enter(&save);
-	/* The sink may have been dropped meanwhile: then there is nothing to say. */
-	SPI_execute_with_args("INSERT INTO kafka_sink.sink_state AS s "
-						  "(sink, worker, state, since, sqlstate, message, detail, hint, topic, part, off, column_name) "
-						  "SELECT c.sink, $2, $3, pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, $10, $11 "
-						  "FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF c "
-						  "ON CONFLICT (sink, worker) DO UPDATE SET "
-						  "state = excluded.state, "
-						  "since = CASE WHEN s.state OPERATOR(pg_catalog.=) excluded.state THEN s.since ELSE excluded.since END, "
-						  "sqlstate = excluded.sqlstate, message = excluded.message, "
-						  "detail = excluded.detail, hint = excluded.hint, "
-						  "topic = excluded.topic, part = excluded.part, off = excluded.off, "
-						  "column_name = excluded.column_name",
-						  lengthof(types), types, values, nulls, false, 0);
-	ks_catalog_leave(&save);
-	SPI_finish();
-}
-
-void
-ks_catalog_check_partitions(const char *list)
-{
-	(void) partition_list_has(list, -1);
-}
-
-const char *
-ks_sink_worker_state(const KsSink *sink, int worker)
-{
-	for (int i = 0; i < sink->nstates; i++)
-		if (sink->states[i].worker == worker)
-			return sink->states[i].state;
-	return NULL;
-}
-
-void
-ks_catalog_clear_states(const KsSink *sink, int from_worker)
-{
-	Oid			types[] = {TEXTOID, INT4OID};
-	Datum		values[] = {CStringGetTextDatum(sink->name), Int32GetDatum(from_worker)};
-	bool		any = false;
-	KsCatalogUser save;
-
-	for (int i = 0; i < sink->nstates; i++)
-		any |= sink->states[i].worker >= from_worker &&
-			strcmp(sink->states[i].state, "halted") != 0 &&
-			strcmp(sink->states[i].state, "suspended") != 0;
-	if (!any)
-		return;
-	SPI_connect();
-	ks_catalog_enter(&save);
-	SPI_execute_with_args("DELETE FROM kafka_sink.sink_state s "
-						  "WHERE s.sink OPERATOR(pg_catalog.=) $1 "
-						  "AND s.worker OPERATOR(pg_catalog.>=) $2 "
-						  "AND s.state OPERATOR(pg_catalog.<>) ALL ('{halted,suspended}'::pg_catalog.text[])",
-						  lengthof(types), types, values, NULL, false, 0);
-	ks_catalog_leave(&save);
-	SPI_finish();
 }

@@ -86,6 +86,9 @@ typedef struct KsSink
 	char		csv_quote;		/* '\0': none */
 	char	   *csv_null;		/* what stands for NULL, if not quoted */
 	bool		strict;			/* a field that no column takes is an error */
+	int64		retry_within_us;	/* a foreign key's row may come so much later */
+	bool		topic_targets;	/* a topic has a target of its own */
+	const char *topic;			/* whose settings these are; NULL: the sink's own */
 	bool		enabled;
 	int64		generation;		/* begins at the time of creation, +1 by each
 								 * change that a worker must see */
@@ -102,6 +105,15 @@ typedef struct KsTopic
 	char	   *partitions;		/* NULL: all; else '0-15,20' */
 	char	   *start_at;
 	char	   *cluster_id;		/* NULL: not yet known */
+
+	/* instead of the sink's target or command, if target is valid */
+	Oid			target;
+	char	   *insert_mode;	/* NULL: the sink's */
+	Jsonb	   *columns;
+	List	   *pk_fields;
+	char	   *filter;
+	char	   *update_if;
+	Jsonb	   *accumulate;
 } KsTopic;
 
 typedef struct KsCatalogUser
@@ -111,7 +123,10 @@ typedef struct KsCatalogUser
 } KsCatalogUser;
 
 /* Does it write anything itself, or is it a ledger? */
-#define ks_sink_writes(sink) (OidIsValid((sink)->target) || (sink)->command != NULL)
+#define ks_sink_writes(sink) (ks_sink_writes_by_default(sink) || (sink)->topic_targets)
+
+/* Is there a place for records of topics without a target of their own? */
+#define ks_sink_writes_by_default(sink) (OidIsValid((sink)->target) || (sink)->command != NULL)
 
 /* May it have rows without the values of some columns, which stay as they are? */
 #define ks_sink_patches(sink) \
@@ -129,6 +144,10 @@ extern List *ks_catalog_sinks(void);	/* all sinks, List of KsSink *, for supervi
 extern List *ks_catalog_topics(const char *sink);	/* List of KsTopic * */
 extern bool ks_topic_has_partition(const KsTopic *topic, int32 part);
 
+/* The sink as it writes the records of a topic that has a target of its own;
+ * shares what it points to. */
+extern KsSink *ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic);
+
 /* Errors (22023) unless the list is NULL or of the form 0-15,20. */
 extern void ks_catalog_check_partitions(const char *list);
 
@@ -145,7 +164,7 @@ extern void ks_catalog_check_owner(const KsSink *sink, bool exactly);
 /* Errors (55000) unless the sink has something to write to. */
 extern void ks_catalog_check_writes(const KsSink *sink);
 
-/* Errors (55000) unless it has something to read from, too. */
+/* Errors (55000) unless it has something to read from, too, and a place for it. */
 extern void ks_catalog_check_consumes(const KsSink *sink, List *topics);
 
 /*

@@ -84,6 +84,8 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->error_cxt = AllocSetContextCreate(cxt, "kafka_sink error", ALLOCSET_SMALL_SIZES);
 	c->batch_cxt = AllocSetContextCreate(cxt, "kafka_sink batch", ALLOCSET_DEFAULT_SIZES);
 	c->apply = ks_apply_create(sink, true, cxt, c->row_cxt);
+	c->apply->may_wait = ks_consumer_may_wait;
+	c->apply->wait_arg = c;
 	c->recs = MemoryContextAllocHuge(cxt, sink->batch_records * sizeof(KsRecord));
 	ks_consumer_reset_batch(c);
 	MemoryContextSwitchTo(old);
@@ -128,8 +130,8 @@ clear_error(KsConsumer *c)
 	c->reported = false;
 }
 
-static long
-backoff_ms(int failures, int first, int max)
+long
+ks_backoff_ms(int failures, int first, int max)
 {
 	double		ms = Min((double) first * (1 << Min(failures, 16)), max);
 
@@ -150,9 +152,9 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 		TimestampDifferenceExceeds(st->failing_since, now, UNKNOWN_TOPIC_HALT_MS))
 		halt = true;
 	ks_source_stop(c->source, ev->pidx);
-	st->restart_at = TimestampTzPlusMilliseconds(now, backoff_ms(st->failures++,
-																 ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
-																 BACKOFF_MAX_MS));
+	st->restart_at = TimestampTzPlusMilliseconds(now, ks_backoff_ms(st->failures++,
+																	ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
+																	BACKOFF_MAX_MS));
 	ks_consumer_set_error(c, error, halt);
 }
 
@@ -472,9 +474,16 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 
 	done = 0;
 	if (c->nrecs > 0)
-	{
 		ks_apply_prepare(c->apply);
+	while (c->nrecs > 0)
+	{
+		(void) ks_apply_order(c->apply, c->recs, c->nrecs, c->parts, c->nparts);
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
+		if (c->apply->nwaiting == 0)
+			break;
+		ks_consumer_cut_waiting(c);
+		for (int i = 0; i < c->nparts; i++)
+			memset(&c->parts[i].counts, 0, sizeof(KsCounts));
 	}
 	account(c, done, done == c->nrecs);
 	for (int i = 0; i < n; i++)
@@ -498,8 +507,9 @@ ks_consumer_committed(KsConsumer *c)
 		{
 			p->last_off = p->new_last_off;
 			p->last_hash = p->new_last_hash;
-			partition_works(c, i);
 		}
+		if (!ks_consumer_waits(c, i) && p->last_rec >= 0)
+			partition_works(c, i);
 		p->off = p->until;
 	}
 	ks_rejects_committed(&c->apply->rejects, c->nrecs);

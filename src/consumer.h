@@ -30,6 +30,8 @@ typedef struct KsPartitionState
 	TimestampTz restart_at;		/* stopped by an error until then; 0: fetching */
 	TimestampTz failing_since;	/* 0: not */
 	int			failures;		/* in a row */
+	bool		waiting;		/* a record of the batch waits, see consumer_wait.c */
+	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	KsTail		tail;
 	KsPartitionSlot *slot;		/* live figures, or NULL */
@@ -119,6 +121,20 @@ extern void ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool
 
 extern void ks_consumer_reset_batch(KsConsumer *c);
 extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
+
+/* --- between consumer.c and consumer_wait.c --- */
+
+/* Half to all of first * 2^failures milliseconds, at most max. */
+extern long ks_backoff_ms(int failures, int first, int max);
+
+/* Of KsApply: arg is the consumer. */
+extern bool ks_consumer_may_wait(void *arg, const KsRecord *rec);
+
+/* Takes records that wait, and what is behind them, out of the batch. */
+extern void ks_consumer_cut_waiting(KsConsumer *c);
+
+/* The batch is committed: does the partition wait?  Then it is stopped for a while. */
+extern bool ks_consumer_waits(KsConsumer *c, int pidx);
 
 /*
  * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,

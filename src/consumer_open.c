@@ -331,7 +331,7 @@ ks_consumer_open(KsConsumer *c)
 	/* whether headers are wanted is known from the target */
 	c->begin();
 	ks_apply_prepare(c->apply);
-	opts.want_headers = c->apply->target->wants_headers ||
+	opts.want_headers = ks_apply_wants_headers(c->apply) ||
 		c->sink->on_error == KS_ON_ERROR_DEAD_LETTER;
 	c->commit();
 

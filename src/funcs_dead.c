@@ -228,6 +228,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 	KsPartition *parts = palloc_extended((Size) n * sizeof(KsPartition), MCXT_ALLOC_HUGE);
 	Datum	   *loaded = palloc_extended((Size) n * sizeof(Datum), MCXT_ALLOC_HUGE);
 	KsRecordError err;
+	int		   *order;
 	int			nparts;
 	int			done = 0;
 	int			nestlevel;
@@ -235,6 +236,15 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 	n = load_records(sink, ids, n, recs, loaded, parts, &nparts, cxt);
 	nestlevel = ks_session_enter();
 	ks_apply_prepare(ap);
+	order = ks_apply_order(ap, recs, n, parts, nparts);
+	if (order)
+	{
+		Datum	   *ids_before = palloc_extended((Size) n * sizeof(Datum), MCXT_ALLOC_HUGE);
+
+		memcpy(ids_before, loaded, (Size) n * sizeof(Datum));
+		for (int i = 0; i < n; i++)
+			loaded[i] = ids_before[order[i]];
+	}
 	if (n > 0 && ks_apply(ap, recs, n, parts, nparts, &err) != n)
 		elog(ERROR, "a retry stopped at a record");
 	ks_session_leave(nestlevel);
@@ -293,8 +303,7 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 		retry_batch(ap, sel.ids + i, j - i, &sum, batch_cxt);
 		MemoryContextDelete(batch_cxt);
 	}
-	if (ap->target)
-		ks_target_free(ap->target);
+	ks_apply_free(ap);
 
 	for (int j = 0; j < (int) lengthof(values); j++)
 		values[j] = Int64GetDatum(((int64 *) &sum)[j]);

@@ -186,9 +186,9 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 	return guarded;
 }
 
-/* The record's error, with the place where it stands. */
+/* The record's error, with the place where it stands: its number, from 0. */
 static void
-throw_record_error(const KsSink *sink, const KsRecord *rec, const KsPartition *p,
+throw_record_error(const KsSink *sink, const KsRecord *rec, int number, const KsPartition *p,
 				   const KsRecordError *err)
 {
 	ErrorData  *edata = err->edata;
@@ -206,7 +206,7 @@ throw_record_error(const KsSink *sink, const KsRecord *rec, const KsPartition *p
 	initStringInfo(&where);
 	if (edata->context)
 		appendStringInfo(&where, "%s\n", edata->context);
-	appendStringInfo(&where, "sink \"%s\", record %d", sink->name, err->index + 1);
+	appendStringInfo(&where, "sink \"%s\", record %d", sink->name, number + 1);
 	if (rec->off >= 0)
 		appendStringInfo(&where, ", topic \"%s\", partition %d, offset " INT64_FORMAT,
 						 p->topic, p->part, rec->off);
@@ -228,6 +228,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	KsPartition **moved;
 	KsRecordError err;
 	KsCounts	sum = {0};
+	int		   *order;
 	int			nrecs,
 				nparts,
 				nestlevel;
@@ -251,8 +252,10 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 
 	ap = ks_apply_create(sink, false, cxt, cxt);
 	ks_apply_prepare(ap);
+	order = ks_apply_order(ap, recs, nrecs, parts, nparts);
 	if (nrecs > 0 && ks_apply(ap, recs, nrecs, parts, nparts, &err) < nrecs)
-		throw_record_error(sink, &recs[err.index], &parts[recs[err.index].pidx], &err);
+		throw_record_error(sink, &recs[err.index], order ? order[err.index] : err.index,
+						   &parts[recs[err.index].pidx], &err);
 
 	for (int i = 0; i < nparts; i++)
 	{
@@ -267,8 +270,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	if (guarded && !ks_offsets_move(sink->name, moved, nparts))
 		ks_offsets_mismatch(sink->name, moved, nparts);
 	ks_session_leave(nestlevel);
-	if (ap->target)
-		ks_target_free(ap->target);
+	ks_apply_free(ap);
 
 	for (int j = 0; j < (int) lengthof(values); j++)
 		values[j] = Int64GetDatum(((int64 *) &sum)[j]);

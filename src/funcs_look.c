@@ -452,7 +452,7 @@ preview_record(KsApply *ap, const KsRecord *rec, KsPartition *parts, int nparts,
 
 /* Applies the records in a subtransaction and rolls it back. */
 static void
-preview_records(const KsSink *sink, const KsRecord *recs, int n, KsPartition *parts, int nparts,
+preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, int nparts,
 				MemoryContext cxt, ReturnSetInfo *rsinfo)
 {
 	ResourceOwner owner = CurrentResourceOwner;
@@ -466,6 +466,7 @@ preview_records(const KsSink *sink, const KsRecord *recs, int n, KsPartition *pa
 	MemoryContextSwitchTo(cxt);
 	(void) ks_session_enter();	/* until the rollback */
 	ks_apply_prepare(ap);
+	(void) ks_apply_order(ap, recs, n, parts, nparts);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -478,8 +479,7 @@ preview_records(const KsSink *sink, const KsRecord *recs, int n, KsPartition *pa
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(cxt);
 	CurrentResourceOwner = owner;
-	if (ap->target)
-		ks_target_free(ap->target);
+	ks_apply_free(ap);
 }
 
 /* kafka_sink.preview(sink, n, timeout) */

@@ -297,6 +297,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 								 quote_literal_cstr(name))));
 			commit();
 			MemoryContextSwitchTo(cxt);
+			n = c->nrecs;		/* without those that wait */
 			if (result == KS_APPLY_STOPPED)
 				raise_record_error(c, &err);
 			ks_consumer_committed(c);

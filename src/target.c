@@ -588,6 +588,10 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the target of sink \"%s\" does not exist any more", sink->name),
+				 sink->topic ?
+				 errhint("SELECT kafka_sink.alter_topic(%s, %s, target => ...), then kafka_sink.resume(%s).",
+						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->topic),
+						 quote_literal_cstr(sink->name)) :
 				 errhint("SELECT kafka_sink.alter_sink(%s, target => ...), then kafka_sink.resume(%s).",
 						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->name))));
 	cxt = AllocSetContextCreate(parent, "kafka_sink target", ALLOCSET_DEFAULT_SIZES);

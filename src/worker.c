@@ -406,7 +406,6 @@ apply_batch(void)
 		volatile KsApplyResult result = KS_APPLY_DONE;
 		KsRecordError err;
 		ErrorData  *volatile edata = NULL;
-		int			nrecs = c->nrecs;
 		Size		bytes = c->bytes;
 		int64		decode_us = ap->decode_us;
 		int64		apply_us = ap->apply_us;
@@ -462,7 +461,7 @@ apply_batch(void)
 			ks_consumer_describe(c, &err, &error);
 			halt(&error);
 		}
-		count_batch(nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
+		count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
 					ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
 		ks_consumer_committed(c);
 		ConditionVariableBroadcast(self.moved);

@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(35);
+SELECT plan(36);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -60,7 +60,7 @@ SET ROLE regress_ks_nobody;
 SELECT throws_ok(format('SELECT kafka_sink.%s', call), '42501', NULL, call)
   FROM unnest(ARRAY[
     $$alter_sink('theirs', batch_records => 1)$$, $$drop_sink('theirs')$$, $$register_topic('theirs', 't')$$,
-    $$pause('theirs')$$, $$seek('theirs', '{"t": {"0": 0}}')$$, $$skip('theirs', 't', 0, 10)$$,
+    $$alter_topic('theirs', 't', target => 'target')$$, $$pause('theirs')$$, $$seek('theirs', '{"t": {"0": 0}}')$$, $$skip('theirs', 't', 0, 10)$$,
     $$advance('theirs', 't', 0, 10, 20)$$, $$ingest('theirs', '{}')$$,
     $$retry_dead_letters('theirs')$$, $$discard_dead_letters('theirs')$$,
     $$preview('theirs')$$]) call;
@@ -70,7 +70,7 @@ SELECT throws_ok($$SELECT kafka_sink.peek('theirs', 't', 0)$$, '42501', NULL, 'n
 SELECT is_empty('SELECT sink FROM kafka_sink.sinks UNION ALL SELECT sink FROM kafka_sink.txn_offsets
     UNION ALL SELECT sink FROM kafka_sink.offset_history UNION ALL SELECT sink FROM kafka_sink.lag
     UNION ALL SELECT sink FROM kafka_sink.stat_sinks UNION ALL SELECT sink FROM kafka_sink.stat_partitions
-    UNION ALL SELECT sink FROM kafka_sink.dead_letters',
+    UNION ALL SELECT sink FROM kafka_sink.dead_letters UNION ALL SELECT sink FROM kafka_sink.sink_topics',
     'nothing is shown of it');
 -- a function that is called before the policy lets a row through sees nothing
 CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS

@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(24);
+SELECT plan(25);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -42,7 +42,10 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
     'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb, '
     'reject_limit text, dead_letter_retention interval, '
-    'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean', 'sinks');
+    'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean, retry_within interval', 'sinks');
+SELECT is(pg_temp.columns_of('kafka_sink.sink_topics'),
+    'sink text, topic text, partitions text, start_at text, cluster_id text, target regclass, insert_mode text, columns jsonb, '
+    'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean', 'sink_topics');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');
@@ -74,7 +77,8 @@ SELECT set_eq(
              'validate_options', 'may_see', 'is_home')$$,
     ARRAY[
         'drop_sink(sink text)',
-        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text)',
+        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb)',
+        'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, reset text[] DEFAULT NULL::text[])',
         'unregister_topic(sink text, topic text)',
         'pause(sink text)',
         'resume(sink text)',
@@ -96,8 +100,8 @@ SELECT set_eq(
 SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
     (SELECT array_remove(proargnames[2:], 'enabled') || 'reset'::text FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc),
     'alter_sink has the settings of create_sink, and reset');
-SELECT is((SELECT (proargtypes::oid[])[0:26] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
-    (SELECT (proargtypes::oid[])[0:26] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
+SELECT is((SELECT (proargtypes::oid[])[0:32] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
+    (SELECT (proargtypes::oid[])[0:32] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
 SELECT set_eq(
     $$SELECT setting FROM (SELECT unnest(proargnames[2:]) FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc) s (setting)
        WHERE setting <> 'enabled'$$,

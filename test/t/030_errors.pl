@@ -32,7 +32,7 @@ sub create_sink
 		$opts{ddl} // "CREATE TABLE $sink (id bigint PRIMARY KEY, qty int, note text)",
 		"SET ROLE " . ($opts{owner} // 'postgres'),
 		'BEGIN',
-		"SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink')",
+		"SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', retry_within => '0')",
 		"SELECT kafka_sink.register_topic('$sink', '$topic{$sink}')",
 		'COMMIT');
 	return;

@@ -1,0 +1,107 @@
+-- Several topics in a sink: targets of their own, foreign keys between them.
+CREATE EXTENSION kafka_sink;
+SET timezone = 'UTC';
+-- a record from text
+CREATE FUNCTION r(topic text, value text, key text DEFAULT NULL, off bigint DEFAULT NULL)
+RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(topic, 0, off, NULL, convert_to(key, 'UTF8'), convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+\set SHOW_CONTEXT always
+
+CREATE TABLE orders (id int PRIMARY KEY, customer text CHECK (customer <> 'bad'));
+CREATE TABLE lines (order_id int REFERENCES orders, line int, qty int CHECK (qty > 0), PRIMARY KEY (order_id, line));
+
+-- a sink may leave it to its topics
+SELECT kafka_sink.create_sink('shop', insert_mode => 'upsert', delete_enabled => true);
+-- "lines" comes before "orders" by name, and after it by its foreign key
+SELECT kafka_sink.register_topic('shop', 'lines', target => 'lines', columns => '{"qty": "$.quantity"}');
+SELECT kafka_sink.register_topic('shop', 'orders', target => 'orders');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[
+    r('lines', '{"order_id": 1, "line": 1, "quantity": 5}'), r('lines', '{"order_id": 1, "line": 2, "quantity": 7}'),
+    r('orders', '{"id": 1, "customer": "a"}'), r('lines', '{"order_id": 2, "line": 1, "quantity": 1}'), r('orders', '{"id": 2, "customer": "b"}')]);
+TABLE orders ORDER BY id;
+TABLE lines ORDER BY order_id, line;
+-- what refers is deleted first, an order whose lines go with it can go
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[
+    r('orders', NULL, '1'), r('orders', '{"id": 3, "customer": "c"}'), r('lines', '{"order_id": 3, "line": 1, "quantity": 1}'),
+    r('lines', NULL, '{"order_id": 1, "line": 1}'), r('lines', NULL, '{"order_id": 1, "line": 2}')]);
+TABLE orders ORDER BY id;
+TABLE lines ORDER BY order_id, line;
+
+-- errors tell the record as the caller counts it
+SELECT kafka_sink.ingest('shop', ARRAY[
+    r('lines', '{"order_id": 4, "line": 1, "quantity": 0}'), r('orders', '{"id": 4, "customer": "d"}')]);
+SELECT kafka_sink.ingest('shop', ARRAY[
+    r('lines', '{"order_id": 5, "line": 1, "quantity": 1}'), r('orders', '{"id": 4, "customer": "d"}')]);
+SELECT kafka_sink.ingest('shop', ARRAY[
+    r('lines', '{"order_id": "x", "line": 1, "quantity": 0}'), r('orders', '{"id": 4, "customer": "d"}')]);
+SELECT kafka_sink.ingest('shop', ARRAY[r('returns', '{"id": 4}')]);
+
+-- under the guard, each partition accounts for its own
+SELECT kafka_sink.seek('shop', '{"orders": {"0": 100}, "lines": {"0": 200}}');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[
+    r('lines', '{"order_id": 6, "line": 1, "quantity": 1}', NULL, 200), r('lines', '{"order_id": 6, "line": 1, "quantity": 2}', NULL, 201),
+    r('orders', '{"id": 6, "customer": "f"}', NULL, 100)]);
+SELECT topic, off, consumed, applied, superseded FROM kafka_sink.txn_offsets ORDER BY topic;
+
+-- dead letters of both, retried in the order of the tables
+SELECT kafka_sink.alter_sink('shop', on_error => 'dead_letter');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[
+    r('lines', '{"order_id": 7, "line": 1, "quantity": 1}'), r('orders', '{"id": 9, "customer": ["no text"'),
+    r('orders', '{"id": 8, "customer": "h"}'), r('lines', '{"order_id": 8, "line": 1, "quantity": -1}')]);
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[r('orders', '{"id": 7, "customer": "bad"}')]);
+SELECT topic, sqlstate, message, column_name FROM kafka_sink.dead_letters ORDER BY id;
+ALTER TABLE orders DROP CONSTRAINT orders_customer_check;
+ALTER TABLE lines DROP CONSTRAINT lines_qty_check;
+SELECT * FROM kafka_sink.retry_dead_letters('shop');
+SELECT topic, sqlstate, message FROM kafka_sink.dead_letters ORDER BY id;
+SELECT kafka_sink.discard_dead_letters('shop');
+SELECT * FROM lines WHERE order_id > 6 ORDER BY order_id;
+
+-- topics without one go to the sink's
+CREATE TABLE events (topic text, body jsonb);
+SELECT kafka_sink.alter_sink('shop', target => 'events', insert_mode => 'insert', delete_enabled => false,
+                             columns => '{"topic": "@topic", "body": "@value"}');
+SELECT kafka_sink.alter_topic('shop', 'orders', insert_mode => 'update');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[r('returns', '{"id": 1}'), r('orders', '{"id": 6, "customer": "new"}'), r('orders', '{"id": 99, "customer": "none"}')]);
+TABLE events;
+SELECT * FROM orders WHERE id IN (6, 99);
+-- or through its command
+SELECT kafka_sink.alter_sink('shop', reset => '{target,columns}', command => 'INSERT INTO public.events SELECT topic, value FROM batch');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[r('returns', '{"id": 2}'), r('orders', '{"id": 6, "customer": "newer"}')]);
+TABLE events;
+SELECT * FROM orders WHERE id = 6;
+
+-- other settings of a target
+SELECT kafka_sink.alter_topic('shop', 'orders', insert_mode => 'upsert', filter => 'customer <> ''secret''',
+                              update_if => 'orders.customer < excluded.customer');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[r('orders', '{"id": 6, "customer": "secret"}'), r('orders', '{"id": 6, "customer": "a"}'), r('orders', '{"id": 6, "customer": "z"}')]);
+SELECT * FROM orders WHERE id = 6;
+SELECT kafka_sink.alter_topic('shop', 'orders', reset => '{filter,update_if}', insert_mode => 'accumulate', accumulate => '{"customer": "max"}');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[r('orders', '{"id": 6, "customer": "y"}'), r('orders', '{"id": 6, "customer": "zz"}')]);
+SELECT * FROM orders WHERE id = 6;
+SELECT sink, topic, target, insert_mode, columns, accumulate, own_target FROM kafka_sink.sink_topics ORDER BY topic;
+SELECT kafka_sink.alter_topic('shop', 'orders', reset => '{target,insert_mode,accumulate}');
+SELECT * FROM kafka_sink.ingest('shop', ARRAY[r('orders', '{"id": 6}')]);
+SELECT count(*) FROM events WHERE topic = 'orders';
+
+-- what does not go together
+SELECT kafka_sink.alter_topic('shop', 'orders', columns => '{"customer": "@key"}');
+SELECT kafka_sink.alter_topic('shop', 'lines', columns => '{"colour": "@key"}');
+SELECT kafka_sink.alter_topic('shop', 'lines', insert_mode => 'replace');
+SELECT kafka_sink.alter_topic('shop', 'lines', insert_mode => 'accumulate');
+SELECT kafka_sink.alter_topic('shop', 'lines', pk_fields => '{qty}', insert_mode => 'upsert');
+SELECT kafka_sink.alter_topic('shop', 'lines', reset => '{partitions}');
+SELECT kafka_sink.alter_topic('shop', 'returns', target => 'events');
+SELECT kafka_sink.register_topic('shop', 'returns', insert_mode => 'upsert');
+SELECT kafka_sink.register_topic('shop', 'returns', target => 'pg_class');
+SELECT kafka_sink.alter_sink('shop', retry_within => '-1 s');
+SELECT kafka_sink.alter_sink('shop', retry_within => '0');
+SELECT topics, retry_within FROM kafka_sink.sinks;
+-- a target that is gone
+DROP TABLE lines;
+SELECT kafka_sink.ingest('shop', ARRAY[r('lines', '{"order_id": 4, "line": 1}')]);
+
+SELECT kafka_sink.drop_sink('shop');
+DROP TABLE orders, events;
+DROP FUNCTION r;
+DROP EXTENSION kafka_sink;

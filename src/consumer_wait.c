@@ -1,0 +1,140 @@
+/*
+ * consumer_wait.c
+ *	  Records that wait for the row that their foreign key needs.
+ *
+ * A topic's records can be read before those of another topic, or written
+ * before those of another sink, that they refer to.  Such a record (23503)
+ * holds its partition: what is before it commits, it is read again after a
+ * while, and the other partitions go on meanwhile.  If the row has not come
+ * retry_within after the record began to wait, the record is refused like any
+ * other.
+ *
+ * Of a partition that has waited in vain, what was in the log meanwhile has
+ * waited too: its time counts from when the first one began to wait, or from
+ * its own timestamp, whichever is later.  So a run of bad records makes a
+ * partition late by retry_within, not by as much for each of them.  A batch
+ * without such a record ends that.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "consumer.h"
+
+#define WAIT_FIRST_MS	20
+#define WAIT_MAX_MS		1000
+
+static TimestampTz
+record_time(const KsRecord *rec)
+{
+	return rec->ts_ms * INT64CONST(1000) -
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+bool
+ks_consumer_may_wait(void *arg, const KsRecord *rec)
+{
+	KsConsumer *c = arg;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz begin = c->states[rec->pidx].waiting_since;
+
+	if (begin == 0 || begin > now)
+		begin = now;
+	if (rec->ts_ms >= 0 && rec->ts_ms < PG_INT64_MAX / 1000)
+		begin = Max(begin, Min(record_time(rec), now));
+	return now - begin < c->sink->retry_within_us;
+}
+
+/* Tell of the first record, unless another one that is told of still waits. */
+static void
+report_waiting(KsConsumer *c, const KsStateError *error)
+{
+	const KsApply *ap = c->apply;
+
+	if (c->halt)
+		return;
+	if (c->error.message && c->error.sqlstate == error->sqlstate)
+	{
+		for (int i = 0; i < c->nparts; i++)
+			if (ap->waiting[i] >= 0 && c->recs[ap->waiting[i]].off == c->error.off &&
+				c->parts[i].part == c->error.part && strcmp(c->parts[i].topic, c->error.topic) == 0)
+				return;
+		/* the same message may be of another record: news */
+		c->error.message = NULL;
+	}
+	ks_consumer_set_error(c, error, false);
+}
+
+void
+ks_consumer_cut_waiting(KsConsumer *c)
+{
+	const KsApply *ap = c->apply;
+	const KsRecord *first = &c->recs[ap->wait_error.index];
+	KsStateError error = {
+		.sqlstate = ap->wait_error.edata->sqlerrcode,
+		.message = ap->wait_error.edata->message,
+		.detail = ap->wait_error.edata->detail,
+		.hint = "The record waits for that row, at most for the setting retry_within.",
+		.topic = c->parts[first->pidx].topic,
+		.part = c->parts[first->pidx].part,
+		.off = first->off
+	};
+	int			out = 0;
+
+	report_waiting(c, &error);
+	for (int i = 0; i < c->nparts; i++)
+		if (ap->waiting[i] >= 0)
+		{
+			c->states[i].waiting = true;
+			/* that end is not reached yet */
+			c->parts[i].eof = -1;
+		}
+	for (int i = 0; i < c->nrecs; i++)
+	{
+		int			from = ap->waiting[c->recs[i].pidx];
+
+		if (from >= 0 && i >= from)
+			ks_source_release(&c->recs[i], 1);
+		else
+			c->recs[out++] = c->recs[i];
+	}
+	c->nrecs = out;
+}
+
+/* Was a record of the partition refused for want of a row, in this batch? */
+static bool
+has_refused(const KsConsumer *c, int pidx)
+{
+	const KsRejects *r = &c->apply->rejects;
+
+	for (int i = 0; i < r->n; i++)
+		if (r->items[i].edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+			c->recs[r->items[i].index].pidx == pidx)
+			return true;
+	return false;
+}
+
+bool
+ks_consumer_waits(KsConsumer *c, int pidx)
+{
+	KsPartitionState *st = &c->states[pidx];
+	bool		moved = c->parts[pidx].last_rec >= 0;
+	TimestampTz now;
+
+	if (st->waiting_since != 0 && moved && !has_refused(c, pidx))
+		st->waiting_since = 0;
+	if (!st->waiting)
+		return false;
+	now = GetCurrentTimestamp();
+	st->waiting = false;
+	if (st->waiting_since == 0)
+		st->waiting_since = now;
+	if (st->failing_since == 0)
+		st->failing_since = now;
+	if (moved)
+		st->failures = 0;
+	ks_source_stop(c->source, pidx);
+	st->restart_at = TimestampTzPlusMilliseconds(now, ks_backoff_ms(st->failures++, WAIT_FIRST_MS, WAIT_MAX_MS));
+	return true;
+}

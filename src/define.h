@@ -1,0 +1,27 @@
+/*
+ * define.h
+ *	  What the functions that define sinks and topics share.
+ */
+#ifndef KS_DEFINE_H
+#define KS_DEFINE_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+/* Errors unless a worker could run the sink as it is defined now. */
+extern void ks_define_check(const char *sink);
+
+/* Runs a change of the catalog as its owner; returns the rows hit. */
+extern uint64 ks_define_change(const char *sql, int nargs, Oid *types, Datum *values,
+							   const char *nulls);
+
+/* Workers of the old definition are to end. */
+extern void ks_define_bump_generation(const char *sink);
+
+/* An argument that must not be NULL (22004). */
+extern char *ks_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
+
+extern void ks_warn_without_workers(const char *sink);
+
+#endif
