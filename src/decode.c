@@ -53,7 +53,7 @@ ks_decoder_create(const KsSink *sink, KsTarget *target, MemoryContext cxt)
 	if (sink->envelope != KS_NO_ENVELOPE)
 	{
 		d->ops = sink->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
-		d->envelope = ks_envelope_create(cxt);
+		d->envelope = ks_envelope_create(target->nfields, cxt);
 	}
 	if (sink->key_format == KS_FORMAT_CSV)
 		d->key_csv = ks_csv_create();
@@ -478,8 +478,12 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 		case KS_FROM_KEY_FIELD:
 			if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
 				return missing(d, col, isnull);
-			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+			return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
+				ks_convert_json(&d->cv, &col->type, &tok, isnull);
 		case KS_FROM_KEY:
+			if (d->envelope && d->sink->key_format == KS_FORMAT_JSON && !col->type.is_string &&
+				col->type.typid != BYTEAOID && key_document(d, rec, &tok))
+				return ks_envelope_key_path(d, col, &tok, isnull);
 			return from_bytes(d, col, rec->key, rec->keylen,
 							  d->sink->key_format == KS_FORMAT_JSON, isnull);
 		case KS_FROM_VALUE:
@@ -544,7 +548,8 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 			if (d->sink->key_format != KS_FORMAT_JSON)
 				(void) key_document(d, rec, &tok);
 			if (follow_path(col->path, col->npath, &tok))
-				return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+				return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
+					ks_convert_json(&d->cv, &col->type, &tok, isnull);
 			key_does_not_tell(col);
 		}
 		return ks_decode_column(d, col, rec, part, isnull);

@@ -19,7 +19,7 @@ extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, boo
 extern const KsFormatOps ks_connect_ops;
 extern const KsFormatOps ks_debezium_ops;
 
-extern struct KsEnvelopeState *ks_envelope_create(MemoryContext cxt);
+extern struct KsEnvelopeState *ks_envelope_create(int nfields, MemoryContext cxt);
 
 /* Takes the envelope off a key; its schema, or NULL. */
 extern const struct KsSchema *ks_envelope_key(KsDecoder *d, KsJsonToken *key);
@@ -28,5 +28,9 @@ extern const struct KsSchema *ks_envelope_key(KsDecoder *d, KsJsonToken *key);
  * tells. */
 extern bool ks_envelope_key_column(KsDecoder *d, KsColumn *col, const struct KsSchema *schema,
 								   const KsJsonToken *key, Datum *value, bool *isnull);
+
+/* The value of a column whose source is (a path into) the key, by the key's schema. */
+extern Datum ks_envelope_key_path(KsDecoder *d, KsColumn *col, const KsJsonToken *value,
+								  bool *isnull);
 
 #endif

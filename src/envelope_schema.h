@@ -10,6 +10,7 @@
 typedef enum KsLogical
 {
 	KS_PLAIN,					/* as JSON has it */
+	KS_TEXT,					/* a string */
 	KS_BYTES,					/* base64 */
 	KS_BITS,					/* base64, the lowest byte first */
 	KS_DECIMAL,					/* base64 of the unscaled number */
@@ -30,15 +31,18 @@ typedef struct KsSchema
 	int64		unit;			/* units in a second; decimals: scale; bits: length */
 	struct KsSchema *items;
 	int			nfields;
-	const char **names;
+	KsField    *names;
 	struct KsSchema **fields;
 } KsSchema;
 
 /* In the current context; tok is an object or null. */
 extern KsSchema *ks_schema_parse(const KsJsonToken *tok);
 
-/* NULL if it has no such field. */
-extern KsSchema *ks_schema_field(const KsSchema *schema, const char *name, int len);
+/* NULL if it has no such field.  guess: where it was last time, or NULL. */
+extern KsSchema *ks_schema_field(const KsSchema *schema, const char *name, int len, int *guess);
+
+/* The last member of that name; false if there is none, or no object. */
+extern bool ks_schema_member(const KsJsonToken *object, const char *name, KsJsonToken *value);
 
 /* One value of a column; schema may be NULL. */
 extern Datum ks_schema_convert(KsDecoder *d, KsColumn *col, const KsSchema *schema,
