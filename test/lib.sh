@@ -132,6 +132,9 @@ ks_install() {
 				[ -e "$(ks_peer_jars)/.stamp" ] || have mvn || want+=(maven)
 				perl -MHTTP::Tiny -MJSON::PP -e 1 2> /dev/null || want+=(perl)
 				;;
+			debezium)
+				[ -e "$(ks_debezium_jars)/.stamp" ] || have mvn || want+=(maven)
+				;;
 			tests)
 				[ -n "$(find /usr/share/postgresql/"$pgver" "${PG_CONFIG%/*}/../share" \
 					-name pgtap.control 2> /dev/null)" ] || pg+=("postgresql-$pgver-pgtap")
@@ -149,9 +152,10 @@ ks_install() {
 
 # ---- build ----
 
-# Where the jars of the broker and of the bench's peer are kept from one run to
-# the next.
+# Where the jars of the broker, of the tests' Debezium and of the bench's peer
+# are kept from one run to the next.
 ks_jars() { ks_cache "${KAFKA_SINK_JARS:-}" test/broker jars; }
+ks_debezium_jars() { ks_cache "${KAFKA_SINK_DEBEZIUM_JARS:-}" test/debezium debezium; }
 ks_peer_jars() { ks_cache "${KAFKA_SINK_PEER_JARS:-}" bench peers; }
 
 ks_cache() {
@@ -182,7 +186,7 @@ ks_copy_source() {
 		git -C "$top" ls-files -co --exclude-standard -z |
 			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
 	else
-		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./bench/lib \
+		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./bench/lib \
 			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk -cf - .
 	fi | tar -C "$WORK/src" --no-same-owner -xf -
 	! ks_root || chown -R postgres: "$WORK/src"
