@@ -234,6 +234,118 @@ SET kafka_sink.fast_path = off;
 SELECT * FROM several();
 SELECT sqlstate, count(*) FROM kafka_sink.dead_letters GROUP BY 1 ORDER BY 1;
 SELECT count(*), sum(id) FROM t;
+RESET kafka_sink.fast_path;
+SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks;
+DROP TABLE t;
+
+-- every other way to write.  update: a row that is not there is no error, whatever it would refuse
+CREATE VIEW short AS SELECT key, value, sqlstate, message, column_name FROM letters;
+CREATE TABLE t (id int PRIMARY KEY, v int CHECK (v < 100), name varchar(4) NOT NULL DEFAULT '-');
+INSERT INTO t VALUES (1, 1), (2, 2);
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'update', on_error => 'dead_letter', delete_enabled => true);
+SELECT * FROM kafka_sink.ingest('s', ARRAY[
+    r('{"id": 1, "v": 100}'), r('{"id": 3, "v": 100}'), r('{"id": 1, "name": null}'), r('{"id": 2, "name": "too long"}'), r('{"id": 2, "v": 3}'),
+    r('{"v": 3}'), r(NULL, 'one'), r(NULL, '2'), r('{"id": 2, "v": 4}')]);
+TABLE t ORDER BY id;
+TABLE short;
+ALTER TABLE t DROP CONSTRAINT t_v_check;
+SELECT * FROM kafka_sink.retry_dead_letters('s');
+TABLE t ORDER BY id;
+SELECT kafka_sink.discard_dead_letters('s');
+
+-- a filter comes before the table; its own errors are the record's; update_if
+ALTER TABLE t ADD CHECK (v < 100) NOT VALID;
+SELECT kafka_sink.alter_sink('s', insert_mode => 'upsert', update_if => 't.v < excluded.v', filter => '100 / v < 50');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[
+    r('{"id": 5, "v": 0}'), r('{"id": 5, "v": 1}'), r('{"id": 5, "v": 5}'), r('{"id": 5, "v": 101}'), r('{"id": 5, "v": 4}'), r('{"id": null, "v": 1}'), r('{"id": null, "v": 9}'),
+    r('{"id": 5, "v": 6, "name": null}')]);
+SELECT * FROM t WHERE id = 5;
+TABLE short;
+SELECT kafka_sink.alter_sink('s', filter => 'v > 0');
+SELECT * FROM kafka_sink.retry_dead_letters('s');
+SELECT kafka_sink.discard_dead_letters('s'), kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- accumulate: what is refused adds nothing; before a delete of the same batch nobody asks
+CREATE TABLE t (id int PRIMARY KEY, hits bigint, total int, top int CHECK (top < 100));
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'accumulate', on_error => 'dead_letter', delete_enabled => true,
+    accumulate => '{"hits": "count", "total": "sum", "top": "max"}');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"id": 2, "total": 5, "top": 100}'), r(NULL, '2'), r('{"id": 2, "total": 6}')]);
+SELECT * FROM kafka_sink.ingest('s', ARRAY[
+    r('{"id": 1, "total": 1, "top": 1}'), r('{"id": 1, "total": 2, "top": 100}'), r('{"id": 1, "total": "x"}'), r('{"id": 1, "total": 2147483647}'),
+    r('{"id": 1, "total": 4, "top": 99}'), r('{"total": 1}'), r(NULL, '{"no": 1}')]);
+TABLE t ORDER BY id;
+TABLE short;
+ALTER TABLE t DROP CONSTRAINT t_top_check;
+ALTER TABLE t ALTER total TYPE bigint;
+SELECT * FROM kafka_sink.retry_dead_letters('s');
+TABLE t ORDER BY id;
+SELECT kafka_sink.discard_dead_letters('s'), kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- a command: what any of its statements refuses
+CREATE TYPE item AS (product int, quantity int);
+CREATE TYPE orders AS (id int, lines item[]);
+CREATE TABLE products (product int PRIMARY KEY);
+INSERT INTO products VALUES (1), (2);
+CREATE TABLE heads (id int PRIMARY KEY);
+CREATE TABLE lines (id int, product int NOT NULL REFERENCES products, share int);
+SELECT kafka_sink.create_sink('s', value_type => 'orders', on_error => 'dead_letter', on_tombstone => 'ignore', command => $$
+    INSERT INTO public.heads SELECT id FROM batch;
+    INSERT INTO public.lines SELECT id, product, 100 / quantity FROM batch, unnest(lines)$$);
+SELECT * FROM kafka_sink.ingest('s', ARRAY[
+    r('{"id": 1, "lines": [{"product": 1, "quantity": 5}, {"product": 2, "quantity": 4}]}'), r('{"id": 2, "lines": [{"product": 1, "quantity": 0}]}'),
+    r('{"id": 1, "lines": []}'), r('{"id": 3, "lines": [{"product": 3, "quantity": 1}]}'), r('{"id": 4, "lines": [{"quantity": 1}]}'), r('{"id": 5, "lines": 7}'), r(NULL, '9'),
+    r('{"id": 6}')]);
+TABLE heads ORDER BY id;
+TABLE lines ORDER BY share;
+TABLE short;
+INSERT INTO products VALUES (3);
+SELECT * FROM kafka_sink.retry_dead_letters('s');
+TABLE heads ORDER BY id;
+SELECT key, value, sqlstate FROM letters;
+SELECT kafka_sink.discard_dead_letters('s'), kafka_sink.drop_sink('s');
+DROP TABLE heads, lines, products;
+DROP TYPE orders, item;
+
+-- csv and raw
+CREATE TABLE t (id int PRIMARY KEY, v numeric(4,1));
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', on_error => 'dead_letter', delete_enabled => true, format => 'csv', key_format => 'csv', strict => true);
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('1,1.5'), r('2'), r('2,1,1'), r('2,"1'), r('2,1000'), r(',1'), r('', 'k'), r(NULL, '1,2'), r(NULL, '1')]);
+TABLE t;
+TABLE short;
+SELECT * FROM kafka_sink.retry_dead_letters('s', $$sqlstate = '22003'$$);
+ALTER TABLE t ALTER v TYPE numeric;
+SELECT * FROM kafka_sink.retry_dead_letters('s', $$sqlstate = '22003'$$);
+TABLE t;
+SELECT kafka_sink.discard_dead_letters('s');
+SELECT kafka_sink.alter_sink('s', format => 'raw', key_format => 'raw', columns => '{"id": "@key", "v": "@value"}', reset => '{strict}');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('1', '7'), r('x', '8'), r('1', 'x'), r('1', NULL), r(NULL, '7')]);
+TABLE t;
+TABLE short;
+SELECT kafka_sink.discard_dead_letters('s'), kafka_sink.drop_sink('s');
+
+-- envelopes
+CREATE FUNCTION connect(payload text) RETURNS text LANGUAGE sql AS
+$$SELECT '{"schema": {"type": "struct", "fields": [{"type": "int32", "field": "id"}, {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", "parameters": {"scale": "1"}, "field": "v"}]}, "payload": ' || payload || '}'$$;
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', on_error => 'dead_letter', delete_enabled => true, envelope => 'connect');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[
+    r(connect('{"id": 9, "v": "Dw=="}')), r(connect('{"id": 8, "v": "?"}')), r('{"id": 8, "v": 1}'), r(connect('[8]')), r(connect('null'), 'k'), r(connect('null'), '{"schema": null, "payload": 2}')]);
+TABLE t ORDER BY id;
+SELECT key, right(value, 25) AS value, sqlstate, message, column_name FROM short;
+SELECT kafka_sink.discard_dead_letters('s');
+SELECT kafka_sink.alter_sink('s', envelope => 'debezium');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[
+    r('{"op": "c", "after": {"id": 1, "v": 1}}'), r('{"op": "u", "after": {"id": 2, "v": "__debezium_unavailable_value"}}'), r('{"op": "u", "after": {"id": 1, "v": "__debezium_unavailable_value"}}'),
+    r('{"op": "t"}'), r('{"op": "c", "after": null}'), r('{"op": "d", "before": null, "after": null}'), r('{"op": "d", "before": {"id": 9}, "after": null}'), r(NULL, '{"id": 9}')]);
+TABLE t ORDER BY id;
+TABLE short;
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"op": "r", "after": {"id": 2, "v": 2}}')]);
+-- its row is there now
+SELECT * FROM kafka_sink.retry_dead_letters('s');
+SELECT value, sqlstate FROM letters;
+DROP FUNCTION connect;
+DROP VIEW short;
 SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks;
 DROP VIEW letters, accounts;
 DROP TABLE t;
