@@ -344,6 +344,17 @@ SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"op": "r", "after": {"id": 2, "v"
 -- its row is there now
 SELECT * FROM kafka_sink.retry_dead_letters('s');
 SELECT value, sqlstate FROM letters;
+-- a delete without a Kafka key, whatever its format: by "before", or not at all
+SELECT kafka_sink.discard_dead_letters('s');
+INSERT INTO t VALUES (3, 3), (4, 4);
+SELECT kafka_sink.alter_sink('s', key_format => 'csv', csv_null => '-');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"op": "d", "before": {"id": 3}}'), r('{"op": "d", "before": null}')]);
+SELECT kafka_sink.alter_sink('s', key_format => 'raw');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"op": "d", "before": {"id": 4}}'), r('{"op": "d", "before": null}')]);
+SELECT kafka_sink.alter_sink('s', envelope => 'connect', key_format => 'csv');
+SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"schema": null, "payload": null}')]);
+TABLE t ORDER BY id;
+TABLE short;
 DROP FUNCTION connect;
 DROP VIEW short;
 SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks;

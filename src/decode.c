@@ -555,6 +555,15 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 		return ks_decode_column(d, col, rec, part, isnull);
 	}
 	*isnull = false;
+	if (d->envelope)
+	{
+		Datum		value;
+
+		if (ks_envelope_key_column(d, col, d->key_schema, key, &value, isnull))
+			return value;
+		if (d->sink->key_format == KS_FORMAT_JSON)
+			key_does_not_tell(col);
+	}
 	if (d->sink->key_format == KS_FORMAT_RAW)
 	{
 		const char *s = rec->key;
@@ -571,16 +580,12 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 		const char *s = rec->key;
 		int			len = rec->keylen;
 
+		/* the value of an envelope can be a delete too */
+		*isnull = len < 0;
+		if (*isnull)
+			return (Datum) 0;
 		to_server(d, &s, &len);
 		return ks_csv_key(d, col, s, len, isnull);
-	}
-	if (d->envelope)
-	{
-		Datum		value;
-
-		if (ks_envelope_key_column(d, col, d->key_schema, key, &value, isnull))
-			return value;
-		key_does_not_tell(col);
 	}
 	if (key->type == KS_JSON_OBJECT)
 	{

@@ -71,7 +71,7 @@ sub _settings
 	$self->{deletes} = chance(0.6);
 	$self->{ignores} = chance(0.5);
 	$self->{key_format} =
-	    $self->{format} =~ /^(connect|debezium)$/ ? one_of(qw(json json raw none))
+	    $self->{format} =~ /^(connect|debezium)$/ ? one_of(qw(json json raw csv none))
 	  : $self->{format} eq 'csv' ? one_of(qw(csv csv json raw none))
 	  : one_of(qw(json json json raw csv none));
 	$self->{key_format} = 'json' if $self->{key_format} eq 'none' && $self->{deletes} && !$command;
@@ -473,7 +473,7 @@ sub _broken_key
 
 	return one_of([ 'not json', '22P02' ], [ '"x"', '22P02' ], [ '{"no": 1}', '22P02' ], $single ? [ 'null', $self->{format} =~ /connect|debezium/ ? '22P02' : '23502' ] : ([ '1', '22P02' ]), $enveloped ? [ undef, '22P02' ] : [ undef, '22004' ]) if $format eq 'json';
 	return one_of([ 'x', '22P02' ], [ '3000000000', $single ? '22003' : '22P02' ], $enveloped ? [ undef, $single ? '23502' : '22P02' ] : [ undef, '22004' ]) if $format eq 'raw' || $self->{format} eq 'raw';
-	return one_of([ $single ? 'x' : "x$self->{csv}[0]a", '22P02' ], [ $single ? "1$self->{csv}[0]2" : '1', '22P04' ], [ undef, '22004' ]);
+	return one_of([ $single ? 'x' : "x$self->{csv}[0]a", '22P02' ], [ $single ? "1$self->{csv}[0]2" : '1', '22P04' ], [ undef, $enveloped ? '23502' : '22004' ]);
 }
 
 # --- records ---
@@ -497,13 +497,13 @@ sub _tombstone
 		$rec->{op} = 'filtered';
 		return;
 	}
-	my $by_before = $format eq 'debezium' && $self->{key_format} eq 'json' && chance(0.6);
+	my $by_before = $format eq 'debezium' && chance(0.6);
 	if ($self->{deletes} && !$command && !$by_before && chance($self->{bad} / 2))
 	{
 		@$rec{qw(key state)} = @{ $self->_broken_key($enveloped) };
 		$rec->{op} = 'error';
 	}
-	elsif ($self->{key_format} eq 'raw' && @{ $self->{keys} } > 1)
+	elsif ($self->{key_format} eq 'raw' && @{ $self->{keys} } > 1 && !$by_before)
 	{
 		# such a key is of one column
 		@$rec{qw(op state)} = ('error', '22P02');
