@@ -229,12 +229,29 @@ sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
 
 # --- hostile input ---
 
-my $count = 100_000;
-$topic = $kafka->topic('hostile', 2);
-my @samples = (
-	'{"id": %d, "qty": 12, "price": 12.50, "ok": true, "at": "2026-01-02T03:04:05.678Z", "note": "grüße \u00e9 \"quoted\"", "tags": ["a", "b"], "doc": {"a": [1, {"b": null}]}}',
-	'{"id":%d,"note":null,"tags":[],"doc":{}}',
-	'{"id": %d, "at": "2026-02-28 10:00:00+02", "price": 1e3, "doc": "text", "more": [[[[[]]]]]}');
+# In every format: settings, share of the records, and what is mutated.
+my $schema = '"fields":[{"type":"int32","field":"id"},{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"2"},"field":"price"},'
+  . '{"type":"int64","name":"org.apache.kafka.connect.data.Timestamp","field":"at"},{"type":"array","items":{"type":"string"},"field":"tags"},{"type":"string","name":"io.debezium.data.Json","field":"doc"}]';
+my $row = '{"id":%d,"qty":12,"price":"BOI=","ok":true,"at":1700000000123,"note":"grüße","tags":["a",null],"doc":"{\"a\": [1]}"}';
+my @hostile = (
+	{ sink => 'hostile', count => 55_000, settings => q{columns => '{"part": "@partition", "off": "@offset", "rest": "@rest", "key": "@key"}'},
+		samples => [
+			'{"id": %d, "qty": 12, "price": 12.50, "ok": true, "at": "2026-01-02T03:04:05.678Z", "note": "grüße \u00e9 \"quoted\"", "tags": ["a", "b"], "doc": {"a": [1, {"b": null}]}}',
+			'{"id":%d,"note":null,"tags":[],"doc":{}}',
+			'{"id": %d, "at": "2026-02-28 10:00:00+02", "price": 1e3, "doc": "text", "more": [[[[[]]]]]}' ] },
+	{ sink => 'hostile_csv', count => 15_000, settings => q{format => 'csv', columns => '{"part": "@partition", "off": "@offset", "rest": "@headers", "key": "@key"}'},
+		samples => [
+			'%d,12,12.50,true,2026-01-02T03:04:05.678Z,"grüße, ""quoted""","{a,b}","{""a"": [1, {""b"": null}]}"', "%d,,,,,\"\",,\"[1]\"\r\n",
+			"%d,1,1e3,f,2026-02-28 10:00:00+02,\"on\nand on\",{},\"{\"\"doc\"\": \"\"text\"\"}\",more\n" ] },
+	{ sink => 'hostile_connect', count => 15_000, settings => q{envelope => 'connect', columns => '{"part": "@partition", "off": "@offset", "rest": "@rest", "key": "@key"}'},
+		samples => [
+			qq({"schema":{"type":"struct",$schema},"payload":$row}), qq({"schema": null, "payload": {"id": %d, "price": "12.50", "tags": [], "doc": {"a": {}}}}),
+			qq({"payload":{"id":%d,"doc":null,"more":[[]]},"schema":{"type":"struct",$schema,"optional":true}}) ] },
+	{ sink => 'hostile_debezium', count => 15_000, settings => q{envelope => 'debezium', columns => '{"part": "@partition", "off": "@offset", "rest": "@rest", "key": "@key"}'},
+		samples => [
+			qq({"schema":{"type":"struct","fields":[{"type":"struct",$schema,"field":"before"},{"type":"struct",$schema,"field":"after"}]},"payload":{"before":null,"after":$row,"op":"c"}}),
+			'{"before": {"id": %d}, "after": {"id": 7, "note": "x", "doc": {"a": 1}}, "source": {"lsn": 1}, "op": "u"}',
+			'{"before": {"id": %d}, "after": null, "op": "d"}', '{"op":"r","after":{"id":%d,"note":"__debezium_unavailable_value"}}' ] });
 my @mutations = (
 	sub { my ($s) = @_; substr($s, int rand length $s, 1) ^= chr(1 << int rand 8); return $s },
 	sub { my ($s) = @_; substr($s, int rand length $s, 1) = chr int rand 256; return $s },
@@ -250,53 +267,68 @@ my @mutations = (
 	sub { my ($s) = @_; substr($s, int rand length $s, 0) = ('\u0000', '\ud800', '\udc00\ud800', '\uzzzz', '\\', '\x', '"')[ int rand 7 ]; return $s },
 	sub { my ($s) = @_; return join '', map { chr int rand 256 } 1 .. int rand 60 },
 	sub { my ($s) = @_; return $s });
-my @hostile = map {
-	my $value = sprintf $samples[ int rand @samples ], $_;
-
-	utf8::encode($value) if utf8::is_utf8($value);
-	for my $i (0 .. int rand 3)
-	{
-		$value = $mutations[ int rand @mutations ]->($value) if length $value;
-	}
-	[ $_ % 2, rand 10 < 1 ? undef : substr($value, 0, 20), rand 50 < 1 ? undef : $value ]
-} 1 .. $count;
 my $started = sql('SELECT pg_postmaster_start_time()');
 my $log = -s $node->logfile;
-create_sink('hostile', $topic, q{on_error => 'dead_letter', columns => '{"part": "@partition", "off": "@offset", "rest": "@rest", "key": "@key"}', key_format => 'raw'},
-	'id int, qty smallint, price numeric(10,2), ok bool, at timestamptz, note text, tags text[], doc jsonb, rest jsonb, key text, part int, off bigint, CHECK (qty <> 13)');
-my $pid;
-ok( KafkaSinkTest::_poll(sub { $pid = sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'hostile'}) }), 'the worker of hostile input');
-produce($topic, @hostile);
-wait_until($node, q{SELECT sum(consumed) FROM kafka_sink.txn_offsets WHERE sink = 'hostile'}, $count, 'hostile input: all is consumed');
-accounts_are_exact('hostile', $count, 'hostile input');
-is(sql(q{SELECT count(*), count(DISTINCT (part, off)) FROM
-	(SELECT part, off FROM hostile UNION ALL SELECT part, off FROM kafka_sink.dead_letters WHERE sink = 'hostile') r}),
-	"$count|$count", 'each record is in the table or a dead letter');
-my %dead = map { my ($part, $off, $key, $value) = split /\|/, $_, -1; ("$part/$off" => [ $key, $value ]) }
-  split /\n/, sql(q{SELECT part, off, coalesce(encode(key, 'hex'), '-'), coalesce(encode(value, 'hex'), '-') FROM kafka_sink.dead_letters WHERE sink = 'hostile'});
-my @next = (0, 0);
-my $wrong = 0;
-for (@hostile)
+foreach my $h (@hostile)
 {
-	my ($part, $key, $value) = @$_;
-	my $letter = $dead{ "$part/" . $next[$part]++ } or next;
-
-	$wrong++ if $letter->[0] ne (defined $key ? unpack('H*', $key) : '-') || $letter->[1] ne (defined $value ? unpack('H*', $value) : '-');
+	$h->{topic} = $kafka->topic($h->{sink}, 2);
+	create_sink($h->{sink}, $h->{topic}, qq{on_error => 'dead_letter', key_format => 'raw', $h->{settings}},
+		'id int, qty smallint, price numeric(10,2), ok bool, at timestamptz, note text, tags text[], doc jsonb, rest jsonb, key text, part int, off bigint, CHECK (qty <> 13)');
+	ok( KafkaSinkTest::_poll(sub { $h->{pid} = sql(qq{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = '$h->{sink}'}) }), "$h->{sink}: a worker");
 }
-is($wrong, 0, 'dead letters are byte for byte what was produced');
-note sql(q{SELECT count(*) || ' applied' FROM hostile}), ', ', scalar keys %dead, ' dead letters, ',
-  sql(q{SELECT string_agg(sqlstate || ' ' || n, ', ') FROM (SELECT sqlstate, count(*) n FROM kafka_sink.dead_letters GROUP BY 1 ORDER BY 1) s});
-cmp_ok(scalar keys %dead, '>', $count / 10, 'many are bad');
-cmp_ok(sql('SELECT count(*) FROM hostile'), '>', $count / 100, 'some are good');
+foreach my $h (@hostile)
+{
+	$h->{records} = [
+		map {
+			my $value = sprintf $h->{samples}[ rand @{ $h->{samples} } ], $_;
+
+			utf8::encode($value) if utf8::is_utf8($value);
+			for my $i (0 .. int rand 3)
+			{
+				$value = $mutations[ int rand @mutations ]->($value) if length $value;
+			}
+			[ $_ % 2, rand 10 < 1 ? undef : substr($value, 0, 20), rand 50 < 1 ? undef : $value ]
+		} 1 .. $h->{count} ];
+	produce($h->{topic}, @{ $h->{records} });
+}
+foreach my $h (@hostile)
+{
+	my ($sink, $count) = @$h{qw(sink count)};
+
+	wait_until($node, qq{SELECT sum(consumed) FROM kafka_sink.txn_offsets WHERE sink = '$sink'}, $count, "$sink: all is consumed");
+	accounts_are_exact($sink, $count, $sink);
+	my $filtered = sql(qq{SELECT sum(filtered) FROM kafka_sink.txn_offsets WHERE sink = '$sink'});
+	my %taken = map { $_ => 1 } split /\n/, sql(qq{SELECT part || '/' || off FROM $sink});
+	my %dead = map { my ($part, $off, $key, $value) = split /\|/, $_, -1; ("$part/$off" => [ $key, $value ]) }
+	  split /\n/, sql(qq{SELECT part, off, coalesce(encode(key, 'hex'), '-'), coalesce(encode(value, 'hex'), '-') FROM kafka_sink.dead_letters WHERE sink = '$sink'});
+	my @next = (0, 0);
+	my %met = map { $_ => 0 } qw(taken dead filtered wrong);
+
+	foreach (@{ $h->{records} })
+	{
+		my ($part, $key, $value) = @$_;
+		my $place = "$part/" . $next[$part]++;
+		my $letter = $dead{$place};
+
+		# what Debezium says for nobody: a tombstone, a message, an empty payload
+		my $left_out = $sink =~ /debezium/ && (!defined $value || $value =~ /"m"|null/);
+
+		$met{ $letter ? 'dead' : $taken{$place} ? 'taken' : $left_out ? 'filtered' : 'wrong' }++;
+		$met{wrong}++ if $letter && ($taken{$place} || $letter->[0] ne (defined $key ? unpack('H*', $key) : '-') || $letter->[1] ne (defined $value ? unpack('H*', $value) : '-'));
+	}
+	is("$met{wrong} $met{taken} $met{dead} $met{filtered}", join(' ', 0, scalar keys %taken, scalar keys %dead, $filtered),
+		"$sink: each record is in the table or a dead letter, byte for byte");
+	note "$sink: $met{taken} applied, $met{dead} dead letters, $filtered filtered, ",
+	  sql(qq{SELECT string_agg(sqlstate || ' ' || n, ', ') FROM (SELECT sqlstate, count(*) n FROM kafka_sink.dead_letters WHERE sink = '$sink' GROUP BY 1 ORDER BY 1) s});
+	cmp_ok($met{dead}, '>', $count / 10, 'many are bad');
+	cmp_ok($met{taken}, '>', $count / 100, 'some are good');
+	is(sql(qq{SELECT pid, state FROM kafka_sink.stat_sinks WHERE sink = '$sink'}), "$h->{pid}|running", 'the worker has not been restarted');
+	# what failed fails again, and what is retried is not lost either
+	is(sql(qq{SELECT consumed, dead_lettered FROM kafka_sink.retry_dead_letters('$sink')}), "$met{dead}|$met{dead}", 'retried, they fail again, and stay');
+}
 is(sql('SELECT pg_postmaster_start_time()'), $started, 'the server has not been restarted');
-is(sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'hostile'}), $pid, 'nor has the worker');
 unlike(slurp_file($node->logfile, $log), qr/terminated by signal|all server processes terminated|PANIC|TRAP|invalid memory alloc|stack depth/,
 	'nothing crashed');
-is(sql(q{SELECT state FROM kafka_sink.sinks WHERE sink = 'hostile'}), 'running', 'and the sink runs');
-# what failed fails again, and what is retried is not lost either
-my $letters = scalar keys %dead;
-is(sql(q{SELECT consumed, dead_lettered FROM kafka_sink.retry_dead_letters('hostile')}),
-	"$letters|$letters", 'retried, they fail again, and stay');
 
 $node->stop('fast');
 done_testing();
