@@ -22,13 +22,15 @@ package KafkaSinkModes;
 use strict;
 use warnings FATAL => 'all';
 
-use List::Util qw(min shuffle);
+use List::Util qw(min);
 
+use KafkaSinkRows qw(q1 bytes);
+use KafkaSinkSpell;
 use KafkaSinkValues qw(chance one_of between);
 
-our @ways = qw(insert ignore upsert update accumulate upsert_if update_if command);
+our @ISA = qw(KafkaSinkRows KafkaSinkSpell);
 
-my $unavailable = '__debezium_unavailable_value';
+our @ways = qw(insert ignore upsert update accumulate upsert_if update_if command);
 
 sub new
 {
@@ -53,9 +55,6 @@ sub new
 }
 
 sub _feature { my ($self, @what) = @_; push @{ $self->{features} }, @what; return 1; }
-
-sub q1 { my ($s) = @_; return defined $s ? "'" . $s =~ s/'/''/gr . "'" : 'NULL'; }
-sub bytes { my ($s) = @_; return defined $s ? q('\x) . unpack('H*', $s) . q('::bytea) : 'NULL'; }
 
 # --- the sink ---
 
@@ -85,29 +84,6 @@ sub _settings
 		"key $self->{key_format}", "fast $self->{fast}", $self->{tied} ? undef : 'keys in several partitions');
 	return;
 }
-
-# Columns by name: type, default, and what random values they get.
-my %columns = (
-	id => { type => 'int' },
-	k2 => { type => 'text', words => 1 },
-	qty => { type => 'int', default => '7', add => 'CONSTRAINT qty CHECK (qty < 1000)', refused => sub { between(1000, 1009) } },
-	name => { type => 'varchar(8)', words => 1 },
-	note => { type => 'text', default => q('none'), add => 'NOT NULL', words => 1, given => 1 },
-	amount => { type => 'numeric(6,2)', good => sub { one_of('1.50', '-0.005', '9999.99', '1e2', between(0, 99)) },
-		bad => [ [ '100000', '22003' ], [ 'x', '22P02' ], [ '1,5', '22P02' ] ] },
-	dom => { type => 'test.small', good => sub { between(-5, 99) }, bad => [ [ '100', '23514' ], [ 'x', '22P02' ] ] },
-	ref => { type => 'int', good => sub { between(0, 7) }, refused => sub { between(8, 9) } },
-	u => { type => 'int' },
-	n => { type => 'bigint', fold => 'count' },
-	total => { type => 'bigint', fold => 'sum', good => sub { between(-100, 100) }, bad => [ [ 'x', '22P02' ], [ '1.5', '22P02' ] ] },
-	mn => { type => 'int', fold => 'min', add => 'CONSTRAINT mn CHECK (mn > -1000)', good => sub { between(-50, 50) }, refused => sub { -between(1000, 1009) } },
-	mx => { type => 'int', fold => 'max', add => 'CONSTRAINT mx CHECK (mx < 1000)', good => sub { between(-50, 50) }, refused => sub { between(1000, 1009) } },
-	f => { type => 'text', fold => 'first', words => 1 },
-	l => { type => 'varchar(8)', fold => 'last', words => 1 },
-	o => { type => 'varchar(8)', words => 1 },
-);
-
-sub _column { my ($self, $name) = @_; push @{ $self->{cols} }, { name => $name, %{ $columns{$name} } }; return; }
 
 # The target: what it has, and what it refuses.
 sub _table
@@ -176,7 +152,7 @@ sub _table
 
 		$self->{filled} = [ 'id', $value ];
 		$columns = qq({"id": "\@key", "$value": "\@value"});
-		$acc = qq({"$value": "$columns{$value}{fold}"}) if $acc;
+		$acc = '{' . join(', ', map { qq("$_->{name}": "$_->{fold}") } grep { $_->{name} eq $value } @{ $self->{cols} }) . '}' if $acc;
 	}
 	$self->{set} = {
 		target => 'sink.t', insert_mode => $mode, columns => $columns, accumulate => $acc,
@@ -238,242 +214,6 @@ sub _filter
 	$self->{set}{filter} = one_of(@of_column, @of_column, 'part <> 1 OR off % 3 > 0', 'key IS NULL OR length(key) < 8');
 	$self->_feature('filter');
 	return;
-}
-
-# --- what a record means ---
-
-my @words = ('a', 'bc', 'd e', q(it's), 'x"y', 'p,q', 'r;s', "\xc3\xa9");
-my @bad_ints = ([ 'x', '22P02' ], [ '3000000000', '22003' ], [ '1.5', '22P02' ], [ 'true', '22P02' ]);
-
-# A text, or one that the column refuses and why.
-sub _word
-{
-	my ($self, $col, $bad) = @_;
-	my $format = $self->{format};
-	my $whole = ($self->{value_type} // 'sink.val') ne 'sink.val';
-
-	return one_of([ 'much too long', '22001' ], $format =~ /^(csv|raw)$/ || $whole ? () : [ "a\0b", '22P05' ])->@*
-	  if $bad && $col->{type} =~ /varchar/;
-	return one_of(@{ $self->{trigger} }) if $self->{trigger} && $col->{name} eq 'name' && chance(0.15);
-	return one_of('a', 'b') if $col->{name} eq 'k2';
-	return one_of(@words, $format eq 'raw' ? () : ('', 'v|w'), $format eq 'csv' && $self->{csv}[1] eq '' ? () : ("t\tu", "l\nm"));
-}
-
-# A value of a column: its text (undef: NULL), and why it is refused, if it
-# cannot be decoded.
-sub _value
-{
-	my ($self, $col, $part) = @_;
-	my $name = $col->{name};
-	my $bad = chance($self->{bad} / 4) && !($self->{totals} && $name eq 'name');
-
-	return (undef) if chance($col->{given} ? 0.3 * $self->{bad} : $name =~ /^(id|k2)$/ ? 0.1 * $self->{bad} : 0.1);
-	return $self->_word($col, $bad) if $col->{words};
-	return one_of(@{ $col->{bad} // \@bad_ints })->@* if $bad;
-	return $col->{refused}->() if $col->{refused} && chance($self->{bad} / 2);
-	return int(rand 12) * $self->{nparts} + $part if $name eq 'u';
-	return between(0, chance($self->{bad} / 4) ? 9 : 8) if $name eq 'id';
-	return $col->{good} ? $col->{good}->() : between(0, 20);
-}
-
-# Where a record goes: by its key, if it tells; not all offsets are there.
-sub _place
-{
-	my ($self, $rec, $row) = @_;
-	my $id = $row->{id} ? $row->{id}[0] : undef;
-
-	$rec->{part} = int rand $self->{nparts};
-	$rec->{part} = ($id + ($row->{k2} && ($row->{k2}[0] // 'a') eq 'b' ? 1 : 0)) % $self->{nparts} if $self->{tied} && defined $id && $id =~ /^\d{1,4}$/;
-	$self->{next}[ $rec->{part} ] += between(1, 3) if chance(0.1);
-	$rec->{off} = $self->{next}[ $rec->{part} ]++;
-	return;
-}
-
-# The key as text, to tell rows apart; undef if it names none.
-sub _k
-{
-	my ($self, $row) = @_;
-	my @v = map { $row->{$_} ? $row->{$_}[0] : undef } @{ $self->{keys} };
-
-	return (grep { !defined } @v) ? undef : join ' ', @v;
-}
-
-sub _is_key { my ($self, $name) = @_; return grep { $_ eq $name } @{ $self->{keys} }; }
-
-sub _where
-{
-	my ($self, $row) = @_;
-	return join ' AND ', map { "$_ = " . q1($row->{$_}[0]) } @{ $self->{keys} };
-}
-
-# All that a row gives, as a relation with the columns that are filled.
-sub _relation
-{
-	my ($self, $row, $defaults) = @_;
-	my %col = map { $_->{name} => $_ } @{ $self->{cols} };
-
-	return join ', ', map {
-		my $v = $row->{$_} ? q1($row->{$_}[0]) : $defaults && $col{$_}{default} ? $col{$_}{default} : 'NULL';
-		"$v\::$col{$_}{type} AS $_"
-	} grep { ($col{$_}{fold} // '') ne 'count' } @{ $self->{filled} };
-}
-
-# What a row does, as a statement of its own.
-sub _statement
-{
-	my ($self, $row, $rec) = @_;
-	my $mode = $self->{mode};
-	my @given = grep { $row->{$_} } @{ $self->{filled} };
-	my @others = grep { !$self->_is_key($_) } @{ $self->{filled} };
-	my $keys = join ', ', @{ $self->{keys} };
-	my $if = $self->{set}{update_if};
-	my %v = map { $_ => q1($row->{$_}[0]) } @given;
-
-	if ($mode eq 'update' || $rec->{op} eq 'patch')
-	{
-		my @set = map { "$_ = excluded.$_" } grep { !$self->_is_key($_) } @given;
-
-		@set = 'id = excluded.id' unless @set;
-		return 'UPDATE model.t SET ' . join(', ', @set) . ' FROM (SELECT ' . $self->_relation($row, 0) . ') excluded WHERE '
-		  . join(' AND ', (map { "t.$_ = excluded.$_" } @{ $self->{keys} }), $if ? "($if)" : ());
-	}
-	if ($mode eq 'accumulate')
-	{
-		my %fold = map { $_->{name} => $_->{fold} // 'last' } @{ $self->{cols} };
-		my %set = (
-			count => 'coalesce(t.%1$s + 1, 1)', sum => 'coalesce(t.%1$s + EXCLUDED.%1$s, t.%1$s, EXCLUDED.%1$s)',
-			min => 'least(t.%1$s, EXCLUDED.%1$s)', max => 'greatest(t.%1$s, EXCLUDED.%1$s)',
-			first => 'coalesce(t.%1$s, EXCLUDED.%1$s)', last => 'coalesce(EXCLUDED.%1$s, t.%1$s)');
-
-		return "INSERT INTO model.t AS t (" . join(', ', @{ $self->{filled} }) . ') VALUES (' . join(', ', map { $fold{$_} eq 'count' ? 1 : $v{$_} // 'NULL' } @{ $self->{filled} })
-		  . ") ON CONFLICT ($keys) DO UPDATE SET " . join(', ', map { "$_ = " . sprintf $set{ $fold{$_} }, $_ } @others);
-	}
-	my $sql = @given ? 'INSERT INTO model.t (' . join(', ', @given) . ') VALUES (' . join(', ', @v{@given}) . ')' : 'INSERT INTO model.t DEFAULT VALUES';
-	$sql .= ' ON CONFLICT DO NOTHING' if $mode eq 'ignore';
-	$sql .= " ON CONFLICT ($keys) DO UPDATE SET " . join(', ', map { "$_ = EXCLUDED.$_" } @others) . ($if ? " WHERE $if" : '') if $mode eq 'upsert';
-	return $sql;
-}
-
-# What a row does to a command's tables.
-sub _effect
-{
-	my ($self, $row, $rec) = @_;
-	my ($id, $qty, $name) = map { q1($row->{$_} ? $row->{$_}[0] : undef) } qw(id qty name);
-	my $place = "$rec->{part}, $rec->{off}";
-
-	return "INSERT INTO model.t AS t VALUES ($id, 1, coalesce($qty, 0), $qty, 100 / ($qty\::int - 3))"
-	  . " ON CONFLICT (id) DO UPDATE SET n = t.n + 1, total = t.total + coalesce($qty, 0), mx = greatest(t.mx, $qty), inv = coalesce(t.inv + 100 / ($qty\::int - 3), t.inv, 100 / ($qty\::int - 3))"
-	  if $self->{totals};
-	return "INSERT INTO model.gone VALUES ($place, convert_from(" . bytes($rec->{key}) . ", 'UTF8'))" if "$id$qty$name" eq 'NULLNULLNULL';
-	return "INSERT INTO model.t VALUES ($id, $qty, $name); INSERT INTO model.lines SELECT $place, g FROM generate_series(1, $qty\::int % 4) g";
-}
-
-# --- how a record is spelled ---
-
-sub _json_value
-{
-	my ($self, $col, $text) = @_;
-
-	return 'null' unless defined $text;
-	if ($col->{words})
-	{
-		my $json = $text;
-
-		$json =~ s/(["\\])/\\$1/g;
-		$json =~ s/([\x00-\x1f])/sprintf '\u%04x', ord $1/ge;
-		return qq("$json");
-	}
-	return $text =~ /^(-?\d+(\.\d+)?(e\d)?|true)$/ && chance(0.8) ? $text : qq("$text");
-}
-
-sub _json_row
-{
-	my ($self, $row, @more) = @_;
-	my %col = map { $_->{name} => $_ } @{ $self->{cols} };
-	my @members = map { qq("$_":) . (chance(0.5) ? ' ' : '') . ($row->{$_}[2] // $self->_json_value($col{$_}, $row->{$_}[0])) } grep { $row->{$_} } @{ $self->{filled} };
-
-	return '{' . join(',', chance(0.3) ? shuffle(@members, @more) : (@members, @more)) . '}';
-}
-
-sub _csv_field
-{
-	my ($self, $text) = @_;
-	my ($delimiter, $quote, $null) = @{ $self->{csv} };
-
-	return $null unless defined $text;
-	return $text if $quote eq '';
-	return $text unless $text eq $null || $text eq '' || $text =~ /[\Q$delimiter$quote\E\n]/ || chance(0.1);
-	return $quote . $text =~ s/\Q$quote\E/$quote$quote/gr . $quote;
-}
-
-# The schema of Connect's converter, or of Debezium's row.
-sub _schema
-{
-	my ($self) = @_;
-	my @fields = map { my $t = $_->{words} || $_->{name} eq 'amount' ? 'string' : 'int32'; qq({"type":"$t","optional":true,"field":"$_->{name}"}) } @{ $self->{cols} };
-
-	return '"fields":[' . join(',', @fields) . ']';
-}
-
-sub _wrap
-{
-	my ($self, $row) = @_;
-	return '{"schema":' . one_of('null', '{"type":"struct",' . $self->_schema . '}') . qq(,"payload":$row});
-}
-
-sub _change
-{
-	my ($self, $op, $before, $after) = @_;
-	my $change = qq({"before":$before,"after":$after,"source":{"lsn":1},"op":"$op","ts_ms":1});
-
-	return chance(0.6) ? $change
-	  : '{"schema":{"type":"struct","fields":[' . join(',', map { '{"type":"struct",' . $self->_schema . qq(,"optional":true,"field":"$_"}) } qw(before after)) . qq(]},"payload":$change});
-}
-
-# A key in the sink's format.
-sub _key
-{
-	my ($self, $row) = @_;
-	my $format = $self->{key_format};
-	my @v = map { $row->{$_} ? $row->{$_}[0] : undef } @{ $self->{keys} };
-
-	return undef if grep { !defined } @v;
-	return join $self->{csv}[0], map { $self->_csv_field($_) } @v if $format eq 'csv' && $self->{format} ne 'raw';
-	return "$v[0]" if $format ne 'json' || $self->{format} eq 'raw';
-	my %col = map { $_->{name} => $_ } @{ $self->{cols} };
-	my @json = map { $self->_json_value($col{ $self->{keys}[$_] }, $v[$_]) } 0 .. $#v;
-	my $object = '{' . join(', ', map { qq("$self->{keys}[$_]": $json[$_]) } 0 .. $#v) . '}';
-	my $key = @v == 1 && chance(0.4) ? $json[0] : $object;
-	return $self->{format} =~ /connect|debezium/ && chance(0.3) ? qq({"schema":null,"payload":$key}) : $key;
-}
-
-# Values that mean nothing, and why.
-sub _broken
-{
-	my ($self) = @_;
-	my $format = $self->{format};
-	my ($delimiter, $quote) = @{ $self->{csv} };
-	my @json = ([ '{', '22P02' ], [ '', '22P02' ], [ '{"id": 1', '22P02' ], [ '{"id": 1,}', '22P02' ], [ '{"id": 1} x', '22P02' ], [ "{\"name\": \"\xff\"}", '22021' ], [ "{\0}", '22021' ]);
-
-	pop @json if $format eq 'raw';
-	return one_of(@json) if ($self->{value_type} // '') eq 'jsonb';
-	return one_of(@json, [ '[1]', '22P02' ], [ '"x"', '22P02' ]) if $format eq 'json';
-	return one_of(@json, [ '[1]', '22P02' ], [ '{"id": 1}', '22P02' ], [ '{"schema":null,"payload":[1]}', '22P02' ], [ '{"payload":{"id":1}}', '22P02' ]) if $format eq 'connect';
-	return one_of(@json, [ '{}', '22P02' ], [ '{"op":"x"}', '22P02' ], [ '{"op":"c","after":null}', '22P02' ], [ '{"op":"t"}', '22023' ], [ '{"op":"u","after":[1]}', '22P02' ]) if $format eq 'debezium';
-	return one_of([ '1', '22P04' ], [ '', '22P04' ], [ "1$delimiter\n$delimiter", '22P04' ], [ "\xc3\x28", '22021' ], $quote ne '' ? [ "1$delimiter${quote}x", '22P04' ] : ()) if $format eq 'csv';
-	return one_of([ 'x', '22P02' ], [ "\xff", '22021' ], [ '1 2', '22P02' ]);
-}
-
-# Keys that name no row, and why.
-sub _broken_key
-{
-	my ($self, $enveloped) = @_;
-	my $single = @{ $self->{keys} } == 1;
-	my $format = $self->{key_format};
-
-	return one_of([ 'not json', '22P02' ], [ '"x"', '22P02' ], [ '{"no": 1}', '22P02' ], $single ? [ 'null', $self->{format} =~ /connect|debezium/ ? '22P02' : '23502' ] : ([ '1', '22P02' ]), $enveloped ? [ undef, '22P02' ] : [ undef, '22004' ]) if $format eq 'json';
-	return one_of([ 'x', '22P02' ], [ '3000000000', $single ? '22003' : '22P02' ], $enveloped ? [ undef, $single ? '23502' : '22P02' ] : [ undef, '22004' ]) if $format eq 'raw' || $self->{format} eq 'raw';
-	return one_of([ $single ? 'x' : "x$self->{csv}[0]a", '22P02' ], [ $single ? "1$self->{csv}[0]2" : '1', '22P04' ], [ undef, $enveloped ? '23502' : '22004' ]);
 }
 
 # --- records ---
@@ -553,7 +293,7 @@ sub _row
 		$row{$_} = ($col{$_}{fold} // '') eq 'count' ? [ one_of('x', undef, 5) ] : [ $self->_value($col{$_}, $rec->{part}) ];
 		if ($unavailable_too && $col{$_}{words} && chance(0.5))
 		{
-			$row{$_} = [ undef, $self->{mode} =~ /^(insert|ignore)$/ ? '22000' : undef, qq("$unavailable") ];
+			$row{$_} = [ undef, $self->{mode} =~ /^(insert|ignore)$/ ? '22000' : undef, q("__debezium_unavailable_value") ];
 			$rec->{op} = 'patch' if $self->{mode} eq 'upsert';
 		}
 	}
@@ -591,33 +331,6 @@ sub _row
 		my $defaults = $self->{mode} =~ /^(insert|ignore|upsert)$/ && $rec->{op} ne 'patch';
 
 		$rec->{filter} = "SELECT $self->{set}{filter} FROM (SELECT " . $self->_relation(\%row, $defaults) . ", $rec->{part} AS part, $rec->{off}\::bigint AS off, " . bytes($rec->{key}) . ' AS key) batch';
-	}
-	return;
-}
-
-sub _spell
-{
-	my ($self, $rec, $row, $strange) = @_;
-	my $format = $self->{format};
-	my @more = $strange || (!$self->{strict} && chance(0.2)) ? '"strange":[1,{"id":2}]' : ();
-
-	if ($format eq 'csv')
-	{
-		$rec->{value} = join($self->{csv}[0], (map { $self->_csv_field($row->{$_}[0]) } @{ $self->{filled} }), @more ? 'more' : ()) . one_of('', "\n", "\r\n");
-	}
-	elsif ($format eq 'raw' && $self->{mode} eq 'command' && $self->{value_type} eq 'text')
-	{
-		$rec->{value} = join '|', map { $row->{$_}[0] // '' } @{ $self->{filled} };
-	}
-	elsif ($format eq 'raw' && $self->{mode} ne 'command')
-	{
-		$rec->{value} = $row->{ $self->{filled}[1] }[0] // '';
-	}
-	else
-	{
-		$rec->{value} = $self->_json_row($row, @more);
-		$rec->{value} = $self->_wrap($rec->{value}) if $format eq 'connect';
-		$rec->{value} = $self->_change(one_of(qw(c u r)), one_of('null', '{"id":1}'), $rec->{value}) if $format eq 'debezium';
 	}
 	return;
 }
