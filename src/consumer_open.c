@@ -369,5 +369,9 @@ ks_consumer_rewind(KsConsumer *c)
 	read_offsets(c);
 	ks_consumer_reset_batch(c);
 	for (int i = 0; i < c->nparts && !c->stale; i++)
+	{
+		c->states[i].waiting = false;
+		c->states[i].waiting_since = 0;
 		ks_consumer_start_partition(c, i);
+	}
 }

@@ -9,18 +9,13 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/nbtree.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -275,29 +270,6 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 	}
 }
 
-/* --- the key --- */
-
-static bool
-index_is_key(Relation index, const AttrNumber *attnums, int n)
-{
-	Form_pg_index form = index->rd_index;
-
-	if (index->rd_rel->relam != BTREE_AM_OID || !form->indisunique || !form->indimmediate || !form->indisvalid ||
-		form->indnkeyatts != n ||
-		RelationGetIndexPredicate(index) != NIL || RelationGetIndexExpressions(index) != NIL)
-		return false;
-	for (int i = 0; i < n; i++)
-	{
-		bool		found = false;
-
-		for (int j = 0; j < n; j++)
-			found |= form->indkey.values[j] == attnums[i];
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
 int
 ks_target_find_column(const KsTarget *target, AttrNumber attnum)
 {
@@ -305,236 +277,6 @@ ks_target_find_column(const KsTarget *target, AttrNumber attnum)
 		if (target->cols[i].attnum == attnum)
 			return i;
 	return -1;
-}
-
-/* The operator's name as SQL can say it whatever the search_path. */
-static char *
-operator_name(Oid opno)
-{
-	HeapTuple	tup = SearchSysCache1(OPEROID, ObjectIdGetDatum(opno));
-	Form_pg_operator form;
-	char	   *result;
-
-	if (!HeapTupleIsValid(tup))
-		elog(ERROR, "cache lookup failed for operator %u", opno);
-	form = (Form_pg_operator) GETSTRUCT(tup);
-	result = psprintf("OPERATOR(%s.%s)",
-					  quote_identifier(get_namespace_name(form->oprnamespace)),
-					  NameStr(form->oprname));
-	ReleaseSysCache(tup);
-	return result;
-}
-
-/* Keys in the order of the index, with its notion of equality. */
-static void
-use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
-{
-	initStringInfo(&target->same_key);
-	target->nkeys = index->rd_index->indnkeyatts;
-	target->keycols = palloc(target->nkeys * sizeof(int));
-	target->key_index = RelationGetRelid(index);
-	for (int i = 0; i < target->nkeys; i++)
-	{
-		AttrNumber	attnum = index->rd_index->indkey.values[i];
-		int			c = ks_target_find_column(target, attnum);
-		Oid			family = index->rd_opfamily[i];
-		Oid			type = index->rd_opcintype[i];
-		Oid			eq = get_opfamily_member(family, type, type, BTEqualStrategyNumber);
-		const char *quoted;
-
-		if (c < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("key column \"%s\" is not filled from records",
-							get_attname(RelationGetRelid(rel), attnum, false)),
-					 errhint("Choose other columns with pk_fields, or map it in \"columns\".")));
-		target->keycols[i] = c;
-		target->cols[c].keyno = i;
-
-		quoted = quote_identifier(target->cols[c].name);
-		appendStringInfo(deletes, "%st.%s %s b.%s", i ? " AND " : "",
-						 quoted, operator_name(eq), quoted);
-		appendStringInfo(&target->same_key, "%s%s.%s %s excluded.%s", i ? " AND " : "",
-						 quote_identifier(RelationGetRelationName(rel)),
-						 quoted, operator_name(eq), quoted);
-	}
-	ks_sort_init(&target->sortkey, index, target->keycols, target->cxt);
-}
-
-static void
-build_key(KsTarget *target, const KsSink *sink, Relation rel, StringInfo deletes)
-{
-	AttrNumber *attnums = palloc((list_length(sink->pk_fields) + 1) * sizeof(AttrNumber));
-	int			n = 0;
-	Relation	found = NULL;
-	ListCell   *lc;
-
-	foreach(lc, sink->pk_fields)
-	{
-		const char *name = lfirst(lc);
-
-		attnums[n] = get_attnum(RelationGetRelid(rel), name);
-		if (attnums[n] <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of pk_fields does not exist in \"%s\"",
-							name, RelationGetRelationName(rel))));
-		n++;
-	}
-	foreach(lc, RelationGetIndexList(rel))
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		if (found == NULL &&
-			(n > 0 ? index_is_key(index, attnums, n) :
-			 index->rd_index->indisprimary && index->rd_index->indimmediate &&
-			 index->rd_rel->relam == BTREE_AM_OID))
-			found = index;
-		else
-			index_close(index, NoLock);
-	}
-	if (found)
-	{
-		use_index(target, rel, found, deletes);
-		index_close(found, NoLock);
-	}
-	else
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-				 n > 0 ? errmsg("no unique index of \"%s\" covers exactly the columns of pk_fields",
-								RelationGetRelationName(rel)) :
-				 errmsg("table \"%s\" has no primary key", RelationGetRelationName(rel)),
-				 errdetail("Upserts and deletes find rows by a unique key that is not deferrable and has no predicate."),
-				 errhint("Add one, or name the columns of a unique index in pk_fields.")));
-}
-
-/* --- statements over the relation "batch" --- */
-
-static void
-build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *deletes)
-{
-	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	const char *table = quote_identifier(RelationGetRelationName(rel));
-	StringInfoData sql,
-				cols,
-				set,
-				patch;
-
-	initStringInfo(&cols);
-	initStringInfo(&set);
-	initStringInfo(&patch);
-	for (int i = 0; i < target->ncols; i++)
-	{
-		const char *quoted = quote_identifier(target->cols[i].name);
-
-		if (target->cols[i].source == KS_IF_GIVEN)
-			break;
-		appendStringInfo(&cols, "%s%s", i ? ", " : "", quoted);
-		if (target->cols[i].keyno >= 0)
-			continue;
-		appendStringInfo(&patch, "%s%s = CASE WHEN excluded.%s THEN excluded.%s ELSE %s.%s END",
-						 patch.len ? ", " : "", quoted,
-						 quote_identifier(psprintf("%s given", target->cols[i].name)),
-						 quoted, table, quoted);
-		if (sink->insert_mode == KS_UPDATE)
-			continue;
-		appendStringInfo(&set, "%s%s = ", set.len ? ", " : "", quoted);
-		if (target->accumulate)
-			appendStringInfoString(&set, ks_accumulate_sql(target->accumulate, i, table, quoted));
-		else
-			appendStringInfo(&set, "EXCLUDED.%s", quoted);
-	}
-	if (sink->insert_mode == KS_UPDATE)
-		set = patch;
-	initStringInfo(&sql);
-	if (sink->insert_mode == KS_UPDATE && set.len == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("no column of \"%s\" is left to update", RelationGetRelationName(rel)),
-				 errdetail("All that are filled from records belong to the key.")));
-	if (sink->insert_mode == KS_UPDATE)
-		appendStringInfo(&sql, "UPDATE %s%s SET %s FROM batch excluded WHERE %s",
-						 partitioned ? "" : "ONLY ", target->qualified_name, set.data,
-						 target->same_key.data);
-	else
-		appendStringInfo(&sql, "INSERT INTO %s (%s) SELECT %s FROM batch",
-					 target->qualified_name, cols.data, cols.data);
-	if (sink->insert_mode == KS_UPSERT || sink->insert_mode == KS_ACCUMULATE)
-	{
-		appendStringInfoString(&sql, " ON CONFLICT (");
-		for (int i = 0; i < target->nkeys; i++)
-			appendStringInfo(&sql, "%s%s", i ? ", " : "",
-							 quote_identifier(target->cols[target->keycols[i]].name));
-		if (set.len)
-			appendStringInfo(&sql, ") DO UPDATE SET %s", set.data);
-		else
-			appendStringInfoString(&sql, ") DO NOTHING");
-	}
-	else if (sink->insert_mode == KS_IGNORE)
-		appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
-	if (sink->update_if)
-		appendStringInfo(&sql, " %s (%s\n)", sink->insert_mode == KS_UPDATE ? "AND" : "WHERE",
-						 sink->update_if);
-	target->insert_sql = sql.data;
-	if (ks_sink_patches(sink) && patch.len)
-	{
-		initStringInfo(&sql);
-		appendStringInfo(&sql, "UPDATE %s%s SET %s FROM batch excluded WHERE %s",
-						 partitioned ? "" : "ONLY ", target->qualified_name, patch.data,
-						 target->same_key.data);
-		if (sink->update_if)
-			appendStringInfo(&sql, " AND (%s\n)", sink->update_if);
-		target->patch_sql = sql.data;
-	}
-
-	if (target->deletes)
-		/* inserts leave inheritance children alone, and so do deletes */
-		target->delete_sql = psprintf("DELETE FROM %s%s t USING batch b WHERE %s",
-									  partitioned ? "" : "ONLY ", target->qualified_name, deletes);
-	target->rows_may_vanish = target->rows_may_vanish ||
-		sink->insert_mode == KS_IGNORE || sink->insert_mode == KS_UPDATE || sink->update_if ||
-		(sink->insert_mode != KS_INSERT && set.len == 0);
-}
-
-/* update_if is the owner's SQL: what is wrong with it should be said at once. */
-static void
-check_sql(KsTarget *target, const KsSink *sink)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-		ks_filter_parse(sink->update_if, "update_if");
-		SPI_connect();
-		enr->md.name = "batch";
-		enr->md.reliddesc = InvalidOid;
-		enr->md.tupdesc = target->rowdesc;
-		enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-		if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER ||
-			SPI_prepare(target->insert_sql, 0, NULL) == NULL)
-			elog(ERROR, "could not prepare \"%s\"", target->insert_sql);
-		SPI_finish();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		edata->cursorpos = 0;
-		edata->detail = psprintf("%s%sIt is the setting update_if of sink \"%s\".",
-								 edata->detail ? edata->detail : "", edata->detail ? "  " : "",
-								 sink->name);
-		if (edata->hint == NULL)
-			edata->hint = psprintf("The row that is there is %s, the record's is excluded: for example %s.seen_at < excluded.seen_at.",
-								   quote_identifier(get_rel_name(target->relid)),
-								   quote_identifier(get_rel_name(target->relid)));
-		ReThrowError(edata);
-	}
-	PG_END_TRY();
 }
 
 static void
@@ -558,12 +300,10 @@ build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 	initStringInfo(&deletes);
 	if ((sink->insert_mode != KS_INSERT && sink->insert_mode != KS_IGNORE) ||
 		sink->delete_enabled || sink->pk_fields != NIL)
-		build_key(target, sink, rel, &deletes);
+		ks_target_build_key(target, sink, rel, &deletes);
 	if (sink->insert_mode == KS_ACCUMULATE)
 		ks_accumulate_plan(sink, rel, target);
-	build_sql(target, sink, rel, deletes.data);
-	if (sink->update_if)
-		check_sql(target, sink);
+	ks_target_build_sql(target, sink, rel, deletes.data);
 	if (ks_guc_fast_path)
 		target->fast = ks_fast_plan(sink, rel, target);
 }

@@ -127,6 +127,16 @@ extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
 
 extern bool ks_target_has_privileges(const KsSink *sink, const KsTarget *target);
 
+/* --- between target.c, target_key.c and target_sql.c --- */
+
+/* Finds the key; appends the condition of deletes by it, on t and b. */
+extern void ks_target_build_key(KsTarget *target, const KsSink *sink, Relation rel,
+								StringInfo deletes);
+
+/* Columns and key are there: the statements, and update_if checked. */
+extern void ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel,
+								const char *deletes);
+
 /* --- target_columns.c --- */
 
 /* Every name in "columns" must be a column of the table. */

@@ -50,26 +50,13 @@
 #include "guc.h"
 #include "session.h"
 #include "worker.h"
+#include "worker_int.h"
 
 #define RETRY_FIRST_MS		100
 #define RETRY_MAX_MS		30000
 #define MEMORY_CHECK_US		50000
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
-typedef struct KsWorker
-{
-	KsWorkerSlot *slot;
-	ConditionVariable *moved;	/* of the sink */
-	KsSink	   *sink;
-	KsConsumer *consumer;
-	WaitEventSet *events;
-	const char *state;			/* as last written */
-	uint64		conf_fingerprint;
-	TimestampTz memory_checked;
-	TimestampTz expired;		/* dead letters, last */
-} KsWorker;
-
-static KsWorker self;
 static volatile bool connection_changed = false;
 
 /* The last callback to run: see the file's head. */
@@ -85,74 +72,11 @@ connection_callback(Datum arg, int cacheid, uint32 hashvalue)
 	connection_changed = true;
 }
 
-static void
-begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, NULL);
-}
-
-static void
-commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* --- state --- */
-
-/*
- * Writes the state in a transaction of its own.  A failure (disk full, ...)
- * is logged and does no harm: it is written again at the next change.
- */
-static void
-write_state(const char *state, const KsStateError *error)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		begin();
-		ks_catalog_set_state(self.sink->name, self.slot->worker, state, error);
-		commit();
-		self.state = state;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		self.state = "unknown";
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-	ConditionVariableBroadcast(self.moved);
-}
-
-static void
-halt(const KsStateError *error)
-{
-	ereport(LOG,
-			(errcode(error->sqlstate),
-			 errmsg("sink \"%s\" halted: %s", self.sink->name, error->message),
-			 error->topic ? errdetail("Topic \"%s\", partition %d, offset " INT64_FORMAT "%s.",
-									  error->topic, error->part, error->off,
-									  error->column ? psprintf(", column \"%s\"", error->column) : "") : 0,
-			 error->hint ? errhint("%s", error->hint) : 0));
-	write_state("halted", error);
-	proc_exit(0);
-}
-
 /* Ends the process to be started again at once. */
 static void
 respawn(void)
 {
-	self.slot->respawn = true;
+	ks_worker.slot->respawn = true;
 	proc_exit(0);
 }
 
@@ -167,12 +91,12 @@ wait_event(long timeout)
 				end;
 
 	INSTR_TIME_SET_CURRENT(start);
-	if (WaitEventSetWait(self.events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 &&
+	if (WaitEventSetWait(ks_worker.events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 &&
 		event.events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
-	pg_atomic_fetch_add_u64(&self.slot->counters.wait_us, INSTR_TIME_GET_MICROSEC(end));
+	pg_atomic_fetch_add_u64(&ks_worker.slot->counters.wait_us, INSTR_TIME_GET_MICROSEC(end));
 	CHECK_FOR_INTERRUPTS();
 }
 
@@ -189,7 +113,7 @@ check_requests(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	if (self.slot->stop)
+	if (ks_worker.slot->stop)
 		proc_exit(0);
 	if (connection_changed)
 	{
@@ -197,11 +121,11 @@ check_requests(void)
 		uint64		fingerprint;
 
 		connection_changed = false;
-		begin();
-		conf = ks_options_load(self.sink->server, self.sink->owner);
+		ks_worker_begin();
+		conf = ks_options_load(ks_worker.sink->server, ks_worker.sink->owner);
 		fingerprint = ks_options_fingerprint(conf);
-		commit();
-		if (fingerprint != self.conf_fingerprint)
+		ks_worker_commit();
+		if (fingerprint != ks_worker.conf_fingerprint)
 			respawn();
 	}
 }
@@ -256,12 +180,12 @@ check_memory(void)
 	TimestampTz now = GetCurrentTimestamp();
 	int64		bytes;
 
-	if (now - self.memory_checked < MEMORY_CHECK_US && now >= self.memory_checked)
+	if (now - ks_worker.memory_checked < MEMORY_CHECK_US && now >= ks_worker.memory_checked)
 		return;
-	self.memory_checked = now;
+	ks_worker.memory_checked = now;
 	bytes = rss_anon();
-	if (bytes > (int64) pg_atomic_read_u64(&self.slot->counters.rss_anon_peak))
-		pg_atomic_write_u64(&self.slot->counters.rss_anon_peak, bytes);
+	if (bytes > (int64) pg_atomic_read_u64(&ks_worker.slot->counters.rss_anon_peak))
+		pg_atomic_write_u64(&ks_worker.slot->counters.rss_anon_peak, bytes);
 	if (bytes > (int64) ks_guc_worker_memory_limit * 1024 * 1024)
 	{
 		KsStateError error = {
@@ -275,9 +199,9 @@ check_memory(void)
 
 		ereport(LOG,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("sink \"%s\": %s", self.sink->name, error.message),
+				 errmsg("sink \"%s\": %s", ks_worker.sink->name, error.message),
 				 errdetail("%s", error.detail)));
-		write_state("backoff", &error);
+		ks_worker_write_state("backoff", &error);
 		proc_exit(1);
 	}
 }
@@ -286,69 +210,23 @@ check_memory(void)
 static void
 expire_dead_letters(void)
 {
-	const Interval *keep = self.sink->dead_letter_retention;
+	const Interval *keep = ks_worker.sink->dead_letter_retention;
 	TimestampTz now = GetCurrentTimestamp();
 	double		us;
 
-	if (keep == NULL || self.slot->worker != 0)
+	if (keep == NULL || ks_worker.slot->worker != 0)
 		return;
 	us = (keep->time + (keep->day + keep->month * (double) DAYS_PER_MONTH) * USECS_PER_DAY) / 10;
 	us = Max(USECS_PER_SEC, Min(us, EXPIRE_MAX_US));
-	if (now - self.expired < us && now >= self.expired)
+	if (now - ks_worker.expired < us && now >= ks_worker.expired)
 		return;
-	self.expired = now;
-	begin();
-	ks_dead_letters_expire(self.sink);
-	commit();
+	ks_worker.expired = now;
+	ks_worker_begin();
+	ks_dead_letters_expire(ks_worker.sink);
+	ks_worker_commit();
 }
 
 /* --- errors --- */
-
-/* Classes that pass by themselves. */
-static bool
-is_transient(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:	/* 08 */
-		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40 */
-		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
-		case ERRCODE_OPERATOR_INTERVENTION:	/* 57 */
-			return true;
-		default:
-			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-				sqlstate == ERRCODE_OBJECT_IN_USE;
-	}
-}
-
-/* After PG_CATCH: the error in 'cxt', the transaction rolled back. */
-static ErrorData *
-catch_error(MemoryContext cxt)
-{
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(cxt);
-	HOLD_INTERRUPTS();
-	edata = CopyErrorData();
-	FlushErrorState();
-	AbortCurrentTransaction();
-	MemoryContextSwitchTo(cxt);
-	RESUME_INTERRUPTS();
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return edata;
-}
-
-static void
-state_error(const ErrorData *edata, KsStateError *error)
-{
-	memset(error, 0, sizeof(KsStateError));
-	error->sqlstate = edata->sqlerrcode;
-	error->message = edata->message;
-	error->detail = edata->detail;
-	error->hint = edata->hint;
-	error->column = edata->column_name;
-	error->off = -1;
-}
 
 /* An error outside of records: back off, or halt. */
 static void
@@ -357,14 +235,14 @@ handle_error(const ErrorData *edata, int attempt)
 	KsStateError error;
 	double		ms;
 
-	state_error(edata, &error);
-	if (!is_transient(edata->sqlerrcode))
-		halt(&error);
+	ks_worker_state_error(edata, &error);
+	if (!ks_worker_error_passes(edata->sqlerrcode))
+		ks_worker_halt(&error);
 	ereport(LOG,
 			(errcode(edata->sqlerrcode),
-			 errmsg("sink \"%s\" tries again: %s", self.sink->name, edata->message)));
+			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, edata->message)));
 	if (attempt > 0)
-		write_state("backoff", &error);
+		ks_worker_write_state("backoff", &error);
 	ms = Min(RETRY_FIRST_MS * (double) (1 << Min(attempt, 16)), RETRY_MAX_MS);
 	wait_backoff((long) (ms * (0.5 + 0.5 * ks_random_double())));
 }
@@ -375,21 +253,21 @@ static void
 count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_us,
 			int64 commit_us)
 {
-	KsWorkerCounters *n = &self.slot->counters;
+	KsWorkerCounters *n = &ks_worker.slot->counters;
 	int64		redelivered = 0;
 
-	for (int i = 0; i < self.consumer->nparts; i++)
-		redelivered += ks_source_redelivered(self.consumer->source, i);
+	for (int i = 0; i < ks_worker.consumer->nparts; i++)
+		redelivered += ks_source_redelivered(ks_worker.consumer->source, i);
 	pg_atomic_fetch_add_u64(&n->batches, 1);
 	pg_atomic_fetch_add_u64(&n->records, nrecs);
 	pg_atomic_fetch_add_u64(&n->bytes, bytes);
 	pg_atomic_fetch_add_u64(&n->decode_us, decode_us);
 	pg_atomic_fetch_add_u64(&n->apply_us, apply_us - index_us);
 	pg_atomic_fetch_add_u64(&n->index_us, index_us);
-	pg_atomic_fetch_add_u64(&n->fast_batches, nrecs > 0 && self.consumer->apply->fast);
+	pg_atomic_fetch_add_u64(&n->fast_batches, nrecs > 0 && ks_worker.consumer->apply->fast);
 	pg_atomic_fetch_add_u64(&n->commit_us, commit_us);
 	pg_atomic_write_u64(&n->last_commit, (uint64) GetCurrentTimestamp());
-	pg_atomic_write_u64(&n->fetch_us, self.consumer->fetch_us);
+	pg_atomic_write_u64(&n->fetch_us, ks_worker.consumer->fetch_us);
 	pg_atomic_write_u64(&n->redelivered, redelivered);
 }
 
@@ -397,7 +275,7 @@ count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_
 static void
 apply_batch(void)
 {
-	KsConsumer *c = self.consumer;
+	KsConsumer *c = ks_worker.consumer;
 	KsApply    *ap = c->apply;
 	MemoryContext cxt = CurrentMemoryContext;
 
@@ -416,7 +294,7 @@ apply_batch(void)
 		INSTR_TIME_SET_ZERO(t0);
 		PG_TRY();
 		{
-			begin();
+			ks_worker_begin();
 			result = ks_consumer_apply(c, &err);
 			if (result == KS_APPLY_MISMATCH)
 			{
@@ -426,29 +304,29 @@ apply_batch(void)
 			else
 			{
 				INSTR_TIME_SET_CURRENT(t0);
-				commit();
+				ks_worker_commit();
 			}
 		}
 		PG_CATCH();
 		{
-			edata = catch_error(cxt);
+			edata = ks_worker_catch_error(cxt);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(cxt);
 
 		if (edata)
 		{
-			pg_atomic_fetch_add_u64(&self.slot->counters.retries, 1);
+			pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
 			handle_error(edata, attempt);
 			FreeErrorData(edata);
 			continue;
 		}
 		if (result == KS_APPLY_MISMATCH)
 		{
-			pg_atomic_fetch_add_u64(&self.slot->counters.guard_mismatches, 1);
+			pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);
 			ereport(LOG,
 					(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
-							self.sink->name)));
+							ks_worker.sink->name)));
 			ks_consumer_rewind(c);
 			return;
 		}
@@ -459,14 +337,14 @@ apply_batch(void)
 			KsStateError error;
 
 			ks_consumer_describe(c, &err, &error);
-			halt(&error);
+			ks_worker_halt(&error);
 		}
 		count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
 					ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
 		ks_consumer_committed(c);
-		ConditionVariableBroadcast(self.moved);
+		ConditionVariableBroadcast(ks_worker.moved);
 		if (attempt > 1 && c->error.message == NULL)
-			write_state("running", NULL);
+			ks_worker_write_state("running", NULL);
 		return;
 	}
 }
@@ -481,9 +359,9 @@ set_application_name(void)
 	char		number[16] = "";
 	int			len;
 
-	if (self.sink->workers > 1)
-		snprintf(number, sizeof(number), " %d", self.slot->worker);
-	snprintf(name, sizeof(name), "kafka_sink %s", self.sink->name);
+	if (ks_worker.sink->workers > 1)
+		snprintf(number, sizeof(number), " %d", ks_worker.slot->worker);
+	snprintf(name, sizeof(name), "kafka_sink %s", ks_worker.sink->name);
 	/* a long name gives way to the number */
 	len = pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(number));
 	strlcpy(name + len, number, sizeof(name) - len);
@@ -495,41 +373,41 @@ open_consumer(int64 generation, MemoryContext cxt)
 {
 	const char *state;
 
-	begin();
+	ks_worker_begin();
 	MemoryContextSwitchTo(cxt);
-	self.sink = ks_catalog_sink(self.slot->sink, true);
-	if (self.sink && self.sink->generation != generation)
+	ks_worker.sink = ks_catalog_sink(ks_worker.slot->sink, true);
+	if (ks_worker.sink && ks_worker.sink->generation != generation)
 	{
 		/* changed meanwhile: others may still run by the older definition */
-		commit();
+		ks_worker_commit();
 		respawn();
 	}
-	if (self.sink == NULL || !self.sink->enabled || self.sink->suspended ||
-		self.sink->server == NULL || !ks_sink_writes(self.sink) ||
-		self.sink->owner != GetUserId() || self.sink->halted)
+	if (ks_worker.sink == NULL || !ks_worker.sink->enabled || ks_worker.sink->suspended ||
+		ks_worker.sink->server == NULL || !ks_sink_writes(ks_worker.sink) ||
+		ks_worker.sink->owner != GetUserId() || ks_worker.sink->halted)
 	{
-		commit();
+		ks_worker_commit();
 		return false;
 	}
 	set_application_name();
-	SetConfigOption("synchronous_commit", self.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
-	commit();
+	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
+	ks_worker_commit();
 
 	/* while it tries again, what went wrong is what people want to see */
-	state = ks_sink_worker_state(self.sink, self.slot->worker);
+	state = ks_sink_worker_state(ks_worker.sink, ks_worker.slot->worker);
 	if (state == NULL || strcmp(state, "backoff") != 0)
-		write_state("starting", NULL);
+		ks_worker_write_state("starting", NULL);
 	else
-		self.state = "backoff";
+		ks_worker.state = "backoff";
 
-	begin();
-	self.consumer = ks_consumer_create(self.sink, true, begin, commit, cxt);
-	self.consumer->worker = self.slot->worker;
-	self.consumer->workers = self.sink->workers;
-	self.conf_fingerprint = ks_options_fingerprint(self.consumer->conf);
-	commit();
+	ks_worker_begin();
+	ks_worker.consumer = ks_consumer_create(ks_worker.sink, true, ks_worker_begin, ks_worker_commit, cxt);
+	ks_worker.consumer->worker = ks_worker.slot->worker;
+	ks_worker.consumer->workers = ks_worker.sink->workers;
+	ks_worker.conf_fingerprint = ks_options_fingerprint(ks_worker.consumer->conf);
+	ks_worker_commit();
 	MemoryContextSwitchTo(cxt);
-	ks_consumer_open(self.consumer);
+	ks_consumer_open(ks_worker.consumer);
 	MemoryContextSwitchTo(cxt);
 	return true;
 }
@@ -538,10 +416,10 @@ open_consumer(int64 generation, MemoryContext cxt)
 static void
 report_consumer(void)
 {
-	KsConsumer *c = self.consumer;
+	KsConsumer *c = ks_worker.consumer;
 
 	if (c->halt)
-		halt(&c->error);
+		ks_worker_halt(&c->error);
 	if (c->reported)
 		return;
 	c->reported = true;
@@ -549,19 +427,19 @@ report_consumer(void)
 	{
 		ereport(LOG,
 				(errcode(c->error.sqlstate),
-				 errmsg("sink \"%s\": %s", self.sink->name, c->error.message)));
-		write_state("backoff", &c->error);
+				 errmsg("sink \"%s\": %s", ks_worker.sink->name, c->error.message)));
+		ks_worker_write_state("backoff", &c->error);
 	}
-	else if (strcmp(self.state, "running") != 0)
-		write_state("running", NULL);
+	else if (strcmp(ks_worker.state, "running") != 0)
+		ks_worker_write_state("running", NULL);
 }
 
 static void
 main_loop(void)
 {
-	KsConsumer *c = self.consumer;
+	KsConsumer *c = ks_worker.consumer;
 
-	write_state("running", NULL);
+	ks_worker_write_state("running", NULL);
 	c->reported = true;
 	for (;;)
 	{
@@ -569,8 +447,8 @@ main_loop(void)
 
 		check_requests();
 		ks_consumer_poll(c);
-		if (c->nrecs > 0 && pg_atomic_read_u64(&self.slot->counters.first_record) == 0)
-			pg_atomic_write_u64(&self.slot->counters.first_record, (uint64) c->since);
+		if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
+			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->since);
 		check_memory();
 		expire_dead_letters();
 		if (c->nrecs > 0 || c->since != 0)
@@ -619,9 +497,9 @@ ks_worker_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 
-	self.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
+	ks_worker.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
-	self.moved = ks_shmem_sink_cv(self.slot->sink);
+	ks_worker.moved = ks_shmem_sink_cv(ks_worker.slot->sink);
 	ks_session_fix();
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
@@ -633,32 +511,32 @@ ks_worker_main(Datum arg)
 	{
 		if (!open_consumer(args.generation, cxt))
 			proc_exit(0);
-		self.events = ks_create_wait_event_set(3);
-		AddWaitEventToSet(self.events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(self.events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-		AddWaitEventToSet(self.events, WL_SOCKET_READABLE, ks_source_fd(self.consumer->source), NULL, NULL);
+		ks_worker.events = ks_create_wait_event_set(3);
+		AddWaitEventToSet(ks_worker.events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(ks_worker.events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(ks_worker.events, WL_SOCKET_READABLE, ks_source_fd(ks_worker.consumer->source), NULL, NULL);
 		main_loop();
 	}
 	PG_CATCH();
 	{
-		edata = catch_error(cxt);
+		edata = ks_worker_catch_error(cxt);
 	}
 	PG_END_TRY();
 
 	/* an error outside of a batch: the supervisor starts the worker again */
-	if (self.sink)
+	if (ks_worker.sink)
 	{
 		KsStateError error;
 
-		state_error(edata, &error);
-		if (!is_transient(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
+		ks_worker_state_error(edata, &error);
+		if (!ks_worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
-			halt(&error);
-		write_state("backoff", &error);
+			ks_worker_halt(&error);
+		ks_worker_write_state("backoff", &error);
 	}
 	ereport(LOG,
 			(errcode(edata->sqlerrcode),
-			 errmsg("worker of sink \"%s\" ends: %s", self.slot->sink, edata->message),
+			 errmsg("worker of sink \"%s\" ends: %s", ks_worker.slot->sink, edata->message),
 			 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
 			 edata->hint ? errhint("%s", edata->hint) : 0));
 	proc_exit(1);
