@@ -157,7 +157,7 @@ sub _table
 	$self->{set} = {
 		target => 'sink.t', insert_mode => $mode, columns => $columns, accumulate => $acc,
 		pk_fields => $self->{pk_fields} ? '{' . join(',', @{ $self->{keys} }) . '}' : undef,
-		update_if => $self->{asks} ? one_of('t.qty <= excluded.qty', 't.qty IS NULL OR excluded.qty % 3 = 0', 't.id > 2') : undef
+		update_if => $self->{asks} ? one_of('t.qty <= excluded.qty', 't.qty IS NULL OR excluded.qty % 3 = 0', 't.id > 2', 't.qty IS NULL OR 100 / (excluded.qty - 3) < 20') : undef
 	};
 	return;
 }
@@ -392,7 +392,7 @@ sub _both
 sub _create
 {
 	my ($self) = @_;
-	my %set = (%{ $self->{set} }, on_error => $self->{on_error}, reject_limit => $self->{limit}, batch_records => $self->{batch_records},
+	my %set = (%{ $self->{set} }, max_record_bytes => 4096, on_error => $self->{on_error}, reject_limit => $self->{limit}, batch_records => $self->{batch_records},
 		delete_enabled => $self->{deletes} ? 'true' : undef, on_tombstone => $self->{ignores} ? 'ignore' : undef,
 		key_format => $self->{key_format}, strict => $self->{strict} ? 'true' : undef,
 		format => $self->{format} =~ /^(csv|raw)$/ ? $self->{format} : undef,

@@ -145,7 +145,8 @@ sub _statement
 		my @set = map { "$_ = excluded.$_" } grep { !$self->_is_key($_) } @given;
 
 		@set = 'id = excluded.id' unless @set;
-		return 'UPDATE model.t SET ' . join(', ', @set) . ' FROM (SELECT ' . $self->_relation($row, 0) . ') excluded WHERE '
+		# (OFFSET 0: not to be computed unless the row is there)
+		return 'UPDATE model.t SET ' . join(', ', @set) . ' FROM (SELECT ' . $self->_relation($row, 0) . ' OFFSET 0) excluded WHERE '
 		  . join(' AND ', (map { "t.$_ = excluded.$_" } @{ $self->{keys} }), $if ? "($if)" : ());
 	}
 	if ($mode eq 'accumulate')
