@@ -313,6 +313,7 @@ sub _row
 		$self->_spell($rec, \%row, 1);
 		$state = $format eq 'csv' ? '22P04' : '22P02';
 	}
+	$state = '22000' if $rec->{changes};
 	delete $row{$_} foreach grep { $row{$_}[2] } keys %row;
 	$rec->{k} = $self->_k(\%row);
 	if ($state && !$whole)

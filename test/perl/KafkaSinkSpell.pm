@@ -144,11 +144,22 @@ sub _spell
 	{
 		$rec->{value} = $row->{ $self->{filled}[1] }[0] // '';
 	}
+	elsif ($format eq 'debezium')
+	{
+		# the key as it was, if that is told: another one is refused
+		my %col = map { $_->{name} => $_ } @{ $self->{cols} };
+		my %spelled = (%$row, map { $_ => [ $row->{$_}[0], undef, $self->_json_value($col{$_}, $row->{$_}[0]) ] } @{ $self->{keys} });
+		my $op = one_of(qw(c u r));
+		my $changes = $op eq 'u' && chance($self->{bad} / 3);
+		my $before = '{' . join(',', map { qq("$_":) . ($changes ? '99' : $spelled{$_}[2]) } @{ $self->{keys} }) . '}';
+
+		$rec->{changes} = $changes && $self->{mode} !~ /^(insert|ignore)$/;
+		$rec->{value} = $self->_change($op, $changes || ($op eq 'u' && chance(0.5)) ? $before : 'null', $self->_json_row(\%spelled, @more));
+	}
 	else
 	{
 		$rec->{value} = $self->_json_row($row, @more);
 		$rec->{value} = $self->_wrap($rec->{value}) if $format eq 'connect';
-		$rec->{value} = $self->_change(one_of(qw(c u r)), one_of('null', '{"id":1}'), $rec->{value}) if $format eq 'debezium';
 	}
 	return;
 }
