@@ -78,10 +78,12 @@ sub _settings
 	$self->{csv} = one_of([ ',', '"', '' ], [ ';', q('), '\N' ], [ "\t", '', '\N' ], [ '|', '"', 'null' ]);
 	$self->{fast} = chance(0.6) ? 'on' : 'off';
 	$self->{nparts} = between(1, 3);
+	# the table is the topic's
+	$self->{own_target} = !$command && chance(0.25);
 	# as a rule a key stays in its partition
 	$self->{tied} = $self->{mode} eq 'ignore' || chance(0.7);
 	$self->_feature($self->{on_error}, $self->{limit} ? "limit $self->{limit}" : undef, $self->{deletes} ? 'deletes' : undef,
-		"key $self->{key_format}", "fast $self->{fast}", $self->{tied} ? undef : 'keys in several partitions');
+		"key $self->{key_format}", "fast $self->{fast}", $self->{own_target} ? 'target of the topic' : undef, $self->{tied} ? undef : 'keys in several partitions');
 	return;
 }
 
@@ -331,7 +333,7 @@ sub _row
 	{
 		my $defaults = $self->{mode} =~ /^(insert|ignore|upsert)$/ && $rec->{op} ne 'patch';
 
-		$rec->{filter} = "SELECT $self->{set}{filter} FROM (SELECT " . $self->_relation(\%row, $defaults) . ", $rec->{part} AS part, $rec->{off}\::bigint AS off, " . bytes($rec->{key}) . ' AS key) batch';
+		$rec->{filter} = "SELECT $self->{set}{filter} FROM (SELECT " . ($whole ? '' : $self->_relation(\%row, $defaults) . ', ') . "$rec->{part} AS part, $rec->{off}\::bigint AS off, " . bytes($rec->{key}) . ' AS key) batch';
 	}
 	return;
 }
@@ -401,7 +403,12 @@ sub _create
 
 	delete $set{insert_mode} if $self->{mode} eq 'command';
 	@set{qw(csv_delimiter csv_quote csv_null)} = @{ $self->{csv} } if $self->{format} eq 'csv' || $self->{key_format} eq 'csv';
-	return "SELECT kafka_sink.create_sink('$self->{sink}'" . join('', map { ", $_ => " . q1($set{$_}) } grep { defined $set{$_} } sort keys %set) . ');';
+	my @topic = $self->{own_target} ? qw(target insert_mode columns pk_fields filter update_if accumulate) : ();
+	my %topic = map { $_ => delete $set{$_} } @topic;
+	my $list = sub { my (%s) = @_; return join '', map { ", $_ => " . q1($s{$_}) } grep { defined $s{$_} } sort keys %s };
+
+	return ("SELECT kafka_sink.create_sink('$self->{sink}'" . $list->(%set) . ');',
+		@topic ? "SELECT kafka_sink.register_topic('$self->{sink}', 't'" . $list->(%topic) . ');' : ());
 }
 
 sub _script
