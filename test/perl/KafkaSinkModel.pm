@@ -186,7 +186,8 @@ BEGIN
             INSERT INTO test.wrong VALUES (format('record %s is beyond the limit of %s, and nothing has halted', dead[i], lim));
         END IF;
     END LOOP;
-    IF refused IS NOT NULL AND (last <= most OR dead[last] - dead[last - most] >= size) THEN
+    -- (the batch that ended before it may have been searched in other pieces, and refuse less)
+    IF refused IS NOT NULL AND NOT (SELECT superseding FROM test.sink) AND (last <= most OR dead[last] - dead[last - most] >= size) THEN
         INSERT INTO test.wrong VALUES (format('halted at record %s, which is not beyond the limit of %s', refused, lim));
     END IF;
 END$$;
@@ -225,10 +226,18 @@ BEGIN
                     RETURN;
                 END IF;
             END;
-            IF bad IS NOT NULL THEN
+            -- (where records are superseded, another one may be one too many if the batch ends before it)
+            WHILE bad IS NOT NULL LOOP
                 hi := bad - 1;
-                result := test.ingest(lo, hi);
-            END IF;
+                BEGIN
+                    result := test.ingest(lo, hi);
+                    EXIT;
+                EXCEPTION WHEN configuration_limit_exceeded THEN
+                    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+                    IF NOT s.superseding THEN RAISE; END IF;
+                    bad := lo - 1 + substring(context FROM 'sink "[^"]*", record (\d+)')::int;
+                END;
+            END LOOP;
             b := b + 1;
             PERFORM test.model(b, ARRAY(SELECT generate_series(lo, hi)));
             PERFORM test.expect(b);
