@@ -50,7 +50,7 @@ CREATE TABLE test.recs (
     k text,                     -- the key of the row
     complete boolean,           -- does it overtake those before it?
     -- what the model makes of it
-    batch int, outcome text, got text, decoded boolean, existed boolean, may text[]);
+    batch int, outcome text, got text, decoded boolean, existed boolean, overtaken boolean, may text[]);
 CREATE TABLE test.wrong (what text);
 CREATE TABLE test.met (what text);
 
@@ -112,30 +112,31 @@ END$$;
 -- they end decides whether it is superseded or tried, and whether the good ones
 -- before the last of a key are.
 CREATE FUNCTION test.expect(b int) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE searched boolean;
+DECLARE s test.sink; searched boolean;
 BEGIN
-    CREATE TEMP TABLE x ON COMMIT DROP AS
-        SELECT n, op, k, outcome, decoded, outcome = 'rejected' AND NOT decoded OR outcome = 'filtered' AS settled,
-               superseding AND EXISTS (SELECT FROM test.recs s WHERE s.batch = b AND s.k = r.k AND s.n > r.n AND s.complete
-                                          AND s.outcome NOT IN ('filtered', 'rejected')) AS overtaken,
-               -- before the batch
-               (SELECT s.existed FROM test.recs s WHERE s.batch = b AND s.k = r.k AND s.existed IS NOT NULL ORDER BY s.n LIMIT 1) AS existed
-          FROM test.recs r, test.sink
-         WHERE batch = b;
-    SELECT superseding AND EXISTS (SELECT FROM x WHERE outcome = 'rejected' AND NOT settled AND NOT overtaken) INTO searched FROM test.sink;
+    SELECT * INTO s FROM test.sink;
+    IF NOT s.superseding THEN
+        UPDATE test.recs SET may = ARRAY[outcome] WHERE batch = b;
+        RETURN;
+    END IF;
+    UPDATE test.recs r SET overtaken = EXISTS (SELECT FROM test.recs l WHERE l.batch = b AND l.k = r.k AND l.n > r.n AND l.complete
+                                                  AND l.outcome NOT IN ('filtered', 'rejected'))
+     WHERE batch = b;
+    searched := EXISTS (SELECT FROM test.recs WHERE batch = b AND outcome = 'rejected' AND decoded AND NOT overtaken);
     UPDATE test.recs r SET may = CASE
-            WHEN NOT superseding OR settled THEN ARRAY[r.outcome]
+            WHEN outcome = 'filtered' OR NOT decoded THEN ARRAY[outcome]
             WHEN searched THEN CASE
-                WHEN r.outcome = 'rejected' AND overtaken THEN '{rejected,superseded}'
-                WHEN r.outcome = 'rejected' THEN '{rejected}'
-                WHEN overtaken THEN CASE r.op WHEN 'delete' THEN '{deleted,unmatched,superseded}' ELSE '{applied,superseded}' END
-                WHEN r.op = 'delete' THEN '{deleted,unmatched}'
+                WHEN outcome = 'rejected' AND overtaken THEN '{rejected,superseded}'
+                WHEN outcome = 'rejected' THEN '{rejected}'
+                WHEN overtaken THEN CASE op WHEN 'delete' THEN '{deleted,unmatched,superseded}' ELSE '{applied,superseded}' END
+                WHEN op = 'delete' THEN '{deleted,unmatched}'
                 ELSE '{applied}' END::text[]
             WHEN overtaken THEN '{superseded}'
-            WHEN r.op = 'delete' THEN ARRAY[CASE WHEN x.existed THEN 'deleted' ELSE 'unmatched' END]
-            ELSE ARRAY[r.outcome] END
-      FROM x, test.sink WHERE r.n = x.n;
-    DROP TABLE x;
+            -- of a row that was there before the batch
+            WHEN op = 'delete' THEN ARRAY[CASE WHEN (SELECT f.existed FROM test.recs f WHERE f.batch = b AND f.k = r.k AND f.existed IS NOT NULL ORDER BY f.n LIMIT 1)
+                                               THEN 'deleted' ELSE 'unmatched' END]
+            ELSE ARRAY[outcome] END
+     WHERE batch = b;
     INSERT INTO test.met SELECT 'searched' WHERE searched;
 END$$;
 
