@@ -15,6 +15,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
@@ -143,6 +144,20 @@ block(Oid dbid)
 	ConditionVariableCancelSleep();
 }
 
+/* As have_createdb_privilege(), which not all minor releases export. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	tup = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		result;
+
+	if (!HeapTupleIsValid(tup))
+		return false;
+	result = superuser() || ((Form_pg_authid) GETSTRUCT(tup))->rolcreatedb;
+	ReleaseSysCache(tup);
+	return result;
+}
+
 static bool
 may_copy_database(Oid dbid)
 {
@@ -153,7 +168,7 @@ may_copy_database(Oid dbid)
 		return false;
 	template = ((Form_pg_database) GETSTRUCT(tup))->datistemplate;
 	ReleaseSysCache(tup);
-	return have_createdb_privilege() && (template || ks_database_ownercheck(dbid, GetUserId()));
+	return may_create_databases() && (template || ks_database_ownercheck(dbid, GetUserId()));
 }
 
 static void
