@@ -40,9 +40,12 @@ bad_csv(const char *detail, int field)
 			 errdetail("Field %d: %s", field, detail)));
 }
 
-/* Fields as slices of the line, or of csv->text, which is large enough at once. */
+/*
+ * Fields as slices of csv->text, which is large enough at once.  All are
+ * counted and checked, but only so many are kept.
+ */
 static void
-split(const KsSink *sink, struct KsCsv *csv, const char *s, int len)
+split(const KsSink *sink, struct KsCsv *csv, const char *s, int len, int keep)
 {
 	const char *end = s + len;
 	int			nulllen = strlen(sink->csv_null);
@@ -50,23 +53,23 @@ split(const KsSink *sink, struct KsCsv *csv, const char *s, int len)
 	resetStringInfo(&csv->text);
 	enlargeStringInfo(&csv->text, len + 1);
 	csv->nfields = 0;
+	if (keep >= csv->max)
+	{
+		csv->max = keep + 1;	/* the last for those that are not kept */
+		csv->fields = repalloc(csv->fields, csv->max * sizeof(KsJsonToken));
+	}
 	if (end > s && end[-1] == '\n')
 		end--;
 	if (end > s && end[-1] == '\r')
 		end--;
 	for (;;)
 	{
-		KsJsonToken *f;
+		KsJsonToken *f = &csv->fields[Min(csv->nfields, keep)];
 		const char *start = s;
 		int			from = csv->text.len;
 		bool		quoted = false;
 
-		if (csv->nfields >= csv->max)
-		{
-			csv->max *= 2;
-			csv->fields = repalloc(csv->fields, csv->max * sizeof(KsJsonToken));
-		}
-		f = &csv->fields[csv->nfields++];
+		csv->nfields++;
 		while (s < end && *s != sink->csv_delimiter)
 		{
 			if (sink->csv_quote == '\0' || *s != sink->csv_quote)
@@ -101,8 +104,12 @@ split(const KsSink *sink, struct KsCsv *csv, const char *s, int len)
 static Datum
 convert(KsDecoder *d, KsColumn *col, const KsJsonToken *f, bool *isnull)
 {
+	const KsType *base = &col->type;
+
+	while (base->kind == KS_TYPE_DOMAIN)
+		base = base->elem;
 	*isnull = f->type == KS_JSON_NULL;
-	if (*isnull || col->type.kind == KS_TYPE_DOMAIN || col->type.kind != KS_TYPE_JSON)
+	if (*isnull || base->kind != KS_TYPE_JSON)
 		return ks_convert_json(&d->cv, &col->type, f, isnull);
 	return ks_convert_text(&d->cv, &col->type, f->p, f->len);
 }
@@ -112,7 +119,7 @@ open_csv(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	const KsTarget *target = d->target;
 
-	split(d->sink, d->csv, s, len);
+	split(d->sink, d->csv, s, len, target->nfields);
 	if (d->csv->nfields < target->nfields || (d->sink->strict && d->csv->nfields > target->nfields))
 		ereport(ERROR,
 				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
@@ -129,7 +136,7 @@ csv_field(KsDecoder *d, KsColumn *col, bool *isnull)
 Datum
 ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, bool *isnull)
 {
-	split(d->sink, d->key_csv, s, len);
+	split(d->sink, d->key_csv, s, len, d->target->nkeys);
 	if (d->key_csv->nfields != d->target->nkeys)
 		ereport(ERROR,
 				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
