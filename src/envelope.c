@@ -29,6 +29,7 @@
 #define UNAVAILABLE_MAP		"{\"" UNAVAILABLE "\":\"" UNAVAILABLE "\"}"
 
 #define KEPT_SCHEMAS	16
+#define KEPT_BYTES		(512 * 1024)	/* a larger one is parsed each time */
 
 typedef struct Kept
 {
@@ -46,6 +47,7 @@ struct KsEnvelopeState
 	int			last;			/* found last */
 	const KsSchema *row;		/* of the record at hand, or NULL */
 	int		   *guesses;		/* by field: where in the row's schema it was last */
+	const KsSchema *guessed;	/* that schema; NULL: start anew */
 };
 
 typedef struct KsEnvelopeState KsEnvelopeState;
@@ -75,9 +77,15 @@ find_schema(KsEnvelopeState *e, const KsJsonToken *tok)
 		if (k->schema && k->len == tok->len && memcmp(k->bytes, tok->p, k->len) == 0)
 		{
 			e->last = i;
+			/* the key's schema must not take the place of the row's */
+			if (i == e->next)
+				e->next = (e->next + 1) % KEPT_SCHEMAS;
 			return k->schema;
 		}
 	}
+	e->guessed = NULL;
+	if (tok->len > KEPT_BYTES)
+		return ks_schema_parse(tok);
 	k = &e->kept[e->next];
 	cxt = AllocSetContextCreate(e->cxt, "kafka_sink schema", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(cxt);
@@ -368,12 +376,19 @@ follow_schema(const KsSchema *schema, const KsPathStep *path, int npath)
 static const KsSchema *
 schema_of(KsDecoder *d, const KsColumn *col)
 {
-	const KsSchema *schema = d->envelope->row;
+	KsEnvelopeState *e = d->envelope;
+	const KsSchema *schema = e->row;
 
 	if (schema == NULL)
 		return NULL;
+	/* in another schema, a field of that name may stand there twice */
+	if (schema != e->guessed)
+	{
+		memset(e->guesses, 0, d->target->nfields * sizeof(int));
+		e->guessed = schema;
+	}
 	schema = ks_schema_field(schema, d->target->fields[col->field].name,
-							 d->target->fields[col->field].len, &d->envelope->guesses[col->field]);
+							 d->target->fields[col->field].len, &e->guesses[col->field]);
 	return follow_schema(schema, col->path, col->npath);
 }
 

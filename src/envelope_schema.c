@@ -111,12 +111,13 @@ ks_schema_parse(const KsJsonToken *tok)
 	{
 		KsJson		json = {list.p, list.p + list.len};
 		const char *p = ks_json_begin(&json, list.p);
+		StringInfoData buf;
 		int			max = 0;
 
+		initStringInfo(&buf);
 		for (;;)
 		{
 			KsJsonToken field;
-			StringInfoData buf;
 
 			p = ks_json_next_element(&json, p, &value);
 			if (value.p == NULL)
@@ -131,12 +132,13 @@ ks_schema_parse(const KsJsonToken *tok)
 				schema->fields = schema->fields ? repalloc(schema->fields, max * sizeof(KsSchema *)) :
 					palloc(max * sizeof(KsSchema *));
 			}
-			initStringInfo(&buf);
+			resetStringInfo(&buf);
 			ks_json_unescape(&field, true, &buf);
-			schema->names[schema->nfields].name = buf.data;
+			schema->names[schema->nfields].name = pnstrdup(buf.data, buf.len);
 			schema->names[schema->nfields].len = buf.len;
 			schema->fields[schema->nfields++] = ks_schema_parse(&value);
 		}
+		pfree(buf.data);
 	}
 	return schema;
 }

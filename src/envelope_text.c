@@ -13,10 +13,18 @@
 
 #include "common/base64.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 
 #include "envelope_text.h"
+
+/* Of what numeric can hold: 131072 digits before the point, 16383 behind it. */
+#define MAX_DECIMAL_BYTES		61232
+#define MAX_DECIMAL_SCALE		16383
+
+/* Of a larger scale, digits are followed by an exponent instead of zeros. */
+#define MAX_PLAIN_SCALE			256
 
 /* of a bit string of the server */
 #define MAX_BITS				(10 * 1024 * 1024 * 8)
@@ -79,17 +87,57 @@ ks_value_bytes(const KsJsonToken *tok, int *len)
 	return out;
 }
 
-/* Big-endian two's complement times 10^-scale, by long division. */
+/* The digits of a big-endian number, the last one first, by long division. */
+static char *
+digits_of(const uint8 *b, int len, int *n)
+{
+	int			nlimbs = (len + 3) / 4;
+	uint32	   *limbs = palloc0((nlimbs + 1) * sizeof(uint32));
+	char	   *digits = palloc(nlimbs * 10 + 10);
+
+	for (int i = 0; i < len; i++)
+		limbs[nlimbs - 1 - i / 4] |= (uint32) b[len - 1 - i] << (i % 4 * 8);
+	*n = 0;
+	for (int from = 0; from < nlimbs;)
+	{
+		uint64		rest = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = from; i < nlimbs; i++)
+		{
+			uint64		v = rest << 32 | limbs[i];
+
+			limbs[i] = v / 1000000000;
+			rest = v % 1000000000;
+		}
+		for (int i = 0; i < 9; i++, rest /= 10)
+			digits[(*n)++] = '0' + rest % 10;
+		while (from < nlimbs && limbs[from] == 0)
+			from++;
+	}
+	while (*n > 0 && digits[*n - 1] == '0')
+		(*n)--;
+	if (*n == 0)
+		digits[(*n)++] = '0';
+	pfree(limbs);
+	return digits;
+}
+
+/* Big-endian two's complement times 10^-scale. */
 char *
 ks_text_decimal(const KsJsonToken *tok, int64 scale)
 {
-	int			len;
-	uint8	   *b = ks_value_bytes(tok, &len);
+	int			len,
+				n;
+	uint8	   *bytes = ks_value_bytes(tok, &len);
+	uint8	   *b = bytes;
 	bool		neg = len > 0 && (b[0] & 0x80);
-	char	   *digits = palloc(len * 3 + 2);
-	int			n = 0;
-	StringInfoData out;
+	char	   *digits,
+			   *out,
+			   *p;
 
+	if (scale < -MAX_DECIMAL_SCALE || scale > MAX_DECIMAL_SCALE)
+		ks_value_bad("a number of this scale");
 	if (neg)
 		for (int i = len - 1, carry = 1; i >= 0; i--)
 		{
@@ -98,37 +146,38 @@ ks_text_decimal(const KsJsonToken *tok, int64 scale)
 			b[i] = (uint8) v;
 			carry = v >> 8;
 		}
-	for (int from = 0; from < len;)
-	{
-		int			rest = 0;
-
-		for (int i = from; i < len; i++)
-		{
-			int			v = rest * 256 + b[i];
-
-			b[i] = v / 10;
-			rest = v % 10;
-		}
-		digits[n++] = '0' + rest;
-		while (from < len && b[from] == 0)
-			from++;
-	}
-	initStringInfo(&out);
+	for (; len > 0 && *b == 0; len--)
+		b++;
+	if (len > MAX_DECIMAL_BYTES)
+		ks_value_bad("a number of so many digits");
+	digits = digits_of(b, len, &n);
+	if (n == 1 && digits[0] == '0')
+		scale = Max(scale, 0);
+	p = out = palloc(n + MAX_PLAIN_SCALE + 16);
 	if (neg)
-		appendStringInfoChar(&out, '-');
-	if (n == 0)
-		digits[n++] = '0';
-	if (scale < -16383 || scale > 16383)
-		ks_value_bad("a number of this scale");
-	for (int i = Max(n, (int) scale + 1) - 1; i >= 0; i--)
+		*p++ = '-';
+	if (scale < -MAX_PLAIN_SCALE || scale > MAX_PLAIN_SCALE)
 	{
-		appendStringInfoChar(&out, i < n ? digits[i] : '0');
-		if (i == scale && i > 0)
-			appendStringInfoChar(&out, '.');
+		while (n > 0)
+			*p++ = digits[--n];
+		*p++ = 'E';
+		pg_lltoa(-scale, p);
 	}
-	for (; scale < 0; scale++)
-		appendStringInfoChar(&out, '0');
-	return out.data;
+	else
+	{
+		for (int i = Max(n, (int) scale + 1) - 1; i >= 0; i--)
+		{
+			*p++ = i < n ? digits[i] : '0';
+			if (i == scale && i > 0)
+				*p++ = '.';
+		}
+		for (; scale < 0; scale++)
+			*p++ = '0';
+		*p = '\0';
+	}
+	pfree(digits);
+	pfree(bytes);
+	return out;
 }
 
 char *
@@ -213,15 +262,21 @@ ks_text_duration(int64 us)
 					clock_text(rest < 0 ? -rest : rest));
 }
 
-/* Zero bytes at the end are left out. */
+/* Zero bytes at the end are left out; only so many bits are put back. */
 char *
-ks_text_bits(const KsJsonToken *tok, int64 length)
+ks_text_bits(const KsJsonToken *tok, int64 length, int max)
 {
 	int			len;
 	uint8	   *b = ks_value_bytes(tok, &len);
-	int			n = length > 0 && length <= MAX_BITS ? (int) length : len * 8;
-	char	   *s = palloc(n + 1);
+	int			n;
+	char	   *s;
 
+	if (len > MAX_BITS / 8)
+		ks_value_bad("a bit string of the server");
+	n = length > 0 && length <= MAX_BITS ? (int) length : len * 8;
+	if (n > len * 8 && n > max)
+		ks_value_bad("as many bits as its schema says");
+	s = palloc(n + 1);
 	for (int i = 0; i < n; i++)
 		s[n - 1 - i] = i / 8 < len ? '0' + ((b[i / 8] >> (i % 8)) & 1) : '0';
 	s[n] = '\0';

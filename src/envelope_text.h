@@ -17,7 +17,7 @@ extern uint8 *ks_value_bytes(const KsJsonToken *tok, int *len);
 
 /* tok: base64 */
 extern char *ks_text_decimal(const KsJsonToken *tok, int64 scale);
-extern char *ks_text_bits(const KsJsonToken *tok, int64 length);
+extern char *ks_text_bits(const KsJsonToken *tok, int64 length, int max);
 extern char *ks_text_hex(const KsJsonToken *tok);
 extern char *ks_text_of_bytes(const KsJsonToken *tok);
 

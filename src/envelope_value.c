@@ -15,10 +15,14 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "envelope_schema.h"
 #include "envelope_text.h"
+
+/* of a bit string whose zeros a record leaves out, unless the column tells more */
+#define PADDED_BITS		8192
 
 static void
 set_text(KsJsonToken *tok, const char *s)
@@ -47,13 +51,21 @@ set_variable_decimal(KsJsonToken *tok)
 	set_number(tok, ks_text_decimal(&value, ks_value_int(&scale, "a scale")));
 }
 
+/* A number, or what stands for one that JSON does not have: "NaN". */
+static bool
+is_number(const KsJsonToken *tok)
+{
+	return tok->type == KS_JSON_NUMBER || (tok->type == KS_JSON_STRING && !tok->escaped);
+}
+
 static void
 set_point(KsJsonToken *tok)
 {
 	KsJsonToken x,
 				y;
 
-	if (!ks_schema_member(tok, "x", &x) || !ks_schema_member(tok, "y", &y))
+	if (!ks_schema_member(tok, "x", &x) || !ks_schema_member(tok, "y", &y) ||
+		!is_number(&x) || !is_number(&y))
 		ks_value_bad("a point");
 	set_text(tok, psprintf("(%.*s,%.*s)", x.len, x.p, y.len, y.p));
 }
@@ -240,7 +252,7 @@ set_by_schema(const KsDecoder *d, const KsType *type, const KsSchema *schema, Ks
 			if (type->typid == VARBITOID)
 				ks_value_unclear("Debezium does not write how many bits a bit string of variable length has.",
 							  "Exclude the column from the connector, or map it to null in \"columns\".");
-			set_text(tok, ks_text_bits(tok, schema->unit));
+			set_text(tok, ks_text_bits(tok, schema->unit, Max(type->typmod, PADDED_BITS)));
 			break;
 		case KS_DECIMAL:
 			if (tok->type == KS_JSON_STRING)
@@ -318,7 +330,7 @@ set_by_type(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 			break;
 		case BITOID:
 			if (tok->type == KS_JSON_STRING)
-				set_text(tok, ks_text_bits(tok, type->typmod));
+				set_text(tok, ks_text_bits(tok, type->typmod, type->typmod));
 			break;
 		case VARBITOID:
 			if (tok->type == KS_JSON_STRING)
@@ -354,11 +366,15 @@ set_list(const KsDecoder *d, const KsType *type, const KsSchema *items, KsJsonTo
 	const char *p = ks_json_begin(&json, tok->p);
 	StringInfoData out;
 	KsJsonToken v;
+	MemoryContext scratch,
+				old;
 
 	if ((items == NULL || items->kind == KS_PLAIN || items->kind == KS_TEXT) &&
 		(type->kind == KS_TYPE_BOOL || type->kind == KS_TYPE_INT2 || type->kind == KS_TYPE_INT4 ||
 		 type->kind == KS_TYPE_INT8 || type->kind == KS_TYPE_TEXT))
 		return;
+	/* an element may be two bytes, and cost much more */
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink list", ALLOCSET_SMALL_SIZES);
 	initStringInfo(&out);
 	appendStringInfoChar(&out, '[');
 	for (;;)
@@ -369,6 +385,8 @@ set_list(const KsDecoder *d, const KsType *type, const KsSchema *items, KsJsonTo
 		if (v.p == NULL)
 			break;
 		was = v.p;
+		MemoryContextReset(scratch);
+		old = MemoryContextSwitchTo(scratch);
 		if (items == NULL && v.type == KS_JSON_ARRAY && type->kind != KS_TYPE_JSON)
 			set_list(d, type, NULL, &v);
 		else
@@ -379,7 +397,9 @@ set_list(const KsDecoder *d, const KsType *type, const KsSchema *items, KsJsonTo
 			escape_json(&out, pnstrdup(v.p, v.len));
 		else
 			ks_json_append_raw(&v, d->cv.strip_nul, &out);
+		MemoryContextSwitchTo(old);
 	}
+	MemoryContextDelete(scratch);
 	appendStringInfoChar(&out, ']');
 	tok->p = out.data;
 	tok->len = out.len;
