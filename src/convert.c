@@ -544,6 +544,7 @@ convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok)
 				value;
 	static const KsJsonToken missing = {.type = KS_JSON_NULL};
 	KsJsonToken *members = palloc(natts * sizeof(KsJsonToken));
+	Datum		d;
 
 	for (int i = 0; i < natts; i++)
 		members[i] = missing;
@@ -567,5 +568,10 @@ convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok)
 		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
 			values[i] = ks_convert_json(cv, &type->attrs[i], &members[i], &nulls[i]);
 	}
-	return HeapTupleGetDatum(heap_form_tuple(type->tupdesc, values, nulls));
+	d = HeapTupleGetDatum(heap_form_tuple(type->tupdesc, values, nulls));
+	/* an array may have one for every three bytes */
+	pfree(members);
+	pfree(nulls);
+	pfree(values);
+	return d;
 }
