@@ -20,7 +20,8 @@ int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 static union
 {
 	TupleDescData desc;
-	char		room[sizeof(TupleDescData) + 2 * sizeof(FormData_pg_attribute)];
+	/* from 18 on, another form of each attribute stands before them */
+	char		room[sizeof(TupleDescData) + 2 * (sizeof(FormData_pg_attribute) + 32)];
 }			pair;
 
 static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .is_string = true};

@@ -2,14 +2,16 @@
  * stubs.c
  *	  What the decoding modules need of a server, for fuzzing them outside one.
  *
- * Memory is malloc's, one block per palloc(), so that the address sanitizer
- * sees the end of each.  An error is a jump.  Types have no input functions:
- * the text that would go to one is read to its end, and that is all.
+ * An error is a jump.  Types have no input functions: the text that would go to
+ * one is kept, and a hash of it stands for the value.
  */
 #include "stubs.h"
 
+#include <signal.h>
+
 #include "access/htup_details.h"
 #include "access/tupdesc.h"
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -20,116 +22,20 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#undef vsnprintf
-#undef sprintf
+#include "json.h"
 
 sigjmp_buf	fuzz_error;
 int			fuzz_sqlstate;
 bool		fuzz_input_called;
-MemoryContext CurrentMemoryContext;
+const char *fuzz_input_text;
+int			fuzz_elements;
+volatile sig_atomic_t InterruptPending;
 
 /* Where values go that are only to be read. */
 volatile Datum fuzz_read;
-
-/* --- memory --- */
-
-typedef struct Block
-{
-	struct Block *prev;
-	struct Block *next;
-	size_t		pad[2];			/* keeps what follows aligned */
-} Block;
-
-static Block blocks = {&blocks, &blocks, {0}};
-
-static void *
-take(Block *b, size_t size)
-{
-	b = realloc(b, sizeof(Block) + size);
-	if (b == NULL)
-		abort();
-	b->prev = &blocks;
-	b->next = blocks.next;
-	b->next->prev = blocks.next = b;
-	return b + 1;
-}
-
-static Block *
-drop(void *p)
-{
-	Block	   *b = (Block *) p - 1;
-
-	b->prev->next = b->next;
-	b->next->prev = b->prev;
-	return b;
-}
-
-void
-fuzz_reset(void)
-{
-	while (blocks.next != &blocks)
-		free(drop(blocks.next + 1));
-}
-
-char *
-fuzz_copy(const void *data, size_t len)
-{
-	char	   *copy = malloc(len);	/* the harness frees it */
-
-	if (copy == NULL && len > 0)
-		abort();
-	if (len > 0)
-		memcpy(copy, data, len);
-	return copy;
-}
-
-void *
-palloc(Size size)
-{
-	return take(NULL, size);
-}
-
-void *
-palloc0(Size size)
-{
-	return memset(take(NULL, size), 0, size);
-}
-
-void *
-repalloc(void *p, Size size)
-{
-	return take(drop(p), size);
-}
-
-void *
-repalloc_huge(void *p, Size size)
-{
-	return take(drop(p), size);
-}
-
-void
-pfree(void *p)
-{
-	free(drop(p));
-}
-
-void *
-MemoryContextAlloc(MemoryContext cxt, Size size)
-{
-	return palloc(size);
-}
-
-char *
-pnstrdup(const char *s, Size len)
-{
-	char	   *copy = palloc(len + 1);
-
-	memcpy(copy, s, len);
-	copy[len] = '\0';
-	return copy;
-}
 
 /* --- errors --- */
 
@@ -189,51 +95,30 @@ MESSAGE_FUNCTION(errhint)
 /* --- strings --- */
 
 void
-resetStringInfo(StringInfo s)
-{
-	s->data[0] = '\0';
-	s->len = s->cursor = 0;
-}
-
-void
-initStringInfo(StringInfo s)
-{
-	s->maxlen = 16;
-	s->data = palloc(s->maxlen);
-	resetStringInfo(s);
-}
-
-void
-appendBinaryStringInfo(StringInfo s, const char *data, int len)
-{
-	if (s->len + len + 1 > s->maxlen)
-	{
-		s->maxlen = (s->len + len + 1) * 2;
-		s->data = repalloc(s->data, s->maxlen);
-	}
-	memcpy(s->data + s->len, data, len);
-	s->len += len;
-	s->data[s->len] = '\0';
-}
-
-void
-appendStringInfoChar(StringInfo s, char c)
-{
-	appendBinaryStringInfo(s, &c, 1);
-}
-
-void
-appendStringInfoString(StringInfo s, const char *str)
-{
-	appendBinaryStringInfo(s, str, strlen(str));
-}
-
-void
 escape_json(StringInfo buf, const char *str)
 {
 	appendStringInfoChar(buf, '"');
-	appendStringInfoString(buf, str);
+	for (; *str; str++)
+	{
+		if (*str == '"' || *str == '\\')
+			appendStringInfoChar(buf, '\\');
+		if ((unsigned char) *str < ' ')
+			appendStringInfo(buf, "\\u%04x", *str);
+		else
+			appendStringInfoChar(buf, *str);
+	}
 	appendStringInfoChar(buf, '"');
+}
+
+uint64
+hex_encode(const char *src, size_t len, char *dst)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		*dst++ = "0123456789abcdef"[(unsigned char) src[i] >> 4];
+		*dst++ = "0123456789abcdef"[src[i] & 15];
+	}
+	return 2 * len;
 }
 
 text *
@@ -304,6 +189,17 @@ pg_any_to_server(const char *s, int len, int encoding)
 	return unconstify(char *, s);
 }
 
+/* As many bytes of whole characters as there are, up to a limit. */
+int
+pg_mbcliplen(const char *s, int len, int limit)
+{
+	int			n = 0;
+
+	for (int l; n < len && (l = utf8_length((const unsigned char *) s + n, len - n)) > 0 && n + l <= limit;)
+		n += l;
+	return n;
+}
+
 void
 pg_unicode_to_server(pg_wchar c, unsigned char *s)
 {
@@ -334,11 +230,37 @@ pg_unicode_to_server(pg_wchar c, unsigned char *s)
 
 /* --- values --- */
 
+bool
+fuzz_is_json(const char *s)
+{
+	KsJson		json = {s, s + strlen(s)};
+	KsJsonToken tok;
+	sigjmp_buf	saved;
+	int			sqlstate = fuzz_sqlstate;
+	bool		ok;
+
+	memcpy(&saved, &fuzz_error, sizeof(saved));
+	ok = FUZZ_TRY(ks_json_document(&json, &tok)) || fuzz_sqlstate == ERRCODE_STATEMENT_TOO_COMPLEX;
+	memcpy(&fuzz_error, &saved, sizeof(saved));
+	fuzz_sqlstate = sqlstate;
+	return ok;
+}
+
+/* An odd number: no pointer to memory. */
 Datum
 InputFunctionCall(FmgrInfo *flinfo, char *str, Oid typioparam, int32 typmod)
 {
+	static char *kept = NULL;
+	uint64		hash = UINT64CONST(0xcbf29ce484222325);
+
 	fuzz_input_called = true;
-	return (Datum) strlen(str);
+	if (flinfo->fn_oid == FUZZ_JSON_INPUT)
+		FUZZ_CHECK(fuzz_is_json(str));
+	free(kept);
+	fuzz_input_text = kept = fuzz_copy(str, strlen(str) + 1);
+	for (; *str; str++)
+		hash = (hash ^ (unsigned char) *str) * UINT64CONST(0x100000001b3);
+	return (Datum) (hash | 1);
 }
 
 Numeric
@@ -357,10 +279,17 @@ int64_to_numeric(int64 val)
 	return int64_div_fast_to_numeric(val, 0);
 }
 
+struct varlena *
+pg_detoast_datum(struct varlena *v)
+{
+	return v;
+}
+
+/* Only what came from the input function may be one. */
 bool
 numeric_is_nan(Numeric num)
 {
-	return false;
+	return ((Datum) num & 1) != 0 && strcasecmp(fuzz_input_text, "NaN") == 0;
 }
 
 bool
@@ -383,6 +312,7 @@ domain_check(Datum value, bool isnull, Oid domainType, void **extra, MemoryConte
 ArrayType *
 construct_empty_array(Oid elmtype)
 {
+	fuzz_elements = 0;
 	return palloc0(sizeof(ArrayType));
 }
 
@@ -402,6 +332,7 @@ construct_md_array(Datum *elems, bool *nulls, int ndims, int *dims, int *lbs,
 	for (int64 i = 0; i < n; i++)
 		if (!nulls[i])
 			fuzz_read += elems[i];
+	fuzz_elements = (int) n;
 	return palloc0(sizeof(ArrayType));
 }
 
@@ -412,7 +343,11 @@ construct_array(Datum *elems, int nelems, Oid elmtype, int elmlen, bool elmbyval
 }
 
 HeapTuple
+#if PG17_GE
+heap_form_tuple(TupleDesc desc, const Datum *values, const bool *isnull)
+#else
 heap_form_tuple(TupleDesc desc, Datum *values, bool *isnull)
+#endif
 {
 	HeapTuple	tup = palloc0(sizeof(HeapTupleData));
 
@@ -435,6 +370,27 @@ timestamptz_to_str(TimestampTz t)
 	return "2026-01-02 03:04:05.678+00";
 }
 
+/* Types that are not the server's own are hstore. */
+HeapTuple
+SearchSysCache1(int cache, Datum oid)
+{
+	static union
+	{
+		HeapTupleHeaderData header;
+		char		room[MAXALIGN(SizeofHeapTupleHeader) + sizeof(FormData_pg_type)];
+	}			type;
+	static HeapTupleData tup = {.t_data = &type.header};
+
+	type.header.t_hoff = MAXALIGN(SizeofHeapTupleHeader);
+	strcpy(NameStr(((Form_pg_type) GETSTRUCT(&tup))->typname), "hstore");
+	return &tup;
+}
+
+void
+ReleaseSysCache(HeapTuple tup)
+{
+}
+
 /* --- dates, as the server counts them --- */
 
 const int	day_tab[2][13] = {
@@ -452,4 +408,20 @@ date2j(int year, int month, int day)
 	for (int i = 0; i < month - 1; i++)
 		days += day_tab[isleap(year)][i];
 	return days + day;
+}
+
+/* The reverse; by Howard Hinnant's civil_from_days, unlike the server's. */
+void
+j2date(int jd, int *year, int *month, int *day)
+{
+	int64		z = (int64) jd - 1721120;	/* days since 1 March of year 0 */
+	int64		era = (z >= 0 ? z : z - 146096) / 146097;
+	int64		doe = z - era * 146097;
+	int64		yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	int64		doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+	int64		mp = (5 * doy + 2) / 153;
+
+	*day = (int) (doy - (153 * mp + 2) / 5 + 1);
+	*month = (int) (mp < 10 ? mp + 3 : mp - 9);
+	*year = (int) (yoe + era * 400 + (*month <= 2));
 }

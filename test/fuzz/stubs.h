@@ -9,8 +9,12 @@
 
 #include <setjmp.h>
 
+#include "compat.h"
+
 /* The C library's, not the server's. */
 #undef fprintf
+#undef sprintf
+#undef vsnprintf
 
 /* Where ereport(ERROR) goes, and what it said last. */
 extern sigjmp_buf fuzz_error;
@@ -23,8 +27,14 @@ extern int	fuzz_sqlstate;
 /* A copy of exactly that size, so that every byte read beyond it is found. */
 extern char *fuzz_copy(const void *data, size_t len);
 
-/* Frees what palloc() gave since the last call. */
+/* The context of one record, which is the current one at first; fuzz_reset()
+ * frees what is in it, and makes it current again. */
+extern MemoryContext fuzz_record_context;
 extern void fuzz_reset(void);
+
+/* Bytes of all contexts: now, and the most since somebody set it. */
+extern size_t fuzz_held;
+extern size_t fuzz_peak;
 
 /* A failed check ends the process, as the sanitizers do. */
 #define FUZZ_CHECK(condition) \
@@ -45,6 +55,14 @@ typedef struct FuzzNumeric
 
 /* Set by InputFunctionCall(): the type's own input function was asked. */
 extern bool fuzz_input_called;
+extern const char *fuzz_input_text;	/* the last text it was given */
+
+/* An input function with this fn_oid must be given JSON. */
+#define FUZZ_JSON_INPUT	1
+extern bool fuzz_is_json(const char *s);
+
+/* Elements of the array that was built last. */
+extern int	fuzz_elements;
 
 extern volatile Datum fuzz_read;
 
