@@ -359,9 +359,9 @@ static Datum
 row_datum(const KsApply *ap)
 {
 	const KsTarget *target = ap->target;
-	TupleDesc	desc = target->rowdesc;
-	Datum	   *values = ap->decoded;
-	bool	   *isnull = ap->decoded_null;
+	TupleDesc	desc;
+	Datum	   *values;
+	bool	   *isnull;
 	Datum		json;
 
 	if (ap->ops[0] == KS_ROW_DELETE)

@@ -285,7 +285,6 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 				for (int i = 0; i < c->nparts; i++)
 					c->parts[i].eof = -1;
 			}
-			n = c->nrecs;
 			begin();
 			result = ks_consumer_apply(c, &err);
 			if (result == KS_APPLY_MISMATCH)
