@@ -208,7 +208,7 @@ ks_apply_order(const KsApply *ap, KsRecord *recs, int n, const KsPartition *part
 	int		   *order;
 	KsRecord   *copy;
 
-	if (ap->nroutes == 1 || n == 0)
+	if (ap->nroutes == 1 || n <= 0)
 		return NULL;
 	routes = routes_of_partitions(ap, parts, nparts);
 	next = palloc0((ap->nroutes + 1) * sizeof(int));
