@@ -123,7 +123,8 @@ sql(q{
 	CREATE TABLE src.types (id int PRIMARY KEY, } . join(', ', map { "$_ $types{$_}[0]" } @names) . q{);
 	-- large columns out of line, so that updates of others leave them out
 	CREATE TABLE src.mixed (id int PRIMARY KEY, n int, at timestamptz, amount numeric(12,3), day date,
-		t text, v varchar, c citext, j jsonb, js json, x xml, b bytea, ts text[], us uuid[], h hstore, i4s int[], i8s bigint[], das date[]);
+		t text, v varchar, c citext, j jsonb, js json, x xml, b bytea, tv tsvector,
+		txs text[], us uuid[], h hstore, i4s int[], i8s bigint[], das date[], bts bytea[], jbs jsonb[]);
 	CREATE TABLE src.whole (LIKE src.mixed INCLUDING INDEXES);
 	ALTER TABLE src.whole REPLICA IDENTITY FULL;
 	CREATE TABLE src.moved (LIKE src.mixed INCLUDING INDEXES);
@@ -144,8 +145,9 @@ sql(q{
 	CREATE FUNCTION src.row(id int, seed int) RETURNS src.mixed LANGUAGE sql AS
 		$$SELECT id, seed, to_timestamp(seed), seed / 7.0, '2000-01-01'::date + seed,
 			b, b || 'v', (b || 'c')::citext, jsonb_build_object('k', b), json_build_object('k', b), xmlparse(content '<a>' || b || '</a>'),
-			decode(b, 'hex'), ARRAY[b, NULL, '"'], array_agg(md5(i::text)::uuid), hstore('k', b) || 'n=>NULL'::hstore,
-			array_agg(i), array_agg(i::bigint * seed), array_agg('2000-01-01'::date + i)
+			decode(b, 'hex'), array_to_tsvector(array_agg(md5(i::text))), ARRAY[b, NULL, '"'], array_agg(md5(i::text)::uuid),
+			hstore('k', b) || 'n=>NULL'::hstore, array_agg(i), array_agg(i::bigint * seed), array_agg('2000-01-01'::date + i),
+			ARRAY[decode(b, 'hex')], ARRAY[to_jsonb(b), 'null']
 			FROM src.big(seed) b, generate_series(seed, seed + 600) i GROUP BY b$$;
 });
 
@@ -273,7 +275,7 @@ sql(qq{
 				UPDATE src.whole SET id = id + 100 WHERE id = k AND NOT EXISTS (SELECT FROM src.whole WHERE id = k + 100);
 			ELSE
 				DELETE FROM src.mixed WHERE id = k + 100;
-				UPDATE src.mixed SET (id, n, at, amount, day, t, v, c, j, js, x, b, ts, us, h, i4s, i8s, das) =
+				UPDATE src.mixed SET (id, n, at, amount, day, t, v, c, j, js, x, b, tv, txs, us, h, i4s, i8s, das, bts, jbs) =
 					(SELECT (src.row(k + 100, i)).*) WHERE id = k;
 			END IF;
 			k := 1 + (random() * 30)::int;
