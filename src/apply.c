@@ -357,7 +357,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	INSTR_TIME_SET_CURRENT(t0);
 	t1 = t0;
 	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(cxt);
+	MemoryContextSwitchTo(ap->attempt_cxt);
 	PG_TRY();
 	{
 		if (from < hi)
@@ -386,6 +386,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
+	MemoryContextReset(ap->attempt_cxt);
 	INSTR_TIME_SET_CURRENT(t2);
 	INSTR_TIME_SUBTRACT(t2, t1);
 	INSTR_TIME_SUBTRACT(t1, t0);
@@ -406,17 +407,41 @@ attempt(KsApply *ap, int lo, int hi, int from)
 /* --- records that are refused --- */
 
 static void
+free_text(char **text)
+{
+	if (*text)
+		pfree(*text);
+	*text = NULL;
+}
+
+/* Leaves what a dead letter holds: there may be many, and they may be long. */
+static void
+strip_error(ErrorData *edata)
+{
+	free_text(&edata->detail);
+	free_text(&edata->detail_log);
+	free_text(&edata->hint);
+	free_text(&edata->context);
+	free_text(&edata->backtrace);
+	free_text(&edata->schema_name);
+	free_text(&edata->table_name);
+	free_text(&edata->column_name);
+	free_text(&edata->datatype_name);
+	free_text(&edata->constraint_name);
+	free_text(&edata->internalquery);
+}
+
+static void
 reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodable)
 {
-	/* may be long, and there may be many */
-	if (ap->sink->on_error != KS_ON_ERROR_STOP && edata->context)
-	{
-		pfree(edata->context);
-		edata->context = NULL;
-	}
 	if (undecodable)
 		ap->ops[i] = KS_ROW_REJECTED;
 	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, undecodable, ap->limit);
+	/* one that stops the sink is told in full */
+	if (ap->rejects.limit.max < 0)
+		strip_error(edata);
+	else if (ap->sink->on_error != KS_ON_ERROR_STOP)
+		free_text(&edata->context);
 }
 
 /*
@@ -601,6 +626,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
 	ks_apply_begin_routes(ap);
+	ap->attempt_cxt = AllocSetContextCreate(ap->batch_cxt, "kafka_sink attempt",
+											ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();
 	MemoryContextSwitchTo(ap->batch_cxt);
 

@@ -40,6 +40,7 @@ typedef struct KsApply
 {
 	MemoryContext cxt;			/* as long as the sink */
 	MemoryContext batch_cxt;	/* reset by the caller after each batch */
+	MemoryContext attempt_cxt;	/* child of it, reset after each attempt */
 	KsRoute    *routes;			/* in the order of their foreign keys */
 	int			nroutes;
 	bool		linked;			/* there are foreign keys between them */

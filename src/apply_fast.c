@@ -294,7 +294,7 @@ add_old_row(Changes *ch, int row, ItemPointer tid)
 	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
 		check_result(TM_Deleted);
 	slot_getallattrs(ch->old);
-	cxt = MemoryContextSwitchTo(w->ap->batch_cxt);
+	cxt = MemoryContextSwitchTo(w->ap->attempt_cxt);
 	ks_accumulate_merge(w->target, w->ap->values + at, w->ap->isnull + at,
 						ch->old->tts_values, ch->old->tts_isnull);
 	MemoryContextSwitchTo(cxt);

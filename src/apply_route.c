@@ -270,6 +270,8 @@ ks_apply_begin_routes(KsApply *ap)
 void
 ks_apply_use_route(KsApply *ap, KsRoute *r)
 {
+	MemoryContext old;
+
 	ap->route = r;
 	ap->sink = r->sink;
 	ap->target = r->target;
@@ -278,9 +280,12 @@ ks_apply_use_route(KsApply *ap, KsRoute *r)
 	ap->isnull = ap->decoded_null = r->isnull;
 	if (ap->enr == r->enr)
 		return;
+	/* SPI's list of relations outlives the attempt */
+	old = MemoryContextSwitchTo(ap->batch_cxt);
 	if (ap->enr)
 		(void) SPI_unregister_relation("batch");
 	ap->enr = r->enr;
 	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the relation \"batch\"");
+	MemoryContextSwitchTo(old);
 }
