@@ -3,21 +3,30 @@
  *	  Records that could not be applied, as rows of kafka_sink.dead_letters.
  *
  * They are written in the transaction that moves the offset behind them, so
- * they are there exactly once.  The rows go through a tuplestore, which spills
- * to disk: a batch whose records are all bad can be large.
+ * they are there exactly once.  A batch may be all bad, so they go in as COPY's
+ * rows do, by hundreds.  The foreign key is the same for all of them and is
+ * checked once.  If somebody has given the table triggers or rules, a statement
+ * writes them, over a tuplestore.
  *
  * Writing must not fail because of what is in a record: bytes stay bytes, and
  * what has to be text is made text.
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "rewrite/rewriteHandler.h"
+#include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -26,7 +35,12 @@
 #include "utils/tuplestore.h"
 #include "utils/typcache.h"
 
+#include "compat.h"
 #include "dead_letters.h"
+
+/* So many rows go in at once, unless they are large. */
+#define ROWS_PER_INSERT		256
+#define BYTES_PER_INSERT	65536
 
 /* The columns of the relation "rejected", in their order. */
 #define COLUMNS "topic, part, off, ts, key, value, headers, sqlstate, message, column_name"
@@ -40,29 +54,21 @@ static const char *const insert_sql =
 "INSERT INTO kafka_sink.dead_letters (sink, " COLUMNS ") "
 "SELECT $1, " COLUMNS " FROM rejected";
 
-/* The type of the column headers. */
-static Oid
-headers_type(void)
+static const char *const names[] = {"topic", "part", "off", "ts", "key", "value", "headers",
+"sqlstate", "message", "column_name"};
+
+/* The letters of one batch. */
+typedef struct Letters
 {
-	Oid			relid = get_relname_relid("dead_letters", get_namespace_oid("kafka_sink", false));
-
-	return get_atttype(relid, get_attnum(relid, "headers"));
-}
-
-static TupleDesc
-describe_rows(Oid headers)
-{
-	static const char *const names[] = {"topic", "part", "off", "ts", "key", "value", "headers",
-	"sqlstate", "message", "column_name"};
-	const Oid	types[] = {TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, headers,
-	TEXTOID, TEXTOID, TEXTOID};
-	TupleDesc	desc = CreateTemplateTupleDesc(NCOLS);
-
-	StaticAssertStmt(lengthof(names) == NCOLS && lengthof(types) == NCOLS, "columns must agree");
-	for (int i = 0; i < NCOLS; i++)
-		TupleDescInitEntry(desc, i + 1, names[i], types[i], -1, types[i] == headers);
-	return desc;
-}
+	const KsSink *sink;
+	const KsRecord *recs;
+	const KsPartition *parts;
+	const KsReject *items;
+	int			n;
+	Oid			headers;		/* the type of the column */
+	Oid			header;			/* and of its elements */
+	TupleDesc	header_desc;
+} Letters;
 
 static Datum
 bytes_datum(const char *p, int len, bool *isnull)
@@ -123,76 +129,249 @@ timestamp_of(const KsRecord *rec, TimestampTz *ts)
 	return true;
 }
 
-void
-ks_dead_letters_write(const KsSink *sink, const KsRecord *recs, const KsPartition *parts,
-					  const KsReject *items, int n)
+/* What a letter holds, in the current context. */
+static void
+fill_row(const Letters *l, int i, Datum *values, bool *isnull)
+{
+	const KsReject *item = &l->items[i];
+	const KsRecord *rec = &l->recs[item->index];
+	const KsPartition *p = &l->parts[rec->pidx];
+	TimestampTz ts = 0;
+
+	memset(isnull, false, NCOLS);
+	values[COL_TOPIC] = CStringGetTextDatum(p->topic);
+	isnull[COL_TOPIC] = *p->topic == '\0';
+	values[COL_PART] = Int32GetDatum(p->part);
+	isnull[COL_PART] = p->part < 0;
+	values[COL_OFF] = Int64GetDatum(rec->off);
+	isnull[COL_OFF] = rec->off < 0;
+	isnull[COL_TS] = !timestamp_of(rec, &ts);
+	values[COL_TS] = TimestampTzGetDatum(ts);
+	values[COL_KEY] = bytes_datum(rec->key, rec->keylen, &isnull[COL_KEY]);
+	values[COL_VALUE] = bytes_datum(rec->value, rec->valuelen, &isnull[COL_VALUE]);
+	isnull[COL_HEADERS] = rec->nheaders == 0;
+	values[COL_HEADERS] = rec->nheaders == 0 ? (Datum) 0 : headers_datum(rec, l->header, l->header_desc);
+	values[COL_SQLSTATE] = CStringGetTextDatum(unpack_sql_state(item->edata->sqlerrcode));
+	values[COL_MESSAGE] = CStringGetTextDatum(item->edata->message);
+	isnull[COL_COLUMN] = item->column == NULL;
+	values[COL_COLUMN] = item->column ? CStringGetTextDatum(item->column) : (Datum) 0;
+}
+
+/* --- as COPY does --- */
+
+/* Does nothing but foreign keys act on what is inserted? */
+static bool
+is_plain(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+		if (TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype) &&
+			RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_NONE)
+			return false;
+	return rel->rd_rules == NULL && rel->rd_rel->relkind == RELKIND_RELATION &&
+		(rel->rd_att->constr == NULL || !rel->rd_att->constr->has_generated_stored);
+}
+
+/* What the foreign key would do for each row. */
+static void
+lock_sink(const KsSink *sink)
 {
 	Oid			types[] = {TEXTOID};
-	Datum		args[1];
-	Oid			headers = headers_type();
-	Oid			header = get_element_type(headers);
-	TupleDesc	header_desc;
-	TupleDesc	desc;
-	Tuplestorestate *store;
-	EphemeralNamedRelation enr;
-	MemoryContext row_cxt;
-	MemoryContext old;
-	KsCatalogUser save;
+	Datum		args[] = {CStringGetTextDatum(sink->name)};
 
-	SPI_connect();
-	args[0] = CStringGetTextDatum(sink->name);
-	header_desc = lookup_rowtype_tupdesc_copy(header, -1);
-	desc = describe_rows(headers);
-	store = tuplestore_begin_heap(false, false, work_mem);
-	row_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink dead letter",
-									ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(row_cxt);
-	for (int i = 0; i < n; i++)
+	if (SPI_execute_with_args("SELECT FROM ONLY kafka_sink.sink_catalog c "
+							  "WHERE c.sink OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF c",
+							  lengthof(types), types, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the catalog of kafka_sink");
+	if (SPI_processed != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("sink \"%s\" does not exist", sink->name),
+				 errdetail("It was dropped while it wrote dead letters.")));
+}
+
+/* Where a letter's values go in the table, and defaults of the other columns. */
+typedef struct Layout
+{
+	int			cols[NCOLS];
+	int			sink;
+	ExprState **defaults;		/* by attribute, NULL: none */
+} Layout;
+
+static void
+find_layout(Layout *layout, Relation rel, EState *estate)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	layout->defaults = palloc0(desc->natts * sizeof(ExprState *));
+	for (int a = 0; a < desc->natts; a++)
 	{
-		const KsRecord *rec = &recs[items[i].index];
-		const KsPartition *p = &parts[rec->pidx];
-		Datum		values[NCOLS] = {0};
-		bool		isnull[NCOLS] = {0};
-		TimestampTz ts = 0;
+		Form_pg_attribute att = TupleDescAttr(desc, a);
+		bool		ours = strcmp(NameStr(att->attname), "sink") == 0;
+		Expr	   *expr;
 
-		values[COL_TOPIC] = CStringGetTextDatum(p->topic);
-		isnull[COL_TOPIC] = *p->topic == '\0';
-		values[COL_PART] = Int32GetDatum(p->part);
-		isnull[COL_PART] = p->part < 0;
-		values[COL_OFF] = Int64GetDatum(rec->off);
-		isnull[COL_OFF] = rec->off < 0;
-		isnull[COL_TS] = !timestamp_of(rec, &ts);
-		values[COL_TS] = TimestampTzGetDatum(ts);
-		values[COL_KEY] = bytes_datum(rec->key, rec->keylen, &isnull[COL_KEY]);
-		values[COL_VALUE] = bytes_datum(rec->value, rec->valuelen, &isnull[COL_VALUE]);
-		isnull[COL_HEADERS] = rec->nheaders == 0;
-		if (rec->nheaders > 0)
-			values[COL_HEADERS] = headers_datum(rec, header, header_desc);
-		values[COL_SQLSTATE] = CStringGetTextDatum(unpack_sql_state(items[i].edata->sqlerrcode));
-		values[COL_MESSAGE] = CStringGetTextDatum(items[i].edata->message);
-		isnull[COL_COLUMN] = items[i].column == NULL;
-		if (items[i].column)
-			values[COL_COLUMN] = CStringGetTextDatum(items[i].column);
+		if (att->attisdropped)
+			continue;
+		if (ours)
+			layout->sink = a;
+		for (int c = 0; c < NCOLS; c++)
+			if (strcmp(NameStr(att->attname), names[c]) == 0)
+			{
+				layout->cols[c] = a;
+				ours = true;
+			}
+		expr = ours ? NULL : (Expr *) build_column_default(rel, a + 1);
+		if (expr)
+			layout->defaults[a] = ExecPrepareExpr(expr, estate);
+	}
+}
+
+static void
+write_rows(const Letters *l, Relation rel)
+{
+	EState	   *estate = CreateExecutorState();
+	ExprContext *econtext = GetPerTupleExprContext(estate);
+	ResultRelInfo *rri = makeNode(ResultRelInfo);
+	CommandId	cid = GetCurrentCommandId(true);
+	BulkInsertState bistate = GetBulkInsertState();
+	int			natts = RelationGetNumberOfAttributes(rel);
+	TupleTableSlot *slots[ROWS_PER_INSERT];
+	int			nslots = Min(l->n, ROWS_PER_INSERT);
+	Datum		name = CStringGetTextDatum(l->sink->name);
+	Layout		layout;
+
+	ks_init_range_table(estate, rel, NULL);
+	InitResultRelInfo(rri, rel, 1, NULL, 0);
+	ExecOpenIndices(rri, false);
+	estate->es_output_cid = cid;
+	find_layout(&layout, rel, estate);
+	for (int i = 0; i < nslots; i++)
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
+	for (int done = 0, n; done < l->n; done += n)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+		Size		bytes = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (n = 0; n < nslots && done + n < l->n && bytes < BYTES_PER_INSERT; n++)
+		{
+			TupleTableSlot *slot = slots[n];
+			Datum		values[NCOLS];
+			bool		isnull[NCOLS];
+
+			ExecClearTuple(slot);
+			memset(slot->tts_isnull, true, natts);
+			fill_row(l, done + n, values, isnull);
+			for (int c = 0; c < NCOLS; c++)
+			{
+				slot->tts_values[layout.cols[c]] = values[c];
+				slot->tts_isnull[layout.cols[c]] = isnull[c];
+			}
+			slot->tts_values[layout.sink] = name;
+			slot->tts_isnull[layout.sink] = false;
+			for (int a = 0; a < natts; a++)
+				if (layout.defaults[a])
+					slot->tts_values[a] = ExecEvalExpr(layout.defaults[a], econtext, &slot->tts_isnull[a]);
+			ExecStoreVirtualTuple(slot);
+			slot->tts_tableOid = RelationGetRelid(rel);
+			ExecConstraints(rri, slot, estate);
+			for (int c = COL_KEY; c <= COL_HEADERS; c++)
+				bytes += isnull[c] ? 0 : VARSIZE_ANY(values[c]);
+		}
+		table_multi_insert(rel, slots, n, cid, 0, bistate);
+		MemoryContextSwitchTo(old);
+		for (int i = 0; i < n; i++)
+			list_free(ks_exec_insert_index_tuples(rri, slots[i], estate));
+		ResetPerTupleExprContext(estate);
+	}
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	FreeBulkInsertState(bistate);
+	table_finish_bulk_insert(rel, 0);
+	ExecCloseIndices(rri);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	FreeExecutorState(estate);
+	CommandCounterIncrement();
+}
+
+/* --- by a statement --- */
+
+static TupleDesc
+describe_rows(Oid headers)
+{
+	const Oid	types[] = {TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, headers,
+	TEXTOID, TEXTOID, TEXTOID};
+	TupleDesc	desc = CreateTemplateTupleDesc(NCOLS);
+
+	StaticAssertStmt(lengthof(names) == NCOLS && lengthof(types) == NCOLS, "columns must agree");
+	for (int i = 0; i < NCOLS; i++)
+		TupleDescInitEntry(desc, i + 1, names[i], types[i], -1, types[i] == headers);
+	return desc;
+}
+
+static void
+execute_insert(const Letters *l)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(l->sink->name)};
+	TupleDesc	desc = describe_rows(l->headers);
+	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+	MemoryContext row_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink dead letter",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(row_cxt);
+
+	for (int i = 0; i < l->n; i++)
+	{
+		Datum		values[NCOLS];
+		bool		isnull[NCOLS];
+
+		fill_row(l, i, values, isnull);
 		tuplestore_putvalues(store, desc, values, isnull);
 		MemoryContextReset(row_cxt);
 	}
 	MemoryContextSwitchTo(old);
 
-	enr = palloc0(sizeof(EphemeralNamedRelationData));
 	enr->md.name = "rejected";
 	enr->md.reliddesc = InvalidOid;
 	enr->md.tupdesc = desc;
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = n;
+	enr->md.enrtuples = l->n;
 	enr->reldata = store;
 	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
 		elog(ERROR, "could not register the relation \"rejected\"");
-	ks_catalog_enter(&save);
 	if (SPI_execute_with_args(insert_sql, lengthof(types), types, args, NULL, false, 0) != SPI_OK_INSERT ||
-		SPI_processed != (uint64) n)
+		SPI_processed != (uint64) l->n)
 		elog(ERROR, "could not write to kafka_sink.dead_letters");
-	ks_catalog_leave(&save);
 	tuplestore_end(store);
+}
+
+void
+ks_dead_letters_write(const KsSink *sink, const KsRecord *recs, const KsPartition *parts,
+					  const KsReject *items, int n)
+{
+	Letters		l = {.sink = sink, .recs = recs, .parts = parts, .items = items, .n = n};
+	Relation	rel;
+	KsCatalogUser save;
+
+	PreventCommandIfReadOnly("INSERT");
+	SPI_connect();
+	rel = table_open(get_relname_relid("dead_letters", get_namespace_oid("kafka_sink", false)),
+					 RowExclusiveLock);
+	l.headers = get_atttype(RelationGetRelid(rel), get_attnum(RelationGetRelid(rel), "headers"));
+	l.header = get_element_type(l.headers);
+	l.header_desc = lookup_rowtype_tupdesc_copy(l.header, -1);
+	ks_catalog_enter(&save);
+	if (is_plain(rel))
+	{
+		lock_sink(sink);
+		write_rows(&l, rel);
+	}
+	else
+		execute_insert(&l);
+	ks_catalog_leave(&save);
+	table_close(rel, NoLock);
 	SPI_finish();
 }
 
