@@ -15,7 +15,9 @@
  * behind it is applied.
  *
  * A batch that the fast path cannot write is tried once more by SQL, which has
- * the last word on what is wrong.
+ * the last word on what is wrong.  Inserts need not be: what the fast path cannot
+ * insert SQL cannot either, and for the same reason.  But only SQL tells an error
+ * in full, as it is told if it stops the sink.
  *
  * Only errors that are a record's fault are caught (is_record_error);
  * everything else leaves through the caller, who rolls back the transaction.
@@ -263,7 +265,10 @@ apply_to_target(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
 
 	if (ap->route->fast)
 	{
-		ks_fast_insert(ap, idx, n, counts);
+		if (ap->route->one_by_one && n == 1)
+			ks_rows_insert(ap->route->one_by_one, idx[0], counts);
+		else
+			ks_fast_insert(ap, idx, n, counts);
 		return;
 	}
 
@@ -480,6 +485,31 @@ refuse(KsApply *ap, int i, ErrorData *edata)
 		reject(ap, i, edata, edata->column_name, false);
 }
 
+static void
+begin_one_by_one(KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (r->lo == r->hi || !r->fast)
+			continue;
+		ks_apply_use_route(ap, r);
+		r->one_by_one = ks_rows_begin(ap);
+	}
+}
+
+static void
+end_one_by_one(KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		if (ap->routes[i].one_by_one)
+			ks_rows_end(ap->routes[i].one_by_one);
+		ap->routes[i].one_by_one = NULL;
+	}
+}
+
 /*
  * [0, n) as a whole has failed.  Goes through it in the order of the log, so
  * that nothing behind the limit is applied.  A range that has failed is halved
@@ -494,6 +524,7 @@ search(KsApply *ap, int n)
 	int			failed = n;		/* [from, failed) has failed; from: not known */
 	int			size = 1;		/* of the next range, if it is not known */
 
+	begin_one_by_one(ap);
 	while (from < ap->limit)
 	{
 		int			until = failed > from ? from + Max((failed - from) / 2, 1) : from + size;
@@ -513,11 +544,14 @@ search(KsApply *ap, int n)
 		}
 		else
 		{
+			if (ap->route->one_by_one)
+				ks_rows_failed(ap->route->one_by_one, edata);
 			refuse(ap, from, edata);
 			from = until;
 			size = 1;
 		}
 	}
+	end_one_by_one(ap);
 }
 
 /* The same, undone if records wait. */
@@ -542,7 +576,10 @@ search_waiting(KsApply *ap, int n)
 	CurrentResourceOwner = owner;
 }
 
-/* Every target by the general path from now on; false if they were. */
+/*
+ * Every target by the general path from now on, but for inserts whose errors need
+ * not be told in full; false if nothing changes by that.
+ */
 static bool
 leave_fast_path(KsApply *ap)
 {
@@ -550,8 +587,12 @@ leave_fast_path(KsApply *ap)
 
 	for (int i = 0; i < ap->nroutes; i++)
 	{
-		left |= ap->routes[i].fast && ap->routes[i].lo < ap->routes[i].hi;
-		ap->routes[i].fast = false;
+		KsRoute    *r = &ap->routes[i];
+
+		if (r->sink->insert_mode == KS_INSERT && ap->rejects.limit.max < 0)
+			continue;
+		left |= r->fast && r->lo < r->hi;
+		r->fast = false;
 	}
 	return left;
 }

@@ -34,6 +34,7 @@ typedef struct KsRoute
 	Datum	   *values;			/* as decoded */
 	bool	   *isnull;
 	EphemeralNamedRelation enr;
+	struct KsRowWriter *one_by_one; /* in the search for refused records, or NULL */
 } KsRoute;
 
 typedef struct KsApply
@@ -138,6 +139,17 @@ extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *t
 
 /* Rows idx[0..n), in this order. */
 extern void ks_fast_insert(KsApply *ap, const int *idx, int n, KsCounts *counts);
+
+/*
+ * apply_rows.c: inserts one by one.  Begun and ended outside the subtransactions
+ * in which rows are inserted and may fail; told of each that has.
+ */
+typedef struct KsRowWriter KsRowWriter;
+
+extern KsRowWriter *ks_rows_begin(KsApply *ap);
+extern void ks_rows_insert(KsRowWriter *rw, int row, KsCounts *counts);
+extern void ks_rows_failed(KsRowWriter *rw, const ErrorData *edata);
+extern void ks_rows_end(KsRowWriter *rw);
 
 /* Writes and deletes, one for a key, sorted by it; changes the order of items. */
 extern void ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts);

@@ -19,8 +19,7 @@
  * unique index has the last word: a key that somebody else inserted meanwhile
  * fails there, and a row that somebody else changed is not updated.  Either way
  * the attempt ends in an error, and the general path takes the batch, waits
- * where it must and says what is to be said.  So does every record that a
- * constraint refuses: all messages are the general path's.
+ * where it must and says what is to be said.
  *
  * The rows of the batch are slots that borrow the decoded values, so nothing
  * is copied before the access method does.
@@ -145,8 +144,8 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 
 /* --- rows --- */
 
-static void
-begin_write(KsWrite *w, KsApply *ap, KsCounts *counts)
+void
+ks_fast_begin(KsWrite *w, KsApply *ap, KsCounts *counts)
 {
 	memset(w, 0, sizeof(KsWrite));
 	w->ap = ap;
@@ -171,8 +170,8 @@ begin_write(KsWrite *w, KsApply *ap, KsCounts *counts)
 									   ALLOCSET_DEFAULT_SIZES);
 }
 
-static void
-end_write(KsWrite *w)
+void
+ks_fast_end(KsWrite *w)
 {
 	ExecCloseIndices(w->rri);
 	ExecResetTupleTable(w->estate->es_tupleTable, false);
@@ -184,15 +183,15 @@ end_write(KsWrite *w)
 	CommandCounterIncrement();
 }
 
-static TupleTableSlot *
-make_slot(KsWrite *w)
+TupleTableSlot *
+ks_fast_make_slot(KsWrite *w)
 {
 	return MakeSingleTupleTableSlot(RelationGetDescr(w->rel), table_slot_callbacks(w->rel));
 }
 
 /* A row as a tuple that the table's constraints accept. */
-static void
-fill_slot(KsWrite *w, TupleTableSlot *slot, int row)
+void
+ks_fast_fill_slot(KsWrite *w, TupleTableSlot *slot, int row)
 {
 	KsTarget   *target = w->target;
 	const Datum *values = w->rows.values + (Size) row * target->ncols;
@@ -229,7 +228,7 @@ insert_rows(KsWrite *w, const int *idx, int n)
 	slots = palloc(nslots * sizeof(TupleTableSlot *));
 	bistate = GetBulkInsertState();
 	for (int i = 0; i < nslots; i++)
-		slots[i] = make_slot(w);
+		slots[i] = ks_fast_make_slot(w);
 	for (int done = 0; done < n;)
 	{
 		int			m = Min(n - done, nslots);
@@ -237,7 +236,7 @@ insert_rows(KsWrite *w, const int *idx, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < m; i++)
-			fill_slot(w, slots[i], idx[done + i]);
+			ks_fast_fill_slot(w, slots[i], idx[done + i]);
 		old = MemoryContextSwitchTo(w->scratch);
 		table_multi_insert(w->rel, slots, m, w->cid, 0, bistate);
 		MemoryContextSwitchTo(old);
@@ -324,10 +323,10 @@ change_row(void *arg, int row, ItemPointer tid)
 		if (w->target->accumulate)
 		{
 			/* ON CONFLICT checks what would be inserted, too */
-			fill_slot(w, ch->slot, row);
+			ks_fast_fill_slot(w, ch->slot, row);
 			add_old_row(ch, row, tid);
 		}
-		fill_slot(w, ch->slot, row);
+		ks_fast_fill_slot(w, ch->slot, row);
 		ks_place_offer(w);
 		check_result(table_tuple_update(w->rel, tid, ch->slot, w->cid, ch->snapshot,
 										InvalidSnapshot, true, &tmfd, &lockmode,
@@ -390,10 +389,10 @@ ks_fast_insert(KsApply *ap, const int *idx, int n, KsCounts *counts)
 	if (n == 0)
 		return;
 	PreventCommandIfReadOnly("INSERT");
-	begin_write(&w, ap, counts);
+	ks_fast_begin(&w, ap, counts);
 	insert_rows(&w, idx, n);
 	insert_entries(&w);
-	end_write(&w);
+	ks_fast_end(&w);
 }
 
 void
@@ -408,12 +407,12 @@ ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts)
 	if (n == 0)
 		return;
 	PreventCommandIfReadOnly("INSERT");
-	begin_write(&w, ap, counts);
+	ks_fast_begin(&w, ap, counts);
 	check_replica_identity(&w, items, n);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	changes.snapshot = GetActiveSnapshot();
-	changes.slot = make_slot(&w);
-	changes.old = make_slot(&w);
+	changes.slot = ks_fast_make_slot(&w);
+	changes.old = ks_fast_make_slot(&w);
 	ks_place_begin(&w);
 	missing = ks_fast_probe(&w, items, n, change_row, &changes);
 	ExecDropSingleTupleTableSlot(changes.slot);
@@ -435,6 +434,6 @@ ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts)
 	}
 	insert_rows(&w, idx, new);
 	insert_entries(&w);
-	end_write(&w);
+	ks_fast_end(&w);
 	pfree(idx);
 }

@@ -6,6 +6,7 @@
  *	apply_probe.c	which keys of a batch are there already
  *	apply_place.c	where updates put rows that move
  *	apply_index.c	index entries, in the order of the index
+ *	apply_rows.c	one by one, where records are refused
  */
 #ifndef KS_APPLY_FAST_H
 #define KS_APPLY_FAST_H
@@ -75,6 +76,14 @@ typedef struct KsWrite
 	int			nupdated;
 } KsWrite;
 
+/* Opens the target and its indexes, and closes them: of one resource owner. */
+extern void ks_fast_begin(KsWrite *w, KsApply *ap, KsCounts *counts);
+extern void ks_fast_end(KsWrite *w);
+
+/* A row as a tuple that the table's constraints accept. */
+extern TupleTableSlot *ks_fast_make_slot(KsWrite *w);
+extern void ks_fast_fill_slot(KsWrite *w, TupleTableSlot *slot, int row);
+
 /* What ks_fast_probe() calls for a row that is there: tid is where. */
 typedef void (*KsFound) (void *arg, int row, ItemPointer tid);
 
@@ -89,6 +98,9 @@ extern int	ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, vo
 extern void ks_place_begin(KsWrite *w);
 extern void ks_place_offer(KsWrite *w);
 extern void ks_place_moved(KsWrite *w, BlockNumber from, BlockNumber to, Size len);
+
+/* What is known of an index that is open. */
+extern const KsFastIndex *ks_fast_index(const KsWrite *w, Relation index);
 
 /* Entries for w->entries in all indexes, unique ones checked. */
 extern void ks_fast_insert_entries(KsWrite *w);

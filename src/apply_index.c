@@ -54,6 +54,15 @@ insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
 	MemoryContextReset(w->scratch);
 }
 
+const KsFastIndex *
+ks_fast_index(const KsWrite *w, Relation index)
+{
+	for (int i = 0; i < w->fast->nindexes; i++)
+		if (w->fast->indexes[i].oid == RelationGetRelid(index))
+			return &w->fast->indexes[i];
+	elog(ERROR, "index \"%s\" is new to the target", RelationGetRelationName(index));
+}
+
 void
 ks_fast_insert_entries(KsWrite *w)
 {
@@ -69,16 +78,12 @@ ks_fast_insert_entries(KsWrite *w)
 	{
 		Relation	index = w->rri->ri_IndexRelationDescs[i];
 		IndexInfo  *info = w->rri->ri_IndexRelationInfo[i];
-		const KsFastIndex *fi = NULL;
+		const KsFastIndex *fi;
 		KsSortItem *items;
 
 		if (index == NULL || !info->ii_ReadyForInserts)
 			continue;
-		for (int j = 0; j < w->fast->nindexes; j++)
-			if (w->fast->indexes[j].oid == RelationGetRelid(index))
-				fi = &w->fast->indexes[j];
-		if (fi == NULL)
-			elog(ERROR, "index \"%s\" is new to the target", RelationGetRelationName(index));
+		fi = ks_fast_index(w, index);
 		items = ks_sort_rows(&fi->key, &w->rows, w->entries, w->nentries);
 		insert_into(w, index, info, fi, items, w->nentries, updated);
 		pfree(items);

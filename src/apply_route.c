@@ -249,6 +249,7 @@ ks_apply_begin_routes(KsApply *ap)
 				at++;
 		r->hi = at;
 		r->fast = r->target->fast != NULL;
+		r->one_by_one = NULL;
 		if (r->lo == r->hi)
 			continue;
 		/* rows keep the numbers of their records; memory nobody writes to costs none */

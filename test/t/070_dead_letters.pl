@@ -10,7 +10,8 @@ use Test::More;
 
 use KafkaSinkTest;
 
-my $node = new_node('main');
+# (segments of WAL are used again, as on a server that has run for a while)
+my $node = new_node('main', conf => "min_wal_size = 512MB\n");
 my $kafka = shared_broker();
 my $seed = $ENV{KAFKA_SINK_SEED} // int(rand 2**31);
 
@@ -188,42 +189,84 @@ sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
 
 # --- a batch that is all bad, by either kind of badness ---
 
-my $n = 5000;
-my $batches = 4;
-sub duration_of
+my $n = 50_000;
+my $batches = 2;
+my $rounds = 3;
+my %values = (
+	good => sub { qq({"id": $_[0], "qty": 1, "note": "a good one"}) },
+	undecodable => sub { qq({"id": $_[0], "qty": "many", "note": "a bad one"}) },
+	duplicate => sub { qq({"id": 0, "qty": 1, "note": "a bad one"}) },
+	negative => sub { qq({"id": $_[0], "qty": -1, "note": "a bad one"}) });
+my %topics;
+foreach my $what (keys %values)
 {
-	my ($sink, $record) = @_;
-	my $topic = $kafka->topic($sink, 1);
-
-
-	produce($topic, map { [ 0, undef, $record->($_) ] } 1 .. $n * $batches);
-	sql(qq{
-		CREATE TABLE $sink (id bigint PRIMARY KEY, qty int, note text);
-		INSERT INTO $sink VALUES (0);
-		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', on_error => 'dead_letter', enabled => false);
-		SELECT kafka_sink.register_topic('$sink', '$topic');
-	});
-	# (full batches: none waits so long)
-	sql(qq{SELECT kafka_sink.alter_sink('$sink', batch_linger_ms => 3000, batch_records => $n)});
-	sql(qq{SELECT kafka_sink.resume('$sink'); CALL kafka_sink.wait_for('$sink')});
-	wait_until($node, "SELECT batches, records FROM kafka_sink.stat_sinks WHERE sink = '$sink'", join('|', $batches, $n * $batches), "$sink: full batches");
-	my $ms = sql("SELECT (decode_ms + apply_ms + index_ms + commit_ms) / batches FROM kafka_sink.stat_sinks WHERE sink = '$sink'");
-	note sprintf '%s: %.1f ms a batch', $sink, $ms;
-	return $ms;
+	$topics{$what} = $kafka->topic("all_$what", 1);
+	produce($topics{$what}, map { [ 0, undef, $values{$what}->($_) ] } 1 .. $n * $batches);
 }
 
-my $good = duration_of('good', sub { qq({"id": $_[0], "qty": 1, "note": "a good one"}) });
-for my $bad (
-	[ undecodable => sub { qq({"id": $_[0], "qty": "many", "note": "a bad one"}) } ],
-	[ refused => sub { qq({"id": 0, "qty": 1, "note": "a bad one"}) } ])
+# a table for each, without and with a trigger, which is by SQL
+sql(q{CREATE FUNCTION leave_alone() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'});
+foreach my $way (qw(plain trigger))
 {
-	my ($sink, $record) = @$bad;
-	my $ms = duration_of($sink, $record);
+	foreach my $what (keys %values)
+	{
+		my $sink = "${way}_$what";
 
-	is(sql("SELECT dead_lettered, (SELECT count(*) FROM kafka_sink.dead_letters d WHERE d.sink = o.sink) FROM kafka_sink.txn_offsets o WHERE sink = '$sink'"),
-		join('|', ($n * $batches) x 2), "$sink: all are dead letters");
-	# 7 and 14 on a quiet machine; what was quadratic would be hundreds
-	cmp_ok($ms, '<', 40 * $good, sprintf('%s: %.1f times as long as a good batch', $sink, $ms / $good));
+		sql(qq{
+			CREATE TABLE $sink (id bigint PRIMARY KEY, qty int CHECK (qty >= 0), note text);
+			SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', on_error => 'dead_letter', enabled => false);
+			SELECT kafka_sink.register_topic('$sink', '$topics{$what}');
+		});
+		sql("CREATE TRIGGER t BEFORE INSERT ON $sink FOR EACH ROW EXECUTE FUNCTION leave_alone()") if $way eq 'trigger';
+		# (full batches: none waits so long)
+		sql("SELECT kafka_sink.alter_sink('$sink', batch_linger_ms => 3000, batch_records => $n)");
+	}
+}
+
+# Milliseconds a batch, and megabytes of the worker.
+sub run_once
+{
+	my ($sink) = @_;
+
+	sql("TRUNCATE $sink");
+	sql("INSERT INTO $sink VALUES (0)");
+	sql("SELECT kafka_sink.seek('$sink', 'earliest')");
+	sql('CHECKPOINT');
+	sql("SELECT kafka_sink.resume('$sink')");
+	sql("CALL kafka_sink.wait_for('$sink')");
+	wait_until($node, "SELECT batches, records FROM kafka_sink.stat_sinks WHERE sink = '$sink'", join('|', $batches, $n * $batches), "$sink: full batches");
+	my @took = split /\|/, sql("SELECT (decode_ms + apply_ms + commit_ms) / batches, rss_anon_peak / 1048576.0 FROM kafka_sink.stat_sinks WHERE sink = '$sink'");
+	sql("SELECT kafka_sink.pause('$sink')");
+	return @took;
+}
+
+sub median { my @sorted = sort { $a <=> $b } @_; return $sorted[ @sorted / 2 ] }
+
+foreach my $way (qw(plain trigger))
+{
+	my (%ms, %mb);
+
+	foreach (1 .. $rounds)
+	{
+		foreach my $what (sort keys %values)
+		{
+			my ($ms, $mb) = run_once("${way}_$what");
+
+			push @{ $ms{$what} }, $ms;
+			push @{ $mb{$what} }, $mb;
+		}
+	}
+	foreach my $what (sort keys %values)
+	{
+		note sprintf '%s, %s: %.1f ms a batch, %.0f MB', $way, $what, median(@{ $ms{$what} }), median(@{ $mb{$what} });
+		next if $what eq 'good';
+		my $ratio = median(@{ $ms{$what} }) / median(@{ $ms{good} });
+
+		is(sql("SELECT count(*) FROM kafka_sink.dead_letters WHERE sink = '${way}_$what'"), $n * $batches * $rounds, "$way, $what: all are dead letters");
+		cmp_ok($ratio, '<', 20, sprintf '%s, %s: %.1f times as long as a good batch', $way, $what, $ratio);
+		# what an error takes is given back before the next one
+		cmp_ok(median(@{ $mb{$what} }), '<', median(@{ $mb{good} }) + 100, "$way, $what: in little more memory");
+	}
 }
 sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
 
