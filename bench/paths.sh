@@ -120,7 +120,6 @@ path_command_agg() {
 		CREATE TYPE sale AS (id bigint, qty int, price numeric, at timestamptz);
 		CREATE TABLE copied ($columns);
 		SELECT FROM kafka_sink.create_sink('command_agg', server => 'kafka', enabled => false, value_type => 'sale',
-			batch_records => 200000, batch_bytes => 67108864,
 			command => 'INSERT INTO public.ours AS t SELECT id, sum(qty), sum(price), count(*), max(batch.at) FROM batch
 				GROUP BY id ON CONFLICT (id) DO UPDATE SET $add_totals');
 		SELECT FROM kafka_sink.register_topic('command_agg', 'bench_hot_$$');

@@ -65,6 +65,13 @@ SELECT kafka_sink.alter_sink('s', batch_records => 20, columns => '{"v": "@key"}
 SELECT insert_mode, batch_records, columns FROM kafka_sink.sinks;
 SELECT kafka_sink.alter_sink('s', reset => '{batch_records,columns}');
 SELECT insert_mode, batch_records, columns FROM kafka_sink.sinks;
+-- the default depends on what the sink writes to
+BEGIN;
+SELECT kafka_sink.alter_sink('s', reset => '{target,insert_mode}', command => 'SELECT 1 FROM batch');
+SELECT batch_records FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_sink('s', batch_records => 50000);
+SELECT batch_records FROM kafka_sink.sinks;
+ROLLBACK;
 SELECT workers FROM kafka_sink.sinks;
 SELECT kafka_sink.alter_sink('s', workers => 64);
 SELECT kafka_sink.alter_sink('s', workers => 65);

@@ -25,6 +25,10 @@
 
 #include "catalog.h"
 
+/* Defaults of batch_records; the view sinks says them too. */
+#define BATCH_RECORDS			50000
+#define COMMAND_BATCH_RECORDS	200000
+
 #define SINK_COLUMNS \
 	"c.sink, c.owner::pg_catalog.oid, c.server, c.target::pg_catalog.oid, " \
 	"c.insert_mode, c.columns, c.pk_fields, c.key_format, c.delete_enabled, " \
@@ -255,12 +259,16 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->refuse_nonfinite = column_is(tup, COL_ON_NONFINITE, "error");
 	sink->read_uncommitted = column_is(tup, COL_ISOLATION, "read_uncommitted");
 	sink->synchronous_commit = column_text(tup, COL_SYNC_COMMIT, cxt);
-	sink->batch_records = DatumGetInt32(column(tup, COL_BATCH_RECORDS, &isnull));
 	sink->batch_bytes = DatumGetInt32(column(tup, COL_BATCH_BYTES, &isnull));
 	sink->batch_linger_ms = DatumGetInt32(column(tup, COL_LINGER, &isnull));
 	sink->max_record_bytes = DatumGetInt32(column(tup, COL_MAX_RECORD, &isnull));
 	sink->workers = DatumGetInt32(column(tup, COL_WORKERS, &isnull));
 	sink->command = column_text(tup, COL_COMMAND, cxt);
+	d = column(tup, COL_BATCH_RECORDS, &isnull);
+	if (isnull)
+		sink->batch_records = sink->command ? COMMAND_BATCH_RECORDS : BATCH_RECORDS;
+	else
+		sink->batch_records = DatumGetInt32(d);
 	sink->value_type = column_oid(tup, COL_VALUE_TYPE);
 	sink->filter = column_text(tup, COL_FILTER, cxt);
 	sink->update_if = column_text(tup, COL_UPDATE_IF, cxt);

@@ -28,7 +28,7 @@ const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
 	{"on_nonfinite", TEXTOID, "accept", "accept,error", 0, 0},
 	{"isolation_level", TEXTOID, "read_committed", "read_committed,read_uncommitted", 0, 0},
 	{"synchronous_commit", TEXTOID, "off", "off,local,remote_write,on,remote_apply", 0, 0},
-	{"batch_records", INT4OID, "50000", NULL, 1, 1000000},
+	{"batch_records", INT4OID, NULL, NULL, 1, 1000000},
 	{"batch_bytes", INT4OID, "16777216", NULL, 1024, 1024 * 1024 * 1024},
 	{"batch_linger_ms", INT4OID, "2", NULL, 0, 60000},
 	{"max_record_bytes", INT4OID, "8388608", NULL, 1024, 512 * 1024 * 1024},
