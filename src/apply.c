@@ -353,11 +353,12 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
+	int			first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
+	int			end = hi - lo == 1 ? first + 1 : ap->nparts;
 	instr_time	t0,
 				t1,
 				t2;
 
-	memset(ap->counts, 0, ap->nparts * sizeof(KsCounts));
 	ap->decoding = -1;
 	INSTR_TIME_SET_CURRENT(t0);
 	t1 = t0;
@@ -370,6 +371,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 			decode_range(ap, from, hi);
 			INSTR_TIME_SET_CURRENT(t1);
 		}
+		memset(ap->counts + first, 0, (end - first) * sizeof(KsCounts));
 		apply_range(ap, lo, hi, ap->counts);
 		if (ap->set_constraints)
 		{
@@ -404,7 +406,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 			ReThrowError(edata);
 		return edata;
 	}
-	for (int i = 0; i < ap->nparts; i++)
+	for (int i = first; i < end; i++)
 		ks_counts_add(&ap->parts[i].counts, &ap->counts[i]);
 	return NULL;
 }

@@ -5,8 +5,8 @@
  * They are written in the transaction that moves the offset behind them, so
  * they are there exactly once.  A batch may be all bad, so they go in as COPY's
  * rows do, by hundreds.  The foreign key is the same for all of them and is
- * checked once.  If somebody has given the table triggers or rules, a statement
- * writes them, over a tuplestore.
+ * checked once.  If somebody has given the table triggers, rules or generated
+ * columns, a statement writes them, over a tuplestore.
  *
  * Writing must not fail because of what is in a record: bytes stay bytes, and
  * what has to be text is made text.
@@ -169,8 +169,10 @@ is_plain(Relation rel)
 		if (TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype) &&
 			RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_NONE)
 			return false;
-	return rel->rd_rules == NULL && rel->rd_rel->relkind == RELKIND_RELATION &&
-		(rel->rd_att->constr == NULL || !rel->rd_att->constr->has_generated_stored);
+	for (int a = 0; a < RelationGetNumberOfAttributes(rel); a++)
+		if (TupleDescAttr(RelationGetDescr(rel), a)->attgenerated != '\0')
+			return false;
+	return rel->rd_rules == NULL && rel->rd_rel->relkind == RELKIND_RELATION;
 }
 
 /* What the foreign key would do for each row. */
