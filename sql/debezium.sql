@@ -179,7 +179,25 @@ FROM (VALUES ('{"before":null,"after":{"a":1,"b":"x"},"op":"c"}'), ('{"before":{
     ('{"before":{"a":2,"b":"x"},"after":{"a":2,"b":"y"},"op":"u"}'), ('{"before":{"a":2,"b":"x"},"after":null,"op":"d"}')) r(v);
 TABLE no_key;
 SELECT kafka_sink.drop_sink('s');
-DROP FUNCTION r, try, differences, keyed;
-DROP TABLE source, target, with_schemas, wire, schemas, by_key, no_key;
+
+-- decimals, and one that is too long
+CREATE TABLE decimals (n numeric PRIMARY KEY, scaled numeric);
+SELECT kafka_sink.create_sink('s', target => 'decimals', envelope => 'debezium', columns => '{"n": "n"}');
+CREATE FUNCTION number_record(value text) RETURNS kafka_sink.record LANGUAGE sql AS $$
+SELECT ROW(NULL, NULL, NULL, NULL, NULL, convert_to(format('{"schema":{"type":"struct","fields":[{"type":"struct","field":"after","fields":['
+    '{"type":"struct","name":"io.debezium.data.VariableScaleDecimal","field":"n"},'
+    '{"type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{"scale":"20"},"field":"scaled"}]}]},'
+    '"payload":{"after":{"n":{"scale":0,"value":"%s"},"scaled":"%s"},"op":"c"}}', value, value), 'UTF8'), NULL)::kafka_sink.record $$;
+CREATE TABLE numbers (n numeric, base64 text);
+INSERT INTO numbers VALUES (0, 'AA=='), (1, 'AQ=='), (-1, '/w=='), (127, 'fw=='),
+    (128, 'AIA='), (-128, '/4A='), (-129, '/38='), (1000000000000000, 'A41+pMaAAA=='),
+    (999999999999999, 'A41+pMZ//w=='), (-1000000000000000, '/HKBWzmAAA=='), (1000000000000001, 'A41+pMaAAQ=='), (1000000000000000000000000000000, 'DJ8snNBGdO3qQAAAAA=='),
+    (999999999999999999999999999999, 'DJ8snNBGdO3qP////w=='), (-1000000000000000000000000000000, '82DTYy+5ixIVwAAAAA=='), (1000000000000000000000000000001000000000000000, 'LNdv4Ia5POL3aKALJi1+pMaAAA=='), (12345678901234567890123456789012345678901234567890, 'CHJ/Y2mq+DyhUCZ0evjH8ZbOPwrS');
+SELECT try(number_record(base64)), count(*) FROM numbers GROUP BY 1;
+SELECT * FROM numbers FULL JOIN decimals USING (n) WHERE base64 IS NULL OR scaled IS DISTINCT FROM n * 1e-20;
+SELECT try(number_record(replace(encode(decode(repeat('01', 61301), 'hex'), 'base64'), E'\n', '')));
+SELECT kafka_sink.drop_sink('s');
+DROP FUNCTION r, try, differences, keyed, number_record;
+DROP TABLE numbers, decimals, source, target, with_schemas, wire, schemas, by_key, no_key;
 DROP TYPE mood;
 DROP EXTENSION kafka_sink;
