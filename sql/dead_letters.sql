@@ -337,7 +337,7 @@ SELECT kafka_sink.discard_dead_letters('s');
 SELECT kafka_sink.alter_sink('s', envelope => 'debezium');
 SELECT * FROM kafka_sink.ingest('s', ARRAY[
     r('{"op": "c", "after": {"id": 1, "v": 1}}'), r('{"op": "u", "after": {"id": 2, "v": "__debezium_unavailable_value"}}'), r('{"op": "u", "after": {"id": 1, "v": "__debezium_unavailable_value"}}'),
-    r('{"op": "t"}'), r('{"op": "c", "after": null}'), r('{"op": "d", "before": null, "after": null}'), r('{"op": "d", "before": {"id": 9}, "after": null}'), r(NULL, '{"id": 9}')]);
+    r('{"op": "x"}'), r('{"op": "c", "after": null}'), r('{"op": "d", "before": null, "after": null}'), r('{"op": "d", "before": {"id": 9}, "after": null}'), r(NULL, '{"id": 9}')]);
 TABLE t ORDER BY id;
 TABLE short;
 SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"op": "r", "after": {"id": 2, "v": 2}}')]);

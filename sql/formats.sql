@@ -128,8 +128,28 @@ SELECT try(change('d', '{"id": 1, "big": null, "n": null}', NULL), r(NULL, '{"id
 SELECT * FROM d ORDER BY id;
 SELECT try(change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "n": 4}')), try(change('t', NULL, NULL)),
     try(change('x', NULL, NULL)), try(change('c', NULL, NULL)), try(change('d', NULL, NULL)), try(r('{"id": 1}'));
-SELECT kafka_sink.alter_sink('s', delete_enabled => false);
-SELECT try(change('d', '{"id": 3}', NULL));
+-- truncations: what is before them goes, what is behind them stays
+SELECT try(change('c', NULL, '{"id": 6, "n": 1}'), change('t', NULL, NULL), change('c', NULL, '{"id": 7, "n": 1}'), change('t', NULL, NULL),
+    change('t', NULL, NULL), change('c', NULL, '{"id": 8, "n": 1}'), change('u', NULL, '{"id": 8, "n": 2}'));
+SELECT * FROM d ORDER BY id;
+SELECT kafka_sink.alter_sink('s', on_error => 'dead_letter');
+SELECT try(change('c', NULL, '{"id": 9, "n": 1}'), change('t', NULL, NULL), change('c', NULL, '{"id": 10, "n": "x"}'), change('c', NULL, '{"id": 11, "n": 1}'));
+SELECT * FROM d ORDER BY id;
+SELECT kafka_sink.alter_sink('s', insert_mode => 'insert');
+SELECT try(change('c', NULL, '{"id": 11, "n": 1}'), change('t', NULL, NULL), change('c', NULL, '{"id": 11, "n": 2}'), change('c', NULL, '{"id": 11, "n": 3}'));
+SELECT * FROM d ORDER BY id;
+SELECT sqlstate, message FROM kafka_sink.dead_letters ORDER BY id;
+-- not where it has no place in the order, and not later
+SELECT * FROM kafka_sink.ingest('s', ARRAY[ROW('d', 0, NULL, NULL, NULL, convert_to('{"op": "t"}', 'UTF8'), NULL),
+    ROW('d', 1, NULL, NULL, NULL, convert_to('{"op": "c", "after": {"id": 12, "n": 1}}', 'UTF8'), NULL)]::kafka_sink.record[]);
+SELECT applied, dead_lettered FROM kafka_sink.retry_dead_letters('s', 'value = ''{"op": "t"}''');
+SELECT message FROM kafka_sink.dead_letters WHERE value = '{"op": "t"}';
+SELECT kafka_sink.discard_dead_letters('s');
+SELECT kafka_sink.alter_sink('s', on_error => 'stop', insert_mode => 'upsert', delete_enabled => false);
+SELECT try(change('d', '{"id": 3}', NULL)), try(change('t', NULL, NULL));
+SELECT kafka_sink.alter_sink('s', on_tombstone => 'ignore');
+SELECT try(change('t', NULL, NULL));
+SELECT kafka_sink.alter_sink('s', on_tombstone => 'error');
 SELECT kafka_sink.alter_sink('s', insert_mode => 'insert');
 SELECT try(change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "n": 4}'));
 SELECT kafka_sink.alter_sink('s', format => 'csv');

@@ -200,7 +200,7 @@ typedef enum Step
 } Step;
 
 static void
-apply_to_target(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
+apply_rows(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
 {
 	int		   *idx = ap->idx;
 	int			n = 0;
@@ -283,6 +283,29 @@ apply_to_target(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
 	}
 }
 
+/* Truncations divide what is before them from what is behind them. */
+static void
+apply_to_target(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
+{
+	uint8	   *truncation;
+
+	while (ap->target->empty_sql &&
+		   (truncation = memchr(ap->ops + lo, KS_ROW_TRUNCATE, hi - lo)) != NULL)
+	{
+		int			i = truncation - ap->ops;
+
+		if (step == DELETES)
+			return;				/* all in its order, then */
+		step = ALL;
+		if (i > lo)
+			apply_rows(ap, lo, i, step, counts);
+		ks_apply_truncation(ap, i, counts);
+		lo = i + 1;
+	}
+	if (lo < hi)
+		apply_rows(ap, lo, hi, step, counts);
+}
+
 static void
 apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 {
@@ -320,6 +343,8 @@ decode_rows(KsApply *ap, int lo, int hi)
 		ap->decoding = i;
 		ap->ops[i] = ks_decode(ap->decoder, rec, &ap->parts[rec->pidx],
 							   ap->values + row, ap->isnull + row);
+		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
+			ks_apply_check_truncation(ap, rec);
 	}
 }
 

@@ -129,6 +129,12 @@ extern int *ks_apply_order(const KsApply *ap, KsRecord *recs, int n,
 extern void ks_apply_begin_routes(KsApply *ap);
 extern void ks_apply_use_route(KsApply *ap, KsRoute *r);
 
+/* apply_sql.c: errors if the record's truncation has no place in the order. */
+extern void ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec);
+
+/* apply_sql.c: the truncation that record i tells of. */
+extern void ks_apply_truncation(KsApply *ap, int i, KsCounts *counts);
+
 /* apply_sql.c: rows idx[0..n) of one operation, counted by partition. */
 extern void ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts);
 

@@ -59,6 +59,40 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 	return (int64) SPI_processed;
 }
 
+void
+ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec)
+{
+	const KsPartition *part = &ap->parts[rec->pidx];
+	bool		others = part->has_siblings;
+
+	for (int i = 0; i < ap->nparts; i++)
+		others |= i != rec->pidx && strcmp(ap->parts[i].topic, part->topic) == 0;
+	if (others)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record says that the source table was truncated, but not in what order"),
+				 errdetail("Topic \"%s\" has other partitions, with changes from before it and behind it.", part->topic),
+				 errhint("Give the topic one partition, or set on_tombstone => 'ignore' without delete_enabled, or let Debezium leave truncations out.")));
+	if (ap->keep_rejects)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record says that the source table was truncated, which is not done later"),
+				 errdetail("It would delete rows that were written behind it."),
+				 errhint("Discard the dead letter.")));
+}
+
+void
+ks_apply_truncation(KsApply *ap, int i, KsCounts *counts)
+{
+	KsCounts   *c = &counts[ap->recs[i].pidx];
+
+	CHECK_FOR_INTERRUPTS();
+	/* readers keep what their snapshots see, which TRUNCATE would take away */
+	if (SPI_execute(ap->target->empty_sql, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete from %s", ap->target->qualified_name);
+	(*(SPI_processed > 0 ? &c->deleted : &c->unmatched))++;
+}
+
 static int
 compare_partition(const void *a, const void *b, void *arg)
 {

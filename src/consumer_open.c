@@ -301,6 +301,10 @@ keep_own(KsConsumer *c)
 	int			n = 0;
 
 	for (int i = 0; i < c->nparts; i++)
+		for (int j = 0; c->workers > 1 && j < c->nparts; j++)
+			c->parts[i].has_siblings |= c->parts[i].topic == c->parts[j].topic &&
+				c->parts[j].part % c->workers != c->worker;
+	for (int i = 0; i < c->nparts; i++)
 		if (c->workers == 0 || c->parts[i].part % c->workers == c->worker)
 			c->parts[n++] = c->parts[i];
 	c->nparts = n;

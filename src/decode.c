@@ -657,6 +657,20 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	return KS_ROW_DELETE;
 }
 
+/* The source table was truncated. */
+static KsRowOp
+decode_truncation(KsDecoder *d)
+{
+	if (d->sink->delete_enabled)
+		return KS_ROW_TRUNCATE;
+	if (d->sink->tombstone_ignore)
+		return KS_ROW_FILTERED;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("record says that the source table was truncated"),
+			 errhint("Set delete_enabled => true to delete all rows of the target then, or on_tombstone => 'ignore'.")));
+}
+
 KsRowOp
 ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		  Datum *values, bool *isnull)
@@ -693,6 +707,8 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 				return KS_ROW_FILTERED;
 			case KS_ROW_DELETE:
 				return decode_tombstone(d, rec, part, values, isnull);
+			case KS_ROW_TRUNCATE:
+				return decode_truncation(d);
 			default:
 				d->unavailable = false;
 		}

@@ -317,10 +317,7 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 		case 'm':
 			return KS_ROW_FILTERED;
 		case 't':
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("record says that the source table was truncated"),
-					 errhint("Truncate the target and skip the record, or let Debezium leave truncations out: skipped.operations=t.")));
+			return KS_ROW_TRUNCATE;
 		default:
 			bad_envelope("Its \"op\" is none of c, u, d, r, t and m.");
 	}

@@ -440,7 +440,7 @@ preview_record(KsApply *ap, const KsRecord *rec, KsPartition *parts, int nparts,
 			values[PRE_COLUMN] = CStringGetTextDatum(err.column);
 	}
 	/* decoded, whatever the table says of it */
-	if (ap->decoding < 0 && ap->ops[0] != KS_ROW_FILTERED)
+	if (ap->decoding < 0 && ap->ops[0] != KS_ROW_FILTERED && ap->ops[0] != KS_ROW_TRUNCATE)
 	{
 		nulls[PRE_ROW] = false;
 		values[PRE_ROW] = row_datum(ap);

@@ -96,6 +96,7 @@ typedef struct KsTarget
 	Bitmapset  *written_cols;	/* offset by FirstLowInvalidHeapAttributeNumber */
 	char	   *insert_sql;
 	char	   *delete_sql;
+	char	   *empty_sql;		/* deletes all rows */
 	SPIPlanPtr	insert_plan;	/* prepared at first use */
 	SPIPlanPtr	delete_plan;
 	char	   *patch_sql;		/* KS_ROW_PATCH; NULL: there are none */

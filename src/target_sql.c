@@ -131,6 +131,8 @@ ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel, const ch
 	}
 
 	if (target->deletes)
+		target->empty_sql = psprintf("DELETE FROM %s%s", partitioned ? "" : "ONLY ", target->qualified_name);
+	if (target->deletes)
 		/* inserts leave inheritance children alone, and so do deletes */
 		target->delete_sql = psprintf("DELETE FROM %s%s t USING batch b WHERE %s",
 									  partitioned ? "" : "ONLY ", target->qualified_name, deletes);

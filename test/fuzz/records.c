@@ -41,7 +41,7 @@ decode(const FuzzRecords *f, KsDecoder *d, const KsRecord *rec)
 		FUZZ_CHECK(fuzz_blames_record(fuzz_sqlstate));
 		o.sqlstate = fuzz_sqlstate;
 	}
-	else if (o.op != KS_ROW_FILTERED && rec->valuelen >= 0)
+	else if (o.op != KS_ROW_FILTERED && o.op != KS_ROW_TRUNCATE && rec->valuelen >= 0)
 		for (int i = 0; i < f->target->nfields; i++)
 			if (d->tokens[i].p)
 				o.tokens[i] = d->tokens[i];
@@ -82,7 +82,7 @@ same(const KsTarget *target, const FuzzOutcome *a, const FuzzOutcome *b)
 		return true;
 	if (a->ok != b->ok || a->sqlstate != b->sqlstate || a->op != b->op)
 		return false;
-	if (!a->ok || a->op == KS_ROW_FILTERED)
+	if (!a->ok || a->op == KS_ROW_FILTERED || a->op == KS_ROW_TRUNCATE)
 		return true;
 	for (int i = 0; i < target->ncols; i++)
 		if (a->isnull[i] != b->isnull[i] ||

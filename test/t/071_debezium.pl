@@ -352,17 +352,6 @@ foreach my $c (sort keys %connectors)
 	{
 		my $sink = "${c}_$table";
 		my $sentinel = { pairs => q{name = 'sentinel'}, nokey => q{b LIKE 'sentinel%'} }->{$table} // 'id > 900000';
-		my $topic = "$connectors{$c}{prefix}.src.$table";
-
-		if ($table eq 'cut')
-		{
-			wait_until($node, "SELECT state, sqlstate, message FROM kafka_sink.sinks WHERE sink = '$sink'",
-				'halted|22023|record says that the source table was truncated', "$sink halts at the truncation");
-			sql(qq{
-				TRUNCATE t_$c.cut;
-				SELECT kafka_sink.skip('$sink', '$topic', 0, (SELECT off FROM kafka_sink.sinks WHERE sink = '$sink'));
-				SELECT kafka_sink.resume('$sink')});
-		}
 		wait_until($node, "SELECT (SELECT count(*) FROM t_$c.$table WHERE $sentinel), state FROM kafka_sink.sinks WHERE sink = '$sink'",
 			qr/^$sentinels\||halted/, "$sink: all has come", 60);
 		is(sql("SELECT state, off, sqlstate, message, detail FROM kafka_sink.sinks WHERE sink = '$sink'"), 'running||||', "$sink runs");

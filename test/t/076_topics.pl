@@ -196,6 +196,30 @@ becomes("SELECT state = 'backoff' AND off = 1 FROM kafka_sink.sinks WHERE sink =
 sql(q{INSERT INTO deferred.orders VALUES (7)});
 becomes('SELECT count(*) = 2 FROM deferred.lines', 'until its row comes');
 
+# --- a truncation needs a topic whose only partition tells the order ---
+
+foreach my $workers (1, 2)
+{
+	foreach my $partitions (1, 2)
+	{
+		my $name = "cut_${workers}_$partitions";
+		my $cut = $kafka->topic($name, $partitions);
+
+		$kafka->produce($cut, 0, [ undef, '{"op": "c", "after": {"id": 1}}' ], [ undef, '{"op": "t"}' ],
+			[ undef, '{"op": "c", "after": {"id": 2}}' ]);
+		sql(qq{
+			CREATE TABLE $name (id int PRIMARY KEY);
+			BEGIN;
+			SELECT kafka_sink.create_sink('$name', server => 'kafka', target => '$name', envelope => 'debezium', workers => $workers,
+				insert_mode => 'upsert', delete_enabled => true, on_error => 'dead_letter');
+			SELECT kafka_sink.register_topic('$name', '$cut');
+			COMMIT;
+			CALL kafka_sink.wait_for('$name')});
+		is(sql("SELECT string_agg(id::text, ' ' ORDER BY id), (SELECT string_agg(off || sqlstate, ' ') FROM kafka_sink.dead_letters WHERE sink = '$name') FROM $name"),
+			$partitions == 1 ? '2|' : '1 2|122023', "$workers workers, a truncation in one of $partitions partitions");
+	}
+}
+
 # --- run() in a session waits too ---
 
 $topic = orphans('session', "retry_within => '1 hour'", 7);
