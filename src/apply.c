@@ -44,6 +44,7 @@
 #include "apply.h"
 #include "command.h"
 #include "dead_letters.h"
+#include "session.h"
 
 KsApply *
 ks_apply_create(const KsSink *sink, bool set_constraints,
@@ -594,7 +595,15 @@ search_waiting(KsApply *ap, int n)
 	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(ap->batch_cxt);
-	search(ap, n);
+	PG_TRY();
+	{
+		search(ap, n);
+	}
+	PG_CATCH();
+	{
+		ks_session_leave_subtransaction(owner, ap->batch_cxt);
+	}
+	PG_END_TRY();
 	if (ap->nwaiting > 0)
 		RollbackAndReleaseCurrentSubTransaction();
 	else

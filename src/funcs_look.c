@@ -464,18 +464,26 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 	memset(&ap->rejects.limit, 0, sizeof(KsRejectLimit));
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(cxt);
-	(void) ks_session_enter();	/* until the rollback */
-	ks_apply_prepare(ap);
-	(void) ks_apply_order(ap, recs, n, parts, nparts);
-	for (int i = 0; i < n; i++)
+	PG_TRY();
 	{
-		CHECK_FOR_INTERRUPTS();
-		/* each sees what those before it wrote */
-		CommandCounterIncrement();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		preview_record(ap, &recs[i], parts, nparts, rsinfo);
-		PopActiveSnapshot();
+		(void) ks_session_enter();	/* until the rollback */
+		ks_apply_prepare(ap);
+		(void) ks_apply_order(ap, recs, n, parts, nparts);
+		for (int i = 0; i < n; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			/* each sees what those before it wrote */
+			CommandCounterIncrement();
+			PushActiveSnapshot(GetTransactionSnapshot());
+			preview_record(ap, &recs[i], parts, nparts, rsinfo);
+			PopActiveSnapshot();
+		}
 	}
+	PG_CATCH();
+	{
+		ks_session_leave_subtransaction(owner, cxt);
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(cxt);
 	CurrentResourceOwner = owner;

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/guc.h"
 
 #include "session.h"
@@ -63,4 +64,18 @@ void
 ks_session_leave(int nestlevel)
 {
 	AtEOXact_GUC(true, nestlevel);
+}
+
+void
+ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	edata = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	ReThrowError(edata);
 }

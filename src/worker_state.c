@@ -51,7 +51,7 @@ ks_worker_write_state(const char *state, const KsStateError *error)
 		MemoryContextSwitchTo(cxt);
 		EmitErrorReport();
 		FlushErrorState();
-		AbortCurrentTransaction();
+		AbortOutOfAnyTransaction();
 		ks_worker.state = "unknown";
 	}
 	PG_END_TRY();
@@ -98,7 +98,7 @@ ks_worker_catch_error(MemoryContext cxt)
 	HOLD_INTERRUPTS();
 	edata = CopyErrorData();
 	FlushErrorState();
-	AbortCurrentTransaction();
+	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(cxt);
 	RESUME_INTERRUPTS();
 	pgstat_report_activity(STATE_IDLE, NULL);
