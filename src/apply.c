@@ -714,6 +714,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		ap->fast &= ap->routes[i].fast || ap->routes[i].lo == ap->routes[i].hi;
 	if (ap->nwaiting > 0)
 	{
+		/* nor was any refused */
+		ks_rejects_begin(&ap->rejects);
 		SPI_finish();
 		MemoryContextSwitchTo(old);
 		return 0;
