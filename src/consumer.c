@@ -186,7 +186,9 @@ handle_event(KsConsumer *c, const KsSourceEvent *ev)
 	switch (ev->type)
 	{
 		case KS_EVENT_EOF:
-			partition_works(c, ev->pidx);
+			/* one that waits has not got past its record by that */
+			if (c->states[ev->pidx].waiting_since == 0)
+				partition_works(c, ev->pidx);
 			if (ev->off > p->eof)
 				p->eof = ev->off;
 			if (p->eof > p->off && c->since == 0)
@@ -299,6 +301,24 @@ cut_at_bounds(KsConsumer *c, int from)
 	for (int i = 0; i < c->nparts; i++)
 		if (c->states[i].bound >= 0 && c->parts[i].eof > c->states[i].bound)
 			c->parts[i].eof = c->states[i].bound;
+}
+
+void
+ks_consumer_keep(KsConsumer *c, int n)
+{
+	for (int i = n; i < c->nrecs; i++)
+	{
+		int			pidx = c->recs[i].pidx;
+
+		/* nor is an end seen behind it */
+		c->parts[pidx].eof = -1;
+		if (c->states[pidx].restart_at != 0)
+			continue;
+		ks_source_stop(c->source, pidx);
+		c->states[pidx].restart_at = GetCurrentTimestamp();
+	}
+	ks_source_release(c->recs + n, c->nrecs - n);
+	c->nrecs = n;
 }
 
 void
@@ -477,7 +497,10 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		ks_apply_prepare(c->apply);
 	while (c->nrecs > 0)
 	{
+		MemoryContext old = MemoryContextSwitchTo(c->row_cxt);
+
 		(void) ks_apply_order(c->apply, c->recs, c->nrecs, c->parts, c->nparts);
+		MemoryContextSwitchTo(old);
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
 		if (c->apply->nwaiting == 0)
 			break;
@@ -508,7 +531,7 @@ ks_consumer_committed(KsConsumer *c)
 			p->last_off = p->new_last_off;
 			p->last_hash = p->new_last_hash;
 		}
-		if (!ks_consumer_waits(c, i) && p->last_rec >= 0)
+		if (!ks_consumer_waits(c, i) && p->until > p->off)
 			partition_works(c, i);
 		p->off = p->until;
 	}

@@ -32,6 +32,8 @@ typedef struct KsPartitionState
 	int			failures;		/* in a row */
 	bool		waiting;		/* a record of the batch waits, see consumer_wait.c */
 	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
+	int64		waiting_off;	/* the last that waited, -1: none */
+	TimestampTz waiting_met;	/* since when */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	KsTail		tail;
 	KsPartitionSlot *slot;		/* live figures, or NULL */
@@ -98,6 +100,9 @@ extern void ks_consumer_open(KsConsumer *c);
 
 /* Takes what is ready into the batch and handles events; never blocks. */
 extern void ks_consumer_poll(KsConsumer *c);
+
+/* Leaves only the first n records in the batch; the others will be read again. */
+extern void ks_consumer_keep(KsConsumer *c, int n);
 
 /* Is it time to apply the batch?  If not, how long may the host wait: in
  * milliseconds, -1: until an event. */

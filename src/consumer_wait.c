@@ -13,7 +13,8 @@
  * waited too: its time counts from when the first one began to wait, or from
  * its own timestamp, whichever is later.  So a run of bad records makes a
  * partition late by retry_within, not by as much for each of them.  A batch
- * without such a record ends that.
+ * without such a record ends that.  A timestamp that lies in the future is that
+ * of when the record was met: no record waits longer than retry_within.
  */
 #include "postgres.h"
 
@@ -36,13 +37,15 @@ bool
 ks_consumer_may_wait(void *arg, const KsRecord *rec)
 {
 	KsConsumer *c = arg;
+	const KsPartitionState *st = &c->states[rec->pidx];
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz begin = c->states[rec->pidx].waiting_since;
+	TimestampTz begin = st->waiting_since;
+	TimestampTz met = rec->off == st->waiting_off ? Min(st->waiting_met, now) : now;
 
 	if (begin == 0 || begin > now)
 		begin = now;
 	if (rec->ts_ms >= 0 && rec->ts_ms < PG_INT64_MAX / 1000)
-		begin = Max(begin, Min(record_time(rec), now));
+		begin = Max(begin, Min(record_time(rec), met));
 	return now - begin < c->sink->retry_within_us;
 }
 
@@ -86,7 +89,15 @@ ks_consumer_cut_waiting(KsConsumer *c)
 	for (int i = 0; i < c->nparts; i++)
 		if (ap->waiting[i] >= 0)
 		{
-			c->states[i].waiting = true;
+			KsPartitionState *st = &c->states[i];
+			int64		off = c->recs[ap->waiting[i]].off;
+
+			if (off != st->waiting_off)
+			{
+				st->waiting_off = off;
+				st->waiting_met = GetCurrentTimestamp();
+			}
+			st->waiting = true;
 			/* that end is not reached yet */
 			c->parts[i].eof = -1;
 		}
@@ -119,7 +130,7 @@ bool
 ks_consumer_waits(KsConsumer *c, int pidx)
 {
 	KsPartitionState *st = &c->states[pidx];
-	bool		moved = c->parts[pidx].last_rec >= 0;
+	bool		moved = c->parts[pidx].until > c->parts[pidx].off;
 	TimestampTz now;
 
 	if (st->waiting_since != 0 && moved && !has_refused(c, pidx))

@@ -276,15 +276,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 			int64		n;
 
 			if (c->nrecs > max_records - total)
-			{
-				/* the rest is not ours, nor is an end seen behind it */
-				int			keep = (int) (max_records - total);
-
-				ks_source_release(c->recs + keep, c->nrecs - keep);
-				c->nrecs = keep;
-				for (int i = 0; i < c->nparts; i++)
-					c->parts[i].eof = -1;
-			}
+				ks_consumer_keep(c, (int) (max_records - total));
 			begin();
 			result = ks_consumer_apply(c, &err);
 			if (result == KS_APPLY_MISMATCH)
