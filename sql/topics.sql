@@ -102,6 +102,13 @@ DROP TABLE lines;
 SELECT kafka_sink.ingest('shop', ARRAY[r('lines', '{"order_id": 4, "line": 1}')]);
 
 SELECT kafka_sink.drop_sink('shop');
+-- one target, which is that of its topic alone
+SELECT kafka_sink.create_sink('one');
+SELECT kafka_sink.register_topic('one', 'orders', target => 'orders');
+SELECT applied FROM kafka_sink.ingest('one', ARRAY[r('orders', '{"id": 50}')]);
+SELECT kafka_sink.ingest('one', ARRAY[r('returns', '{"id": 51}')]);
+SELECT kafka_sink.ingest('one', ARRAY[r('orders', '{"id": 52}'), r('returns', '{"id": 53}')]);
+SELECT kafka_sink.drop_sink('one');
 DROP TABLE orders, events;
 DROP FUNCTION r;
 DROP EXTENSION kafka_sink;

@@ -164,6 +164,13 @@ ks_apply_wants_headers(const KsApply *ap)
 
 /* --- the batch --- */
 
+/* Is there but one route, for whatever topic? */
+static bool
+takes_all(const KsApply *ap)
+{
+	return ap->nroutes == 1 && ap->routes[0].topic == NULL;
+}
+
 /* The route of each partition, in the current context. */
 static int *
 routes_of_partitions(const KsApply *ap, const KsPartition *parts, int nparts)
@@ -208,7 +215,7 @@ ks_apply_order(const KsApply *ap, KsRecord *recs, int n, const KsPartition *part
 	int		   *order;
 	KsRecord   *copy;
 
-	if (ap->nroutes == 1 || n <= 0)
+	if (takes_all(ap) || n <= 0)
 		return NULL;
 	routes = routes_of_partitions(ap, parts, nparts);
 	next = palloc0((ap->nroutes + 1) * sizeof(int));
@@ -233,7 +240,7 @@ ks_apply_order(const KsApply *ap, KsRecord *recs, int n, const KsPartition *part
 void
 ks_apply_begin_routes(KsApply *ap)
 {
-	int		   *routes = ap->nroutes > 1 ? routes_of_partitions(ap, ap->parts, ap->nparts) : NULL;
+	int		   *routes = takes_all(ap) ? NULL : routes_of_partitions(ap, ap->parts, ap->nparts);
 	int			at = 0;
 
 	for (int i = 0; i < ap->nroutes; i++)
