@@ -44,7 +44,7 @@ struct KsEnvelopeState
 	MemoryContext cxt;
 	Kept		kept[KEPT_SCHEMAS];
 	int			next;			/* to be replaced */
-	int			last;			/* found last */
+	int			last;			/* of the last value that had one; never the next */
 	const KsSchema *row;		/* of the record at hand, or NULL */
 	int		   *guesses;		/* by field: where in the row's schema it was last */
 	const KsSchema *guessed;	/* that schema; NULL: start anew */
@@ -189,7 +189,15 @@ ends(const KsJson *json, const char *p)
 const struct KsSchema *
 ks_envelope_key(KsDecoder *d, KsJsonToken *key)
 {
-	return unwrap(d->envelope, key);
+	KsEnvelopeState *e = d->envelope;
+	int			last = e->last;
+	const KsSchema *schema = unwrap(e, key);
+
+	/* values go on with theirs, which the next key must not take the place of */
+	e->last = last;
+	if (e->next == e->last)
+		e->next = (e->next + 1) % KEPT_SCHEMAS;
+	return schema;
 }
 
 KS_NORETURN static void bad_envelope(const char *detail);
