@@ -116,10 +116,25 @@ to_server(KsDecoder *d, const char **s, int *len)
 static int
 search_field(KsTarget *target, const KsJsonToken *name)
 {
-	for (int i = 0; i < target->nfields; i++)
-		if (ks_json_name_is(name, target->fields[i].name, target->fields[i].len))
-			return i;
-	return -1;
+	KsJsonToken plain = *name;
+	StringInfoData buf;
+	int			found = -1;
+
+	/* once, not for each field */
+	if (unlikely(name->escaped))
+	{
+		initStringInfo(&buf);
+		ks_json_unescape(name, true, &buf);
+		plain.p = buf.data;
+		plain.len = buf.len;
+		plain.escaped = false;
+	}
+	for (int i = 0; i < target->nfields && found < 0; i++)
+		if (ks_json_name_is(&plain, target->fields[i].name, target->fields[i].len))
+			found = i;
+	if (unlikely(name->escaped))
+		pfree(buf.data);
+	return found;
 }
 
 /* Does the guess stand there, name, quotes, colon and all? */
