@@ -159,15 +159,16 @@ fill_row(const Letters *l, int i, Datum *values, bool *isnull)
 
 /* --- as COPY does --- */
 
-/* Does nothing but foreign keys act on what is inserted? */
+/* Does nothing but our own foreign key act on what is inserted? */
 static bool
 is_plain(Relation rel)
 {
 	TriggerDesc *triggers = rel->trigdesc;
+	int			nkeys = 0;
 
 	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 		if (TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype) &&
-			RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_NONE)
+			(RI_FKey_trigger_type(triggers->triggers[i].tgfoid) == RI_TRIGGER_NONE || nkeys++ > 0))
 			return false;
 	for (int a = 0; a < RelationGetNumberOfAttributes(rel); a++)
 		if (TupleDescAttr(RelationGetDescr(rel), a)->attgenerated != '\0')
