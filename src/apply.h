@@ -107,6 +107,15 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);
 
+/* --- between apply.c and apply_search.c --- */
+
+/* Decodes, or applies, records [lo, hi); errors are thrown. */
+extern void ks_apply_decode_range(KsApply *ap, int lo, int hi);
+extern void ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts);
+
+/* Applies all records below ap->limit but those that are refused. */
+extern void ks_apply_search(KsApply *ap);
+
 /* --- apply_route.c --- */
 
 /* In each transaction, before the records: builds targets that changed. */
