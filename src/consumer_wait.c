@@ -49,19 +49,27 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	return now - begin < c->sink->retry_within_us;
 }
 
+/* Is that record told of, and does it wait, in this batch or in its back-off? */
+static bool
+is_told(const KsConsumer *c, int pidx)
+{
+	int			rec = c->apply->waiting[pidx];
+
+	return c->parts[pidx].part == c->error.part && strcmp(c->parts[pidx].topic, c->error.topic) == 0 &&
+		(rec >= 0 ? c->recs[rec].off == c->error.off :
+		 c->states[pidx].waiting_since != 0 && c->parts[pidx].off <= c->error.off);
+}
+
 /* Tell of the first record, unless another one that is told of still waits. */
 static void
 report_waiting(KsConsumer *c, const KsStateError *error)
 {
-	const KsApply *ap = c->apply;
-
 	if (c->halt)
 		return;
-	if (c->error.message && c->error.sqlstate == error->sqlstate)
+	if (c->error.message && c->error.topic && c->error.sqlstate == error->sqlstate)
 	{
 		for (int i = 0; i < c->nparts; i++)
-			if (ap->waiting[i] >= 0 && c->recs[ap->waiting[i]].off == c->error.off &&
-				c->parts[i].part == c->error.part && strcmp(c->parts[i].topic, c->error.topic) == 0)
+			if (is_told(c, i))
 				return;
 		/* the same message may be of another record: news */
 		c->error.message = NULL;
