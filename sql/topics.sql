@@ -109,6 +109,24 @@ SELECT applied FROM kafka_sink.ingest('one', ARRAY[r('orders', '{"id": 50}')]);
 SELECT kafka_sink.ingest('one', ARRAY[r('returns', '{"id": 51}')]);
 SELECT kafka_sink.ingest('one', ARRAY[r('orders', '{"id": 52}'), r('returns', '{"id": 53}')]);
 SELECT kafka_sink.drop_sink('one');
+
+-- one target is written directly, then another by SQL, batch by batch
+CREATE TABLE plain (id int PRIMARY KEY, v int CHECK (v > 0));
+CREATE TABLE sums (id int PRIMARY KEY REFERENCES plain, v int);
+SELECT kafka_sink.create_sink('two', insert_mode => 'upsert', on_error => 'dead_letter', batch_records => 1);
+SELECT kafka_sink.register_topic('two', 'plain', target => 'plain');
+SELECT kafka_sink.register_topic('two', 'sums', target => 'sums', insert_mode => 'accumulate', accumulate => '{"v": "sum"}');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('two', ARRAY[r('plain', '{"id": 1, "v": 0}'), r('sums', '{"id": 1, "v": 5}'), r('sums', '{"id": 1, "v": 6}')]);
+ALTER TABLE sums DROP CONSTRAINT sums_id_fkey;
+ALTER TABLE plain DROP CONSTRAINT plain_v_check;
+CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.v := 2 * new.v; RETURN new; END $$;
+CREATE TRIGGER twice BEFORE INSERT ON sums FOR EACH ROW EXECUTE FUNCTION twice();
+SELECT applied, dead_lettered FROM kafka_sink.retry_dead_letters('two');
+TABLE plain;
+TABLE sums;
+SELECT kafka_sink.drop_sink('two');
+DROP TABLE sums, plain;
+DROP FUNCTION twice;
 DROP TABLE orders, events;
 DROP FUNCTION r;
 DROP EXTENSION kafka_sink;

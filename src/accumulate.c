@@ -322,7 +322,7 @@ write_rows(KsApply *ap, KsSortItem *items, int n, KsRowOp op, KsCounts *counts)
 
 	if (n == 0)
 		return;
-	if (ap->fast)
+	if (ap->route->fast)
 	{
 		ks_fast_upsert(ap, items, n, counts);
 		return;
