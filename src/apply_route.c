@@ -221,6 +221,8 @@ ks_apply_order(const KsApply *ap, KsRecord *recs, int n, const KsPartition *part
 	next = palloc0((ap->nroutes + 1) * sizeof(int));
 	for (int i = 0; i < n; i++)
 		next[route_of(ap, routes, &recs[i], parts) + 1]++;
+	if (ap->nroutes == 1)
+		return NULL;
 	for (int r = 1; r < ap->nroutes; r++)
 		next[r] += next[r - 1];
 	copy = palloc_extended((Size) n * sizeof(KsRecord), MCXT_ALLOC_HUGE);
