@@ -202,29 +202,35 @@ typedef struct Layout
 	ExprState **defaults;		/* by attribute, NULL: none */
 } Layout;
 
+static int
+find_column(Relation rel, const char *name, bool *ours)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), name);
+
+	if (attnum == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("kafka_sink.dead_letters has no column \"%s\"", name)));
+	ours[attnum - 1] = true;
+	return attnum - 1;
+}
+
 static void
 find_layout(Layout *layout, Relation rel, EState *estate)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
+	bool	   *ours = palloc0(desc->natts * sizeof(bool));
 
+	layout->sink = find_column(rel, "sink", ours);
+	for (int c = 0; c < NCOLS; c++)
+		layout->cols[c] = find_column(rel, names[c], ours);
 	layout->defaults = palloc0(desc->natts * sizeof(ExprState *));
 	for (int a = 0; a < desc->natts; a++)
 	{
-		Form_pg_attribute att = TupleDescAttr(desc, a);
-		bool		ours = strcmp(NameStr(att->attname), "sink") == 0;
-		Expr	   *expr;
+		Expr	   *expr = NULL;
 
-		if (att->attisdropped)
-			continue;
-		if (ours)
-			layout->sink = a;
-		for (int c = 0; c < NCOLS; c++)
-			if (strcmp(NameStr(att->attname), names[c]) == 0)
-			{
-				layout->cols[c] = a;
-				ours = true;
-			}
-		expr = ours ? NULL : (Expr *) build_column_default(rel, a + 1);
+		if (!ours[a] && !TupleDescAttr(desc, a)->attisdropped)
+			expr = (Expr *) build_column_default(rel, a + 1);
 		if (expr)
 			layout->defaults[a] = ExecPrepareExpr(expr, estate);
 	}
