@@ -17,7 +17,8 @@
  * Upserts come sorted by key.  A walk along the index finds the rows that are
  * there, which are updated on the way; the others are inserted as above.  The
  * unique index has the last word: a key that somebody else inserted meanwhile
- * fails there, and a row that somebody else changed is not updated.  Either way
+ * fails there, and a row that somebody else changed is not updated.  Nor may a
+ * row take a unique value too early (apply_unique.c).  Either way
  * the attempt ends in an error, and the general path takes the batch, waits
  * where it must and says what is to be said.
  *
@@ -139,6 +140,7 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 	if (sink->insert_mode != KS_INSERT &&
 		(!fast->plain || fast->conflict < 0 || target->nkeys == target->ncols))
 		return NULL;
+	fast->other_unique = sink->insert_mode != KS_INSERT && ks_unique_has_others(fast);
 	return fast;
 }
 
@@ -278,7 +280,8 @@ typedef struct Changes
 	KsWrite    *w;
 	Snapshot	snapshot;
 	TupleTableSlot *slot;
-	TupleTableSlot *old;		/* accumulate: the row that is there */
+	TupleTableSlot *old;		/* the row that is there, where its values matter */
+	bool		unique_changed; /* by an update, and not of the key */
 	int			n;
 } Changes;
 
@@ -297,6 +300,20 @@ add_old_row(Changes *ch, int row, ItemPointer tid)
 	ks_accumulate_merge(w->target, w->ap->values + at, w->ap->isnull + at,
 						ch->old->tts_values, ch->old->tts_isnull);
 	MemoryContextSwitchTo(cxt);
+}
+
+/* Does an update leave a unique value to others? */
+static void
+note_unique_change(Changes *ch, int row, ItemPointer tid)
+{
+	KsWrite    *w = ch->w;
+
+	if (!w->fast->other_unique || ch->unique_changed)
+		return;
+	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
+		check_result(TM_Deleted);
+	ch->unique_changed = ks_unique_changes(w, row, ch->old);
+	ExecClearTuple(ch->old);
 }
 
 /* Updates or deletes the row that was found. */
@@ -335,6 +352,7 @@ change_row(void *arg, int row, ItemPointer tid)
 		if (KS_UPDATE_ALL_INDEXES(update_indexes))
 		{
 			w->entries[w->nentries++] = row;
+			note_unique_change(ch, row, tid);
 			ks_place_moved(w, ItemPointerGetBlockNumber(tid),
 						   ItemPointerGetBlockNumber(&ch->slot->tts_tid),
 						   ExecFetchSlotHeapTuple(ch->slot, false, NULL)->t_len);
@@ -419,7 +437,6 @@ ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts)
 	ExecDropSingleTupleTableSlot(changes.old);
 	ResetPerTupleExprContext(w.estate);
 	MemoryContextReset(w.scratch);
-	PopActiveSnapshot();
 	w.nupdated = w.nentries;
 
 	idx = palloc_extended((Size) (missing + 1) * sizeof(int), MCXT_ALLOC_HUGE);
@@ -432,6 +449,9 @@ ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts)
 		else
 			counts[ap->recs[row].pidx].unmatched++;
 	}
+	if (changes.unique_changed)
+		ks_unique_check(&w, idx, new);
+	PopActiveSnapshot();
 	insert_rows(&w, idx, new);
 	insert_entries(&w);
 	ks_fast_end(&w);

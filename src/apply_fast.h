@@ -5,6 +5,7 @@
  *	apply_fast.c	whether it may be taken; rows into the table
  *	apply_probe.c	which keys of a batch are there already
  *	apply_place.c	where updates put rows that move
+ *	apply_unique.c	unique values that one row of a batch leaves to another
  *	apply_index.c	index entries, in the order of the index
  *	apply_rows.c	one by one, where records are refused
  */
@@ -51,6 +52,7 @@ typedef struct KsFast
 	int			nindexes;
 	KsFastIndex *indexes;
 	int			conflict;		/* upsert: the index of the key, else -1 */
+	bool		other_unique;	/* and there are others that must be unique */
 	KsPlace		place;
 } KsFast;
 
@@ -98,6 +100,18 @@ extern int	ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, vo
 extern void ks_place_begin(KsWrite *w);
 extern void ks_place_offer(KsWrite *w);
 extern void ks_place_moved(KsWrite *w, BlockNumber from, BlockNumber to, Size len);
+
+/* Has the key any index beside it whose values must be unique, and can change? */
+extern bool ks_unique_has_others(const KsFast *fast);
+
+/* Has a row another value in one of them than its former version has? */
+extern bool ks_unique_changes(KsWrite *w, int row, TupleTableSlot *old);
+
+/*
+ * An error if a row of w->entries or inserted[0..n) has a value there that the
+ * active snapshot sees in a row with a greater key.  Before their entries are made.
+ */
+extern void ks_unique_check(KsWrite *w, const int *inserted, int n);
 
 /* What is known of an index that is open. */
 extern const KsFastIndex *ks_fast_index(const KsWrite *w, Relation index);

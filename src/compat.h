@@ -121,7 +121,7 @@ ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
 #endif
 }
 
-/* What a scan is begun with, and what an update tells of indexes. */
+/* What a scan is begun with, whether NULLs are alike, and what an update tells of indexes. */
 #include "access/genam.h"
 #include "access/tableam.h"
 #if PG18_GE
@@ -130,6 +130,11 @@ ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
 #else
 #define ks_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+#if PG15_GE
+#define KS_NULLS_NOT_DISTINCT(index)	((index)->rd_index->indnullsnotdistinct)
+#else
+#define KS_NULLS_NOT_DISTINCT(index)	false
 #endif
 #if PG16_GE
 typedef TU_UpdateIndexes KsUpdateIndexes;
