@@ -187,7 +187,7 @@ handle_event(KsConsumer *c, const KsSourceEvent *ev)
 	{
 		case KS_EVENT_EOF:
 			/* one that waits has not got past its record by that */
-			if (c->states[ev->pidx].waiting_since == 0)
+			if (!ks_consumer_is_waiting(c, ev->pidx))
 				partition_works(c, ev->pidx);
 			if (ev->off > p->eof)
 				p->eof = ev->off;
@@ -469,7 +469,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 
 	/* lock what the whole batch would move */
 	account(c, c->nrecs, true);
-	touched = MemoryContextAlloc(c->row_cxt, Max(c->nparts, 1) * sizeof(KsPartition *));
+	touched = MemoryContextAlloc(c->batch_cxt, Max(c->nparts, 1) * sizeof(KsPartition *));
 	for (int i = 0; i < c->nparts; i++)
 		if (c->parts[i].until != c->parts[i].off)
 			touched[n++] = &c->parts[i];
@@ -505,6 +505,8 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		if (c->apply->nwaiting == 0)
 			break;
 		ks_consumer_cut_waiting(c);
+		/* what is left is decoded anew */
+		MemoryContextReset(c->row_cxt);
 		for (int i = 0; i < c->nparts; i++)
 			memset(&c->parts[i].counts, 0, sizeof(KsCounts));
 	}

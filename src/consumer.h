@@ -138,6 +138,9 @@ extern bool ks_consumer_may_wait(void *arg, const KsRecord *rec);
 /* Takes records that wait, and what is behind them, out of the batch. */
 extern void ks_consumer_cut_waiting(KsConsumer *c);
 
+/* Is a record of the partition to be read again, which waited the last time? */
+extern bool ks_consumer_is_waiting(const KsConsumer *c, int pidx);
+
 /* The batch is committed: does the partition wait?  Then it is stopped for a while. */
 extern bool ks_consumer_waits(KsConsumer *c, int pidx);
 

@@ -49,6 +49,14 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	return now - begin < c->sink->retry_within_us;
 }
 
+bool
+ks_consumer_is_waiting(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
+}
+
 /* Is that record told of, and does it wait, in this batch or in its back-off? */
 static bool
 is_told(const KsConsumer *c, int pidx)
@@ -57,7 +65,7 @@ is_told(const KsConsumer *c, int pidx)
 
 	return c->parts[pidx].part == c->error.part && strcmp(c->parts[pidx].topic, c->error.topic) == 0 &&
 		(rec >= 0 ? c->recs[rec].off == c->error.off :
-		 c->states[pidx].waiting_since != 0 && c->parts[pidx].off <= c->error.off);
+		 ks_consumer_is_waiting(c, pidx) && c->states[pidx].waiting_off == c->error.off);
 }
 
 /* Tell of the first record, unless another one that is told of still waits. */
