@@ -155,6 +155,18 @@ SELECT try(change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "
 SELECT kafka_sink.alter_sink('s', format => 'csv');
 SELECT kafka_sink.drop_sink('s');
 SELECT kafka_sink.create_sink('s', envelope => 'debezium', command => 'SELECT 1');
+-- more schemas than are kept, of keys and of values
+CREATE TABLE dates (k date, id int PRIMARY KEY, d date);
+SELECT kafka_sink.create_sink('schemas', target => 'dates', envelope => 'connect', columns => '{"k": "@key.k"}');
+SELECT applied FROM kafka_sink.ingest('schemas', (SELECT array_agg(ROW('t', 0, NULL, NULL,
+    convert_to(format('{"schema":{"type":"struct","version":%s,"fields":[{"type":"int32","name":"io.debezium.time.Date","field":"k"}]},"payload":{"k":%s}}', g % 40, g), 'UTF8'),
+    convert_to(format('{"schema":{"type":"struct","version":%s,"fields":[{"type":"int32","field":"id"},{"type":%s,"field":"d"}]},"payload":{"id":%s,"d":%s}}', g / 100 % 4,
+                      CASE g / 100 % 4 % 2 WHEN 0 THEN '"string"' ELSE '"int32","name":"io.debezium.time.Date"' END, g,
+                      CASE g / 100 % 4 % 2 WHEN 0 THEN to_json(date '1970-01-01' + g)::text ELSE g::text END), 'UTF8'),
+    NULL)::kafka_sink.record ORDER BY g) FROM generate_series(1, 2000) g));
+SELECT count(*) FROM dates WHERE d = date '1970-01-01' + id AND k = d;
+SELECT kafka_sink.drop_sink('schemas');
+DROP TABLE dates;
 DROP FUNCTION connect, change;
 DROP TABLE c, d;
 DROP TABLE t, pairs, raw_text, raw_bytes, raw_json, plain;
