@@ -298,8 +298,16 @@ settle_offsets(KsConsumer *c)
 static void
 keep_own(KsConsumer *c)
 {
+	ListCell   *lc;
 	int			n = 0;
 
+	foreach(lc, c->topics)
+	{
+		const KsTopic *t = lfirst(lc);
+
+		for (int i = 0; i < c->nparts; i++)
+			c->parts[i].has_siblings |= t->partitions != NULL && c->parts[i].topic == t->topic;
+	}
 	for (int i = 0; i < c->nparts; i++)
 		for (int j = 0; c->workers > 1 && j < c->nparts; j++)
 			c->parts[i].has_siblings |= c->parts[i].topic == c->parts[j].topic &&

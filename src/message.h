@@ -80,7 +80,7 @@ typedef struct KsPartition
 	int			last_rec;		/* index of its last record in the batch, or -1 */
 
 	int64		eof;			/* highest end-of-partition offset seen, or -1 */
-	bool		has_siblings;	/* its topic has partitions that others consume */
+	bool		has_siblings;	/* its topic has, or may have, partitions that others consume */
 } KsPartition;
 
 /* 64-bit hash of timestamp, key and value: identifies the log's tail. */

@@ -220,6 +220,19 @@ foreach my $workers (1, 2)
 	}
 }
 
+my $part_of = $kafka->topic('cut_list', 2);
+$kafka->produce($part_of, 0, [ undef, '{"op": "c", "after": {"id": 1}}' ], [ undef, '{"op": "t"}' ]);
+sql(qq{
+	CREATE TABLE cut_list (id int PRIMARY KEY);
+	BEGIN;
+	SELECT kafka_sink.create_sink('cut_list', server => 'kafka', target => 'cut_list', envelope => 'debezium',
+		insert_mode => 'upsert', delete_enabled => true, on_error => 'dead_letter');
+	SELECT kafka_sink.register_topic('cut_list', '$part_of', partitions => '0');
+	COMMIT;
+	CALL kafka_sink.wait_for('cut_list')});
+is(sql("SELECT count(*), (SELECT string_agg(off || sqlstate, ' ') FROM kafka_sink.dead_letters WHERE sink = 'cut_list') FROM cut_list"),
+	'1|122023', 'nor is it known where others consume the rest');
+
 # --- run() in a session waits too ---
 
 $topic = orphans('session', "retry_within => '1 hour'", 7);
