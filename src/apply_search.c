@@ -62,8 +62,8 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
-	int			first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
-	int			end = hi - lo == 1 ? first + 1 : ap->nparts;
+	volatile int first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
+	volatile int end = hi - lo == 1 ? first + 1 : ap->nparts;
 	instr_time	t0,
 				t1,
 				t2;

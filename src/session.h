@@ -9,6 +9,8 @@
 
 #include "utils/resowner.h"
 
+#include "compat.h"
+
 /* In a worker, for good. */
 extern void ks_session_fix(void);
 
@@ -22,7 +24,6 @@ extern void ks_session_leave(int nestlevel);
  * the error again, so that it does not reach the top with the subtransaction
  * open.  owner is the resource owner from before it.
  */
-extern void ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
-			pg_attribute_noreturn();
+KS_NORETURN extern void ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt);
 
 #endif
