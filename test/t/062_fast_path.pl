@@ -46,7 +46,8 @@ is(sql('SELECT count(*) FROM (TABLE hot EXCEPT ALL TABLE general) x'), '0', 'bot
 is(sql('SELECT count(*) FROM hot'), sql('SELECT count(*) FROM general'), 'in number too');
 my ($size, $other) = map { sql("SELECT pg_relation_size('$_') / 8192") } qw(hot general);
 note "$size pages, by SQL $other";
-cmp_ok($size, '<', $other * 0.6,
+# by SQL it is 200 to 290 pages, as the server finds time to prune; without SQL always 130
+cmp_ok($size, '<', $other * 0.8,
 	'hot rows find room in pages that they have left');
 
 # --- others at work on the same keys ---
