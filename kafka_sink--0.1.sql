@@ -85,6 +85,10 @@ CREATE TABLE kafka_sink.sink_catalog (
     csv_null text NOT NULL,
     strict boolean NOT NULL,
     retry_within interval NOT NULL,
+    on_topic_error text NOT NULL,
+    lock_timeout interval NOT NULL,
+    idle_after interval NOT NULL,
+    statistics_interval interval,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -164,6 +168,7 @@ CREATE TABLE kafka_sink.sink_state (
     part integer,
     off bigint,
     column_name text,
+    waits_for text,
     PRIMARY KEY (sink, worker)
 );
 
@@ -258,12 +263,16 @@ CREATE FUNCTION kafka_sink.create_sink(
     csv_null text DEFAULT '',
     strict boolean DEFAULT false,
     retry_within interval DEFAULT '10 s',
+    on_topic_error text DEFAULT 'halt_topic',
+    lock_timeout interval DEFAULT '2 s',
+    idle_after interval DEFAULT '1 min',
+    statistics_interval interval DEFAULT NULL,
     enabled boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -300,12 +309,16 @@ CREATE FUNCTION kafka_sink.alter_sink(
     csv_null text DEFAULT NULL,
     strict boolean DEFAULT NULL,
     retry_within interval DEFAULT NULL,
+    on_topic_error text DEFAULT NULL,
+    lock_timeout interval DEFAULT NULL,
+    idle_after interval DEFAULT NULL,
+    statistics_interval interval DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[]) IS
 'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
@@ -567,7 +580,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            s.detail,
            CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.hint
                 ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
-           s.topic, s.part, s.off, s.column_name,
+           s.topic, s.part, s.off, s.column_name, s.waits_for,
            c.insert_mode, c.columns, c.pk_fields, c.format, c.key_format,
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
@@ -578,7 +591,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.command, c.value_type, c.filter, c.update_if, c.accumulate,
            c.reject_limit, c.dead_letter_retention,
            c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
-           c.retry_within
+           c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
+           c.statistics_interval
       FROM kafka_sink.sink_catalog c
       -- the worst of its workers' states
       LEFT JOIN LATERAL
@@ -586,7 +600,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                         OVER () AS present
               FROM kafka_sink.sink_state w
              WHERE w.sink OPERATOR(pg_catalog.=) c.sink
-             ORDER BY pg_catalog.array_position('{suspended,halted,backoff,starting,running}'::pg_catalog.text[], w.state),
+             ORDER BY pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running}'::pg_catalog.text[], w.state),
                       w.worker
              LIMIT 1) s ON true
      WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
@@ -636,7 +650,7 @@ CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
            CASE WHEN NOT c.enabled THEN 'paused'
                 WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
                 ELSE s.state END AS state,
-           s.since, s.sqlstate, s.message,
+           s.since, s.waits_for, s.sqlstate, s.message,
            w.started_at, w.batches, w.records, w.bytes, w.fast_batches, w.retries,
            w.guard_mismatches, w.redelivered,
            w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.index_ms, w.commit_ms,

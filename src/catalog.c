@@ -38,7 +38,7 @@
 	"c.command, c.value_type::pg_catalog.oid, c.filter, c.update_if, c.accumulate, " \
 	"c.on_error, c.reject_limit, c.dead_letter_retention, " \
 	"c.format, c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict, " \
-	"c.retry_within, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
+	"c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after, c.statistics_interval, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
 	"WHERE t.sink OPERATOR(pg_catalog.=) c.sink AND t.target IS NOT NULL), " \
 	"c.enabled, c.generation, " \
 	"c.system_identifier, c.database_oid, s.workers, s.states "
@@ -58,7 +58,8 @@ enum
 	COL_COMMAND, COL_VALUE_TYPE, COL_FILTER, COL_UPDATE_IF, COL_ACCUMULATE,
 	COL_ON_ERROR, COL_REJECT_LIMIT, COL_RETENTION,
 	COL_FORMAT, COL_ENVELOPE, COL_CSV_DELIMITER, COL_CSV_QUOTE, COL_CSV_NULL, COL_STRICT,
-	COL_RETRY_WITHIN, COL_TOPIC_TARGETS,
+	COL_RETRY_WITHIN, COL_ON_TOPIC_ERROR, COL_LOCK_TIMEOUT, COL_IDLE_AFTER, COL_STATISTICS,
+	COL_TOPIC_TARGETS,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
@@ -196,13 +197,16 @@ column_names(HeapTuple tup, int col, MemoryContext cxt)
 	return result;
 }
 
-/* An interval, not NULL, in microseconds; a month has 30 days. */
+/* An interval in microseconds, 0 for NULL; a month has 30 days. */
 static int64
 column_interval_us(HeapTuple tup, int col)
 {
 	bool		isnull;
-	const Interval *iv = DatumGetIntervalP(column(tup, col, &isnull));
+	Datum		d = column(tup, col, &isnull);
+	const Interval *iv = DatumGetIntervalP(d);
 
+	if (isnull)
+		return 0;
 	return iv->time + (iv->day + iv->month * INT64CONST(30)) * USECS_PER_DAY;
 }
 
@@ -282,6 +286,10 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 		*sink->dead_letter_retention = *DatumGetIntervalP(d);
 	}
 	sink->retry_within_us = column_interval_us(tup, COL_RETRY_WITHIN);
+	sink->halt_as_a_whole = column_is(tup, COL_ON_TOPIC_ERROR, "halt_sink");
+	sink->lock_timeout_us = column_interval_us(tup, COL_LOCK_TIMEOUT);
+	sink->idle_after_us = column_interval_us(tup, COL_IDLE_AFTER);
+	sink->statistics_us = column_interval_us(tup, COL_STATISTICS);
 	sink->topic_targets = DatumGetBool(column(tup, COL_TOPIC_TARGETS, &isnull));
 	sink->enabled = DatumGetBool(column(tup, COL_ENABLED, &isnull));
 	sink->generation = DatumGetInt64(column(tup, COL_GENERATION, &isnull));

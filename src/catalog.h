@@ -87,6 +87,10 @@ typedef struct KsSink
 	char	   *csv_null;		/* what stands for NULL, if not quoted */
 	bool		strict;			/* a field that no column takes is an error */
 	int64		retry_within_us;	/* a foreign key's row may come so much later */
+	bool		halt_as_a_whole;	/* on_topic_error => 'halt_sink' */
+	int64		lock_timeout_us;	/* a batch waits so long for a lock; 0: for ever */
+	int64		idle_after_us;	/* a worker with nothing to do leaves then; 0: never */
+	int64		statistics_us;	/* interval of librdkafka's statistics; 0: by partitions */
 	bool		topic_targets;	/* a topic has a target of its own */
 	const char *topic;			/* whose settings these are; NULL: the sink's own */
 	bool		enabled;
@@ -168,7 +172,7 @@ extern void ks_catalog_check_writes(const KsSink *sink);
 extern void ks_catalog_check_consumes(const KsSink *sink, List *topics);
 
 /*
- * Writes a sink's state ('starting', 'running', 'backoff', 'halted',
+ * Writes a sink's state ('starting', 'running', 'waiting', 'backoff', 'halted',
  * 'suspended') for one worker; NULL error: cleared.  In a transaction of the
  * caller's, who broadcasts the sink's CV after its commit.
  */
@@ -182,6 +186,7 @@ typedef struct KsStateError
 	int32		part;
 	int64		off;			/* -1: none */
 	const char *column;			/* or NULL */
+	const char *waits_for;		/* in the state waiting: lock, disk, broker, topic, row */
 } KsStateError;
 
 extern void ks_catalog_set_state(const char *sink, int worker,

@@ -15,7 +15,7 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 					 const KsStateError *error)
 {
 	Oid			types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID};
+	TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 	KsCatalogUser save;
@@ -35,6 +35,7 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 		SET_TEXT(6, error->hint);
 		SET_TEXT(7, error->topic);
 		SET_TEXT(10, error->column);
+		SET_TEXT(11, error->waits_for);
 		if (error->topic)
 		{
 			values[8] = Int32GetDatum(error->part);
@@ -49,8 +50,8 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 	ks_catalog_enter(&save);
 	/* The sink may have been dropped meanwhile: then there is nothing to say. */
 	SPI_execute_with_args("INSERT INTO kafka_sink.sink_state AS s "
-						  "(sink, worker, state, since, sqlstate, message, detail, hint, topic, part, off, column_name) "
-						  "SELECT c.sink, $2, $3, pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, $10, $11 "
+						  "(sink, worker, state, since, sqlstate, message, detail, hint, topic, part, off, column_name, waits_for) "
+						  "SELECT c.sink, $2, $3, pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, $10, $11, $12 "
 						  "FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF c "
 						  "ON CONFLICT (sink, worker) DO UPDATE SET "
 						  "state = excluded.state, "
@@ -58,7 +59,7 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 						  "sqlstate = excluded.sqlstate, message = excluded.message, "
 						  "detail = excluded.detail, hint = excluded.hint, "
 						  "topic = excluded.topic, part = excluded.part, off = excluded.off, "
-						  "column_name = excluded.column_name",
+						  "column_name = excluded.column_name, waits_for = excluded.waits_for",
 						  lengthof(types), types, values, nulls, false, 0);
 	ks_catalog_leave(&save);
 	SPI_finish();

@@ -46,6 +46,10 @@ const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
 	{"csv_null", TEXTOID, "", NULL, 0, 0},
 	{"strict", BOOLOID, "false", NULL, 0, 0},
 	{"retry_within", INTERVALOID, "10 s", NULL, 0, 0},
+	{"on_topic_error", TEXTOID, "halt_topic", "halt_topic,halt_sink", 0, 0},
+	{"lock_timeout", INTERVALOID, "2 s", NULL, 0, 0},
+	{"idle_after", INTERVALOID, "1 min", NULL, 0, 0},
+	{"statistics_interval", INTERVALOID, NULL, NULL, 0, 0},
 };
 
 static bool
@@ -93,16 +97,37 @@ check_csv(const char *name, const char *value)
 				 quote ? errhint("An empty text means that fields are never quoted.") : 0));
 }
 
+/* Settings for which 0 means something. */
+static const struct
+{
+	const char *name;
+	const char *hint;
+}			zero_settings[] = {
+	{"retry_within", "With 0, a record whose foreign key finds no row is refused at once."},
+	{"lock_timeout", "With 0, a batch waits for a lock until it gets it."},
+	{"idle_after", "With 0, a worker stays however long its sink is idle."},
+};
+
 static void
-check_retry_within(Datum value)
+check_interval(const char *name, Datum value)
 {
 	Interval	zero = {0};
+	const char *hint = NULL;
 
-	if (!DatumGetBool(DirectFunctionCall2(interval_ge, value, IntervalPGetDatum(&zero))))
+	for (int i = 0; i < (int) lengthof(zero_settings); i++)
+		if (strcmp(zero_settings[i].name, name) == 0)
+			hint = zero_settings[i].hint;
+	if (hint && !DatumGetBool(DirectFunctionCall2(interval_ge, value, IntervalPGetDatum(&zero))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"%s\" must not be negative", "retry_within"),
-				 errhint("With 0, a record whose foreign key finds no row is refused at once.")));
+				 errmsg("setting \"%s\" must not be negative", name),
+				 errhint("%s", hint)));
+	if (!hint && !DatumGetBool(DirectFunctionCall2(interval_gt, value, IntervalPGetDatum(&zero))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" must be positive", name),
+				 strcmp(name, "dead_letter_retention") == 0 ?
+				 errhint("Without it, dead letters are kept until they are retried or discarded.") : 0));
 }
 
 void
@@ -157,18 +182,8 @@ ks_setting_check(const KsSetting *s, Datum value)
 
 		ks_reject_limit_parse(TextDatumGetCString(value), &limit);
 	}
-	if (strcmp(s->name, "retry_within") == 0)
-		check_retry_within(value);
-	else if (s->type == INTERVALOID)
-	{
-		Interval	zero = {0};
-
-		if (!DatumGetBool(DirectFunctionCall2(interval_gt, value, IntervalPGetDatum(&zero))))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("setting \"%s\" must be positive", s->name),
-					 errhint("Without it, dead letters are kept until they are retried or discarded.")));
-	}
+	if (s->type == INTERVALOID)
+		check_interval(s->name, value);
 }
 
 const KsSetting *

@@ -19,7 +19,7 @@ typedef struct KsSetting
 	int			max;
 } KsSetting;
 
-#define KS_SINK_SETTINGS	32
+#define KS_SINK_SETTINGS	36
 #define KS_TOPIC_SETTINGS	7
 
 /* In the order of the arguments of create_sink() and alter_sink(), behind the

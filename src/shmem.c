@@ -92,6 +92,7 @@ startup(void)
 			pg_atomic_init_u64(&slot->low, 0);
 			pg_atomic_init_u64(&slot->high, 0);
 			pg_atomic_init_u64(&slot->lso, 0);
+			pg_atomic_init_u64(&slot->as_of, 0);
 			pg_atomic_init_u64(&slot->redelivered, 0);
 			pg_atomic_init_u32(&slot->tail, 0);
 		}
@@ -361,6 +362,7 @@ ks_shmem_add_partition(const char *topic, int32 part)
 		pg_atomic_write_u64(&slot->low, (uint64) -1);
 		pg_atomic_write_u64(&slot->high, (uint64) -1);
 		pg_atomic_write_u64(&slot->lso, (uint64) -1);
+		pg_atomic_write_u64(&slot->as_of, 0);
 		pg_atomic_write_u64(&slot->redelivered, 0);
 		pg_atomic_write_u32(&slot->tail, KS_TAIL_NONE);
 		found = slot;

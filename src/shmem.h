@@ -66,6 +66,7 @@ typedef struct KsPartitionSlot
 	pg_atomic_uint64 low;			/* (int64) -1: unknown */
 	pg_atomic_uint64 high;
 	pg_atomic_uint64 lso;
+	pg_atomic_uint64 as_of;			/* TimestampTz of these, 0: never */
 	pg_atomic_uint64 redelivered;
 	pg_atomic_uint32 tail;			/* KsTail */
 } KsPartitionSlot;

@@ -37,12 +37,13 @@ SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
 SELECT col_is_pk('kafka_sink', 'dead_letters', 'id', 'its key');
 SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'sink text, owner regrole, server text, target regclass, topics text[], state text, since timestamp with time zone, '
-    'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, '
+    'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, waits_for text, '
     'insert_mode text, columns jsonb, pk_fields text[], format text, key_format text, delete_enabled boolean, '
     'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
     'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb, '
     'reject_limit text, dead_letter_retention interval, '
-    'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean, retry_within interval', 'sinks');
+    'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean, retry_within interval, '
+    'on_topic_error text, lock_timeout interval, idle_after interval, statistics_interval interval', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.sink_topics'),
     'sink text, topic text, partitions text, start_at text, cluster_id text, target regclass, insert_mode text, columns jsonb, '
     'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean', 'sink_topics');
@@ -50,7 +51,7 @@ SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');
 SELECT is(pg_temp.columns_of('kafka_sink.stat_sinks'),
-    'sink text, worker integer, pid integer, state text, since timestamp with time zone, sqlstate text, message text, '
+    'sink text, worker integer, pid integer, state text, since timestamp with time zone, waits_for text, sqlstate text, message text, '
     'started_at timestamp with time zone, batches bigint, records bigint, bytes bigint, fast_batches bigint, retries bigint, '
     'guard_mismatches bigint, redelivered bigint, wait_ms double precision, fetch_ms double precision, '
     'decode_ms double precision, apply_ms double precision, index_ms double precision, commit_ms double precision, '
