@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "backoff.h"
 #include "compat.h"
 #include "consumer.h"
 #include "offsets.h"
@@ -130,15 +131,6 @@ clear_error(KsConsumer *c)
 	c->reported = false;
 }
 
-long
-ks_backoff_ms(int failures, int first, int max)
-{
-	double		ms = Min((double) first * (1 << Min(failures, 16)), max);
-
-	/* jitter: half to all of it */
-	return (long) (ms * (0.5 + 0.5 * ks_random_double()));
-}
-
 static void
 partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 {
@@ -152,9 +144,10 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 		TimestampDifferenceExceeds(st->failing_since, now, UNKNOWN_TOPIC_HALT_MS))
 		halt = true;
 	ks_source_stop(c->source, ev->pidx);
-	st->restart_at = TimestampTzPlusMilliseconds(now, ks_backoff_ms(st->failures++,
-																	ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
-																	BACKOFF_MAX_MS));
+	st->restart_at = ks_backoff_until(now, st->failures,
+									  ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
+									  BACKOFF_MAX_MS);
+	st->failures++;
 	ks_consumer_set_error(c, error, halt);
 }
 

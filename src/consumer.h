@@ -129,9 +129,6 @@ extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
 
 /* --- between consumer.c and consumer_wait.c --- */
 
-/* Half to all of first * 2^failures milliseconds, at most max. */
-extern long ks_backoff_ms(int failures, int first, int max);
-
 /* Of KsApply: arg is the consumer. */
 extern bool ks_consumer_may_wait(void *arg, const KsRecord *rec);
 

@@ -20,6 +20,7 @@
 
 #include "utils/timestamp.h"
 
+#include "backoff.h"
 #include "compat.h"
 #include "consumer.h"
 
@@ -162,6 +163,7 @@ ks_consumer_waits(KsConsumer *c, int pidx)
 	if (moved)
 		st->failures = 0;
 	ks_source_stop(c->source, pidx);
-	st->restart_at = TimestampTzPlusMilliseconds(now, ks_backoff_ms(st->failures++, WAIT_FIRST_MS, WAIT_MAX_MS));
+	st->restart_at = ks_backoff_until(now, st->failures, WAIT_FIRST_MS, WAIT_MAX_MS);
+	st->failures++;
 	return true;
 }

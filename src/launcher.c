@@ -39,6 +39,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "backoff.h"
 #include "compat.h"
 #include "guc.h"
 #include "launcher.h"
@@ -134,14 +135,6 @@ start_supervisor(Oid dbid)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-static TimestampTz
-next_try(TimestampTz now, int failures)
-{
-	double		ms = Min((double) BACKOFF_FIRST_MS * (1 << Min(failures, 10)), BACKOFF_MAX_MS);
-
-	return TimestampTzPlusMilliseconds(now, (int64) (ms * (0.5 + 0.5 * ks_random_double())));
-}
-
 /*
  * Looks at every entry once: starts what is due, one visit at a time.  Returns
  * how long to wait for the next, in milliseconds, -1: until woken.
@@ -168,7 +161,8 @@ look(List **visits)
 			/* it never came: the postmaster could not start it */
 			db->starting = false;
 			db->changed = true;
-			db->next_start = next_try(now, db->failures++);
+			db->next_start = ks_backoff_until(now, db->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+			db->failures++;
 		}
 		if (db->supervisor != 0 || db->starting)
 		{
@@ -241,7 +235,8 @@ look(List **visits)
 
 			db->starting = false;
 			db->changed = true;
-			db->next_start = next_try(now, db->failures++);
+			db->next_start = ks_backoff_until(now, db->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+			db->failures++;
 			next = db->next_start;
 		}
 		LWLockRelease(ks_shared->lock);

@@ -42,6 +42,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "backoff.h"
 #include "catalog.h"
 #include "compat.h"
 #include "guc.h"
@@ -99,7 +100,8 @@ detach(int code, Datum arg)
 			my_database->failures = 0;
 		my_database->changed = true;
 		my_database->next_start = my_database->blockers > 0 ? 0 :
-			TimestampTzPlusMilliseconds(now, BACKOFF_FIRST_MS << Min(my_database->failures++, 6));
+			ks_backoff_until(now, my_database->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+		my_database->failures++;
 	}
 	else
 		my_database->failures = 0;
@@ -220,13 +222,10 @@ notice_end(Managed *m)
 	}
 	else
 	{
-		double		ms;
-
 		if (TimestampDifferenceExceeds(m->started_at, now, LIVED_MS))
 			m->failures = 0;
-		ms = Min((double) BACKOFF_FIRST_MS * (1 << Min(m->failures, 10)), BACKOFF_MAX_MS);
+		m->next_start = ks_backoff_until(now, m->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
 		m->failures++;
-		m->next_start = TimestampTzPlusMilliseconds(now, (int64) (ms * (0.5 + 0.5 * ks_random_double())));
 		m->ended_badly = true;
 	}
 	if (m->handle)
@@ -308,9 +307,8 @@ start_worker(Managed *m, KsSink *sink)
 	if (!m->no_slot)
 		write_no_slot(sink, m->worker, setting);
 	m->no_slot = true;
+	m->next_start = ks_backoff_until(GetCurrentTimestamp(), m->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
 	m->failures++;
-	m->next_start = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-												Min((int64) BACKOFF_FIRST_MS << Min(m->failures, 6), BACKOFF_MAX_MS));
 }
 
 /* --- states that no worker can write --- */

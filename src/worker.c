@@ -44,6 +44,7 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "backoff.h"
 #include "compat.h"
 #include "consumer.h"
 #include "dead_letters.h"
@@ -233,7 +234,6 @@ static void
 handle_error(const ErrorData *edata, int attempt)
 {
 	KsStateError error;
-	double		ms;
 
 	ks_worker_state_error(edata, &error);
 	if (!ks_worker_error_passes(edata->sqlerrcode))
@@ -243,8 +243,7 @@ handle_error(const ErrorData *edata, int attempt)
 			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, edata->message)));
 	if (attempt > 0)
 		ks_worker_write_state("backoff", &error);
-	ms = Min(RETRY_FIRST_MS * (double) (1 << Min(attempt, 16)), RETRY_MAX_MS);
-	wait_backoff((long) (ms * (0.5 + 0.5 * ks_random_double())));
+	wait_backoff(ks_backoff_ms(attempt, RETRY_FIRST_MS, RETRY_MAX_MS));
 }
 
 /* --- the batch --- */
