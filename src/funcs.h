@@ -1,6 +1,7 @@
 /*
  * funcs.h
- *	  What set-returning functions that ask Kafka share (funcs_kafka.c).
+ *	  What functions that ask Kafka share (funcs_kafka.c), and procedures that
+ *	  commit as they go (funcs_call.c).
  */
 #ifndef KS_FUNCS_H
 #define KS_FUNCS_H
@@ -16,5 +17,26 @@ extern int	ks_timeout_ms(const Interval *timeout);
 
 /* A tuplestore for the result of a set-returning function. */
 extern ReturnSetInfo *ks_materialize(FunctionCallInfo fcinfo);
+
+/* --- procedures --- */
+
+/* Errors (2D000) in a transaction block. */
+extern void ks_call_require_nonatomic(FunctionCallInfo fcinfo, const char *name);
+
+/* The first argument; errors (22004) if it is NULL. */
+extern char *ks_call_sink(FunctionCallInfo fcinfo);
+
+/* The end of a timeout argument; 0: none. */
+extern TimestampTz ks_call_deadline(FunctionCallInfo fcinfo, int arg);
+
+/* For a call that waits for a broker, in ms: no longer than the caller wants. */
+extern int	ks_call_broker_timeout(TimestampTz deadline);
+
+/* Errors (57014) after the deadline. */
+extern void ks_call_check_deadline(TimestampTz deadline, const char *sink);
+
+/* A snapshot, and settings that decide what values mean; SPI is connected. */
+extern void ks_call_begin(void);
+extern void ks_call_commit(void);
 
 #endif

@@ -1,111 +1,32 @@
 /*
  * funcs_run.c
- *	  CALL run(): consume in the caller's session.  CALL wait_for(): wait for
- *	  the workers.
+ *	  CALL run(): consume in the caller's session.
  *
- * Both commit between steps and wait without snapshot or transaction id, so
- * they need to be called outside a transaction block.  Memory hangs on the
+ * It commits between steps and waits without snapshot or transaction id, so
+ * it needs to be called outside a transaction block.  Memory hangs on the
  * portal's context: an error closes the source with it.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "pgstat.h"
-#include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 #include "consumer.h"
+#include "funcs.h"
 #include "offsets.h"
-#include "session.h"
 
-#define QUERY_TIMEOUT_MS	30000
 #define PROGRESS_MS			1000
 
 PG_FUNCTION_INFO_V1(kafka_sink_run);
-PG_FUNCTION_INFO_V1(kafka_sink_wait_for);
-
-static int	nestlevel;
-
-static void
-require_nonatomic(FunctionCallInfo fcinfo, const char *name)
-{
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
-		castNode(CallContext, fcinfo->context)->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
-				 errmsg("kafka_sink.%s() cannot be called in a transaction block", name),
-				 errdetail("It commits as it goes."),
-				 errhint("CALL it on its own.")));
-}
-
-static void
-begin(void)
-{
-	PushActiveSnapshot(GetTransactionSnapshot());
-	nestlevel = ks_session_enter();
-}
-
-static void
-commit(void)
-{
-	ks_session_leave(nestlevel);
-	PopActiveSnapshot();
-	SPI_commit();
-}
-
-static char *
-sink_argument(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the sink's name must not be null")));
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
-}
-
-/* The end of a timeout argument; 0: none. */
-static TimestampTz
-deadline_argument(FunctionCallInfo fcinfo, int arg)
-{
-	if (PG_ARGISNULL(arg))
-		return 0;
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(GetCurrentTimestamp()),
-												   PG_GETARG_DATUM(arg)));
-}
-
-/* For a call that waits for a broker: no longer than the caller wants. */
-static int
-broker_timeout(TimestampTz deadline)
-{
-	if (deadline == 0)
-		return QUERY_TIMEOUT_MS;
-	return (int) Max(1, Min(QUERY_TIMEOUT_MS,
-							TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
-}
-
-static void
-check_deadline(TimestampTz deadline, const char *sink)
-{
-	if (deadline != 0 && GetCurrentTimestamp() >= deadline)
-		ereport(ERROR,
-				(errcode(ERRCODE_QUERY_CANCELED),
-				 errmsg("timed out while waiting for sink \"%s\"", sink),
-				 errhint("The views kafka_sink.sinks and kafka_sink.lag show where it stands.")));
-}
-
-/* --- run --- */
 
 /* Bounds given by the caller, or the last stable offsets as of now. */
 static void
@@ -208,7 +129,7 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 Datum
 kafka_sink_run(PG_FUNCTION_ARGS)
 {
-	char	   *name = sink_argument(fcinfo);
+	char	   *name = ks_call_sink(fcinfo);
 	Jsonb	   *until = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P_COPY(1);
 	int64		max_records = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2);
 	TimestampTz deadline;
@@ -219,12 +140,12 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	int64		total = 0;
 	pid_t		worker;
 
-	require_nonatomic(fcinfo, "run");
+	ks_call_require_nonatomic(fcinfo, "run");
 	if (max_records < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_records must not be negative")));
-	deadline = deadline_argument(fcinfo, 3);
+	deadline = ks_call_deadline(fcinfo, 3);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	cxt = AllocSetContextCreate(PortalContext, "kafka_sink run", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(cxt);
@@ -247,10 +168,10 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 				 errmsg("sink \"%s\" is suspended", name),
 				 errdetail("Its offsets were written in another database or server."),
 				 errhint("SELECT kafka_sink.resume(%s) to go on from them here.", quote_literal_cstr(name))));
-	c = ks_consumer_create(sink, false, begin, commit, cxt);
+	c = ks_consumer_create(sink, false, ks_call_begin, ks_call_commit, cxt);
 	SPI_commit();
 	MemoryContextSwitchTo(cxt);
-	c->timeout_ms = broker_timeout(deadline);
+	c->timeout_ms = ks_call_broker_timeout(deadline);
 	ks_consumer_open(c);
 	if (c->stale)
 		ereport(ERROR,
@@ -277,7 +198,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 
 			if (c->nrecs > max_records - total)
 				ks_consumer_keep(c, (int) (max_records - total));
-			begin();
+			ks_call_begin();
 			result = ks_consumer_apply(c, &err);
 			if (result == KS_APPLY_MISMATCH)
 				ereport(ERROR,
@@ -286,7 +207,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 						 errdetail("The batch was rolled back; the batches before it are committed."),
 						 errhint("Let one consume at a time, then CALL kafka_sink.run(%s) again.",
 								 quote_literal_cstr(name))));
-			commit();
+			ks_call_commit();
 			MemoryContextSwitchTo(cxt);
 			n = c->nrecs;		/* without those that wait */
 			if (result == KS_APPLY_STOPPED)
@@ -303,7 +224,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 			continue;
 		}
 		raise_consumer_error(c);
-		check_deadline(deadline, name);
+		ks_call_check_deadline(deadline, name);
 		if (deadline != 0)
 		{
 			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
@@ -321,156 +242,6 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 					name, total, left_to_do(c))));
 	MemoryContextSwitchTo(PortalContext);
 	MemoryContextDelete(cxt);	/* closes the source */
-	SPI_finish();
-	PG_RETURN_VOID();
-}
-
-/* --- wait_for --- */
-
-/* The last stable offsets of everything the sink is registered for. */
-static KsPartition *
-current_ends(KsSink *sink, List *topics, KsConf *conf, TimestampTz deadline,
-			 MemoryContext cxt, int *n)
-{
-	MemoryContext scratch = AllocSetContextCreate(cxt, "kafka_sink ends", ALLOCSET_DEFAULT_SIZES);
-	KsSourceOptions opts = {
-		.client_id = psprintf("kafka_sink/%s", sink->name),
-		.read_uncommitted = sink->read_uncommitted,
-		.max_record_bytes = sink->max_record_bytes
-	};
-	KsSource   *src = ks_source_open(conf, &opts, scratch);
-	KsPartition *parts = NULL;
-	ListCell   *lc;
-
-	*n = 0;
-	foreach(lc, topics)
-	{
-		KsTopic    *t = lfirst(lc);
-		int			count = ks_source_partition_count(src, t->topic, broker_timeout(deadline));
-		KsOffsetQuery *q = palloc0(Max(count, 1) * sizeof(KsOffsetQuery));
-		int			m = 0;
-
-		for (int i = 0; i < count; i++)
-			if (ks_topic_has_partition(t, i))
-			{
-				q[m].topic = t->topic;
-				q[m].part = i;
-				q[m++].ts = KS_OFFSET_LATEST;
-			}
-		ks_source_query_offsets(src, q, m, broker_timeout(deadline));
-		parts = parts ? repalloc(parts, (*n + m + 1) * sizeof(KsPartition)) :
-			palloc((m + 1) * sizeof(KsPartition));
-		for (int i = 0; i < m; i++)
-		{
-			memset(&parts[*n], 0, sizeof(KsPartition));
-			parts[*n].topic = q[i].topic;
-			parts[*n].part = q[i].part;
-			parts[(*n)++].until = q[i].off;
-		}
-	}
-	MemoryContextDelete(scratch);
-	return parts;
-}
-
-/* Has the sink come so far?  Errors if it will not by itself. */
-static bool
-has_arrived(const char *name, KsPartition *ends, int n)
-{
-	KsSink	   *sink = ks_catalog_sink(name, false);
-	const char *obstacle = !sink->enabled ? "paused" : sink->suspended ? "suspended" :
-		sink->halted ? "halted" : NULL;
-
-	for (; n > 0; n--)
-	{
-		KsPartition p = ends[n - 1];
-
-		if (p.until > 0 && (!ks_offsets_read(name, &p) || p.off < p.until))
-			break;
-	}
-	if (n == 0)
-		return true;
-	if (obstacle)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" is %s", name, obstacle),
-				 errhint("The view kafka_sink.sinks tells why; kafka_sink.resume(%s) lets it go on.",
-						 quote_literal_cstr(name))));
-	return false;
-}
-
-Datum
-kafka_sink_wait_for(PG_FUNCTION_ARGS)
-{
-	char	   *name = sink_argument(fcinfo);
-	TimestampTz deadline;
-	MemoryContext cxt;
-	KsSink	   *sink;
-	KsPartition *ends;
-	int			n;
-
-	require_nonatomic(fcinfo, "wait_for");
-	deadline = deadline_argument(fcinfo, 1);
-	SPI_connect_ext(SPI_OPT_NONATOMIC);
-	cxt = AllocSetContextCreate(PortalContext, "kafka_sink wait_for", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(cxt);
-	name = pstrdup(name);
-	sink = ks_catalog_sink(name, false);
-	ks_catalog_check_owner(sink, false);
-	if (!ks_shmem_available())
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("there are no background workers to wait for"),
-				 errdetail("kafka_sink is not in shared_preload_libraries."),
-				 errhint("Add it and restart the server, or consume in a session with CALL kafka_sink.run(%s).",
-						 quote_literal_cstr(name))));
-	if (!PG_ARGISNULL(2))
-	{
-		ends = ks_offsets_parse(PG_GETARG_JSONB_P_COPY(2), &n);
-		for (int i = 0; i < n; i++)
-			ends[i].until = ends[i].off;
-		SPI_commit();
-	}
-	else
-	{
-		List	   *topics = ks_catalog_topics(name);
-		KsConf	   *conf;
-
-		if (sink->server == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("sink \"%s\" has no server to consume from", name),
-					 errhint("Give the offsets to wait for in \"until\".")));
-		conf = ks_options_load(sink->server, sink->owner);
-		SPI_commit();
-		MemoryContextSwitchTo(cxt);
-		ends = current_ends(sink, topics, conf, deadline, cxt, &n);
-	}
-
-	for (;;)
-	{
-		ConditionVariable *cv = ks_shmem_sink_cv(name);
-		long		timeout = 1000;
-		MemoryContext scratch = AllocSetContextCreate(cxt, "kafka_sink check", ALLOCSET_SMALL_SIZES);
-		bool		arrived;
-
-		/* listen first, then look: no commit goes unnoticed */
-		ConditionVariablePrepareToSleep(cv);
-		MemoryContextSwitchTo(scratch);
-		begin();
-		arrived = has_arrived(name, ends, n);
-		commit();
-		MemoryContextSwitchTo(cxt);
-		MemoryContextDelete(scratch);
-		if (arrived)
-			break;
-		check_deadline(deadline, name);
-		if (deadline != 0)
-			timeout = Min(timeout, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
-		ConditionVariableTimedSleep(cv, timeout, PG_WAIT_EXTENSION);
-	}
-	ConditionVariableCancelSleep();
-	MemoryContextSwitchTo(PortalContext);
-	MemoryContextDelete(cxt);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
