@@ -9,6 +9,10 @@
  *	  everything between off and the last of them that Kafka shows is in it.
  *	- a partition that failed is stopped at once, but what it gave before is
  *	  good; it is started again at its stored offset, after the batch.
+ *	- an offset moves over the records that the batch was handed, and over what
+ *	  lies between them; beyond the last of them only to an end of the log that
+ *	  was seen in the epoch that still holds, so behind all of them.
+ *	  check_handed() and account() see to it.
  */
 #include "postgres.h"
 
@@ -26,6 +30,11 @@
 #define BACKOFF_MS			500
 #define BACKOFF_MAX_MS		30000
 #define BACKOFF_LONG_MS		10000
+#define PUBLISH_US			USECS_PER_SEC
+#define REFRESH_MS			5000	/* between questions for the ends of the log */
+#define REFRESH_TIMEOUT_MS	1000
+#define STUCK_MS			1000
+#define MAX_WAIT_MS			120000	/* longer than any back-off or linger */
 
 static void
 release_batch(void *arg)
@@ -49,6 +58,8 @@ ks_consumer_reset_batch(KsConsumer *c)
 	MemoryContextRegisterResetCallback(c->batch_cxt, cb);
 	c->bytes = 0;
 	c->since = 0;
+	c->attempts = 0;
+	c->retry_at = 0;
 	for (int i = 0; i < c->nparts; i++)
 	{
 		KsPartition *p = &c->parts[i];
@@ -57,6 +68,11 @@ ks_consumer_reset_batch(KsConsumer *c)
 		p->new_last_off = -1;
 		p->last_rec = -1;
 		memset(&p->counts, 0, sizeof(KsCounts));
+		if (c->states)
+		{
+			c->states[i].handed = 0;
+			c->states[i].given_back = false;
+		}
 	}
 }
 
@@ -162,30 +178,57 @@ partition_works(KsConsumer *c, int i)
 	}
 }
 
+/* The log is not what it was: nothing goes on by itself. */
 static void
-handle_event(KsConsumer *c, const KsSourceEvent *ev)
+log_failed(KsConsumer *c, int pidx, KsStateError *error)
 {
-	bool		of_partition = ev->type != KS_EVENT_ERROR && ev->type != KS_EVENT_RECOVERED &&
-		ev->type != KS_EVENT_PARTITION_COUNT;
-	KsPartition *p = &c->parts[of_partition ? ev->pidx : 0];
-	KsStateError error = {.off = -1};
+	ks_source_stop(c->source, pidx);
+	ks_consumer_set_error(c, error, true);
+}
 
-	if (of_partition)
-	{
-		error.topic = p->topic;
-		error.part = p->part;
-		error.off = p->off;
-	}
+/* The partition ends at 'off', for now. */
+static void
+end_seen(KsConsumer *c, int pidx, int64 off, uint32 epoch)
+{
+	KsPartitionState *st = &c->states[pidx];
+
+	/* one that waits has not got past its record by that */
+	if (!ks_consumer_is_waiting(c, pidx))
+		partition_works(c, pidx);
+	if (st->bound >= 0)
+		off = Min(off, st->bound);
+	st->end = off;
+	st->end_epoch = epoch;
+	if (off > c->parts[pidx].off && c->since == 0)
+		c->since = GetCurrentTimestamp();
+}
+
+/* The end of the partition's log, -1: none was seen that still holds. */
+static int64
+known_end(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->end_epoch == ks_source_epoch(c->source, pidx) ? st->end : -1;
+}
+
+/* An event of a partition. */
+static void
+handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
+{
+	const KsPartition *p = &c->parts[ev->pidx];
+	KsStateError error = {
+		.sqlstate = ERRCODE_DATA_CORRUPTED,
+		.hint = "Find out what was lost, then say where to go on with kafka_sink.seek(), and kafka_sink.resume().",
+		.topic = p->topic,
+		.part = p->part,
+		.off = p->off
+	};
+
 	switch (ev->type)
 	{
 		case KS_EVENT_EOF:
-			/* one that waits has not got past its record by that */
-			if (!ks_consumer_is_waiting(c, ev->pidx))
-				partition_works(c, ev->pidx);
-			if (ev->off > p->eof)
-				p->eof = ev->off;
-			if (p->eof > p->off && c->since == 0)
-				c->since = GetCurrentTimestamp();
+			end_seen(c, ev->pidx, ev->off, ev->epoch);
 			break;
 		case KS_EVENT_TAIL_OK:
 			c->states[ev->pidx].tail = KS_TAIL_OK;
@@ -194,23 +237,17 @@ handle_event(KsConsumer *c, const KsSourceEvent *ev)
 			c->states[ev->pidx].tail = KS_TAIL_UNCHECKABLE;
 			break;
 		case KS_EVENT_TAIL_MISMATCH:
-			error.sqlstate = ERRCODE_DATA_CORRUPTED;
 			error.message = "the log is not the one that was consumed";
 			error.detail = psprintf("The record at offset " INT64_FORMAT
 									" is not the one that was read there: the topic was recreated, or its log was truncated and written again.",
-									p->last_off);
-			error.hint = "Find out what was lost, then say where to go on with kafka_sink.seek(), and kafka_sink.resume().";
-			ks_source_stop(c->source, ev->pidx);
-			ks_consumer_set_error(c, &error, true);
+									ev->off);
+			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_TRUNCATED:
-			error.sqlstate = ERRCODE_DATA_CORRUPTED;
 			error.message = "the log ends before the stored offset";
 			error.detail = psprintf("Stored offset " INT64_FORMAT ", end of the log " INT64_FORMAT
 									": the topic was recreated or its log was truncated.", p->off, ev->off);
-			error.hint = "Find out what was lost, then say where to go on with kafka_sink.seek(), and kafka_sink.resume().";
-			ks_source_stop(c->source, ev->pidx);
-			ks_consumer_set_error(c, &error, true);
+			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_OUT_OF_RANGE:
 			error.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
@@ -221,21 +258,39 @@ handle_event(KsConsumer *c, const KsSourceEvent *ev)
 								  INT64_FORMAT ", " INT64_FORMAT "), then kafka_sink.resume(%s).",
 								  quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic),
 								  p->part, p->off, ev->off, quote_literal_cstr(c->sink->name));
-			ks_source_stop(c->source, ev->pidx);
-			ks_consumer_set_error(c, &error, true);
+			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_PARTITION_ERROR:
 			error.sqlstate = ev->sqlstate;
 			error.message = ev->message;
 			error.detail = ev->detail;
 			error.hint = ev->hint;
+			error.waits_for = ev->action == KS_ERROR_RETRY_THEN_HALT ? "topic" : "broker";
 			partition_failed(c, ev, &error);
 			break;
 		case KS_EVENT_ERROR:
-			error.sqlstate = ev->sqlstate;
-			error.message = ev->message;
-			error.detail = ev->detail;
-			error.hint = ev->hint;
+		case KS_EVENT_RECOVERED:
+		case KS_EVENT_PARTITION_COUNT:
+			Assert(false);
+			break;
+	}
+}
+
+static void
+handle_event(KsConsumer *c, const KsSourceEvent *ev)
+{
+	KsStateError error = {
+		.sqlstate = ev->sqlstate,
+		.message = ev->message,
+		.detail = ev->detail,
+		.hint = ev->hint,
+		.off = -1,
+		.waits_for = "broker"
+	};
+
+	switch (ev->type)
+	{
+		case KS_EVENT_ERROR:
 			ks_consumer_set_error(c, &error, ev->action == KS_ERROR_HALT);
 			break;
 		case KS_EVENT_RECOVERED:
@@ -243,6 +298,9 @@ handle_event(KsConsumer *c, const KsSourceEvent *ev)
 			break;
 		case KS_EVENT_PARTITION_COUNT:
 			c->stale = true;
+			break;
+		default:
+			handle_partition_event(c, ev);
 			break;
 	}
 }
@@ -256,17 +314,21 @@ publish_watermarks(KsConsumer *c)
 		int64		low,
 					high,
 					lso;
+		TimestampTz as_of;
 
 		if (slot == NULL)
 			continue;
-		ks_source_watermarks(c->source, i, &low, &high, &lso);
+		as_of = ks_source_watermarks(c->source, i, &low, &high, &lso);
 		pg_atomic_write_u64(&slot->low, (uint64) low);
 		pg_atomic_write_u64(&slot->high, (uint64) high);
 		pg_atomic_write_u64(&slot->lso, (uint64) lso);
+		pg_atomic_write_u64(&slot->as_of, (uint64) as_of);
 		pg_atomic_write_u64(&slot->redelivered, (uint64) ks_source_redelivered(c->source, i));
 		pg_atomic_write_u32(&slot->tail, c->states[i].tail);
 	}
 }
+
+/* --- polling --- */
 
 /* Records at or above a bound of run() are not ours. */
 static void
@@ -277,155 +339,266 @@ cut_at_bounds(KsConsumer *c, int from)
 	for (int i = from; i < c->nrecs; i++)
 	{
 		KsRecord   *rec = &c->recs[i];
-		int64		bound = c->states[rec->pidx].bound;
+		KsPartitionState *st = &c->states[rec->pidx];
 
-		if (bound < 0 || rec->off < bound)
+		if (st->bound < 0 || rec->off < st->bound)
 		{
 			if (out != i)
 				c->recs[out] = *rec;
 			out++;
 			continue;
 		}
-		/* nothing visible is left below it */
-		c->parts[rec->pidx].eof = Max(c->parts[rec->pidx].eof, bound);
+		/* no record is left below it, and none behind it is wanted */
+		ks_source_stop(c->source, rec->pidx);
+		end_seen(c, rec->pidx, st->bound, ks_source_epoch(c->source, rec->pidx));
 		ks_source_release(rec, 1);
 	}
 	c->nrecs = out;
-	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].bound >= 0 && c->parts[i].eof > c->states[i].bound)
-			c->parts[i].eof = c->states[i].bound;
+}
+
+/* Takes down what the batch is handed. */
+static void
+note_handed(KsConsumer *c, int from)
+{
+	for (int i = from; i < c->nrecs; i++)
+	{
+		const KsRecord *rec = &c->recs[i];
+		KsPartitionState *st = &c->states[rec->pidx];
+
+		if (st->handed++ == 0)
+			st->first_off = rec->off;
+		st->last_off = rec->off;
+	}
+}
+
+void
+ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at)
+{
+	/* the epoch ends with it, and what was seen behind these records */
+	ks_source_stop(c->source, pidx);
+	c->states[pidx].given_back = true;
+	c->states[pidx].restart_at = at;
 }
 
 void
 ks_consumer_keep(KsConsumer *c, int n)
 {
 	for (int i = n; i < c->nrecs; i++)
-	{
-		int			pidx = c->recs[i].pidx;
-
-		/* nor is an end seen behind it */
-		c->parts[pidx].eof = -1;
-		if (c->states[pidx].restart_at != 0)
-			continue;
-		ks_source_stop(c->source, pidx);
-		c->states[pidx].restart_at = GetCurrentTimestamp();
-	}
+		if (!c->states[c->recs[i].pidx].given_back)
+			ks_consumer_give_back(c, c->recs[i].pidx, GetCurrentTimestamp());
 	ks_source_release(c->recs + n, c->nrecs - n);
 	c->nrecs = n;
 }
 
-void
-ks_consumer_poll(KsConsumer *c)
+static bool
+is_full(const KsConsumer *c)
+{
+	return c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes;
+}
+
+/* Partitions whose back-off is over, between batches. */
+static void
+start_due(KsConsumer *c, TimestampTz now)
+{
+	for (int i = 0; i < c->nparts; i++)
+		if (c->states[i].restart_at != 0 && c->states[i].restart_at <= now)
+			ks_consumer_start_partition(c, i);
+}
+
+/*
+ * Records until the batch is full or nothing is left.  The source is served also
+ * if there is no room.  Returns whether there were events.
+ */
+static bool
+take_records(KsConsumer *c)
 {
 	KsSourceEvent ev;
-	instr_time	start,
-				end;
 	bool		events = false;
-	bool		bounded = !c->in_worker;
-	TimestampTz now;
 
-	/* partitions whose back-off is over, between batches */
-	if (c->nrecs == 0)
-	{
-		now = GetCurrentTimestamp();
-		for (int i = 0; i < c->nparts; i++)
-		{
-			if (c->states[i].restart_at == 0)
-				continue;
-			if (c->states[i].restart_at <= now && !c->halt)
-				ks_consumer_start_partition(c, i);
-		}
-	}
-
-	INSTR_TIME_SET_CURRENT(start);
 	ks_source_clear_fd(c->source);
-	while (c->nrecs < c->sink->batch_records && c->bytes < (Size) c->sink->batch_bytes)
+	c->drained = false;
+	do
 	{
 		Size		bytes = 0;
 		int			from = c->nrecs;
-		int			got;
-		MemoryContext old = MemoryContextSwitchTo(c->batch_cxt);
 
-		got = ks_source_poll(c->source, c->recs + from,
-							 Min(c->sink->batch_records - from, 4096),
-							 c->sink->batch_bytes - c->bytes, &bytes);
-		MemoryContextSwitchTo(old);
-		c->nrecs += got;
+		if (is_full(c))
+			ks_source_serve(c->source);
+		else
+		{
+			MemoryContext old = MemoryContextSwitchTo(c->batch_cxt);
+
+			c->nrecs += ks_source_poll(c->source, c->recs + from,
+									   Min(c->sink->batch_records - from, 4096),
+									   c->sink->batch_bytes - c->bytes, &bytes, &c->drained);
+			MemoryContextSwitchTo(old);
+		}
 		c->bytes += bytes;
-		if (got > 0 && c->since == 0)
+		if (c->nrecs > from && c->since == 0)
 			c->since = GetCurrentTimestamp();
-		if (bounded)
+		if (!c->in_worker)
 			cut_at_bounds(c, from);
+		note_handed(c, from);
 		while (ks_source_next_event(c->source, &ev))
 		{
 			handle_event(c, &ev);
 			events = true;
 		}
-		if (got == 0)
-			break;
-	}
-	if (bounded)
-		cut_at_bounds(c, c->nrecs);
-	INSTR_TIME_SET_CURRENT(end);
-	INSTR_TIME_SUBTRACT(end, start);
-	c->fetch_us += INSTR_TIME_GET_MICROSEC(end);
+	} while (!c->drained && !is_full(c) && !ks_source_is_busy(c->source));
+	return events;
+}
 
-	/* statistics wake us every second, and bring what no event tells: how far
-	 * the log goes on behind an open transaction */
-	now = GetCurrentTimestamp();
-	if (c->in_worker && (events || now - c->published >= USECS_PER_SEC || now < c->published))
+/* Live figures: fetches tell them, statistics, and the brokers if asked. */
+static void
+publish(KsConsumer *c, TimestampTz now, bool events)
+{
+	if (!c->in_worker)
+		return;
+	/* nothing is fetched any more for a batch that is full and cannot be applied */
+	if (c->retry_at != 0 && !c->drained &&
+		TimestampDifferenceExceeds(Max(c->refreshed, c->since), now, REFRESH_MS))
+	{
+		ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
+		c->refreshed = GetCurrentTimestamp();
+	}
+	if (events || now - c->published >= PUBLISH_US || now < c->published)
 	{
 		publish_watermarks(c);
 		c->published = now;
 	}
 }
 
-bool
-ks_consumer_ready(KsConsumer *c, long *timeout)
+/* Is the batch to be applied?  If not, until when may it wait: *due, or 0. */
+static bool
+is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
 {
-	TimestampTz now;
-	long		ms = -1;
+	*due = 0;
+	if (c->since == 0)
+		return false;
+	if (c->retry_at != 0)
+		*due = c->retry_at;
+	else if (c->halt || is_full(c))
+		return true;
+	else
+		*due = TimestampTzPlusMilliseconds(c->since, c->sink->batch_linger_ms);
+	/* a clock set back ends the wait */
+	return *due <= now || *due > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
+}
+
+/* How long the host may wait, for the batch or a partition. */
+static long
+wait_ms(const KsConsumer *c, TimestampTz now, TimestampTz due)
+{
+	if (!c->drained && !is_full(c))
+		return 0;
+	if (c->nrecs == 0 && !c->halt)
+		for (int i = 0; i < c->nparts; i++)
+			if (c->states[i].restart_at != 0 && (due == 0 || c->states[i].restart_at < due))
+				due = c->states[i].restart_at;
+	if (due == 0)
+		return -1;
+	/* while a batch is stuck, figures and memory are looked at */
+	return Min(TimestampDifferenceMilliseconds(now, due), STUCK_MS);
+}
+
+KsStep
+ks_consumer_step(KsConsumer *c, long *timeout)
+{
+	instr_time	start,
+				end;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due;
+	bool		events;
 
 	*timeout = -1;
-	if (c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes)
-		return true;
+	if (c->nrecs == 0 && !c->halt)
+		start_due(c, now);
+	INSTR_TIME_SET_CURRENT(start);
+	events = take_records(c);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	c->fetch_us += INSTR_TIME_GET_MICROSEC(end);
+
 	now = GetCurrentTimestamp();
-	if (c->since != 0)
-	{
-		/* the part that is left, rounded up; a clock set back ends it */
-		int64		left = c->since + c->sink->batch_linger_ms * INT64CONST(1000) - now;
+	publish(c, now, events);
+	if (is_due(c, now, &due))
+		return KS_STEP_APPLY;
+	if (c->halt && c->since == 0)
+		return KS_STEP_HALT;
+	*timeout = wait_ms(c, now, due);
+	return KS_STEP_WAIT;
+}
 
-		if (left <= 0 || left > c->sink->batch_linger_ms * INT64CONST(1000))
-			return true;
-		ms = (left + 999) / 1000;
-	}
-	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].restart_at != 0 && c->nrecs == 0)
-		{
-			long		left = TimestampDifferenceMilliseconds(now, c->states[i].restart_at);
-
-			ms = ms < 0 ? left : Min(ms, left);
-		}
-	*timeout = ms;
-	return false;
+void
+ks_consumer_retry(KsConsumer *c, long ms)
+{
+	c->attempts++;
+	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
 }
 
 /* --- the batch --- */
 
+/*
+ * The records that the batch has of a partition are those that it was handed:
+ * first, last and all between.  Anything else would be a loss.
+ */
+static void
+check_handed(const KsConsumer *c, int pidx, int64 first)
+{
+	const KsPartition *p = &c->parts[pidx];
+	const KsPartitionState *st = &c->states[pidx];
+	bool		whole = p->counts.consumed == st->handed &&
+		(st->handed == 0 || (first == st->first_off && p->until == st->last_off + 1));
+
+	Assert(whole || st->given_back);
+	if (!whole && !st->given_back)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("the batch does not have the records that were read"),
+				 errdetail("Topic \"%s\", partition %d, stored offset " INT64_FORMAT ": %d records from "
+						   INT64_FORMAT " to " INT64_FORMAT " were read, " INT64_FORMAT " from "
+						   INT64_FORMAT " to " INT64_FORMAT " are there.",
+						   p->topic, p->part, p->off, st->handed, st->first_off, st->last_off,
+						   p->counts.consumed, first, p->until - 1)));
+}
+
+/* Offsets of one partition ascend, from the stored one on. */
+static void
+check_ascends(const KsPartition *p, int64 off)
+{
+	if (unlikely(off < p->until))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("a record comes after its place"),
+				 errdetail("Topic \"%s\", partition %d: offset " INT64_FORMAT " after " INT64_FORMAT ".",
+						   p->topic, p->part, off, p->until - 1)));
+}
+
 /* Offsets and accounting of the first 'done' records. */
 static void
-account(KsConsumer *c, int done, bool whole)
+account(KsConsumer *c, int done)
 {
+	bool		whole = done == c->nrecs;
+	int64	   *first = palloc(Max(c->nparts, 1) * sizeof(int64));
+
 	for (int i = 0; i < c->nparts; i++)
 	{
-		c->parts[i].until = c->parts[i].off;
-		c->parts[i].last_rec = -1;
-		c->parts[i].new_last_off = -1;
+		KsPartition *p = &c->parts[i];
+
+		p->until = p->off;
+		p->last_rec = -1;
+		p->new_last_off = -1;
+		p->counts.consumed = 0;
+		first[i] = -1;
 	}
 	for (int i = 0; i < done; i++)
 	{
-		KsPartition *p = &c->parts[c->recs[i].pidx];
+		int			pidx = c->recs[i].pidx;
+		KsPartition *p = &c->parts[pidx];
 
+		check_ascends(p, c->recs[i].off);
+		if (p->last_rec < 0)
+			first[pidx] = c->recs[i].off;
 		p->counts.consumed++;
 		p->until = c->recs[i].off + 1;
 		p->last_rec = i;
@@ -439,11 +612,23 @@ account(KsConsumer *c, int done, bool whole)
 			p->new_last_off = c->recs[p->last_rec].off;
 			p->new_last_hash = ks_record_hash(&c->recs[p->last_rec]);
 		}
-		/* control records and what compaction took, up to the end seen */
-		if (whole && p->eof > p->until)
-			p->until = p->eof;
-		p->counts.gaps += p->until - p->off - p->counts.consumed;
+		if (whole)
+		{
+			check_handed(c, i, first[i]);
+			/* control records and what compaction took, up to the end seen */
+			p->until = Max(p->until, known_end(c, i));
+		}
+		p->counts.gaps = p->until - p->off - p->counts.consumed;
 	}
+	pfree(first);
+}
+
+/* What became of the records, of an attempt that is made again. */
+static void
+forget_counts(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
 }
 
 KsApplyResult
@@ -458,31 +643,30 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)
-		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
+		c->states[i].waiting = false;
 
 	/* lock what the whole batch would move */
-	account(c, c->nrecs, true);
-	touched = MemoryContextAlloc(c->batch_cxt, Max(c->nparts, 1) * sizeof(KsPartition *));
+	forget_counts(c);
+	account(c, c->nrecs);
+	touched = palloc(Max(c->nparts, 1) * sizeof(KsPartition *));
 	for (int i = 0; i < c->nparts; i++)
 		if (c->parts[i].until != c->parts[i].off)
 			touched[n++] = &c->parts[i];
 	if (n == 0)
-		return KS_APPLY_DONE;
+		return KS_APPLY_DONE;	/* and there are no records, see account() */
 	if (!ks_offsets_lock(c->sink->name, touched, n))
 		return KS_APPLY_MISMATCH;
-	for (int i = 0; i < c->nparts; i++)
-		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
+	forget_counts(c);
 
 #ifdef KS_BREAK_ATOMICITY
 	/* for the tests alone: offsets in a transaction of their own, which the
 	 * crash test must find out */
-	account(c, c->nrecs, true);
+	account(c, c->nrecs);
 	if (!ks_offsets_move(c->sink->name, touched, n))
 		return KS_APPLY_MISMATCH;
 	c->commit();
 	c->begin();
-	for (int i = 0; i < c->nparts; i++)
-		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
+	forget_counts(c);
 #endif
 
 	done = 0;
@@ -500,10 +684,9 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		ks_consumer_cut_waiting(c);
 		/* what is left is decoded anew */
 		MemoryContextReset(c->row_cxt);
-		for (int i = 0; i < c->nparts; i++)
-			memset(&c->parts[i].counts, 0, sizeof(KsCounts));
+		forget_counts(c);
 	}
-	account(c, done, done == c->nrecs);
+	account(c, done);
 	for (int i = 0; i < n; i++)
 		if (touched[i]->until != touched[i]->off)
 			touched[moved++] = touched[i];

@@ -3,17 +3,17 @@
  *	  One sink's partitions, source and batch: what workers and run() share.
  *
  * The host waits, drives transactions and decides about errors; the consumer
- * does the rest.  A cycle of the host is
+ * does the rest.  The host calls ks_consumer_step(), outside a transaction, and
+ * does what it says: waits, or applies the batch:
  *
- *		ks_consumer_poll()			-- outside a transaction
- *		... until ks_consumer_ready()
  *		begin
  *		ks_consumer_apply()
  *		commit
  *		ks_consumer_committed()
  *
- * After a rollback the same batch may be applied again, or the consumer is
- * told to ks_consumer_rewind() to the stored offsets.
+ * After a rollback the batch is applied again later (ks_consumer_retry(); steps
+ * go on meanwhile), or the consumer goes back to the stored offsets
+ * (ks_consumer_rewind()).
  */
 #ifndef KS_CONSUMER_H
 #define KS_CONSUMER_H
@@ -35,9 +35,26 @@ typedef struct KsPartitionState
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_met;	/* since when */
 	int64		bound;			/* run(): consume below it only; -1: none */
+	int64		end;			/* of the log, as seen in ... */
+	uint32		end_epoch;		/* ... this epoch of the source's partition */
+
+	/* what it was handed for the batch at hand */
+	int			handed;			/* records */
+	int64		first_off;		/* of the first, if handed > 0 */
+	int64		last_off;		/* of the last */
+	bool		given_back;		/* some were taken out of the batch, to be read again */
+
 	KsTail		tail;
 	KsPartitionSlot *slot;		/* live figures, or NULL */
 } KsPartitionState;
+
+/* What the host is to do. */
+typedef enum KsStep
+{
+	KS_STEP_WAIT,				/* for the source, or until the timeout */
+	KS_STEP_APPLY,				/* the batch */
+	KS_STEP_HALT				/* c->error is final, and nothing is left to apply */
+} KsStep;
 
 typedef enum KsApplyResult
 {
@@ -74,6 +91,8 @@ typedef struct KsConsumer
 	int			nrecs;
 	Size		bytes;
 	TimestampTz since;			/* first record or EOF that counts; 0: empty */
+	int			attempts;		/* that failed */
+	TimestampTz retry_at;		/* the next; 0: none has failed */
 
 	/* what the host must know */
 	MemoryContext error_cxt;
@@ -82,7 +101,10 @@ typedef struct KsConsumer
 	bool		reported;		/* the host has seen the error */
 	bool		stale;			/* topics grew, or the sink was changed: begin anew */
 
+	bool		drained;		/* the last poll left nothing in the source */
+	int			statistics_ms;	/* interval of what no event tells */
 	TimestampTz published;		/* live figures, last */
+	TimestampTz refreshed;		/* the ends of the log were asked for */
 	int64		fetch_us;
 } KsConsumer;
 
@@ -98,20 +120,24 @@ extern KsConsumer *ks_consumer_create(KsSink *sink, bool in_worker,
  */
 extern void ks_consumer_open(KsConsumer *c);
 
-/* Takes what is ready into the batch and handles events; never blocks. */
-extern void ks_consumer_poll(KsConsumer *c);
+/*
+ * Takes what is ready into the batch, handles events, and says what to do next:
+ * *timeout, in milliseconds, -1: until the source's fd or the latch.  Does not
+ * wait for a broker, but for at most a second now and then while a batch waits
+ * to be tried again.
+ */
+extern KsStep ks_consumer_step(KsConsumer *c, long *timeout);
 
 /* Leaves only the first n records in the batch; the others will be read again. */
 extern void ks_consumer_keep(KsConsumer *c, int n);
-
-/* Is it time to apply the batch?  If not, how long may the host wait: in
- * milliseconds, -1: until an event. */
-extern bool ks_consumer_ready(KsConsumer *c, long *timeout);
 
 extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
 
 /* After the commit: the mirrors follow, the batch is released. */
 extern void ks_consumer_committed(KsConsumer *c);
+
+/* After a rollback: the batch, which may grow, is due again after a while. */
+extern void ks_consumer_retry(KsConsumer *c, long ms);
 
 /* Drops the batch and starts all partitions again at the stored offsets. */
 extern void ks_consumer_rewind(KsConsumer *c);
@@ -126,6 +152,12 @@ extern void ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool
 
 extern void ks_consumer_reset_batch(KsConsumer *c);
 extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
+
+/*
+ * Records of the partition are taken out of the batch: the partition is stopped,
+ * and read again from its stored offset when the batch is done, not before 'at'.
+ */
+extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
 
 /* --- between consumer.c and consumer_wait.c --- */
 

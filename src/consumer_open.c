@@ -28,6 +28,9 @@
 #include "offsets.h"
 
 #define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
+#define STATISTICS_MS		1000
+#define STATISTICS_PARTITION_MS	10
+#define STATISTICS_MAX_MS	600000
 
 /*
  * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
@@ -80,7 +83,6 @@ append_partition(KsConsumer *c, const char *topic, int32 part)
 	c->parts[c->nparts].part = part;
 	c->parts[c->nparts].off = -1;
 	c->parts[c->nparts].last_off = -1;
-	c->parts[c->nparts].eof = -1;
 	c->nparts++;
 }
 
@@ -325,8 +327,31 @@ ks_consumer_start_partition(KsConsumer *c, int i)
 
 	st->restart_at = 0;
 	st->tail = c->parts[i].last_off >= 0 ? KS_TAIL_PENDING : KS_TAIL_NONE;
-	c->parts[i].eof = -1;
 	ks_source_start(c->source, i, &c->parts[i], true);
+}
+
+/*
+ * How often librdkafka is to make its statistics, of so many partitions: they
+ * take 700 bytes and some microseconds for each.
+ */
+static int
+statistics_ms(const KsConsumer *c, int nparts)
+{
+	int64		ms = c->sink->statistics_us / 1000;
+
+	if (!c->in_worker)
+		return 0;
+	if (c->sink->statistics_us == 0)
+		ms = STATISTICS_MS + (int64) nparts / Max(c->workers, 1) * STATISTICS_PARTITION_MS;
+	return (int) Max(100, Min(ms, STATISTICS_MAX_MS));
+}
+
+/* A topic that is new can have many more partitions than were counted. */
+static void
+check_statistics(KsConsumer *c)
+{
+	if (c->in_worker && statistics_ms(c, c->nparts) > 2 * c->statistics_ms)
+		c->stale = true;		/* begins anew, with the rows that are there now */
 }
 
 void
@@ -342,6 +367,7 @@ ks_consumer_open(KsConsumer *c)
 
 	/* whether headers are wanted is known from the target */
 	c->begin();
+	opts.statistics_ms = c->statistics_ms = statistics_ms(c, ks_offsets_count(c->sink->name));
 	ks_apply_prepare(c->apply);
 	opts.want_headers = ks_apply_wants_headers(c->apply) ||
 		c->sink->on_error == KS_ON_ERROR_DEAD_LETTER;
@@ -353,6 +379,7 @@ ks_consumer_open(KsConsumer *c)
 	read_offsets(c);
 	settle_offsets(c);
 	read_offsets(c);			/* another may have been faster */
+	check_statistics(c);
 	if (c->stale)
 		c->nparts = 0;
 	keep_own(c);

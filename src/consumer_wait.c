@@ -96,6 +96,7 @@ ks_consumer_cut_waiting(KsConsumer *c)
 		.message = ap->wait_error.edata->message,
 		.detail = ap->wait_error.edata->detail,
 		.hint = "The record waits for that row, at most for the setting retry_within.",
+		.waits_for = "row",
 		.topic = c->parts[first->pidx].topic,
 		.part = c->parts[first->pidx].part,
 		.off = first->off
@@ -115,8 +116,7 @@ ks_consumer_cut_waiting(KsConsumer *c)
 				st->waiting_met = GetCurrentTimestamp();
 			}
 			st->waiting = true;
-			/* that end is not reached yet */
-			c->parts[i].eof = -1;
+			ks_consumer_give_back(c, i, GetCurrentTimestamp());
 		}
 	for (int i = 0; i < c->nrecs; i++)
 	{
@@ -162,7 +162,6 @@ ks_consumer_waits(KsConsumer *c, int pidx)
 		st->failing_since = now;
 	if (moved)
 		st->failures = 0;
-	ks_source_stop(c->source, pidx);
 	st->restart_at = ks_backoff_until(now, st->failures, WAIT_FIRST_MS, WAIT_MAX_MS);
 	st->failures++;
 	return true;

@@ -49,7 +49,7 @@ ks_record_partition(KsPartition *parts, int *nparts, const char *topic, int32 pa
 	memset(p, 0, sizeof(KsPartition));
 	p->topic = topic;
 	p->part = part;
-	p->off = p->last_off = p->new_last_off = p->eof = -1;
+	p->off = p->last_off = p->new_last_off = -1;
 	return (*nparts)++;
 }
 

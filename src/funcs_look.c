@@ -201,7 +201,7 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {"server", "topic", "part", NULL, NULL, "max_records", "timeout"};
 	KsSourceOptions opts = {.client_id = "kafka_sink/peek", .want_headers = true};
-	KsPartition part = {.last_off = -1, .eof = -1};
+	KsPartition part = {.last_off = -1};
 	ReturnSetInfo *rsinfo;
 	MemoryContext cxt,
 				chunk_cxt,
@@ -299,7 +299,7 @@ list_partitions(KsSource *src, const KsSink *sink, List *topics, TimestampTz dea
 			memset(p, 0, sizeof(KsPartition));
 			p->topic = t->topic;
 			p->part = i;
-			p->off = p->last_off = p->eof = -1;
+			p->off = p->last_off = -1;
 			(*n)++;
 		}
 	}

@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "consumer.h"
 #include "funcs.h"
+#include "memory.h"
 #include "offsets.h"
 
 #define PROGRESS_MS			1000
@@ -84,11 +85,11 @@ left_to_do(KsConsumer *c)
 }
 
 static void
-raise_consumer_error(KsConsumer *c)
+raise_consumer_error(KsConsumer *c, bool halt)
 {
 	KsStateError *e = &c->error;
 
-	if (c->halt)
+	if (halt)
 		ereport(ERROR,
 				(errcode(e->sqlstate),
 				 errmsg("sink \"%s\": %s", c->sink->name, e->message),
@@ -96,7 +97,7 @@ raise_consumer_error(KsConsumer *c)
 				 e->hint ? errhint("%s", e->hint) : 0,
 				 e->topic ? errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT,
 									   e->topic, e->part, e->off) : 0));
-	if (e->message && !c->reported)
+	if (e->message && !c->halt && !c->reported)
 		ereport(WARNING,
 				(errcode(e->sqlstate),
 				 errmsg("sink \"%s\": %s", c->sink->name, e->message),
@@ -124,6 +125,31 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 						c->sink->name, e.topic, e.part, e.off, e.column) :
 			 errcontext("sink \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT,
 						c->sink->name, e.topic, e.part, e.off)));
+}
+
+/* Applies the batch and commits; returns its number of records. */
+static int64
+run_batch(KsConsumer *c)
+{
+	const char *name = quote_literal_cstr(c->sink->name);
+	KsRecordError err;
+	KsApplyResult result;
+	int64		n;
+
+	ks_call_begin();
+	result = ks_consumer_apply(c, &err);
+	if (result == KS_APPLY_MISMATCH)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("offsets of sink \"%s\" were moved by another session", c->sink->name),
+				 errdetail("The batch was rolled back; the batches before it are committed."),
+				 errhint("Let one consume at a time, then CALL kafka_sink.run(%s) again.", name)));
+	ks_call_commit();
+	n = c->nrecs;				/* without those that wait */
+	if (result == KS_APPLY_STOPPED)
+		raise_record_error(c, &err);
+	ks_consumer_committed(c);
+	return n;
 }
 
 Datum
@@ -184,36 +210,18 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	while (left_to_do(c) > 0 && total < max_records)
 	{
 		long		timeout;
-		bool		ready;
+		KsStep		step;
 
 		MemoryContextSwitchTo(cxt);
 		CHECK_FOR_INTERRUPTS();
-		ks_consumer_poll(c);
-		ready = ks_consumer_ready(c, &timeout);
-		if (ready || c->nrecs >= max_records - total || (c->halt && c->nrecs > 0))
+		ks_memory_check_session();
+		step = ks_consumer_step(c, &timeout);
+		if (step == KS_STEP_APPLY || c->nrecs >= max_records - total)
 		{
-			KsRecordError err;
-			KsApplyResult result;
-			int64		n;
-
 			if (c->nrecs > max_records - total)
 				ks_consumer_keep(c, (int) (max_records - total));
-			ks_call_begin();
-			result = ks_consumer_apply(c, &err);
-			if (result == KS_APPLY_MISMATCH)
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("offsets of sink \"%s\" were moved by another session", name),
-						 errdetail("The batch was rolled back; the batches before it are committed."),
-						 errhint("Let one consume at a time, then CALL kafka_sink.run(%s) again.",
-								 quote_literal_cstr(name))));
-			ks_call_commit();
+			total += run_batch(c);
 			MemoryContextSwitchTo(cxt);
-			n = c->nrecs;		/* without those that wait */
-			if (result == KS_APPLY_STOPPED)
-				raise_record_error(c, &err);
-			ks_consumer_committed(c);
-			total += n;
 			if (TimestampDifferenceExceeds(last_progress, GetCurrentTimestamp(), PROGRESS_MS))
 			{
 				ereport(INFO,
@@ -223,7 +231,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 			}
 			continue;
 		}
-		raise_consumer_error(c);
+		raise_consumer_error(c, step == KS_STEP_HALT);
 		ks_call_check_deadline(deadline, name);
 		if (deadline != 0)
 		{

@@ -78,8 +78,6 @@ typedef struct KsPartition
 	uint64		new_last_hash;
 	KsCounts	counts;
 	int			last_rec;		/* index of its last record in the batch, or -1 */
-
-	int64		eof;			/* highest end-of-partition offset seen, or -1 */
 	bool		has_siblings;	/* its topic has, or may have, partitions that others consume */
 } KsPartition;
 

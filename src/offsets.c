@@ -236,6 +236,26 @@ ks_offsets_read(const char *sink, KsPartition *p)
 	return found;
 }
 
+int
+ks_offsets_count(const char *sink)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(sink)};
+	KsCatalogUser save;
+	bool		isnull;
+	int64		n;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT pg_catalog.count(*) FROM kafka_sink.txn_offsets o "
+						  "WHERE o.sink OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, args, NULL, false, 0);
+	ks_catalog_leave(&save);
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return (int) Min(n, PG_INT32_MAX);
+}
+
 bool
 ks_offsets_put(const char *sink, const KsPartition *p, bool replace)
 {

@@ -39,6 +39,9 @@ KS_NORETURN extern void ks_offsets_mismatch(const char *sink, KsPartition *const
 /* Reads the row into p (off, last_off, last_hash); false if there is none. */
 extern bool ks_offsets_read(const char *sink, KsPartition *p);
 
+/* Rows of the sink. */
+extern int	ks_offsets_count(const char *sink);
+
 /*
  * Creates the row at p->off; with 'replace' an existing one starts anew there,
  * else it is left alone.  True if the row was written.

@@ -17,6 +17,7 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
+#include "memory.h"
 #include "reader.h"
 
 #define RESTART_MS	200
@@ -168,17 +169,19 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 		int			got;
 		int			n;
 		int			wait;
+		bool		drained;
 
 		CHECK_FOR_INTERRUPTS();
+		ks_memory_check_session();
 		restart_failed(r);
 		ks_source_clear_fd(r->source);
-		got = ks_source_poll(r->source, recs, max, max_bytes, bytes);
+		got = ks_source_poll(r->source, recs, max, max_bytes, bytes, &drained);
 		n = cut(r, recs, got);
 		while (ks_source_next_event(r->source, &ev))
 			handle_event(r, &ev);
 		if (n > 0)
 			return n;
-		if (got > 0 || r->left == 0)
+		if (!drained || r->left == 0)
 			continue;
 		if (GetCurrentTimestamp() >= r->deadline)
 			ereport(ERROR,

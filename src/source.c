@@ -25,6 +25,7 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
+#include "memory.h"
 #include "source_int.h"
 
 #define RDKAFKA_2_2		0x020200ff
@@ -242,6 +243,8 @@ ks_source_open(const KsConf *conf, const KsSourceOptions *opts, MemoryContext cx
 		exit_registered = true;
 	}
 
+	if (!src->in_worker)
+		ks_memory_begin_session();
 	keep_secrets(src, conf);
 	open_pipe(src);
 	create_handle(src, conf, opts);
@@ -371,14 +374,41 @@ find_part(KsSource *src, int pidx, const char *topicname, int32 partno)
 	return part;
 }
 
-static void
-stop_part(KsSourcePart *part)
+#define BIT(state) (1 << (state))
+
+/* From where each state can be reached. */
+static const int reached_from[] PG_USED_FOR_ASSERTS_ONLY = {
+	[KS_PART_STOPPED] = ~0,
+	[KS_PART_CHECKING] = BIT(KS_PART_STOPPED),
+	[KS_PART_FETCHING] = BIT(KS_PART_STOPPED) | BIT(KS_PART_CHECKING),
+	[KS_PART_SUSPECT] = BIT(KS_PART_CHECKING) | BIT(KS_PART_FETCHING),
+	[KS_PART_OUT_OF_RANGE] = BIT(KS_PART_CHECKING) | BIT(KS_PART_FETCHING),
+	[KS_PART_FAILED] = ~BIT(KS_PART_FAILED),
+};
+
+/* The only place where the state of a partition changes. */
+void
+ks_source_set_state(KsSourcePart *part, KsPartState to)
 {
-	part->state = KS_PART_STOPPED;
+	Assert(reached_from[to] & BIT(part->state));
+	part->state = to;
+}
+
+/* What was told or taken of the partition before is of another time. */
+static void
+begin_epoch(KsSource *src, KsSourcePart *part)
+{
+	part->epoch++;
+	part->born = src->chunk;
 	part->pending = 0;
-	part->tail_pending = false;
-	part->suspect = false;
 	part->topic_err = RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void
+stop_part(KsSource *src, KsSourcePart *part)
+{
+	begin_epoch(src, part);
+	ks_source_set_state(part, KS_PART_STOPPED);
 	if (!part->started)
 		return;
 	part->started = false;
@@ -386,10 +416,14 @@ stop_part(KsSourcePart *part)
 	(void) rd_kafka_consume_stop(part->topic->rkt, part->part);
 }
 
-/* Raises no error: a partition that does not start has failed. */
+/*
+ * From STOPPED.  Raises no error: a partition that does not start has failed.
+ */
 static void
-start_part(KsSource *src, KsSourcePart *part, int64 off)
+start_part(KsSource *src, KsSourcePart *part, int64 off, KsPartState state)
 {
+	Assert(part->state == KS_PART_STOPPED);
+	begin_epoch(src, part);
 	part->expected = off;
 	if (rd_kafka_consume_start_queue(part->topic->rkt, part->part, off, src->queue) != 0)
 	{
@@ -397,68 +431,89 @@ start_part(KsSource *src, KsSourcePart *part, int64 off)
 		return;
 	}
 	part->started = true;
-	part->state = KS_PART_FETCHING;
-}
-
-/* Moves a partition whose tail was checked to where it goes on. */
-void
-ks_source_restart(KsSource *src, KsSourcePart *part, int64 off)
-{
-	uint8		pending = part->pending;
-
-	stop_part(part);
-	part->pending = pending;
-	start_part(src, part, off);
+	ks_source_set_state(part, state);
 }
 
 /*
- * Starts again behind the last record handed out, which is compared first.
- * Events that wait are dropped: they may come from another log.
+ * The log may be another one from here on: nothing of the partition counts
+ * until ks_source_recheck().  It is not stopped yet, which takes a millisecond
+ * or two where there are many.
  */
+void
+ks_source_suspect(KsSource *src, KsSourcePart *part)
+{
+	/* without a record there is nothing to compare */
+	if (!KS_PART_RECEIVES(part) || part->last_off < 0)
+		return;
+	begin_epoch(src, part);
+	ks_source_set_state(part, KS_PART_SUSPECT);
+	src->suspects = true;
+}
+
+/*
+ * Moves a partition whose tail was checked to where it goes on.  The outcome of
+ * the check is told all the same.
+ */
+void
+ks_source_restart(KsSource *src, KsSourcePart *part, int64 off)
+{
+	uint8		tail = part->pending & KS_PENDING_TAIL;
+
+	stop_part(src, part);
+	start_part(src, part, off, KS_PART_FETCHING);
+	if (tail)
+		ks_source_wait_event(src, part, tail);
+}
+
+/* Starts again behind the last record handed out, which is compared first. */
 void
 ks_source_recheck(KsSource *src, KsSourcePart *part)
 {
-	stop_part(part);
+	stop_part(src, part);
 	part->floor = Max(part->floor, part->last_off + 1);
 	part->lso = -1;
-	part->tail_pending = true;
-	start_part(src, part, part->last_off);
+	start_part(src, part, part->last_off, KS_PART_CHECKING);
 }
 
 void
 ks_source_start(KsSource *src, int pidx, const KsPartition *p, bool check_tail)
 {
 	KsSourcePart *part = find_part(src, pidx, p->topic, p->part);
-	int64		from = p->off;
+	bool		check;
 
 	if (p->off < 0)
 		elog(ERROR, "partition %d of topic \"%s\" has no offset to start at", p->part, p->topic);
-	stop_part(part);
+	stop_part(src, part);
 	part->lso = -1;
 	part->floor = p->off;
 	part->last_off = p->last_off < p->off ? p->last_off : -1;
 	part->last_hash = p->last_hash;
-	part->tail_pending = check_tail && part->last_off >= 0;
-	if (part->tail_pending)
-		from = p->last_off;
-	else if (check_tail && p->last_off >= 0)
+	check = check_tail && part->last_off >= 0;
+	start_part(src, part, check ? p->last_off : p->off,
+			   check ? KS_PART_CHECKING : KS_PART_FETCHING);
+	if (!check && check_tail && p->last_off >= 0)
 	{
 		part->tail_event = KS_EVENT_TAIL_UNCHECKABLE;
 		ks_source_wait_event(src, part, KS_PENDING_TAIL);
 	}
-	start_part(src, part, from);
 }
 
 void
 ks_source_stop(KsSource *src, int pidx)
 {
 	if (pidx < src->nparts && src->parts[pidx])
-		stop_part(src->parts[pidx]);
+		stop_part(src, src->parts[pidx]);
+}
+
+uint32
+ks_source_epoch(KsSource *src, int pidx)
+{
+	return pidx < src->nparts && src->parts[pidx] ? src->parts[pidx]->epoch : 0;
 }
 
 /* --- what is known of a partition --- */
 
-void
+TimestampTz
 ks_source_watermarks(KsSource *src, int pidx, int64 *low, int64 *high, int64 *lso)
 {
 	KsSourcePart *part = pidx < src->nparts ? src->parts[pidx] : NULL;
@@ -466,7 +521,7 @@ ks_source_watermarks(KsSource *src, int pidx, int64 *low, int64 *high, int64 *ls
 
 	*low = *high = *lso = -1;
 	if (part == NULL)
-		return;
+		return 0;
 	if (!src->in_worker || part->high < 0)
 	{
 		/* what the last answer to a fetch said: no statistics (yet) */
@@ -481,12 +536,13 @@ ks_source_watermarks(KsSource *src, int pidx, int64 *low, int64 *high, int64 *ls
 		}
 	}
 	/* what was read is stable, whatever is known of the rest */
-	read = part->state == KS_PART_FETCHING && !part->tail_pending ? part->expected : -1;
+	read = part->state == KS_PART_FETCHING ? part->expected : -1;
 	*low = part->low < 0 ? -1 : part->low;
 	if (part->lso >= 0)
 		*lso = Max(part->lso, read);
 	if (part->high >= 0)
 		*high = Max(Max(part->high, *lso), read);
+	return part->known_at;
 }
 
 int64

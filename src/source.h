@@ -16,6 +16,8 @@
 #ifndef KS_SOURCE_H
 #define KS_SOURCE_H
 
+#include "utils/timestamp.h"
+
 #include "message.h"
 #include "options.h"
 
@@ -26,9 +28,10 @@ typedef struct KsSourceOptions
 	const char *client_id;		/* "kafka_sink/<sink>" */
 	bool		read_uncommitted;
 	bool		want_headers;	/* fill KsRecord.headers */
-	bool		in_worker;		/* long-lived: large prefetch, statistics on */
+	bool		in_worker;		/* long-lived: larger prefetch */
+	int32		statistics_ms;	/* interval of librdkafka's statistics; 0: none */
 	int32		max_record_bytes;	/* raises fetch sizes where needed */
-	int32		prefetch_kb;	/* librdkafka's queue, 0: 64 or 32 MB */
+	int32		prefetch_kb;	/* librdkafka's queue, 0: 32 MB in a worker, else 16 */
 } KsSourceOptions;
 
 /* What a source tells beside records. */
@@ -59,6 +62,7 @@ typedef struct KsSourceEvent
 {
 	KsSourceEventType type;
 	int			pidx;
+	uint32		epoch;			/* of the partition, in which it was seen */
 	int64		off;
 	const char *topic;			/* KS_EVENT_PARTITION_COUNT */
 	int			count;
@@ -101,6 +105,9 @@ extern void ks_source_start(KsSource *src, int pidx, const KsPartition *p,
 /* Stops fetching; later records of it are dropped until started again. */
 extern void ks_source_stop(KsSource *src, int pidx);
 
+/* Its epoch: raised whenever it is started, stopped, or found interrupted. */
+extern uint32 ks_source_epoch(KsSource *src, int pidx);
+
 /*
  * Appends what is ready to recs[0..max), at most about max_bytes of payload;
  * never blocks, never palloc's per record (headers are allocated at once in the
@@ -109,9 +116,22 @@ extern void ks_source_stop(KsSource *src, int pidx);
  * dropped and counted.  A record is given once: a caller that loses records to
  * an error starts their partitions anew.  Events wait in a queue of their own;
  * records of a partition before an error or EOF event are handed out before it.
+ *
+ * *drained: nothing is left, and the fd tells when there is something again.  It
+ * does not otherwise, also if no record was returned: what was taken were ends
+ * of partitions, or records not to be handed out.
  */
 extern int	ks_source_poll(KsSource *src, KsRecord *recs, int max,
-						   Size max_bytes, Size *bytes);
+						   Size max_bytes, Size *bytes, bool *drained);
+
+/* Are there partitions to be started again, by the next polls? */
+extern bool ks_source_is_busy(const KsSource *src);
+
+/*
+ * Takes what librdkafka tells beside records and ends of partitions: to be
+ * called also by those who want no records for a while, or it piles up.
+ */
+extern void ks_source_serve(KsSource *src);
 
 /*
  * The next event, false if there is none.  After OUT_OF_RANGE, TRUNCATED,
@@ -125,12 +145,21 @@ extern bool ks_source_next_event(KsSource *src, KsSourceEvent *ev);
 /* Gives the records' memory back to librdkafka. */
 extern void ks_source_release(KsRecord *recs, int n);
 
-/* Known watermarks of a started partition, -1 where unknown. */
-extern void ks_source_watermarks(KsSource *src, int pidx, int64 *low,
+/*
+ * Known watermarks of a started partition, -1 where unknown.  Returns since when
+ * they may have changed; 0: they were never known.
+ */
+extern TimestampTz ks_source_watermarks(KsSource *src, int pidx, int64 *low,
 								 int64 *high, int64 *lso);
 extern int64 ks_source_redelivered(KsSource *src, int pidx);
 
 /* --- blocking --- */
+
+/*
+ * Asks the brokers for the ends of all started partitions, for ks_source_watermarks():
+ * fetchers whose queue is full learn nothing.  Silent if they do not answer in time.
+ */
+extern void ks_source_refresh(KsSource *src, int timeout_ms);
 
 /* Number of partitions of a topic; -1 if the topic does not exist. */
 extern int	ks_source_partition_count(KsSource *src, const char *topic,

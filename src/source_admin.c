@@ -361,6 +361,55 @@ ks_source_query_offsets(KsSource *src, KsOffsetQuery *q, int n, int timeout_ms)
 	pfree(done);
 }
 
+/*
+ * Under read_committed the end is the last stable offset; the high watermark is
+ * at least that.
+ */
+void
+ks_source_refresh(KsSource *src, int timeout_ms)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(Max(src->nparts, 1));
+
+	PG_TRY();
+	{
+		Wait		wait;
+
+		for (int i = 0; i < src->nparts; i++)
+			if (src->parts[i] && src->parts[i]->started)
+				rd_kafka_topic_partition_list_add(list, src->parts[i]->topic->name,
+												  src->parts[i]->part)->offset = KS_OFFSET_LATEST;
+		wait_begin(&wait, src, timeout_ms);
+		if (list->cnt > 0 && src->trouble == KS_CLIENT_FINE &&
+			list_offsets(src, list, &wait) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			TimestampTz now = GetCurrentTimestamp();
+
+			for (int i = 0, n = 0; i < src->nparts; i++)
+			{
+				KsSourcePart *part = src->parts[i];
+
+				/* in the order in which they were put into the list */
+				if (part == NULL || n >= list->cnt ||
+					list->elems[n].partition != part->part ||
+					strcmp(list->elems[n].topic, part->topic->name) != 0)
+					continue;
+				if (list->elems[n].offset >= 0)
+				{
+					part->lso = Max(part->lso, list->elems[n].offset);
+					part->high = Max(part->high, part->lso);
+					part->known_at = now;
+				}
+				n++;
+			}
+		}
+	}
+	PG_FINALLY();
+	{
+		rd_kafka_topic_partition_list_destroy(list);
+	}
+	PG_END_TRY();
+}
+
 /* --- out of range --- */
 
 /* The partition's position is not in its log, which is [low, high) now. */
@@ -368,17 +417,19 @@ static void
 resolve_range(KsSource *src, KsSourcePart *part, int64 low, int64 high)
 {
 	int64		position = Max(part->expected, part->floor);
-	bool		tail = part->tail_pending;
 
-	part->tail_pending = false;
 	if (part->err == KS_ERR_LOG_TRUNCATION || high < position)
 		ks_source_fail(src, part, KS_EVENT_TRUNCATED, high, part->err);
 	else if (low > position)
 		ks_source_fail(src, part, KS_EVENT_OUT_OF_RANGE, low, part->err);
-	else if (tail && low > part->last_off)
+	else if (part->expected < part->floor && low > part->expected)
 	{
-		part->tail_event = KS_EVENT_TAIL_UNCHECKABLE;
-		ks_source_wait_event(src, part, KS_PENDING_TAIL);
+		/* what lies before the position is gone, the position is not */
+		if (part->expected <= part->last_off)
+		{
+			part->tail_event = KS_EVENT_TAIL_UNCHECKABLE;
+			part->pending |= KS_PENDING_TAIL;
+		}
 		ks_source_restart(src, part, part->floor);
 	}
 	else

@@ -195,7 +195,7 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 	set_own(rkconf, "client.id", opts->client_id ? opts->client_id : "kafka_sink");
 	set_own(rkconf, "isolation.level",
 			opts->read_uncommitted ? "read_uncommitted" : "read_committed");
-	set_own(rkconf, "statistics.interval.ms", opts->in_worker ? "1000" : "0");
+	set_own_int(rkconf, "statistics.interval.ms", opts->statistics_ms);
 	set_debug(rkconf, conf);
 	fit_sizes(rkconf, opts);
 	rd_kafka_conf_set_events(rkconf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |

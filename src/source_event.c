@@ -36,8 +36,7 @@ void
 ks_source_fail(KsSource *src, KsSourcePart *part, KsSourceEventType type,
 			   int64 off, rd_kafka_resp_err_t err)
 {
-	part->state = KS_PART_FAILED;
-	part->tail_pending = false;
+	ks_source_set_state(part, KS_PART_FAILED);
 	part->failure = type;
 	part->failure_off = off;
 	part->err = err;
@@ -173,6 +172,7 @@ static bool
 next_of_partition(KsSource *src, KsSourcePart *part, KsSourceEvent *ev)
 {
 	ev->pidx = part->pidx;
+	ev->epoch = part->epoch;
 	if (part->pending & KS_PENDING_TAIL)
 	{
 		part->pending &= ~KS_PENDING_TAIL;

@@ -24,6 +24,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "lib/ilist.h"
+#include "utils/timestamp.h"
 
 #include "source.h"
 
@@ -37,16 +38,22 @@
 #define KS_WATCH_DEBUG		"topic,broker"
 
 /*
- * A partition goes FETCHING -> FAILED by the first error that librdkafka tells
- * about it (or a failed tail check), -> STOPPED by ks_source_stop(), and from
- * anywhere -> FETCHING by ks_source_start().  Records count in FETCHING only.
+ * What a partition is in.  Its transitions are made by ks_source_set_state()
+ * alone and listed in src/README.md.  What arrives counts in CHECKING and
+ * FETCHING only.
  */
 typedef enum KsPartState
 {
 	KS_PART_STOPPED,
+	KS_PART_CHECKING,			/* the first thing delivered is compared with last_off */
 	KS_PART_FETCHING,
-	KS_PART_FAILED
+	KS_PART_SUSPECT,			/* interrupted: to be started again with a tail check */
+	KS_PART_OUT_OF_RANGE,		/* which end of the log it is beyond is to be asked */
+	KS_PART_FAILED				/* gives nothing until it is started again */
 } KsPartState;
+
+#define KS_PART_RECEIVES(part) \
+	((part)->state == KS_PART_FETCHING || (part)->state == KS_PART_CHECKING)
 
 /* Events of a partition that wait, in the order in which they are told. */
 #define KS_PENDING_TAIL		0x01	/* tail_event */
@@ -62,8 +69,9 @@ typedef struct KsSourcePart
 	int32		part;
 	int32		pidx;
 	KsPartState state;
+	uint32		epoch;			/* +1 by each stop and start: what is older is dead */
+	uint64		born;			/* chunk at hand when the epoch began: it is older */
 	bool		started;		/* as far as librdkafka knows */
-	bool		tail_pending;	/* the first thing delivered decides */
 	bool		queued;			/* in src->waiting */
 	uint8		pending;
 	int64		expected;		/* lowest offset that is not a redelivery */
@@ -71,7 +79,6 @@ typedef struct KsSourcePart
 	int64		last_off;		/* last record handed out or checked, -1: none */
 	uint64		last_hash;
 	int			last_rec;		/* its index in this poll, -1: none */
-	bool		suspect;		/* interrupted: the tail is to be checked again */
 	rd_kafka_resp_err_t topic_err;	/* told while messages were taken */
 	int64		redelivered;
 
@@ -84,6 +91,7 @@ typedef struct KsSourcePart
 	int64		low;			/* as last heard, -1: unknown */
 	int64		high;
 	int64		lso;
+	TimestampTz known_at;		/* when, 0: never */
 } KsSourcePart;
 
 typedef struct KsSourceTopic
@@ -133,7 +141,10 @@ struct KsSource
 	rd_kafka_message_t *taken[KS_SOURCE_CHUNK];
 	KsSourcePart **touched;		/* partitions with records in this poll */
 	int			ntouched;
+	uint64		chunk;			/* number of the chunk in taken[] */
 	bool		suspects;		/* some partition is */
+	bool		moving;			/* emptied, or read from, since the last statistics */
+	TimestampTz stats_at;		/* when the statistics at hand are true; 0: unknown */
 	bool		topic_errs;		/* some partition has one */
 	bool		unfinished;		/* still set at the next poll: an error ended one */
 	Size		avg_bytes;		/* of recent records */
@@ -163,6 +174,8 @@ struct KsSource
 
 /* source.c */
 extern KsSourceTopic *ks_source_topic(KsSource *src, const char *topic);
+extern void ks_source_set_state(KsSourcePart *part, KsPartState to);
+extern void ks_source_suspect(KsSource *src, KsSourcePart *part);
 extern void ks_source_restart(KsSource *src, KsSourcePart *part, int64 off);
 extern void ks_source_recheck(KsSource *src, KsSourcePart *part);
 
@@ -177,7 +190,6 @@ extern rd_kafka_message_t *ks_source_held(const KsRecord *rec);
 extern void ks_source_release_all(KsSource *src);
 
 /* source_event.c */
-extern void ks_source_serve(KsSource *src);
 extern void ks_source_wait_event(KsSource *src, KsSourcePart *part, uint8 pending);
 extern void ks_source_fail(KsSource *src, KsSourcePart *part, KsSourceEventType type,
 						   int64 off, rd_kafka_resp_err_t err);

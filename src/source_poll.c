@@ -2,12 +2,16 @@
  * source_poll.c
  *	  Records: from librdkafka's queue into the caller's array.
  *
- * What arrives of a partition is judged in this order: it is dropped unless
- * the partition is FETCHING; an end of partition or an error becomes an event;
- * a record below the expected offset is a redelivery; during the tail check
- * the first record decides; a record below the floor (the stored offset) was
- * consumed or passed over before; all others are handed out, unless logs that
- * came before them tell of an interruption (source_watch.c).
+ * What arrives of a partition is judged in this order: it is dropped if it is
+ * of an older epoch, or the partition does not receive; an end of partition or
+ * an error becomes an event; a record below the expected offset is a redelivery;
+ * in CHECKING the first record decides; a record below the floor (the stored
+ * offset) was consumed or passed over before; all others are handed out, unless
+ * logs that came before them tell of an interruption (source_watch.c).
+ *
+ * librdkafka drops what its queue holds of a partition when that is stopped.
+ * What was taken from the queue before, and not judged yet, has the number of
+ * its chunk, which is not above the one at which the epoch began.
  */
 #include "postgres.h"
 
@@ -67,32 +71,37 @@ fill_record(KsRecord *rec, const KsSourcePart *part, const rd_kafka_message_t *m
 static void
 tail_checked(KsSource *src, KsSourcePart *part, KsSourceEventType outcome)
 {
-	part->tail_pending = false;
+	ks_source_set_state(part, KS_PART_FETCHING);
 	part->tail_event = outcome;
 	ks_source_wait_event(src, part, KS_PENDING_TAIL);
 }
 
-/* The log ends at 'end', as a fetch has shown. */
+/*
+ * The log ends at 'end', as a fetch has shown.  It cannot end before what was
+ * read of it, nor before what was consumed or passed over.
+ */
 static void
 judge_eof(KsSource *src, KsSourcePart *part, int64 end)
 {
+	int64		position = Max(part->expected, part->floor);
 	int64		low,
 				high;
 
-	if (part->tail_pending && end <= part->last_off)
+	if (end < position)
 	{
 		/* not while records of an open transaction follow */
 		if (rd_kafka_get_watermark_offsets(src->rk, part->topic->name, part->part,
 										   &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-			high > part->last_off)
+			high >= position)
 			return;
 		ks_source_fail(src, part, KS_EVENT_TRUNCATED, end, RD_KAFKA_RESP_ERR_NO_ERROR);
 		return;
 	}
-	if (part->tail_pending)
+	if (part->state == KS_PART_CHECKING)
 		tail_checked(src, part, KS_EVENT_TAIL_UNCHECKABLE);
 	part->eof = end;
 	part->lso = Max(part->lso, end);
+	part->known_at = GetCurrentTimestamp();
 	ks_source_wait_event(src, part, KS_PENDING_EOF);
 }
 
@@ -102,7 +111,7 @@ judge_error(KsSource *src, KsSourcePart *part, rd_kafka_resp_err_t err)
 	if (err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET || err == KS_ERR_LOG_TRUNCATION)
 	{
 		/* which end it is beyond is asked when the event is told */
-		part->state = KS_PART_FAILED;
+		ks_source_set_state(part, KS_PART_OUT_OF_RANGE);
 		part->err = err;
 		ks_source_wait_event(src, part, KS_PENDING_RANGE);
 	}
@@ -110,11 +119,11 @@ judge_error(KsSource *src, KsSourcePart *part, rd_kafka_resp_err_t err)
 		ks_source_fail(src, part, KS_EVENT_PARTITION_ERROR, -1, err);
 }
 
-/* A record during the tail check or below the floor: is it handed out? */
+/* A record in CHECKING or below the floor: is it handed out? */
 static bool
 judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec)
 {
-	if (part->tail_pending)
+	if (part->state == KS_PART_CHECKING)
 	{
 		if (rec->off > part->last_off)
 			tail_checked(src, part, KS_EVENT_TAIL_UNCHECKABLE);
@@ -216,7 +225,7 @@ fail_unfinished(KsSource *src)
 		if (src->parts[i] == NULL)
 			continue;
 		src->parts[i]->last_rec = -1;
-		if (src->parts[i]->state == KS_PART_FETCHING)
+		if (KS_PART_RECEIVES(src->parts[i]))
 			ks_source_fail(src, src->parts[i], KS_EVENT_PARTITION_ERROR, -1,
 						   RD_KAFKA_RESP_ERR__FAIL);
 	}
@@ -253,7 +262,7 @@ judge_topic_errors(KsSource *src)
 
 		if (part == NULL || part->topic_err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			continue;
-		if (part->state == KS_PART_FETCHING)
+		if (KS_PART_RECEIVES(part))
 			judge_error(src, part, part->topic_err);
 		part->topic_err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	}
@@ -261,9 +270,7 @@ judge_topic_errors(KsSource *src)
 
 /*
  * Partitions that were interrupted: what was taken of them in this poll is
- * given back, and they start again with a tail check (if there are many, in
- * the polls that follow, which are as distrustful).  Returns how many records
- * are left.
+ * given back.  Returns how many records are left.
  */
 static int
 drop_suspects(KsSource *src, KsRecord *recs, int n, Size *bytes)
@@ -274,7 +281,7 @@ drop_suspects(KsSource *src, KsRecord *recs, int n, Size *bytes)
 	{
 		KsSourcePart *part = src->parts[recs[i].pidx];
 
-		if (part->suspect)
+		if (part->state == KS_PART_SUSPECT)
 		{
 			*bytes -= Max(recs[i].keylen, 0) + Max(recs[i].valuelen, 0);
 			ks_source_release(&recs[i], 1);
@@ -287,21 +294,36 @@ drop_suspects(KsSource *src, KsRecord *recs, int n, Size *bytes)
 		}
 	}
 
-	/* a stop and a start take a millisecond or two where there are many */
+	return left;
+}
+
+/*
+ * Starts suspects again with a tail check: if there are many, the others in the
+ * polls that follow.  They receive nothing until then.
+ */
+static void
+recheck_suspects(KsSource *src)
+{
+	int			rechecked = 0;
+
 	src->suspects = false;
-	for (int i = 0, rechecked = 0; i < src->nparts; i++)
+	for (int i = 0; i < src->nparts; i++)
 	{
-		if (src->parts[i] == NULL || !src->parts[i]->suspect)
+		if (src->parts[i] == NULL || src->parts[i]->state != KS_PART_SUSPECT)
 			continue;
 		if (rechecked++ == RECHECKS_PER_POLL)
 		{
 			src->suspects = true;
-			(void) !write(src->pipe[1], "", 1);	/* be called again */
 			break;
 		}
 		ks_source_recheck(src, src->parts[i]);
 	}
-	return left;
+}
+
+bool
+ks_source_is_busy(const KsSource *src)
+{
+	return src->suspects;
 }
 
 /* Remembers the last record of each partition that was handed out. */
@@ -325,7 +347,7 @@ remember_last(KsSource *src, const KsRecord *recs)
 static inline bool
 take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecord *rec)
 {
-	if (unlikely(part == NULL || part->state != KS_PART_FETCHING))
+	if (unlikely(part == NULL || part->born == src->chunk || !KS_PART_RECEIVES(part)))
 		return false;
 	if (unlikely(msg->err != RD_KAFKA_RESP_ERR_NO_ERROR))
 	{
@@ -342,7 +364,7 @@ take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecor
 	}
 	part->expected = msg->offset + 1;
 	fill_record(rec, part, msg);
-	if (unlikely(part->tail_pending || rec->off < part->floor) &&
+	if (unlikely(part->state == KS_PART_CHECKING || rec->off < part->floor) &&
 		!judge_tail(src, part, rec))
 		return false;
 	if (src->want_headers && !count_headers(rec, msg))
@@ -354,7 +376,8 @@ take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecor
 }
 
 int
-ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *bytes)
+ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *bytes,
+			   bool *drained)
 {
 	rd_kafka_topic_t *rkt = NULL;
 	KsSourceTopic *topic = NULL;
@@ -364,6 +387,7 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 	int			n = 0;
 
 	*bytes = 0;
+	*drained = false;
 	if (unlikely(src->unfinished))
 		fail_unfinished(src);
 
@@ -376,6 +400,7 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 		want = Min((Size) want, (max_bytes - *bytes) / src->avg_bytes + 1);
 		ks_source_reserve(want);
 		src->unfinished = true;
+		src->chunk++;
 		got = rd_kafka_consume_batch_queue(src->queue, 0, src->taken, want);
 
 		for (int i = 0; i < got; i++)
@@ -403,7 +428,7 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 			src->avg_bytes = *bytes / n + 1;
 		if (got < want)
 		{
-			src->drained = true;
+			src->drained = *drained = true;
 			break;
 		}
 	}
@@ -416,6 +441,7 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 
 	/* may serve an interrupt: what was taken is lost then, and unfinished says so */
 	ks_source_serve(src);
+	src->moving |= *drained || taken > 0;
 	src->since_wake += taken;
 	src->since_wake_bytes += *bytes;
 	if (src->wake_every > 0 && (src->since_wake >= src->wake_every ||
@@ -424,6 +450,11 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 	if (unlikely(src->suspects))
 		n = drop_suspects(src, recs, n, bytes);
 	remember_last(src, recs);
+	if (unlikely(src->suspects))
+	{
+		recheck_suspects(src);
+		*drained &= !src->suspects;
+	}
 	if (src->want_headers)
 		fill_headers(recs, n);
 	src->unfinished = false;

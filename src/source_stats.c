@@ -3,8 +3,8 @@
  *	  What librdkafka's statistics tell: watermarks, last stable offsets, the
  *	  number of partitions, and whether a broker is up.
  *
- * The statistics are one JSON document, 700 bytes a partition, made once a
- * second by librdkafka itself.  A scanner that skips what it does not look for
+ * The statistics are one JSON document, 700 bytes a partition, made by librdkafka
+ * itself from time to time (KsSourceOptions.statistics_ms).  A scanner that skips what it does not look for
  * takes a fifth of the time of the server's parser, whose interface, besides,
  * has changed in three of the last five versions; the document comes from a
  * library and not from a user, holds no escapes, and is believed.
@@ -106,9 +106,12 @@ read_brokers(KsSource *src, const char *p)
 	return p;
 }
 
-/* One partition; *known: the brokers know it. */
+/*
+ * One partition; *known: the brokers know it.  'as_of': when the figures were
+ * true, 0: as long ago as before.
+ */
 static const char *
-read_partition(KsSourcePart *part, const char *p, bool *known)
+read_partition(KsSourcePart *part, const char *p, TimestampTz as_of, bool *known)
 {
 	const char *name;
 	int			len;
@@ -128,10 +131,12 @@ read_partition(KsSourcePart *part, const char *p, bool *known)
 			*known = *p == 'f';
 		p = skip_value(p);
 	}
-	if (part == NULL || part->state != KS_PART_FETCHING || high < 0)
+	if (part == NULL || !KS_PART_RECEIVES(part) || high < 0)
 		return p;
 	part->low = low;
 	part->high = high;
+	if (as_of != 0)
+		part->known_at = as_of;
 	/* an end of partition seen meanwhile is newer */
 	part->lso = Max(part->lso, lso);
 	return p;
@@ -150,7 +155,7 @@ read_partitions(KsSource *src, KsSourceTopic *topic, const char *p)
 		bool		known = false;
 
 		p = read_partition(n >= 0 && n < topic->nparts ? topic->parts[n] : NULL,
-						   p, &known);
+						   p, src->stats_at, &known);
 		if (known && n >= count)
 			count = n + 1;
 	}
@@ -206,6 +211,9 @@ ks_source_read_stats(KsSource *src, const char *json)
 
 	if (json == NULL)
 		return;
+	/* fetchers that stand still, or have no broker, learn nothing */
+	src->stats_at = src->moving && src->trouble == KS_CLIENT_FINE ? GetCurrentTimestamp() : 0;
+	src->moving = false;
 	while ((name = next_member(&json, &len)) != NULL)
 	{
 		if (is_member(name, len, "brokers"))

@@ -20,8 +20,8 @@
  * A log comes into the main queue before any record fetched later comes into
  * the queue of records, so a poll that takes records first and logs second
  * knows whether to trust them: those of an interrupted partition are given
- * back, and the partition starts again with a tail check at the last record
- * handed out before.
+ * back, with all that was told of it, and the partition starts again with a tail
+ * check at the last record handed out before.
  */
 #include "postgres.h"
 
@@ -30,12 +30,8 @@
 static void
 suspect(KsSource *src, KsSourcePart *part)
 {
-	/* nothing to compare with, or about to be compared */
-	if (part == NULL || part->state != KS_PART_FETCHING || part->tail_pending ||
-		part->last_off < 0)
-		return;
-	part->suspect = true;
-	src->suspects = true;
+	if (part != NULL)
+		ks_source_suspect(src, part);
 }
 
 /* The partition of ours in "... topic [partition]...", given the closing bracket. */
@@ -93,7 +89,7 @@ ks_source_error_cb(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	KsSource   *src = opaque;
 	KsSourcePart *part = named_part(src, reason, strstr(reason, "]: "));
 
-	if (part == NULL || part->state != KS_PART_FETCHING)
+	if (part == NULL || !KS_PART_RECEIVES(part))
 		return;
 	part->topic_err = err;
 	src->topic_errs = true;

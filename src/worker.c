@@ -10,7 +10,9 @@
  * change of the server or the user mapping makes each leave by itself.
  *
  * A batch that fails for a reason that may pass (deadlock, lock timeout, disk
- * full, ...) is applied again after a back-off, from memory.  A guard that
+ * full, ...) is applied again after a back-off, from memory; until then the loop
+ * goes on: librdkafka is served, memory watched, figures published.  A wait for
+ * a lock ends with lock_timeout for the same reason.  A guard that
  * fails (somebody moved the offsets) makes the worker read them again.  What
  * will not pass by itself halts the sink: the state is written in a
  * transaction of its own, after the rollback, and the process ends; the
@@ -22,7 +24,6 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
 #include <malloc.h>
 #include <unistd.h>
 
@@ -49,13 +50,14 @@
 #include "consumer.h"
 #include "dead_letters.h"
 #include "guc.h"
+#include "lock_watch.h"
+#include "memory.h"
 #include "session.h"
 #include "worker.h"
 #include "worker_int.h"
 
 #define RETRY_FIRST_MS		100
 #define RETRY_MAX_MS		30000
-#define MEMORY_CHECK_US		50000
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
 static volatile bool connection_changed = false;
@@ -131,60 +133,15 @@ check_requests(void)
 	}
 }
 
-/* Waits out a back-off; a request ends the process from within. */
-static void
-wait_backoff(long ms)
-{
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
-
-	for (;;)
-	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-
-		check_requests();
-		if (left <= 0)
-			break;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 left, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-	}
-}
-
-/* Memory that is this process's own: shared buffers do not count. */
-static int64
-rss_anon(void)
-{
-	char		buf[4096];
-	int			fd = open("/proc/self/status", O_RDONLY | PG_BINARY);
-	ssize_t		n;
-	char	   *p;
-
-	if (fd < 0)
-		return 0;
-	n = read(fd, buf, sizeof(buf) - 1);
-	close(fd);
-	if (n <= 0)
-		return 0;
-	buf[n] = '\0';
-	p = strstr(buf, "RssAnon:");
-	return p ? (int64) strtoll(p + 8, NULL, 10) * 1024 : 0;
-}
-
-/*
- * A failed malloc inside librdkafka would abort the process and restart the
- * server, so the worker leaves before: limits on the queues do not bound what
- * a compressed record expands to.
- */
+/* See memory.c: a worker leaves in time. */
 static void
 check_memory(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int64		bytes;
 
-	if (now - ks_worker.memory_checked < MEMORY_CHECK_US && now >= ks_worker.memory_checked)
+	if (!ks_memory_due())
 		return;
-	ks_worker.memory_checked = now;
-	bytes = rss_anon();
+	bytes = ks_memory_private();
 	if (bytes > (int64) pg_atomic_read_u64(&ks_worker.slot->counters.rss_anon_peak))
 		pg_atomic_write_u64(&ks_worker.slot->counters.rss_anon_peak, bytes);
 	if (bytes > (int64) ks_guc_worker_memory_limit * 1024 * 1024)
@@ -213,6 +170,7 @@ expire_dead_letters(void)
 {
 	const Interval *keep = ks_worker.sink->dead_letter_retention;
 	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext cxt = CurrentMemoryContext;
 	double		us;
 
 	if (keep == NULL || ks_worker.slot->worker != 0)
@@ -222,28 +180,76 @@ expire_dead_letters(void)
 	if (now - ks_worker.expired < us && now >= ks_worker.expired)
 		return;
 	ks_worker.expired = now;
-	ks_worker_begin();
-	ks_dead_letters_expire(ks_worker.sink);
-	ks_worker_commit();
+	PG_TRY();
+	{
+		ks_worker_begin();
+		ks_dead_letters_expire(ks_worker.sink);
+		ks_worker_commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = ks_worker_catch_error(cxt);
+
+		/* somebody holds them, or the like: the next time, then */
+		if (!ks_worker_error_passes(edata->sqlerrcode))
+			ReThrowError(edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
 }
 
 /* --- errors --- */
 
-/* An error outside of records: back off, or halt. */
+/* Who holds the lock, in a transaction of its own. */
 static void
-handle_error(const ErrorData *edata, int attempt)
+describe_lock(const ErrorData *edata, KsStateError *error)
 {
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ks_worker_begin();
+		MemoryContextSwitchTo(ks_worker.error_cxt);
+		ks_lock_watch_describe(edata->context, error);
+		ks_worker_commit();
+	}
+	PG_CATCH();
+	{
+		/* what the server said is enough */
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+}
+
+/*
+ * The batch failed for a reason outside of its records: it is tried again after
+ * a while, or the sink halts.
+ */
+static void
+handle_error(const ErrorData *edata)
+{
+	KsConsumer *c = ks_worker.consumer;
 	KsStateError error;
+	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
 	ks_worker_state_error(edata, &error);
 	if (!ks_worker_error_passes(edata->sqlerrcode))
 		ks_worker_halt(&error);
-	ereport(LOG,
+	MemoryContextReset(ks_worker.error_cxt);
+	if (lock)
+		describe_lock(edata, &error);
+	ereport(c->attempts == 0 || !lock ? LOG : DEBUG1,
 			(errcode(edata->sqlerrcode),
-			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, edata->message)));
-	if (attempt > 0)
-		ks_worker_write_state("backoff", &error);
-	wait_backoff(ks_backoff_ms(attempt, RETRY_FIRST_MS, RETRY_MAX_MS));
+			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0));
+	/* one that has waited for a lock has waited long enough to say so */
+	if (lock || c->attempts > 0)
+		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
+	ks_consumer_retry(c, ks_backoff_ms(lock ? 0 : c->attempts, RETRY_FIRST_MS, RETRY_MAX_MS));
 }
 
 /* --- the batch --- */
@@ -270,82 +276,80 @@ count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_
 	pg_atomic_write_u64(&n->redelivered, redelivered);
 }
 
-/* Applies the batch until it is committed, or does not return. */
+/* One attempt to apply the batch. */
 static void
 apply_batch(void)
 {
 	KsConsumer *c = ks_worker.consumer;
 	KsApply    *ap = c->apply;
 	MemoryContext cxt = CurrentMemoryContext;
+	volatile KsApplyResult result = KS_APPLY_DONE;
+	KsRecordError err;
+	ErrorData  *volatile edata = NULL;
+	Size		bytes = c->bytes;
+	int64		decode_us = ap->decode_us;
+	int64		apply_us = ap->apply_us;
+	int64		index_us = ap->index_us;
+	instr_time	t0,
+				t1;
 
-	for (volatile int attempt = 0;; attempt++)
+	INSTR_TIME_SET_ZERO(t0);
+	ks_lock_watch_begin();
+	PG_TRY();
 	{
-		volatile KsApplyResult result = KS_APPLY_DONE;
-		KsRecordError err;
-		ErrorData  *volatile edata = NULL;
-		Size		bytes = c->bytes;
-		int64		decode_us = ap->decode_us;
-		int64		apply_us = ap->apply_us;
-		int64		index_us = ap->index_us;
-		instr_time	t0,
-					t1;
-
-		INSTR_TIME_SET_ZERO(t0);
-		PG_TRY();
-		{
-			ks_worker_begin();
-			result = ks_consumer_apply(c, &err);
-			if (result == KS_APPLY_MISMATCH)
-			{
-				PopActiveSnapshot();
-				AbortCurrentTransaction();
-			}
-			else
-			{
-				INSTR_TIME_SET_CURRENT(t0);
-				ks_worker_commit();
-			}
-		}
-		PG_CATCH();
-		{
-			edata = ks_worker_catch_error(cxt);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(cxt);
-
-		if (edata)
-		{
-			pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
-			handle_error(edata, attempt);
-			FreeErrorData(edata);
-			continue;
-		}
+		ks_worker_begin();
+		result = ks_consumer_apply(c, &err);
 		if (result == KS_APPLY_MISMATCH)
 		{
-			pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);
-			ereport(LOG,
-					(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
-							ks_worker.sink->name)));
-			ks_consumer_rewind(c);
-			return;
+			PopActiveSnapshot();
+			AbortCurrentTransaction();
 		}
-		INSTR_TIME_SET_CURRENT(t1);
-		INSTR_TIME_SUBTRACT(t1, t0);
-		if (result == KS_APPLY_STOPPED)
+		else
 		{
-			KsStateError error;
-
-			ks_consumer_describe(c, &err, &error);
-			ks_worker_halt(&error);
+			INSTR_TIME_SET_CURRENT(t0);
+			ks_worker_commit();
 		}
-		count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
-					ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
-		ks_consumer_committed(c);
-		ConditionVariableBroadcast(ks_worker.moved);
-		if (attempt > 1 && c->error.message == NULL)
-			ks_worker_write_state("running", NULL);
+	}
+	PG_CATCH();
+	{
+		edata = ks_worker_catch_error(cxt);
+	}
+	PG_END_TRY();
+	ks_lock_watch_end();
+	MemoryContextSwitchTo(cxt);
+
+	if (edata)
+	{
+		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
+		handle_error(edata);
+		FreeErrorData(edata);
 		return;
 	}
+	if (result == KS_APPLY_MISMATCH)
+	{
+		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);
+		ereport(LOG,
+				(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
+						ks_worker.sink->name)));
+		ks_consumer_rewind(c);
+		return;
+	}
+	INSTR_TIME_SET_CURRENT(t1);
+	INSTR_TIME_SUBTRACT(t1, t0);
+	if (result == KS_APPLY_STOPPED)
+	{
+		KsStateError error;
+
+		ks_consumer_describe(c, &err, &error);
+		ks_worker_halt(&error);
+	}
+	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
+				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
+	/* what the attempts before have said is over */
+	if (c->attempts > 0)
+		c->reported = false;
+	ks_consumer_committed(c);
+	ConditionVariableBroadcast(ks_worker.moved);
 }
 
 /* --- the life of a worker --- */
@@ -389,21 +393,25 @@ open_consumer(int64 generation, MemoryContext cxt)
 		return false;
 	}
 	set_application_name();
+	SetConfigOption("lock_timeout",
+					psprintf("%d", (int) Min(ks_worker.sink->lock_timeout_us / 1000, PG_INT32_MAX)),
+					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
 	ks_worker_commit();
 
 	/* while it tries again, what went wrong is what people want to see */
 	state = ks_sink_worker_state(ks_worker.sink, ks_worker.slot->worker);
-	if (state == NULL || strcmp(state, "backoff") != 0)
-		ks_worker_write_state("starting", NULL);
+	if (state && (strcmp(state, "backoff") == 0 || strcmp(state, "waiting") == 0))
+		ks_worker.state = state;
 	else
-		ks_worker.state = "backoff";
+		ks_worker_write_state("starting", NULL);
 
 	ks_worker_begin();
 	ks_worker.consumer = ks_consumer_create(ks_worker.sink, true, ks_worker_begin, ks_worker_commit, cxt);
 	ks_worker.consumer->worker = ks_worker.slot->worker;
 	ks_worker.consumer->workers = ks_worker.sink->workers;
 	ks_worker.conf_fingerprint = ks_options_fingerprint(ks_worker.consumer->conf);
+	ks_worker.error_cxt = AllocSetContextCreate(cxt, "kafka_sink batch error", ALLOCSET_SMALL_SIZES);
 	ks_worker_commit();
 	MemoryContextSwitchTo(cxt);
 	ks_consumer_open(ks_worker.consumer);
@@ -417,9 +425,8 @@ report_consumer(void)
 {
 	KsConsumer *c = ks_worker.consumer;
 
-	if (c->halt)
-		ks_worker_halt(&c->error);
-	if (c->reported)
+	/* one that is final is told when the batch before it is committed */
+	if (c->reported || c->halt)
 		return;
 	c->reported = true;
 	if (c->error.message)
@@ -427,7 +434,7 @@ report_consumer(void)
 		ereport(LOG,
 				(errcode(c->error.sqlstate),
 				 errmsg("sink \"%s\": %s", ks_worker.sink->name, c->error.message)));
-		ks_worker_write_state("backoff", &c->error);
+		ks_worker_write_state(c->error.waits_for ? "waiting" : "backoff", &c->error);
 	}
 	else if (strcmp(ks_worker.state, "running") != 0)
 		ks_worker_write_state("running", NULL);
@@ -443,28 +450,30 @@ main_loop(void)
 	for (;;)
 	{
 		long		timeout;
+		KsStep		step;
 
 		check_requests();
-		ks_consumer_poll(c);
+		step = ks_consumer_step(c, &timeout);
 		if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
 			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->since);
 		check_memory();
 		expire_dead_letters();
-		if (c->nrecs > 0 || c->since != 0)
+		switch (step)
 		{
-			if (ks_consumer_ready(c, &timeout) || c->halt)
-			{
+			case KS_STEP_APPLY:
 				apply_batch();
 				report_consumer();
-				continue;
-			}
+				break;
+			case KS_STEP_HALT:
+				ks_worker_halt(&c->error);
+				break;
+			case KS_STEP_WAIT:
+				report_consumer();
+				if (c->stale && c->since == 0)
+					respawn();
+				wait_event(timeout);
+				break;
 		}
-		else
-			(void) ks_consumer_ready(c, &timeout);
-		report_consumer();
-		if (c->stale)
-			respawn();
-		wait_event(timeout);
 	}
 }
 
@@ -531,7 +540,7 @@ ks_worker_main(Datum arg)
 		if (!ks_worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
 			ks_worker_halt(&error);
-		ks_worker_write_state("backoff", &error);
+		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
 	}
 	ereport(LOG,
 			(errcode(edata->sqlerrcode),

@@ -21,7 +21,7 @@ typedef struct KsWorker
 	WaitEventSet *events;
 	const char *state;			/* as last written */
 	uint64		conf_fingerprint;
-	TimestampTz memory_checked;
+	MemoryContext error_cxt;	/* of the error of the batch at hand */
 	TimestampTz expired;		/* dead letters, last */
 } KsWorker;
 

@@ -105,6 +105,26 @@ ks_worker_catch_error(MemoryContext cxt)
 	return edata;
 }
 
+/* What it is that must change before it passes, or NULL. */
+static const char *
+waits_for(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+			return "lock";
+		case ERRCODE_DISK_FULL:
+		case ERRCODE_CONFIGURATION_LIMIT_EXCEEDED:	/* temp_file_limit */
+			return "disk";
+		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
+			return "broker";
+		case ERRCODE_UNDEFINED_OBJECT:
+			return "topic";
+		default:
+			return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_CONNECTION_EXCEPTION ? "broker" : NULL;
+	}
+}
+
 void
 ks_worker_state_error(const ErrorData *edata, KsStateError *error)
 {
@@ -115,4 +135,5 @@ ks_worker_state_error(const ErrorData *edata, KsStateError *error)
 	error->hint = edata->hint;
 	error->column = edata->column_name;
 	error->off = -1;
+	error->waits_for = waits_for(edata->sqlerrcode);
 }

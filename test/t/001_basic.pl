@@ -130,7 +130,7 @@ is(sql(qq{SELECT part, low_watermark, end_offset, high_watermark, consumed, rede
 # --- a topic that does not exist: it comes now, and is looked for at the end ---
 
 wait_until($node, q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = 'missing'},
-	qr/^backoff\|42704\|topic "$missing" does not exist on server "kafka"\|Create it, or kafka_sink\.unregister_topic/,
+	qr/^waiting\|42704\|topic "$missing" does not exist on server "kafka"\|Create it, or kafka_sink\.unregister_topic/,
 	'the sink waits and says what to do');
 $kafka->create_topic($missing, 1);
 $kafka->produce($missing, 0, [ undef, '{"id": 1}' ]);
@@ -285,7 +285,7 @@ wait_until($node, q{SELECT state, message IS NULL FROM kafka_sink.sinks WHERE si
 	'and has forgotten the error');
 
 wait_until($node, q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = 'late'},
-	qr/^backoff\|08006\|could not .*connect.*bootstrap_servers/, 'no broker: it waits, and says what to do');
+	qr/^waiting\|08006\|could not .*connect.*bootstrap_servers/, 'no broker: it waits, and says what to do');
 $late->start;
 $late->create_topic('late', 1);
 $late->produce('late', 0, [ undef, '{"id": 1}' ]);

@@ -173,7 +173,7 @@ goes_on('same_length', '101|101|101', 'seek latest');
 
 halts('gone', qr/topic "$topic{gone}" was deleted\|.*seek.*unregister_topic/, 'a topic deleted while the sink was paused');
 wait_until($node, "SELECT state, message IS NOT NULL FROM kafka_sink.sinks WHERE sink = '$_'",
-	qr/^(backoff|halted)\|t/, "a topic deleted under a running sink: $_ says so at once", 10)
+	qr/^(waiting|halted)\|t/, "a topic deleted under a running sink: $_ says so at once", 10)
   foreach qw(deleted replaced);
 $kafka->create_topic($topic{replaced}, 1);
 $kafka->gen($topic{replaced}, count => 200, from => 1000);

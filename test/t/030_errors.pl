@@ -195,10 +195,10 @@ sql(q{
 	END $$;
 });
 my %transient = (
-	serialization => '40001|serialization_failure',
-	disk => '53100|disk_full',
-	temp => '53400|temporary file size exceeds temp_file_limit (64kB)',
-	locked => '55P03|canceling statement due to lock timeout');
+	serialization => 'backoff|40001|serialization_failure',
+	disk => 'waiting|53100|disk_full',
+	temp => 'waiting|53400|temporary file size exceeds temp_file_limit (64kB)',
+	locked => 'waiting|55P03|waits for a lock on table "locked"');
 create_sink($_, owner => 'app', ddl => "CREATE TABLE $_ (id bigint PRIMARY KEY, qty int); GRANT INSERT ON $_ TO app;"
 	  . "CREATE TRIGGER t AFTER INSERT ON $_ FOR EACH STATEMENT EXECUTE FUNCTION misbehave('$_')")
   foreach sort keys %transient;
@@ -209,7 +209,7 @@ $kafka->gen($topic{locked}, count => 100, from => 400);
 foreach my $sink (sort keys %transient)
 {
 	wait_until($node, "SELECT state, sqlstate, message FROM kafka_sink.sinks WHERE sink = '$sink'",
-		"backoff|$transient{$sink}", "$sink: it tries again and says so");
+		$transient{$sink}, "$sink: it tries again and says so");
 	is(sql("SELECT DISTINCT off FROM kafka_sink.txn_offsets WHERE sink = '$sink'"),
 		$sink eq 'locked' ? 400 : 0, "$sink: the offset stays");
 	is(sql("SELECT retries > 0 FROM kafka_sink.stat_sinks WHERE sink = '$sink'"), 't', "$sink: tries are counted");

@@ -209,7 +209,7 @@ is(as_role('app', qq{
 	SELECT kafka_sink.create_sink('secured', server => 'secure', target => 'app.secured');
 	SELECT kafka_sink.register_topic('secured', '$topic')}), "\n", 'a sink with a wrong password');
 wait_until($node, q{SELECT state, sqlstate, message FROM kafka_sink.sinks WHERE sink = 'secured'},
-	qr/^backoff\|28000\|.*could not authenticate/, 'says so');
+	qr/^waiting\|28000\|.*could not authenticate/, 'says so');
 as_role('app', "ALTER USER MAPPING FOR app SERVER secure OPTIONS (SET sasl_password '$secret')");
 wait_until($node, 'SELECT count(*) FROM app.secured', '1011', 'with the right one it heals by itself');
 as_role('app', "ALTER USER MAPPING FOR app SERVER secure OPTIONS (SET sasl_username 'new', SET sasl_password 'new-$secret')");

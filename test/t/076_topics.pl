@@ -80,7 +80,7 @@ foreach my $id (1 .. $n)
 shop('shop', $orders, $lines, "insert_mode => 'upsert', batch_records => 500, retry_within => '1 hour'");
 becomes("SELECT count(*) = 3 FROM kafka_sink.lag WHERE topic = '$lines' AND sink = 'shop' AND end_offset = 1",
 	'lines are there');
-becomes("SELECT state = 'backoff' AND sqlstate = '23503' AND topic = '$lines' FROM kafka_sink.sinks WHERE sink = 'shop'",
+becomes("SELECT state = 'waiting' AND sqlstate = '23503' AND topic = '$lines' FROM kafka_sink.sinks WHERE sink = 'shop'",
 	'a line without its order waits');
 like(sql("SELECT hint FROM kafka_sink.sinks WHERE sink = 'shop'"), qr/waits for that row.*retry_within/, 'and says so');
 $kafka->produce($lines, $_, @{ $lines[$_] }) foreach 0 .. 2;
@@ -120,8 +120,8 @@ $kafka->produce($parents, 0, [ undef, '{"id": 1, "customer": "a"}' ]);
 becomes('SELECT count(*) = 1 FROM hold.lines', 'what is before the record that waits is there');
 $kafka->produce($others, 1, [ undef, '{"order_id": 1, "line": 3}' ]);
 becomes('SELECT count(*) = 2 FROM hold.lines', 'other partitions go on');
-becomes("SELECT state = 'backoff' FROM kafka_sink.sinks WHERE sink = 'hold'", 'while one waits');
-is(state_of('hold'), "backoff|23503|$others|0|1", 'for a row');
+becomes("SELECT state = 'waiting' FROM kafka_sink.sinks WHERE sink = 'hold'", 'while one waits');
+is(state_of('hold'), "waiting|23503|$others|0|1", 'for a row');
 is(sql("SELECT string_agg(format('%s %s %s', part, off, consumed), ',' ORDER BY part) FROM kafka_sink.txn_offsets WHERE topic = '$others'"),
 	'0 1 1,1 1 1', 'at its offset');
 # it comes from somebody else
@@ -137,7 +137,7 @@ $kafka->produce($cdc_orders, 0, [ '1', '{"id": 1, "customer": "a"}' ]);
 $kafka->produce($cdc_lines, 0, [ undef, '{"order_id": 1, "line": 1}' ]);
 becomes('SELECT count(*) = 1 FROM cdc.lines', 'a line');
 $kafka->produce($cdc_orders, 0, [ '1', undef ]);
-becomes("SELECT state = 'backoff' AND sqlstate = '23503' FROM kafka_sink.sinks WHERE sink = 'cdc'", 'its order cannot go');
+becomes("SELECT state = 'waiting' AND sqlstate = '23503' FROM kafka_sink.sinks WHERE sink = 'cdc'", 'its order cannot go');
 $kafka->produce($cdc_lines, 0, [ '{"order_id": 1, "line": 1}', undef ]);
 becomes('SELECT count(*) = 0 FROM cdc.orders', 'before the line is gone');
 
@@ -192,7 +192,7 @@ sql(q{ALTER TABLE deferred.lines ALTER CONSTRAINT lines_order_id_fkey DEFERRABLE
 sql("SELECT kafka_sink.seek('deferred', '{\"$topic\": {\"0\": 0}}')");
 sql(q{SELECT kafka_sink.resume('deferred')});
 becomes('SELECT count(*) = 1 FROM deferred.lines', 'deferred: what is before it is there');
-becomes("SELECT state = 'backoff' AND off = 1 FROM kafka_sink.sinks WHERE sink = 'deferred'", 'it waits');
+becomes("SELECT state = 'waiting' AND off = 1 FROM kafka_sink.sinks WHERE sink = 'deferred'", 'it waits');
 sql(q{INSERT INTO deferred.orders VALUES (7)});
 becomes('SELECT count(*) = 2 FROM deferred.lines', 'until its row comes');
 

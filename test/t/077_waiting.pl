@@ -62,7 +62,7 @@ create_server($node, $kafka);
 my $topic = lines_of('behind', "on_error => 'dead_letter', reject_limit => '2', retry_within => '1 hour'",
 	[ line(7, 1), [ undef, 'not JSON' ] ], [ line(7, 2) ]);
 becomes("SELECT batches >= 16 FROM kafka_sink.stat_sinks WHERE sink = 'behind'", 'records are tried again and again');
-is(sql("SELECT state, off FROM kafka_sink.sinks WHERE sink = 'behind'"), 'backoff|0', 'and waits');
+is(sql("SELECT state, off FROM kafka_sink.sinks WHERE sink = 'behind'"), 'waiting|0', 'and waits');
 is(scalar(() = slurp_file($node->logfile) =~ /LOG: .*sink "behind": insert or update on table "lines"/g), 1, 'one of them is told of, once');
 sql('INSERT INTO behind.orders VALUES (7)');
 becomes("SELECT sum(applied) = 2 AND sum(dead_lettered) = 1 FROM kafka_sink.txn_offsets WHERE sink = 'behind'", 'they are applied, and the next one refused');
@@ -93,7 +93,7 @@ foreach my $how ('in a worker', 'in a session')
 	if ($name eq 'locked')
 	{
 		sql("SELECT kafka_sink.resume('$name')");
-		becomes("SELECT state = 'backoff' AND sqlstate = '55P03' FROM kafka_sink.sinks WHERE sink = '$name'", "$how: a lock is not got");
+		becomes("SELECT state = 'waiting' AND sqlstate = '55P03' FROM kafka_sink.sinks WHERE sink = '$name'", "$how: a lock is not got");
 		$blocker->query_safe('ROLLBACK');
 		becomes("SELECT applied = 2 AND dead_lettered = 1 FROM kafka_sink.txn_offsets WHERE sink = '$name'", "$how: and then it is");
 	}
