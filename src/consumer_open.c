@@ -31,6 +31,7 @@
 #define STATISTICS_MS		1000
 #define STATISTICS_PARTITION_MS	10
 #define STATISTICS_MAX_MS	600000
+#define CLUSTER_ID_MS		5000
 
 /*
  * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
@@ -96,40 +97,29 @@ topic_has_rows(KsConsumer *c, const char *topic)
 	return false;
 }
 
-/* Another cluster under the same name is not gone on with. */
+/*
+ * Another cluster under the same name is not gone on with, nor is one that
+ * does not say which it is: what it knows of topics tells nothing then.
+ */
 static void
 check_cluster(KsConsumer *c)
 {
-	const char *id = ks_source_cluster_id(c->source, Min(c->timeout_ms, 5000));
+	const char *id = ks_source_cluster_id(c->source, Min(c->timeout_ms, CLUSTER_ID_MS));
 	ListCell   *lc;
 
-	if (id == NULL)
-		return;
 	foreach(lc, c->topics)
 	{
 		KsTopic    *t = lfirst(lc);
 
-		if (t->cluster_id == NULL && c->worker > 0)
-			continue;			/* worker 0 takes it down, for all of them */
 		if (t->cluster_id == NULL)
-		{
-			Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
-			Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(t->topic),
-			CStringGetTextDatum(id)};
-			KsCatalogUser save;
-
-			c->begin();
-			SPI_connect();
-			ks_catalog_enter(&save);
-			SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
-								  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2",
-								  3, types, args, NULL, false, 0);
-			ks_catalog_leave(&save);
-			SPI_finish();
-			c->commit();
-			t->cluster_id = MemoryContextStrdup(c->cxt, id);
-		}
-		else if (strcmp(t->cluster_id, id) != 0)
+			continue;
+		if (id == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("could not find out to which Kafka cluster server \"%s\" leads", c->sink->server),
+					 errdetail("Cluster \"%s\" was consumed before; the brokers do not tell whether they are of it.",
+							   t->cluster_id)));
+		if (strcmp(t->cluster_id, id) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 					 errmsg("server \"%s\" leads to another Kafka cluster than before", c->sink->server),
@@ -137,6 +127,38 @@ check_cluster(KsConsumer *c)
 							   t->cluster_id, id),
 					 errhint("Mend the connection, or say where to go on in the new cluster with kafka_sink.seek(%s, ...).",
 							 quote_literal_cstr(c->sink->name))));
+	}
+}
+
+/* Topics that have been found for the first time are of this cluster from now on. */
+static void
+remember_cluster(KsConsumer *c)
+{
+	const char *id = ks_source_cluster_id(c->source, Min(c->timeout_ms, CLUSTER_ID_MS));
+	ListCell   *lc;
+
+	if (id == NULL || c->worker > 0)
+		return;					/* worker 0 takes it down, for all of them */
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+		Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(t->topic),
+		CStringGetTextDatum(id)};
+		KsCatalogUser save;
+
+		if (t->cluster_id != NULL)
+			continue;
+		c->begin();
+		SPI_connect();
+		ks_catalog_enter(&save);
+		SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
+							  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2",
+							  3, types, args, NULL, false, 0);
+		ks_catalog_leave(&save);
+		SPI_finish();
+		c->commit();
+		t->cluster_id = MemoryContextStrdup(c->cxt, id);
 	}
 }
 
@@ -193,6 +215,9 @@ find_partitions(KsConsumer *c)
 		KsTopic    *t = lfirst(lc);
 		int			n = ks_source_partition_count(c->source, t->topic, c->timeout_ms);
 
+		/* a broker has answered: before its answer counts */
+		if (lc == list_head(c->topics))
+			check_cluster(c);
 		if (n < 0 && was_consumed(c, t->topic))
 		{
 			/* metadata may be late after a restart of the cluster */
@@ -202,7 +227,7 @@ find_partitions(KsConsumer *c)
 						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						 errmsg("topic \"%s\" was deleted", t->topic),
 						 errdetail("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server),
-						 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); else kafka_sink.unregister_topic(%s, %s).",
+						 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
 								 quote_literal_cstr(c->sink->name),
 								 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
 		}
@@ -375,7 +400,7 @@ ks_consumer_open(KsConsumer *c)
 
 	c->source = ks_source_open(c->conf, &opts, c->source_cxt);
 	find_partitions(c);
-	check_cluster(c);
+	remember_cluster(c);
 	read_offsets(c);
 	settle_offsets(c);
 	read_offsets(c);			/* another may have been faster */

@@ -13,7 +13,7 @@
 #define HINT_CONNECT "Check that the brokers run, and the option bootstrap_servers of the server."
 #define HINT_AUTH "Check the options of the server and of the user mapping."
 #define HINT_ACL "Grant the principal READ and DESCRIBE on the topic in Kafka."
-#define HINT_TOPIC "Create the topic, or take it from the sink with kafka_sink.unregister_topic()."
+#define HINT_TOPIC "Create the topic, or take it from the sink, which forgets its offsets, with kafka_sink.unregister_topic()."
 #define HINT_SIZE "Raise max_record_bytes of the sink with kafka_sink.alter_sink(), then kafka_sink.resume()."
 #define HINT_DATA "The records are damaged or were written in a format this librdkafka cannot read; pass over them with kafka_sink.accept_gap() if they are lost, then kafka_sink.resume()."
 #define HINT_ANSWER "Check the options security_protocol (is it a TLS port?) and fetch_max_bytes of the server."
