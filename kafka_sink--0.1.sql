@@ -172,6 +172,35 @@ CREATE TABLE kafka_sink.sink_state (
     PRIMARY KEY (sink, worker)
 );
 
+-- topics that have stopped alone, the others of the sink go on
+CREATE TABLE kafka_sink.topic_state (
+    sink text NOT NULL,
+    topic text NOT NULL,
+    state text NOT NULL,
+    since timestamptz NOT NULL,
+    sqlstate text,
+    message text,
+    detail text,
+    hint text,
+    part integer,
+    off bigint,
+    column_name text,
+    PRIMARY KEY (sink, topic),
+    FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON DELETE CASCADE
+);
+
+-- ends of partitions as last seen, for sinks whose workers do not run
+CREATE TABLE kafka_sink.partition_ends (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    low bigint,
+    high bigint,
+    last_stable bigint,
+    as_of timestamptz NOT NULL,
+    PRIMARY KEY (sink, topic, part)
+);
+
 -- every move of an offset that no record made
 CREATE TABLE kafka_sink.offset_history (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -189,6 +218,8 @@ CREATE TABLE kafka_sink.offset_history (
 COMMENT ON TABLE kafka_sink.sink_catalog IS 'definitions of sinks; see the view kafka_sink.sinks';
 COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sinks';
 COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views kafka_sink.sinks and kafka_sink.stat_sinks';
+COMMENT ON TABLE kafka_sink.topic_state IS 'topics that are halted alone; see the view kafka_sink.sink_topics';
+COMMENT ON TABLE kafka_sink.partition_ends IS 'ends of partitions as last seen; see the view kafka_sink.lag';
 COMMENT ON TABLE kafka_sink.offset_history IS
 'audit: offsets moved by seek, skip and accept_gap, by whom and when';
 
@@ -197,16 +228,21 @@ SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_catalog', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.txn_offsets', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_state', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_state', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.partition_ends', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history_id_seq', '');
 
-CREATE FUNCTION kafka_sink.may_see(sink text)
-RETURNS boolean
-AS 'MODULE_PATHNAME', 'kafka_sink_may_see'
-LANGUAGE C STABLE STRICT;
+-- for policies: once a query, not once a row
+CREATE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
+    SELECT c.sink
+      FROM kafka_sink.sink_catalog c
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
 
-COMMENT ON FUNCTION kafka_sink.may_see(text) IS
-'true if the current role is a member of the sink''s owner';
+COMMENT ON VIEW kafka_sink.visible_sinks IS
+'names of the sinks whose owner the current role is a member of';
+
+GRANT SELECT ON kafka_sink.visible_sinks TO PUBLIC;
 
 CREATE FUNCTION kafka_sink.is_home(system_identifier bigint, database_oid oid)
 RETURNS boolean
@@ -218,7 +254,7 @@ COMMENT ON FUNCTION kafka_sink.is_home(bigint, oid) IS
 
 ALTER TABLE kafka_sink.txn_offsets ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.txn_offsets FOR SELECT
-    USING (kafka_sink.may_see(sink));
+    USING (sink OPERATOR(pg_catalog.=) ANY (SELECT v.sink FROM kafka_sink.visible_sinks v));
 GRANT SELECT ON kafka_sink.txn_offsets TO PUBLIC;
 
 ALTER TABLE kafka_sink.offset_history ENABLE ROW LEVEL SECURITY;
@@ -391,7 +427,15 @@ AS 'MODULE_PATHNAME', 'kafka_sink_resume'
 LANGUAGE C VOLATILE STRICT;
 
 COMMENT ON FUNCTION kafka_sink.resume(text) IS
-'lets a paused, halted or suspended sink go on from its stored offsets';
+'lets a paused, halted or suspended sink, and all of its topics, go on from its stored offsets';
+
+CREATE FUNCTION kafka_sink.resume(sink text, topic text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_resume_topic'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.resume(text, text) IS
+'lets a halted topic of a sink go on from its stored offsets';
 
 CREATE FUNCTION kafka_sink.seek(sink text, "to" text)
 RETURNS void
@@ -554,6 +598,7 @@ CREATE FUNCTION kafka_sink.partition_stats(
     OUT low bigint,
     OUT high bigint,
     OUT last_stable bigint,
+    OUT as_of timestamptz,
     OUT redelivered bigint,
     OUT tail text)
 RETURNS SETOF record
@@ -563,11 +608,47 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.partition_stats() IS
 'live facts about this database''s partitions; see the view kafka_sink.stat_partitions';
 
+CREATE FUNCTION kafka_sink.lock_waits(
+    OUT sink text,
+    OUT worker integer,
+    OUT since timestamptz,
+    OUT message text,
+    OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_lock_waits'
+LANGUAGE C VOLATILE ROWS 1;
+
+COMMENT ON FUNCTION kafka_sink.lock_waits() IS
+'workers of this database that wait for a lock right now; see the view kafka_sink.sinks';
+
+-- what workers have said last, or are seen to wait for
+CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
+    SELECT c.sink, c.workers, s.worker,
+           CASE WHEN l.sink IS NULL THEN s.state ELSE 'waiting' END AS state,
+           CASE WHEN l.sink IS NULL THEN s.since ELSE l.since END AS since,
+           CASE WHEN l.sink IS NULL THEN s.sqlstate END AS sqlstate,
+           CASE WHEN l.sink IS NULL THEN s.message ELSE l.message END AS message,
+           CASE WHEN l.sink IS NULL THEN s.detail ELSE l.detail END AS detail,
+           CASE WHEN l.sink IS NULL THEN s.hint END AS hint,
+           CASE WHEN l.sink IS NULL THEN s.topic END AS topic,
+           CASE WHEN l.sink IS NULL THEN s.part END AS part,
+           CASE WHEN l.sink IS NULL THEN s.off END AS off,
+           CASE WHEN l.sink IS NULL THEN s.column_name END AS column_name,
+           CASE WHEN l.sink IS NULL THEN s.waits_for ELSE 'lock' END AS waits_for
+      FROM kafka_sink.sink_catalog c
+      JOIN kafka_sink.sink_state s ON s.sink OPERATOR(pg_catalog.=) c.sink
+      LEFT JOIN kafka_sink.lock_waits() l
+        ON l.sink OPERATOR(pg_catalog.=) s.sink
+       AND l.worker OPERATOR(pg_catalog.=) s.worker
+       AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.worker_states IS
+'states of workers, for the views kafka_sink.sinks and kafka_sink.stat_sinks';
+
 CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
     SELECT c.sink, c.owner, c.server, c.target,
-           (SELECT pg_catalog.array_agg(t.topic ORDER BY t.topic)
-              FROM kafka_sink.topic_catalog t
-             WHERE t.sink OPERATOR(pg_catalog.=) c.sink) AS topics,
+           t.topics,
            CASE WHEN NOT c.enabled THEN 'paused'
                 WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
                 -- some of its workers have not said anything yet
@@ -581,6 +662,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.hint
                 ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
            s.topic, s.part, s.off, s.column_name, s.waits_for,
+           t.halted_topics,
            c.insert_mode, c.columns, c.pk_fields, c.format, c.key_format,
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
@@ -594,15 +676,24 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
            c.statistics_interval
       FROM kafka_sink.sink_catalog c
+      LEFT JOIN
+           (SELECT t.sink,
+                   pg_catalog.array_agg(t.topic ORDER BY t.topic) AS topics,
+                   pg_catalog.array_agg(t.topic ORDER BY t.topic) FILTER (WHERE h.topic IS NOT NULL) AS halted_topics
+              FROM kafka_sink.topic_catalog t
+              LEFT JOIN kafka_sink.topic_state h
+                ON h.sink OPERATOR(pg_catalog.=) t.sink
+               AND h.topic OPERATOR(pg_catalog.=) t.topic
+             GROUP BY t.sink) t ON t.sink OPERATOR(pg_catalog.=) c.sink
       -- the worst of its workers' states
-      LEFT JOIN LATERAL
-           (SELECT w.*, pg_catalog.count(*) FILTER (WHERE w.worker OPERATOR(pg_catalog.<) c.workers)
-                        OVER () AS present
-              FROM kafka_sink.sink_state w
-             WHERE w.sink OPERATOR(pg_catalog.=) c.sink
-             ORDER BY pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running}'::pg_catalog.text[], w.state),
-                      w.worker
-             LIMIT 1) s ON true
+      LEFT JOIN
+           (SELECT DISTINCT ON (w.sink) w.*,
+                   pg_catalog.count(*) FILTER (WHERE w.worker OPERATOR(pg_catalog.<) w.workers)
+                        OVER (PARTITION BY w.sink) AS present
+              FROM kafka_sink.worker_states w
+             ORDER BY w.sink,
+                      pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
+                      w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
      WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
 
 COMMENT ON VIEW kafka_sink.sinks IS
@@ -618,32 +709,18 @@ CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
            CASE WHEN t.target IS NULL THEN c.filter ELSE t.filter END AS filter,
            CASE WHEN t.target IS NULL THEN c.update_if ELSE t.update_if END AS update_if,
            CASE WHEN t.target IS NULL THEN c.accumulate ELSE t.accumulate END AS accumulate,
-           t.target IS NOT NULL AS own_target
+           t.target IS NOT NULL AS own_target,
+           h.state, h.since, h.sqlstate, h.message, h.detail, h.hint,
+           h.part, h.off, h.column_name
       FROM kafka_sink.topic_catalog t
       JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
+      LEFT JOIN kafka_sink.topic_state h
+        ON h.sink OPERATOR(pg_catalog.=) t.sink
+       AND h.topic OPERATOR(pg_catalog.=) t.topic
      WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
 
 COMMENT ON VIEW kafka_sink.sink_topics IS
-'topics of the sinks whose owner the current role is a member of, and where their records go: the topic''s own target, or the sink''s (NULL: its command)';
-
-CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
-    SELECT o.sink, o.topic, o.part, o.off,
-           p.last_stable AS end_offset,
-           CASE WHEN p.last_stable OPERATOR(pg_catalog.<) o.off THEN 0
-                ELSE p.last_stable OPERATOR(pg_catalog.-) o.off END AS lag,
-           p.high AS high_watermark,
-           CASE WHEN p.high OPERATOR(pg_catalog.<) p.last_stable THEN 0
-                ELSE p.high OPERATOR(pg_catalog.-) p.last_stable END AS open_transaction_lag,
-           o.updated_at
-      FROM kafka_sink.txn_offsets o
-      LEFT JOIN kafka_sink.partition_stats() p
-        ON p.sink OPERATOR(pg_catalog.=) o.sink
-       AND p.topic OPERATOR(pg_catalog.=) o.topic
-       AND p.part OPERATOR(pg_catalog.=) o.part
-     WHERE kafka_sink.may_see(o.sink);
-
-COMMENT ON VIEW kafka_sink.lag IS
-'records (offsets) between where a sink stands and the last stable offset, as the partition''s worker last saw it; NULL without a running worker';
+'topics of the sinks whose owner the current role is a member of, where their records go: the topic''s own target, or the sink''s (NULL: its command), and the error of those that are halted alone';
 
 CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
     SELECT c.sink, COALESCE(s.worker, w.worker) AS worker, w.pid,
@@ -656,7 +733,7 @@ CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
            w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.index_ms, w.commit_ms,
            w.first_record, w.last_commit, w.rss_anon_peak
       FROM kafka_sink.sink_catalog c
-      LEFT JOIN (kafka_sink.sink_state s
+      LEFT JOIN (kafka_sink.worker_states s
                  FULL JOIN kafka_sink.worker_stats() w
                    ON w.sink OPERATOR(pg_catalog.=) s.sink
                   AND w.worker OPERATOR(pg_catalog.=) s.worker)
@@ -668,23 +745,70 @@ COMMENT ON VIEW kafka_sink.stat_sinks IS
 
 CREATE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
     SELECT o.sink, o.topic, o.part, o.off, o.start_off,
-           p.low AS low_watermark, p.last_stable AS end_offset,
-           p.high AS high_watermark,
+           e.low AS low_watermark, e.last_stable AS end_offset, e.high AS high_watermark,
            o.consumed, o.applied, o.deleted, o.filtered, o.dead_lettered,
            o.ignored, o.superseded, o.unmatched, o.gaps,
-           p.redelivered, p.tail AS tail_check, o.updated_at
-      FROM kafka_sink.txn_offsets o
+           p.redelivered, p.tail AS tail_check, o.updated_at, e.as_of
+      FROM kafka_sink.sink_catalog c
+      JOIN kafka_sink.txn_offsets o ON o.sink OPERATOR(pg_catalog.=) c.sink
       LEFT JOIN kafka_sink.partition_stats() p
         ON p.sink OPERATOR(pg_catalog.=) o.sink
        AND p.topic OPERATOR(pg_catalog.=) o.topic
        AND p.part OPERATOR(pg_catalog.=) o.part
-     WHERE kafka_sink.may_see(o.sink);
+      LEFT JOIN kafka_sink.partition_ends k
+        ON k.sink OPERATOR(pg_catalog.=) o.sink
+       AND k.topic OPERATOR(pg_catalog.=) o.topic
+       AND k.part OPERATOR(pg_catalog.=) o.part
+      -- what a running worker sees, or what is newer
+     CROSS JOIN LATERAL
+           (SELECT p.last_stable IS NULL OR k.as_of OPERATOR(pg_catalog.>) p.as_of AS stored) n
+     CROSS JOIN LATERAL
+           (SELECT CASE WHEN n.stored THEN k.low ELSE p.low END AS low,
+                   CASE WHEN n.stored THEN k.last_stable ELSE p.last_stable END AS last_stable,
+                   CASE WHEN n.stored THEN k.high ELSE p.high END AS high,
+                   CASE WHEN n.stored THEN k.as_of ELSE p.as_of END AS as_of) e
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
 
 COMMENT ON VIEW kafka_sink.stat_partitions IS
-'one row a partition: the accounting of txn_offsets and the live watermarks (NULL without a running worker)';
+'one row a partition: the accounting of txn_offsets, and the ends of the log as a worker, or lag(), last saw them';
 
-GRANT SELECT ON kafka_sink.sinks, kafka_sink.sink_topics, kafka_sink.lag, kafka_sink.stat_sinks,
-    kafka_sink.stat_partitions TO PUBLIC;
+CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
+    SELECT p.sink, p.topic, p.part, p.off, p.end_offset,
+           CASE WHEN p.end_offset OPERATOR(pg_catalog.<) p.off THEN 0
+                ELSE p.end_offset OPERATOR(pg_catalog.-) p.off END AS lag,
+           p.high_watermark,
+           CASE WHEN p.high_watermark OPERATOR(pg_catalog.<) p.end_offset THEN 0
+                ELSE p.high_watermark OPERATOR(pg_catalog.-) p.end_offset END AS open_transaction_lag,
+           p.updated_at, p.as_of
+      FROM kafka_sink.stat_partitions p;
+
+COMMENT ON VIEW kafka_sink.lag IS
+'records (offsets) between where a sink stands and the last stable offset, as the partition''s worker, or lag(), last saw it';
+
+-- refresh has no default: lag(text) would hide the window function
+CREATE FUNCTION kafka_sink.lag(
+    sink text,
+    refresh boolean,
+    timeout interval DEFAULT '10 seconds',
+    OUT sink text,
+    OUT topic text,
+    OUT part integer,
+    OUT off bigint,
+    OUT end_offset bigint,
+    OUT lag bigint,
+    OUT high_watermark bigint,
+    OUT open_transaction_lag bigint,
+    OUT updated_at timestamptz,
+    OUT as_of timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_lag'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.lag(text, boolean, interval) IS
+'the view kafka_sink.lag of one sink; with refresh the broker is asked first, for at most timeout';
+
+GRANT SELECT ON kafka_sink.worker_states, kafka_sink.sinks, kafka_sink.sink_topics, kafka_sink.lag,
+    kafka_sink.stat_sinks, kafka_sink.stat_partitions TO PUBLIC;
 
 --
 -- Dead letters
@@ -725,7 +849,7 @@ COMMENT ON COLUMN kafka_sink.dead_letters.failed_at IS 'when it was last tried';
 
 ALTER TABLE kafka_sink.dead_letters ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.dead_letters FOR SELECT
-    USING (sink OPERATOR(pg_catalog.=) ANY (SELECT s.sink FROM kafka_sink.sinks s));
+    USING (sink OPERATOR(pg_catalog.=) ANY (SELECT v.sink FROM kafka_sink.visible_sinks v));
 GRANT SELECT ON kafka_sink.dead_letters TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters', '');

@@ -370,8 +370,10 @@ ks_catalog_topics(const char *sink)
 	SPI_connect();
 	catalog_select("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
 				   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
-				   "t.filter, t.update_if, t.accumulate "
+				   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL "
 				   "FROM kafka_sink.topic_catalog t "
+				   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
+				   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
 				   "WHERE t.sink OPERATOR(pg_catalog.=) $1 ORDER BY t.topic",
 				   1, types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -379,6 +381,7 @@ ks_catalog_topics(const char *sink)
 		HeapTuple	tup = SPI_tuptable->vals[i];
 		KsTopic    *topic = MemoryContextAllocZero(cxt, sizeof(KsTopic));
 		MemoryContext old;
+		bool		isnull;
 
 		topic->topic = column_text(tup, 1, cxt);
 		topic->partitions = column_text(tup, 2, cxt);
@@ -391,6 +394,7 @@ ks_catalog_topics(const char *sink)
 		topic->filter = column_text(tup, 9, cxt);
 		topic->update_if = column_text(tup, 10, cxt);
 		topic->accumulate = column_jsonb(tup, 11, cxt);
+		topic->halted = DatumGetBool(column(tup, 12, &isnull));
 		old = MemoryContextSwitchTo(cxt);
 		result = lappend(result, topic);
 		MemoryContextSwitchTo(old);

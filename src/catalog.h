@@ -118,6 +118,8 @@ typedef struct KsTopic
 	char	   *filter;
 	char	   *update_if;
 	Jsonb	   *accumulate;
+
+	bool		halted;			/* alone: workers leave it out until resume() */
 } KsTopic;
 
 typedef struct KsCatalogUser
@@ -194,6 +196,32 @@ extern void ks_catalog_set_state(const char *sink, int worker,
 
 /* The state of one worker, NULL if it has said nothing yet. */
 extern const char *ks_sink_worker_state(const KsSink *sink, int worker);
+
+/*
+ * May an error of this topic halt it alone?  Not if the sink is to halt as a
+ * whole, if foreign keys link the targets, or if no topic would be left; topics
+ * are those that the caller consumes.
+ */
+extern bool ks_catalog_can_halt_topic(const KsSink *sink, const List *topics, bool linked,
+									  const char *topic);
+
+/*
+ * Halts a topic: the sink's workers are started anew without it.  Does nothing
+ * if the sink was changed since it was read, since the error may be mended by
+ * that.  In a transaction of the caller's, who broadcasts the sink's CV after
+ * its commit.
+ */
+extern void ks_catalog_halt_topic(const KsSink *sink, const char *topic, const KsStateError *error);
+
+/* A sink none of whose topics would go on is halted as a whole. */
+extern void ks_catalog_halt_if_all_topics_are(const char *sink);
+
+/*
+ * The error behind the sink's state (see the view sinks) or, with a topic, the
+ * one that has halted that topic; NULL if there is none.  The state goes to
+ * *state, which may be NULL as in the view.
+ */
+extern KsStateError *ks_catalog_read_error(const char *sink, const char *topic, const char **state);
 
 /* Forgets the states, of this worker and those behind it, that only a running
  * worker can be in; does nothing if the sink has none. */

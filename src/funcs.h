@@ -12,11 +12,21 @@
 #include "nodes/execnodes.h"
 #include "utils/timestamp.h"
 
+#include "catalog.h"
+#include "source.h"
+
 /* A positive interval in milliseconds; a month counts 30 days. */
 extern int	ks_timeout_ms(const Interval *timeout);
 
 /* A tuplestore for the result of a set-returning function. */
 extern ReturnSetInfo *ks_materialize(FunctionCallInfo fcinfo);
+
+/* --- ends of partitions (funcs_ends.c) --- */
+
+/* A client that sees last stable offsets, or with read_uncommitted the high
+ * watermarks, as KS_OFFSET_LATEST. */
+extern KsSource *ks_ends_open(const KsSink *sink, const KsConf *conf, bool read_uncommitted,
+							  MemoryContext cxt);
 
 /* --- procedures --- */
 
@@ -32,7 +42,7 @@ extern TimestampTz ks_call_deadline(FunctionCallInfo fcinfo, int arg);
 /* For a call that waits for a broker, in ms: no longer than the caller wants. */
 extern int	ks_call_broker_timeout(TimestampTz deadline);
 
-/* Errors (57014) after the deadline. */
+/* Errors (57014) after the deadline; 0: never. */
 extern void ks_call_check_deadline(TimestampTz deadline, const char *sink);
 
 /* A snapshot, and settings that decide what values mean; SPI is connected. */

@@ -13,12 +13,12 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 
 #include "catalog.h"
+#include "catalog_ends.h"
 #include "consumer.h"
 #include "offsets.h"
 #include "options.h"
@@ -27,7 +27,6 @@
 
 #define SEEK_TIMEOUT_MS		30000
 
-PG_FUNCTION_INFO_V1(kafka_sink_may_see);
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_pause);
 PG_FUNCTION_INFO_V1(kafka_sink_resume);
@@ -35,14 +34,6 @@ PG_FUNCTION_INFO_V1(kafka_sink_seek);
 PG_FUNCTION_INFO_V1(kafka_sink_skip);
 PG_FUNCTION_INFO_V1(kafka_sink_accept_gap);
 PG_FUNCTION_INFO_V1(kafka_sink_advance);
-
-Datum
-kafka_sink_may_see(PG_FUNCTION_ARGS)
-{
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), true);
-
-	PG_RETURN_BOOL(sink && is_member_of_role(GetUserId(), sink->owner));
-}
 
 Datum
 kafka_sink_is_home(PG_FUNCTION_ARGS)
@@ -97,7 +88,9 @@ kafka_sink_resume(PG_FUNCTION_ARGS)
 	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 
 	ks_catalog_check_owner(sink, false);
-	/* the error is forgotten, and the offsets belong here from now on */
+	/* the errors are forgotten, and the offsets belong here from now on */
+	change_sink(sink->name,
+				"DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1");
 	change_sink(sink->name,
 				"DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
 				"AND s.state OPERATOR(pg_catalog.<>) 'running'");
@@ -138,6 +131,7 @@ seek_partition(const char *sink, const char *topic, int32 part, int64 off)
 	p.off = off;
 	ks_offsets_put(sink, &p, true);
 	ks_offsets_log(sink, topic, part, "seek", from, off);
+	ks_catalog_forget_ends(sink, topic, part);
 	forget_cluster(sink, topic);
 }
 

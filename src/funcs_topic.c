@@ -11,6 +11,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog.h"
+#include "catalog_ends.h"
 #include "consumer.h"
 #include "define.h"
 #include "settings.h"
@@ -18,6 +19,7 @@
 PG_FUNCTION_INFO_V1(kafka_sink_register_topic);
 PG_FUNCTION_INFO_V1(kafka_sink_alter_topic);
 PG_FUNCTION_INFO_V1(kafka_sink_unregister_topic);
+PG_FUNCTION_INFO_V1(kafka_sink_resume_topic);
 
 /* start_at: a word, a timestamp, or an object of offsets by partition. */
 static char *
@@ -200,5 +202,32 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 		undefined_topic(text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
 				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
+	ks_catalog_forget_ends(name, text_to_cstring(PG_GETARG_TEXT_PP(1)), -1);
+	ks_catalog_halt_if_all_topics_are(name);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_sink_resume_topic(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	bool		registered = false;
+	ListCell   *lc;
+
+	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	ks_define_bump_generation(name);
+	foreach(lc, ks_catalog_topics(name))
+		registered |= strcmp(((KsTopic *) lfirst(lc))->topic, topic) == 0;
+	if (!registered)
+		undefined_topic(topic, name);
+	ks_define_change("DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND h.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
+	/* the last one that went on has halted the sink */
+	ks_define_change("DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND s.topic OPERATOR(pg_catalog.=) $2 AND s.state OPERATOR(pg_catalog.=) 'halted'",
+					 2, types, values, NULL);
 	PG_RETURN_VOID();
 }

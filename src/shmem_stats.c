@@ -20,6 +20,24 @@
 PG_FUNCTION_INFO_V1(kafka_sink_worker_stats);
 PG_FUNCTION_INFO_V1(kafka_sink_partition_stats);
 
+/* The last answer: partitions of one sink, and so of one owner, are neighbours. */
+typedef struct Membership
+{
+	Oid			owner;
+	bool		member;
+} Membership;
+
+static bool
+is_mine(Membership *last, Oid owner)
+{
+	if (last->owner != owner)
+	{
+		last->member = is_member_of_role(GetUserId(), owner);
+		last->owner = owner;
+	}
+	return last->member;
+}
+
 static Datum
 counter(pg_atomic_uint64 *c)
 {
@@ -56,6 +74,7 @@ Datum
 kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Membership	last = {InvalidOid, false};
 
 	ks_init_materialized_srf(fcinfo);
 	for (int i = 0; ks_shmem_available() && i < ks_shared->nworkers; i++)
@@ -65,6 +84,7 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 		Datum		values[20];
 		bool		nulls[20] = {0};
 		char		sink[NAMEDATALEN];
+		Oid			owner;
 		bool		mine;
 		int			j = 0;
 
@@ -75,8 +95,9 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 		nulls[2] = slot->pid == 0;
 		values[3] = TimestampTzGetDatum(slot->started_at);
 		values[1] = Int32GetDatum(slot->worker);
+		owner = slot->owner;
 		LWLockRelease(ks_shared->lock);
-		if (!mine || !is_member_of_role(GetUserId(), slot->owner))
+		if (!mine || !is_mine(&last, owner))
 			continue;
 		values[0] = CStringGetTextDatum(sink);
 		j = 4;
@@ -109,13 +130,14 @@ kafka_sink_partition_stats(PG_FUNCTION_ARGS)
 {
 	static const char *const tails[] = {"none", "pending", "ok", "uncheckable"};
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Membership	last = {InvalidOid, false};
 
 	ks_init_materialized_srf(fcinfo);
 	for (int i = 0; ks_shmem_available() && i < ks_shared->npartitions; i++)
 	{
 		KsPartitionSlot *slot = &ks_partition_slots[i];
-		Datum		values[8];
-		bool		nulls[8] = {0};
+		Datum		values[9];
+		bool		nulls[9] = {0};
 		Oid			owner = InvalidOid;
 		bool		mine;
 
@@ -129,13 +151,14 @@ kafka_sink_partition_stats(PG_FUNCTION_ARGS)
 			values[2] = Int32GetDatum(slot->part);
 		}
 		LWLockRelease(ks_shared->lock);
-		if (!mine || !is_member_of_role(GetUserId(), owner))
+		if (!mine || !is_mine(&last, owner))
 			continue;
 		values[3] = offset_or_null(&slot->low, &nulls[3]);
 		values[4] = offset_or_null(&slot->high, &nulls[4]);
 		values[5] = offset_or_null(&slot->lso, &nulls[5]);
-		values[6] = counter(&slot->redelivered);
-		values[7] = CStringGetTextDatum(tails[Min(pg_atomic_read_u32(&slot->tail), lengthof(tails) - 1)]);
+		values[6] = timestamp_or_null(&slot->as_of, &nulls[6]);
+		values[7] = counter(&slot->redelivered);
+		values[8] = CStringGetTextDatum(tails[Min(pg_atomic_read_u32(&slot->tail), lengthof(tails) - 1)]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -37,7 +37,7 @@ SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
 SELECT col_is_pk('kafka_sink', 'dead_letters', 'id', 'its key');
 SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'sink text, owner regrole, server text, target regclass, topics text[], state text, since timestamp with time zone, '
-    'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, waits_for text, '
+    'sqlstate text, message text, detail text, hint text, topic text, part integer, off bigint, column_name text, waits_for text, halted_topics text[], '
     'insert_mode text, columns jsonb, pk_fields text[], format text, key_format text, delete_enabled boolean, '
     'on_tombstone text, on_error text, on_nul text, on_nonfinite text, isolation_level text, synchronous_commit text, '
     'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb, '
@@ -46,10 +46,11 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'on_topic_error text, lock_timeout interval, idle_after interval, statistics_interval interval', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.sink_topics'),
     'sink text, topic text, partitions text, start_at text, cluster_id text, target regclass, insert_mode text, columns jsonb, '
-    'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean', 'sink_topics');
+    'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean, state text, since timestamp with time zone, '
+    'sqlstate text, message text, detail text, hint text, part integer, off bigint, column_name text', 'sink_topics');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
-    'open_transaction_lag bigint, updated_at timestamp with time zone', 'lag');
+    'open_transaction_lag bigint, updated_at timestamp with time zone, as_of timestamp with time zone', 'lag');
 SELECT is(pg_temp.columns_of('kafka_sink.stat_sinks'),
     'sink text, worker integer, pid integer, state text, since timestamp with time zone, waits_for text, sqlstate text, message text, '
     'started_at timestamp with time zone, batches bigint, records bigint, bytes bigint, fast_batches bigint, retries bigint, '
@@ -60,7 +61,7 @@ SELECT is(pg_temp.columns_of('kafka_sink.stat_partitions'),
     'sink text, topic text, part integer, off bigint, start_off bigint, low_watermark bigint, end_offset bigint, '
     'high_watermark bigint, consumed bigint, applied bigint, deleted bigint, filtered bigint, dead_lettered bigint, '
     'ignored bigint, superseded bigint, unmatched bigint, gaps bigint, redelivered bigint, tail_check text, '
-    'updated_at timestamp with time zone', 'stat_partitions');
+    'updated_at timestamp with time zone, as_of timestamp with time zone', 'stat_partitions');
 SELECT is(pg_temp.columns_of('kafka_sink.record'),
     'topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, headers kafka_sink.header[]',
     'type record');
@@ -75,7 +76,7 @@ SELECT set_eq(
         FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
         JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'kafka_sink'
        WHERE d.deptype = 'e' AND p.proname NOT IN ('create_sink', 'alter_sink', 'worker_stats', 'partition_stats',
-             'validate_options', 'may_see', 'is_home')$$,
+             'validate_options', 'lock_waits', 'is_home')$$,
     ARRAY[
         'drop_sink(sink text)',
         'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb)',
@@ -83,6 +84,8 @@ SELECT set_eq(
         'unregister_topic(sink text, topic text)',
         'pause(sink text)',
         'resume(sink text)',
+        'resume(sink text, topic text)',
+        'lag(sink text, refresh boolean, timeout interval DEFAULT ''00:00:10''::interval, OUT sink text, OUT topic text, OUT part integer, OUT off bigint, OUT end_offset bigint, OUT lag bigint, OUT high_watermark bigint, OUT open_transaction_lag bigint, OUT updated_at timestamp with time zone, OUT as_of timestamp with time zone)',
         'seek(sink text, "to" text)',
         'skip(sink text, topic text, part integer, off bigint)',
         'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',

@@ -1,0 +1,171 @@
+/*
+ * shmem_waits.c
+ *	  Workers that wait for a lock right now, as SQL sees them.
+ *
+ * A worker that waits cannot say so itself before it has given up.  What it
+ * waits for is asked of the lock manager, which is not cheap, so only of those
+ * whose process says that it waits for a lock at all.  A role sees the sinks
+ * whose owner it is a member of.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "compat.h"
+#include "shmem_int.h"
+
+/* Locks are waited for all the time, for moments: those are not told. */
+#define TOLD_AFTER_MS	100
+
+PG_FUNCTION_INFO_V1(kafka_sink_lock_waits);
+
+typedef struct Waiter
+{
+	char		sink[NAMEDATALEN];
+	int			worker;
+	Oid			owner;
+	pid_t		pid;
+} Waiter;
+
+static bool
+waits_for_lock(pid_t pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+
+	return proc != NULL && (proc->wait_event_info & 0xFF000000) == PG_WAIT_LOCK;
+}
+
+/* This database's workers, in 'waiters'; returns how many. */
+static int
+list_workers(Waiter *waiters)
+{
+	int			n = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (!slot->in_use || slot->dbid != MyDatabaseId || slot->pid == 0)
+			continue;
+		strlcpy(waiters[n].sink, slot->sink, NAMEDATALEN);
+		waiters[n].worker = slot->worker;
+		waiters[n].owner = slot->owner;
+		waiters[n++].pid = slot->pid;
+	}
+	LWLockRelease(ks_shared->lock);
+	return n;
+}
+
+/* The lock that a process waits for, NULL if it does not any more. */
+static const LockInstanceData *
+awaited_lock(pid_t pid)
+{
+	const BlockedProcsData *data = GetBlockerStatusData(pid);
+
+	for (int i = 0; i < data->nlocks; i++)
+		if (data->locks[i].pid == pid && data->locks[i].waitLockMode != NoLock)
+			return &data->locks[i];
+	return NULL;
+}
+
+static char *
+describe_relation(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	char	   *nspname = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
+
+	return nspname ? quote_qualified_identifier(nspname, name) : psprintf("%u", relid);
+}
+
+static char *
+describe_lock(const LockInstanceData *lock)
+{
+	const char *mode = GetLockmodeName(lock->locktag.locktag_lockmethodid, lock->waitLockMode);
+
+	switch ((LockTagType) lock->locktag.locktag_type)
+	{
+		case LOCKTAG_RELATION:
+		case LOCKTAG_RELATION_EXTEND:
+		case LOCKTAG_PAGE:
+			return psprintf("waits for %s on relation %s", mode, describe_relation(lock->locktag.locktag_field2));
+		case LOCKTAG_TUPLE:
+			return psprintf("waits for %s on a row of relation %s", mode, describe_relation(lock->locktag.locktag_field2));
+		case LOCKTAG_TRANSACTION:
+		case LOCKTAG_VIRTUALTRANSACTION:
+			return pstrdup("waits for another transaction, which has changed or locked a row that it needs");
+		case LOCKTAG_ADVISORY:
+			return psprintf("waits for %s on an advisory lock", mode);
+		default:
+			return psprintf("waits for %s on an object", mode);
+	}
+}
+
+/* The processes in its way; NULL: none any more. */
+static char *
+describe_blockers(pid_t pid)
+{
+	ArrayType  *pids = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum((int32) pid)));
+	StringInfoData buf;
+	Datum	   *elems;
+	int			n;
+
+	deconstruct_array(pids, INT4OID, sizeof(int32), true, TYPALIGN_INT, &elems, NULL, &n);
+	if (n == 0)
+		return NULL;
+	initStringInfo(&buf);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&buf, "%s%d", i ? ", " : n > 1 ? "Processes " : "Process ", DatumGetInt32(elems[i]));
+	appendStringInfoString(&buf, n > 1 ? " are in the way." : " is in the way.");
+	return buf.data;
+}
+
+Datum
+kafka_sink_lock_waits(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Waiter	   *waiters;
+	int			n;
+
+	ks_init_materialized_srf(fcinfo);
+	if (!ks_shmem_available())
+		return (Datum) 0;
+	waiters = palloc(ks_shared->nworkers * sizeof(Waiter));
+	n = list_workers(waiters);
+	for (int i = 0; i < n; i++)
+	{
+		const LockInstanceData *lock;
+		Datum		values[5];
+		bool		nulls[5] = {0};
+		char	   *blockers;
+
+		if (!waits_for_lock(waiters[i].pid) || !is_member_of_role(GetUserId(), waiters[i].owner))
+			continue;
+		lock = awaited_lock(waiters[i].pid);
+		if (lock == NULL || lock->waitStart == 0 ||
+			!TimestampDifferenceExceeds(lock->waitStart, GetCurrentTimestamp(), TOLD_AFTER_MS))
+			continue;
+		blockers = describe_blockers(waiters[i].pid);
+		values[0] = CStringGetTextDatum(waiters[i].sink);
+		values[1] = Int32GetDatum(waiters[i].worker);
+		values[2] = TimestampTzGetDatum(lock->waitStart);
+		values[3] = CStringGetTextDatum(describe_lock(lock));
+		if (blockers)
+			values[4] = CStringGetTextDatum(blockers);
+		else
+			nulls[4] = true;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
