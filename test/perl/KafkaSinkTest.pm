@@ -322,7 +322,7 @@ What F<test/tools/kfk> prints; dies if it fails.
 sub _kfk
 {
 	my ($self, @args) = @_;
-	return ($ENV{KFK}, '-b', $self->bootstrap, @args);
+	return ($ENV{KFK}, '-b', $self->bootstrap, '-t', $KafkaSinkTest::timeout, @args);
 }
 
 sub kfk

@@ -44,7 +44,7 @@ create_server($node, $kafka);
 
 # A producer that dies in a transaction; the broker aborts it after a while.
 my $dead = $kafka->topic('dead', 1);
-my $dying = $kafka->script('transactional.id' => "dead-$$", 'transaction.timeout.ms' => 5000)->to($dead);
+my $dying = $kafka->script('transactional.id' => "dead-$$", 'transaction.timeout.ms' => 10000)->to($dead);
 $dying->B;
 $dying->P(0, undef, '{"id": -1}') foreach 1 .. 3;
 $dying->F;

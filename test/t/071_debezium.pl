@@ -353,7 +353,7 @@ foreach my $c (sort keys %connectors)
 		my $sink = "${c}_$table";
 		my $sentinel = { pairs => q{name = 'sentinel'}, nokey => q{b LIKE 'sentinel%'} }->{$table} // 'id > 900000';
 		wait_until($node, "SELECT (SELECT count(*) FROM t_$c.$table WHERE $sentinel), state FROM kafka_sink.sinks WHERE sink = '$sink'",
-			qr/^$sentinels\||halted/, "$sink: all has come", 60);
+			qr/^$sentinels\||halted/, "$sink: all has come");
 		is(sql("SELECT state, off, sqlstate, message, detail FROM kafka_sink.sinks WHERE sink = '$sink'"), 'running||||', "$sink runs");
 		my @columns = map { [ split /\|/ ] } split /\n/,
 		  sql("SELECT quote_ident(attname), format_type(atttypid, -1) FROM pg_attribute
