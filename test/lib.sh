@@ -212,11 +212,31 @@ ks_build() {
 			*extension_destdir*) echo "extension_destdir = '$WORK/inst'" ;;
 			*extension_control_path*)
 				echo "extension_control_path = '$WORK/inst$("$PG_CONFIG" --sharedir):\$system'" ;;
-			*)	# takes extensions from its own directory only
-				[ -e "$("$PG_CONFIG" --sharedir)/extension/kafka_sink.control" ] ||
-					die "for this PostgreSQL, run first: make install PG_CONFIG=$PG_CONFIG" ;;
+			*) ks_copy_server ;;
 		esac
 	} > "$WORK/extension.conf"
+}
+
+# For a server that takes extensions from its own directory only: a copy of it
+# around the extension, since a server's directories are found from where its
+# programs are.  The library goes by its bare name there, in the control file as
+# in shared_preload_libraries, so that both find the same file.
+ks_copy_server() {
+	local share lib file
+	share=$("$PG_CONFIG" --sharedir) lib=$("$PG_CONFIG" --pkglibdir)
+	as_now mkdir -p "$WORK/inst$bindir"
+	as_now cp -L "$bindir"/* "$WORK/inst$bindir"
+	# nothing that is there is replaced: not the extension, by an older one
+	as_now cp -asn "$share/." "$WORK/inst$share"
+	as_now cp -asn "$lib/." "$WORK/inst$lib"
+	if [ ! -e "$share/extension/pgtap.control" ]; then
+		for file in /usr/share/postgresql/*/extension/pgtap*; do
+			[ ! -e "$file" ] || as_now ln -sf "$file" "$WORK/inst$share/extension/"
+		done
+	fi
+	as_now sed -i 's|^module_pathname.*|module_pathname = '"'kafka_sink'"'|' \
+		"$WORK/inst$share/extension/kafka_sink.control"
+	bindir=$WORK/inst$bindir
 }
 
 # ---- servers ----

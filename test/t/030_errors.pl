@@ -197,7 +197,7 @@ sql(q{
 my %transient = (
 	serialization => 'backoff|40001|serialization_failure',
 	disk => 'waiting|53100|disk_full',
-	temp => 'waiting|53400|temporary file size exceeds temp_file_limit (64kB)',
+	temp => qr/^waiting\|53400\|temporary file size exceeds "?temp_file_limit"? \(64kB\)$/,
 	locked => 'waiting|55P03|waits for a lock on table "locked"');
 create_sink($_, owner => 'app', ddl => "CREATE TABLE $_ (id bigint PRIMARY KEY, qty int); GRANT INSERT ON $_ TO app;"
 	  . "CREATE TRIGGER t AFTER INSERT ON $_ FOR EACH STATEMENT EXECUTE FUNCTION misbehave('$_')")
