@@ -24,6 +24,9 @@
  */
 #include "postgres.h"
 
+#ifdef KS_COVERAGE
+#include <gcov.h>
+#endif
 #include <malloc.h>
 #include <unistd.h>
 
@@ -66,6 +69,9 @@ static volatile bool connection_changed = false;
 static void
 leave(int code, Datum arg)
 {
+#ifdef KS_COVERAGE
+	__gcov_dump();
+#endif
 	_exit(code);
 }
 

@@ -38,6 +38,7 @@ use Test::More;
 our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
   wait_until wait_for_log try_sql);
 
+my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 
 =head1 POSTGRESQL
@@ -60,6 +61,7 @@ sub new_node
 	my ($name, %opts) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
+	push @nodes, $node;
 	$node->init(
 		allows_streaming => $opts{streaming} // 0,
 		extra => [ '--no-locale', '--encoding=UTF8' ]);
@@ -212,8 +214,6 @@ injects faults (see test/tools/kfk.c, run_mock).
 
 =cut
 
-my @ours;
-
 sub shared_broker
 {
 	my $bootstrap = $ENV{KAFKA_SINK_TEST_BROKER}
@@ -247,9 +247,14 @@ sub start_mock
 	return $mock;
 }
 
+# (what a coverage build has counted is written by a server that ends by itself)
 END
 {
 	my $status = $?;
+	if ($ENV{KAFKA_SINK_COVERAGE})
+	{
+		$_->stop('fast', fail_ok => 1) foreach grep { -e $_->data_dir . '/postmaster.pid' } @nodes;
+	}
 	$_->_end foreach reverse @ours;
 	$? = $status;
 }
