@@ -117,7 +117,7 @@ sql(qq{
 # both with the same records at hand: the table is locked until they have them
 $holder = $node->background_psql('postgres', on_error_stop => 0);
 $holder->query_safe('BEGIN; LOCK TABLE r');
-my @two = map { start_session("CALL kafka_sink.run('r', max_records => 100);\n") } 1 .. 2;
+my @two = map { start_session(qq{CALL kafka_sink.run('r', until => '{"$topic": {"0": 100}}');\n}) } 1 .. 2;
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CALL kafka_sink.run%'},
 	'2', 'one run waits for the table, the other for the first');
 $holder->query_safe('COMMIT');

@@ -1,0 +1,206 @@
+# What the reference says of settings, options and functions is what the code
+# does: names, defaults, ranges, valid words, signatures.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $top = "$FindBin::RealBin/../..";
+my $reference = slurp_file("$top/doc/reference.md");
+my $node = new_node('main');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub error_of
+{
+	my ($sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nBEGIN;\n$sql;\nROLLBACK", on_error_stop => 1);
+
+	return $rc == 0 ? '' : $err;
+}
+
+# The rows of the first table under a heading: [ cell, ... ], as they stand there.
+sub table_of
+{
+	my ($heading) = @_;
+	my ($section) = $reference =~ /^#+ \Q$heading\E\n(.*?)(?=^#)/ms or die "no section $heading";
+	my ($table) = $section =~ /^(\|.*?\n)(?!\|)/ms or die "no table in $heading";
+	my @rows = map { s/^\| | \|$//gr } split /\n/, $table;
+
+	# (head and rule)
+	return map { [ split / \| / ] } @rows[ 2 .. $#rows ];
+}
+
+sub words { return $_[0] =~ /`([^`]+)`/g; }
+
+# --- settings of a sink ---
+
+sql(q{SELECT kafka_sink.create_sink('defaults')});
+my %default = map { split /=/, $_, 2 } split /\n/,
+  sql(q{SELECT key || '=' || coalesce(value, 'NULL') FROM kafka_sink.sinks s, jsonb_each_text(to_jsonb(s)) WHERE sink = 'defaults'});
+my @arguments = split /,/, sql(q{SELECT array_to_string(proargnames, ',') FROM pg_proc WHERE oid::regproc = 'kafka_sink.create_sink'::regproc});
+my @settings = table_of('Settings of a sink');
+
+is(join(' ', sort 'sink', map { words($_->[0]) } @settings), join(' ', sort @arguments), 'settings: each is in the table, once');
+my ($list) = $reference =~ /^`create_sink\((.*?)\)`/ms;
+is($list =~ s/\s+/ /gr, join(', ', @arguments), 'create_sink(): the list of its arguments');
+
+foreach (@settings)
+{
+	my ($name) = words($_->[0]);
+	my ($type, $shown) = ($_->[1], $_->[2] =~ s/`//gr);
+	my $value = "$name =>";
+
+	next if $name eq 'enabled';
+	# (where the code chooses, the table says NULL)
+	if ($name eq 'batch_records')
+	{
+		like($_->[3], qr/\b$default{$name}\b/, "$name: what NULL means");
+	}
+	elsif ($type =~ /^interval/ && $shown ne 'NULL')
+	{
+		is(sql("SELECT interval '$shown' = interval '$default{$name}'"), 't', "$name: its default");
+	}
+	else
+	{
+		is($default{$name}, $shown eq 'empty' ? '' : $shown, "$name: its default");
+	}
+	if ($type =~ /\b(\d+) to (\d+)\b/)
+	{
+		my ($min, $max) = ($1, $2);
+
+		like(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/ERROR:  22023: .*$name/, "$name: $_ is refused")
+		  foreach $min - 1, $max + 1;
+		unlike(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/outside the valid range/, "$name: $_ is not") foreach $min, $max;
+	}
+	elsif (my @words = words($type))
+	{
+		my $error = error_of("SELECT kafka_sink.alter_sink('defaults', $value 'no such word')");
+		my ($valid) = $error =~ /^(?:HINT|DETAIL): +.*?: (.*?)\.?$/m;
+
+		is(join(' ', sort @words), join(' ', sort split /, ?/, $valid =~ s/["`]//gr // ''), "$name: its words");
+	}
+}
+
+# --- settings of the server ---
+
+my %context = (reload => 'sighup', session => 'user', restart => 'postmaster', superuser => 'superuser');
+is( join("\n",
+		sort map {
+			my ($name, $shown, $change, $meaning) = ((words($_->[0]))[0], @$_[ 1 .. 3 ]);
+			my ($range) = $meaning =~ /\b(\d+ to \d+)\b/;
+			join '|', $name, $shown, $context{$change}, $range // ''
+		} table_of('Server settings')),
+	join(
+		"\n",
+		sort map {
+			# only where the text tells a range
+			my ($name, $shown, $change, $min, $max) = split /\|/;
+			join '|', $name, $shown, $change, $reference =~ /^\| `\Q$name\E` .*\b\d+ to \d+\b/m ? "$min to $max" : ''
+		} split /\n/,
+		sql(q{SELECT name, boot_val || coalesce(' ' || unit, ''), context, min_val, max_val
+			FROM pg_settings WHERE name LIKE 'kafka_sink.%'})),
+	'settings of the server: names, defaults, how to change them');
+
+# --- options of servers and user mappings ---
+
+my $options = slurp_file((grep { -e } glob("$top/src/options_table.c $top/src/*/options_table.c"))[0]);
+my $conf = slurp_file((grep { -e } glob("$top/src/source_conf.c $top/src/*/source_conf.c"))[0]);
+my %of = (KILOBYTE => 1024, PG_INT32_MAX => 2147483647);
+my (%coded, %told);
+
+while ($options =~ /^\tUSER(?:_(INT|MEMORY|BOOL|ENUM))?\w*\("([^"]+)"(?:,\s*([^()]*))?\)/mg)
+{
+	my ($kind, $name, $rest) = ($1 // '', $2 =~ tr/./_/r, $3 // '');
+	my @args = map { $of{$_} // $_ } split /,\s*/, $rest;
+
+	$coded{$name} =
+	    $kind =~ /INT|MEMORY/ ? "$args[0] to $args[1]" . ($kind eq 'MEMORY' ? ' capped' : '')
+	  : $kind eq 'ENUM' ? join(' ', sort split /, /, $rest =~ s/"//gr)
+	  : $kind eq 'BOOL' ? 'Boolean'
+	  : '';
+}
+foreach my $row (table_of('Server options for everyone'), table_of('User mapping options for everyone'))
+{
+	my ($names, $values) = @$row;
+	my @names = words($names =~ s/\(or .*?\)//r);
+
+	my ($range) = $values =~ /(\d+ to \d+)/;
+
+	$told{$_} =
+	    defined $range ? $range . ($values =~ /capped/ ? ' capped' : '')
+	  : $values =~ /^Boolean/ ? 'Boolean'
+	  : $values =~ /^`/ ? join(' ', sort map { split /, / } words($values))
+	  : ''
+	  foreach @names;
+}
+is(join("\n", map { "$_: $told{$_}" } sort keys %told), join("\n", map { "$_: $coded{$_}" } sort keys %coded),
+	'options: names, ranges, words');
+# what they are unless set: where it is not librdkafka's own
+my ($defaults) = $conf =~ /defaults\[\] = \{(.*?)\n\};/s or die 'no defaults';
+while ($defaults =~ /\{"([^"]+)", "([^"]+)"\}/g)
+{
+	my ($name, $value) = ($1 =~ tr/./_/r, $2 eq 'true' ? 'on' : $2);
+
+	like($reference, qr/^\| .*`\Q$name\E`.*\b\Q$value\E unless set/m, "$name: $value unless set");
+}
+
+# --- pauses ---
+
+# Seconds of a constant of that name in the file, wherever the file is.
+sub seconds
+{
+	my ($file, $name) = @_;
+	my ($ms) = slurp_file((grep { -e } glob("$top/src/$file $top/src/*/$file"))[0]) =~ /^#define $name\s+(\d+)$/m;
+
+	return defined $ms ? $ms / 1000 : "no $name in $file";
+}
+my @pauses = (seconds('consumer.c', 'BACKOFF_MS'), seconds('consumer.c', 'BACKOFF_LONG_MS'), seconds('consumer.c', 'BACKOFF_MAX_MS'),
+	seconds('supervisor.c', 'BACKOFF_FIRST_MS'), seconds('supervisor.c', 'BACKOFF_MAX_MS'));
+my ($said) = $reference =~ /^(Partitions are tried again after .*?\.  ?All pauses .*?)\n\n/ms;
+is( ($said // '') =~ s/\s+/ /gr,
+	sprintf('Partitions are tried again after %s s (%s s for "longer pauses"), then ever longer, up to %s s. '
+		  . 'A worker that ended is started again after %s s, then ever longer, up to %s s. '
+		  . 'All pauses are random between half and all of that.', @pauses),
+	'pauses');
+
+# --- signatures ---
+
+# The arguments that stand in a heading, or that the server tells: defaults by value.
+sub arguments
+{
+	my ($text) = @_;
+	my @arguments = grep { !/^OUT / } map { s/^IN (?=\S+ )//r } split /, (?=(?:IN |OUT )?"?\w+"? [a-z])/, $text;
+
+	foreach (@arguments)
+	{
+		/^"?\w+"? (.*) DEFAULT (.*)$/ or next;
+		my $value = sql("SELECT coalesce(CAST($2 AS $1)::text, 'NULL')");
+
+		s/ DEFAULT .*$/ = $value/;
+	}
+	return join ', ', @arguments;
+}
+my %signature;
+while ($reference =~ /^#### `(CALL )?(\w+)\(([^`]*)\)`/mg)
+{
+	push @{ $signature{$2} }, $3;
+}
+my @routines = map { [ split /\|/, $_, 2 ] } split /\n/, sql(q{SELECT proname, pg_get_function_arguments(p.oid) FROM pg_proc p
+	WHERE pronamespace = 'kafka_sink'::regnamespace ORDER BY proname, pronargs});
+foreach my $name (sort keys %signature)
+{
+	foreach my $told (grep { !/\.\.\./ } @{ $signature{$name} })
+	{
+		my @is = map { arguments($_->[1]) } grep { $_->[0] eq $name } @routines;
+		my $says = arguments($told);
+
+		ok((grep { $_ eq $says } @is), "$name(): its arguments") or diag "$says\nis none of\n", join "\n", @is;
+	}
+}
+
+done_testing();
