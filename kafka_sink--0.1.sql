@@ -641,6 +641,8 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
         ON l.sink OPERATOR(pg_catalog.=) s.sink
        AND l.worker OPERATOR(pg_catalog.=) s.worker
        AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
+       -- one that waits again has said for what, and since when
+       AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
      WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
 
 COMMENT ON VIEW kafka_sink.worker_states IS

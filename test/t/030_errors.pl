@@ -32,7 +32,8 @@ sub create_sink
 		$opts{ddl} // "CREATE TABLE $sink (id bigint PRIMARY KEY, qty int, note text)",
 		"SET ROLE " . ($opts{owner} // 'postgres'),
 		'BEGIN',
-		"SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', retry_within => '0')",
+		"SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', retry_within => '0', lock_timeout => '"
+		  . ($opts{lock_timeout} // '300 ms') . "')",
 		"SELECT kafka_sink.register_topic('$sink', '$topic{$sink}')",
 		'COMMIT');
 	return;
@@ -179,7 +180,6 @@ sql(q{
 	CREATE TABLE fault (kind text PRIMARY KEY);
 	INSERT INTO fault VALUES ('serialization'), ('disk'), ('temp');
 	GRANT SELECT ON fault TO app;
-	ALTER ROLE app SET lock_timeout = '300ms';
 	ALTER ROLE app SET deadlock_timeout = '3s';
 	ALTER ROLE app SET temp_file_limit = '64kB';
 	CREATE FUNCTION misbehave() RETURNS trigger LANGUAGE plpgsql SET work_mem = '64kB' AS $$
@@ -233,7 +233,6 @@ sql(q{
 	CREATE TABLE wanted (id int PRIMARY KEY);
 	INSERT INTO wanted VALUES (1);
 	GRANT SELECT, UPDATE ON wanted TO app;
-	ALTER ROLE app RESET lock_timeout;
 	CREATE FUNCTION want() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM FROM public.wanted FOR UPDATE;
@@ -241,7 +240,7 @@ sql(q{
 	END $$;
 });
 $holder->query_safe(q{SET deadlock_timeout = '10min'; BEGIN; SELECT FROM wanted FOR UPDATE});
-create_sink('deadlock', owner => 'app', ddl => q{
+create_sink('deadlock', owner => 'app', lock_timeout => '0', ddl => q{
 	CREATE TABLE deadlock (id bigint PRIMARY KEY, qty int);
 	GRANT INSERT ON deadlock TO app;
 	CREATE TRIGGER t AFTER INSERT ON deadlock FOR EACH STATEMENT EXECUTE FUNCTION want()});
