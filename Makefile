@@ -49,7 +49,8 @@ override with_llvm = no
 
 REGRESS = $(sort $(basename $(notdir $(wildcard $(ks_dir)/sql/*.sql))))
 
-EXTRA_CLEAN = test/tools/kfk results regression.diffs regression.out
+ks_tools = test/tools/kfk test/tools/proxy test/tools/full.so
+EXTRA_CLEAN = $(ks_tools) results regression.diffs regression.out
 
 include $(PGXS)
 
@@ -59,8 +60,15 @@ ifneq ($(ks_dir),.)
 $(shell mkdir -p src test/tools)
 endif
 
+# What the tests need beside the extension.
+.PHONY: tools
+tools: $(ks_tools)
 test/tools/kfk: test/tools/kfk.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $< -lrdkafka
+test/tools/proxy: test/tools/proxy.c
+	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $<
+test/tools/full.so: test/tools/full.c
+	$(CC) -O2 -g -Wall -Wextra -Werror -fPIC -shared -o $@ $< -ldl
 
 # cppcheck does not read the server's headers: it has to be told of the loops,
 # and that an error does not return.

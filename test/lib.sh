@@ -5,7 +5,7 @@
 #
 #   ks_install tests|demo ...   apt-get what the named uses miss
 #   ks_workdir                  make $WORK, removed at the end (KAFKA_SINK_KEEP=1: kept)
-#   ks_build                    build and install into $WORK/inst, kfk into $KFK
+#   ks_build                    build and install into $WORK/inst, tools beside $KFK
 #   ks_start_postgres [LINE..]  sets PGHOST, PGPORT, PGUSER; LINEs go to postgresql.conf
 #   ks_start_broker [PROP..]    sets KAFKA
 #   as CMD..                    as the unprivileged user, in the background's way:
@@ -187,7 +187,8 @@ ks_copy_source() {
 			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
 	else
 		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./bench/lib \
-			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk -cf - .
+			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk \
+			--exclude=./test/tools/proxy -cf - .
 	fi | tar -C "$WORK/src" --no-same-owner -xf -
 	! ks_root || chown -R postgres: "$WORK/src"
 }
@@ -197,7 +198,7 @@ ks_build() {
 	local log=$WORK/build.log options
 	ks_copy_source
 	if ! as make -s -C "$WORK/src" -j "$(nproc)" PG_CONFIG="$PG_CONFIG" DESTDIR="$WORK/inst" \
-		"$@" all test/tools/kfk install > "$log" 2>&1; then
+		"$@" all tools install > "$log" 2>&1; then
 		tail -n 60 "$log" >&2
 		die "the build failed"
 	fi
