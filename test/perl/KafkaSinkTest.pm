@@ -416,7 +416,8 @@ sub records
 
 Synthetic records (kfk gen); returns when all are acknowledged.  C<count>,
 C<from>, C<rate>, C<keys>, C<seed>, C<shape>, C<partitions>, C<codec>,
-C<manifest>, C<copy>.
+C<manifest>, C<copy>, for transactions C<txn>, C<abort>, C<hidden>, and
+C<properties>, a hash for librdkafka.
 
 =item $broker->gen_bg($topic, %opts)
 
@@ -432,9 +433,13 @@ sub _gen_args
 	my %flags = (
 		count => '-n', from => '--from', rate => '--rate', keys => '-k',
 		seed => '--seed', shape => '--shape', partitions => '-p',
-		codec => '-z', manifest => '--manifest', copy => '--copy');
+		codec => '-z', manifest => '--manifest', copy => '--copy',
+		txn => '--txn', abort => '--abort', hidden => '--hidden');
+	my %properties = %{ delete $opts{properties} // {} };
 
-	return ('gen', $topic,
+	$properties{'transactional.id'} = "gen-$topic-$$" if $opts{txn};
+
+	return ((map { ('-X', "$_=$properties{$_}") } sort keys %properties), 'gen', $topic,
 		map { ($flags{$_} // die("gen: no option $_"), $opts{$_}) } sort keys %opts);
 }
 

@@ -8,11 +8,12 @@
  *	create-topic NAME PARTITIONS [config=value]...
  *	delete-topic NAME
  *	add-partitions NAME TOTAL
- *	delete-records NAME PART BEFORE_OFFSET|end
+ *	delete-records NAME PART BEFORE_OFFSET|end [PART BEFORE_OFFSET|end]...
  *	alter-config NAME config=value...
  *	features					what librdkafka was built with, and its version
  *	watermarks NAME				part, low, high, last stable offset
  *	cat NAME					part, offset, key, value: all that is committed now
+ *	ranges NAME [ISOLATION]		part, from, until: offsets with a record, now
  *	script						commands on stdin, see run_script()
  *	gen NAME -n COUNT [...]		synthetic records, see run_gen()
  *	latency NAME -n COUNT --rate R	id and time of acknowledgement (us)
@@ -73,6 +74,9 @@ static enum {SMALL, WIDE, BROAD, CONNECT} gen_shape;
 static int64_t gen_size;		/* 0: as long as the shape is */
 static FILE *manifest;
 static FILE *copy_file;
+static FILE *hidden;
+static int	gen_txn;			/* records in a transaction, about; 0: none */
+static int	gen_abort;			/* percent of them that are aborted */
 
 /* delivery reports */
 static int64_t n_acked;
@@ -375,23 +379,28 @@ run_add_partitions(const char *name, int total)
 	admin_end(a);
 }
 
+/* Each partition and where it is to begin from now on. */
 static void
-run_delete_records(const char *name, int part, const char *before)
+run_delete_records(const char *name, char **words, int n)
 {
 	Admin		a = admin();
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n / 2);
 	const rd_kafka_topic_partition_list_t *res;
 	rd_kafka_DeleteRecords_t *d;
 	rd_kafka_event_t *ev;
 
-	rd_kafka_topic_partition_list_add(list, name, part)->offset =
-		strcmp(before, "end") == 0 ? RD_KAFKA_OFFSET_END : number(before);
+	if (n % 2)
+		die("a partition without an offset");
+	for (int i = 0; i < n; i += 2)
+		rd_kafka_topic_partition_list_add(list, name, (int) number(words[i]))->offset =
+			strcmp(words[i + 1], "end") == 0 ? RD_KAFKA_OFFSET_END : number(words[i + 1]);
 	d = rd_kafka_DeleteRecords_new(list);
 	rd_kafka_DeleteRecords(a.rk, &d, 1, a.options, a.queue);
 	ev = admin_result(a);
 	res = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(ev));
-	if (res->elems[0].err)
-		die("%s", rd_kafka_err2str(res->elems[0].err));
+	for (int i = 0; i < res->cnt; i++)
+		if (res->elems[i].err)
+			die("%s [%d]: %s", name, res->elems[i].partition, rd_kafka_err2str(res->elems[i].err));
 	rd_kafka_event_destroy(ev);
 	rd_kafka_DeleteRecords_destroy(d);
 	rd_kafka_topic_partition_list_destroy(list);
@@ -560,11 +569,17 @@ put_escaped(const void *data, size_t len)
 		}
 }
 
-/* Everything up to the last stable offsets of now, partition by partition. */
+typedef void (*Visit) (int part, const rd_kafka_message_t *m);
+
+/*
+ * Everything up to the last stable offsets of now (or the ends of the log, if
+ * what is not committed is wanted too), partition by partition; NULL at the end
+ * of each.
+ */
 static void
-run_cat(const char *name)
+visit(const char *name, const char *isolation, Visit each)
 {
-	rd_kafka_t *rk = consumer("read_committed");
+	rd_kafka_t *rk = consumer(isolation);
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL);
 	int			parts = existing_partitions(rk, name);
 
@@ -588,20 +603,46 @@ run_cat(const char *name)
 			if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
 				die("%s [%d]: %s", name, p, rd_kafka_message_errstr(m));
 			if (!m->err && m->offset < end)
-			{
-				printf("%d\t%" PRId64 "\t", p, m->offset);
-				put_escaped(m->key, m->key_len);
-				putchar('\t');
-				put_escaped(m->payload, m->len);
-				putchar('\n');
-			}
+				each(p, m);
 			next = m->err ? m->offset : m->offset + 1;
 			rd_kafka_message_destroy(m);
 		}
+		each(p, NULL);
 		rd_kafka_consume_stop(rkt, p);
 	}
 	rd_kafka_topic_destroy(rkt);
 	rd_kafka_destroy(rk);
+}
+
+static void
+put_record(int part, const rd_kafka_message_t *m)
+{
+	if (!m)
+		return;
+	printf("%d\t%" PRId64 "\t", part, m->offset);
+	put_escaped(m->key, m->key_len);
+	putchar('\t');
+	put_escaped(m->payload, m->len);
+	putchar('\n');
+}
+
+/* Offsets that follow one another, as one line. */
+static void
+put_range(int part, const rd_kafka_message_t *m)
+{
+	static int64_t from = -1;
+	static int64_t until;
+
+	if (from >= 0 && (!m || m->offset != until))
+	{
+		printf("%d\t%" PRId64 "\t%" PRId64 "\n", part, from, until);
+		from = -1;
+	}
+	if (!m)
+		return;
+	if (from < 0)
+		from = m->offset;
+	until = m->offset + 1;
 }
 
 /* ---- producing ---- */
@@ -1063,11 +1104,32 @@ gen_copy(int64_t i, int64_t id, const Row *row)
 			row->cents / 100, (int) (row->cents % 100), row->at, row->note_copy, wide);
 }
 
+/* --- transactions of gen --- */
+
+/* What was acknowledged in the transaction that is open. */
+typedef struct
+{
+	int			part;
+	int64_t		off;
+	int64_t		i;
+} Acked;
+
+static Acked *in_txn;
+static int	n_in_txn;
+
+static void
+put_manifest(FILE *f, int part, int64_t off, int64_t i)
+{
+	Row			row = {0};
+
+	gen_row(i, &row);
+	fprintf(f, "%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n", part, off, gen_id(i), row.qty);
+}
+
 static void
 gen_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
 	int64_t		i = (intptr_t) m->_private;
-	Row			row = {0};
 
 	(void) rk;
 	(void) opaque;
@@ -1077,12 +1139,68 @@ gen_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 		return;
 	}
 	n_acked++;
-	if (manifest)
+	if (gen_txn)
+		in_txn[n_in_txn++] = (Acked) {m->partition, m->offset, i};
+	else if (manifest)
+		put_manifest(manifest, m->partition, m->offset, i);
+}
+
+/* All that was produced is in the log, however long that takes. */
+static void
+flush_all(rd_kafka_t *rk)
+{
+	while (rd_kafka_outq_len(rk) > 0)
+		rd_kafka_flush(rk, 1000);
+}
+
+/*
+ * Ends a transaction of which all records are acknowledged.  What became of it
+ * is known when it returns: a commit that was not answered is asked for again,
+ * one that failed is aborted.
+ */
+static void
+end_transaction(rd_kafka_t *rk, bool abort)
+{
+	bool	   *touched = calloc(gen_parts, sizeof(bool));
+	rd_kafka_error_t *error;
+
+	if (!touched)
+		die("out of memory");
+	flush_all(rk);
+	for (;;)
 	{
-		gen_row(i, &row);
-		fprintf(manifest, "%d\t%" PRId64 "\t%" PRId64 "\t%" PRId64 "\n",
-				m->partition, m->offset, gen_id(i), row.qty);
+		error = abort ? rd_kafka_abort_transaction(rk, timeout_ms)
+			: rd_kafka_commit_transaction(rk, timeout_ms);
+		if (!error)
+			break;
+		if (rd_kafka_error_txn_requires_abort(error))
+			abort = true;
+		else if (!rd_kafka_error_is_retriable(error))
+			die("%s", rd_kafka_error_string(error));
+		rd_kafka_error_destroy(error);
 	}
+	for (int n = 0; n < n_in_txn; n++)
+	{
+		FILE	   *f = abort ? hidden : manifest;
+
+		if (f)
+			put_manifest(f, in_txn[n].part, in_txn[n].off, in_txn[n].i);
+		touched[in_txn[n].part] = true;
+	}
+	for (int p = 0; hidden && p < gen_parts; p++)
+		if (touched[p])
+			fprintf(hidden, "%d\t\\N\t\\N\t\\N\n", p);
+	n_in_txn = 0;
+	free(touched);
+}
+
+static void
+begin_transaction(rd_kafka_t *rk)
+{
+	rd_kafka_error_t *error = rd_kafka_begin_transaction(rk);
+
+	if (error)
+		die("%s", rd_kafka_error_string(error));
 }
 
 static void
@@ -1107,6 +1225,12 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  *	--size BYTES		of a small record, by its note
  *	--manifest FILE		append part, offset, id, qty per acknowledged record
  *	--copy FILE			write the rows in COPY's text format (small, wide)
+ *	--txn N				in transactions of N records at most (-X transactional.id=...),
+ *						whose records get into the manifest when they are committed
+ *	--abort PERCENT		so many transactions are aborted
+ *	--hidden FILE		append what no reader of committed records sees: part, offset,
+ *						id, qty of each aborted record, and part with NULLs for the
+ *						marker that a transaction leaves in each of its partitions
  *
  * small: {"id","qty","price","at","note"}, about 120 bytes; wide: 17 fields;
  * broad: 40 fields, 1.5 kB;
@@ -1121,6 +1245,8 @@ run_gen(const char *name, bool latency)
 	int64_t		start,
 				elapsed,
 				sent = 0;
+	int			left = 0;		/* records of this transaction to come */
+	int			n_txn = 0;
 	char	   *value = malloc(4096 + gen_size);
 	char		key[24];
 	Row			row = {0};
@@ -1136,14 +1262,26 @@ run_gen(const char *name, bool latency)
 	else
 	{
 		set(conf, "message.timeout.ms", "900000");
+		if (gen_txn)
+			set(conf, "transaction.timeout.ms", "900000");
 		rd_kafka_conf_set_dr_msg_cb(conf, gen_report);
-		if (!manifest)
+		if (!manifest && !gen_txn)
 			set(conf, "delivery.report.only.error", "true");
 	}
 	rk = producer(conf, latency ? "0" : gen_rate > 0 ? "5" : "20");
 	if (gen_parts == 0)
 		gen_parts = existing_partitions(rk, name);
 	rkt = rd_kafka_topic_new(rk, name, NULL);
+	if (gen_txn)
+	{
+		rd_kafka_error_t *error = rd_kafka_init_transactions(rk, timeout_ms);
+
+		if (error)
+			die("%s", rd_kafka_error_string(error));
+		in_txn = calloc(gen_txn, sizeof(Acked));
+		if (!in_txn)
+			die("out of memory");
+	}
 
 	start = now_us(CLOCK_MONOTONIC);
 	for (; (gen_count == 0 || sent < gen_count) && !stopped; sent++)
@@ -1160,6 +1298,14 @@ run_gen(const char *name, bool latency)
 			while ((ahead = due - now_us(CLOCK_MONOTONIC)) > 500 && !stopped)
 				rd_kafka_poll(rk, ahead < 1000 ? 1 : ahead > 100000 ? 100 : (int) (ahead / 1000));
 		}
+		if (gen_txn && left == 0)
+		{
+			if (sent > 0)
+				end_transaction(rk, (int) (hash(n_txn++) % 100) < gen_abort);
+			begin_transaction(rk);
+			left = 1 + (int) (hash(~(uint64_t) n_txn) % gen_txn);
+		}
+		left--;
 		gen_row(i, &row);
 		if (latency)
 			len = sprintf(value, "%s{\"id\":%" PRId64 ",\"qty\":%" PRId64 ",\"sent_us\":%" PRId64 "}%s",
@@ -1179,15 +1325,17 @@ run_gen(const char *name, bool latency)
 		if (gen_rate > 0 || sent % 1024 == 0)
 			rd_kafka_poll(rk, 0);
 	}
-	while (rd_kafka_outq_len(rk) > 0)
-		rd_kafka_flush(rk, 1000);
+	if (gen_txn && sent > 0)
+		end_transaction(rk, (int) (hash(n_txn) % 100) < gen_abort);
+	flush_all(rk);
 	elapsed = now_us(CLOCK_MONOTONIC) - start;
-	if (latency || !manifest)
+	if (latency || !(manifest || gen_txn))
 		n_acked = sent - n_failed;
 	fprintf(latency ? stderr : stdout,
 			"sent=%" PRId64 " acked=%" PRId64 " failed=%" PRId64 " seconds=%.3f rate=%.0f\n",
 			sent, n_acked, n_failed, elapsed / 1e6, sent * 1e6 / (elapsed ? elapsed : 1));
-	if ((manifest && fclose(manifest) != 0) || (copy_file && fclose(copy_file) != 0))
+	if ((manifest && fclose(manifest) != 0) || (hidden && fclose(hidden) != 0) ||
+		 (copy_file && fclose(copy_file) != 0))
 		die("%s", strerror(errno));
 	rd_kafka_topic_destroy(rkt);
 	rd_kafka_destroy(rk);
@@ -1268,7 +1416,7 @@ main(int argc, char **argv)
 {
 	enum
 	{
-		FROM = 256, RATE, MANIFEST, SEED, SHAPE, SIZE, COPY
+		FROM = 256, RATE, MANIFEST, SEED, SHAPE, SIZE, COPY, TXN, ABORT, HIDDEN
 	};
 	static const struct option options[] = {
 		{"count", required_argument, NULL, 'n'},
@@ -1279,6 +1427,9 @@ main(int argc, char **argv)
 		{"shape", required_argument, NULL, SHAPE},
 		{"size", required_argument, NULL, SIZE},
 		{"copy", required_argument, NULL, COPY},
+		{"txn", required_argument, NULL, TXN},
+		{"abort", required_argument, NULL, ABORT},
+		{"hidden", required_argument, NULL, HIDDEN},
 		{NULL, 0, NULL, 0}
 	};
 	struct sigaction act = {.sa_handler = handle_stop};
@@ -1345,6 +1496,17 @@ main(int argc, char **argv)
 			case COPY:
 				copy_file = open_file(optarg, "w");
 				break;
+			case TXN:
+				gen_txn = (int) number(optarg);
+				if (gen_txn < 1 || gen_txn > 1000000)
+					die("--txn: 1 to 1000000");
+				break;
+			case ABORT:
+				gen_abort = (int) number(optarg);
+				break;
+			case HIDDEN:
+				hidden = open_file(optarg, "a");
+				break;
 			default:
 				return 2;
 		}
@@ -1371,7 +1533,7 @@ main(int argc, char **argv)
 	else if (COMMAND("add-partitions", 2))
 		run_add_partitions(argv[1], (int) number(argv[2]));
 	else if (COMMAND("delete-records", 3))
-		run_delete_records(argv[1], (int) number(argv[2]), argv[3]);
+		run_delete_records(argv[1], argv + 2, argc - 2);
 	else if (COMMAND("alter-config", 2))
 		run_alter_config(argv[1], argv + 2, argc - 2);
 	else if (COMMAND("features", 0))
@@ -1379,7 +1541,9 @@ main(int argc, char **argv)
 	else if (COMMAND("watermarks", 1))
 		run_watermarks(argv[1]);
 	else if (COMMAND("cat", 1))
-		run_cat(argv[1]);
+		visit(argv[1], "read_committed", put_record);
+	else if (COMMAND("ranges", 1))
+		visit(argv[1], argc > 2 ? argv[2] : "read_committed", put_range);
 	else if (COMMAND("script", 0))
 		run_script();
 	else if (COMMAND("gen", 1))
