@@ -1,8 +1,11 @@
-# Kills of the workers, the postmaster and the broker while records arrive:
-# nothing missing, nothing twice, and no snapshot that says otherwise.
+# Faults of all kinds while records arrive: nothing missing, nothing twice, no
+# gap that is none, and no snapshot that says otherwise.
 #
-# KAFKA_SINK_CRASH_WORKER, _POSTMASTER, _BROKER: numbers of kills;
-# KAFKA_SINK_CRASH_MINUTES: ends it earlier; KAFKA_SINK_SEED: of a former run.
+# KAFKA_SINK_CRASH_WORKER, _POSTMASTER, _BROKER, _TERMINATE, _LOCK, _STOP, _PROXY,
+# _DISK: how often each strikes; KAFKA_SINK_CRASH_RECORDS: it goes on until there
+# are so many; _RATE: records/s; _LONGEST: seconds that a fault may go on;
+# _SECONDS: ends it earlier, 0: does not; _VERBOSE: tells of each.
+# KAFKA_SINK_SEED: of a former run.
 use strict;
 use warnings FATAL => 'all';
 
@@ -11,20 +14,31 @@ use Test::More;
 use KafkaSinkTest;
 use KafkaSinkCrash;
 
-my $minutes = $ENV{KAFKA_SINK_CRASH_MINUTES};
+sub setting { my ($name, $default) = @_; return $ENV{"KAFKA_SINK_CRASH_\U$name"} // $default; }
+
+my %events = (
+	worker => 30, postmaster => 8, broker => 8, terminate => 10,
+	lock => 12, stop => 8, proxy => 12, disk => 5);
+my $seconds = setting('seconds', 150);
 my $campaign = KafkaSinkCrash->new(
-	(defined $minutes ? (until => time + 60 * $minutes) : ()),
-	worker => $ENV{KAFKA_SINK_CRASH_WORKER} // 100,
-	postmaster => $ENV{KAFKA_SINK_CRASH_POSTMASTER} // 20,
-	broker => $ENV{KAFKA_SINK_CRASH_BROKER} // 10);
+	($seconds ? (until => time + $seconds) : ()),
+	events => { map { $_ => setting($_, $events{$_}) } keys %events },
+	rate => setting('rate', 2000), records => setting('records', 0),
+	longest => setting('longest', 4), verbose => setting('verbose', 0));
 
 $campaign->run;
-for my $what (qw(worker postmaster broker))
+is_deeply([ $campaign->violations ], [], "no violation (seed $campaign->{seed})");
+for my $kind (sort keys %events)
 {
 	# a time limit ends it where it stands
-	cmp_ok($campaign->{kills}{$what} // 0, '>=', defined $minutes ? 1 : $campaign->{$what}, "$what: kills done");
+	my $wanted = $campaign->{events}{$kind};
+
+	$wanted = 1 if $wanted && $seconds;
+	cmp_ok($campaign->struck($kind), '>=', $wanted, "$kind: it struck");
 }
-cmp_ok($campaign->{snapshots}, '>', 10, 'the reader saw snapshots');
-cmp_ok($campaign->{end}, '>', 1000, 'records were produced');
-is_deeply([ $campaign->violations ], [], "no violation (seed $campaign->{seed})");
+cmp_ok($campaign->{checks}{snapshots}, '>', 10, 'the reader saw snapshots');
+my %counts = %{ $campaign->{counts} };
+cmp_ok($counts{records}, '>', setting('records', 1000), 'records were produced');
+cmp_ok($counts{$_}, '>', 0, "there were some: $_") foreach qw(aborted markers compacted);
+cmp_ok($campaign->deleted, '>', 0, 'records were deleted behind the sinks');
 done_testing();
