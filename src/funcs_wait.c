@@ -200,6 +200,24 @@ drop_arrived(WaitFor *w)
 
 /* --- what is in the way --- */
 
+/* The place of an error, for a human. */
+static const char *
+describe_place(const KsStateError *e)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (e->topic)
+		appendStringInfo(&buf, ": topic \"%s\"", e->topic);
+	if (e->topic && e->part >= 0)
+		appendStringInfo(&buf, ", partition %d", e->part);
+	if (e->topic && e->off >= 0)
+		appendStringInfo(&buf, ", offset " INT64_FORMAT, e->off);
+	if (e->column)
+		appendStringInfo(&buf, ", column \"%s\"", e->column);
+	return buf.data;
+}
+
 /* The error that has halted the sink, or one of its topics. */
 KS_NORETURN static void
 raise_halted(const char *what, const KsStateError *e)
@@ -209,15 +227,7 @@ raise_halted(const char *what, const KsStateError *e)
 			 errmsg_internal("%s", e->message),
 			 e->detail ? errdetail_internal("%s", e->detail) : 0,
 			 e->hint ? errhint("%s", e->hint) : 0,
-			 e->topic == NULL ?
-			 errcontext("%s is halted", what) :
-			 e->off < 0 ?
-			 errcontext("%s is halted: topic \"%s\"", what, e->topic) :
-			 e->column ?
-			 errcontext("%s is halted: topic \"%s\", partition %d, offset " INT64_FORMAT ", column \"%s\"",
-						what, e->topic, e->part, e->off, e->column) :
-			 errcontext("%s is halted: topic \"%s\", partition %d, offset " INT64_FORMAT,
-						what, e->topic, e->part, e->off)));
+			 errcontext("%s is halted%s", what, describe_place(e))));
 }
 
 /* Is a topic on the list? */
