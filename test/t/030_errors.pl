@@ -272,6 +272,29 @@ my $text = slurp_file($node->logfile, $log);
 like($text, qr/sink "memory": worker exceeded kafka_sink\.worker_memory_limit/, 'the log says why it left');
 unlike($text, qr/terminating any other active server processes/, 'and it took nobody along');
 
+# the same in a session, which has librdkafka's memory too
+sql(q{
+	SELECT kafka_sink.pause('memory');
+	SELECT kafka_sink.alter_sink('memory', batch_records => 1000000, batch_bytes => 500000000, batch_linger_ms => 60000);
+	TRUNCATE memory;
+	SELECT kafka_sink.seek('memory', 'earliest')});
+sql("ALTER SYSTEM SET kafka_sink.worker_memory_limit = '64MB'");
+$node->reload;
+wait_until($node, 'SHOW kafka_sink.worker_memory_limit', '64MB', 'the limit is set');
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kafka_sink memory'}, '0', 'no worker');
+my ($out, $err);
+$node->psql('postgres', q{CALL kafka_sink.run('memory'); SELECT 'still there'}, on_error_stop => 0,
+	stdout => \$out, stderr => \$err, extra_params => ['-v', 'VERBOSITY=verbose']);
+like($err, qr/53200: reading from Kafka takes more memory than kafka_sink\.worker_memory_limit/,
+	'run() that needs too much memory is ended');
+is(count_and_offset('memory'), '0|0', 'before anything is applied');
+sql("ALTER SYSTEM RESET kafka_sink.worker_memory_limit");
+$node->reload;
+sql(q{
+	SELECT kafka_sink.alter_sink('memory', reset => '{batch_records, batch_bytes, batch_linger_ms}')});
+sql(q{CALL kafka_sink.run('memory')});
+is(count_and_offset('memory'), '400000|400000', 'with the settings as they were it gets through');
+
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
 

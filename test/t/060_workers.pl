@@ -234,7 +234,7 @@ wait_until($node, q{SELECT state, part, off, column_name, sqlstate FROM kafka_si
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'kafka_sink bad%'}, 0, 'all its workers leave');
 wait_until($node, q{SELECT worker, state FROM kafka_sink.sink_state WHERE sink = 'bad'}, '2|halted', 'one of them says why');
 $kafka->gen($bad, count => 400, partitions => 4, from => 400);
-like(error_of(q{CALL kafka_sink.wait_for('bad')}), qr/ERROR:  55000: sink "bad" is halted/, 'wait_for knows it');
+like(error_of(q{CALL kafka_sink.wait_for('bad')}), qr/ERROR:  22P02: .*CONTEXT:  sink "bad" is halted: topic "$bad", partition 2, offset 100, column "qty"/s, 'wait_for knows why');
 # the worker that halted is none of theirs any more
 sql(q{SELECT kafka_sink.alter_sink('bad', workers => 2)});
 $node->restart;

@@ -1,0 +1,84 @@
+# A worker with 1,000 partitions, and a sink over 50 topics: all of it arrives,
+# once, in bounded memory, also when it begins anew in the middle.
+use strict;
+use warnings FATAL => 'all';
+
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main');
+my $kafka = shared_broker();
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub becomes
+{
+	my ($query, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, $query, 't', $what);
+}
+
+sub exact
+{
+	my ($sink, $records) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	is(sql("SELECT sum(consumed), sum(applied), sum(gaps) FROM kafka_sink.txn_offsets WHERE sink = '$sink'"),
+		"$records|$records|0", "$sink: the accounts are exact");
+	is(sql("SELECT count(*), count(DISTINCT id) FROM $sink"), "$records|$records", "$sink: the rows, too");
+	return;
+}
+
+create_server($node, $kafka);
+
+# --- 1,000 partitions ---
+
+my $topic = $kafka->topic('wide', 1000);
+
+$kafka->gen($topic, count => 3000, partitions => 1000);
+sql(qq{
+	CREATE TABLE wide (id bigint, qty int);
+	SELECT kafka_sink.create_sink('wide', server => 'kafka', target => 'wide', idle_after => '0');
+	SELECT kafka_sink.register_topic('wide', '$topic');
+});
+becomes("SELECT count(*) = 3000 FROM wide", '1,000 partitions in one worker');
+is(sql("SELECT count(*) FROM kafka_sink.txn_offsets WHERE sink = 'wide'"), 1000, 'each has its row');
+my $pid = sql("SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'wide'");
+$kafka->gen($topic, count => 3000, from => 3000, partitions => 1000);
+sql("SELECT pg_terminate_backend($pid)");
+$kafka->gen($topic, count => 4000, from => 6000, partitions => 1000);
+becomes("SELECT count(*) = 10000 FROM wide", 'a worker that begins anew goes on where the other stood');
+becomes("SELECT sum(lag) = 0 AND count(end_offset) = 1000 FROM kafka_sink.lag WHERE sink = 'wide'", 'lag is 0 and known, of all of them');
+exact('wide', 10000);
+my $peak = sql("SELECT rss_anon_peak / 1024 / 1024 FROM kafka_sink.stat_sinks WHERE sink = 'wide'");
+cmp_ok($peak, '<', 256, "its memory ($peak MB)");
+
+# --- 50 topics ---
+
+my @topics = map { $kafka->topic("many$_", 2) } 1 .. 50;
+my $from = 0;
+
+sub fill
+{
+	foreach (@topics)
+	{
+		$kafka->gen($_, count => 20, from => $from, partitions => 2);
+		$from += 20;
+	}
+	return;
+}
+
+fill();
+sql(q{
+	CREATE TABLE many (id bigint, qty int);
+	SELECT kafka_sink.create_sink('many', server => 'kafka', target => 'many', idle_after => '0', workers => 2)});
+sql(join ';', map { "SELECT kafka_sink.register_topic('many', '$_')" } @topics);
+becomes("SELECT count(*) = 1000 FROM many", '50 topics, registered one after the other');
+fill();
+becomes("SELECT count(*) = 2000 FROM many", 'and on');
+exact('many', 2000);
+is(sql("SELECT count(*) FROM kafka_sink.lag WHERE sink = 'many'"), 100, 'all are shown');
+
+done_testing();
