@@ -286,8 +286,9 @@ serve(Connection *c, short client, short target)
 static void
 command(char *line)
 {
-	char	   *word = strtok(line, " \n");
-	char	   *arg = strtok(NULL, " \n");
+	char	   *rest;
+	char	   *word = strtok_r(line, " \n", &rest);
+	char	   *arg = strtok_r(NULL, " \n", &rest);
 	int64_t		n = arg ? strtoll(arg, NULL, 10) : -1;
 	bool		known = true;
 
@@ -364,13 +365,14 @@ main(int argc, char **argv)
 	static struct pollfd set[2 + 2 * MAX_CONNECTIONS];
 	struct sockaddr_in addr;
 	int			on = 1;
-	int			listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	int			listener;
 
 	if (argc != 3 || atoi(argv[1]) <= 0 || atoi(argv[2]) <= 0)
 	{
 		fputs("usage: proxy LISTEN_PORT TARGET_PORT\n", stderr);
 		return 2;
 	}
+	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	target_port = atoi(argv[2]);
 	addr = local(atoi(argv[1]));
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
