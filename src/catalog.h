@@ -185,7 +185,7 @@ typedef struct KsStateError
 	const char *detail;			/* or NULL */
 	const char *hint;			/* or NULL */
 	const char *topic;			/* or NULL */
-	int32		part;
+	int32		part;			/* of the topic; -1: of none, or all of them */
 	int64		off;			/* -1: none */
 	const char *column;			/* or NULL */
 	const char *waits_for;		/* in the state waiting: lock, disk, broker, topic, row */

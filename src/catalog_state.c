@@ -46,7 +46,7 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 		if (error->topic)
 		{
 			values[8] = Int32GetDatum(error->part);
-			nulls[8] = ' ';
+			nulls[8] = error->part >= 0 ? ' ' : 'n';
 			values[9] = Int64GetDatum(error->off);
 			nulls[9] = error->off >= 0 ? ' ' : 'n';
 		}
@@ -146,10 +146,8 @@ ks_catalog_halt_topic(const KsSink *sink, const char *topic, const KsStateError 
 	set_text(values, nulls, 5, error->hint);
 	values[6] = Int32GetDatum(error->part);
 	values[7] = Int64GetDatum(error->off);
-	if (error->topic == NULL)
-		nulls[6] = 'n';
-	if (error->topic == NULL || error->off < 0)
-		nulls[7] = 'n';
+	nulls[6] = error->part >= 0 ? ' ' : 'n';
+	nulls[7] = error->off >= 0 ? ' ' : 'n';
 	set_text(values, nulls, 8, error->column);
 
 	SPI_connect();

@@ -76,6 +76,17 @@ ks_consumer_reset_batch(KsConsumer *c)
 	}
 }
 
+/* Topics that are halted alone are no worker's, until resume(). */
+static void
+leave_out_halted(KsConsumer *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->topics)
+		if (((KsTopic *) lfirst(lc))->halted)
+			c->topics = foreach_delete_current(c->topics, lc);
+}
+
 KsConsumer *
 ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 				   void (*commit) (void), MemoryContext parent)
@@ -92,6 +103,8 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->commit = commit;
 	c->topics = ks_catalog_topics(sink->name);
 	ks_catalog_check_consumes(sink, c->topics);
+	if (in_worker)
+		leave_out_halted(c);
 	c->conf = ks_options_load(sink->server, sink->owner);
 
 	/* the batch goes before the source when the parent is deleted */

@@ -99,6 +99,7 @@ typedef struct KsConsumer
 	KsStateError error;			/* message NULL: none */
 	bool		halt;			/* the error is final */
 	bool		reported;		/* the host has seen the error */
+	const char *blamed;			/* topic that an error of ks_consumer_open() is about, or NULL */
 	bool		stale;			/* topics grew, or the sink was changed: begin anew */
 
 	bool		drained;		/* the last poll left nothing in the source */

@@ -223,6 +223,8 @@ find_partitions(KsConsumer *c)
 			/* metadata may be late after a restart of the cluster */
 			n = wait_for_topic(c, t->topic);
 			if (n < 0)
+			{
+				c->blamed = t->topic;
 				ereport(ERROR,
 						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						 errmsg("topic \"%s\" was deleted", t->topic),
@@ -230,6 +232,7 @@ find_partitions(KsConsumer *c)
 						 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
 								 quote_literal_cstr(c->sink->name),
 								 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
+			}
 		}
 		if (n < 0)
 			ereport(ERROR,

@@ -80,41 +80,32 @@ awaited_lock(pid_t pid)
 	return NULL;
 }
 
-static char *
-describe_relation(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-	char	   *nspname = name ? get_namespace_name(get_rel_namespace(relid)) : NULL;
-
-	return nspname ? quote_qualified_identifier(nspname, name) : psprintf("%u", relid);
-}
-
+/* In the words of lock_watch.c. */
 static char *
 describe_lock(const LockInstanceData *lock)
 {
-	const char *mode = GetLockmodeName(lock->locktag.locktag_lockmethodid, lock->waitLockMode);
+	char	   *table = NULL;
 
 	switch ((LockTagType) lock->locktag.locktag_type)
 	{
 		case LOCKTAG_RELATION:
 		case LOCKTAG_RELATION_EXTEND:
 		case LOCKTAG_PAGE:
-			return psprintf("waits for %s on relation %s", mode, describe_relation(lock->locktag.locktag_field2));
+			table = get_rel_name(lock->locktag.locktag_field2);
+			break;
 		case LOCKTAG_TUPLE:
-			return psprintf("waits for %s on a row of relation %s", mode, describe_relation(lock->locktag.locktag_field2));
 		case LOCKTAG_TRANSACTION:
-		case LOCKTAG_VIRTUALTRANSACTION:
-			return pstrdup("waits for another transaction, which has changed or locked a row that it needs");
-		case LOCKTAG_ADVISORY:
-			return psprintf("waits for %s on an advisory lock", mode);
+			return pstrdup("waits for a row that another transaction has locked");
 		default:
-			return psprintf("waits for %s on an object", mode);
+			break;
 	}
+	return table ? psprintf("waits for a lock on table \"%s\"", table) :
+		pstrdup("waits for a lock that another transaction holds");
 }
 
 /* The processes in its way; NULL: none any more. */
 static char *
-describe_blockers(pid_t pid)
+describe_blockers(pid_t pid, const LockInstanceData *lock)
 {
 	ArrayType  *pids = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum((int32) pid)));
 	StringInfoData buf;
@@ -126,8 +117,9 @@ describe_blockers(pid_t pid)
 		return NULL;
 	initStringInfo(&buf);
 	for (int i = 0; i < n; i++)
-		appendStringInfo(&buf, "%s%d", i ? ", " : n > 1 ? "Processes " : "Process ", DatumGetInt32(elems[i]));
-	appendStringInfoString(&buf, n > 1 ? " are in the way." : " is in the way.");
+		appendStringInfo(&buf, "%sprocess %d", i ? ", " : "It is held by ", DatumGetInt32(elems[i]));
+	appendStringInfo(&buf, "; %s is wanted.",
+					 GetLockmodeName(lock->locktag.locktag_lockmethodid, lock->waitLockMode));
 	return buf.data;
 }
 
@@ -156,7 +148,7 @@ kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 		if (lock == NULL || lock->waitStart == 0 ||
 			!TimestampDifferenceExceeds(lock->waitStart, GetCurrentTimestamp(), TOLD_AFTER_MS))
 			continue;
-		blockers = describe_blockers(waiters[i].pid);
+		blockers = describe_blockers(waiters[i].pid, lock);
 		values[0] = CStringGetTextDatum(waiters[i].sink);
 		values[1] = Int32GetDatum(waiters[i].worker);
 		values[2] = TimestampTzGetDatum(lock->waitStart);

@@ -85,6 +85,7 @@ connection_callback(Datum arg, int cacheid, uint32 hashvalue)
 static void
 respawn(void)
 {
+	ks_worker_store_ends(false);
 	ks_worker.slot->respawn = true;
 	proc_exit(0);
 }
@@ -123,7 +124,10 @@ check_requests(void)
 		ProcessConfigFile(PGC_SIGHUP);
 	}
 	if (ks_worker.slot->stop)
+	{
+		ks_worker_store_ends(false);
 		proc_exit(0);
+	}
 	if (connection_changed)
 	{
 		KsConf	   *conf;
@@ -543,6 +547,11 @@ ks_worker_main(Datum arg)
 		KsStateError error;
 
 		ks_worker_state_error(edata, &error);
+		if (ks_worker.consumer && ks_worker.consumer->blamed)
+		{
+			error.topic = ks_worker.consumer->blamed;
+			error.part = -1;
+		}
 		if (!ks_worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
 			ks_worker_halt(&error);

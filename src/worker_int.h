@@ -37,7 +37,12 @@ extern void ks_worker_commit(void);
  */
 extern void ks_worker_write_state(const char *state, const KsStateError *error);
 
-/* Writes that the sink is halted, and ends the process. */
+/* Stores the ends of the partitions, before a worker leaves by itself or because
+ * it was asked to; 'ask': as of now, if the brokers answer in time. */
+extern void ks_worker_store_ends(bool ask);
+
+/* Writes that the sink is halted, or the error's topic alone, and ends the
+ * process. */
 extern void ks_worker_halt(const KsStateError *error);
 
 /* Is it of a class that passes by itself? */

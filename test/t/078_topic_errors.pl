@@ -1,0 +1,174 @@
+# An error of one topic halts that topic, and the sink's others go on: unless
+# foreign keys link their targets, or the sink is to halt as a whole.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main');
+my $kafka = shared_broker();
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub becomes
+{
+	my ($query, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, $query, 't', $what);
+}
+
+sub error_of { return ($node->psql('postgres', "\\set VERBOSITY verbose\n$_[0]"))[2]; }
+
+# A sink over topics of two partitions, one table for all.
+sub create_sink
+{
+	my ($name, $topics, $settings) = @_;
+	my @topics = map { $kafka->topic("$name-$_", 2) } @$topics;
+
+	sql(qq{
+		CREATE TABLE $name (id int, topic text);
+		SELECT kafka_sink.create_sink('$name', server => 'kafka', target => '$name', columns => '{"topic": "\@topic"}', $settings);
+		SELECT kafka_sink.register_topic('$name', t) FROM unnest('{@{[ join ',', @topics ]}}'::text[]) t;
+		CALL kafka_sink.wait_for('$name')});
+	return @topics;
+}
+
+# Records into partition 0 (or another), with ids from ... to.
+sub produce
+{
+	my ($topic, $from, $to, $part) = @_;
+
+	return $kafka->produce($topic, $part // 0, map { [ undef, qq({"id": $_}) ] } $from .. $to);
+}
+
+sub produce_bad { return $kafka->produce($_[0], $_[1] // 0, [ undef, '{"id": "bad"}' ]); }
+
+sub has
+{
+	my ($sink, $topic, $n, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, "SELECT count(*), count(DISTINCT id) FROM $sink WHERE topic = '$topic'", "$n|$n", $what);
+}
+
+create_server($node, $kafka);
+
+# --- a bad record ---
+
+my ($good, $bad) = create_sink('alone', [qw(good bad)], "idle_after => '0'");
+produce($bad, 1, 3);
+produce_bad($bad);
+produce($bad, 4, 6);
+produce($bad, 7, 9, 1);
+becomes("SELECT halted_topics = '{$bad}' FROM kafka_sink.sinks WHERE sink = 'alone'", 'a topic halts');
+produce($good, 1, 5);
+has('alone', $good, 5, 'the other one goes on');
+becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'alone'", 'so does the sink');
+is(sql(qq{SELECT state, sqlstate, part, off, column_name, since > now() - interval '5 min', message ~ 'integer',
+		hint ~ 'skip.*$bad.*, 0, 3.*resume' FROM kafka_sink.sink_topics WHERE topic = '$bad'}), 'halted|22P02|0|3|id|t|t|t', 'its error');
+is(sql("SELECT state FROM kafka_sink.sink_topics WHERE topic = '$good'"), '', 'the other one has none');
+is(sql("SELECT off FROM kafka_sink.txn_offsets WHERE topic = '$bad' AND part = 0"), '3', 'what is before it is there');
+wait_for_log($node, qr/topic "$bad" of sink "alone" halted: /, 0, 'the log tells');
+like(error_of("CALL kafka_sink.wait_for('alone')"),
+	qr/ERROR:  22P02: invalid input syntax.*HINT:  .*skip.*CONTEXT:  topic "$bad" of sink "alone" is halted: topic "$bad", partition 0, offset 3, column "id"/s,
+	'wait_for raises it');
+sql(qq{CALL kafka_sink.wait_for('alone', until => '{"$good": {"0": 5}}')});
+pass('unless something else is waited for');
+like(error_of(qq{CALL kafka_sink.wait_for('alone', until => '{"$good": {"0": 5}, "$bad": {"0": 4}}')}), qr/22P02/, 'both are');
+is(sql("SELECT end_offset, lag, as_of > now() - interval '5 min' FROM kafka_sink.lag WHERE topic = '$bad' AND part = 0"), '7|4|t',
+	'how far it is behind is known');
+is(sql("SELECT count(*) > 0 FROM kafka_sink.preview('alone', 10) WHERE topic = '$bad' AND sqlstate = '22P02'"), 't', 'preview shows it');
+is(sql(qq{SELECT applied FROM kafka_sink.ingest('alone', ARRAY[ROW('$bad', NULL, NULL, NULL, NULL, '{"id": 100}', NULL)::kafka_sink.record])}),
+	'1', 'ingest does not mind');
+sql("DELETE FROM alone WHERE id = 100");
+
+# over a restart, and by its own
+$node->restart;
+produce($good, 6, 10, 1);
+has('alone', $good, 10, 'after a restart the other one goes on');
+is(sql("SELECT halted_topics FROM kafka_sink.sinks WHERE sink = 'alone'"), "{$bad}", 'it is halted still');
+sql("SELECT kafka_sink.resume('alone', '$bad')");
+becomes("SELECT count(*) = 1 FROM kafka_sink.sink_topics WHERE topic = '$bad' AND state = 'halted' AND off = 3", 'resume alone does not help');
+sql("SELECT kafka_sink.skip('alone', '$bad', 0, 3); SELECT kafka_sink.resume('alone', '$bad')");
+has('alone', $bad, 9, 'skip and resume: it goes on');
+is(sql("SELECT state, halted_topics FROM kafka_sink.sinks WHERE sink = 'alone'"), 'running|', 'and says so');
+sql("CALL kafka_sink.wait_for('alone')");
+
+# --- the last one halts the sink ---
+
+produce_bad($bad);
+becomes("SELECT halted_topics = '{$bad}' FROM kafka_sink.sinks WHERE sink = 'alone'", 'a topic halts');
+produce_bad($good);
+wait_until($node, "SELECT state, sqlstate, topic, part, off FROM kafka_sink.sinks WHERE sink = 'alone'", "halted|22P02|$good|0|5",
+	'the last one halts the sink');
+becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'alone' AND pid IS NOT NULL", 'no worker is left');
+is(sql("SELECT sum(lag) FROM kafka_sink.lag WHERE sink = 'alone'"), '2', 'its lag is known');
+sql(qq{SELECT kafka_sink.skip('alone', '$good', 0, 5); SELECT kafka_sink.skip('alone', '$bad', 0, 7); SELECT kafka_sink.resume('alone');
+	CALL kafka_sink.wait_for('alone')});
+is(sql("SELECT halted_topics FROM kafka_sink.sinks WHERE sink = 'alone'"), '', 'resume clears all');
+
+# --- as a whole ---
+
+my ($one, $two) = create_sink('whole', [qw(one two)], "on_topic_error => 'halt_sink'");
+produce_bad($two);
+wait_until($node, "SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'whole'", "halted|$two|", 'halt_sink');
+
+# --- linked by foreign keys ---
+
+my ($orders, $lines) = map { $kafka->topic($_, 1) } qw(orders lines);
+sql(qq{
+	CREATE TABLE orders (id int PRIMARY KEY);
+	CREATE TABLE lines (id int REFERENCES orders, line int);
+	SELECT kafka_sink.create_sink('linked', server => 'kafka');
+	SELECT kafka_sink.register_topic('linked', '$orders', target => 'orders');
+	SELECT kafka_sink.register_topic('linked', '$lines', target => 'lines')});
+produce_bad($lines);
+wait_until($node, "SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'linked'", "halted|$lines|", 'linked topics');
+
+# --- several workers ---
+
+($good, $bad) = create_sink('many', [qw(good bad)], "workers => 2, idle_after => '0'");
+produce($bad, 1, 3, 1);
+produce_bad($bad, 1);
+becomes("SELECT halted_topics = '{$bad}' FROM kafka_sink.sinks WHERE sink = 'many'", 'with two workers');
+produce($good, 1, 5, 0);
+produce($good, 6, 10, 1);
+produce($bad, 11, 12, 0);
+has('many', $good, 10, 'both go on');
+has('many', $bad, 3, 'without any of its partitions');
+becomes("SELECT state = 'running' FROM kafka_sink.sinks WHERE sink = 'many'", 'in good health');
+sql(qq{SELECT kafka_sink.skip('many', '$bad', 1, 3); SELECT kafka_sink.resume('many')});
+has('many', $bad, 5, 'resume');
+
+# --- a log that is lost, a topic that is gone ---
+
+($good, $bad) = create_sink('lost', [qw(good bad)], "idle_after => '0'");
+my $gone = $kafka->topic('lost-gone', 1);
+sql("SELECT kafka_sink.register_topic('lost', '$gone')");
+produce($_, 1, 3) foreach $bad, $gone;
+has('lost', $_, 3, 'consumed') foreach $bad, $gone;
+sql("SELECT kafka_sink.pause('lost')");
+becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'lost' AND pid IS NOT NULL", 'paused');
+is(sql("SELECT sum(lag), count(as_of) FROM kafka_sink.lag WHERE sink = 'lost'"), '0|5', 'a paused sink has its last known lag');
+$kafka->delete_topic($_) foreach $bad, $gone;
+$kafka->create_topic($bad, 2);
+produce($bad, 11, 20);
+sql("SELECT kafka_sink.resume('lost')");
+wait_until($node, "SELECT string_agg(topic || ' ' || message, ', ' ORDER BY topic) FROM kafka_sink.sink_topics WHERE sink = 'lost' AND state = 'halted'",
+	qq{$bad the log is not the one that was consumed, $gone topic "$gone" was deleted}, 'each has its own error');
+produce($good, 1, 5);
+has('lost', $good, 5, 'the other one goes on');
+is(sql("SELECT part IS NULL AND off IS NULL FROM kafka_sink.sink_topics WHERE topic = '$gone'"), 't', 'a whole topic has no place');
+sql(qq{SELECT kafka_sink.unregister_topic('lost', '$gone'); SELECT kafka_sink.seek('lost', '{"$bad": {"0": 0}}'); SELECT kafka_sink.resume('lost', '$bad');
+	CALL kafka_sink.wait_for('lost')});
+has('lost', $bad, 13, 'seek and resume');
+is(sql("SELECT state, halted_topics FROM kafka_sink.sinks WHERE sink = 'lost'"), 'running|', 'all is well');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+
+done_testing();
