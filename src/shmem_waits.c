@@ -38,12 +38,17 @@ typedef struct Waiter
 	pid_t		pid;
 } Waiter;
 
-static bool
-waits_for_lock(pid_t pid)
+/* Since when it has waited for a lock, 0: it does not, or not for long. */
+static TimestampTz
+waits_since(pid_t pid)
 {
 	PGPROC	   *proc = BackendPidGetProc(pid);
+	TimestampTz since;
 
-	return proc != NULL && (proc->wait_event_info & 0xFF000000) == PG_WAIT_LOCK;
+	if (proc == NULL || (proc->wait_event_info & 0xFF000000) != PG_WAIT_LOCK)
+		return 0;
+	since = (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
+	return since != 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), TOLD_AFTER_MS) ? since : 0;
 }
 
 /* This database's workers, in 'waiters'; returns how many. */
@@ -138,20 +143,21 @@ kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		const LockInstanceData *lock;
+		TimestampTz since;
 		Datum		values[5];
 		bool		nulls[5] = {0};
 		char	   *blockers;
 
-		if (!waits_for_lock(waiters[i].pid) || !is_member_of_role(GetUserId(), waiters[i].owner))
+		since = waits_since(waiters[i].pid);
+		if (since == 0 || !is_member_of_role(GetUserId(), waiters[i].owner))
 			continue;
 		lock = awaited_lock(waiters[i].pid);
-		if (lock == NULL || lock->waitStart == 0 ||
-			!TimestampDifferenceExceeds(lock->waitStart, GetCurrentTimestamp(), TOLD_AFTER_MS))
+		if (lock == NULL)
 			continue;
 		blockers = describe_blockers(waiters[i].pid, lock);
 		values[0] = CStringGetTextDatum(waiters[i].sink);
 		values[1] = Int32GetDatum(waiters[i].worker);
-		values[2] = TimestampTzGetDatum(lock->waitStart);
+		values[2] = TimestampTzGetDatum(since);
 		values[3] = CStringGetTextDatum(describe_lock(lock));
 		if (blockers)
 			values[4] = CStringGetTextDatum(blockers);

@@ -1,0 +1,145 @@
+# What people are told of a sink: how far behind it is when nothing runs, what a
+# worker waits for, and what CALL wait_for says when it cannot arrive.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main');
+my $kafka = shared_broker();
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub becomes
+{
+	my ($query, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, $query, 't', $what);
+}
+
+sub error_of { return ($node->psql('postgres', "\\set VERBOSITY verbose\n$_[0]"))[2]; }
+
+sub lag { return sql("SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag WHERE sink = '$_[0]' ORDER BY part"); }
+
+sub refresh
+{
+	return sql("SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag('$_[0]', refresh => true)");
+}
+
+create_server($node, $kafka);
+
+# --- a sink that is paused ---
+
+my $topic = $kafka->topic('paused', 2);
+sql(qq{
+	CREATE TABLE paused (id int);
+	SELECT kafka_sink.create_sink('paused', server => 'kafka', target => 'paused', idle_after => '0');
+	SELECT kafka_sink.register_topic('paused', '$topic')});
+$kafka->produce($topic, 0, map { [ undef, qq({"id": $_}) ] } 1 .. 5);
+sql("CALL kafka_sink.wait_for('paused')");
+becomes("SELECT count(as_of) = 2 AND bool_and(as_of > now() - interval '5 min') FROM kafka_sink.lag WHERE sink = 'paused'",
+	'figures of a running worker have an age');
+sql("SELECT kafka_sink.pause('paused')");
+becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'paused' AND pid IS NOT NULL", 'paused');
+is(lag('paused'), "0|5|5|0|5|0\n1|0|0|0|0|0", 'the last known lag');
+my $as_of = sql("SELECT as_of FROM kafka_sink.lag WHERE sink = 'paused' AND part = 0");
+$kafka->produce($topic, 0, map { [ undef, qq({"id": $_}) ] } 6 .. 8);
+is(lag('paused'), "0|5|5|0|5|0\n1|0|0|0|0|0", 'nobody knows of what came later');
+is(refresh('paused'), "0|5|8|3|8|0\n1|0|0|0|0|0", 'unless Kafka is asked');
+is(lag('paused'), "0|5|8|3|8|0\n1|0|0|0|0|0", 'which is remembered');
+is(sql("SELECT as_of > '$as_of' AND low_watermark = 0 FROM kafka_sink.stat_partitions WHERE sink = 'paused' AND part = 0"), 't', 'as of then');
+
+# behind an open transaction
+my $open = $kafka->script('transactional.id' => "lag-$$")->to($topic);
+$open->B->P(1, undef, '{"id": 100}')->P(1, undef, '{"id": 101}')->F;
+is(refresh('paused'), "0|5|8|3|8|0\n1|0|0|0|2|2", 'both ends are asked for');
+$open->C;
+$open->end;
+is(refresh('paused'), "0|5|8|3|8|0\n1|0|3|3|3|0", 'until it is committed');
+sql("SELECT kafka_sink.seek('paused', '{\"$topic\": {\"0\": 2}}')");
+is(lag('paused'), "0|2||||\n1|0|3|3|3|0", 'seek() forgets');
+is(refresh('paused'), "0|2|8|6|8|0\n1|0|3|3|3|0", 'ask again');
+
+# nothing that is older takes the place of what a worker sees
+sql("SELECT kafka_sink.resume('paused'); CALL kafka_sink.wait_for('paused')");
+becomes("SELECT bool_and(lag = 0) AND sum(end_offset) = 11 FROM kafka_sink.lag WHERE sink = 'paused'", 'resumed');
+is(refresh('paused'), "0|8|8|0|8|0\n1|3|3|0|3|0", 'a sink that runs can be asked, too');
+
+# a crash of the server forgets only what is newer
+$node->stop('immediate');
+$node->start;
+becomes("SELECT count(lag) = 2 FROM kafka_sink.lag WHERE sink = 'paused'", 'after a crash');
+
+# --- a ledger ---
+
+sql("SELECT kafka_sink.create_sink('ledger', server => 'kafka');
+	SELECT kafka_sink.advance('ledger', '$topic', 0, NULL, 3); SELECT kafka_sink.advance('ledger', 'nowhere-$$', 0, NULL, 3)");
+like(($node->psql('postgres', "SELECT part, lag FROM kafka_sink.lag('ledger', refresh => true)"))[2], qr/WARNING: .*topic "nowhere-$$" does not exist/,
+	'a topic that is not there');
+is(sql("SELECT topic, off, lag FROM kafka_sink.lag WHERE sink = 'ledger' ORDER BY off, topic DESC"), "$topic|3|5\nnowhere-$$|3|", 'a ledger has a lag, too');
+is(sql("SELECT kafka_sink.drop_sink('ledger'); SELECT count(*) FROM kafka_sink.partition_ends WHERE sink = 'ledger'"), "\n0", 'until it is dropped');
+
+# --- a broker that does not answer ---
+
+my $port = `$ENV{KAFKA_SINK_BROKER} free-port`;
+chomp $port;
+sql("CREATE SERVER away FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:$port');
+	SELECT kafka_sink.create_sink('away', server => 'away'); SELECT kafka_sink.advance('away', 't', 0, NULL, 3)");
+like(error_of("SELECT * FROM kafka_sink.lag('away', refresh => true, timeout => '1 s')"), qr/ERROR:  08006/, 'the timeout bounds it');
+
+# --- a lock that is waited for right now ---
+
+my $holder = $node->background_psql('postgres');
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+sql("CREATE ROLE reader; SELECT kafka_sink.alter_sink('paused', lock_timeout => '0')");
+becomes("SELECT state = 'running' FROM kafka_sink.sinks WHERE sink = 'paused'", 'no limit for waits');
+$holder->query_safe('BEGIN; LOCK TABLE paused');
+$kafka->produce($topic, 0, [ undef, '{"id": 9}' ]);
+becomes(qq{SELECT (state, waits_for, message) = ('waiting', 'lock', 'waits for a lock on table "paused"') AND detail LIKE 'It is held by process $pid; %Lock is wanted.'
+		FROM kafka_sink.sinks WHERE sink = 'paused'}, 'a worker that waits is seen to wait, before it gives up');
+is(sql("SELECT state, waits_for, pid IS NOT NULL, since > now() - interval '5 min' FROM kafka_sink.stat_sinks WHERE sink = 'paused'"), 'waiting|lock|t|t', 'in stat_sinks, too');
+is(sql("SET ROLE reader; SELECT count(*) FROM kafka_sink.lock_waits()"), 0, 'that is not shown to everybody');
+like(error_of("CALL kafka_sink.wait_for('paused', timeout => '100 ms')"),
+	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$topic", partition 0 is at offset 8, wanted is 9\.  The sink is in state waiting: waits for a lock on table "paused"/s,
+	'wait_for tells why it took too long');
+$holder->query_safe('COMMIT');
+$holder->quit;
+becomes("SELECT state = 'running' AND waits_for IS NULL FROM kafka_sink.sinks WHERE sink = 'paused'", 'then it goes on');
+
+# --- a topic that does not exist ---
+
+my $late = $kafka->topic('late');
+sql(qq{
+	CREATE TABLE late (id int);
+	SELECT kafka_sink.create_sink('late', server => 'kafka', target => 'late');
+	SELECT kafka_sink.register_topic('late', '$late')});
+becomes(q{SELECT message ~ 'does not exist' FROM kafka_sink.sinks WHERE sink = 'late'}, 'a topic that does not exist');
+like(error_of("CALL kafka_sink.wait_for('late', timeout => '2 s')"),
+	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$late" does not exist\.  The sink is in state \w+: topic "$late" does not exist/s, 'is waited for');
+my $waiting = $node->background_psql('postgres');
+$waiting->query_until(qr/begun/, "\\echo begun\nCALL kafka_sink.wait_for('late', timeout => '3 min');\n");
+becomes("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL kafka_sink.wait_for%3 min%' AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+	'a session waits');
+$kafka->create_topic($late, 3);
+$kafka->produce($late, 2, map { [ undef, qq({"id": $_}) ] } 1 .. 4);
+$waiting->quit;
+is(sql('SELECT count(*) > 0 OR (SELECT sum(off) IS NOT NULL FROM kafka_sink.txn_offsets WHERE sink = \'late\') FROM late'), 't', 'until it is there, and consumed');
+sql("CALL kafka_sink.wait_for('late')");
+is(sql('SELECT count(*) FROM late'), 4, 'all of it');
+
+# --- a sink that is halted ---
+
+$kafka->produce($late, 0, [ undef, '{"id": "bad"}' ]);
+becomes("SELECT state = 'halted' FROM kafka_sink.sinks WHERE sink = 'late'", 'halted');
+like(error_of("CALL kafka_sink.wait_for('late')"), qr/ERROR:  22P02: invalid input syntax.*HINT:  .*skip.*CONTEXT:  sink "late" is halted: topic "$late", partition 0, offset 0, column "id"/s,
+	'its error is that of wait_for');
+is(sql("SELECT lag FROM kafka_sink.lag WHERE sink = 'late' AND part = 0"), 1, 'its lag is known');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+
+done_testing();
