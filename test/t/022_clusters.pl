@@ -53,7 +53,7 @@ sql(qq{CREATE SERVER elsewhere FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstra
 	CREATE TABLE early (off bigint);
 	SELECT kafka_sink.create_sink('early', server => 'elsewhere', target => 'early', columns => '{"off": "\@offset"}');
 	SELECT kafka_sink.register_topic('early', '$new')});
-wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'early'}, qr/^backoff\|.*does not exist/,
+wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'early'}, qr/^waiting\|.*does not exist/,
 	'the topic is not there yet');
 is(sql(q{SELECT cluster_id FROM kafka_sink.sink_topics WHERE sink = 'early'}), '', 'and the sink is of no cluster');
 $kafka->create_topic($new, 1);
