@@ -461,13 +461,71 @@ LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION kafka_sink.accept_gap(text, text, integer, bigint, bigint) IS
 'goes on at until_off although the records from from_off, the next one, are lost; audited, counted as a gap';
 
-CREATE FUNCTION kafka_sink.advance(sink text, topic text, part integer, from_off bigint, until_off bigint)
+CREATE FUNCTION kafka_sink.claim(
+    sink text,
+    topic text,
+    part bigint,
+    from_off bigint,
+    until_off bigint,
+    records bigint DEFAULT NULL,
+    start_at bigint DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'kafka_sink_claim'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.claim(text, text, bigint, bigint, bigint, bigint, bigint) IS
+'takes a range for the current transaction, which applies it, and moves the stored offset over it: the offset to apply from, NULL if all of it is applied already; an error of class KS if what is before it is missing';
+
+CREATE FUNCTION kafka_sink.claim(sink text, ranges jsonb)
+RETURNS TABLE (topic text, part integer, apply_from bigint, until_off bigint)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_many'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.claim(text, jsonb) IS
+'takes many ranges, {"topic": {"0": [from_off, until_off]}}, all or none, in one order for all callers';
+
+CREATE FUNCTION kafka_sink.claim(sink text, ranges text)
+RETURNS TABLE (topic text, part integer, apply_from bigint, until_off bigint)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_many_text'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.claim(text, text) IS
+'the same for drivers that send JSON as text';
+
+CREATE PROCEDURE kafka_sink.claim_range(
+    sink text,
+    topic text,
+    part bigint,
+    from_off bigint,
+    until_off bigint,
+    records bigint DEFAULT NULL,
+    start_at bigint DEFAULT NULL,
+    INOUT apply_from bigint DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_range'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.claim_range(text, text, bigint, bigint, bigint, bigint, bigint, bigint) IS
+'claim() for CALL';
+
+CREATE FUNCTION kafka_sink.advance(sink text, topic text, part bigint, from_off bigint, until_off bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_advance'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.advance(text, text, integer, bigint, bigint) IS
-'moves exactly one row of txn_offsets from from_off to until_off, or raises 55000; from_off NULL creates the row';
+COMMENT ON FUNCTION kafka_sink.advance(text, text, bigint, bigint, bigint) IS
+'moves exactly one row of txn_offsets from from_off to until_off, or raises an error of class KS; from_off NULL creates the row';
+
+CREATE FUNCTION kafka_sink.starting_offsets(
+    sink text,
+    format text DEFAULT 'spark',
+    topic text DEFAULT NULL,
+    refresh boolean DEFAULT false)
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_starting_offsets'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.starting_offsets(text, text, text, boolean) IS
+'where a sink stands, as Spark''s startingOffsets or Flink''s scan.startup.specific-offsets; NULL if it has no offsets; refresh: Kafka is asked for partitions without one';
 
 CREATE TYPE kafka_sink.batch_result AS (
     consumed bigint,

@@ -2,9 +2,10 @@
  * funcs_offsets.c
  *	  SQL functions that stop and start sinks and move offsets.
  *
- * advance() is the guard for clients that write their own results.  seek(),
- * skip() and accept_gap() move offsets without a record; they are audited in
- * kafka_sink.offset_history.
+ * seek(), skip() and accept_gap() move offsets without a record; they are
+ * audited in kafka_sink.offset_history.  They lock the sink's row first, then
+ * rows of txn_offsets in order of (topic, part).  Kafka is asked before: nothing
+ * is locked while its answer is waited for.
  */
 #include "postgres.h"
 
@@ -15,17 +16,14 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
 
 #include "catalog.h"
 #include "catalog_ends.h"
+#include "claim.h"
 #include "consumer.h"
 #include "offsets.h"
-#include "options.h"
+#include "offsets_ask.h"
 #include "shmem.h"
-#include "source.h"
-
-#define SEEK_TIMEOUT_MS		30000
 
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_pause);
@@ -33,7 +31,6 @@ PG_FUNCTION_INFO_V1(kafka_sink_resume);
 PG_FUNCTION_INFO_V1(kafka_sink_seek);
 PG_FUNCTION_INFO_V1(kafka_sink_skip);
 PG_FUNCTION_INFO_V1(kafka_sink_accept_gap);
-PG_FUNCTION_INFO_V1(kafka_sink_advance);
 
 Datum
 kafka_sink_is_home(PG_FUNCTION_ARGS)
@@ -135,56 +132,18 @@ seek_partition(const char *sink, const char *topic, int32 part, int64 off)
 	forget_cluster(sink, topic);
 }
 
-/* earliest, latest or a timestamp: the broker tells. */
+/* Errors (55000) if the sink is another than when Kafka was asked. */
 static void
-seek_by_broker(KsSink *sink, const char *to)
+check_unchanged(const KsSink *sink)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink seek", ALLOCSET_DEFAULT_SIZES);
-	KsSourceOptions opts = {
-		.client_id = psprintf("kafka_sink/%s", sink->name),
-		.read_uncommitted = sink->read_uncommitted,
-		.max_record_bytes = sink->max_record_bytes
-	};
-	int64		off;
-	int64		ts = ks_start_timestamp(to, "", 0, &off);
-	List	   *topics = ks_catalog_topics(sink->name);
-	KsSource   *src;
-	ListCell   *lc;
+	KsSink	   *now = ks_catalog_sink(sink->name, false);
 
-	if (sink->server == NULL)
+	/* we have changed it ourselves, once */
+	if (now->generation != sink->generation + 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no server to ask for offsets", sink->name),
-				 errhint("Give the offsets, such as {\"orders\": {\"0\": 42}}.")));
-	if (topics == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no topics", sink->name)));
-	src = ks_source_open(ks_options_load(sink->server, sink->owner), &opts, cxt);
-	foreach(lc, topics)
-	{
-		KsTopic    *t = lfirst(lc);
-		int			n = ks_source_partition_count(src, t->topic, SEEK_TIMEOUT_MS);
-		KsOffsetQuery *q;
-		int			m = 0;
-
-		if (n < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("topic \"%s\" does not exist on server \"%s\"", t->topic, sink->server)));
-		q = palloc0(n * sizeof(KsOffsetQuery));
-		for (int i = 0; i < n; i++)
-			if (ks_topic_has_partition(t, i))
-			{
-				q[m].topic = t->topic;
-				q[m].part = i;
-				q[m++].ts = ts;
-			}
-		ks_source_query_offsets(src, q, m, SEEK_TIMEOUT_MS);
-		for (int i = 0; i < m; i++)
-			seek_partition(sink->name, q[i].topic, q[i].part, q[i].off);
-	}
-	MemoryContextDelete(cxt);	/* closes the source */
+				 errmsg("sink \"%s\" was changed while Kafka was asked for offsets", sink->name),
+				 errhint("Call kafka_sink.seek() again.")));
 }
 
 Datum
@@ -193,50 +152,35 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	char	   *to = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
-	ks_catalog_check_owner(sink, false);
-	/* takes the lock on the sink's row first, as every change does */
-	start_anew(sink->name);
-	if (*to == '{')
-	{
-		int			n;
-		KsPartition *parts = ks_offsets_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(to))), &n);
+	KsPartition *parts;
+	bool		ask = *to != '{';
+	int			n;
 
-		for (int i = 0; i < n; i++)
-			seek_partition(sink->name, parts[i].topic, parts[i].part, parts[i].off);
-	}
+	ks_catalog_check_owner(sink, false);
+	if (ask)
+		parts = ks_offsets_ask(sink, to, NULL, 0, &n);
 	else
-		seek_by_broker(sink, to);
+		parts = ks_offsets_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(to))), &n);
+	start_anew(sink->name);
+	if (ask)
+		check_unchanged(sink);
+	for (int i = 0; i < n; i++)
+		seek_partition(sink->name, parts[i].topic, parts[i].part, parts[i].off);
 	PG_RETURN_VOID();
 }
 
 /* --- moves under the guard --- */
 
-/* Moves one row from 'from' to 'until' with the given counts, or raises. */
+/* Moves one row over a gap from 'from' to 'until', or raises. */
 static void
-guarded_move(const char *sink, const char *topic, int32 part, int64 from,
-			 int64 until, bool consumed)
+pass_over(KsSink *sink, const char *topic, int32 part, int64 from, int64 until, const char *action)
 {
-	KsPartition p = {.topic = topic, .part = part, .off = from, .until = until,
-	.last_off = -1, .new_last_off = -1};
-	KsPartition *parts[] = {&p};
+	KsPartition p = {.topic = topic, .part = part, .last_off = -1, .new_last_off = -1};
 
-	if (consumed)
-		p.counts.consumed = p.counts.applied = until - from;
-	else
-		p.counts.gaps = until - from;
-	if (!ks_offsets_lock(sink, parts, 1) || !ks_offsets_move(sink, parts, 1))
-		ks_offsets_mismatch(sink, parts, 1);
-}
-
-static void
-check_range(int64 from, int64 until)
-{
-	if (from < 0 || until < from)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid range of offsets"),
-				 errdetail("From " INT64_FORMAT " until " INT64_FORMAT ".", from, until),
-				 errhint("Offsets are not negative, and until_off is not below from_off.")));
+	p.counts.gaps = until - from;
+	start_anew(sink->name);
+	ks_claim_exactly(sink->name, &p, from, until);
+	ks_offsets_log(sink->name, topic, part, action, from, until);
 }
 
 Datum
@@ -248,10 +192,8 @@ kafka_sink_skip(PG_FUNCTION_ARGS)
 	int64		off = PG_GETARG_INT64(3);
 
 	ks_catalog_check_owner(sink, false);
-	check_range(off, off);
-	start_anew(sink->name);
-	guarded_move(sink->name, topic, part, off, off + 1, false);
-	ks_offsets_log(sink->name, topic, part, "skip", off, off + 1);
+	ks_offsets_check_range(off, off);
+	pass_over(sink, topic, part, off, off + 1, "skip");
 	PG_RETURN_VOID();
 }
 
@@ -265,51 +207,7 @@ kafka_sink_accept_gap(PG_FUNCTION_ARGS)
 	int64		until = PG_GETARG_INT64(4);
 
 	ks_catalog_check_owner(sink, false);
-	check_range(from, until);
-	start_anew(sink->name);
-	guarded_move(sink->name, topic, part, from, until, false);
-	ks_offsets_log(sink->name, topic, part, "accept_gap", from, until);
-	PG_RETURN_VOID();
-}
-
-Datum
-kafka_sink_advance(PG_FUNCTION_ARGS)
-{
-	static const char *const names[] = {"sink", "topic", "part", "from_off", "until_off"};
-	KsSink	   *sink;
-	char	   *topic;
-	int32		part;
-	int64		until;
-
-	for (int i = 0; i < (int) lengthof(names); i++)
-		if (i != 3 && PG_ARGISNULL(i))
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("%s must not be null", names[i])));
-	sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	part = PG_GETARG_INT32(2);
-	until = PG_GETARG_INT64(4);
-	ks_catalog_check_owner(sink, false);
-
-	if (PG_ARGISNULL(3))
-	{
-		KsPartition p = {.topic = topic, .part = part, .off = until};
-
-		check_range(until, until);
-		if (part < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("invalid partition: %d", part)));
-		if (!ks_offsets_put(sink->name, &p, false))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNIQUE_VIOLATION),
-					 errmsg("sink \"%s\" has an offset for topic \"%s\" partition %d already",
-							sink->name, topic, part),
-					 errhint("Give the offset that you expect there as from_off.")));
-		PG_RETURN_VOID();
-	}
-	check_range(PG_GETARG_INT64(3), until);
-	guarded_move(sink->name, topic, part, PG_GETARG_INT64(3), until, true);
+	ks_offsets_check_range(from, until);
+	pass_over(sink, topic, part, from, until, "accept_gap");
 	PG_RETURN_VOID();
 }

@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(36);
+SELECT plan(40);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -61,9 +61,11 @@ SELECT throws_ok(format('SELECT kafka_sink.%s', call), '42501', NULL, call)
   FROM unnest(ARRAY[
     $$alter_sink('theirs', batch_records => 1)$$, $$drop_sink('theirs')$$, $$register_topic('theirs', 't')$$,
     $$alter_topic('theirs', 't', target => 'target')$$, $$pause('theirs')$$, $$seek('theirs', '{"t": {"0": 0}}')$$, $$skip('theirs', 't', 0, 10)$$,
-    $$advance('theirs', 't', 0, 10, 20)$$, $$ingest('theirs', '{}')$$,
+    $$advance('theirs', 't', 0, 10, 20)$$, $$claim('theirs', 't', 0, 10, 20)$$, $$claim('theirs', '{"t": {"0": [10, 20]}}')$$,
+    $$starting_offsets('theirs')$$, $$ingest('theirs', '{}')$$,
     $$retry_dead_letters('theirs')$$, $$discard_dead_letters('theirs')$$,
     $$preview('theirs')$$]) call;
+SELECT throws_ok($$CALL kafka_sink.claim_range('theirs', 't', 0, 10, 20)$$, '42501', NULL, 'claim_range');
 SELECT throws_ok($$SELECT kafka_sink.create_sink('mine', target => 'target')$$, '42501', NULL, 'create_sink on another''s table');
 SELECT throws_ok($$SELECT kafka_sink.topics('theirs')$$, '42501', NULL, 'topics of another''s server');
 SELECT throws_ok($$SELECT kafka_sink.peek('theirs', 't', 0)$$, '42501', NULL, 'nor its records');

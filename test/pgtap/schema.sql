@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(25);
+SELECT plan(26);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -89,7 +89,12 @@ SELECT set_eq(
         'seek(sink text, "to" text)',
         'skip(sink text, topic text, part integer, off bigint)',
         'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',
-        'advance(sink text, topic text, part integer, from_off bigint, until_off bigint)',
+        'claim(sink text, topic text, part bigint, from_off bigint, until_off bigint, records bigint DEFAULT NULL::bigint, start_at bigint DEFAULT NULL::bigint)',
+        'claim(sink text, ranges jsonb)',
+        'claim(sink text, ranges text)',
+        'claim_range(IN sink text, IN topic text, IN part bigint, IN from_off bigint, IN until_off bigint, IN records bigint DEFAULT NULL::bigint, IN start_at bigint DEFAULT NULL::bigint, INOUT apply_from bigint DEFAULT NULL::bigint)',
+        'advance(sink text, topic text, part bigint, from_off bigint, until_off bigint)',
+        'starting_offsets(sink text, format text DEFAULT ''spark''::text, topic text DEFAULT NULL::text, refresh boolean DEFAULT false)',
         'ingest(sink text, records kafka_sink.record[])',
         'retry_dead_letters(sink text, "where" text DEFAULT NULL::text)',
         'discard_dead_letters(sink text, "where" text DEFAULT NULL::text)',
@@ -99,6 +104,8 @@ SELECT set_eq(
         'peek(server text, topic text, part integer, from_off bigint DEFAULT NULL::bigint, until_off bigint DEFAULT NULL::bigint, max_records integer DEFAULT 100, timeout interval DEFAULT ''00:00:10''::interval)',
         'preview(sink text, n integer DEFAULT 10, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT part integer, OUT off bigint, OUT outcome text, OUT "row" jsonb, OUT sqlstate text, OUT message text, OUT detail text, OUT column_name text)'],
     'functions and procedures');
+SELECT results_eq($$SELECT DISTINCT pg_get_function_result(oid) FROM pg_proc WHERE proname = 'claim' ORDER BY 1$$,
+    $$VALUES ('TABLE(topic text, part integer, apply_from bigint, until_off bigint)'), ('bigint')$$, 'what claims return');
 
 -- every setting that can be made can be changed, and has the same type
 SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
