@@ -151,7 +151,6 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 {
 	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
 	char	   *to = text_to_cstring(PG_GETARG_TEXT_PP(1));
-
 	KsPartition *parts;
 	bool		ask = *to != '{';
 	int			n;

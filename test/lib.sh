@@ -142,12 +142,27 @@ ks_install() {
 				perl -MIPC::Run -e 1 2> /dev/null || want+=(libipc-run-perl)
 				have prove || want+=(perl)
 				;;
+			consumers)
+				ks_python > /dev/null || want+=(python3-confluent-kafka python3-psycopg)
+				;;
 			flights) python3 -m pip --version > /dev/null 2>&1 || want+=(python3-pip) ;;
 		esac
 	done
 	[ ${#pg[@]} -eq 0 ] || [ -n "$pgver" ] || die "$PG_CONFIG lacks: ${pg[*]}"
 	[ $((${#want[@]} + ${#pg[@]})) -eq 0 ] || ks_apt "${want[@]}" "${pg[@]}"
 	bindir=$("$PG_CONFIG" --bindir)
+}
+
+# A Python with the clients that consumers of one's own are written with.
+ks_python() {
+	local python
+	for python in python3 /usr/bin/python3; do
+		if "$python" -c 'import psycopg, confluent_kafka' 2> /dev/null; then
+			echo "$python"
+			return
+		fi
+	done
+	return 1
 }
 
 # ---- build ----
