@@ -83,7 +83,11 @@ tail_checked(KsSource *src, KsSourcePart *part, KsSourceEventType outcome)
 static void
 judge_eof(KsSource *src, KsSourcePart *part, int64 end)
 {
+#ifdef KS_BREAK_TAIL_CHECK
+	int64		position = 0;
+#else
 	int64		position = Max(part->expected, part->floor);
+#endif
 	int64		low,
 				high;
 
@@ -119,6 +123,17 @@ judge_error(KsSource *src, KsSourcePart *part, rd_kafka_resp_err_t err)
 		ks_source_fail(src, part, KS_EVENT_PARTITION_ERROR, -1, err);
 }
 
+static bool
+tail_differs(const KsSourcePart *part, const KsRecord *rec)
+{
+#ifdef KS_BREAK_TAIL_CHECK
+	/* for the tests alone, which must find it out: any log will do */
+	return false;
+#else
+	return ks_record_hash(rec) != part->last_hash;
+#endif
+}
+
 /* A record in CHECKING or below the floor: is it handed out? */
 static bool
 judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec)
@@ -127,7 +142,7 @@ judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec)
 	{
 		if (rec->off > part->last_off)
 			tail_checked(src, part, KS_EVENT_TAIL_UNCHECKABLE);
-		else if (ks_record_hash(rec) != part->last_hash)
+		else if (tail_differs(part, rec))
 		{
 			ks_source_fail(src, part, KS_EVENT_TAIL_MISMATCH, rec->off,
 						   RD_KAFKA_RESP_ERR_NO_ERROR);
@@ -347,6 +362,12 @@ remember_last(KsSource *src, const KsRecord *recs)
 static inline bool
 take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecord *rec)
 {
+#ifdef KS_BREAK_STALE_EOF
+	/* for the tests alone: see begin_epoch() */
+	if (part != NULL && part->state == KS_PART_SUSPECT &&
+		msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+		part->floor = Max(part->floor, msg->offset);
+#endif
 	if (unlikely(part == NULL || part->born == src->chunk || !KS_PART_RECEIVES(part)))
 		return false;
 	if (unlikely(msg->err != RD_KAFKA_RESP_ERR_NO_ERROR))

@@ -91,7 +91,7 @@ my $snapshot_check = q{
 
 =over
 
-=item KafkaSinkChecks->new(node =>, topics =>)
+=item KafkaSinkChecks->new(node =>, topics =>, patience =>)
 
 C<topics>: a list of { name, kind, partitions, manifest, hidden }; the first is
 the one whose offsets tell the reader to go on.
@@ -101,7 +101,7 @@ the one whose offsets tell the reader to go on.
 sub new
 {
 	my ($class, %self) = @_;
-	return bless { violations => [], %self }, $class;
+	return bless { violations => [], patience => 120, %self }, $class;
 }
 
 sub violation
@@ -191,7 +191,7 @@ sub stop_reader
 
 I7: when the faults are over, all sinks come to the ends of all logs, and lag
 is 0.  It may take as long as it likes while it goes on, but not stand still
-for two minutes.
+for C<patience> seconds (120).
 
 =cut
 
@@ -208,7 +208,7 @@ sub finish
 
 		# the markers of a transaction come after its commit was answered
 		do { @marks = $kafka->watermarks($topic->{name}); }
-		  while ((grep { $_->[2] != $_->[3] } @marks) && time < $moved + 120);
+		  while ((grep { $_->[2] != $_->[3] } @marks) && time < $moved + $self->{patience});
 		$topic->{ends} = { map { $_->[0] => $_->[3] } @marks };
 		$topic->{low} = { map { $_->[0] => $_->[1] } @marks };
 		$end += $_->[3] foreach @marks;
@@ -228,9 +228,9 @@ sub finish
 			$before = $left;
 			$moved = time;
 		}
-		if (time > $moved + 120)
+		if (time > $moved + $self->{patience})
 		{
-			$self->violation("I7: nothing moves for 120 s, and not all of $end is there: $left");
+			$self->violation("I7: nothing moves for $self->{patience} s, and not all of $end is there: $left");
 			last;
 		}
 		sleep 0.1;

@@ -53,7 +53,8 @@ told when it strikes.
 
 =item stop_early
 
-It ends with the first lost or doubled record.
+It ends with the first lost or doubled record, and does not wait long for sinks
+that do not come to the end.
 
 =back
 
@@ -126,7 +127,8 @@ EOC
 	create_server($self->{node}, $self->{kafka}->through, options => "reconnect_backoff_max_ms '500'");
 	$self->{faults} = KafkaSinkFaults->new(
 		node => $self->{node}, kafka => $self->{kafka}, tables => \@sinks, disk => $disk, longest => $self->{longest});
-	$self->{checks} = KafkaSinkChecks->new(node => $self->{node}, topics => $self->{topics});
+	$self->{checks} = KafkaSinkChecks->new(node => $self->{node}, topics => $self->{topics},
+		$self->{stop_early} ? (patience => 5) : ());
 	$self->_create_sinks;
 	return $self;
 }
@@ -136,6 +138,8 @@ sub _create_sinks
 	my ($self) = @_;
 	my $sinks = join ',', @sinks;
 	my $topics = join ',', map { $_->{name} } @{ $self->{topics} };
+	# of millions of records, the moves of some partitions are enough
+	my $every = 1 + int($self->{records} / 2_000_000);
 
 	$self->{node}->safe_psql('postgres', qq{
 		CREATE TABLE ins (topic text, part int, off bigint, id bigint, qty int, PRIMARY KEY (topic, part, off));
@@ -145,7 +149,8 @@ sub _create_sinks
 		CREATE TABLE chain (sink text, topic text, part int, from_off bigint, until_off bigint);
 		CREATE FUNCTION chain() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN INSERT INTO public.chain VALUES (new.sink, new.topic, new.part, old.off, new.off); RETURN NULL; END';
-		CREATE TRIGGER chain AFTER UPDATE ON kafka_sink.txn_offsets FOR EACH ROW EXECUTE FUNCTION chain();
+		CREATE TRIGGER chain AFTER UPDATE ON kafka_sink.txn_offsets FOR EACH ROW
+			WHEN (new.part % $every = 0) EXECUTE FUNCTION chain();
 		SELECT kafka_sink.create_sink(s, server => 'kafka', target => s::regclass,
 			insert_mode => CASE s WHEN 'ups' THEN 'upsert' ELSE 'insert' END,
 			columns => '{"topic": "\@topic", "part": "\@partition", "off": "\@offset"}',
@@ -452,6 +457,16 @@ sub summary
 	  $self->{seed}, join(', ', map { "$struck->{$_} $_" } grep { $struck->{$_} } @KafkaSinkFaults::kinds),
 	  @$counts{qw(records aborted markers compacted)}, $self->deleted,
 	  $self->{checks}{snapshots}, $self->{checks}{caught_up}, time - $self->{start}, scalar $self->{checks}->violations;
+}
+
+# Ends the servers, if the test goes on with others.
+sub stop
+{
+	my ($self) = @_;
+
+	$self->{node}->stop('immediate');
+	$self->{kafka}->kill9;
+	return;
 }
 
 # Records of which only the sinks have a copy.

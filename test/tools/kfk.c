@@ -180,6 +180,8 @@ consumer(const char *isolation)
 	set(conf, "auto.offset.reset", "error");
 	set(conf, "queued.min.messages", "10000000");
 	set(conf, "queued.max.messages.kbytes", "65536");
+	/* a partition that is started is not waited for by a fetch of others */
+	set(conf, "fetch.wait.max.ms", "10");
 	return client(RD_KAFKA_CONSUMER, conf);
 }
 
