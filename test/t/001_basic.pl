@@ -17,7 +17,7 @@ my $late = start_broker(start => 0);
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 # Everything that is in Kafka now.
-sub wait_for_sink { return sql("CALL kafka_sink.wait_for('$_[0]')"); }
+sub wait_for_sink { return sql("CALL kafka_sink.wait_for('$_[0]', timeout => '3 min')"); }
 
 sub pid_of
 {
@@ -258,7 +258,7 @@ $node->safe_psql('other', qq{
 	CREATE TABLE orders (id bigint PRIMARY KEY, qty bigint);
 	SELECT kafka_sink.create_sink('orders', server => 'kafka', target => 'orders');
 	SELECT kafka_sink.register_topic('orders', '$orders');
-	CALL kafka_sink.wait_for('orders');
+	CALL kafka_sink.wait_for('orders', timeout => '3 min');
 });
 is($node->safe_psql('other', 'SELECT count(*), sum(qty) FROM orders'), produced(),
 	'a sink of the same name in another database');

@@ -156,7 +156,7 @@ sql(qq{
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'}, '0', 'no worker');
 my @errors = at_once("SELECT kafka_sink.resume('r');\n", map { "SELECT take($_);\n" x 400 } 1 .. 4);
 is(scalar(grep { /ERROR/ && !/ERROR:  KS00[23]/ } map { split /\n/ } @errors), 0, 'clients are told that it is applied');
-$node->safe_psql('postgres', "CALL kafka_sink.wait_for('r')");
+$node->safe_psql('postgres', "CALL kafka_sink.wait_for('r', timeout => '3 min')");
 is(sql('SELECT count(*), count(DISTINCT (part, off)), max(off) FROM r'), '60000|60000|29999',
 	'a worker and clients at once: each record once');
 note sql(q{SELECT count(*) || ' records taken by clients' FROM r WHERE id = -1});
@@ -171,7 +171,7 @@ $kafka->gen($topic, count => 40, partitions => 2, from => 60000);
 wait_until($node, q{SELECT wait_event_type FROM pg_stat_activity WHERE application_name = 'kafka_sink r'}, 'Lock', 'the worker waits for a client');
 $holder->query_safe('COMMIT');
 $holder->quit;
-$node->safe_psql('postgres', "CALL kafka_sink.wait_for('r')");
+$node->safe_psql('postgres', "CALL kafka_sink.wait_for('r', timeout => '3 min')");
 is(sql('SELECT count(*), count(DISTINCT (part, off)), min(off) FILTER (WHERE part = 0 AND off >= 30000) FROM r'), '60030|60030|30010',
 	'which has taken ten records from it');
 cmp_ok(sql(q{SELECT guard_mismatches FROM kafka_sink.stat_sinks WHERE sink = 'r'}), '>', $before,

@@ -79,7 +79,7 @@ foreach my $n (1 .. 80)
 	$producer->F if rand() < 0.5;
 	$abort ? $producer->A : $producer->C;
 }
-sql("CALL kafka_sink.wait_for('tx')");
+sql("CALL kafka_sink.wait_for('tx', timeout => '3 min')");
 is(sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM tx"), join(',', @committed),
 	'committed records arrive, aborted ones do not');
 is(positions('tx'), last_stable($topic), 'offsets go behind the last control record');
@@ -87,7 +87,7 @@ is(sql("SELECT sum(consumed), sum(gaps) > 0, $accounting FROM kafka_sink.txn_off
 	@committed . '|t|t', 'the accounts: what is not seen is a gap');
 wait_until($node, q{SELECT string_agg(lag || ' ' || open_transaction_lag || ' ' || (off = high_watermark), ', ')
 		FROM kafka_sink.lag WHERE sink = 'tx'}, '0 0 true, 0 0 true, 0 0 true', 'lag is 0');
-sql("CALL kafka_sink.wait_for('dirty')");
+sql("CALL kafka_sink.wait_for('dirty', timeout => '3 min')");
 is(sql('SELECT count(*), count(DISTINCT id) FROM dirty'), "$all|$all", 'read_uncommitted sees aborted ones too');
 is(positions('dirty'), last_stable($topic), 'and comes as far');
 
@@ -100,7 +100,7 @@ my $lso = (last_stable($topic) =~ /^0\|(\d+)$/m)[0];
 $kafka->produce($topic, 0, map { [ undef, sprintf('{"id": %d}', 1000 + $_) ] } 1 .. 3);
 $kafka->produce($topic, 1, [ undef, '{"id": 1004}' ]);
 wait_until($node, 'SELECT count(*) FROM tx WHERE id > 1000', '1', 'another partition goes on');
-sql("CALL kafka_sink.wait_for('tx')");
+sql("CALL kafka_sink.wait_for('tx', timeout => '3 min')");
 is(sql("SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'tx' AND part = 0"), $lso,
 	'an open transaction: the sink stops at the last stable offset');
 wait_until($node, q{SELECT lag, open_transaction_lag, end_offset FROM kafka_sink.lag WHERE sink = 'tx' AND part = 0},
@@ -113,7 +113,7 @@ is(sql("SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'session' AND part =
 	'and stops at the same offset');
 $producer->C;
 push @committed, $id - 4 .. $id, 1001 .. 1004;
-sql("CALL kafka_sink.wait_for('tx')");
+sql("CALL kafka_sink.wait_for('tx', timeout => '3 min')");
 is(sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM tx"), join(',', @committed),
 	'when it is committed, all behind it comes');
 is(sql('SELECT id FROM tx WHERE part = 0 ORDER BY off DESC LIMIT 8'),
@@ -178,7 +178,7 @@ sql(qq{
 produce_round(1 .. 100) foreach 1 .. 4;
 wait_compacted(250, 'the topic is compacted');
 sql("SELECT kafka_sink.resume('kv')");
-sql("CALL kafka_sink.wait_for('kv')");
+sql("CALL kafka_sink.wait_for('kv', timeout => '3 min')");
 is(sql('SELECT id, v FROM kv ORDER BY id'), expected_table(), 'the table is what the log says');
 is(positions('kv'), last_stable($kv), 'offsets are at the end');
 is(sql("SELECT gaps > 0, consumed < 400, $accounting FROM kafka_sink.txn_offsets WHERE sink = 'kv' GROUP BY 1, 2"),
@@ -196,7 +196,7 @@ ok( KafkaSinkTest::_poll(
 		}),
 	'the last record consumed is compacted away');
 sql("SELECT kafka_sink.resume('kv')");
-sql("CALL kafka_sink.wait_for('kv')");
+sql("CALL kafka_sink.wait_for('kv', timeout => '3 min')");
 is(sql('SELECT id, v FROM kv ORDER BY id'), expected_table(), 'the sink goes on without it');
 is(positions('kv'), last_stable($kv), 'up to the end');
 is(sql("SELECT state, tail_check FROM kafka_sink.stat_partitions JOIN kafka_sink.sinks USING (sink) WHERE sink = 'kv'"),
@@ -206,7 +206,7 @@ is(sql("SELECT $accounting FROM kafka_sink.txn_offsets WHERE sink = 'kv'"), 't',
 # --- the producer that died ---
 
 wait_until($node, 'SELECT id FROM dead', '1', 'the broker aborts a transaction whose producer is dead');
-sql("CALL kafka_sink.wait_for('dead')");
+sql("CALL kafka_sink.wait_for('dead', timeout => '3 min')");
 is(positions('dead'), last_stable($dead), 'the sink is at the end');
 
 $node->stop('fast');

@@ -95,7 +95,7 @@ sub goes_on
 	my ($sink, $expected, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	sql("CALL kafka_sink.wait_for('$sink')");
+	sql("CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
 	is(rows_and_offset($sink), $expected, "$what: it goes on");
 	is(sql("SELECT off - start_off = consumed + gaps FROM kafka_sink.txn_offsets WHERE sink = '$sink'"),
 		't', "$what: the accounts");
@@ -105,7 +105,7 @@ sub goes_on
 create_server($node, $kafka);
 my @sinks = qw(retention fewer more same_length trimmed swapped deleted replaced gone);
 create_sink($_) foreach @sinks;
-sql("CALL kafka_sink.wait_for('$_')") foreach @sinks;
+sql("CALL kafka_sink.wait_for('$_', timeout => '3 min')") foreach @sinks;
 is(rows_and_offset($_), '100|100|100', "$_ is at the end") foreach @sinks;
 pause($_) foreach qw(retention fewer more same_length gone);
 

@@ -94,7 +94,7 @@ is(sql('SELECT count(*), count(DISTINCT id) FROM one_by_one'), '10|10', 'and has
 # what wakes first are the ends of all partitions, more than a batch takes
 $topic = $kafka->topic('narrow', 100);
 stale_sink($node, 'kafka', 'narrow', $topic, 'batch_records => 5, batch_linger_ms => 0');
-sql(q{CALL kafka_sink.wait_for('narrow')});
+sql(q{CALL kafka_sink.wait_for('narrow', timeout => '3 min')});
 $kafka->gen($topic, count => 400);
 becomes('SELECT count(*), count(DISTINCT id) FROM narrow', '400|400', 'batches smaller than the partitions are many', 60);
 is(sql(q{SELECT sum(consumed), sum(gaps) FROM kafka_sink.txn_offsets WHERE sink = 'narrow'}), '400|0', 'the accounts');

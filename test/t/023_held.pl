@@ -31,7 +31,7 @@ sub create_sink
 		CREATE TABLE $name (id bigint PRIMARY KEY, qty int);
 		SELECT kafka_sink.create_sink('$name', server => 'kafka', target => '$name', idle_after => '0', $settings);
 		SELECT kafka_sink.register_topic('$name', '$topic');
-		CALL kafka_sink.wait_for('$name');
+		CALL kafka_sink.wait_for('$name', timeout => '3 min');
 	});
 	return $topic;
 }

@@ -65,7 +65,7 @@ sub passes_over
 	my ($sink, $off, $expected, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	sql("SELECT kafka_sink.skip('$sink', '$topic{$sink}', 0, $off); SELECT kafka_sink.resume('$sink'); CALL kafka_sink.wait_for('$sink')");
+	sql("SELECT kafka_sink.skip('$sink', '$topic{$sink}', 0, $off); SELECT kafka_sink.resume('$sink'); CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
 	is(count_and_offset($sink), $expected, "$what: skip and resume");
 	return;
 }
@@ -89,7 +89,7 @@ is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kafka_s
 my $state = sql(q{SELECT s FROM kafka_sink.sinks s WHERE sink = 'stop'});
 $node->restart;
 create_sink('other');
-sql(q{CALL kafka_sink.wait_for('other')});
+sql(q{CALL kafka_sink.wait_for('other', timeout => '3 min')});
 is(sql(q{SELECT s FROM kafka_sink.sinks s WHERE sink = 'stop'}), $state, 'it is still halted after a restart');
 $node->kill9;
 ok( KafkaSinkTest::_poll(
@@ -116,7 +116,7 @@ wait_until($node, q{SELECT state, off, column_name, sqlstate FROM kafka_sink.sin
 sql(q{SELECT kafka_sink.resume('stop')});
 wait_until($node, q{SELECT state, off, column_name, sqlstate FROM kafka_sink.sinks WHERE sink = 'stop'},
 	'halted|5001|qty|22003', 'again, after resume alone');
-sql(q{ALTER TABLE stop ALTER qty TYPE bigint; SELECT kafka_sink.resume('stop'); CALL kafka_sink.wait_for('stop')});
+sql(q{ALTER TABLE stop ALTER qty TYPE bigint; SELECT kafka_sink.resume('stop'); CALL kafka_sink.wait_for('stop', timeout => '3 min')});
 is(sql('SELECT qty FROM stop WHERE id >= 3000000 ORDER BY id'), "99999999999\n1", 'ALTER TABLE and resume mend it');
 
 # --- what tables refuse ---
@@ -202,7 +202,7 @@ my %transient = (
 create_sink($_, owner => 'app', ddl => "CREATE TABLE $_ (id bigint PRIMARY KEY, qty int); GRANT INSERT ON $_ TO app;"
 	  . "CREATE TRIGGER t AFTER INSERT ON $_ FOR EACH STATEMENT EXECUTE FUNCTION misbehave('$_')")
   foreach sort keys %transient;
-sql(q{CALL kafka_sink.wait_for('locked')});
+sql(q{CALL kafka_sink.wait_for('locked', timeout => '3 min')});
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN; LOCK TABLE locked');
 $kafka->gen($topic{locked}, count => 100, from => 400);
@@ -265,7 +265,7 @@ wait_until($node, q{SELECT state, sqlstate, message FROM kafka_sink.sinks WHERE 
 	'backoff|53200|worker exceeded kafka_sink.worker_memory_limit', 'a worker that needs too much memory leaves');
 sql("ALTER SYSTEM RESET kafka_sink.worker_memory_limit");
 $node->reload;
-sql("CALL kafka_sink.wait_for('memory')");
+sql("CALL kafka_sink.wait_for('memory', timeout => '3 min')");
 is(count_and_offset('memory'), '400000|400000', 'with a higher limit it gets through, exactly');
 is(sql('SELECT count(DISTINCT id) FROM memory'), '400000', 'nothing twice');
 my $text = slurp_file($node->logfile, $log);

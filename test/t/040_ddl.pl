@@ -208,7 +208,7 @@ foreach ([ $node, 'app' ], [ $second, 'restored' ])
 {
 	my ($server, $dbname) = @$_;
 
-	$server->safe_psql($dbname, q{CALL kafka_sink.wait_for('busy')});
+	$server->safe_psql($dbname, q{CALL kafka_sink.wait_for('busy', timeout => '3 min')});
 	is($server->safe_psql($dbname, 'SELECT count(*), count(DISTINCT id) FROM busy'), "$produced|$produced",
 		"$dbname: nothing lost, nothing twice");
 }

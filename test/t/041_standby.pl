@@ -113,7 +113,7 @@ foreach (split /\n/, slurp_file($manifest))
 }
 foreach my $node ($standby, $clone, $past)
 {
-	$node->safe_psql('postgres', q{CALL kafka_sink.wait_for('orders')});
+	$node->safe_psql('postgres', q{CALL kafka_sink.wait_for('orders', timeout => '3 min')});
 	is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT id), sum(qty) FROM orders'),
 		"$produced|$produced|$sum", $node->name . ': all of the log, once');
 	$node->stop('fast');

@@ -53,7 +53,7 @@ is(as_role('app', qq{
 	CREATE TABLE app.orders (id bigint PRIMARY KEY, qty int, session name DEFAULT session_user, usr name DEFAULT current_user);
 	SELECT kafka_sink.create_sink('orders', server => 'kafka', target => 'app.orders', insert_mode => 'upsert');
 	SELECT kafka_sink.register_topic('orders', '$topic');
-	CALL kafka_sink.wait_for('orders');
+	CALL kafka_sink.wait_for('orders', timeout => '3 min');
 	SELECT count(*) FROM app.orders;
 }), "\n\n1000", 'create_sink, register_topic, wait_for');
 is(as_role('app', 'SELECT DISTINCT session, usr FROM app.orders'), 'app|app', 'all of it runs as the role');
@@ -76,7 +76,7 @@ foreach ("pause('orders')", "resume('orders')", "drop_sink('orders')", "seek('or
 		"another role: $_");
 }
 is(as_role('app', qq{SELECT kafka_sink.pause('orders'); SELECT kafka_sink.resume('orders');
-		SELECT kafka_sink.seek('orders', 'earliest'); CALL kafka_sink.wait_for('orders');
+		SELECT kafka_sink.seek('orders', 'earliest'); CALL kafka_sink.wait_for('orders', timeout => '3 min');
 		SELECT sum(consumed) FROM kafka_sink.txn_offsets}), "\n\n\n1000", 'pause, resume, seek');
 
 # --- privileges that go away ---
@@ -86,7 +86,7 @@ $kafka->gen($topic, count => 10, from => 1000);
 wait_until($node, q{SELECT state, sqlstate, coalesce(hint, message) FROM kafka_sink.sinks WHERE sink = 'orders'},
 	qr/^halted\|42501\|.*orders/, 'a privilege that is revoked halts the sink');
 is(sql(q{SELECT sum(off) FROM kafka_sink.txn_offsets WHERE sink = 'orders'}), '1000', 'no record is blamed or lost');
-sql(q{GRANT ALL ON app.orders TO app; SELECT kafka_sink.resume('orders'); CALL kafka_sink.wait_for('orders')});
+sql(q{GRANT ALL ON app.orders TO app; SELECT kafka_sink.resume('orders'); CALL kafka_sink.wait_for('orders', timeout => '3 min')});
 is(sql(q{SELECT count(*) FROM app.orders}), '1010', 'it goes on when it is there again');
 
 # --- triggers run as the owner, whatever they try ---
@@ -116,7 +116,7 @@ is(as_role('app', q{
 		FOR EACH ROW EXECUTE FUNCTION app.look('late');
 }), '', 'an owner with curious triggers');
 $kafka->gen($topic, count => 1, from => 2000);
-as_role('app', q{CALL kafka_sink.wait_for('orders')});
+as_role('app', q{CALL kafka_sink.wait_for('orders', timeout => '3 min')});
 is(sql('SELECT * FROM app.seen ORDER BY what'),
 	"late|app|app|pg_catalog, pg_temp|+--+---\nrow|app|app|pg_catalog, pg_temp|+--+---", 'triggers run as the owner');
 is(sql(q{SELECT count(*) FROM pg_roles WHERE rolname = 'evil'}), '0', 'and got nothing else');

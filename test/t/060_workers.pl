@@ -186,7 +186,7 @@ wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE sink = 'w' 
 moves(4, 'several changes');
 
 ok($producer->stop, 'all was acknowledged');
-sql(q{CALL kafka_sink.wait_for('w')});
+sql(q{CALL kafka_sink.wait_for('w', timeout => '3 min')});
 
 # --- nothing lost, nothing doubled ---
 
@@ -224,7 +224,7 @@ sql(qq{
 	CREATE TABLE bad (id bigint, part int, qty int);
 	SELECT kafka_sink.create_sink('bad', server => 'kafka', target => 'bad', workers => 4, columns => '{"part": "\@partition"}');
 	SELECT kafka_sink.register_topic('bad', '$bad');
-	CALL kafka_sink.wait_for('bad');
+	CALL kafka_sink.wait_for('bad', timeout => '3 min');
 });
 $pids = '{}';
 settled('bad', 4, 'before');
@@ -242,7 +242,7 @@ wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = '
 is(sql(q{SELECT state, part, off, workers FROM kafka_sink.sinks WHERE sink = 'bad'}), 'halted|2|100|2',
 	'it stays halted, by other definitions and through restarts');
 is(sql('SELECT count(*) FROM bad'), 400, 'and nothing moves');
-sql(qq{SELECT kafka_sink.skip('bad', '$bad', 2, 100); SELECT kafka_sink.resume('bad'); CALL kafka_sink.wait_for('bad')});
+sql(qq{SELECT kafka_sink.skip('bad', '$bad', 2, 100); SELECT kafka_sink.resume('bad'); CALL kafka_sink.wait_for('bad', timeout => '3 min')});
 settled('bad', 2, 'resume');
 is(sql('SELECT count(*), count(DISTINCT id) FROM bad'), '800|800', 'resume lets all of them go on');
 
@@ -259,7 +259,7 @@ for my $target (qw(first second))
 		SELECT kafka_sink.create_sink('again', server => 'kafka', target => '$target', workers => 2);
 		SELECT kafka_sink.register_topic('again', '$bad');
 		COMMIT;
-		CALL kafka_sink.wait_for('again');
+		CALL kafka_sink.wait_for('again', timeout => '3 min');
 	});
 	is(sql("SELECT count(*) FROM $target"), 20, "$target: what is created anew begins anew");
 }
@@ -314,7 +314,7 @@ is(sql(q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink 
 	'backoff|53400|no background worker slot is free for worker 2 of 3 of sink "narrow"|You might need to increase kafka_sink.max_workers.',
 	'and the sink says what is missing');
 wait_for_log($node, qr/WARNING:  no background worker slot is free for worker 2 of 3 of sink "narrow"/, $log, 'so does the log');
-sql(q{SELECT kafka_sink.alter_sink('narrow', workers => 2); CALL kafka_sink.wait_for('narrow')});
+sql(q{SELECT kafka_sink.alter_sink('narrow', workers => 2); CALL kafka_sink.wait_for('narrow', timeout => '3 min')});
 is(sql('SELECT part, count(*) FROM narrow GROUP BY 1 ORDER BY 1'), "0|100\n1|100\n2|100", 'with fewer workers all is consumed');
 $pids = '{}';
 settled('narrow', 2, 'with fewer');

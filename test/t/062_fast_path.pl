@@ -22,7 +22,7 @@ sub consume
 	my ($sink) = @_;
 
 	sql("SELECT kafka_sink.resume('$sink')");
-	sql("CALL kafka_sink.wait_for('$sink', timeout => '60 s')");
+	sql("CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
 	return sql("SELECT batches > 0, fast_batches = batches, fast_batches = 0, index_ms > 0
 		FROM kafka_sink.stat_sinks WHERE sink = '$sink'");
 }
@@ -110,7 +110,7 @@ foreach my $end (qw(COMMIT ROLLBACK))
 		WHERE a.application_name = 'kafka_sink rival' AND NOT l.granted}) or die 'the sink does not wait';
 	$session->query_safe($end);
 	$session->quit;
-	sql("CALL kafka_sink.wait_for('rival', timeout => '60 s')");
+	sql("CALL kafka_sink.wait_for('rival', timeout => '3 min')");
 	is(sql(q{SELECT count(*), count(DISTINCT id), count(*) FILTER (WHERE note IN ('old', 'new', 'changed')) FROM rival}),
 		'100|100|0', "$end of a rival: every row is the record's");
 	is(sql(q{SELECT consumed, applied, superseded FROM kafka_sink.txn_offsets WHERE sink = 'rival'}),

@@ -141,7 +141,7 @@ wait_until($node, q{SELECT h.name, h.value, convert_from(d.value, 'UTF8') FROM k
 
 # retention
 sql(q{SELECT kafka_sink.alter_sink('letters', dead_letter_retention => '1 day')});
-sql(q{CALL kafka_sink.wait_for('letters')});
+sql(q{CALL kafka_sink.wait_for('letters', timeout => '3 min')});
 isnt(sql(q{SELECT count(*) FROM kafka_sink.dead_letters}), 0, 'dead letters are kept');
 sql(q{SELECT kafka_sink.alter_sink('letters', dead_letter_retention => '1 ms')});
 wait_until($node, q{SELECT count(*) FROM kafka_sink.dead_letters}, 0, 'for as long as dead_letter_retention says');
@@ -244,7 +244,7 @@ sub run_once
 	sql("SELECT kafka_sink.seek('$sink', 'earliest')");
 	sql('CHECKPOINT');
 	sql("SELECT kafka_sink.resume('$sink')");
-	sql("CALL kafka_sink.wait_for('$sink')");
+	sql("CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
 	wait_until($node, "SELECT batches, records FROM kafka_sink.stat_sinks WHERE sink = '$sink'", join('|', $batches, $n * $batches), "$sink: full batches");
 	my ($pid, $mb) = split /\|/, sql("SELECT pid, rss_anon_peak / 1048576.0 FROM kafka_sink.stat_sinks WHERE sink = '$sink'");
 	my @took = (cpu_of($pid) / $batches, $mb);

@@ -46,7 +46,7 @@ foreach my $kill (1 .. 5)
 		't', "kill $kill: totals and offsets agree");
 }
 $gen->stop;
-sql("CALL kafka_sink.wait_for('$_')") foreach qw(totals raw);
+sql("CALL kafka_sink.wait_for('$_', timeout => '3 min')") foreach qw(totals raw);
 cmp_ok(sql('SELECT count(*) FROM raw'), '>', $consumed, 'all records are there');
 is(sql(q{SELECT count(*) FROM (SELECT id, sum(qty) AS qty, count(*) AS n FROM raw WHERE qty % 10 <> 3 GROUP BY id) r
 	FULL JOIN totals t USING (id) WHERE (r.qty, r.n) IS DISTINCT FROM (t.qty, t.n)}), '0',

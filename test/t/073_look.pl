@@ -241,7 +241,7 @@ sql(qq{
 	CREATE TABLE running (id bigint PRIMARY KEY, qty bigint);
 	SELECT kafka_sink.create_sink('running', server => 'kafka', target => 'running', insert_mode => 'upsert');
 	SELECT kafka_sink.register_topic('running', '$run');
-	CALL kafka_sink.wait_for('running');
+	CALL kafka_sink.wait_for('running', timeout => '3 min');
 });
 is(sql(q{SELECT count(*) FROM kafka_sink.preview('running')}), '0', 'nothing to be foretold');
 my $bg = $kafka->gen_bg($run, count => 20000, rate => 5000, manifest => PostgreSQL::Test::Utils::tempdir() . '/running');
@@ -250,7 +250,7 @@ my $outcomes = '';
 $outcomes .= sql(q{SELECT string_agg(DISTINCT outcome, ',') FROM kafka_sink.preview('running', 1000)}) foreach 1 .. 10;
 unlike($outcomes, qr/error/, 'previews of its records');
 ok($bg->finish, 'all was produced');
-sql("CALL kafka_sink.wait_for('running')");
+sql("CALL kafka_sink.wait_for('running', timeout => '3 min')");
 is(sql('SELECT count(*), count(DISTINCT id) FROM running'), '20000|20000', 'all records are there');
 is(sql(q{SELECT state, guard_mismatches FROM kafka_sink.stat_sinks WHERE sink = 'running'}), 'running|0', 'the worker did not notice');
 is(sql(q{SELECT off, consumed, applied + superseded FROM kafka_sink.txn_offsets WHERE sink = 'running'}), '20000|20000|20000',

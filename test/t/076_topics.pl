@@ -212,7 +212,7 @@ foreach my $workers (1, 2)
 				insert_mode => 'upsert', delete_enabled => true, on_error => 'dead_letter');
 			SELECT kafka_sink.register_topic('$name', '$cut');
 			COMMIT;
-			CALL kafka_sink.wait_for('$name')});
+			CALL kafka_sink.wait_for('$name', timeout => '3 min')});
 		is(sql("SELECT string_agg(id::text, ' ' ORDER BY id), (SELECT string_agg(off || sqlstate, ' ') FROM kafka_sink.dead_letters WHERE sink = '$name') FROM $name"),
 			$partitions == 1 ? '2|' : '1 2|122023', "$workers workers, a truncation in one of $partitions partitions");
 	}
@@ -227,7 +227,7 @@ sql(qq{
 		insert_mode => 'upsert', delete_enabled => true, on_error => 'dead_letter');
 	SELECT kafka_sink.register_topic('cut_list', '$part_of', partitions => '0');
 	COMMIT;
-	CALL kafka_sink.wait_for('cut_list')});
+	CALL kafka_sink.wait_for('cut_list', timeout => '3 min')});
 is(sql("SELECT count(*), (SELECT string_agg(off || sqlstate, ' ') FROM kafka_sink.dead_letters WHERE sink = 'cut_list') FROM cut_list"),
 	'1|122023', 'nor is it known where others consume the rest');
 
