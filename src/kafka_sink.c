@@ -11,6 +11,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "dropped.h"
 #include "guc.h"
 #include "launcher.h"
 #include "shmem.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 		return;
 	ks_shmem_init();
 	ks_utility_init();
+	ks_dropped_init();
 	if (!IsBinaryUpgrade)
 		ks_launcher_register();
 }

@@ -4,15 +4,17 @@
  *
  * The launcher is a static background worker without a database of its own.
  * When it starts it has a supervisor visit each database that accepts
- * connections, one after the other; a supervisor that finds no sinks ends by
- * itself, one that finds some stays ("settled").  From then on a commit that
- * changes sinks marks its database in shared memory and wakes the supervisor,
- * or, if there is none, the launcher.
+ * connections and has no entry in shared memory; a supervisor that finds no
+ * sinks ends by itself, one that finds some stays.  From then on a commit that
+ * changes sinks tells the database's supervisor, or, if there is none, makes
+ * its entry due and wakes the launcher.  src/README.md lists the states of an
+ * entry and what moves it.
  *
- *		none --changed--> starting --attached--> visiting --sinks--> settled
- *		  ^                   |                      |                  |
- *		  +---- failed, back-off <-------------------+------------------+
- *		  +---- no sinks, or blocked by a command ---+------------------+
+ * One visit at a time, so that a server with many databases is not flooded;
+ * but a visit that takes long keeps nobody waiting for more than VISIT_MS.
+ * What the launcher waits for is always ahead: the end of a visit's time, the
+ * end of a back-off.  Supervisors outlive it, and a launcher that comes later
+ * finds them in their entries.
  *
  * It starts after recovery, so on a primary only.
  */
@@ -47,8 +49,9 @@
 
 #define BACKOFF_FIRST_MS	1000
 #define BACKOFF_MAX_MS		60000
-#define LIVED_MS			60000	/* a supervisor that old was not a failure */
 #define START_TIMEOUT_MS	10000	/* for a registered supervisor to attach */
+#define VISIT_MS			1000	/* a longer one does not keep others from theirs */
+#define LONGEST_WAIT_MS		60000
 
 void
 ks_launcher_register(void)
@@ -135,127 +138,192 @@ start_supervisor(Oid dbid)
 	return RegisterDynamicBackgroundWorker(&worker, NULL);
 }
 
-/*
- * Looks at every entry once: starts what is due, one visit at a time.  Returns
- * how long to wait for the next, in milliseconds, -1: until woken.
- */
-static long
-look(List **visits)
+static bool has_no_slot = false;	/* said already */
+
+/* It did not start: another time. */
+static void
+start_failed(KsDatabase *db)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	Oid			start = InvalidOid;
-	bool		visiting = false;
-	TimestampTz next = 0;
-	static bool warned = false;
+	db->next_start = ks_backoff_until(GetCurrentTimestamp(), db->failures,
+									  BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+	db->failures++;
+	ks_shmem_move_database(db, KS_DATABASE_DUE);
+}
+
+/* What there is to do, and to wait for. */
+typedef struct VisitPlan
+{
+	TimestampTz now;
+	TimestampTz next;			/* the next thing to wait for; 0: none */
+	TimestampTz visit_until;	/* a visit keeps others waiting until then; 0: none */
+	Oid			due;			/* to be visited, the one that waits longest */
+	TimestampTz due_since;
+} VisitPlan;
+
+static void
+wait_for_moment(VisitPlan *plan, TimestampTz moment)
+{
+	Assert(moment > plan->now);
+	if (plan->next == 0 || moment < plan->next)
+		plan->next = moment;
+}
+
+/* The lock is held exclusively. */
+static void
+plan_entry(VisitPlan *plan, KsDatabase *db)
+{
+	TimestampTz until;
+
+	/* it never came: the postmaster could not start it */
+	if (db->state == KS_DATABASE_STARTING &&
+		TimestampTzPlusMilliseconds(db->since, START_TIMEOUT_MS) <= plan->now)
+		start_failed(db);
+	switch (db->state)
+	{
+		case KS_DATABASE_STARTING:
+		case KS_DATABASE_VISITING:
+			if (db->state == KS_DATABASE_STARTING)
+				wait_for_moment(plan, TimestampTzPlusMilliseconds(db->since, START_TIMEOUT_MS));
+			until = TimestampTzPlusMilliseconds(db->since, VISIT_MS);
+			if (until > plan->now)
+				plan->visit_until = Max(plan->visit_until, until);
+			break;
+		case KS_DATABASE_DUE:
+			if (db->next_start > plan->now)
+				wait_for_moment(plan, db->next_start);
+			else if (!OidIsValid(plan->due) || db->next_start < plan->due_since)
+			{
+				plan->due = db->dbid;
+				plan->due_since = db->next_start;
+			}
+			break;
+		case KS_DATABASE_NONE:
+		case KS_DATABASE_SETTLED:
+		case KS_DATABASE_LEAVING:
+		case KS_DATABASE_BLOCKED:
+			break;				/* whoever moves it on wakes us */
+	}
+}
+
+/* The next of those that were listed and have no entry; the lock is held. */
+static Oid
+next_listed(List **listed)
+{
+	while (*listed != NIL)
+	{
+		Oid			dbid = linitial_oid(*listed);
+		KsDatabase *db = ks_shmem_database(dbid, false);
+
+		if (db == NULL)
+		{
+			db = ks_shmem_database(dbid, true);
+			if (db == NULL)
+				return InvalidOid;	/* no room: later */
+			ks_shmem_move_database(db, KS_DATABASE_DUE);
+			*listed = list_delete_first(*listed);
+			return dbid;
+		}
+		/* it is looked after */
+		*listed = list_delete_first(*listed);
+	}
+	return InvalidOid;
+}
+
+/* Looks at every entry once. */
+static VisitPlan
+make_plan(List **listed)
+{
+	VisitPlan		plan = {.now = GetCurrentTimestamp()};
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < KS_MAX_DATABASES; i++)
+		if (OidIsValid(ks_shared->databases[i].dbid))
+			plan_entry(&plan, &ks_shared->databases[i]);
+	if (plan.visit_until == 0 && !OidIsValid(plan.due))
 	{
-		KsDatabase *db = &ks_shared->databases[i];
-
-		if (!OidIsValid(db->dbid))
-			continue;
-		if (db->starting && db->supervisor == 0 &&
-			TimestampDifferenceExceeds(db->started_at, now, START_TIMEOUT_MS))
-		{
-			/* it never came: the postmaster could not start it */
-			db->starting = false;
-			db->changed = true;
-			db->next_start = ks_backoff_until(now, db->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
-			db->failures++;
-		}
-		if (db->supervisor != 0 || db->starting)
-		{
-			if (!db->settled)
-			{
-				TimestampTz limit = TimestampTzPlusMilliseconds(db->started_at, START_TIMEOUT_MS);
-
-				visiting = true;
-				if (db->starting && (next == 0 || limit < next))
-					next = limit;
-			}
-			continue;
-		}
-		if (!db->changed && db->blockers == 0)
-		{
-			db->dbid = InvalidOid;	/* nothing to remember */
-			continue;
-		}
-		if (!db->changed || db->blockers > 0)
-			continue;
-		if (db->next_start > now)
-		{
-			if (next == 0 || db->next_start < next)
-				next = db->next_start;
-		}
-		else if (!OidIsValid(start))
-			start = db->dbid;
+		plan.due = next_listed(listed);
+		if (!OidIsValid(plan.due) && *listed != NIL)
+			wait_for_moment(&plan, TimestampTzPlusMilliseconds(plan.now, LONGEST_WAIT_MS));
 	}
-	if (!visiting && !OidIsValid(start) && *visits != NIL)
-	{
-		start = linitial_oid(*visits);
-		*visits = list_delete_first(*visits);
-		if (ks_shmem_database(start, true) == NULL)
-		{
-			*visits = lappend_oid(*visits, start);	/* no room: later */
-			start = InvalidOid;
-			next = TimestampTzPlusMilliseconds(now, BACKOFF_MAX_MS);
-		}
-	}
-	if (!visiting && OidIsValid(start))
-	{
-		KsDatabase *db = ks_shmem_database(start, false);
-
-		db->starting = true;
-		db->settled = false;
-		db->changed = false;
-		db->started_at = now;
-	}
-	else
-		start = InvalidOid;
 	LWLockRelease(ks_shared->lock);
+	if (plan.visit_until != 0 && (OidIsValid(plan.due) || *listed != NIL))
+		wait_for_moment(&plan, plan.visit_until);
+	return plan;
+}
 
-	if (OidIsValid(start))
+/* Moves a database that is due, unless a command has taken it meanwhile. */
+static bool
+move_due(Oid dbid, KsDatabaseState to)
+{
+	KsDatabase *db;
+	bool		ok;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, false);
+	ok = db && db->state == KS_DATABASE_DUE;
+	if (ok)
+		ks_shmem_move_database(db, to);
+	LWLockRelease(ks_shared->lock);
+	return ok;
+}
+
+static void
+begin_visit(Oid dbid)
+{
+	KsDatabase *db;
+
+	if (!database_exists(dbid, CurrentMemoryContext))
 	{
-		if (!database_exists(start, CurrentMemoryContext))
-		{
-			LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-			ks_shmem_database(start, false)->dbid = InvalidOid;
-			LWLockRelease(ks_shared->lock);
-			return 1;			/* on to the next one */
-		}
-		if (start_supervisor(start))
-		{
-			warned = false;
-			return START_TIMEOUT_MS;
-		}
-		LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-		{
-			KsDatabase *db = ks_shmem_database(start, false);
-
-			db->starting = false;
-			db->changed = true;
-			db->next_start = ks_backoff_until(now, db->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
-			db->failures++;
-			next = db->next_start;
-		}
-		LWLockRelease(ks_shared->lock);
-		if (!warned)
-			ereport(WARNING,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("no background worker slot is free for a supervisor of kafka_sink"),
-					 errhint("You might need to increase max_worker_processes.")));
-		warned = true;
+		(void) move_due(dbid, KS_DATABASE_NONE);
+		return;
 	}
-	return next == 0 ? -1 : Max(1, TimestampDifferenceMilliseconds(now, next));
+	if (!move_due(dbid, KS_DATABASE_STARTING))
+		return;
+	if (start_supervisor(dbid))
+	{
+		has_no_slot = false;
+		return;
+	}
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, false);
+	if (db && db->state == KS_DATABASE_STARTING)
+		start_failed(db);
+	LWLockRelease(ks_shared->lock);
+	if (!has_no_slot)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker slot is free for a supervisor of kafka_sink"),
+				 errhint("You might need to increase max_worker_processes.")));
+	has_no_slot = true;
+}
+
+/*
+ * Begins what is due.  Returns how long to wait for the next, in milliseconds,
+ * -1: until woken.
+ */
+static long
+look(List **listed)
+{
+	VisitPlan		plan = make_plan(listed);
+
+	/* one more look after each visit that begins: it ends, or bounds the wait */
+	while (plan.visit_until == 0 && OidIsValid(plan.due))
+	{
+		CHECK_FOR_INTERRUPTS();
+		begin_visit(plan.due);
+		plan = make_plan(listed);
+	}
+	if (plan.next == 0)
+		return -1;
+	return Min(LONGEST_WAIT_MS, Max(1, TimestampDifferenceMilliseconds(plan.now, plan.next)));
 }
 
 void
 ks_launcher_main(Datum arg)
 {
 	MemoryContext cxt;
-	List	   *visits = NIL;
-	bool		listed = false;
+	List	   *listed = NIL;
+	bool		has_listed = false;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -286,19 +354,19 @@ ks_launcher_main(Datum arg)
 		if (!ks_guc_enabled)
 		{
 			/* supervisors see it by themselves; all is looked at anew later */
-			listed = false;
-			list_free(visits);
-			visits = NIL;
+			has_listed = false;
+			list_free(listed);
+			listed = NIL;
 		}
 		else
 		{
-			if (!listed || rescan)
+			if (!has_listed || rescan)
 			{
-				list_free(visits);
-				visits = list_databases(cxt);
-				listed = true;
+				list_free(listed);
+				listed = list_databases(cxt);
+				has_listed = true;
 			}
-			timeout = look(&visits);
+			timeout = look(&listed);
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, PG_WAIT_EXTENSION);

@@ -2,8 +2,8 @@
  * shmem.c
  *	  Shared memory: which processes exist, what they count, who must leave.
  *
- * One lock covers the tables of databases, workers and partitions; it is held
- * for moments only.  Counters are atomics that their worker alone writes.
+ * One lock covers the tables of databases (shmem_database.c), workers and
+ * partitions; it is held for moments only.  Counters are atomics that their worker alone writes.
  * Who waits for a sink to move waits on a condition variable that all its
  * workers broadcast, whether any of them runs or not.
  */
@@ -11,7 +11,6 @@
 
 #include <signal.h>
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -31,7 +30,6 @@ static shmem_request_hook_type prev_request_hook = NULL;
 #endif
 
 static int	my_slot = -1;
-static bool change_noted = false;
 
 static Size
 shared_size(void)
@@ -127,93 +125,6 @@ ks_shmem_wake(pid_t pid)
 		kill(pid, SIGUSR1);
 }
 
-/* --- databases --- */
-
-KsDatabase *
-ks_shmem_database(Oid dbid, bool create)
-{
-	KsDatabase *unused = NULL;
-
-	Assert(LWLockHeldByMe(ks_shared->lock));
-	for (int i = 0; i < KS_MAX_DATABASES; i++)
-	{
-		KsDatabase *db = &ks_shared->databases[i];
-
-		if (db->dbid == dbid)
-			return db;
-		if (unused == NULL && !OidIsValid(db->dbid))
-			unused = db;
-	}
-	if (!create || unused == NULL)
-		return NULL;
-	memset(unused, 0, sizeof(KsDatabase));
-	unused->dbid = dbid;
-	return unused;
-}
-
-void
-ks_shmem_mark_changed(Oid dbid)
-{
-	KsDatabase *db;
-	pid_t		pid = 0;
-
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	db = ks_shmem_database(dbid, true);
-	if (db)
-	{
-		db->changed = true;
-		db->next_start = 0;
-		pid = db->supervisor;
-	}
-	else
-		ks_shared->rescan = true;
-	if (pid == 0)
-		pid = ks_shared->launcher;
-	LWLockRelease(ks_shared->lock);
-	ks_shmem_wake(pid);
-}
-
-static void
-note_change_callback(XactEvent event, void *arg)
-{
-	switch (event)
-	{
-		case XACT_EVENT_PRE_PREPARE:
-			if (change_noted)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("cannot PREPARE a transaction that has changed kafka_sink's sinks"),
-						 errdetail("Workers would not learn of the change at COMMIT PREPARED."),
-						 errhint("Change sinks in a transaction of its own.")));
-			break;
-		case XACT_EVENT_COMMIT:
-			if (change_noted)
-				ks_shmem_mark_changed(MyDatabaseId);
-			change_noted = false;
-			break;
-		case XACT_EVENT_ABORT:
-			change_noted = false;
-			break;
-		default:
-			break;
-	}
-}
-
-void
-ks_shmem_note_change(void)
-{
-	static bool registered = false;
-
-	if (!ks_shmem_available())
-		return;
-	if (!registered)
-	{
-		RegisterXactCallback(note_change_callback, NULL);
-		registered = true;
-	}
-	change_noted = true;
-}
-
 /* --- workers --- */
 
 static ConditionVariable *
@@ -225,8 +136,32 @@ moved_cv(Oid dbid, const char *sink)
 	return &ks_shared->moved[hash % KS_MOVED_CVS];
 }
 
+#define TO(state) (1 << KS_SLOT_##state)
+
+/* What may follow each state. */
+static const int slot_moves[] PG_USED_FOR_ASSERTS_ONLY = {
+	[KS_SLOT_FREE] = TO(REGISTERED),
+	[KS_SLOT_REGISTERED] = TO(OPENING) | TO(STOPPING) | TO(FREE),
+	[KS_SLOT_OPENING] = TO(RUNNING) | TO(STOPPING) | TO(ENDED) | TO(FREE),
+	[KS_SLOT_RUNNING] = TO(STOPPING) | TO(ENDED) | TO(FREE),
+	[KS_SLOT_STOPPING] = TO(ENDED) | TO(FREE),
+	[KS_SLOT_ENDED] = TO(FREE),
+};
+
+#undef TO
+
+void
+ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to)
+{
+	Assert(LWLockHeldByMeInMode(ks_shared->lock, LW_EXCLUSIVE));
+	Assert(slot_moves[slot->state] & (1 << to));
+	slot->state = to;
+	if (!ks_slot_is_alive(slot))
+		slot->pid = 0;
+}
+
 int
-ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner)
+ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int64 definition)
 {
 	int			found = -1;
 
@@ -236,18 +171,17 @@ ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner)
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 		pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
 
-		if (slot->in_use)
+		if (slot->state != KS_SLOT_FREE)
 			continue;
-		slot->in_use = true;
+		ks_shmem_move_slot(slot, KS_SLOT_REGISTERED);
 		slot->generation++;
 		slot->dbid = dbid;
 		strlcpy(slot->sink, sink, NAMEDATALEN);
 		slot->worker = worker;
 		slot->owner = owner;
-		slot->pid = 0;
+		slot->definition = definition;
 		slot->started_at = GetCurrentTimestamp();
-		slot->stop = false;
-		slot->respawn = false;
+		slot->farewell = KS_FAREWELL_NONE;
 		for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
 			pg_atomic_write_u64(&counter[j], 0);
 		found = i;
@@ -265,15 +199,34 @@ clear_partitions(int slot)
 			ks_partition_slots[i].in_use = false;
 }
 
+int
+ks_shmem_count_starting(int ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			n = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		n += (slot->state == KS_SLOT_REGISTERED || slot->state == KS_SLOT_OPENING) &&
+			!TimestampDifferenceExceeds(slot->started_at, now, ms);
+	}
+	LWLockRelease(ks_shared->lock);
+	return n;
+}
+
 void
 ks_shmem_stop_worker(int slot_no, uint32 generation, bool now)
 {
 	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	if (slot->in_use && slot->generation == generation)
+	if (ks_slot_is_alive(slot) && slot->generation == generation)
 	{
-		slot->stop = true;
+		if (slot->state != KS_SLOT_STOPPING)
+			ks_shmem_move_slot(slot, KS_SLOT_STOPPING);
 		if (slot->pid != 0)
 			kill(slot->pid, now ? SIGTERM : SIGUSR1);
 	}
@@ -281,24 +234,24 @@ ks_shmem_stop_worker(int slot_no, uint32 generation, bool now)
 }
 
 void
-ks_shmem_free_worker(int slot, uint32 generation)
+ks_shmem_free_worker(int slot_no, uint32 generation)
 {
-	ConditionVariable *cv = NULL;
+	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
+	bool		freed = false;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	if (ks_worker_slots[slot].in_use && ks_worker_slots[slot].generation == generation)
+	if (slot->state != KS_SLOT_FREE && slot->generation == generation)
 	{
-		cv = moved_cv(ks_worker_slots[slot].dbid, ks_worker_slots[slot].sink);
-		clear_partitions(slot);
-		ks_worker_slots[slot].in_use = false;
-		ks_worker_slots[slot].pid = 0;
+		clear_partitions(slot_no);
+		ks_shmem_move_slot(slot, KS_SLOT_FREE);
+		freed = true;
 	}
 	LWLockRelease(ks_shared->lock);
-	if (cv)
-		ConditionVariableBroadcast(cv);
-	ConditionVariableBroadcast(&ks_shared->left);
+	if (freed)
+		ConditionVariableBroadcast(&ks_shared->left);
 }
 
+/* The worker is about to be gone; its supervisor, if there is one, frees the slot. */
 static void
 detach_worker(int code, Datum arg)
 {
@@ -306,12 +259,15 @@ detach_worker(int code, Datum arg)
 	KsDatabase *db;
 	pid_t		supervisor = 0;
 
-	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	db = ks_shmem_database(slot->dbid, false);
 	if (db)
 		supervisor = db->supervisor;
+	clear_partitions(my_slot);
+	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
 	LWLockRelease(ks_shared->lock);
-	ks_shmem_free_worker(my_slot, slot->generation);
+	ConditionVariableBroadcast(moved_cv(slot->dbid, slot->sink));
+	ConditionVariableBroadcast(&ks_shared->left);
 	ks_shmem_wake(supervisor);
 }
 
@@ -320,24 +276,66 @@ ks_shmem_attach_worker(int slot_no, uint32 generation)
 {
 	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
 	KsDatabase *db;
+	pid_t		supervisor = 0;
 	bool		ok;
+	bool		wanted;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	db = ks_shmem_database(slot->dbid, false);
-	ok = slot->in_use && slot->generation == generation && slot->pid == 0;
-	if (ok)
+	ok = ks_slot_is_alive(slot) && slot->generation == generation && slot->pid == 0;
+	/* a command needs the database without us, or nobody wants us any more */
+	wanted = ok && slot->state == KS_SLOT_REGISTERED && (db == NULL || db->blockers == 0);
+	if (wanted)
 	{
 		slot->pid = MyProcPid;
 		my_slot = slot_no;
+		ks_shmem_move_slot(slot, KS_SLOT_OPENING);
+	}
+	else if (ok)
+	{
+		supervisor = db ? db->supervisor : 0;
+		ks_shmem_move_slot(slot, KS_SLOT_FREE);
 	}
 	LWLockRelease(ks_shared->lock);
-	if (!ok)
+	if (!wanted)
+	{
+		ConditionVariableBroadcast(&ks_shared->left);
+		ks_shmem_wake(supervisor);
 		proc_exit(0);
+	}
 	before_shmem_exit(detach_worker, (Datum) 0);
-	/* a command needs the database without us, or nobody wants us any more */
-	if (slot->stop || (db && db->blockers > 0))
-		proc_exit(0);
 	return slot;
+}
+
+void
+ks_shmem_worker_runs(void)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+	KsDatabase *db;
+	pid_t		supervisor = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (slot->state == KS_SLOT_OPENING)
+	{
+		ks_shmem_move_slot(slot, KS_SLOT_RUNNING);
+		db = ks_shmem_database(slot->dbid, false);
+		if (db)
+			supervisor = db->supervisor;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(supervisor);
+}
+
+bool
+ks_shmem_stop_asked(void)
+{
+	return ((volatile KsWorkerSlot *) &ks_worker_slots[my_slot])->state == KS_SLOT_STOPPING;
+}
+
+void
+ks_shmem_say_farewell(KsFarewell farewell)
+{
+	ks_worker_slots[my_slot].farewell = farewell;
 }
 
 KsPartitionSlot *
@@ -401,7 +399,7 @@ ks_shmem_worker_pid(const char *sink)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 
-		if (slot->in_use && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
+		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
 			pid = slot->pid;
 	}
 	LWLockRelease(ks_shared->lock);

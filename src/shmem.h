@@ -39,20 +39,48 @@ typedef struct KsWorkerCounters
 	pg_atomic_uint64 rss_anon_peak;	/* bytes */
 } KsWorkerCounters;
 
+/*
+ * A worker's slot; see src/README.md for who moves it when.  Moves happen in
+ * ks_shmem_move_slot() alone.
+ */
+typedef enum KsSlotState
+{
+	KS_SLOT_FREE,
+	KS_SLOT_REGISTERED,			/* its process has not come yet */
+	KS_SLOT_OPENING,			/* it connects, and settles its offsets */
+	KS_SLOT_RUNNING,
+	KS_SLOT_STOPPING,			/* asked to leave at the next batch boundary */
+	KS_SLOT_ENDED				/* gone; its supervisor has yet to hear why */
+} KsSlotState;
+
+/* What a worker that leaves says of it. */
+typedef enum KsFarewell
+{
+	KS_FAREWELL_NONE,			/* nothing: an error, or a signal */
+	KS_FAREWELL_RESPAWN			/* begin anew at once */
+} KsFarewell;
+
 typedef struct KsWorkerSlot
 {
-	bool		in_use;
+	KsSlotState state;
 	uint32		generation;			/* of the slot: +1 at each allocation */
 	Oid			dbid;
 	char		sink[NAMEDATALEN];
 	int			worker;				/* 0 .. workers - 1 */
 	Oid			owner;
+	int64		definition;			/* generation of the sink that it runs by */
 	pid_t		pid;				/* 0 until the worker attached */
 	TimestampTz started_at;
-	bool		stop;				/* leave at the next batch boundary */
-	bool		respawn;			/* it left on its own wish: start at once */
+	KsFarewell	farewell;			/* of KS_SLOT_ENDED */
 	KsWorkerCounters counters;
 } KsWorkerSlot;
+
+/* Is there, or will be, a process?  Under the lock, or as a guess. */
+static inline bool
+ks_slot_is_alive(const KsWorkerSlot *slot)
+{
+	return slot->state != KS_SLOT_FREE && slot->state != KS_SLOT_ENDED;
+}
 
 /* Live facts about one partition, written by its worker alone. */
 typedef struct KsPartitionSlot
@@ -86,6 +114,15 @@ extern bool ks_shmem_available(void);
 
 /* Called first in a worker: takes the slot it was started for, or exits. */
 extern KsWorkerSlot *ks_shmem_attach_worker(int slot, uint32 generation);
+
+/* It is open: the next one may start. */
+extern void ks_shmem_worker_runs(void);
+
+/* Is it asked to leave at the next batch boundary?  Takes no lock. */
+extern bool ks_shmem_stop_asked(void);
+
+/* Says why it will leave now. */
+extern void ks_shmem_say_farewell(KsFarewell farewell);
 
 /* Slots for the worker's partitions; freed with the worker's slot at exit.
  * NULL where the table (kafka_sink.max_partitions) is full: no live figures. */

@@ -89,7 +89,7 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 		int			j = 0;
 
 		LWLockAcquire(ks_shared->lock, LW_SHARED);
-		mine = slot->in_use && slot->dbid == MyDatabaseId;
+		mine = ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId;
 		strlcpy(sink, slot->sink, NAMEDATALEN);
 		values[2] = Int32GetDatum((int32) slot->pid);
 		nulls[2] = slot->pid == 0;

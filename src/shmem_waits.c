@@ -62,7 +62,7 @@ list_workers(Waiter *waiters)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 
-		if (!slot->in_use || slot->dbid != MyDatabaseId || slot->pid == 0)
+		if (!ks_slot_is_alive(slot) || slot->dbid != MyDatabaseId || slot->pid == 0)
 			continue;
 		strlcpy(waiters[n].sink, slot->sink, NAMEDATALEN);
 		waiters[n].worker = slot->worker;

@@ -2,8 +2,8 @@
  * supervisor.c
  *	  Which sinks of one database should run.
  *
- * Reads the catalog whenever a commit changed it, a worker has ended, or the
- * configuration was reloaded, and compares what should run with what does:
+ * Reads the catalog when a commit has changed it, a worker has ended, a role
+ * or a table of a sink is gone, and compares what should run with what does:
  *
  *		wanted, not alive, due, and no worker of the sink is of an older
  *		generation of its definition
@@ -17,96 +17,95 @@
  *
  * All workers of a sink run by the same generation, which says how many they
  * are and so whose partition is whose: no partition is read by two.  If one of
- * them halts the sink, none of them is wanted until resume().
+ * them halts the sink, none of them is wanted until resume().  Workers that a
+ * former supervisor left behind stay, if they run by the right generation.
  *
- * No transaction is held while it waits.  Workers that a former supervisor
- * left behind are asked to stop and then started anew.
+ * Nobody's lock keeps the others waiting: the catalog is read, and each sink's
+ * state is written, in transactions of their own with a short lock_timeout,
+ * and what fails is tried again after a back-off.  Workers are started and
+ * stopped by what is known, before anything is written.  An error ends none of
+ * that: until the catalog can be read again, all stays as it was.
+ *
+ * No transaction is held while it waits.
  */
 #include "postgres.h"
 
 #include <signal.h>
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "backoff.h"
-#include "catalog.h"
 #include "compat.h"
 #include "guc.h"
 #include "session.h"
-#include "shmem_int.h"
 #include "supervisor.h"
-#include "worker.h"
+#include "supervisor_int.h"
 
-#define BACKOFF_FIRST_MS	1000
-#define BACKOFF_MAX_MS		60000
-#define LIVED_MS			60000	/* a worker that old was not a failure */
-#define STOP_TIMEOUT_MS		10000	/* from the request to SIGTERM */
+#define LIVED_MS			60000	/* a supervisor that old was not a failure */
+#define LOCK_TIMEOUT		"200ms"
+#define READ_RETRY_MAX_MS	10000
+#define MAX_STARTING		8		/* workers of the server on their way up; */
+#define STARTING_MS			1000	/* who takes longer does not count */
+#define STARTING_RETRY_MS	100
 
-/* A worker of a sink as this process knows it. */
-typedef struct Managed
-{
-	char		sink[NAMEDATALEN];
-	int			worker;			/* 0 .. workers - 1 */
-	bool		defined;		/* the sink exists, and has so many workers */
-	bool		wanted;
-	bool		held;			/* wanted, but older workers come first */
-	int64		generation;		/* of the definition that should run */
+MemoryContext ks_supervisor_cxt;
+KsDatabase *ks_supervisor_database;
+HTAB	   *ks_supervised_sinks;
 
-	int			slot;			/* -1: no worker */
-	uint32		slot_generation;
-	int64		running;		/* generation it was started for */
-	BackgroundWorkerHandle *handle; /* NULL: started by another supervisor */
-	TimestampTz started_at;
-	TimestampTz stop_asked;		/* 0: not */
-	bool		ended_badly;	/* and its state does not say so yet */
-	bool		no_slot;		/* none was free for it: said already */
-
-	int			failures;
-	TimestampTz next_start;
-} Managed;
-
-static List *managed = NIL;
-static MemoryContext cxt;
-static KsDatabase *my_database;
+static MemoryContext pass_cxt;	/* of one pass of the loop */
 static bool done = false;		/* there is nothing to supervise */
+static bool read_due = true;	/* the whole catalog is to be read */
+static bool was_read = false;	/* it was */
+static int	read_failures = 0;
+static TimestampTz next_read = 0;
+
+/* --- the database's entry --- */
+
+static void
+free_ended_workers(void)
+{
+	for (int i = 0; i < ks_shared->nworkers; i++)
+		if (ks_worker_slots[i].state == KS_SLOT_ENDED && ks_worker_slots[i].dbid == MyDatabaseId)
+			ks_shmem_free_worker(i, ks_worker_slots[i].generation);
+}
 
 static void
 detach(int code, Datum arg)
 {
+	KsDatabase *db = ks_supervisor_database;
+	TimestampTz now = GetCurrentTimestamp();
 	pid_t		launcher;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	my_database->supervisor = 0;
-	my_database->settled = false;
-	if (!done)
+	db->next_start = 0;
+	if (db->state == KS_DATABASE_LEAVING)
+		ks_shmem_move_database(db, db->blockers > 0 ? KS_DATABASE_BLOCKED : KS_DATABASE_DUE);
+	else if (done)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-
-		if (TimestampDifferenceExceeds(my_database->started_at, now, LIVED_MS))
-			my_database->failures = 0;
-		my_database->changed = true;
-		my_database->next_start = my_database->blockers > 0 ? 0 :
-			ks_backoff_until(now, my_database->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
-		my_database->failures++;
+		db->failures = 0;
+		ks_shmem_move_database(db, db->changed ? KS_DATABASE_DUE : KS_DATABASE_NONE);
 	}
 	else
-		my_database->failures = 0;
+	{
+		if (db->state == KS_DATABASE_SETTLED && TimestampDifferenceExceeds(db->since, now, LIVED_MS))
+			db->failures = 0;
+		db->next_start = ks_backoff_until(now, db->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+		db->failures++;
+		ks_shmem_move_database(db, KS_DATABASE_DUE);
+	}
 	launcher = ks_shared->launcher;
 	LWLockRelease(ks_shared->lock);
+	free_ended_workers();
 	ConditionVariableBroadcast(&ks_shared->left);
 	ks_shmem_wake(launcher);
 }
@@ -115,413 +114,356 @@ detach(int code, Datum arg)
 static void
 attach(Oid dbid)
 {
+	KsDatabase *db;
 	bool		ok;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	my_database = ks_shmem_database(dbid, false);
-	ok = my_database && my_database->supervisor == 0;
+	db = ks_shmem_database(dbid, false);
+	ok = db && db->state == KS_DATABASE_STARTING;
 	if (ok)
 	{
-		my_database->supervisor = MyProcPid;
-		my_database->starting = false;
+		ks_shmem_move_database(db, KS_DATABASE_VISITING);
+		db->supervisor = MyProcPid;
+		db->changed = false;
 	}
 	LWLockRelease(ks_shared->lock);
 	if (!ok)
 		proc_exit(0);
+	ks_supervisor_database = db;
 	before_shmem_exit(detach, (Datum) 0);
-	if (my_database->blockers > 0)
+}
+
+/* There are sinks: this process stays, and the next visit may begin. */
+static void
+settle(void)
+{
+	pid_t		launcher = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (ks_supervisor_database->state == KS_DATABASE_VISITING)
+	{
+		ks_shmem_move_database(ks_supervisor_database, KS_DATABASE_SETTLED);
+		launcher = ks_shared->launcher;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(launcher);
+}
+
+/* Has a commit changed sinks since we asked last?  Ends if we are to leave. */
+static bool
+take_changed(void)
+{
+	KsDatabase *db = ks_supervisor_database;
+	bool		changed;
+	bool		leave;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	changed = db->changed;
+	db->changed = false;
+	leave = db->state == KS_DATABASE_LEAVING;
+	LWLockRelease(ks_shared->lock);
+	if (leave)
 		proc_exit(0);
+	return changed;
 }
 
-/* --- workers --- */
-
-static Managed *
-find_managed(const char *sink, int worker)
-{
-	ListCell   *lc;
-	Managed    *m;
-	MemoryContext old;
-
-	foreach(lc, managed)
-	{
-		m = lfirst(lc);
-		if (m->worker == worker && strcmp(m->sink, sink) == 0)
-			return m;
-	}
-	old = MemoryContextSwitchTo(cxt);
-	m = palloc0(sizeof(Managed));
-	strlcpy(m->sink, sink, NAMEDATALEN);
-	m->worker = worker;
-	m->slot = -1;
-	managed = lappend(managed, m);
-	MemoryContextSwitchTo(old);
-	return m;
-}
-
-/* Workers of this database that are alive already. */
-static void
-adopt(void)
-{
-	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	for (int i = 0; i < ks_shared->nworkers; i++)
-	{
-		KsWorkerSlot *slot = &ks_worker_slots[i];
-
-		if (slot->in_use && slot->dbid == MyDatabaseId)
-		{
-			Managed    *m = find_managed(slot->sink, slot->worker);
-
-			m->slot = i;
-			m->slot_generation = slot->generation;
-			m->running = -1;
-			m->started_at = slot->started_at;
-		}
-	}
-	LWLockRelease(ks_shared->lock);
-}
-
-static void
-ask_to_stop(Managed *m)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool		again = m->stop_asked != 0;
-
-	if (again && !TimestampDifferenceExceeds(m->stop_asked, now, STOP_TIMEOUT_MS))
-		return;
-	m->stop_asked = now;
-	ks_shmem_stop_worker(m->slot, m->slot_generation, again);
-}
-
-/* Has the worker ended?  Then decides when the next one is due. */
-static void
-notice_end(Managed *m)
-{
-	KsWorkerSlot *slot;
-	bool		alive;
-	bool		respawn;
-	pid_t		pid;
-	TimestampTz now;
-
-	if (m->slot < 0)
-		return;
-	slot = &ks_worker_slots[m->slot];
-	if (m->handle && GetBackgroundWorkerPid(m->handle, &pid) == BGWH_STOPPED)
-		ks_shmem_free_worker(m->slot, m->slot_generation);	/* if it never attached */
-	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	alive = slot->in_use && slot->generation == m->slot_generation;
-	respawn = slot->generation == m->slot_generation && slot->respawn;
-	LWLockRelease(ks_shared->lock);
-	if (alive)
-		return;
-
-	now = GetCurrentTimestamp();
-	if (respawn || m->stop_asked != 0)
-	{
-		m->failures = 0;
-		m->next_start = 0;
-	}
-	else
-	{
-		if (TimestampDifferenceExceeds(m->started_at, now, LIVED_MS))
-			m->failures = 0;
-		m->next_start = ks_backoff_until(now, m->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
-		m->failures++;
-		m->ended_badly = true;
-	}
-	if (m->handle)
-		pfree(m->handle);
-	m->handle = NULL;
-	m->slot = -1;
-	m->stop_asked = 0;
-}
-
-/* Starts a worker in a slot of its own; false if there is none. */
+/* Without taking it. */
 static bool
-launch(Managed *m, Oid owner, const char **setting)
+is_changed(void)
 {
-	BackgroundWorker worker = {0};
-	KsWorkerArgs args = {MyDatabaseId, owner, 0, m->generation};
-	int			slot = ks_shmem_alloc_worker(MyDatabaseId, m->sink, m->worker, owner);
-	MemoryContext old;
-	bool		ok;
-
-	*setting = "kafka_sink.max_workers";
-	if (slot < 0)
-		return false;
-	args.slot_generation = ks_worker_slots[slot].generation;
-	snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker %d: %s", m->worker, m->sink);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "kafka_sink worker");
-	snprintf(worker.bgw_library_name, BGW_MAXLEN, "kafka_sink");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "ks_worker_main");
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_notify_pid = MyProcPid;
-	worker.bgw_main_arg = Int32GetDatum(slot);
-	memcpy(worker.bgw_extra, &args, sizeof(args));
-	old = MemoryContextSwitchTo(cxt);
-	ok = RegisterDynamicBackgroundWorker(&worker, &m->handle);
-	MemoryContextSwitchTo(old);
-	if (!ok)
-	{
-		m->handle = NULL;
-		ks_shmem_free_worker(slot, args.slot_generation);
-		*setting = "max_worker_processes";
-		return false;
-	}
-	m->slot = slot;
-	m->slot_generation = args.slot_generation;
-	m->running = m->generation;
-	m->started_at = GetCurrentTimestamp();
-	m->stop_asked = 0;
-	m->no_slot = false;
-	return true;
+	return ((volatile KsDatabase *) ks_supervisor_database)->changed;
 }
 
-/* The others of the sink go on, this one's partitions do not. */
+/* --- transactions --- */
+
+/* Between statements, of which none can be canceled. */
 static void
-write_no_slot(KsSink *sink, int worker, const char *setting)
+serve_interrupts(void)
 {
-	KsStateError error = {
-		.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
-		.message = psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
-							worker, sink->workers, sink->name),
-		.detail = "Its partitions are not consumed until there is one.",
-		.hint = psprintf("You might need to increase %s.", setting),
-		.off = -1
-	};
-
-	ereport(WARNING,
-			(errcode(error.sqlstate), errmsg("%s", error.message),
-			 errdetail("%s", error.detail), errhint("%s", error.hint)));
-	ks_catalog_set_state(sink->name, worker, "backoff", &error);
+	HOLD_CANCEL_INTERRUPTS();
+	CHECK_FOR_INTERRUPTS();
+	RESUME_CANCEL_INTERRUPTS();
+	QueryCancelPending = false;
 }
 
-static void
-start_worker(Managed *m, KsSink *sink)
+bool
+ks_supervisor_try(void (*step) (void *arg), void *arg, const char *sink, int failures)
 {
-	const char *setting;
+	volatile bool ok = false;
 
-	if (launch(m, sink->owner, &setting))
-		return;
-	if (!m->no_slot)
-		write_no_slot(sink, m->worker, setting);
-	m->no_slot = true;
-	m->next_start = ks_backoff_until(GetCurrentTimestamp(), m->failures, BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
-	m->failures++;
-}
-
-/* --- states that no worker can write --- */
-
-static void
-write_suspended(KsSink *sink)
-{
-	KsStateError error = {
-		.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-		.message = "the sink's offsets were written in another database or server",
-		.detail = "This is a copy: a restored dump, a database made from a template, or an upgraded server.",
-		.hint = psprintf("To go on from them here: SELECT kafka_sink.resume(%s); otherwise kafka_sink.drop_sink(%s).",
-						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->name)),
-		.off = -1
-	};
-	const char *state = ks_sink_worker_state(sink, 0);
-
-	if (state == NULL || strcmp(state, "suspended") != 0)
-		ks_catalog_set_state(sink->name, 0, "suspended", &error);
-}
-
-static void
-write_unexpected_end(KsSink *sink, int worker)
-{
-	const char *state = ks_sink_worker_state(sink, worker);
-	KsStateError error = {
-		.sqlstate = ERRCODE_INTERNAL_ERROR,
-		.message = "the worker ended unexpectedly",
-		.hint = "The server log tells why; it is started again after a while.",
-		.off = -1
-	};
-	HeapTuple	tup = SearchSysCache1(AUTHOID, ObjectIdGetDatum(sink->owner));
-
-	if (!HeapTupleIsValid(tup))
+	PG_TRY();
 	{
-		error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
-		error.message = "the sink's owner does not exist any more";
-		error.hint = "Drop the sink and create it again as another role.";
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pgstat_report_activity(STATE_RUNNING, NULL);
+		step(arg);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		ok = true;
 	}
-	else
+	PG_CATCH();
 	{
-		if (!PG17_GE && !((Form_pg_authid) GETSTRUCT(tup))->rolcanlogin)
-		{
-			error.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
-			error.message = psprintf("role \"%s\" cannot log in, so its sinks cannot run",
-									 NameStr(((Form_pg_authid) GETSTRUCT(tup))->rolname));
-			error.hint = psprintf("ALTER ROLE %s LOGIN.",
-								  quote_identifier(NameStr(((Form_pg_authid) GETSTRUCT(tup))->rolname)));
-		}
-		ReleaseSysCache(tup);
+		ErrorData  *edata;
+
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(pass_cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+		ereport(failures == 0 ? LOG : DEBUG1,
+				(errcode(edata->sqlerrcode),
+				 sink ? errmsg("kafka_sink supervisor tries sink \"%s\" again: %s", sink, edata->message) :
+				 errmsg("kafka_sink supervisor tries again: %s", edata->message)));
 	}
-	/* what the worker itself has said is better */
-	if (state == NULL || strcmp(state, "starting") == 0 || strcmp(state, "running") == 0)
-		ks_catalog_set_state(sink->name, worker, "backoff", &error);
-}
-
-/* --- the comparison --- */
-
-static bool
-should_run(KsSink *sink)
-{
-	return ks_guc_enabled && sink->server != NULL && ks_sink_writes(sink) && sink->enabled && !sink->suspended &&
-		!sink->halted && ks_catalog_topics(sink->name) != NIL;
-}
-
-/* One sink: what its workers should do, what they are said to do. */
-static void
-look_at_sink(KsSink *sink)
-{
-	bool		run = should_run(sink);
-	bool		alive = false;	/* any of its workers */
-	bool		old = false;	/* one of an older generation */
-	ListCell   *lc;
-
-	if (sink->suspended && sink->enabled)
-		write_suspended(sink);
-	for (int i = 0; i < sink->workers; i++)
-		find_managed(sink->name, i)->defined = true;
-	foreach(lc, managed)
-	{
-		Managed    *m = lfirst(lc);
-
-		if (strcmp(m->sink, sink->name) != 0)
-			continue;
-		m->wanted = run && m->defined;
-		if (m->generation != sink->generation)
-		{
-			/* somebody mended something, perhaps */
-			m->next_start = 0;
-			m->no_slot = false;
-		}
-		else if (m->ended_badly && m->wanted)
-			write_unexpected_end(sink, m->worker);
-		m->generation = sink->generation;
-		m->ended_badly = false;
-		alive |= m->slot >= 0;
-		old |= m->slot >= 0 && m->running != m->generation;
-	}
-	if (!old)
-		ks_catalog_clear_states(sink, run || alive ? sink->workers : 0);
-	foreach(lc, managed)
-	{
-		Managed    *m = lfirst(lc);
-
-		if (strcmp(m->sink, sink->name) != 0)
-			continue;
-		m->held = old;
-		if (m->wanted && !old && m->slot < 0 && m->next_start <= GetCurrentTimestamp())
-			start_worker(m, sink);
-	}
-}
-
-/* Reads the catalog; false if there is nothing to supervise. */
-static bool
-read_catalog(void)
-{
-	List	   *sinks = NIL;
-	ListCell   *lc;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, NULL);
-	foreach(lc, managed)
-	{
-		Managed    *m = lfirst(lc);
-
-		m->defined = m->wanted = m->held = false;
-	}
-	if (ks_catalog_exists())
-		sinks = ks_catalog_sinks();
-	foreach(lc, sinks)
-		look_at_sink(lfirst(lc));
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(cxt);
+	PG_END_TRY();
+	MemoryContextSwitchTo(pass_cxt);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
-	return sinks != NIL;
+	return ok;
 }
 
-/* The next moment at which something is due; 0: none. */
-static TimestampTz
-stop_unwanted(void)
+/* A step of one sink; what fails is tried again after a back-off. */
+static bool
+try_sink(KsSupervised *s, void (*step) (void *arg))
 {
-	TimestampTz next = 0;
-	ListCell   *lc;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		ok;
 
-	foreach(lc, managed)
+	if (s->next_try > now)
+		return false;
+	ok = ks_supervisor_try(step, s, s->name, s->failures);
+	if (ok)
 	{
-		Managed    *m = lfirst(lc);
-		TimestampTz due = 0;
+		s->failures = 0;
+		s->next_try = 0;
+		return true;
+	}
+	s->next_try = ks_backoff_until(now, s->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+	s->failures++;
+	return false;
+}
 
-		if (m->slot >= 0 && (!m->wanted || m->running != m->generation))
+/* --- sinks --- */
+
+KsSupervised *
+ks_supervised(const char *sink)
+{
+	char		key[NAMEDATALEN] = {0};
+	bool		found;
+	KsSupervised *s;
+
+	strlcpy(key, sink, NAMEDATALEN);
+	s = hash_search(ks_supervised_sinks, key, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) s + NAMEDATALEN, 0, sizeof(KsSupervised) - NAMEDATALEN);
+		s->stale = true;
+	}
+	return s;
+}
+
+static void
+forget(KsSupervised *s)
+{
+	for (int i = 0; i < s->nmanaged; i++)
+		pfree(s->managed[i]);
+	if (s->managed)
+		pfree(s->managed);
+	if (s->cxt)
+		MemoryContextDelete(s->cxt);
+	(void) hash_search(ks_supervised_sinks, s->name, HASH_REMOVE, NULL);
+}
+
+/* The earlier of two moments, 0: none. */
+static TimestampTz
+earlier(TimestampTz a, TimestampTz b)
+{
+	return a == 0 ? b : b == 0 ? a : Min(a, b);
+}
+
+/* A worker that is due, and that nothing keeps from starting. */
+static TimestampTz
+start_if_due(KsSupervised *s, KsManaged *m)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (m->next_start > now)
+		return m->next_start;
+	if (s->owner_trouble != KS_TROUBLE_NONE)
+	{
+		/* whoever mends it wakes us; and we look by ourselves */
+		m->next_start = ks_backoff_until(now, m->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+		m->failures++;
+		s->stale = true;
+		return m->next_start;
+	}
+	if (ks_shmem_count_starting(STARTING_MS) >= MAX_STARTING)
+		return ks_backoff_until(now, 0, STARTING_RETRY_MS, STARTING_RETRY_MS);
+	ks_managed_start(m, s->owner);
+	return m->state == KS_MANAGED_DUE ? m->next_start : 0;
+}
+
+/* What its workers should do.  Returns the next moment to look at, 0: none. */
+static TimestampTz
+compare(KsSupervised *s)
+{
+	bool		run = ks_guc_enabled && s->runs && !ks_supervised_lost_table(s);
+	bool		old = false;	/* a worker of another definition is alive */
+	TimestampTz next = 0;
+
+	/* nothing is known of it yet, or something has changed since */
+	if (!s->known)
+		return 0;
+	for (int i = 0; i < s->nmanaged; i++)
+		old |= ks_managed_is_alive(s->managed[i]) && s->managed[i]->running != s->generation;
+	for (int i = 0; i < s->nmanaged; i++)
+	{
+		KsManaged  *m = s->managed[i];
+		bool		wanted = run && m->worker < s->workers;
+
+		if (!ks_managed_is_alive(m))
 		{
-			ask_to_stop(m);
-			due = TimestampTzPlusMilliseconds(m->stop_asked, STOP_TIMEOUT_MS);
+			ks_managed_settle(m, wanted, old);
+			if (m->state == KS_MANAGED_DUE && !s->stale)
+				next = earlier(next, start_if_due(s, m));
 		}
-		else if (m->slot < 0 && m->wanted && !m->held)
-			due = m->next_start;
-		if (due != 0 && (next == 0 || due < next))
-			next = due;
-		if (m->slot < 0 && !m->wanted && (m->failures == 0 || !m->defined))
-		{
-			managed = foreach_delete_current(managed, lc);
-			pfree(m);
-		}
+		else if (!wanted || m->running != s->generation || m->state == KS_MANAGED_STOPPING)
+			next = earlier(next, ks_managed_stop(m));
+		else if (m->state == KS_MANAGED_STARTING && m->handle == NULL)
+			next = earlier(next, ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_FIRST_MS, KS_RETRY_FIRST_MS));
 	}
 	return next;
 }
 
 static bool
-any_alive(void)
+is_gone(const KsSupervised *s)
 {
+	if (!s->known || s->workers > 0)
+		return false;
+	for (int i = 0; i < s->nmanaged; i++)
+		if (ks_managed_is_alive(s->managed[i]))
+			return false;
+	return true;
+}
+
+/* --- the loop --- */
+
+/* Reads what is to be read; what cannot be read stays as it was. */
+static void
+read_catalog(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	List	   *stale = NIL;
 	ListCell   *lc;
 
-	foreach(lc, managed)
-		if (((Managed *) lfirst(lc))->slot >= 0)
-			return true;
-	return false;
+	if (take_changed())
+	{
+		read_due = true;
+		next_read = 0;
+	}
+	if (read_due && next_read <= now)
+	{
+		if (ks_supervisor_try(ks_supervised_read_all, NULL, NULL, read_failures))
+		{
+			read_due = false;
+			was_read = true;
+			read_failures = 0;
+		}
+		else
+		{
+			next_read = ks_backoff_until(now, read_failures, KS_RETRY_FIRST_MS, READ_RETRY_MAX_MS);
+			read_failures++;
+		}
+	}
+	if (read_due)
+		return;					/* then a single one could not be read either */
+	/* not while a loop over the table goes on: an error would end that */
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		if (s->stale)
+			stale = lappend(stale, s);
+	foreach(lc, stale)
+		(void) try_sink(lfirst(lc), ks_supervised_read);
+	list_free(stale);
+}
+
+/* Follows all workers, starts and stops them.  Returns when to look again. */
+static TimestampTz
+compare_all(bool *any, bool *alive)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	TimestampTz next = 0;
+
+	*any = *alive = false;
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+	{
+		next = earlier(next, compare(s));
+		for (int i = 0; i < s->nmanaged; i++)
+			*alive |= ks_managed_is_alive(s->managed[i]);
+		*any |= !s->known || s->workers > 0;
+		/* the scan allows to remove what it stands at */
+		if (is_gone(s))
+			forget(s);
+	}
+	return next;
+}
+
+static void
+follow_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		for (int i = 0; i < s->nmanaged; i++)
+			ks_managed_follow(s->managed[i]);
 }
 
 /*
- * Ends the process for good, unless a commit has changed something since the
- * catalog was read.
+ * Writes the states that are not what they should be, one sink after the
+ * other, until a commit asks for something more urgent.  Returns when to go on.
  */
-static void
-leave_if_unchanged(void)
+static TimestampTz
+write_news(void)
 {
-	bool		changed;
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	List	   *news = NIL;
+	ListCell   *lc;
+	TimestampTz next = 0;
 
-	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	changed = my_database->changed;
-	LWLockRelease(ks_shared->lock);
-	if (changed)
-		return;
-	/* a change from here on stays marked, and detach() wakes the launcher */
-	done = true;
-	proc_exit(0);
-}
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		if (ks_supervised_has_news(s) || s->stale)
+			news = lappend(news, s);
+	foreach(lc, news)
+	{
+		s = lfirst(lc);
+		if (is_changed())
+		{
+			next = GetCurrentTimestamp();
+			break;
+		}
+		serve_interrupts();
+		if (s->next_try <= GetCurrentTimestamp() && ks_supervised_has_news(s))
+		{
+			ConditionVariable *moved = ks_shmem_sink_cv(s->name);
 
-static void
-settle(void)
-{
-	pid_t		launcher;
-
-	if (my_database->settled)
-		return;
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	my_database->settled = true;
-	launcher = ks_shared->launcher;
-	LWLockRelease(ks_shared->lock);
-	ks_shmem_wake(launcher);	/* on to the next database */
+			if (try_sink(s, ks_supervised_write_news))
+				ConditionVariableBroadcast(moved);
+		}
+		if (ks_supervised_has_news(s) || s->stale)
+			next = earlier(next, Max(s->next_try, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1)));
+	}
+	list_free(news);
+	return next;
 }
 
 static void
@@ -530,35 +472,37 @@ main_loop(void)
 	for (;;)
 	{
 		TimestampTz next;
-		TimestampTz now;
 		long		timeout = -1;
 		bool		any;
-		ListCell   *lc;
+		bool		alive;
 
-		CHECK_FOR_INTERRUPTS();
+		serve_interrupts();
+		MemoryContextReset(pass_cxt);
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-		my_database->changed = false;
-		LWLockRelease(ks_shared->lock);
-		if (my_database->blockers > 0)
+		follow_all();
+		read_catalog();
+		next = compare_all(&any, &alive);
+		if (read_due)
+			next = earlier(next, next_read);
+		if (was_read && any && ks_guc_enabled)
+			settle();
+		next = earlier(next, write_news());
+		if (was_read && !alive && !(any && ks_guc_enabled) && !is_changed())
+		{
+			/* a change from here on stays marked, and detach() tells the launcher */
+			done = true;
+			proc_exit(0);
+		}
+		/* a database that cannot be read takes no process from others */
+		if (!was_read && !alive && read_failures > 0)
 			proc_exit(0);
 
-		foreach(lc, managed)
-			notice_end(lfirst(lc));
-		any = read_catalog() && ks_guc_enabled;
-		if (any)
-			settle();
-		next = stop_unwanted();
-		if (!any && !any_alive())
-			leave_if_unchanged();
-
-		now = GetCurrentTimestamp();
 		if (next != 0)
-			timeout = Max(1, TimestampDifferenceMilliseconds(now, next));
+			timeout = Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -569,6 +513,7 @@ void
 ks_supervisor_main(Datum arg)
 {
 	Oid			dbid = DatumGetObjectId(arg);
+	HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = sizeof(KsSupervised)};
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -576,11 +521,14 @@ ks_supervisor_main(Datum arg)
 	attach(dbid);
 	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
 	ks_session_fix();
-	SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", "kafka_sink supervisor", PGC_USERSET, PGC_S_SESSION);
-	cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink supervisor", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(cxt);
-	adopt();
-	/* an error ends the process; the launcher starts another after a while */
+	ks_supervisor_cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink supervisor", ALLOCSET_DEFAULT_SIZES);
+	pass_cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink supervisor pass", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(pass_cxt);
+	ctl.hcxt = ks_supervisor_cxt;
+	ks_supervised_sinks = hash_create("kafka_sink sinks", 256, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	ks_managed_adopt_all();
+	/* what ends the process all the same: the launcher starts another after a while */
 	main_loop();
 }

@@ -32,10 +32,12 @@
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "dropped.h"
 #include "shmem_int.h"
 #include "utility.h"
 
 #define LEAVE_TIMEOUT_MS	4000
+#define ASK_AGAIN_MS		500
 
 static ProcessUtility_hook_type prev_hook = NULL;
 
@@ -44,6 +46,9 @@ static List *blocked = NIL;
 
 /* Databases that this transaction has created: they may hold sinks. */
 static List *created = NIL;
+
+/* Roles that own sinks may have come, gone, or changed. */
+static bool roles_changed = false;
 
 static void
 remember(List **list, Oid dbid)
@@ -62,14 +67,19 @@ unblock_all(void)
 	foreach(lc, blocked)
 	{
 		KsDatabase *db;
-		Oid			dbid = lfirst_oid(lc);
+		pid_t		launcher = 0;
 
 		LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-		db = ks_shmem_database(dbid, false);
-		if (db && db->blockers > 0)
-			db->blockers--;
+		db = ks_shmem_database(lfirst_oid(lc), false);
+		if (db && db->blockers > 0 && --db->blockers == 0 && db->state == KS_DATABASE_BLOCKED)
+		{
+			/* of one that is leaving, the end makes it due */
+			db->next_start = 0;
+			ks_shmem_move_database(db, KS_DATABASE_DUE);
+			launcher = ks_shared->launcher;
+		}
 		LWLockRelease(ks_shared->lock);
-		ks_shmem_mark_changed(dbid);
+		ks_shmem_wake(launcher);
 	}
 	list_free(blocked);
 	blocked = NIL;
@@ -93,54 +103,89 @@ xact_callback(XactEvent event, void *arg)
 			ks_shmem_mark_changed(lfirst_oid(lc));
 	list_free(created);
 	created = NIL;
+	if (event == XACT_EVENT_COMMIT && roles_changed)
+		ks_shmem_mark_all_changed();
+	roles_changed = false;
 }
 
-/* Asks everybody of the database to leave; true if nobody is there. */
+/* Is anybody of the database left?  With 'ask', asks them to leave. */
 static bool
-send_away(Oid dbid)
+anybody_left(Oid dbid, bool ask)
 {
 	KsDatabase *db;
-	bool		empty = true;
+	bool		left = false;
 
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
 	db = ks_shmem_database(dbid, false);
 	if (db && db->supervisor != 0)
 	{
-		empty = false;
-		kill(db->supervisor, SIGTERM);
+		left = true;
+		if (ask)
+			kill(db->supervisor, SIGTERM);
 	}
-	for (int i = 0; i < ks_shared->nworkers; i++)
+	for (int i = 0; i < ks_shared->nworkers && (ask || !left); i++)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 
-		if (!slot->in_use || slot->dbid != dbid || slot->pid == 0)
+		/* one that comes yet sees that it may not */
+		if (!ks_slot_is_alive(slot) || slot->dbid != dbid || slot->pid == 0)
 			continue;
-		empty = false;
-		kill(slot->pid, SIGTERM);
+		left = true;
+		if (ask)
+			kill(slot->pid, SIGTERM);
 	}
 	LWLockRelease(ks_shared->lock);
-	return empty;
+	return left;
+}
+
+/* Nobody new may come; false if there is no entry, and so nobody. */
+static bool
+move_blocked(Oid dbid)
+{
+	KsDatabase *db;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, true);
+	if (db)
+	{
+		db->blockers++;
+		if (db->state == KS_DATABASE_VISITING || db->state == KS_DATABASE_SETTLED)
+			ks_shmem_move_database(db, KS_DATABASE_LEAVING);
+		else if (db->state != KS_DATABASE_LEAVING && db->state != KS_DATABASE_BLOCKED)
+			ks_shmem_move_database(db, KS_DATABASE_BLOCKED);
+	}
+	LWLockRelease(ks_shared->lock);
+	return db != NULL;
 }
 
 static void
 block(Oid dbid)
 {
-	KsDatabase *db;
 	TimestampTz until;
+	TimestampTz ask_again = 0;
 
 	if (list_member_oid(blocked, dbid))
 		return;
 	remember(&blocked, dbid);
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	db = ks_shmem_database(dbid, true);
-	if (db)
-		db->blockers++;
-	LWLockRelease(ks_shared->lock);
-
+	if (!move_blocked(dbid))
+	{
+		blocked = list_delete_oid(blocked, dbid);
+		return;
+	}
 	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEAVE_TIMEOUT_MS);
 	ConditionVariablePrepareToSleep(&ks_shared->left);
-	while (!send_away(dbid) && GetCurrentTimestamp() < until)
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		bool		ask = now >= ask_again;
+
+		/* each end of many wakes us: asking again and again would slow them */
+		if (!anybody_left(dbid, ask) || now >= until)
+			break;
+		if (ask)
+			ask_again = TimestampTzPlusMilliseconds(now, ASK_AGAIN_MS);
 		(void) ConditionVariableTimedSleep(&ks_shared->left, 100, PG_WAIT_EXTENSION);
+	}
 	ConditionVariableCancelSleep();
 }
 
@@ -251,6 +296,32 @@ prepare_for(Node *stmt)
 	}
 }
 
+/* What a command that has run is to be followed by, at its commit. */
+static void
+follow_up(Node *stmt)
+{
+	Oid			dbid;
+
+	switch (nodeTag(stmt))
+	{
+		case T_CreatedbStmt:
+			dbid = get_database_oid(((CreatedbStmt *) stmt)->dbname, true);
+			if (OidIsValid(dbid))
+				remember(&created, dbid);
+			break;
+		case T_AlterRoleStmt:
+		case T_DropRoleStmt:
+			roles_changed = true;
+			break;
+		case T_TransactionStmt:
+			if (((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)
+				ks_dropped_prepared();
+			break;
+		default:
+			break;
+	}
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -271,13 +342,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 
-	if (active && IsA(pstmt->utilityStmt, CreatedbStmt))
-	{
-		Oid			dbid = get_database_oid(((CreatedbStmt *) pstmt->utilityStmt)->dbname, true);
-
-		if (OidIsValid(dbid))
-			remember(&created, dbid);
-	}
+	if (active)
+		follow_up(pstmt->utilityStmt);
 }
 
 void

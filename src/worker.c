@@ -86,7 +86,7 @@ static void
 respawn(void)
 {
 	ks_worker_store_ends(false);
-	ks_worker.slot->respawn = true;
+	ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
 	proc_exit(0);
 }
 
@@ -123,7 +123,7 @@ check_requests(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	if (ks_worker.slot->stop)
+	if (ks_shmem_stop_asked())
 	{
 		ks_worker_store_ends(false);
 		proc_exit(0);
@@ -456,6 +456,7 @@ main_loop(void)
 	KsConsumer *c = ks_worker.consumer;
 
 	ks_worker_write_state("running", NULL);
+	ks_shmem_worker_runs();
 	c->reported = true;
 	for (;;)
 	{

@@ -152,7 +152,7 @@ my $sane = '-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c i
 		sql("ALTER DATABASE postgres SET $setting = '$settings{$setting}'");
 	}
 	my $pid = sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'values'});
-	sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
+	sql(qq{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor' OR pid = $pid});
 	wait_until($node, qq{SELECT pid <> $pid FROM kafka_sink.stat_sinks WHERE sink = 'values' AND state = 'running'}, 't',
 		'workers start again, with the settings');
 	$kafka->produce($values, 0, [ undef,

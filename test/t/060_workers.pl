@@ -111,9 +111,23 @@ wait_until($node, qq{SELECT count(*) FROM kafka_sink.stat_sinks WHERE sink = 'w'
 is(sql(q{SELECT string_agg(pid::text, ' ' ORDER BY worker) FROM kafka_sink.stat_sinks WHERE sink = 'w' AND worker <> 1}), "@others",
 	'the others stay');
 moves(3, 'after it');
-$pids = sql(q{SELECT array_agg(pid) FROM kafka_sink.stat_sinks WHERE sink = 'w'});
-sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
-settled('w', 3, 'another supervisor');
+
+# nor of the supervisor: the next one finds them
+my $supervisor = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
+my $kept = q{SELECT string_agg(pid::text, ' ' ORDER BY worker) FROM kafka_sink.stat_sinks WHERE sink = 'w'};
+my $three = sql($kept);
+sql("SELECT pg_terminate_backend($supervisor)");
+wait_until($node, qq{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor' AND pid <> $supervisor}, 1,
+	'another supervisor');
+sql(qq{
+	CREATE TABLE first_look (id bigint);
+	SELECT kafka_sink.create_sink('first_look', server => 'kafka', target => 'first_look');
+	SELECT kafka_sink.register_topic('first_look', '$topic', start_at => 'latest');
+});
+wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'first_look'}, 'running', 'another supervisor: it has looked');
+is(sql($kept), $three, 'another supervisor: the workers stay');
+sql(q{SELECT kafka_sink.drop_sink('first_look')});
+$pids = '{' . $three =~ tr/ /,/r . '}';
 moves(3, 'another supervisor');
 
 sql(q{SELECT kafka_sink.alter_sink('w', workers => 2)});

@@ -1,0 +1,101 @@
+# Many sinks in one database, and many databases: all of them start, not all at
+# once, and all of them leave when a command needs the database.
+use strict;
+use warnings FATAL => 'all';
+
+use Time::HiRes ();
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $sinks = 200;
+my $databases = 20;
+my $node = new_node('main', extension => 0,
+	conf => "kafka_sink.max_workers = 250\nmax_worker_processes = 300\nmax_connections = 50\nshared_buffers = 32MB\n");
+my $kafka = shared_broker();
+my @topics = map { $kafka->topic("many$_", 1) } 1 .. 10;
+$kafka->gen($_, count => 10) foreach @topics;
+
+sub sql { return $node->safe_psql($_[1] // 'app', $_[0]); }
+
+# A database with $n sinks.
+sub create
+{
+	my ($dbname, $n) = @_;
+
+	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
+	sql(join(";\n", 'CREATE EXTENSION kafka_sink',
+			q{CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '} . $kafka->bootstrap . q{')},
+			'BEGIN',
+			(map { (
+				"CREATE TABLE t$_ (id bigint)",
+				"SELECT kafka_sink.create_sink('s$_', server => 'kafka', target => 't$_')",
+				"SELECT kafka_sink.register_topic('s$_', '$topics[$_ % @topics]')") } 1 .. $n),
+			'COMMIT'), $dbname);
+	return;
+}
+
+sub drop_quickly
+{
+	my ($dbname, $limit, $what) = @_;
+	my $start = Time::HiRes::time();
+	my ($rc, undef, $err) = $node->psql('postgres', "DROP DATABASE $dbname");
+	my $seconds = Time::HiRes::time() - $start;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	is($rc, 0, $what) or diag $err;
+	cmp_ok($seconds, '<', $limit, sprintf('%s: %.2f s', $what, $seconds));
+	return;
+}
+
+my $running = q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE state = 'running' AND pid IS NOT NULL};
+
+# --- many databases ---
+
+create("app$_", 1) foreach 1 .. $databases;
+foreach (1 .. $databases)
+{
+	wait_until($node, 'SELECT count(*) FROM t1', '10', "database $_ has its records", undef, "app$_");
+}
+$node->restart;
+wait_until($node, q{SELECT count(DISTINCT datname), count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'},
+	"$databases|$databases", 'after a restart all databases are found again', undef, 'postgres');
+is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'}, 'postgres'), $databases,
+	'each by a supervisor of its own');
+drop_quickly("app$_", 5, "DROP DATABASE $_") foreach 1 .. $databases;
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor')}, '0',
+	'nobody is left', undef, 'postgres');
+
+# --- many sinks ---
+
+create('app', $sinks);
+wait_until($node, $running, $sinks, "$sinks sinks run", undef, 'app');
+$node->restart;
+
+# how many are on their way up at the same time, as far as it can be seen
+my $most = 0;
+my $deadline = Time::HiRes::time() + 180;
+while (Time::HiRes::time() < $deadline)
+{
+	my $counts = try_sql($node, q{SELECT count(*) FILTER (WHERE s.state IS DISTINCT FROM 'running'), count(*)
+		FROM kafka_sink.stat_sinks s JOIN pg_stat_activity a USING (pid) WHERE s.started_at > now() - interval '0.9 s'}, 'app') or next;
+	my ($starting) = split /\|/, $counts;
+
+	$most = $starting if $starting > $most;
+	last if (try_sql($node, $running, 'app') // 0) == $sinks;
+}
+wait_until($node, $running, $sinks, 'after a restart, too', undef, 'app');
+cmp_ok($most, '<=', 8, "not all at once: $most on their way up");
+sql(q{SELECT kafka_sink.pause('s7')});
+wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE pid IS NOT NULL}, $sinks - 1, 'one of many is paused', undef, 'app');
+is(sql($running), $sinks - 1, 'which restarts no other');
+drop_quickly('app', 2, "DROP DATABASE with $sinks sinks");
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor')}, '0',
+	'nobody is left', undef, 'postgres');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+
+done_testing();
