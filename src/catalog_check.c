@@ -102,7 +102,7 @@ ks_catalog_check_writes(const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sink \"%s\" has neither target nor command", sink->name),
-				 errdetail("It is a ledger for kafka_sink.advance().")));
+				 errdetail("It is a ledger for kafka_sink.claim().")));
 }
 
 void

@@ -209,7 +209,7 @@ read_object(JsonbContainer *object, KsRange *r)
 	JsonbIterator *it = JsonbIteratorInit(object);
 	JsonbIteratorToken tok;
 	JsonbValue	v;
-	char	   *key = NULL;
+	const char *key = "";
 
 	r->from = r->until = -1;
 	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
@@ -240,11 +240,12 @@ read_topic(const char *topic, const JsonbValue *partitions, KsRange *ranges, int
 	JsonbIterator *it;
 	JsonbIteratorToken tok;
 	JsonbValue	v;
-	KsRange    *r = NULL;
+	KsRange    *r;
 
 	if (partitions->type != jbvBinary || !JsonContainerIsObject(partitions->val.binary.data))
 		bad_ranges();
 	ranges = repalloc(ranges, (*n + JsonContainerSize(partitions->val.binary.data) + 1) * sizeof(KsRange));
+	r = ranges;
 	it = JsonbIteratorInit(partitions->val.binary.data);
 	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
@@ -277,7 +278,7 @@ read_ranges(Jsonb *jb, int *n)
 	JsonbIteratorToken tok;
 	JsonbValue	v;
 	KsRange    *ranges = palloc(sizeof(KsRange));
-	char	   *topic = NULL;
+	const char *topic = "";
 
 	*n = 0;
 	if (!JB_ROOT_IS_OBJECT(jb))

@@ -21,6 +21,7 @@
 #include "access/heapam.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -208,8 +209,9 @@ prune_places(ArrayType *tids)
 	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 	BlockNumber last = InvalidBlockNumber;
 	ItemPointer tid = (ItemPointer) ARR_DATA_PTR(tids);
+	int			n = rel->rd_rel->relam == HEAP_TABLE_AM_OID ? ARR_DIMS(tids)[0] : 0;
 
-	for (int i = 0; i < ARR_DIMS(tids)[0]; i++)
+	for (int i = 0; i < n; i++)
 	{
 		BlockNumber block = ItemPointerGetBlockNumberNoCheck(&tid[i]);
 		Buffer		buf;
