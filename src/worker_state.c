@@ -112,7 +112,7 @@ ks_worker_halt(const KsStateError *error)
 		/* the others of the sink go on, in workers that know of it */
 		if (!halt_topic(error))
 			proc_exit(1);
-		ks_worker.slot->respawn = true;
+		ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
 		proc_exit(0);
 	}
 	ks_worker_write_state("halted", error);
