@@ -115,7 +115,8 @@ foreach my $end (qw(COMMIT ROLLBACK))
 		'100|100|0', "$end of a rival: every row is the record's");
 	is(sql(q{SELECT consumed, applied, superseded FROM kafka_sink.txn_offsets WHERE sink = 'rival'}),
 		'100|100|0', 'and counted');
-	is(sql(q{SELECT state FROM kafka_sink.sinks WHERE sink = 'rival'}), 'running', 'the sink goes on');
+	# it may have waited for the lock for long enough to say so
+	wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'rival'}, 'running', 'the sink goes on');
 	sql("SELECT kafka_sink.pause('rival')");
 }
 
