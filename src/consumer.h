@@ -67,7 +67,9 @@ typedef struct KsConsumer
 {
 	MemoryContext cxt;
 	KsSink	   *sink;
-	List	   *topics;			/* of KsTopic * */
+	List	   *topics;			/* of KsTopic *; a worker's are without those that are
+								 * halted, or missing */
+	const char *missing;		/* a topic that does not exist yet; NULL: none */
 	KsConf	   *conf;
 	bool		in_worker;
 	int			worker;			/* of 'workers': consumes its partitions only; */
@@ -152,6 +154,9 @@ extern void ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool
 /* --- between consumer.c and consumer_open.c --- */
 
 extern void ks_consumer_reset_batch(KsConsumer *c);
+
+/* The sink's other topics are consumed until it is there. */
+extern void ks_consumer_set_missing(KsConsumer *c, const char *topic);
 extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
 
 /*

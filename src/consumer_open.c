@@ -234,6 +234,12 @@ find_partitions(KsConsumer *c)
 								 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
 			}
 		}
+		if (n < 0 && c->in_worker && list_length(c->topics) > 1)
+		{
+			ks_consumer_set_missing(c, t->topic);
+			c->topics = foreach_delete_current(c->topics, lc);
+			continue;
+		}
 		if (n < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),

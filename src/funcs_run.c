@@ -120,11 +120,9 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 					 quote_literal_cstr(c->sink->name)) :
 			 errhint("Everything before the record is committed.  Mend the cause, or pass over it with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT ").",
 					 quote_literal_cstr(c->sink->name), quote_literal_cstr(e.topic), e.part, e.off),
-			 e.column ?
-			 errcontext("sink \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT ", column \"%s\"",
-						c->sink->name, e.topic, e.part, e.off, e.column) :
-			 errcontext("sink \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT,
-						c->sink->name, e.topic, e.part, e.off)));
+			 errcontext("sink \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT "%s",
+						c->sink->name, e.topic, e.part, e.off,
+						e.column ? psprintf(", column \"%s\"", e.column) : "")));
 }
 
 /* Applies the batch and commits; returns its number of records. */

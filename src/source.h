@@ -46,7 +46,7 @@ typedef enum KsSourceEventType
 	KS_EVENT_PARTITION_ERROR,	/* pidx, error: partition is stopped */
 	KS_EVENT_ERROR,				/* error: whole client (brokers down, auth) */
 	KS_EVENT_RECOVERED,			/* after KS_EVENT_ERROR: a broker is up again */
-	KS_EVENT_PARTITION_COUNT	/* topic, count: grew since started */
+	KS_EVENT_PARTITION_COUNT	/* topic, count: grew since started, or is there now */
 } KsSourceEventType;
 
 /* What to do about an error. */
@@ -161,7 +161,8 @@ extern int64 ks_source_redelivered(KsSource *src, int pidx);
  */
 extern void ks_source_refresh(KsSource *src, int timeout_ms);
 
-/* Number of partitions of a topic; -1 if the topic does not exist. */
+/* Number of partitions of a topic; -1 if the topic does not exist: an event
+ * tells when it does, if the source is in a worker and goes on. */
 extern int	ks_source_partition_count(KsSource *src, const char *topic,
 									  int timeout_ms);
 

@@ -158,12 +158,16 @@ ks_source_partition_count(KsSource *src, const char *topicname, int timeout_ms)
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && count > 0)
 		{
 			topic->count = count;
+			topic->absent = false;
 			topic->grew = false;
 			return count;
 		}
 		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
 			err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
+		{
+			topic->absent = true;
 			return -1;
+		}
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 		CHECK_FOR_INTERRUPTS();

@@ -102,6 +102,7 @@ typedef struct KsSourceTopic
 	KsSourcePart **parts;		/* by partition number, NULL: not started */
 	int			nparts;			/* length of parts */
 	int			count;			/* partitions in the cluster, 0: not yet known */
+	bool		absent;			/* the cluster was asked and did not know it */
 	bool		grew;			/* KS_EVENT_PARTITION_COUNT is due */
 } KsSourceTopic;
 

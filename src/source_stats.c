@@ -159,8 +159,9 @@ read_partitions(KsSource *src, KsSourceTopic *topic, const char *p)
 		if (known && n >= count)
 			count = n + 1;
 	}
-	if (count > topic->count && topic->count > 0)
+	if (count > topic->count && (topic->count > 0 || topic->absent))
 	{
+		topic->absent = false;
 		topic->grew = true;
 		src->tell_counts = true;
 	}

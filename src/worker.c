@@ -455,9 +455,12 @@ main_loop(void)
 {
 	KsConsumer *c = ks_worker.consumer;
 
-	ks_worker_write_state("running", NULL);
 	ks_shmem_worker_runs();
-	c->reported = true;
+	if (c->error.message == NULL)
+	{
+		ks_worker_write_state("running", NULL);
+		c->reported = true;
+	}
 	for (;;)
 	{
 		long		timeout;

@@ -144,6 +144,21 @@ becomes("SELECT state = 'running' FROM kafka_sink.sinks WHERE sink = 'many'", 'i
 sql(qq{SELECT kafka_sink.skip('many', '$bad', 1, 3); SELECT kafka_sink.resume('many')});
 has('many', $bad, 5, 'resume');
 
+# --- a topic that does not exist yet ---
+
+my $late = $kafka->topic('many-late');
+sql("SELECT kafka_sink.register_topic('many', '$late')");
+becomes("SELECT (state, waits_for, topic) = ('waiting', 'topic', '$late') AND message ~ 'does not exist' FROM kafka_sink.sinks WHERE sink = 'many'",
+	'a topic that is missing');
+produce($_, 21, 22, $_ eq $good ? 1 : 0) foreach $good, $bad;
+has('many', $good, 12, 'the others go on');
+has('many', $bad, 7, 'all of them');
+is(sql("SELECT cluster_id FROM kafka_sink.sink_topics WHERE topic = '$late'"), '', 'it is of no cluster yet');
+$kafka->create_topic($late, 2);
+produce($late, 1, 3, $_) foreach 0, 1;
+wait_until($node, "SELECT count(*) FROM many WHERE topic = '$late'", 6, 'it is there');
+becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'many'", 'in good health');
+
 # --- a log that is lost, a topic that is gone ---
 
 ($good, $bad) = create_sink('lost', [qw(good bad)], "idle_after => '0'");
