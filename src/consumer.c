@@ -667,11 +667,24 @@ forget_counts(KsConsumer *c)
 		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
 }
 
+/* The partitions whose offsets the batch moves. */
+static KsPartition **
+parts_to_move(KsConsumer *c, int *n)
+{
+	KsPartition **parts = palloc(Max(c->nparts, 1) * sizeof(KsPartition *));
+
+	*n = 0;
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].until != c->parts[i].off)
+			parts[(*n)++] = &c->parts[i];
+	return parts;
+}
+
 KsApplyResult
 ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 {
 	KsPartition **touched;
-	int			n = 0;
+	int			n;
 	int			moved = 0;
 	int			done;
 
@@ -684,10 +697,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	/* lock what the whole batch would move */
 	forget_counts(c);
 	account(c, c->nrecs);
-	touched = palloc(Max(c->nparts, 1) * sizeof(KsPartition *));
-	for (int i = 0; i < c->nparts; i++)
-		if (c->parts[i].until != c->parts[i].off)
-			touched[n++] = &c->parts[i];
+	touched = parts_to_move(c, &n);
 	if (n == 0)
 		return KS_APPLY_DONE;	/* and there are no records, see account() */
 	if (!ks_offsets_lock(c->sink->name, touched, n))
@@ -702,6 +712,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		return KS_APPLY_MISMATCH;
 	c->commit();
 	c->begin();
+	touched = parts_to_move(c, &n);
 	forget_counts(c);
 #endif
 

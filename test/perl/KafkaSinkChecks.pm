@@ -223,7 +223,7 @@ sub finish
 			  FROM (SELECT sink, sum(off) AS off, sum(lag) AS lag FROM kafka_sink.lag GROUP BY sink) o
 			 WHERE off <> $end OR lag IS DISTINCT FROM 0}) // 'no answer';
 		last if $left eq '';
-		if ($left ne $before)
+		if ($left ne 'no answer' && $left ne $before)
 		{
 			$before = $left;
 			$moved = time;

@@ -207,14 +207,15 @@ sub _await_progress
 			$self->_violation('halted: ' . join '; ', sort keys %{ $look->{halted} });
 			return 0;
 		}
-		if ($now ne $before)
+		# a server that comes and goes does not move
+		if ($look && $now ne $before)
 		{
 			$before = $now;
 			$moved = time;
 		}
 		if (time > $moved + 180)
 		{
-			$self->_violation("no progress: $now");
+			$self->_violation("no progress: $now, $before before");
 			return 0;
 		}
 		sleep 0.05;

@@ -60,6 +60,7 @@ sub uses
 	ok((grep { /^VIOLATION I5 (heap|ins|ups)/ } @violations), "the reader finds it out (seed $campaign->{seed})");
 	ok((grep { /^VIOLATION I[13] / } @violations), 'so does the comparison with what was produced');
 	ok((grep { /^VIOLATION I9 / } @violations), 'and so do the gaps, which nobody knows of');
+	is((grep { /^VIOLATION (I8|halted|no progress)/ } @violations), 0, 'and nothing else is wrong with it');
 	$campaign->stop;
 }
 
