@@ -381,7 +381,7 @@ static const int reached_from[] PG_USED_FOR_ASSERTS_ONLY = {
 	[KS_PART_STOPPED] = ~0,
 	[KS_PART_CHECKING] = BIT(KS_PART_STOPPED),
 	[KS_PART_FETCHING] = BIT(KS_PART_STOPPED) | BIT(KS_PART_CHECKING),
-	[KS_PART_SUSPECT] = BIT(KS_PART_CHECKING) | BIT(KS_PART_FETCHING),
+	[KS_PART_SUSPECT] = ~BIT(KS_PART_STOPPED),
 	[KS_PART_OUT_OF_RANGE] = BIT(KS_PART_CHECKING) | BIT(KS_PART_FETCHING),
 	[KS_PART_FAILED] = ~BIT(KS_PART_FAILED),
 };
@@ -450,11 +450,14 @@ start_part(KsSource *src, KsSourcePart *part, int64 off, KsPartState state)
 void
 ks_source_suspect(KsSource *src, KsSourcePart *part)
 {
-	/* without a record there is nothing to compare */
-	if (!KS_PART_RECEIVES(part) || part->last_off < 0)
+	/* one that has failed since may have given records of both logs in this poll */
+	if (!KS_PART_RECEIVES(part) && part->last_rec < 0)
 		return;
 	begin_epoch(src, part);
 	ks_source_set_state(part, KS_PART_SUSPECT);
+	/* an end that was seen behind records that are given back */
+	if (part->last_rec >= 0)
+		part->passed = 0;
 	src->suspects = true;
 }
 
@@ -473,14 +476,20 @@ ks_source_restart(KsSource *src, KsSourcePart *part, int64 off)
 		ks_source_wait_event(src, part, tail);
 }
 
-/* Starts again behind the last record handed out, which is compared first. */
+/*
+ * Starts again behind the last record handed out, which is compared first.  Where
+ * none was there is nothing to compare, but what is queued may be of two logs.
+ */
 void
 ks_source_recheck(KsSource *src, KsSourcePart *part)
 {
+	bool		check = part->last_off >= 0;
+
 	stop_part(src, part);
 	part->floor = Max(part->floor, part->last_off + 1);
 	part->lso = -1;
-	start_part(src, part, part->last_off, KS_PART_CHECKING);
+	start_part(src, part, check ? part->last_off : part->floor,
+			   check ? KS_PART_CHECKING : KS_PART_FETCHING);
 }
 
 void
@@ -493,7 +502,7 @@ ks_source_start(KsSource *src, int pidx, const KsPartition *p, bool check_tail)
 		elog(ERROR, "partition %d of topic \"%s\" has no offset to start at", p->part, p->topic);
 	stop_part(src, part);
 	part->lso = -1;
-	part->floor = p->off;
+	part->floor = part->passed = p->off;
 	part->last_off = p->last_off < p->off ? p->last_off : -1;
 	part->last_hash = p->last_hash;
 	check = check_tail && part->last_off >= 0;

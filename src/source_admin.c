@@ -424,17 +424,17 @@ resolve_range(KsSource *src, KsSourcePart *part, int64 low, int64 high)
 
 	if (part->err == KS_ERR_LOG_TRUNCATION || high < position)
 		ks_source_fail(src, part, KS_EVENT_TRUNCATED, high, part->err);
-	else if (low > position)
+	else if (low > Max(position, part->passed))
 		ks_source_fail(src, part, KS_EVENT_OUT_OF_RANGE, low, part->err);
-	else if (part->expected < part->floor && low > part->expected)
+	else if (low > part->expected)
 	{
-		/* what lies before the position is gone, the position is not */
+		/* what is gone was consumed, or no record */
 		if (part->expected <= part->last_off)
 		{
 			part->tail_event = KS_EVENT_TAIL_UNCHECKABLE;
 			part->pending |= KS_PENDING_TAIL;
 		}
-		ks_source_restart(src, part, part->floor);
+		ks_source_restart(src, part, Max(part->floor, low));
 	}
 	else
 		ks_source_fail(src, part, KS_EVENT_PARTITION_ERROR, -1,

@@ -76,6 +76,7 @@ typedef struct KsSourcePart
 	uint8		pending;
 	int64		expected;		/* lowest offset that is not a redelivery */
 	int64		floor;			/* lowest offset that is handed out */
+	int64		passed;			/* no record is left below it: an end was seen there */
 	int64		last_off;		/* last record handed out or checked, -1: none */
 	uint64		last_hash;
 	int			last_rec;		/* its index in this poll, -1: none */

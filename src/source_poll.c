@@ -104,6 +104,7 @@ judge_eof(KsSource *src, KsSourcePart *part, int64 end)
 	if (part->state == KS_PART_CHECKING)
 		tail_checked(src, part, KS_EVENT_TAIL_UNCHECKABLE);
 	part->eof = end;
+	part->passed = Max(part->passed, end);
 	part->lso = Max(part->lso, end);
 	part->known_at = GetCurrentTimestamp();
 	ks_source_wait_event(src, part, KS_PENDING_EOF);
