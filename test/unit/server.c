@@ -1,0 +1,176 @@
+/*
+ * server.c
+ *	  What the files source*.c need of a server.
+ */
+#include "unit.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "guc.h"
+#include "memory.h"
+
+sigjmp_buf	fuzz_error;			/* (for memory.c) */
+int			fuzz_sqlstate;
+sigjmp_buf *PG_exception_stack;
+ErrorContextCallback *error_context_stack;
+volatile sig_atomic_t InterruptPending;
+bool		proc_exit_inprogress;
+struct Latch *MyLatch;
+
+int			unit_sqlstate;
+char		unit_message[1024];
+char		unit_log[1024];
+bool		unit_interrupt;
+TimestampTz unit_now = 1000000;
+static int	level;
+static char words[1024];
+
+bool
+errstart(int elevel, const char *domain)
+{
+	level = elevel;
+	words[0] = '\0';
+	unit_sqlstate = 0;
+	return true;
+}
+
+bool
+errstart_cold(int elevel, const char *domain)
+{
+	return errstart(elevel, domain);
+}
+
+void
+errfinish(const char *file, int line, const char *func)
+{
+	if (level < ERROR)
+	{
+		strcpy(unit_log, words);
+		if (!unit_interrupt)
+			return;
+		/* as CHECK_FOR_INTERRUPTS() in the server's errfinish() */
+		unit_interrupt = false;
+		strcpy(words, "interrupt");
+	}
+	strcpy(unit_message, words);
+	FUZZ_CHECK(PG_exception_stack != NULL);
+	siglongjmp(*PG_exception_stack, 1);
+}
+
+void
+pg_re_throw(void)
+{
+	siglongjmp(*PG_exception_stack, 1);
+}
+
+int
+errcode(int sqlstate)
+{
+	unit_sqlstate = sqlstate;
+	return 0;
+}
+
+#define SAYS(name, keep) \
+int \
+name(const char *fmt,...) \
+{ \
+	char		buf[1024]; \
+	va_list		args; \
+\
+	va_start(args, fmt); \
+	vsnprintf(buf, sizeof(buf), fmt, args); \
+	va_end(args); \
+	if (keep) \
+		strcpy(words, buf); \
+	return 0; \
+}
+
+SAYS(errmsg, true)
+SAYS(errmsg_internal, true)
+SAYS(errdetail, false)
+SAYS(errdetail_internal, false)
+SAYS(errhint, false)
+
+int errcode_for_file_access(void) { return 0; }
+int errhidestmt(bool hide) { return 0; }
+int errhidecontext(bool hide) { return 0; }
+bool message_level_is_interesting(int elevel) { return true; }
+
+void
+#if PG16_GE
+ExceptionalCondition(const char *condition, const char *file, int line)
+#else
+ExceptionalCondition(const char *condition, const char *type, const char *file, int line)
+#endif
+{
+	fprintf(stderr, "%s:%d: assertion failed: %s\n", file, line, condition);
+	abort();
+}
+
+bool
+unit_try(void (*f) (void *), void *arg)
+{
+	sigjmp_buf	here;
+	sigjmp_buf *before = PG_exception_stack;
+	bool		fine = false;
+
+	if (sigsetjmp(here, 0) == 0)
+	{
+		PG_exception_stack = &here;
+		f(arg);
+		fine = true;
+	}
+	PG_exception_stack = before;
+	return fine;
+}
+
+/* --- the rest --- */
+
+void ProcessInterrupts(void) {}
+bool AcquireExternalFD(void) { return true; }
+void ReleaseExternalFD(void) {}
+void before_shmem_exit(pg_on_exit_callback function, Datum arg) {}
+TimestampTz GetCurrentTimestamp(void) { return unit_now++; }
+void ks_memory_begin_session(void) {}
+
+/* Time is what has happened. */
+int
+clock_gettime(clockid_t clock, struct timespec *ts)
+{
+	TimestampTz now = unit_now++;
+
+	ts->tv_sec = now / USECS_PER_SEC;
+	ts->tv_nsec = now % USECS_PER_SEC * 1000;
+	return 0;
+}
+
+int
+WaitLatch(Latch *latch, int wakeEvents, long timeout, uint32 wait_event_info)
+{
+	return WL_TIMEOUT;
+}
+
+void
+MemoryContextRegisterResetCallback(MemoryContext cxt, MemoryContextCallback *cb)
+{
+}
+
+void *
+MemoryContextAllocHuge(MemoryContext cxt, Size size)
+{
+	return MemoryContextAlloc(cxt, size);
+}
+
+char *
+MemoryContextStrdup(MemoryContext cxt, const char *s)
+{
+	return strcpy(MemoryContextAlloc(cxt, strlen(s) + 1), s);
+}

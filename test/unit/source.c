@@ -1,0 +1,822 @@
+/*
+ * source.c
+ *	  The source of records against a model of it.
+ *
+ * Random histories of up to 80 partitions: records come, connections break, logs
+ * are cut, made again, or lose their beginning, errors and interrupts come at any
+ * moment, batches end anywhere and are applied late.  A consumer, as simple as can
+ * be, moves offsets over what it was handed and over ends that still hold.
+ * What must hold, whatever happens:
+ *	- an offset moves over exactly the records that were handed out, once and in
+ *	  order, and over what is no record
+ *	- no record of another log is handed out behind one of the log before
+ *	- a queue that is said to be drained is
+ *	- when the faults are over, everything is consumed, or the partition says why not
+ *	- no message is left behind
+ * Then what is told of errors, and what cannot happen by chance.
+ *
+ *	source [ROUNDS [SEED]]
+ */
+#include "unit.h"
+
+#include <signal.h>
+
+#include "source_int.h"
+
+#define MAX_RECS	300
+
+/* A partition, as consumer.c sees it. */
+typedef struct Part
+{
+	KsPartition p;
+	int			generation;		/* of the log that is consumed, 0: none yet */
+	int64		end;
+	uint32		end_epoch;
+	int64		handed[MAX_LOG];	/* in the batch at hand */
+	int			nhanded;
+	uint64		hash;			/* of the last of them */
+	bool		restart;		/* when the batch is applied */
+	bool		halted;			/* the log is another one */
+	bool		unchecked;		/* records of another log: it has to be told */
+	bool		mixed;			/* the batch has records of two logs */
+	int			moved_in;		/* generation of the log when the offset moved last */
+} Part;
+
+static KsSource *src;
+static Part parts[MAX_PARTS];
+static KsRecord held[MAX_RECS * 100];
+static int	nheld;
+static KsRecord recs[MAX_RECS];
+static int	tests;
+static int	history[32];		/* what has happened, for the note */
+
+static int	dice(int n) { return (int) (random() % n); }
+
+static void
+ok(bool fine, const char *what)
+{
+	printf("%s %d - %s\n", fine ? "ok" : "not ok", ++tests, what);
+	if (!fine)
+		exit(1);
+}
+
+/* --- the log --- */
+
+static void
+extend(int i, int n)
+{
+	Log		   *log = &logs[i];
+
+	while (n-- > 0 && log->end < MAX_LOG)
+		log->there[log->end++] = dice(8) != 0;
+}
+
+/* Another log, of any length. */
+static void
+replace(int i)
+{
+	Log		   *log = &logs[i];
+
+	log->generation++;
+	log->low = 0;
+	log->end = 0;
+	extend(i, dice(MAX_LOG / 2));
+	/* nearly always with a record to compare */
+	if (dice(8) > 0)
+		memset(log->there, true, log->end);
+}
+
+/* --- the consumer --- */
+
+static void
+start(int i)
+{
+	parts[i].restart = false;
+	ks_source_start(src, i, &parts[i].p, true);
+}
+
+/* What was handed out is what the log has from the offset on. */
+static void
+check_handed(int i)
+{
+	Part	   *part = &parts[i];
+	Log		   *log = &logs[i];
+	int64		until = part->nhanded > 0 ? part->handed[part->nhanded - 1] + 1 : part->p.off;
+	int			n = 0;
+	/* (of a log that is no more, or has lost this, nothing is known but that records ascend) */
+	bool		known = log->generation == part->generation && log->low <= part->p.off && !part->mixed;
+
+	if (part->end_epoch == ks_source_epoch(src, i))
+		until = Max(until, part->end);
+	for (int64 off = part->p.off; off < until && known; off++)
+	{
+		if (!log->there[off])
+			continue;
+		FUZZ_CHECK(n < part->nhanded);
+		FUZZ_CHECK(part->handed[n] == off);
+		n++;
+	}
+	if (known)
+		FUZZ_CHECK(n == part->nhanded);
+	for (int j = 0; j < part->nhanded; j++)
+		FUZZ_CHECK(part->handed[j] >= part->p.off && (j == 0 || part->handed[j] > part->handed[j - 1]));
+	if (until > part->p.off)
+		part->moved_in = part->generation;
+	part->p.off = Max(part->p.off, until);
+	if (part->nhanded > 0)
+	{
+		part->p.last_off = part->handed[part->nhanded - 1];
+		part->p.last_hash = part->hash;
+	}
+	part->nhanded = 0;
+	part->mixed = false;
+}
+
+static void
+apply(void)
+{
+	for (int i = 0; i < nparts; i++)
+		check_handed(i);
+	/* some are given back late, or twice */
+	ks_source_release(held, nheld);
+	if (dice(10) == 0)
+		ks_source_release(held, nheld);
+	nheld = 0;
+	for (int i = 0; i < nparts; i++)
+		if (parts[i].restart && !parts[i].halted)
+			start(i);
+}
+
+static void
+take(KsRecord *rec)
+{
+	Part	   *part = &parts[rec->pidx];
+	const Content *c = (const Content *) rec->value;
+
+	FUZZ_CHECK(c->part == rec->pidx && c->off == rec->off && rec->valuelen == sizeof(Content));
+	if (part->halted)
+		return;
+	/* where no record was there is one: the consumer refuses it, since the log is another */
+	if (rec->off < part->p.off)
+	{
+		FUZZ_CHECK(c->generation != part->moved_in);
+		part->halted = true;
+		history[23]++;
+		ks_source_stop(src, rec->pidx);
+		ks_source_release(rec, 1);
+		return;
+	}
+	/* possible only where the record to compare is gone, which is told next */
+	if (part->generation != 0 && c->generation != part->generation)
+		part->unchecked = part->mixed = true;
+	part->generation = c->generation;
+	part->hash = ks_record_hash(rec);
+	FUZZ_CHECK(part->nhanded < MAX_LOG);
+	part->handed[part->nhanded++] = rec->off;
+	held[nheld++] = *rec;
+}
+
+static void
+handle(const KsSourceEvent *ev)
+{
+	Part	   *part = ev->pidx >= 0 ? &parts[ev->pidx] : NULL;
+
+	history[ev->type]++;
+	switch (ev->type)
+	{
+		case KS_EVENT_EOF:
+			part->end = ev->off;
+			part->end_epoch = ev->epoch;
+			break;
+		case KS_EVENT_TAIL_MISMATCH:
+		case KS_EVENT_TRUNCATED:
+		case KS_EVENT_OUT_OF_RANGE:
+			/* nobody is accused in vain */
+			FUZZ_CHECK(part->generation != logs[ev->pidx].generation || logs[ev->pidx].low > part->p.off);
+			part->halted = true;
+			ks_source_stop(src, ev->pidx);
+			break;
+		case KS_EVENT_PARTITION_ERROR:
+			FUZZ_CHECK(ev->message && strstr(ev->message, "could not fetch from topic \"t\", partition"));
+			ks_source_stop(src, ev->pidx);
+			part->restart = true;
+			break;
+		case KS_EVENT_TAIL_UNCHECKABLE:
+			/* whatever comes now is believed; records that came with it are */
+			if (!part->unchecked)
+				part->generation = 0;
+			part->mixed |= part->nhanded > 0;
+			part->unchecked = false;
+			break;
+		default:
+			break;
+	}
+}
+
+static void
+poll_source(void *arg)
+{
+	Size		bytes;
+	bool		drained;
+	int			max = 1 + dice(MAX_RECS);
+	int			n = ks_source_poll(src, recs, max, 1 + dice(20000), &bytes, &drained);
+
+	FUZZ_CHECK(n <= max);
+	for (int i = 0; i < n; i++)
+		take(&recs[i]);
+	if (drained)
+		FUZZ_CHECK(kafka_queued() == 0 && !ks_source_is_busy(src));
+}
+
+static void
+next_events(void *arg)
+{
+	KsSourceEvent ev;
+
+	while (ks_source_next_event(src, &ev))
+		handle(&ev);
+}
+
+/* An error ends a poll: what it took is lost, and is not handed out again twice. */
+static void
+step(void)
+{
+	if (!unit_try(poll_source, NULL))
+	{
+		history[20]++;
+		return;
+	}
+	FUZZ_CHECK(unit_try(next_events, NULL));
+	for (int i = 0; i < nparts; i++)
+		FUZZ_CHECK(!parts[i].unchecked);
+}
+
+/* --- faults --- */
+
+static void
+fault(int i)
+{
+	char		line[128];
+
+	switch (dice(12))
+	{
+		case 0:					/* the connection breaks, and nothing else happens */
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UP -> DOWN");
+			break;
+		case 1:					/* the leader moves */
+			snprintf(line, sizeof(line), "localhost:9092/1: t [%d]: broker unavailable: fetch: Broker: Not leader for partition", i);
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", line);
+			break;
+		case 2:					/* and meanwhile the topic is made again: all of it */
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UPDATE -> DOWN");
+			if (dice(4) == 0)
+				for (int j = 0; j < nparts; j++)
+					replace(j);
+			break;
+		case 3:					/* or one partition is cut and written again */
+			snprintf(line, sizeof(line), "localhost:9092/1: t [%d]: broker unavailable: fetch: Broker: Unknown topic", i);
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", line);
+			if (dice(4) == 0)
+				replace(i);
+			break;
+		case 4:					/* retention */
+			logs[i].low = logs[i].end > 0 && dice(8) == 0 ? dice(logs[i].end) : logs[i].low;
+			break;
+		case 5:
+			kafka_error(i, dice(2) ? RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED : RD_KAFKA_RESP_ERR__BAD_MSG);
+			logs[i].stuck |= dice(2);
+			break;
+		case 6:
+			kafka_topic_error(i, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+			break;
+		case 7:
+			kafka_redeliver(i);
+			break;
+		case 8:
+			kafka_say(RD_KAFKA_EVENT_LOG, 3, "FAIL", "localhost:9092/1: said aloud");
+			unit_interrupt = dice(3) == 0;
+			break;
+		case 9:
+			kafka_start_fails = true;
+			break;
+		case 10:
+			kafka_silent = true;
+			break;
+		case 11:				/* logs that mean nothing */
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", "t [1000]: broker unavailable: fetch");
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", "other [0]: broker unavailable: fetch");
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", "]: broker unavailable");
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state INIT -> TRY_CONNECT");
+			break;
+	}
+}
+
+static void
+open_source(bool in_worker, bool want_headers)
+{
+	static KsProperty props[] = {
+		{.name = "bootstrap.servers", .value = "localhost"}, {.name = "security.protocol", .value = "sasl_plaintext"},
+		{.name = "sasl.username", .value = "me"}, {.name = "sasl.password", .value = "hunter2"},
+		{.name = "debug", .value = "all"}, {.name = "client.rack", .value = ""}};
+	static KsConf conf = {.nprops = 6, .props = props};
+	KsSourceOptions opts = {.in_worker = in_worker, .want_headers = want_headers};
+
+	src = ks_source_open(&conf, &opts, TopMemoryContext);
+}
+
+static void
+history_of(void)
+{
+	int			steps = 50 + dice(300);
+
+	kafka_reset();
+	memset(parts, 0, sizeof(parts));
+	nparts = 1 + dice(dice(2) ? 4 : MAX_PARTS);
+	open_source(dice(2), dice(4) == 0);
+	for (int i = 0; i < nparts; i++)
+	{
+		logs[i].generation = 1;
+		extend(i, dice(40));
+		parts[i].p = (KsPartition) {.topic = "t", .part = i, .last_off = -1};
+		start(i);
+	}
+	while (steps-- > 0)
+	{
+		int			i = dice(nparts);
+
+		extend(i, dice(10));
+		for (int j = 0; j < nparts; j += 1 + dice(10))
+			kafka_fetch(j, dice(30));
+		if (dice(10) == 0)
+			fault(i);
+		if (dice(2))
+			step();
+		kafka_start_fails &= dice(3) > 0;
+		kafka_silent &= dice(3) > 0;
+		if (dice(10) == 0 || nheld > MAX_RECS * 98)
+			apply();
+	}
+
+	/* the faults are over */
+	kafka_start_fails = kafka_silent = unit_interrupt = false;
+	for (int quiet = 0; quiet < 12; quiet++)
+	{
+		for (int i = 0; i < nparts; i++)
+			kafka_fetch(i, MAX_LOG);
+		for (int j = 0; j < 40; j++)
+			step();
+		apply();
+	}
+	for (int i = 0; i < nparts; i++)
+	{
+		history[21] += parts[i].halted;
+		history[22]++;
+		if (parts[i].halted)
+			continue;
+		/* (a log that was made again before a record of it was read is another, and all is well) */
+		FUZZ_CHECK(parts[i].p.off == logs[i].end);
+		FUZZ_CHECK(parts[i].generation == 0 || parts[i].generation == logs[i].generation);
+	}
+	ks_source_close(src);
+	FUZZ_CHECK(kafka_out == kafka_queued());
+	ks_source_close(src);
+}
+
+/* --- what errors mean --- */
+
+#define ERR(code) RD_KAFKA_RESP_ERR_##code
+
+static bool
+is_one_of(int err, const int *list, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (list[i] == err)
+			return true;
+	return false;
+}
+
+static void
+errors(void)
+{
+	/* what ends a partition at once, and what takes its time; all else is tried again soon */
+	static const int halt[] = {
+		ERR(TOPIC_EXCEPTION), ERR(MSG_SIZE_TOO_LARGE), ERR(RECORD_LIST_TOO_LARGE), ERR(_BAD_MSG), ERR(_BAD_COMPRESSION),
+		ERR(INVALID_MSG), ERR(INVALID_RECORD), ERR(_NOT_IMPLEMENTED), ERR(UNSUPPORTED_COMPRESSION_TYPE),
+		ERR(UNSUPPORTED_VERSION), ERR(_UNSUPPORTED_FEATURE), ERR(_FATAL), ERR(_CRIT_SYS_RESOURCE)};
+	static const int slow[] = {
+		ERR(_AUTHENTICATION), ERR(_SSL), ERR(SASL_AUTHENTICATION_FAILED), ERR(UNSUPPORTED_SASL_MECHANISM),
+		ERR(ILLEGAL_SASL_STATE), ERR(TOPIC_AUTHORIZATION_FAILED), ERR(CLUSTER_AUTHORIZATION_FAILED), ERR(_UNDERFLOW)};
+	static const int later[] = {ERR(UNKNOWN_TOPIC_OR_PART), ERR(_UNKNOWN_TOPIC), ERR(_UNKNOWN_PARTITION)};
+	static const struct
+	{
+		int			err;
+		KsClientTrouble trouble;
+		const char *message;
+	}			client[] = {
+		{ERR(_ALL_BROKERS_DOWN), KS_CLIENT_DOWN, "could not connect to Kafka"},
+		{ERR(_AUTHENTICATION), KS_CLIENT_REFUSED, "could not authenticate to Kafka"},
+		{ERR(_SSL), KS_CLIENT_REFUSED, "could not agree with Kafka on TLS"},
+		{ERR(CLUSTER_AUTHORIZATION_FAILED), KS_CLIENT_REFUSED, "Kafka denies access"},
+		{ERR(_BAD_MSG), KS_CLIENT_REFUSED, "could not understand an answer of Kafka"},
+		{ERR(UNSUPPORTED_VERSION), KS_CLIENT_REFUSED, "could not speak to this version of Kafka"},
+		{ERR(_FATAL), KS_CLIENT_FATAL, "librdkafka has failed"},
+		{ERR(_TRANSPORT), KS_CLIENT_FINE, NULL},
+		{ERR(_RESOLVE), KS_CLIENT_FINE, NULL}};
+	const struct rd_kafka_err_desc *descs;
+	size_t		n;
+
+	rd_kafka_get_err_descs(&descs, &n);
+	for (size_t i = 0; i < n; i++)
+	{
+		int			err = descs[i].code;
+		KsErrorAction action;
+
+		if (descs[i].name == NULL)
+			continue;
+		action = ks_source_classify(err, false)->action;
+		FUZZ_CHECK((action == KS_ERROR_HALT) == is_one_of(err, halt, lengthof(halt)));
+		FUZZ_CHECK((action == KS_ERROR_RETRY_LONG) == is_one_of(err, slow, lengthof(slow)));
+		FUZZ_CHECK((action == KS_ERROR_RETRY_THEN_HALT) == is_one_of(err, later, lengthof(later)));
+	}
+	FUZZ_CHECK(ks_source_classify(12345, false)->action == KS_ERROR_RETRY);
+	ok(true, "what of a partition is tried again, and what is not");
+	for (int i = 0; i < (int) lengthof(client); i++)
+	{
+		const KsErrorClass *class = ks_source_classify(client[i].err, true);
+
+		FUZZ_CHECK(class->trouble == client[i].trouble);
+		FUZZ_CHECK(client[i].message == NULL || strcmp(ks_source_client_message(class), client[i].message) == 0);
+	}
+	ok(true, "what is trouble of the whole client, and its words");
+}
+
+/* The next event, of that type. */
+static KsSourceEvent
+told(KsSourceEventType type)
+{
+	KsSourceEvent ev;
+
+	FUZZ_CHECK(ks_source_next_event(src, &ev));
+	FUZZ_CHECK(ev.type == type);
+	return ev;
+}
+
+static bool
+told_nothing(void)
+{
+	KsSourceEvent ev;
+
+	return !ks_source_next_event(src, &ev);
+}
+
+static void
+begin(int n, int records)
+{
+	kafka_reset();
+	memset(parts, 0, sizeof(parts));
+	nparts = n;
+	open_source(true, false);
+	for (int i = 0; i < n; i++)
+	{
+		logs[i].generation = 1;
+		for (; logs[i].end < records; logs[i].end++)
+			logs[i].there[logs[i].end] = true;
+		parts[i].p = (KsPartition) {.topic = "t", .part = i, .last_off = -1};
+		start(i);
+	}
+}
+
+static int
+poll_all(void)
+{
+	Size		bytes;
+	bool		drained;
+	int			n = 0;
+
+	do
+	{
+		int			got = ks_source_poll(src, recs, MAX_RECS, 1 << 20, &bytes, &drained);
+
+		ks_source_release(recs, got);
+		n += got;
+	} while (!drained);
+	return n;
+}
+
+static void
+end(void)
+{
+	ks_source_close(src);
+}
+
+static void
+client_trouble(void)
+{
+	KsSourceEvent ev;
+
+	begin(1, 3);
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_TRANSPORT), NULL, "localhost: Connect failed (after 3ms in state CONNECT)");
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "1/1 brokers are down");
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "1/1 brokers are down");
+	poll_all();
+	ev = told(KS_EVENT_ERROR);
+	FUZZ_CHECK(strcmp(ev.message, "could not connect to Kafka") == 0 && ev.action == KS_ERROR_RETRY);
+	FUZZ_CHECK(strcmp(ev.detail, "localhost: Connect failed.") == 0);
+	FUZZ_CHECK(told_nothing());
+	/* what was fetched before says nothing */
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_SSL), NULL, "of hunter2");
+	ks_source_serve(src);
+	ev = told(KS_EVENT_ERROR);
+	FUZZ_CHECK(strcmp(ev.message, "could not agree with Kafka on TLS") == 0 && ev.detail == NULL);
+	kafka_fetch(0, 3);
+	FUZZ_CHECK(poll_all() == 3);
+	(void) told(KS_EVENT_EOF);
+	FUZZ_CHECK(told_nothing());
+	/* what comes after the queue was empty does */
+	extend(0, 30);
+	kafka_fetch(0, 30);
+	poll_all();
+	(void) told(KS_EVENT_RECOVERED);
+	(void) told(KS_EVENT_EOF);
+	/* or a broker that is up */
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "");
+	ks_source_serve(src);
+	(void) told(KS_EVENT_ERROR);
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL, "{\"name\":\"x\\\"y\",\"brokers\":{\"a\":{\"state\":\"DOWN\",\"toppars\":{}},\"b\":{\"n\":[1,{\"x\":2}],\"state\":\"UP\"}}}");
+	ks_source_serve(src);
+	(void) told(KS_EVENT_RECOVERED);
+	/* trouble that is over before it was told */
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "");
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL, "{\"brokers\":{\"b\":{\"state\":\"UP\"}}}");
+	ks_source_serve(src);
+	FUZZ_CHECK(told_nothing());
+	/* nothing is over when the handle is of no use */
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_FATAL), NULL, "fatal\001");
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL, "{\"brokers\":{\"b\":{\"state\":\"UP\"}}}");
+	ks_source_serve(src);
+	ev = told(KS_EVENT_ERROR);
+	FUZZ_CHECK(ev.action == KS_ERROR_HALT && strcmp(ev.detail, "fatal?.") == 0);
+	FUZZ_CHECK(told_nothing());
+	end();
+	ok(true, "trouble of the client: told once, and when it is over");
+}
+
+static void
+statistics(void)
+{
+	int64		low,
+				high,
+				lso;
+	KsSourceEvent ev;
+
+	begin(2, 3);
+	kafka_fetch(0, 3);
+	poll_all();
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL,
+			  "{\"topics\":{\"other\":{\"partitions\":{}},\"t\":{\"age\":1,\"partitions\":{\"0\":{\"lo_offset\":1,\"hi_offset\":9,\"ls_offset\":7,\"unknown\":false},"
+			  "\"1\":{\"lo_offset\":-1,\"hi_offset\":-1001,\"unknown\":false},\"-1\":{\"unknown\":true}}}}}");
+	ks_source_serve(src);
+	FUZZ_CHECK(ks_source_watermarks(src, 0, &low, &high, &lso) != 0 && low == 1 && high == 9 && lso == 7);
+	FUZZ_CHECK(ks_source_watermarks(src, 7, &low, &high, &lso) == 0 && low == -1 && high == -1 && lso == -1);
+	(void) told(KS_EVENT_EOF);
+	FUZZ_CHECK(told_nothing());
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL, "{\"topics\":{\"t\":{\"partitions\":{\"0\":{\"unknown\":false},\"2\":{\"unknown\":false},\"3\":{\"unknown\":true}}}}}");
+	ks_source_serve(src);
+	ev = told(KS_EVENT_PARTITION_COUNT);
+	FUZZ_CHECK(strcmp(ev.topic, "t") == 0 && ev.count == 3);
+	FUZZ_CHECK(told_nothing());
+	/* the ends, when they are asked for */
+	extend(0, 20);
+	ks_source_refresh(src, 1000);
+	(void) ks_source_watermarks(src, 0, &low, &high, &lso);
+	FUZZ_CHECK(lso == 23 && high == 23);
+	kafka_silent = true;
+	extend(0, 20);
+	ks_source_refresh(src, 1000);
+	(void) ks_source_watermarks(src, 0, &low, &high, &lso);
+	FUZZ_CHECK(lso == 23);
+	end();
+	ok(true, "watermarks and partitions, from statistics and when asked");
+}
+
+/* --- out of range --- */
+
+static void
+ranges(void)
+{
+	KsSourceEvent ev;
+
+	/* asked in vain: it is tried again */
+	begin(1, 10);
+	kafka_fetch(0, 10);
+	poll_all();
+	(void) told(KS_EVENT_EOF);
+	parts[0].p.off = 10;
+	logs[0].low = 20;
+	logs[0].end = 30;
+	kafka_silent = true;
+	start(0);
+	kafka_fetch(0, 10);
+	poll_all();
+	ev = told(KS_EVENT_PARTITION_ERROR);
+	FUZZ_CHECK(ev.action == KS_ERROR_RETRY);
+	/* and then it is known */
+	kafka_silent = false;
+	start(0);
+	kafka_fetch(0, 10);
+	poll_all();
+	ev = told(KS_EVENT_OUT_OF_RANGE);
+	FUZZ_CHECK(ev.off == 20);
+	/* back in range when it is asked: it is tried again */
+	logs[0].low = 0;
+	logs[0].end = 5;
+	start(0);
+	kafka_fetch(0, 10);
+	poll_all();
+	logs[0].end = 40;
+	(void) told(KS_EVENT_PARTITION_ERROR);
+	/* librdkafka's own word for it */
+	start(0);
+	kafka_error(0, KS_ERR_LOG_TRUNCATION);
+	poll_all();
+	ev = told(KS_EVENT_TRUNCATED);
+	FUZZ_CHECK(ev.off == 40);
+	/* what lies before the position is gone, the position is not */
+	parts[0].p.last_off = 3;
+	parts[0].p.off = 35;
+	logs[0].low = 30;
+	logs[0].there[35] = true;
+	start(0);
+	kafka_fetch(0, 10);
+	poll_all();
+	(void) told(KS_EVENT_TAIL_UNCHECKABLE);
+	kafka_fetch(0, 1);
+	FUZZ_CHECK(poll_all() == 1);
+	FUZZ_CHECK(told_nothing());
+	end();
+	ok(true, "out of range: on which side, or not any more");
+
+	/* all was consumed, markers at the end too, when retention took it and a connection broke */
+	begin(1, 10);
+	logs[0].there[8] = logs[0].there[9] = false;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 8);
+	FUZZ_CHECK(told(KS_EVENT_EOF).off == 10);
+	logs[0].low = 10;
+	kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UP -> DOWN");
+	poll_all();
+	kafka_fetch(0, 10);
+	poll_all();
+	(void) told(KS_EVENT_TAIL_UNCHECKABLE);
+	extend(0, 60);
+	kafka_fetch(0, 60);
+	FUZZ_CHECK(poll_all() > 0 && told(KS_EVENT_EOF).off == 70);
+	end();
+	ok(true, "retention behind what was consumed, and a connection that breaks");
+
+	/* a gap that was accepted is not read */
+	begin(1, 10);
+	logs[0].generation = 1;
+	kafka_fetch(0, 1);
+	{
+		Size		bytes;
+		bool		drained;
+
+		FUZZ_CHECK(ks_source_poll(src, recs, 1, 1000, &bytes, &drained) == 1);
+		parts[0].p.last_off = recs[0].off;
+		parts[0].p.last_hash = ks_record_hash(&recs[0]);
+		ks_source_release(recs, 1);
+	}
+	parts[0].p.off = 5000;
+	start(0);
+	/* what was taken with it, the end too, is of a time that is over */
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0);
+	(void) told(KS_EVENT_TAIL_OK);
+	FUZZ_CHECK(told_nothing());
+	FUZZ_CHECK(logs[0].started && logs[0].pos == 5000);
+	end();
+	ok(true, "behind a gap: the tail is checked, what lies between is not read");
+}
+
+/* --- what is refused --- */
+
+static void
+start_negative(void *arg)
+{
+	parts[0].p.off = -1;
+	start(0);
+}
+
+static void
+start_beyond(void *arg)
+{
+	KsPartition p = {.topic = "t", .part = 1000001, .last_off = -1};
+
+	ks_source_start(src, 1, &p, false);
+}
+
+static void
+start_twice(void *arg)
+{
+	KsPartition p = {.topic = "t", .part = 0, .last_off = -1};
+
+	ks_source_start(src, 1, &p, false);
+}
+
+static void
+start_other(void *arg)
+{
+	KsPartition p = {.topic = "t", .part = 1, .last_off = -1};
+
+	ks_source_start(src, 0, &p, false);
+}
+
+static void
+start_nameless(void *arg)
+{
+	KsPartition p = {.topic = "no such name", .part = 0, .last_off = -1};
+
+	ks_source_start(src, 1, &p, false);
+}
+
+static void
+open_refused(void *arg)
+{
+	open_source(true, false);
+}
+
+static void
+refused(void)
+{
+	begin(1, 3);
+	FUZZ_CHECK(!unit_try(start_negative, NULL));
+	parts[0].p.off = 0;
+	FUZZ_CHECK(!unit_try(start_beyond, NULL) && unit_sqlstate == ERRCODE_INVALID_PARAMETER_VALUE);
+	FUZZ_CHECK(!unit_try(start_twice, NULL));
+	FUZZ_CHECK(!unit_try(start_other, NULL));
+	FUZZ_CHECK(!unit_try(start_nameless, NULL) && unit_sqlstate == ERRCODE_INVALID_NAME);
+	/* the source goes on */
+	start(0);
+	kafka_fetch(0, 3);
+	FUZZ_CHECK(poll_all() == 3);
+	end();
+	kafka_start_fails = true;
+	FUZZ_CHECK(!unit_try(open_refused, NULL) && unit_sqlstate == ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE);
+	kafka_start_fails = false;
+	ok(true, "partitions that cannot be, and a handle that librdkafka refuses");
+
+	/* damaged headers are a damaged record */
+	kafka_reset();
+	nparts = 1;
+	open_source(false, true);
+	logs[0] = (Log) {.generation = 1, .end = 3, .there = {true, true, true}};
+	start(0);
+	kafka_bad_headers = true;
+	kafka_fetch(0, 3);
+	FUZZ_CHECK(poll_all() == 0);
+	FUZZ_CHECK(told(KS_EVENT_PARTITION_ERROR).action == KS_ERROR_HALT);
+	end();
+	ok(true, "headers that cannot be read");
+}
+
+static volatile int at = -1;
+
+static void
+on_abort(int sig)
+{
+	if (at >= 0)
+		dprintf(1, "not ok %d - history %d (test/unit/run source 1 %d)\n", tests + 1, at, at);
+}
+
+int
+main(int argc, char **argv)
+{
+	int			rounds = argc > 1 ? atoi(argv[1]) : 3000;
+	int			seed = argc > 2 ? atoi(argv[2]) : (int) (time(NULL) % 1000000) * 1000;
+
+	signal(SIGABRT, on_abort);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("# source %d %d\n", rounds, seed);
+	errors();
+	client_trouble();
+	statistics();
+	ranges();
+	refused();
+	for (int i = 0; i < rounds; i++)
+	{
+		/* each can be had by itself: source 1 SEED */
+		at = seed + i;
+		srandom(at);
+		history_of();
+	}
+	printf("# %d ends, tails: %d as they were, %d not to be checked, %d others; %d truncated, %d out of range, %d errors; %d interrupts, %d of %d partitions halted\n",
+		   history[KS_EVENT_EOF], history[KS_EVENT_TAIL_OK], history[KS_EVENT_TAIL_UNCHECKABLE], history[KS_EVENT_TAIL_MISMATCH],
+		   history[KS_EVENT_TRUNCATED], history[KS_EVENT_OUT_OF_RANGE], history[KS_EVENT_PARTITION_ERROR], history[20], history[21], history[22]);
+	for (int i = KS_EVENT_EOF; i <= KS_EVENT_PARTITION_ERROR; i++)
+		FUZZ_CHECK(history[i] > 0 || rounds < 1000);
+	FUZZ_CHECK(history[20] > 0 || rounds < 1000);
+	ok(true, "random histories: nothing is lost, nothing twice, nothing of another log");
+	printf("1..%d\n", tests);
+	return 0;
+}

@@ -1,0 +1,70 @@
+/*
+ * unit.h
+ *	  The source of records outside a server, on a librdkafka and brokers that
+ *	  are arrays: see source.c.
+ */
+#ifndef KS_UNIT_H
+#define KS_UNIT_H
+
+#include "../fuzz/stubs.h"
+
+#include <librdkafka/rdkafka.h>
+
+#include "utils/timestamp.h"
+
+#define MAX_PARTS	80
+#define MAX_LOG		400
+
+/* A log of a partition: what stands at an offset, 0: nothing (a marker, compaction). */
+typedef struct Log
+{
+	int			generation;		/* +1 whenever it is another log */
+	int64		low;
+	int64		end;
+	bool		there[MAX_LOG];
+	/* the fetcher */
+	bool		started;
+	int64		pos;
+	int64		told_end;		/* -1: none */
+	bool		stuck;			/* gives nothing until it is started again */
+} Log;
+
+extern Log	logs[MAX_PARTS];
+extern int	nparts;
+
+/* What a record holds: its partition, generation and offset. */
+typedef struct Content
+{
+	int			part;
+	int			generation;
+	int64		off;
+} Content;
+
+/* --- librdkafka (kafka.c) --- */
+
+extern void kafka_reset(void);
+extern void kafka_fetch(int part, int n);	/* up to n records, and the end behind them */
+extern void kafka_say(rd_kafka_event_type_t type, rd_kafka_resp_err_t err, const char *facility, const char *text);
+extern void kafka_error(int part, rd_kafka_resp_err_t err);	/* of a partition */
+extern void kafka_topic_error(int part, rd_kafka_resp_err_t err);	/* told while messages are taken */
+extern void kafka_redeliver(int part);
+extern int	kafka_queued(void);
+extern int	kafka_out;			/* messages that nobody has given back */
+extern bool kafka_start_fails;
+extern bool kafka_silent;		/* questions are not answered */
+extern bool kafka_bad_headers;
+extern bool kafka_no_times;		/* offsets are not told by timestamp */
+extern int	kafka_wakeups;
+
+/* --- the server (server.c) --- */
+
+extern int	unit_sqlstate;
+extern char unit_message[1024];
+extern char unit_log[1024];		/* what was said last, not an error */
+extern bool unit_interrupt;		/* the next thing that is said is interrupted */
+extern TimestampTz unit_now;
+
+/* True unless it raised an error. */
+extern bool unit_try(void (*f) (void *), void *arg);
+
+#endif
