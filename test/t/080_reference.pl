@@ -174,7 +174,7 @@ is( ($said // '') =~ s/\s+/ /gr,
 sub arguments
 {
 	my ($text) = @_;
-	my @arguments = grep { !/^OUT / } map { s/^IN (?=\S+ )//r } split /, (?=(?:IN |OUT )?"?\w+"? [a-z])/, $text;
+	my @arguments = grep { !/^OUT / } map { s/^IN(?:OUT)? (?=\S+ )//r } split /, (?=(?:IN |OUT )?"?\w+"? [a-z])/, $text;
 
 	foreach (@arguments)
 	{
