@@ -508,13 +508,20 @@ run_features(void)
 
 /* ---- reading ---- */
 
+/* A broker that has just started may not know yet what it leads. */
 static void
 query_watermarks(rd_kafka_t *rk, const char *name, int part, int64_t *low, int64_t *high)
 {
-	rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(rk, name, part, low, high, timeout_ms);
+	int64_t		until = deadline();
+	rd_kafka_resp_err_t err;
 
-	if (err)
-		die("%s [%d]: %s", name, part, rd_kafka_err2str(err));
+	while ((err = rd_kafka_query_watermark_offsets(rk, name, part, low, high, timeout_ms)) != 0)
+	{
+		if (err != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION &&
+			err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+			die("%s [%d]: %s", name, part, rd_kafka_err2str(err));
+		again(rk, until, rd_kafka_err2str(err));
+	}
 }
 
 static void
