@@ -426,9 +426,8 @@ sub violations
 	$self->_violation("I8: $1") if $log =~ /(terminated by signal (?!9\b)\d+.*|PANIC: .*)/;
 	@violations = $self->{checks}->final($self->{kafka}, %struck);
 	$self->{counts} = { $self->{checks}->counts };
-	# after the violations, so that the end of the log has both
-	note "$_ (seed $self->{seed})" foreach @violations;
 	$self->_keep_traces if @violations;
+	note "$_ (seed $self->{seed})" foreach @violations;
 	note $self->summary;
 	return @violations;
 }
