@@ -48,6 +48,30 @@ ORDER BY sink, round;
 SELECT (SELECT count(*) FROM (TABLE one EXCEPT ALL TABLE one_by_sql) x), (SELECT count(*) FROM (TABLE one_by_sql EXCEPT ALL TABLE one) x),
     (SELECT count(*) FROM (TABLE two EXCEPT ALL TABLE two_by_sql) x), (SELECT count(*) FROM (TABLE two_by_sql EXCEPT ALL TABLE two) x);
 SELECT count(*), count(*) FILTER (WHERE note = 'round 3'), count(*) FILTER (WHERE note = 'round 2'), count(*) FILTER (WHERE note = 'round 1') FROM one;
+-- an index that runs backwards, unique values that change in many rows, and records
+-- that are refused by a table that has other indexes too
+CREATE TABLE back (id int NOT NULL, note text);
+CREATE UNIQUE INDEX ON back (id DESC);
+CREATE TABLE moved (id int PRIMARY KEY, u int UNIQUE);
+CREATE TABLE listed (id int PRIMARY KEY, n int);
+CREATE INDEX ON listed (n);
+INSERT INTO back SELECT g, 'old' FROM generate_series(1, 1000, 2) g;
+INSERT INTO moved SELECT g, g FROM generate_series(1, 3000) g;
+INSERT INTO listed SELECT g, g FROM generate_series(1, 100) g;
+SELECT kafka_sink.create_sink('back', target => 'back', insert_mode => 'upsert', pk_fields => '{id}');
+SELECT kafka_sink.create_sink('moved', target => 'moved', insert_mode => 'upsert');
+SELECT kafka_sink.create_sink('listed', target => 'listed', on_error => 'ignore');
+SELECT kafka_sink.ingest('back', (SELECT array_agg(rec(NULL, format('{"id": %s, "note": "new"}', g)) ORDER BY g * 31 % 997) FROM generate_series(1, 100) g));
+SELECT count(*), count(*) FILTER (WHERE note = 'new'), count(DISTINCT id) FROM back;
+SELECT kafka_sink.ingest('moved', (SELECT array_agg(rec(NULL, format('{"id": %s, "u": %s}', g, 10000 - g)) ORDER BY g * 31 % 2999) FROM generate_series(1, 3000) g));
+SELECT count(*), bool_and(u = 10000 - id) FROM moved;
+-- the value of a row that comes later, which the server would refuse, too
+SELECT kafka_sink.ingest('moved', ARRAY[rec(NULL, '{"id": 1, "u": 9998}'), rec(NULL, '{"id": 2, "u": 20000}')]);
+SELECT count(*), bool_and(u = 10000 - id) FROM moved;
+SELECT kafka_sink.ingest('listed', (SELECT array_agg(rec(NULL, format('{"id": %s, "n": 7}', g)) ORDER BY g) FROM generate_series(91, 120) g));
+SELECT count(*), count(*) FILTER (WHERE n = 7) FROM listed;
+SELECT kafka_sink.drop_sink(t) FROM unnest('{back,moved,listed}'::text[]) t;
+DROP TABLE back, moved, listed;
 SELECT kafka_sink.drop_sink(t) FROM unnest('{one,two,one_by_sql,two_by_sql}'::text[]) t;
 DROP TABLE one, two, one_by_sql, two_by_sql;
 DROP FUNCTION rec, records, apply;

@@ -135,6 +135,19 @@ wait_until($node, q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks 
 $kafka->create_topic($missing, 1);
 $kafka->produce($missing, 0, [ undef, '{"id": 1}' ]);
 
+# --- where partitions begin ---
+
+my $begin = $kafka->topic('begin', 3);
+$kafka->gen($begin, count => 30);
+sql(qq{
+	CREATE TABLE begin_ (part int, off bigint);
+	SELECT kafka_sink.create_sink('begin', server => 'kafka', target => 'begin_', columns => '{"part": "\@partition", "off": "\@offset"}');
+	SELECT kafka_sink.register_topic('begin', '$begin', start_at => '{"0": 5, "2": 10}')});
+wait_for_sink('begin');
+is(sql('SELECT part, count(*), min(off) FROM begin_ GROUP BY part ORDER BY part'), "0|5|5\n1|10|0", 'start_at: offsets by partition');
+is(sql(q{SELECT part, start_off, off FROM kafka_sink.txn_offsets WHERE sink = 'begin' ORDER BY part}), "0|5|10\n1|0|10\n2|10|10", 'as settled');
+sql(q{SELECT kafka_sink.drop_sink('begin')});
+
 # --- changes of a running sink ---
 
 my $bg = do

@@ -179,6 +179,28 @@ foreach my $interval ('1 hour', '100 ms')
 	}
 }
 
+# --- a queue that is full, and a batch that cannot be applied ---
+
+# nothing is fetched any more, so that the ends are asked for
+my $full = $kafka->topic('full', 2);
+my @large = map { [ undef, sprintf '{"id": %d, "pad": "%s"}', $_, 'x' x 100_000 ] } 1 .. 60;
+create_server($node, $kafka, name => 'small', options => "queued_min_messages '1', queued_max_messages_kbytes '1024'");
+sql(qq{
+	CREATE TABLE full_ (id int);
+	SELECT kafka_sink.create_sink('full', server => 'small', target => 'full_', batch_records => 5, lock_timeout => '100 ms');
+	SELECT kafka_sink.register_topic('full', '$full');
+	CALL kafka_sink.wait_for('full', timeout => '3 min')});
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe('LOCK TABLE full_');
+$kafka->produce($full, $_, @large) foreach 0, 1;
+wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'full'}, 'waiting|waits for a lock on table "full_"', 'it waits for a lock');
+$kafka->produce($full, $_, [ undef, '{"id": 61}' ]) foreach 0, 1;
+wait_until($node, q{SELECT part, off, end_offset FROM kafka_sink.lag WHERE sink = 'full' ORDER BY part}, "0|0|61\n1|0|61", 'and knows how much there is to do');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM full_', '122|61', 'which it does then');
+
 # --- brokers that are slow ---
 
 $mock->command("rtt $_ 20000") foreach 1, 2;

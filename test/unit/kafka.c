@@ -35,6 +35,11 @@ bool		kafka_start_fails;
 bool		kafka_silent;
 bool		kafka_bad_headers;
 bool		kafka_no_times;
+bool		kafka_refuses_wakeup;
+rd_kafka_resp_err_t kafka_metadata_err;
+int			kafka_metadata_left;
+int			kafka_leaderless;
+const char *kafka_cluster;
 static rd_kafka_t handle;
 static rd_kafka_queue_t queue;
 static rd_kafka_topic_t topic;
@@ -152,6 +157,13 @@ kafka_say(rd_kafka_event_type_t type, rd_kafka_resp_err_t err, const char *facil
 	events[nevents++] = ev;
 }
 
+void
+kafka_stranger(void)
+{
+	enqueue(0, 0, RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)->m.rkt = NULL;
+	enqueue(70, 0, RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
 /* --- handles --- */
 
 rd_kafka_conf_t *ks_source_conf(const KsConf *conf, const KsSourceOptions *opts) { return (rd_kafka_conf_t *) &handle; }
@@ -215,8 +227,10 @@ rd_kafka_error_t *
 rd_kafka_sasl_set_credentials(rd_kafka_t *rk, const char *username, const char *password)
 {
 	kafka_wakeups++;
-	return NULL;
+	return kafka_refuses_wakeup ? (rd_kafka_error_t *) &handle : NULL;
 }
+
+void rd_kafka_error_destroy(rd_kafka_error_t *error) {}
 
 /* --- partitions --- */
 
@@ -333,7 +347,7 @@ rd_kafka_get_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, i
 rd_kafka_resp_err_t
 rd_kafka_query_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, int64_t *low, int64_t *high, int timeout)
 {
-	unit_now += timeout * INT64CONST(1000);
+	unit_now += kafka_silent ? timeout * INT64CONST(1000) : 1;
 	return watermarks(part, low, high);
 }
 
@@ -355,6 +369,51 @@ rd_kafka_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list
 	}
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
+
+/* How the next question for metadata is answered. */
+static rd_kafka_resp_err_t
+metadata_err(void)
+{
+	rd_kafka_resp_err_t err = kafka_metadata_err;
+
+	if (kafka_metadata_left > 0 && --kafka_metadata_left == 0)
+		kafka_metadata_err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	return err;
+}
+
+rd_kafka_resp_err_t
+rd_kafka_metadata(rd_kafka_t *rk, int all, rd_kafka_topic_t *only, const struct rd_kafka_metadata **md, int timeout)
+{
+	static struct rd_kafka_metadata_partition partitions[2] = {{.leader = 1, .replica_cnt = 3}, {.id = 1, .leader = 1}};
+	static struct rd_kafka_metadata_topic topics[2] = {
+		{.topic = "t", .partition_cnt = 2, .partitions = partitions},
+		{.topic = "hidden", .err = RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED}};
+	static struct rd_kafka_metadata answer = {.topic_cnt = 2, .topics = topics};
+	rd_kafka_resp_err_t err = metadata_err();
+
+	unit_now += timeout * INT64CONST(1000);
+	topics[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (!all && err != RD_KAFKA_RESP_ERR__TIMED_OUT && err != RD_KAFKA_RESP_ERR__TRANSPORT)
+	{
+		topics[0].err = err;
+		err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	}
+	topics[0].partition_cnt = !all && kafka_leaderless-- > 0 ? 0 : 2;
+	answer.topic_cnt = all ? 2 : 1;
+	*md = &answer;
+	return err;
+}
+
+void rd_kafka_metadata_destroy(const struct rd_kafka_metadata *md) {}
+
+char *
+rd_kafka_clusterid(rd_kafka_t *rk, int timeout)
+{
+	unit_now += timeout * INT64CONST(1000);
+	return kafka_cluster ? strdup(kafka_cluster) : NULL;
+}
+
+void rd_kafka_mem_free(rd_kafka_t *rk, void *p) { free(p); }
 
 /* --- events --- */
 

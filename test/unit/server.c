@@ -137,7 +137,6 @@ unit_try(void (*f) (void *), void *arg)
 void ProcessInterrupts(void) {}
 bool AcquireExternalFD(void) { return true; }
 void ReleaseExternalFD(void) {}
-void before_shmem_exit(pg_on_exit_callback function, Datum arg) {}
 TimestampTz GetCurrentTimestamp(void) { return unit_now++; }
 void ks_memory_begin_session(void) {}
 
@@ -158,9 +157,31 @@ WaitLatch(Latch *latch, int wakeEvents, long timeout, uint32 wait_event_info)
 	return WL_TIMEOUT;
 }
 
+static MemoryContextCallback *callback;
+static pg_on_exit_callback at_exit;
+
 void
 MemoryContextRegisterResetCallback(MemoryContext cxt, MemoryContextCallback *cb)
 {
+	callback = cb;
+}
+
+void
+before_shmem_exit(pg_on_exit_callback function, Datum arg)
+{
+	at_exit = function;
+}
+
+void
+unit_reset(MemoryContext cxt)
+{
+	callback->func(callback->arg);
+}
+
+void
+unit_exit(void)
+{
+	at_exit(0, (Datum) 0);
 }
 
 void *

@@ -21,6 +21,8 @@
 
 #include <signal.h>
 
+#include "storage/ipc.h"
+
 #include "source_int.h"
 
 #define MAX_RECS	300
@@ -699,6 +701,133 @@ ranges(void)
 	ok(true, "behind a gap: the tail is checked, what lies between is not read");
 }
 
+/* --- questions --- */
+
+static int	answer;
+static KsOffsetQuery queries[5];
+
+static void
+count_partitions(void *arg)
+{
+	answer = ks_source_partition_count(src, "t", 2000);
+}
+
+static void
+query_offsets(void *arg)
+{
+	ks_source_query_offsets(src, queries, lengthof(queries), 2000);
+}
+
+static void
+list_topics(void *arg)
+{
+	KsTopicInfo *info = ks_source_list_topics(src, 2000, &answer);
+
+	FUZZ_CHECK(answer == 2 && strcmp(info[0].topic, "t") == 0 && info[0].partitions == 2 && info[0].replicas == 3 && info[0].error == NULL);
+	FUZZ_CHECK(strcmp(info[1].topic, "hidden") == 0 && info[1].partitions == 0 && strcmp(info[1].error, "Broker: Topic authorization failed") == 0);
+}
+
+/* The call, with that answer to so many questions for metadata. */
+static bool
+answered(void (*call) (void *), rd_kafka_resp_err_t err, int times)
+{
+	bool		fine;
+
+	kafka_metadata_err = err;
+	kafka_metadata_left = times;
+	answer = -7;
+	fine = unit_try(call, NULL);
+	kafka_metadata_err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	return fine;
+}
+
+static void
+questions(void)
+{
+	const char *id;
+	int64		low,
+				high,
+				lso;
+
+	begin(2, 10);
+	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
+	/* what passes is waited out */
+	FUZZ_CHECK(answered(count_partitions, ERR(_TIMED_OUT), 2) && answer == 2);
+	FUZZ_CHECK(answered(count_partitions, ERR(LEADER_NOT_AVAILABLE), 2) && answer == 2);
+	kafka_leaderless = 2;
+	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
+	/* no such topic is an answer */
+	FUZZ_CHECK(answered(count_partitions, ERR(UNKNOWN_TOPIC_OR_PART), 0) && answer == -1);
+	FUZZ_CHECK(answered(count_partitions, ERR(TOPIC_EXCEPTION), 0) && answer == -1);
+	/* what does not pass, and silence */
+	FUZZ_CHECK(!answered(count_partitions, ERR(TOPIC_AUTHORIZATION_FAILED), 0) && unit_sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE);
+	FUZZ_CHECK(!answered(count_partitions, ERR(_TIMED_OUT), 0) && unit_sqlstate == ERRCODE_CONNECTION_FAILURE);
+	FUZZ_CHECK(strstr(unit_message, ": Kafka does not answer"));
+	FUZZ_CHECK(!answered(list_topics, ERR(_TRANSPORT), 0) && strstr(unit_message, "could not list the topics: Kafka does not answer"));
+	FUZZ_CHECK(answered(list_topics, 0, 0));
+	/* why nobody answers is told, if it is known; and then it is not waited for */
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "1/1 brokers are down");
+	FUZZ_CHECK(!answered(list_topics, ERR(_TRANSPORT), 0) && strstr(unit_message, ": could not connect to Kafka"));
+	FUZZ_CHECK(!answered(count_partitions, ERR(TOPIC_AUTHORIZATION_FAILED), 0) && unit_sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE);
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_AUTHENTICATION), NULL, "no");
+	FUZZ_CHECK(!answered(list_topics, ERR(_TIMED_OUT), 0) && strstr(unit_message, ": could not authenticate to Kafka"));
+	kafka_cluster = NULL;
+	FUZZ_CHECK(ks_source_cluster_id(src, 2000) == NULL);
+	end();
+	ok(true, "questions: answers, what is waited out, and what is an error");
+
+	begin(2, 10);
+	FUZZ_CHECK(ks_source_cluster_id(src, 2000) == NULL);
+	kafka_cluster = "one";
+	id = ks_source_cluster_id(src, 2000);
+	FUZZ_CHECK(id && strcmp(id, "one") == 0);
+	/* a partition can be asked for several times in one call */
+	logs[0].low = 2;
+	for (int times = 0; times < 2; times++)
+	{
+		kafka_no_times = times == 1;
+		queries[0] = (KsOffsetQuery) {.topic = "t", .part = 0, .ts = KS_OFFSET_EARLIEST};
+		queries[1] = (KsOffsetQuery) {.topic = "t", .part = 0, .ts = KS_OFFSET_LATEST};
+		queries[2] = (KsOffsetQuery) {.topic = "t", .part = 1, .ts = 5};
+		queries[3] = (KsOffsetQuery) {.topic = "t", .part = 1, .ts = 5000};
+		queries[4] = (KsOffsetQuery) {.topic = "t", .part = 1, .ts = KS_OFFSET_EARLIEST};
+		FUZZ_CHECK(unit_try(query_offsets, NULL));
+		FUZZ_CHECK(queries[0].off == 2 && queries[1].off == 10 && queries[4].off == 0);
+		FUZZ_CHECK(queries[2].off == (times ? 10 : 5) && queries[2].ts == (times ? KS_OFFSET_LATEST : 5));
+		FUZZ_CHECK(queries[3].off == 10 && queries[3].ts == KS_OFFSET_LATEST);
+	}
+	kafka_no_times = false;
+	kafka_silent = true;
+	FUZZ_CHECK(!unit_try(query_offsets, NULL) && strstr(unit_message, "could not ask for offsets: Kafka does not answer"));
+	kafka_silent = false;
+	/* without statistics, what the last fetch said */
+	(void) ks_source_watermarks(src, 0, &low, &high, &lso);
+	FUZZ_CHECK(low == 2 && high == 10 && lso == -1);
+	FUZZ_CHECK(ks_source_epoch(src, 77) == 0 && ks_source_redelivered(src, 77) == 0);
+	/* the pipe is there, and empty */
+	ks_source_clear_fd(src);
+	FUZZ_CHECK(ks_source_fd(src) >= 0);
+	/* messages of nobody are nobody's */
+	kafka_stranger();
+	FUZZ_CHECK(poll_all() == 0 && told_nothing());
+	/* where the credentials cannot be set, fetchers wake up later */
+	kafka_refuses_wakeup = true;
+	kafka_wakeups = 0;
+	extend(1, 300);
+	kafka_fetch(1, 300);
+	poll_all();
+	FUZZ_CHECK(kafka_wakeups > 0);
+	kafka_refuses_wakeup = false;
+	/* when the memory goes, so does the source; not in a worker that ends */
+	proc_exit_inprogress = true;
+	unit_reset(TopMemoryContext);
+	FUZZ_CHECK(!src->closed);
+	proc_exit_inprogress = false;
+	unit_exit();
+	FUZZ_CHECK(src->closed);
+	ok(true, "offsets by time, and by what brokers tell that know no time");
+}
+
 /* --- what is refused --- */
 
 static void
@@ -802,6 +931,7 @@ main(int argc, char **argv)
 	client_trouble();
 	statistics();
 	ranges();
+	questions();
 	refused();
 	for (int i = 0; i < rounds; i++)
 	{

@@ -54,6 +54,12 @@ extern bool kafka_start_fails;
 extern bool kafka_silent;		/* questions are not answered */
 extern bool kafka_bad_headers;
 extern bool kafka_no_times;		/* offsets are not told by timestamp */
+extern bool kafka_refuses_wakeup;
+extern rd_kafka_resp_err_t kafka_metadata_err;	/* of the next questions for it */
+extern int	kafka_metadata_left;	/* so many; 0: all */
+extern int	kafka_leaderless;	/* partitions of no answer have a leader, for so many */
+extern const char *kafka_cluster;	/* NULL: it does not tell */
+extern void kafka_stranger(void);	/* messages of what nobody has started */
 extern int	kafka_wakeups;
 
 /* --- the server (server.c) --- */
@@ -63,6 +69,10 @@ extern char unit_message[1024];
 extern char unit_log[1024];		/* what was said last, not an error */
 extern bool unit_interrupt;		/* the next thing that is said is interrupted */
 extern TimestampTz unit_now;
+
+/* What the server calls when the memory goes, and at the end. */
+extern void unit_reset(MemoryContext cxt);
+extern void unit_exit(void);
 
 /* True unless it raised an error. */
 extern bool unit_try(void (*f) (void *), void *arg);
