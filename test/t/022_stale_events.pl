@@ -58,7 +58,7 @@ becomes(q{SELECT string_agg(id::text, ',' ORDER BY off) FROM shorter}, '1,2,3,4,
 
 # --- wake-ups ---
 
-# Returns at once, not at the end of its time.
+# Returns at once, not at the end of its time, which is five minutes.
 sub prompt
 {
 	my ($call, $what) = @_;
@@ -67,7 +67,7 @@ sub prompt
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	$result = sql($call);
-	cmp_ok(time - $start, '<', 30, "$what returns at once");
+	cmp_ok(time - $start, '<', 150, "$what returns at once");
 	return $result;
 }
 
@@ -77,18 +77,18 @@ $kafka->gen($topic, count => 60);
 becomes('SELECT count(*) FROM look', '60', 'a sink has consumed');
 sql(q{SELECT kafka_sink.pause('look')});
 $kafka->gen($topic, count => 6, from => 60);
-is(prompt(q{SELECT count(*) FROM kafka_sink.preview('look', 1, timeout => '50 s')}, 'preview() of one record'),
+is(prompt(q{SELECT count(*) FROM kafka_sink.preview('look', 1, timeout => '5 min')}, 'preview() of one record'),
 	'1', 'and shows it');
-is(prompt(q{SELECT count(*) FROM kafka_sink.preview('look', 6, timeout => '50 s')}, 'preview() of all'),
+is(prompt(q{SELECT count(*) FROM kafka_sink.preview('look', 6, timeout => '5 min')}, 'preview() of all'),
 	'6', 'and shows them');
 
 $topic = $kafka->topic('one_by_one', 5);
 stale_sink($node, 'kafka', 'one_by_one', $topic, 'enabled => false, batch_records => 1');
 $kafka->gen($topic, count => 5);
-prompt(q{CALL kafka_sink.run('one_by_one', timeout => '50 s')}, 'run() with batches of one record');
+prompt(q{CALL kafka_sink.run('one_by_one', timeout => '5 min')}, 'run() with batches of one record');
 is(sql('SELECT count(*), count(DISTINCT id) FROM one_by_one'), '5|5', 'and has applied all');
 $kafka->gen($topic, count => 5, from => 5);
-prompt(q{CALL kafka_sink.run('one_by_one', timeout => '50 s')}, 'run() again, with tails to check,');
+prompt(q{CALL kafka_sink.run('one_by_one', timeout => '5 min')}, 'run() again, with tails to check,');
 is(sql('SELECT count(*), count(DISTINCT id) FROM one_by_one'), '10|10', 'and has applied all');
 
 # what wakes first are the ends of all partitions, more than a batch takes
@@ -96,7 +96,7 @@ $topic = $kafka->topic('narrow', 100);
 stale_sink($node, 'kafka', 'narrow', $topic, 'batch_records => 5, batch_linger_ms => 0');
 sql(q{CALL kafka_sink.wait_for('narrow', timeout => '3 min')});
 $kafka->gen($topic, count => 400);
-becomes('SELECT count(*), count(DISTINCT id) FROM narrow', '400|400', 'batches smaller than the partitions are many', 60);
+becomes('SELECT count(*), count(DISTINCT id) FROM narrow', '400|400', 'batches smaller than the partitions are many');
 is(sql(q{SELECT sum(consumed), sum(gaps) FROM kafka_sink.txn_offsets WHERE sink = 'narrow'}), '400|0', 'the accounts');
 
 $node->stop('fast');

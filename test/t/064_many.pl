@@ -39,14 +39,15 @@ sub create
 
 sub drop_quickly
 {
-	my ($dbname, $limit, $what) = @_;
+	my ($dbname, $what) = @_;
 	my $start = Time::HiRes::time();
 	my ($rc, undef, $err) = $node->psql('postgres', "DROP DATABASE $dbname");
 	my $seconds = Time::HiRes::time() - $start;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
+	# (it fails when workers are still there after five seconds)
 	is($rc, 0, $what) or diag $err;
-	cmp_ok($seconds, '<', $limit, sprintf('%s: %.2f s', $what, $seconds));
+	note sprintf('%s: %.2f s', $what, $seconds);
 	return;
 }
 
@@ -64,7 +65,7 @@ wait_until($node, q{SELECT count(DISTINCT datname), count(*) FROM pg_stat_activi
 	"$databases|$databases", 'after a restart all databases are found again', undef, 'postgres');
 is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'}, 'postgres'), $databases,
 	'each by a supervisor of its own');
-drop_quickly("app$_", 5, "DROP DATABASE $_") foreach 1 .. $databases;
+drop_quickly("app$_", "DROP DATABASE $_") foreach 1 .. $databases;
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor')}, '0',
 	'nobody is left', undef, 'postgres');
 
@@ -91,7 +92,7 @@ cmp_ok($most, '<=', 8, "not all at once: $most on their way up");
 sql(q{SELECT kafka_sink.pause('s7')});
 wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE pid IS NOT NULL}, $sinks - 1, 'one of many is paused', undef, 'app');
 is(sql($running), $sinks - 1, 'which restarts no other');
-drop_quickly('app', 2, "DROP DATABASE with $sinks sinks");
+drop_quickly('app', "DROP DATABASE with $sinks sinks");
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor')}, '0',
 	'nobody is left', undef, 'postgres');
 
