@@ -515,7 +515,6 @@ query_watermarks(rd_kafka_t *rk, const char *name, int part, int64_t *low, int64
 	int64_t		until = deadline();
 	rd_kafka_resp_err_t err;
 
-	/* a broker that has just come back has to find out what it leads */
 	while ((err = rd_kafka_query_watermark_offsets(rk, name, part, low, high, timeout_ms)) != 0)
 	{
 		if (err != RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION && err != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE &&
