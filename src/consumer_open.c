@@ -162,47 +162,69 @@ remember_cluster(KsConsumer *c)
 	}
 }
 
-/* Does the topic have rows in txn_offsets? */
-static bool
-was_consumed(KsConsumer *c, const char *topic)
+/* How many partitions must the topic have, by its rows in txn_offsets? */
+static int
+consumed_partitions(KsConsumer *c, const char *topic)
 {
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(topic)};
 	KsCatalogUser save;
-	bool		found;
+	bool		isnull;
+	Datum		last;
+	int			n;
 
 	c->begin();
 	SPI_connect();
 	ks_catalog_enter(&save);
-	SPI_execute_with_args("SELECT 1 FROM kafka_sink.txn_offsets o "
-						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2 LIMIT 1",
+	SPI_execute_with_args("SELECT pg_catalog.max(o.part) FROM kafka_sink.txn_offsets o "
+						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2",
 						  lengthof(types), types, args, NULL, false, 0);
 	ks_catalog_leave(&save);
-	found = SPI_processed > 0;
+	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	n = isnull ? 0 : DatumGetInt32(last) + 1;
 	SPI_finish();
 	c->commit();
-	return found;
+	return n;
 }
 
-/* Its number of partitions once the cluster knows it, -1 if it does not come. */
+/* Its number of partitions once it has as many as 'wanted', or what it has. */
 static int
-wait_for_topic(KsConsumer *c, const char *topic)
+wait_for_topic(KsConsumer *c, const char *topic, int wanted)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DELETED_TOPIC_MS);
+	int			n;
 
-	while (GetCurrentTimestamp() < until)
+	do
 	{
-		int			n;
-
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		n = ks_source_partition_count(c->source, topic, c->timeout_ms);
-		if (n >= 0)
-			return n;
-	}
-	return -1;
+	} while (n < wanted && GetCurrentTimestamp() < until);
+	return n;
+}
+
+/* Of a topic that was consumed, some of it, or all, does not exist any more. */
+KS_NORETURN static void
+raise_deleted(KsConsumer *c, const char *topic, int n, int wanted)
+{
+	const char *sink = quote_literal_cstr(c->sink->name);
+
+	c->blamed = topic;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 n < 0 ? errmsg("topic \"%s\" was deleted", topic) :
+			 errmsg("topic \"%s\" has fewer partitions than before", topic),
+			 n < 0 ?
+			 errdetail("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server) :
+			 errdetail("Partition %d has a stored offset, and server \"%s\" knows %d partitions: the topic was recreated.",
+					   wanted - 1, c->sink->server, n),
+			 n < 0 ?
+			 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
+					 sink, sink, quote_literal_cstr(topic)) :
+			 errhint("Find out what was lost; kafka_sink.unregister_topic(%s, %s) forgets all offsets of the old topic, then kafka_sink.register_topic() begins with the new one.",
+					 sink, quote_literal_cstr(topic))));
 }
 
 static void
@@ -214,25 +236,18 @@ find_partitions(KsConsumer *c)
 	{
 		KsTopic    *t = lfirst(lc);
 		int			n = ks_source_partition_count(c->source, t->topic, c->timeout_ms);
+		int			wanted;
 
 		/* a broker has answered: before its answer counts */
 		if (lc == list_head(c->topics))
 			check_cluster(c);
-		if (n < 0 && was_consumed(c, t->topic))
+		wanted = consumed_partitions(c, t->topic);
+		if (n < wanted)
 		{
 			/* metadata may be late after a restart of the cluster */
-			n = wait_for_topic(c, t->topic);
-			if (n < 0)
-			{
-				c->blamed = t->topic;
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("topic \"%s\" was deleted", t->topic),
-						 errdetail("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server),
-						 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
-								 quote_literal_cstr(c->sink->name),
-								 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
-			}
+			n = wait_for_topic(c, t->topic, wanted);
+			if (n < wanted)
+				raise_deleted(c, t->topic, n, wanted);
 		}
 		if (n < 0 && c->in_worker && list_length(c->topics) > 1)
 		{

@@ -108,6 +108,16 @@ create_sink($_) foreach @sinks;
 sql("CALL kafka_sink.wait_for('$_', timeout => '3 min')") foreach @sinks;
 is(rows_and_offset($_), '100|100|100', "$_ is at the end") foreach @sinks;
 pause($_) foreach qw(retention fewer more same_length gone);
+# all of its records are in one partition, and none is missing there
+my $narrower = $kafka->topic('narrower', 3);
+$kafka->produce($narrower, 0, map { [ undef, qq({"id": $_}) ] } 1 .. 100);
+sql(qq{
+	CREATE TABLE narrower (off bigint, id bigint);
+	SELECT kafka_sink.create_sink('narrower', server => 'kafka', target => 'narrower', columns => '{"off": "\@offset"}');
+	SELECT kafka_sink.register_topic('narrower', '$narrower');
+	CALL kafka_sink.wait_for('narrower', timeout => '3 min');
+});
+pause('narrower');
 
 # --- halts ---
 
@@ -163,6 +173,9 @@ foreach my $sink (qw(deleted replaced))
 }
 $kafka->delete_topic($topic{gone});
 resume('gone');
+$kafka->delete_topic($narrower);
+$kafka->create_topic($narrower, 1);
+resume('narrower');
 
 # --- ways to go on ---
 
@@ -192,6 +205,10 @@ goes_on('same_length', '101|101|101', 'seek latest');
 
 # --- the topics that are gone ---
 
+wait_until($node, q{SELECT state, message, detail FROM kafka_sink.sinks WHERE sink = 'narrower'},
+	qr/^halted\|topic "$narrower" has fewer partitions than before\|Partition 2 has a stored offset, .* knows 1 partitions/,
+	'a topic made again with fewer partitions');
+is(sql(q{SELECT sum(off) FROM kafka_sink.txn_offsets WHERE sink = 'narrower'}), '100', 'its offsets are untouched');
 halts('gone', qr/topic "$topic{gone}" was deleted\|.*seek.*unregister_topic/, 'a topic deleted while the sink was paused');
 $kafka->create_topic($topic{replaced}, 1);
 $kafka->gen($topic{replaced}, count => 200, from => 1000);

@@ -160,7 +160,7 @@ sub seconds
 	return defined $ms ? $ms / 1000 : "no $name in $file";
 }
 my @pauses = (seconds('consumer.c', 'BACKOFF_MS'), seconds('consumer.c', 'BACKOFF_LONG_MS'), seconds('consumer.c', 'BACKOFF_MAX_MS'),
-	seconds('supervisor.c', 'BACKOFF_FIRST_MS'), seconds('supervisor.c', 'BACKOFF_MAX_MS'));
+	seconds('supervisor_int.h', 'KS_RETRY_FIRST_MS'), seconds('supervisor_int.h', 'KS_RETRY_MAX_MS'));
 my ($said) = $reference =~ /^(Partitions are tried again after .*?\.  ?All pauses .*?)\n\n/ms;
 is( ($said // '') =~ s/\s+/ /gr,
 	sprintf('Partitions are tried again after %s s (%s s for "longer pauses"), then ever longer, up to %s s. '
