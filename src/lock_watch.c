@@ -3,9 +3,10 @@
  *	  Which lock a batch waits for, and who holds it.
  *
  * The timer's handler only copies the tag of the lock that this process waits
- * for: it cannot go away while it does.  Who holds the lock is looked up in
- * pg_locks afterwards, when the transaction is gone: who has kept it for the
- * length of a timeout most likely still has it.
+ * for: that cannot go away while it does, but whoever grants it takes the
+ * pointer to it away.  Who holds the lock is looked up in pg_locks afterwards,
+ * when the transaction is gone: who has kept it for the length of a timeout most
+ * likely still has it.
  *
  * A row that another transaction has written is waited for by the lock on that
  * transaction's id.  Which table it is in, the context of the error tells.
@@ -36,10 +37,14 @@ static LOCKTAG waited_for;		/* locktag_type LOCKTAG_LAST_TYPE + 1: none */
 static void
 look(void)
 {
-	if (!watching)
+	LOCK	   *lock;
+
+	/* a process that is leaving has given up its entry */
+	if (!watching || MyProc == NULL)
 		return;
-	if (MyProc->waitLock != NULL)
-		waited_for = MyProc->waitLock->tag;
+	lock = *(LOCK *volatile *) &MyProc->waitLock;
+	if (lock != NULL)
+		waited_for = lock->tag;
 	enable_timeout_after(timer, LOOK_MS);
 }
 
