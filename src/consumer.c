@@ -248,17 +248,27 @@ known_end(const KsConsumer *c, int pidx)
 	return st->end_epoch == ks_source_epoch(c->source, pidx) ? st->end : -1;
 }
 
+/* The stored offset when the batch at hand, which comes first, is committed. */
+static int64
+next_offset(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->handed > 0 && !st->given_back ? st->last_off + 1 : c->parts[pidx].off;
+}
+
 /* An event of a partition. */
 static void
 handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 {
 	const KsPartition *p = &c->parts[ev->pidx];
+	int64		off = next_offset(c, ev->pidx);
 	KsStateError error = {
 		.sqlstate = ERRCODE_DATA_CORRUPTED,
 		.hint = "Find out what was lost, then say where to go on with kafka_sink.seek(), and kafka_sink.resume().",
 		.topic = p->topic,
 		.part = p->part,
-		.off = p->off
+		.off = off
 	};
 
 	switch (ev->type)
@@ -282,18 +292,18 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 		case KS_EVENT_TRUNCATED:
 			error.message = "the log ends before the stored offset";
 			error.detail = psprintf("Stored offset " INT64_FORMAT ", end of the log " INT64_FORMAT
-									": the topic was recreated or its log was truncated.", p->off, ev->off);
+									": the topic was recreated or its log was truncated.", off, ev->off);
 			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_OUT_OF_RANGE:
 			error.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 			error.message = "records were deleted before they were consumed";
 			error.detail = psprintf("Stored offset " INT64_FORMAT ", the log begins at " INT64_FORMAT
-									": retention has overtaken the sink.", p->off, ev->off);
+									": retention has overtaken the sink.", off, ev->off);
 			error.hint = psprintf("To go on without them: SELECT kafka_sink.accept_gap(%s, %s, %d, "
 								  INT64_FORMAT ", " INT64_FORMAT "), then kafka_sink.resume(%s).",
 								  quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic),
-								  p->part, p->off, ev->off, quote_literal_cstr(c->sink->name));
+								  p->part, off, ev->off, quote_literal_cstr(c->sink->name));
 			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_PARTITION_ERROR:
@@ -432,18 +442,32 @@ is_full(const KsConsumer *c)
 	return c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes;
 }
 
+/* Is the wait until then over?  A clock that was set back ends it. */
+static bool
+has_come(TimestampTz at, TimestampTz now)
+{
+	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
+}
+
 /* Partitions whose back-off is over, between batches. */
 static void
 start_due(KsConsumer *c, TimestampTz now)
 {
 	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].restart_at != 0 && c->states[i].restart_at <= now)
+		if (c->states[i].restart_at != 0 && has_come(c->states[i].restart_at, now))
 			ks_consumer_start_partition(c, i);
 }
 
+/* No more records are taken: there is no room, or the batch is the last one. */
+static bool
+is_closed(const KsConsumer *c)
+{
+	return c->halt || is_full(c);
+}
+
 /*
- * Records until the batch is full or nothing is left.  The source is served also
- * if there is no room.  Returns whether there were events.
+ * Records until the batch is closed or nothing is left.  The source is served
+ * also if it is.  Returns whether there were events.
  */
 static bool
 take_records(KsConsumer *c)
@@ -458,7 +482,7 @@ take_records(KsConsumer *c)
 		Size		bytes = 0;
 		int			from = c->nrecs;
 
-		if (is_full(c))
+		if (is_closed(c))
 			ks_source_serve(c->source);
 		else
 		{
@@ -480,7 +504,9 @@ take_records(KsConsumer *c)
 			handle_event(c, &ev);
 			events = true;
 		}
-	} while (!c->drained && !is_full(c) && !ks_source_is_busy(c->source));
+	} while (!c->drained && !is_closed(c) && !ks_source_is_busy(c->source));
+	/* also those that were found while an event was looked into */
+	c->drained &= !ks_source_is_busy(c->source);
 	return events;
 }
 
@@ -517,15 +543,14 @@ is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
 		return true;
 	else
 		*due = TimestampTzPlusMilliseconds(c->since, c->sink->batch_linger_ms);
-	/* a clock set back ends the wait */
-	return *due <= now || *due > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
+	return has_come(*due, now);
 }
 
 /* How long the host may wait, for the batch or a partition. */
 static long
 wait_ms(const KsConsumer *c, TimestampTz now, TimestampTz due)
 {
-	if (!c->drained && !is_full(c))
+	if (!c->drained && !is_closed(c))
 		return 0;
 	if (c->nrecs == 0 && !c->halt)
 		for (int i = 0; i < c->nparts; i++)

@@ -181,7 +181,7 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 			handle_event(r, &ev);
 		if (n > 0)
 			return n;
-		if (!drained || r->left == 0)
+		if (!drained || r->left == 0 || ks_source_is_busy(r->source))
 			continue;
 		if (GetCurrentTimestamp() >= r->deadline)
 			ereport(ERROR,

@@ -341,6 +341,7 @@ apply_batch(void)
 		ereport(LOG,
 				(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
 						ks_worker.sink->name)));
+		c->reported &= c->attempts == 0;
 		ks_consumer_rewind(c);
 		return;
 	}
@@ -355,8 +356,8 @@ apply_batch(void)
 	}
 	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
 				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
-	/* what the attempts before have said is over */
-	if (c->attempts > 0)
+	/* what the attempts before have said is over, and what could not be said is due */
+	if (c->attempts > 0 || strcmp(ks_worker.state, "unknown") == 0)
 		c->reported = false;
 	ks_consumer_committed(c);
 	ConditionVariableBroadcast(ks_worker.moved);
@@ -477,6 +478,9 @@ main_loop(void)
 			case KS_STEP_APPLY:
 				apply_batch();
 				report_consumer();
+				/* not only when nothing is left to do, which may never be */
+				if (c->stale && c->since == 0)
+					respawn();
 				break;
 			case KS_STEP_HALT:
 				ks_worker_halt(&c->error);

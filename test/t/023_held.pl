@@ -94,16 +94,26 @@ becomes("SELECT lag >= 90 FROM kafka_sink.lag WHERE sink = 'rows'", 'nor what co
 $holder->query_safe('ROLLBACK');
 becomes("SELECT off = 100 FROM kafka_sink.txn_offsets WHERE sink = 'rows'", 'then it goes on');
 
-# --- stopped while it waits ---
+# --- somebody else has moved the offset meanwhile ---
 
 $holder->query_safe('BEGIN; LOCK TABLE rows');
 $kafka->gen($topic, count => 5, from => 100);
+becomes("SELECT state = 'waiting' FROM kafka_sink.sinks WHERE sink = 'rows'", 'it waits for the table');
+sql("SELECT kafka_sink.advance('rows', '$topic', 0, 100, 102)");
+$holder->query_safe('ROLLBACK');
+becomes("SELECT off = 105 FROM kafka_sink.txn_offsets WHERE sink = 'rows'", 'it goes on from there');
+becomes("SELECT state = 'running' FROM kafka_sink.sinks WHERE sink = 'rows'", 'and waits no more');
+
+# --- stopped while it waits ---
+
+$holder->query_safe('BEGIN; LOCK TABLE rows');
+$kafka->gen($topic, count => 5, from => 105);
 becomes("SELECT state = 'waiting' FROM kafka_sink.sinks WHERE sink = 'rows'", 'it waits');
 sql("SELECT kafka_sink.pause('rows')");
 becomes("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'kafka_sink rows'", 'pause() does not wait for the lock');
 $holder->query_safe('ROLLBACK');
 sql("SELECT kafka_sink.resume('rows')");
-becomes("SELECT off = 105 FROM kafka_sink.txn_offsets WHERE sink = 'rows'", 'it goes on where it stood');
+becomes("SELECT off = 110 FROM kafka_sink.txn_offsets WHERE sink = 'rows'", 'it goes on where it stood');
 $holder->quit;
 
 done_testing();
