@@ -137,8 +137,8 @@ extern void ks_source_serve(KsSource *src);
  * The next event, false if there is none.  After OUT_OF_RANGE, TRUNCATED,
  * TAIL_MISMATCH and PARTITION_ERROR the partition gives nothing until it is
  * started again.  The first of those that librdkafka tells only as "out of
- * range" make this call ask the brokers for the ends of the log, for at most 3
- * s; interrupts are served meanwhile.
+ * range", or as an end before the position, make this call ask the brokers for
+ * the ends of the log, for at most 3 s; interrupts are served meanwhile.
  */
 extern bool ks_source_next_event(KsSource *src, KsSourceEvent *ev);
 

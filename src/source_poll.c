@@ -77,28 +77,49 @@ tail_checked(KsSource *src, KsSourcePart *part, KsSourceEventType outcome)
 }
 
 /*
- * The log ends at 'end', as a fetch has shown.  It cannot end before what was
- * read of it, nor before what was consumed or passed over.
+ * The high watermark in the answer that told of an end.  The one that librdkafka
+ * keeps, for want of words, can be of another answer, before or after it.
+ */
+static int64
+high_at_eof(KsSource *src, const KsSourcePart *part, const rd_kafka_message_t *msg)
+{
+	static const char before[] = "(HighwaterMark ";
+	const char *words = rd_kafka_message_errstr(msg);
+	const char *high = words ? strstr(words, before) : NULL;
+	int64		low,
+				kept;
+
+	if (high)
+		return strtoll(high + strlen(before), NULL, 10);
+	return rd_kafka_get_watermark_offsets(src->rk, part->topic->name, part->part,
+										  &low, &kept) == RD_KAFKA_RESP_ERR_NO_ERROR ? kept : -1;
+}
+
+/*
+ * The log ends where a fetch has shown.  It cannot end before what was read of
+ * it, nor before what was consumed or passed over.  A leader that is new, or a
+ * replica that is behind, can say so all the same, for a moment: the brokers are
+ * asked, who do not tell an end as long as the leader does not know it.
  */
 static void
-judge_eof(KsSource *src, KsSourcePart *part, int64 end)
+judge_eof(KsSource *src, KsSourcePart *part, const rd_kafka_message_t *msg)
 {
 #ifdef KS_BREAK_TAIL_CHECK
 	int64		position = 0;
 #else
 	int64		position = Max(part->expected, part->floor);
 #endif
-	int64		low,
-				high;
+	int64		end = msg->offset;
 
 	if (end < position)
 	{
 		/* not while records of an open transaction follow */
-		if (rd_kafka_get_watermark_offsets(src->rk, part->topic->name, part->part,
-										   &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR &&
-			high >= position)
-			return;
-		ks_source_fail(src, part, KS_EVENT_TRUNCATED, end, RD_KAFKA_RESP_ERR_NO_ERROR);
+		if (high_at_eof(src, part, msg) < position)
+		{
+			ks_source_set_state(part, KS_PART_OUT_OF_RANGE);
+			part->err = RD_KAFKA_RESP_ERR_NO_ERROR;
+			ks_source_wait_event(src, part, KS_PENDING_RANGE);
+		}
 		return;
 	}
 	if (part->state == KS_PART_CHECKING)
@@ -374,7 +395,7 @@ take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecor
 	if (unlikely(msg->err != RD_KAFKA_RESP_ERR_NO_ERROR))
 	{
 		if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
-			judge_eof(src, part, msg->offset);
+			judge_eof(src, part, msg);
 		else
 			judge_error(src, part, msg->err);
 		return false;

@@ -1362,6 +1362,8 @@ run_gen(const char *name, bool latency)
  *	topic NAME PARTITIONS			(others are made with 4 by their first use)
  *	push_errors APIKEY ERR...		the next responses to that request
  *	rtt BROKER MS | down BROKER | up BROKER | leader TOPIC PART BROKER
+ *	follower TOPIC PART BROKER LOW HIGH	to be read from, with its ends of the log
+ *									(-1: the leader's)
  */
 static void
 run_mock(const char *portfile, int brokers)
@@ -1410,6 +1412,13 @@ run_mock(const char *portfile, int brokers)
 			err = rd_kafka_mock_broker_set_up(mock, (int) number(w[1]));
 		else if (n == 4 && strcmp(w[0], "leader") == 0)
 			err = rd_kafka_mock_partition_set_leader(mock, w[1], (int) number(w[2]), (int) number(w[3]));
+		else if (n == 6 && strcmp(w[0], "follower") == 0)
+		{
+			err = rd_kafka_mock_partition_set_follower_wmarks(mock, w[1], (int) number(w[2]),
+															  number(w[4]), number(w[5]));
+			if (!err)
+				err = rd_kafka_mock_partition_set_follower(mock, w[1], (int) number(w[2]), (int) number(w[3]));
+		}
 		else
 			err = RD_KAFKA_RESP_ERR__INVALID_ARG;
 		printf(err ? "E %s\n" : "OK\n", rd_kafka_err2str(err));

@@ -1,0 +1,128 @@
+# What must come through while other records keep coming: that a partition's log
+# is lost, that a topic has grown.  And what must not be taken for a lost log: a
+# replica that does not know yet how far it goes.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main');
+my $kafka = shared_broker();
+my $mock = start_mock(brokers => 2);
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub becomes
+{
+	my ($query, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, $query, 't', $what);
+}
+
+sub create_sink
+{
+	my ($name, $server, $topics, $settings) = @_;
+
+	sql(qq{
+		CREATE TABLE $name (id bigint);
+		SELECT kafka_sink.create_sink('$name', server => '$server', target => '$name', batch_linger_ms => 100, idle_after => '0'$settings);
+	} . join('', map { "SELECT kafka_sink.register_topic('$name', '$_');" } @$topics)
+	  . "CALL kafka_sink.wait_for('$name');");
+	return;
+}
+
+create_server($node, $kafka);
+create_server($node, $mock, name => 'mock');
+
+# --- a replica that is behind ---
+
+$mock->command('topic behind 1');
+$mock->command('leader behind 0 1');
+$mock->produce('behind', 0, map { [ undef, qq({"id": $_}) ] } 1 .. 10);
+# (the mock cluster tells the leader's last stable offset)
+create_sink('behind', 'mock', ['behind'], q(, isolation_level => 'read_uncommitted'));
+is(sql('SELECT count(*) FROM behind'), '10', 'all of it, from the leader');
+# the last record is not known there, which is where the log is read again from
+$mock->command('follower behind 0 2 0 9');
+$mock->command('push_errors 1 6 6');
+becomes(q{SELECT state = 'waiting' AND waits_for = 'broker' AND message LIKE 'could not fetch%' FROM kafka_sink.sinks WHERE sink = 'behind'},
+	'an end below the offset is not believed when the leader knows of none');
+$mock->command('follower behind 0 2 -1 -1');
+$mock->produce('behind', 0, map { [ undef, qq({"id": $_}) ] } 11 .. 15);
+becomes('SELECT count(*) = 15 AND count(DISTINCT id) = 15 FROM behind', 'it goes on, with nothing twice');
+becomes(q{SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'behind'}, 'and says so');
+
+# --- an offset inside of an open transaction, behind its last stable one ---
+
+my $open = $kafka->topic('open', 1);
+my $tx = $kafka->script('transactional.id' => $open)->to($open);
+
+$kafka->produce($open, 0, map { [ undef, qq({"id": $_}) ] } 1 .. 10);
+create_sink('open', 'kafka', [$open], '');
+$tx->B;
+$tx->P(0, undef, qq({"id": $_})) foreach 11 .. 20;
+$tx->F;
+sql(q{SELECT kafka_sink.pause('open')});
+becomes(q{SELECT pid IS NULL FROM kafka_sink.stat_sinks WHERE sink = 'open'}, 'paused');
+sql(qq{SELECT kafka_sink.accept_gap('open', '$open', 0, 10, 15); SELECT kafka_sink.resume('open')});
+becomes(q{SELECT tail_check = 'ok' FROM kafka_sink.stat_partitions WHERE sink = 'open'}, 'it has read up to the transaction');
+$tx->C;
+becomes('SELECT count(*) = 15 AND max(id) = 20 FROM open', 'and waited for its end');
+$tx->end;
+
+# --- retention overtakes what is fetched, behind records that are not applied yet ---
+
+create_server($node, $kafka, name => 'small', options => q(queued_min_messages '1', fetch_message_max_bytes '1024'));
+my $overtaken = $kafka->topic('overtaken', 1);
+my $holder = $node->background_psql('postgres');
+my $script = $kafka->script('batch.num.messages' => 1)->to($overtaken);
+
+create_sink('overtaken', 'small', [$overtaken], q(, batch_records => 5, lock_timeout => '200 ms'));
+sql(q{SELECT kafka_sink.alter_sink('overtaken', batch_linger_ms => 2000); CALL kafka_sink.wait_for('overtaken')});
+$holder->query_safe('BEGIN; LOCK TABLE overtaken');
+$script->P(0, undef, sprintf('{"id": %d, "filler": "%s"}', $_, 'x' x 900)) foreach 1 .. 100;
+$script->F;
+becomes(q{SELECT state = 'waiting' FROM kafka_sink.sinks WHERE sink = 'overtaken'}, 'a batch is held');
+$kafka->delete_records($overtaken, 0, 90);
+$holder->query_safe('COMMIT');
+becomes(q{SELECT state = 'halted' FROM kafka_sink.sinks WHERE sink = 'overtaken'}, 'the rest is gone');
+my $stored = sql(q{SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'overtaken'});
+like(sql(q{SELECT message || '|' || detail || '|' || off FROM kafka_sink.sinks WHERE sink = 'overtaken'}),
+	qr/^records were deleted before they were consumed\|Stored offset $stored, the log begins at 90:.*\|$stored$/,
+	'it tells the offset that is stored');
+my ($accept, $resume) = sql(q{SELECT hint FROM kafka_sink.sinks WHERE sink = 'overtaken'})
+  =~ /: (SELECT kafka_sink\.accept_gap\(.*?\)), then (kafka_sink\.resume\(.*?\))\.$/ or fail('hint');
+sql("$accept; SELECT $resume");
+becomes("SELECT count(*) = $stored + 10 FROM overtaken", 'its advice is good');
+$script->end;
+$holder->quit;
+
+# --- while there is always more to do ---
+
+my ($flow, $other) = map { $kafka->topic($_, 1) } qw(flow other);
+
+sql('CREATE TABLE flow (id bigint)');
+# a slow table: there is work for minutes
+sql(q{
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END';
+	CREATE TRIGGER slow BEFORE INSERT ON flow EXECUTE FUNCTION slow();
+	SELECT kafka_sink.create_sink('flow', server => 'kafka', target => 'flow', batch_records => 10, on_topic_error => 'halt_sink')});
+sql("SELECT kafka_sink.register_topic('flow', '$_')") foreach $flow, $other;
+sql(q{CALL kafka_sink.wait_for('flow')});
+$kafka->gen($flow, count => 50000);
+becomes(q{SELECT off > 0 FROM kafka_sink.txn_offsets WHERE sink = 'flow' AND off < 50000 AND topic LIKE 'flow%'}, 'it has begun');
+$kafka->add_partitions($flow, 2);
+becomes(q{SELECT count(*) = 3 AND max(off) < 50000 FROM kafka_sink.txn_offsets WHERE sink = 'flow'}, 'a topic that grows');
+sql(qq{SELECT kafka_sink.seek('flow', '{"$other": {"0": 100}}')});
+wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'flow'},
+	'halted|the log ends before the stored offset', 'a log that is lost');
+is(sql(q{SELECT count(*) FROM kafka_sink.txn_offsets WHERE sink = 'flow' AND off = 50000}), '0', 'and there is still more to do');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+
+done_testing();
