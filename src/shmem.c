@@ -338,8 +338,9 @@ ks_shmem_say_farewell(KsFarewell farewell)
 	ks_worker_slots[my_slot].farewell = farewell;
 }
 
-KsPartitionSlot *
-ks_shmem_add_partition(const char *topic, int32 part)
+/* A slot for a partition, NULL if the table is full. */
+static KsPartitionSlot *
+take_partition(int owner_slot, Oid dbid, const char *sink, Oid owner, const char *topic, int32 part)
 {
 	KsPartitionSlot *found = NULL;
 	static int	hint = 0;
@@ -352,9 +353,10 @@ ks_shmem_add_partition(const char *topic, int32 part)
 		if (slot->in_use)
 			continue;
 		slot->in_use = true;
-		slot->owner_slot = my_slot;
-		slot->dbid = ks_worker_slots[my_slot].dbid;
-		strlcpy(slot->sink, ks_worker_slots[my_slot].sink, NAMEDATALEN);
+		slot->owner_slot = owner_slot;
+		slot->owner = owner;
+		slot->dbid = dbid;
+		strlcpy(slot->sink, sink, NAMEDATALEN);
 		strlcpy(slot->topic, topic, sizeof(slot->topic));
 		slot->part = part;
 		pg_atomic_write_u64(&slot->low, (uint64) -1);
@@ -369,6 +371,30 @@ ks_shmem_add_partition(const char *topic, int32 part)
 	}
 	LWLockRelease(ks_shared->lock);
 	return found;
+}
+
+KsPartitionSlot *
+ks_shmem_add_partition(const char *topic, int32 part)
+{
+	const KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+
+	return take_partition(my_slot, slot->dbid, slot->sink, slot->owner, topic, part);
+}
+
+KsPartitionSlot *
+ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part)
+{
+	return take_partition(-1, parked->dbid, parked->sink, parked->owner, topic, part);
+}
+
+void
+ks_shmem_unwatch_partition(KsPartitionSlot *slot)
+{
+	if (slot == NULL)
+		return;
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	slot->in_use = false;
+	LWLockRelease(ks_shared->lock);
 }
 
 void
@@ -387,6 +413,22 @@ ks_shmem_sink_cv(const char *sink)
 	return ks_shmem_available() ? moved_cv(MyDatabaseId, sink) : NULL;
 }
 
+/* Who would start a worker of the sink, if one is parked; the lock is held. */
+static pid_t
+parked_pid(const char *sink)
+{
+	KsDatabase *db = ks_shmem_database(MyDatabaseId, false);
+
+	for (int i = 0; i < KS_MAX_PARKED && db; i++)
+	{
+		KsParkedSlot *slot = &ks_shared->parked[i];
+
+		if (slot->state != KS_PARKED_FREE && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
+			return db->watcher != 0 ? db->watcher : db->supervisor;
+	}
+	return 0;
+}
+
 pid_t
 ks_shmem_worker_pid(const char *sink)
 {
@@ -402,6 +444,8 @@ ks_shmem_worker_pid(const char *sink)
 		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
 			pid = slot->pid;
 	}
+	if (pid == 0)
+		pid = parked_pid(sink);
 	LWLockRelease(ks_shared->lock);
 	return pid;
 }

@@ -57,7 +57,8 @@ typedef enum KsSlotState
 typedef enum KsFarewell
 {
 	KS_FAREWELL_NONE,			/* nothing: an error, or a signal */
-	KS_FAREWELL_RESPAWN			/* begin anew at once */
+	KS_FAREWELL_RESPAWN,		/* begin anew at once */
+	KS_FAREWELL_IDLE			/* nothing to do: the watcher will tell when there is */
 } KsFarewell;
 
 typedef struct KsWorkerSlot
@@ -86,7 +87,8 @@ ks_slot_is_alive(const KsWorkerSlot *slot)
 typedef struct KsPartitionSlot
 {
 	bool		in_use;
-	int			owner_slot;			/* index of the worker's slot */
+	int			owner_slot;			/* index of the worker's slot, -1: of the watcher */
+	Oid			owner;
 	Oid			dbid;
 	char		sink[NAMEDATALEN];
 	char		topic[KS_MAX_TOPIC_LEN + 1];
@@ -118,6 +120,9 @@ extern KsWorkerSlot *ks_shmem_attach_worker(int slot, uint32 generation);
 /* It is open: the next one may start. */
 extern void ks_shmem_worker_runs(void);
 
+/* Is there room for a worker that has nothing to do? */
+extern bool ks_shmem_can_park(void);
+
 /* Is it asked to leave at the next batch boundary?  Takes no lock. */
 extern bool ks_shmem_stop_asked(void);
 
@@ -135,7 +140,8 @@ extern void ks_shmem_clear_partitions(void);
  * sink's workers (other sinks may share it); NULL without shared memory. */
 extern ConditionVariable *ks_shmem_sink_cv(const char *sink);
 
-/* Is any worker of this sink in this database alive?  Returns its pid or 0. */
+/* Is any worker of this sink in this database alive, or watched for?  Returns
+ * its pid, or the watcher's or supervisor's; or 0. */
 extern pid_t ks_shmem_worker_pid(const char *sink);
 
 /*

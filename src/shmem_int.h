@@ -37,6 +37,8 @@ typedef struct KsDatabase
 	KsDatabaseState state;
 	TimestampTz since;
 	pid_t		supervisor;		/* visiting, settled, leaving */
+	pid_t		watcher;		/* of parked workers, 0: none */
+	uint32		parked_changes;	/* +1 whenever one is parked, woken or taken back */
 	bool		changed;		/* sinks have, since the supervisor looked last */
 	int			blockers;		/* commands that need it without us */
 	int			failures;		/* of its supervisor, in a row */
@@ -46,6 +48,30 @@ typedef struct KsDatabase
 	 * supervisor that is about to read them, all */
 	uint64		targets[KS_TARGET_BITS / 64];
 } KsDatabase;
+
+/*
+ * A worker that has nothing to do, and so no process: the watcher of its
+ * database looks after its partitions.
+ */
+typedef enum KsParkedState
+{
+	KS_PARKED_FREE,
+	KS_PARKED_WATCHED,			/* nothing has happened, as far as anybody knows */
+	KS_PARKED_WOKEN				/* something has: the supervisor is to start it */
+} KsParkedState;
+
+typedef struct KsParkedSlot
+{
+	KsParkedState state;
+	uint32		serial;			/* +1 at each parking */
+	Oid			dbid;
+	char		sink[NAMEDATALEN];
+	int			worker;
+	Oid			owner;
+	int64		definition;		/* generation of the sink */
+} KsParkedSlot;
+
+#define KS_MAX_PARKED		4096
 
 typedef struct KsShared
 {
@@ -57,6 +83,7 @@ typedef struct KsShared
 	KsDatabase	databases[KS_MAX_DATABASES];
 	int			nworkers;
 	int			npartitions;
+	KsParkedSlot parked[KS_MAX_PARKED];
 } KsShared;
 
 extern KsShared *ks_shared;
@@ -84,6 +111,27 @@ extern int	ks_shmem_target_bit(Oid relid);
 
 /* The only way from one state to another; the lock is held exclusively. */
 extern void ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to);
+
+/* Parks a worker; its slot, or -1 if there is no room.  Wakes the watcher. */
+extern int	ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
+						  uint32 *serial);
+
+/* The supervisor does not want it watched any more; nothing if it is not. */
+extern void ks_shmem_unpark(int slot, uint32 serial);
+
+/* Is it still watched, and nothing has happened? */
+extern bool ks_shmem_is_watched(int slot, uint32 serial);
+
+/* Nobody is to be watched any more. */
+extern void ks_shmem_unpark_all(Oid dbid);
+
+/* Something has happened: the supervisor starts the worker.  Does nothing if it
+ * is another parking by now. */
+extern void ks_shmem_wake_parked(int slot, uint32 serial);
+
+/* A partition that is watched; freed by ks_shmem_unwatch_partition(). */
+extern KsPartitionSlot *ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part);
+extern void ks_shmem_unwatch_partition(KsPartitionSlot *slot);
 
 /* A free slot for one of the sink's workers, or -1; takes the lock. */
 extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner,

@@ -145,7 +145,7 @@ kafka_sink_partition_stats(PG_FUNCTION_ARGS)
 		mine = slot->in_use && slot->dbid == MyDatabaseId;
 		if (mine)
 		{
-			owner = ks_worker_slots[slot->owner_slot].owner;
+			owner = slot->owner;
 			values[0] = CStringGetTextDatum(slot->sink);
 			values[1] = CStringGetTextDatum(slot->topic);
 			values[2] = Int32GetDatum(slot->part);

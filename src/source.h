@@ -31,6 +31,7 @@ typedef struct KsSourceOptions
 	bool		in_worker;		/* long-lived: larger prefetch */
 	int32		statistics_ms;	/* interval of librdkafka's statistics; 0: none */
 	int32		max_record_bytes;	/* raises fetch sizes where needed */
+	bool		watch;			/* only whether there are records: fetch little */
 	int32		prefetch_kb;	/* librdkafka's queue, 0: 32 MB in a worker, else 16 */
 } KsSourceOptions;
 
@@ -152,6 +153,9 @@ extern void ks_source_release(KsRecord *recs, int n);
 extern TimestampTz ks_source_watermarks(KsSource *src, int pidx, int64 *low,
 								 int64 *high, int64 *lso);
 extern int64 ks_source_redelivered(KsSource *src, int pidx);
+
+/* Partitions of a topic as the statistics last told, 0: not yet. */
+extern int	ks_source_known_count(KsSource *src, const char *topic);
 
 /* --- blocking --- */
 

@@ -142,6 +142,20 @@ set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 	}
 }
 
+/*
+ * One who only watches whether there are records: a few of them, of one
+ * partition at a time, whatever the connection says of consumers.
+ */
+static void
+set_watch(rd_kafka_conf_t *rkconf)
+{
+	set_own_int(rkconf, "queued.min.messages", 1);
+	set_own_int(rkconf, "queued.max.messages.kbytes", 64);
+	set_own_int(rkconf, "fetch.message.max.bytes", 4096);
+	set_own_int(rkconf, "fetch.max.bytes", 1024 * 1024);
+	set_own_int(rkconf, "message.max.bytes", 1000000);
+}
+
 /* What source_watch.c reads, and what the connection wants to see beside. */
 static void
 set_debug(rd_kafka_conf_t *rkconf, const KsConf *conf)
@@ -189,6 +203,8 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 
 	set_defaults(rkconf, opts);
 	set_connection(rkconf, conf);
+	if (opts->watch)
+		set_watch(rkconf);
 
 	for (int i = 0; i < (int) lengthof(fixed); i++)
 		set_own(rkconf, fixed[i].name, fixed[i].value);

@@ -225,3 +225,18 @@ ks_source_read_stats(KsSource *src, const char *json)
 			json = skip_value(json);
 	}
 }
+
+int
+ks_source_known_count(KsSource *src, const char *name)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &src->topics)
+	{
+		KsSourceTopic *topic = dlist_container(KsSourceTopic, node, iter.cur);
+
+		if (strcmp(topic->name, name) == 0)
+			return topic->count;
+	}
+	return 0;
+}

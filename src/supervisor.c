@@ -105,6 +105,8 @@ detach(int code, Datum arg)
 	}
 	launcher = ks_shared->launcher;
 	LWLockRelease(ks_shared->lock);
+	if (done)
+		ks_shmem_unpark_all(MyDatabaseId);
 	free_ended_workers();
 	ConditionVariableBroadcast(&ks_shared->left);
 	ks_shmem_wake(launcher);
@@ -391,27 +393,44 @@ read_catalog(void)
 	list_free(stale);
 }
 
-/* Follows all workers, starts and stops them.  Returns when to look again. */
+/* Starts and stops workers.  Returns when to look again. */
 static TimestampTz
-compare_all(bool *any, bool *alive)
+compare_all(bool *any, bool *alive, bool *parked)
 {
 	HASH_SEQ_STATUS scan;
 	KsSupervised *s;
 	TimestampTz next = 0;
 
-	*any = *alive = false;
+	*any = *alive = *parked = false;
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 	{
 		next = earlier(next, compare(s));
 		for (int i = 0; i < s->nmanaged; i++)
+		{
 			*alive |= ks_managed_is_alive(s->managed[i]);
+			*parked |= s->managed[i]->state == KS_MANAGED_PARKED;
+		}
 		*any |= !s->known || s->workers > 0;
 		/* the scan allows to remove what it stands at */
 		if (is_gone(s))
 			forget(s);
 	}
 	return next;
+}
+
+/* There is no watcher for them: they are started. */
+static void
+unpark_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		for (int i = 0; i < s->nmanaged; i++)
+			if (s->managed[i]->state == KS_MANAGED_PARKED)
+				ks_managed_unpark(s->managed[i]);
 }
 
 static void
@@ -475,6 +494,8 @@ main_loop(void)
 		long		timeout = -1;
 		bool		any;
 		bool		alive;
+		bool		parked;
+		bool		unwatched;
 
 		serve_interrupts();
 		MemoryContextReset(pass_cxt);
@@ -485,7 +506,13 @@ main_loop(void)
 		}
 		follow_all();
 		read_catalog();
-		next = compare_all(&any, &alive);
+		next = compare_all(&any, &alive, &parked);
+		next = earlier(next, ks_supervisor_watch(parked, &unwatched));
+		if (unwatched)
+		{
+			unpark_all();
+			continue;
+		}
 		if (read_due)
 			next = earlier(next, next_read);
 		if (was_read && any && ks_guc_enabled)
@@ -495,10 +522,11 @@ main_loop(void)
 		{
 			/* a change from here on stays marked, and detach() tells the launcher */
 			done = true;
+			ks_supervisor_end_watch();
 			proc_exit(0);
 		}
 		/* a database that cannot be read takes no process from others */
-		if (!was_read && !alive && read_failures > 0)
+		if (!was_read && !alive && !parked && read_failures > 0)
 			proc_exit(0);
 
 		if (next != 0)

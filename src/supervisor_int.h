@@ -6,6 +6,7 @@
  *	supervisor.c		the process: what is due, what is to be done
  *	supervisor_read.c	what the catalog says of the sinks
  *	supervisor_worker.c	a worker's states, start and end
+ *	supervisor_watch.c	the watcher of those that are parked
  *	supervisor_state.c	states that no worker can write
  */
 #ifndef KS_SUPERVISOR_INT_H
@@ -33,7 +34,8 @@ typedef enum KsManagedState
 	KS_MANAGED_DUE,				/* to be started, not before next_start */
 	KS_MANAGED_STARTING,		/* on its way up */
 	KS_MANAGED_RUNNING,
-	KS_MANAGED_STOPPING			/* asked to leave */
+	KS_MANAGED_STOPPING,		/* asked to leave */
+	KS_MANAGED_PARKED			/* there is none, the watcher tells when it is needed */
 } KsManagedState;
 
 /* Why no worker is there although one is wanted. */
@@ -54,11 +56,15 @@ typedef struct KsManaged
 
 	int			slot;			/* starting, running, stopping; else -1 */
 	uint32		slot_generation;
-	int64		running;		/* generation of the definition it runs by */
+	int			parked;			/* slot of one that is parked, else -1 */
+	uint32		parked_serial;
+	int64		running;		/* generation of the definition it runs, or is parked, by */
 	BackgroundWorkerHandle *handle; /* NULL: started by another supervisor */
 	TimestampTz started_at;
 	TimestampTz stop_asked;
 
+	bool		met;			/* we have decided about it before */
+	bool		idle;			/* it has left because there was nothing to do */
 	int			failures;
 	TimestampTz next_start;
 	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT */
@@ -96,6 +102,7 @@ typedef struct KsSupervised
 	int			workers;		/* 0: it was dropped */
 	bool		runs;			/* enabled, complete, not halted, ... */
 	bool		tell_suspended;
+	bool		parks;			/* its workers may leave when there is nothing to do */
 	KsTrouble	owner_trouble;	/* NO_OWNER, NO_LOGIN */
 	char	   *owner_name;		/* NULL: there is no such role */
 	KsStateRow *rows;
@@ -136,6 +143,12 @@ extern void ks_managed_follow(KsManaged *m);
 extern void ks_managed_settle(KsManaged *m, bool wanted, bool held);
 extern void ks_managed_start(KsManaged *m, Oid owner);
 extern TimestampTz ks_managed_stop(KsManaged *m);
+extern void ks_managed_unpark(KsManaged *m);
+
+/* supervisor_watch.c */
+extern bool ks_supervisor_may_park(void);
+extern TimestampTz ks_supervisor_watch(bool any_parked, bool *failed);
+extern void ks_supervisor_end_watch(void);
 
 /* supervisor_state.c */
 extern bool ks_supervised_has_news(const KsSupervised *s);

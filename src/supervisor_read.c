@@ -209,6 +209,7 @@ take(const KsSink *sink, const PartRow *parts, int nparts)
 	s->runs = sink->server != NULL && ks_sink_writes(sink) && sink->enabled && !sink->suspended &&
 		!sink->halted && ntopics > 0;
 	s->tell_suspended = sink->suspended && sink->enabled;
+	s->parks = sink->idle_after_us > 0;
 	for (int i = 0; i < s->workers; i++)
 		(void) ks_managed(s, i);
 	s->known = s->seen = true;

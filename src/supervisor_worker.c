@@ -24,12 +24,13 @@
 
 /* What may follow each state. */
 static const int moves[] PG_USED_FOR_ASSERTS_ONLY = {
-	[KS_MANAGED_NONE] = TO(HELD) | TO(DUE) | TO(STARTING) | TO(RUNNING) | TO(STOPPING),
+	[KS_MANAGED_NONE] = TO(HELD) | TO(DUE) | TO(STARTING) | TO(RUNNING) | TO(STOPPING) | TO(PARKED),
 	[KS_MANAGED_HELD] = TO(NONE) | TO(DUE),
 	[KS_MANAGED_DUE] = TO(NONE) | TO(HELD) | TO(STARTING),
 	[KS_MANAGED_STARTING] = TO(NONE) | TO(RUNNING) | TO(STOPPING),
 	[KS_MANAGED_RUNNING] = TO(NONE) | TO(STOPPING),
 	[KS_MANAGED_STOPPING] = TO(NONE),
+	[KS_MANAGED_PARKED] = TO(NONE),
 };
 
 #undef TO
@@ -41,6 +42,7 @@ ks_managed_move(KsManaged *m, KsManagedState to)
 	Assert(moves[m->state] & (1 << to));
 	m->state = to;
 	Assert(ks_managed_is_alive(m) == (m->slot >= 0));
+	Assert((m->state == KS_MANAGED_PARKED) == (m->parked >= 0));
 }
 
 bool
@@ -66,7 +68,7 @@ ks_managed(KsSupervised *s, int worker)
 			s->managed[i] = palloc0(sizeof(KsManaged));
 			s->managed[i]->sink = s;
 			s->managed[i]->worker = i;
-			s->managed[i]->slot = -1;
+			s->managed[i]->slot = s->managed[i]->parked = -1;
 		}
 		s->nmanaged = n;
 	}
@@ -95,6 +97,33 @@ state_of_slot(KsSlotState state)
 	return KS_MANAGED_NONE;
 }
 
+static void
+adopt_parked(void)
+{
+	for (int i = 0; i < KS_MAX_PARKED; i++)
+	{
+		KsParkedSlot slot;
+		KsManaged  *m;
+
+		LWLockAcquire(ks_shared->lock, LW_SHARED);
+		slot = ks_shared->parked[i];
+		LWLockRelease(ks_shared->lock);
+		if (slot.state == KS_PARKED_FREE || slot.dbid != MyDatabaseId)
+			continue;
+		m = ks_managed(ks_supervised(slot.sink), slot.worker);
+		if (m->state != KS_MANAGED_NONE)
+		{
+			ks_shmem_unpark(i, slot.serial);
+			continue;
+		}
+		m->met = true;
+		m->parked = i;
+		m->parked_serial = slot.serial;
+		m->running = slot.definition;
+		ks_managed_move(m, KS_MANAGED_PARKED);
+	}
+}
+
 /* Workers of this database that a former supervisor left: they stay. */
 void
 ks_managed_adopt_all(void)
@@ -120,8 +149,10 @@ ks_managed_adopt_all(void)
 		m->running = slot.definition;
 		m->started_at = slot.started_at;
 		m->stop_asked = GetCurrentTimestamp();
+		m->met = true;
 		ks_managed_move(m, state_of_slot(slot.state));
 	}
+	adopt_parked();
 }
 
 /* Registered, and its process will not come any more. */
@@ -145,7 +176,8 @@ note_end(KsManaged *m, KsFarewell farewell)
 		pfree(m->handle);
 	m->handle = NULL;
 	m->slot = -1;
-	if (m->state == KS_MANAGED_STOPPING || farewell == KS_FAREWELL_RESPAWN)
+	m->idle = m->state != KS_MANAGED_STOPPING && farewell == KS_FAREWELL_IDLE;
+	if (m->state == KS_MANAGED_STOPPING || farewell != KS_FAREWELL_NONE)
 	{
 		m->failures = 0;
 		m->next_start = 0;
@@ -170,6 +202,11 @@ ks_managed_follow(KsManaged *m)
 	KsWorkerSlot slot;
 	KsManagedState state;
 
+	if (m->state == KS_MANAGED_PARKED && !ks_shmem_is_watched(m->parked, m->parked_serial))
+	{
+		ks_managed_unpark(m);
+		m->next_start = 0;
+	}
 	if (!ks_managed_is_alive(m))
 		return;
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
@@ -194,6 +231,44 @@ ks_managed_follow(KsManaged *m)
 
 /* --- what is wanted --- */
 
+void
+ks_managed_unpark(KsManaged *m)
+{
+	ks_shmem_unpark(m->parked, m->parked_serial);
+	m->parked = -1;
+	ks_managed_move(m, KS_MANAGED_NONE);
+}
+
+/* Instead of a process, if there is room; else one is started. */
+static bool
+park(KsManaged *m)
+{
+	KsSupervised *s = m->sink;
+
+	m->parked = ks_shmem_park(MyDatabaseId, s->name, m->worker, s->owner, s->generation,
+							  &m->parked_serial);
+	if (m->parked < 0)
+		return false;
+	m->running = s->generation;
+	ks_managed_move(m, KS_MANAGED_PARKED);
+	return true;
+}
+
+/*
+ * Has it nothing to do?  It has just left because of that, or it had before
+ * this supervisor, or the server, began.
+ */
+static bool
+may_park(const KsManaged *m)
+{
+	const KsStateRow *row = ks_supervised_row(m->sink, m->worker);
+
+	if (!m->sink->parks || m->sink->owner_trouble != KS_TROUBLE_NONE || !ks_supervisor_may_park())
+		return false;
+	return m->met ? m->idle && m->running == m->sink->generation :
+		row != NULL && strcmp(row->state, "idle") == 0;
+}
+
 /* Where there is no worker: is one to be started? */
 void
 ks_managed_settle(KsManaged *m, bool wanted, bool held)
@@ -201,6 +276,16 @@ ks_managed_settle(KsManaged *m, bool wanted, bool held)
 	KsManagedState to = !wanted ? KS_MANAGED_NONE : held ? KS_MANAGED_HELD : KS_MANAGED_DUE;
 
 	Assert(!ks_managed_is_alive(m));
+	if (m->state == KS_MANAGED_PARKED)
+	{
+		if (wanted && m->running == m->sink->generation)
+			return;
+		ks_managed_unpark(m);
+	}
+	if (to == KS_MANAGED_DUE && m->state == KS_MANAGED_NONE && !m->sink->stale && may_park(m) && park(m))
+		to = KS_MANAGED_PARKED;
+	m->met |= wanted;
+	m->idle = false;
 	if (to != m->state)
 		ks_managed_move(m, to);
 }

@@ -123,6 +123,12 @@ anybody_left(Oid dbid, bool ask)
 		if (ask)
 			kill(db->supervisor, SIGTERM);
 	}
+	if (db && db->watcher != 0)
+	{
+		left = true;
+		if (ask)
+			kill(db->watcher, SIGTERM);
+	}
 	for (int i = 0; i < ks_shared->nworkers && (ask || !left); i++)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
@@ -187,6 +193,8 @@ block(Oid dbid)
 		(void) ConditionVariableTimedSleep(&ks_shared->left, 100, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
+	/* who was parked is found again by its state, if the database stays */
+	ks_shmem_unpark_all(dbid);
 }
 
 /* As have_createdb_privilege(), which not all minor releases export. */

@@ -489,6 +489,7 @@ main_loop(void)
 				report_consumer();
 				if (c->stale && c->since == 0)
 					respawn();
+				ks_worker_leave_if_idle(&timeout);
 				wait_event(timeout);
 				break;
 		}

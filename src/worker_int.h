@@ -23,6 +23,7 @@ typedef struct KsWorker
 	uint64		conf_fingerprint;
 	MemoryContext error_cxt;	/* of the error of the batch at hand */
 	TimestampTz expired;		/* dead letters, last */
+	TimestampTz idle_since;		/* 0: there is something to do */
 } KsWorker;
 
 extern KsWorker ks_worker;
@@ -53,5 +54,8 @@ extern ErrorData *ks_worker_catch_error(MemoryContext cxt);
 
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);
+
+/* worker_idle.c: leaves if there has been nothing to do for long enough. */
+extern void ks_worker_leave_if_idle(long *timeout);
 
 #endif

@@ -92,6 +92,70 @@ cmp_ok($most, '<=', 8, "not all at once: $most on their way up");
 sql(q{SELECT kafka_sink.pause('s7')});
 wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE pid IS NOT NULL}, $sinks - 1, 'one of many is paused', undef, 'app');
 is(sql($running), $sinks - 1, 'which restarts no other');
+
+# --- with nothing to do ---
+
+# Sum over the processes of ours that are left, in kB and in clock ticks.
+sub private_memory
+{
+	my $sum = 0;
+
+	$sum += slurp_file("/proc/$_/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : 0 foreach our_pids();
+	return $sum;
+}
+
+sub ticks
+{
+	my $sum = 0;
+
+	foreach (our_pids())
+	{
+		my @stat = split ' ', slurp_file("/proc/$_/stat") =~ s/^.*\) //r;
+
+		$sum += $stat[11] + $stat[12];
+	}
+	return $sum;
+}
+
+sub our_pids
+{
+	return split /\n/, sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'kafka_sink%'}, 'postgres');
+}
+
+sql(q{SELECT kafka_sink.resume('s7')});
+sql(q{SELECT kafka_sink.alter_sink(sink, idle_after => '100 ms') FROM kafka_sink.sinks});
+my $idle = q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE state = 'idle' AND pid IS NULL};
+wait_until($node, $idle, $sinks, 'none of them has anything to do, and all workers leave', undef, 'app');
+my $as_of = 'SELECT min(as_of) FROM kafka_sink.lag';
+my $kinds = q{SELECT string_agg(backend_type, ', ' ORDER BY backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'kafka_sink%'};
+is(sql($kinds), 'kafka_sink launcher, kafka_sink supervisor, kafka_sink watcher', 'three processes are left');
+$node->append_conf('postgresql.conf', "max_worker_processes = 8\nkafka_sink.max_workers = 64\n");
+$node->restart;
+wait_until($node, $kinds, 'kafka_sink launcher, kafka_sink supervisor, kafka_sink watcher',
+	'after a restart they are the only ones, too, so that few worker processes are enough', undef, 'app');
+wait_until($node, 'SELECT count(*) FILTER (WHERE lag = 0), count(*) FROM kafka_sink.lag', "$sinks|$sinks", 'all are watched', undef, 'app');
+my ($before, $since, $then) = (ticks(), Time::HiRes::time(), sql($as_of));
+wait_until($node, "SELECT min(as_of) > '$then' FROM kafka_sink.lag", 't', 'figures are renewed', undef, 'app');
+note sprintf('%.4f %% of a core for an idle sink, in %.1f s', (ticks() - $before) / (Time::HiRes::time() - $since) / $sinks,
+	Time::HiRes::time() - $since);
+my $memory = private_memory();
+cmp_ok($memory / $sinks, '<', 1024, sprintf('%.0f kB of private memory for an idle sink', $memory / $sinks));
+is(sql($idle), $sinks, 'nobody was woken');
+$kafka->gen($topics[3], count => 10, from => 10);
+sql(q{CALL kafka_sink.wait_for('s3')});
+wait_until($node, 'SELECT ' . join('+', map { "(SELECT count(*) FROM t$_)" } grep { $_ % @topics == 3 } 1 .. $sinks),
+	20 * $sinks / @topics, 'all that read the same topic are woken by its records', undef, 'app');
+wait_until($node, $idle, $sinks, 'and leave again', undef, 'app');
+drop_quickly('app', "DROP DATABASE with $sinks idle sinks");
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor', 'kafka_sink watcher')}, '0',
+	'nobody is left', undef, 'postgres');
+
+# --- all of them busy ---
+
+$node->append_conf('postgresql.conf', "max_worker_processes = 300\nkafka_sink.max_workers = 250\n");
+$node->restart;
+create('app', $sinks);
+wait_until($node, $running, $sinks, "$sinks sinks run", undef, 'app');
 drop_quickly('app', "DROP DATABASE with $sinks sinks");
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor')}, '0',
 	'nobody is left', undef, 'postgres');

@@ -1,0 +1,197 @@
+# Sinks with nothing to do have no process: one that watches for all of them
+# wakes those that have.  Nothing is lost or doubled however often that happens,
+# and whatever happens to the log, the broker and the processes meanwhile.
+use strict;
+use warnings FATAL => 'all';
+
+use Time::HiRes ();
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main', conf => "max_worker_processes = 24\n");
+my $kafka = shared_broker();
+my $own = start_broker();
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub create_sink
+{
+	my ($sink, $topic, %opts) = @_;
+	my $server = delete $opts{server} // 'kafka';
+	$opts{idle_after} //= q{'100 ms'};
+	my $more = join '', map { ", $_ => $opts{$_}" } sort keys %opts;
+
+	sql(qq{
+		CREATE TABLE $sink (part int, off bigint, id bigint, qty bigint);
+		BEGIN;
+		SELECT kafka_sink.create_sink('$sink', server => '$server', target => '$sink',
+			columns => '{"part": "\@partition", "off": "\@offset"}'$more);
+		SELECT kafka_sink.register_topic('$sink', '$topic');
+		COMMIT;
+	});
+	return;
+}
+
+# Its workers have left, and say so.
+sub parks
+{
+	my ($sink, $what, $n) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, "SELECT count(*) FILTER (WHERE state = 'idle' AND pid IS NULL), count(*) FROM kafka_sink.stat_sinks WHERE sink = '$sink'",
+		($n // 1) . '|' . ($n // 1), $what);
+}
+
+sub watcher { return sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink watcher'}); }
+my $no_workers = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'};
+my $accounting = q{SELECT bool_and(consumed = applied AND off - start_off = consumed + gaps) FROM kafka_sink.txn_offsets};
+
+create_server($node, $kafka, options => "topic_metadata_refresh_interval_ms '1000'");
+create_server($node, $own, name => 'own', options => "reconnect_backoff_max_ms '500'");
+
+# --- to and fro ---
+
+my $topic = $kafka->topic('idle', 2);
+$kafka->gen($topic, count => 10, partitions => 2);
+create_sink('a', $topic);
+create_sink('b', $topic, workers => 2);
+wait_until($node, 'SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)', '10|10', 'records arrive');
+parks('a', 'then the worker leaves');
+parks('b', 'so do both of another sink', 2);
+is(sql($no_workers), '0', 'no worker runs');
+like(watcher(), qr/^\d+$/, 'one process watches');
+wait_until($node, q{SELECT sum(lag), count(*) FILTER (WHERE as_of > now() - interval '1 min') FROM kafka_sink.lag WHERE sink = 'a'}, '0|2',
+	'lag is known all the same');
+my $start = Time::HiRes::time();
+$kafka->gen($topic, count => 10, from => 10, partitions => 2);
+sql(q{CALL kafka_sink.wait_for('a'); CALL kafka_sink.wait_for('b')});
+note sprintf('%.2f s from produce to visible', Time::HiRes::time() - $start);
+is(sql('SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b)'), '20|20', 'records wake them');
+like(($node->psql('postgres', q{CALL kafka_sink.run('a')}))[2], qr/is being consumed by a background worker/, 'run() beside it is refused');
+
+# --- what is done to a sink that is parked ---
+
+parks('a', 'the worker leaves again');
+sql(q{SELECT kafka_sink.pause('a')});
+wait_until($node, q{SELECT state, worker IS NULL FROM kafka_sink.stat_sinks WHERE sink = 'a'}, 'paused|t', 'pause');
+$kafka->gen($topic, count => 10, from => 20, partitions => 2);
+sql(q{CALL kafka_sink.wait_for('b')});
+is(sql('SELECT count(*) FROM a'), '20', 'a paused sink is not woken');
+sql(q{SELECT kafka_sink.resume('a'); CALL kafka_sink.wait_for('a')});
+is(sql('SELECT count(*) FROM a'), '30', 'resume');
+parks('a', 'it parks');
+sql(q{SELECT kafka_sink.seek('a', 'earliest'); CALL kafka_sink.wait_for('a')});
+is(sql('SELECT count(*) FROM a'), '60', 'seek');
+parks('a', 'it parks');
+sql(q{UPDATE kafka_sink.txn_offsets SET off = off - 1 WHERE sink = 'a' AND part = 0});
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink watcher'});
+wait_until($node, 'SELECT count(*) FROM a', '61', 'offsets that were moved while nobody watched');
+parks('a', 'it parks');
+sql(q{SELECT kafka_sink.alter_sink('a', workers => 2)});
+parks('a', 'alter_sink', 2);
+$kafka->add_partitions($topic, 3);
+$kafka->gen($topic, count => 30, from => 100, partitions => 3);
+wait_until($node, 'SELECT count(*), count(DISTINCT part) FROM a', '91|3', 'partitions that are added');
+wait_until($node, 'SELECT count(*), count(DISTINCT part) FROM b', '60|3', 'for both sinks');
+parks('a', 'it parks', 2);
+sql(q{ALTER SERVER kafka OPTIONS (ADD fetch_wait_max_ms '100')});
+$kafka->gen($topic, count => 30, from => 200, partitions => 3);
+wait_until($node, 'SELECT count(*) FROM a', '121', 'a server that is altered');
+parks('a', 'it parks', 2);
+sql(q{DROP TABLE a});
+wait_until($node, q{SELECT state, sqlstate FROM kafka_sink.sinks WHERE sink = 'a'}, 'halted|42P01', 'its table is dropped');
+sql(q{SELECT kafka_sink.drop_sink('a')});
+
+# --- transactions ---
+
+my $trx = $kafka->topic('trx', 1);
+create_sink('t', $trx);
+parks('t', 'an empty topic');
+my $script = $kafka->script('transactional.id' => "idle-$$")->to($trx);
+$script->B;
+$script->P(0, undef, '{"id": 1, "qty": 1}');
+$script->F;
+$script->A;
+wait_until($node, q{SELECT off, gaps FROM kafka_sink.txn_offsets WHERE sink = 't'}, '2|2', 'an aborted record and its marker are passed over');
+parks('t', 'it parks');
+$script->B;
+$script->P(0, undef, '{"id": 2, "qty": 1}');
+$script->F;
+$script->C;
+$script->end;
+wait_until($node, q{SELECT off, gaps, consumed FROM kafka_sink.txn_offsets WHERE sink = 't'}, '4|3|1', 'a committed one is applied');
+
+# --- a trickle ---
+
+my $trickle = $kafka->topic('trickle', 4);
+my $manifest = PostgreSQL::Test::Utils::tempdir() . '/manifest';
+create_sink('slow', $trickle, workers => 2, idle_after => q{'1 ms'});
+my $log = -s $node->logfile;
+my $producer = $kafka->gen_bg($trickle, count => 300, rate => 15, partitions => 4, manifest => $manifest);
+ok($producer->finish, 'records trickle in');
+sql(q{CALL kafka_sink.wait_for('slow')});
+sql("CREATE TABLE manifest (part int, off bigint, id bigint, qty bigint); COPY manifest FROM '$manifest'");
+is(sql('SELECT count(*), count(DISTINCT (part, off)), sum(qty) FROM slow'), sql('SELECT count(*), count(*), sum(qty) FROM manifest'),
+	'none is lost and none is doubled, however often the workers come and go');
+is(sql($accounting), 't', 'the accounts are right');
+
+# --- the watcher dies, the server is restarted ---
+
+parks('slow', 'it parks', 2);
+my $pid = watcher();
+kill 'KILL', $pid;
+$kafka->gen($trickle, count => 40, from => 1000, partitions => 4);
+wait_until($node, 'SELECT count(*) FROM slow', '340', 'kill -9 of the watcher');
+parks('slow', 'it parks', 2);
+$node->restart;
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink watcher'}, '1', 'after a restart somebody watches');
+is(sql($no_workers), '0', 'and no worker was started');
+$kafka->gen($trickle, count => 40, from => 2000, partitions => 4);
+wait_until($node, 'SELECT count(*) FROM slow', '380', 'who is woken goes on');
+
+# --- the broker ---
+
+my $mine = $own->topic('mine', 2);
+$own->gen($mine, count => 20, partitions => 2);
+create_sink('m', $mine, server => 'own');
+wait_until($node, 'SELECT count(*) FROM m', '20', 'a broker of its own');
+parks('m', 'it parks');
+$own->kill9;
+wait_until($node, q{SELECT state, waits_for, message FROM kafka_sink.sinks WHERE sink = 'm'}, 'waiting|broker|could not connect to Kafka',
+	'the broker is killed: the sink says so, without a worker');
+is(sql(q{SELECT count(pid) FROM kafka_sink.stat_sinks WHERE sink = 'm'}), '0', 'which has none');
+$own->start;
+parks('m', 'the broker is back');
+$own->gen($mine, count => 20, from => 20, partitions => 2);
+wait_until($node, 'SELECT count(*) FROM m', '40', 'and records arrive');
+parks('m', 'it parks');
+$own->delete_topic($mine);
+$own->create_topic($mine, 2);
+$own->gen($mine, count => 60, partitions => 2);
+wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'm'}, 'halted|the log is not the one that was consumed',
+	'a topic that is made again is not taken for the old one');
+
+# --- off and gone ---
+
+$node->append_conf('postgresql.conf', 'kafka_sink.enabled = off');
+$node->reload;
+my $ours = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor', 'kafka_sink watcher')};
+wait_until($node, $ours, '0', 'kafka_sink.enabled = off: all leave');
+$node->append_conf('postgresql.conf', 'kafka_sink.enabled = on');
+$node->reload;
+parks('slow', 'on again', 2);
+sql(q{BEGIN; DROP EXTENSION kafka_sink CASCADE; ROLLBACK});
+parks('slow', 'DROP EXTENSION, rolled back', 2);
+$kafka->gen($trickle, count => 40, from => 3000, partitions => 4);
+wait_until($node, 'SELECT count(*) FROM slow', '420', 'who was parked is watched again');
+parks('slow', 'it parks', 2);
+sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
+wait_until($node, $ours, '0', 'drop_sink: nobody is left');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal (?!9:)/, 'nothing crashed by itself');
+
+done_testing();
