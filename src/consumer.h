@@ -151,34 +151,6 @@ extern void ks_consumer_describe(KsConsumer *c, const KsRecordError *err,
 
 extern void ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt);
 
-/* --- between consumer.c and consumer_open.c --- */
-
-extern void ks_consumer_reset_batch(KsConsumer *c);
-
-/* The sink's other topics are consumed until it is there. */
-extern void ks_consumer_set_missing(KsConsumer *c, const char *topic);
-extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
-
-/*
- * Records of the partition are taken out of the batch: the partition is stopped,
- * and read again from its stored offset when the batch is done, not before 'at'.
- */
-extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
-
-/* --- between consumer.c and consumer_wait.c --- */
-
-/* Of KsApply: arg is the consumer. */
-extern bool ks_consumer_may_wait(void *arg, const KsRecord *rec);
-
-/* Takes records that wait, and what is behind them, out of the batch. */
-extern void ks_consumer_cut_waiting(KsConsumer *c);
-
-/* Is a record of the partition to be read again, which waited the last time? */
-extern bool ks_consumer_is_waiting(const KsConsumer *c, int pidx);
-
-/* The batch is committed: does the partition wait?  Then it is stopped for a while. */
-extern bool ks_consumer_waits(KsConsumer *c, int pidx);
-
 /*
  * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
  * the offset it gives for the partition (-1: it gives none).

@@ -24,7 +24,7 @@
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "consumer.h"
+#include "consumer_int.h"
 #include "offsets.h"
 
 #define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */

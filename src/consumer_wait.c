@@ -22,7 +22,7 @@
 
 #include "backoff.h"
 #include "compat.h"
-#include "consumer.h"
+#include "consumer_int.h"
 
 #define WAIT_FIRST_MS	20
 #define WAIT_MAX_MS		1000

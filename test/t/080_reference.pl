@@ -159,7 +159,7 @@ sub seconds
 
 	return defined $ms ? $ms / 1000 : "no $name in $file";
 }
-my @pauses = (seconds('consumer.c', 'BACKOFF_MS'), seconds('consumer.c', 'BACKOFF_LONG_MS'), seconds('consumer.c', 'BACKOFF_MAX_MS'),
+my @pauses = (seconds('consumer_event.c', 'BACKOFF_MS'), seconds('consumer_event.c', 'BACKOFF_LONG_MS'), seconds('consumer_event.c', 'BACKOFF_MAX_MS'),
 	seconds('supervisor_int.h', 'KS_RETRY_FIRST_MS'), seconds('supervisor_int.h', 'KS_RETRY_MAX_MS'));
 my ($said) = $reference =~ /^(Partitions are tried again after .*?\.  ?All pauses .*?)\n\n/ms;
 is( ($said // '') =~ s/\s+/ /gr,
