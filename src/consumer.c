@@ -13,12 +13,10 @@
 #include "postgres.h"
 
 #include "portability/instr_time.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
 #include "consumer_int.h"
-#include "offsets.h"
 
 #define CONNECT_TIMEOUT_MS	10000
 #define PUBLISH_US			USECS_PER_SEC
