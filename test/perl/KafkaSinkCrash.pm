@@ -128,6 +128,8 @@ EOC
 	$self->{faults} = KafkaSinkFaults->new(
 		node => $self->{node}, kafka => $self->{kafka}, tables => \@sinks, disk => $disk, longest => $self->{longest});
 	$self->{checks} = KafkaSinkChecks->new(node => $self->{node}, topics => $self->{topics},
+		# of millions of records, the moves of some partitions are enough
+		every => 1 + int($self->{records} / 2_000_000),
 		$self->{stop_early} ? (patience => 5) : ());
 	$self->_create_sinks;
 	return $self;
@@ -138,9 +140,6 @@ sub _create_sinks
 	my ($self) = @_;
 	my $sinks = join ',', @sinks;
 	my $topics = join ',', map { $_->{name} } @{ $self->{topics} };
-	# of millions of records, the moves of some partitions are enough
-	my $every = 1 + int($self->{records} / 2_000_000);
-
 	$self->{node}->safe_psql('postgres', qq{
 		CREATE TABLE ins (topic text, part int, off bigint, id bigint, qty int, PRIMARY KEY (topic, part, off));
 		CREATE TABLE heap (topic text, part int, off bigint, id bigint, qty int);
@@ -150,7 +149,7 @@ sub _create_sinks
 		CREATE FUNCTION chain() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN INSERT INTO public.chain VALUES (new.sink, new.topic, new.part, old.off, new.off); RETURN NULL; END';
 		CREATE TRIGGER chain AFTER UPDATE ON kafka_sink.txn_offsets FOR EACH ROW
-			WHEN (new.part % $every = 0) EXECUTE FUNCTION chain();
+			WHEN (new.part % $self->{checks}{every} = 0) EXECUTE FUNCTION chain();
 		SELECT kafka_sink.create_sink(s, server => 'kafka', target => s::regclass,
 			insert_mode => CASE s WHEN 'ups' THEN 'upsert' ELSE 'insert' END,
 			columns => '{"topic": "\@topic", "part": "\@partition", "off": "\@offset"}',
@@ -377,11 +376,13 @@ sub _await_records
 {
 	my ($self) = @_;
 	my $wanted = $self->{records};
-	my $look;
 
 	until ($self->{until} && time > $self->{until})
 	{
-		last if ($look = $self->_look) && min(map { $look->{off}{$_} // 0 } @sinks) >= $wanted;
+		my $consumed = try_sql($self->{node}, q{
+			SELECT min(n) FROM (SELECT sum(consumed) AS n FROM kafka_sink.txn_offsets GROUP BY sink) x});
+
+		last if defined $consumed && $consumed =~ /^\d+$/ && $consumed >= $wanted;
 		last unless $self->_await_progress(min($wanted, $self->{rate}));
 	}
 	return;

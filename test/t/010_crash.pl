@@ -38,7 +38,7 @@ for my $kind (sort keys %events)
 }
 cmp_ok($campaign->{checks}{snapshots}, '>', 10, 'the reader saw snapshots');
 my %counts = %{ $campaign->{counts} };
-cmp_ok($counts{records}, '>', setting('records', 1000), 'records were produced');
+cmp_ok($counts{records}, '>=', setting('records', 1000), 'records were produced');
 cmp_ok($counts{$_}, '>', 0, "there were some: $_") foreach qw(aborted markers compacted);
 cmp_ok($campaign->deleted, '>', 0, 'records were deleted behind the sinks');
 done_testing();
