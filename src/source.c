@@ -457,7 +457,7 @@ ks_source_suspect(KsSource *src, KsSourcePart *part)
 	ks_source_set_state(part, KS_PART_SUSPECT);
 	/* an end that was seen behind records that are given back */
 	if (part->last_rec >= 0)
-		part->passed = 0;
+		part->passed = Min(part->passed, part->first_off);
 	src->suspects = true;
 }
 

@@ -459,7 +459,10 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 				continue;
 			}
 			if (part->last_rec < 0)
+			{
 				src->touched[src->ntouched++] = part;
+				part->first_off = msg->offset;
+			}
 			part->last_rec = n;
 			recs[n].msg = ks_source_hold(src, msg);
 			*bytes += msg->key_len + msg->len;

@@ -674,6 +674,23 @@ ranges(void)
 	kafka_fetch(0, 60);
 	FUZZ_CHECK(poll_all() > 0 && told(KS_EVENT_EOF).off == 70);
 	end();
+	/* the same, with one more record and the end behind it given back */
+	begin(1, 10);
+	logs[0].there[8] = logs[0].there[9] = false;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 8);
+	(void) told(KS_EVENT_EOF);
+	logs[0].there[logs[0].end++] = true;
+	logs[0].low = 10;
+	kafka_fetch(0, 10);
+	kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UP -> DOWN");
+	FUZZ_CHECK(poll_all() == 0 && told_nothing());
+	kafka_fetch(0, 10);
+	poll_all();
+	(void) told(KS_EVENT_TAIL_UNCHECKABLE);
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 1 && told(KS_EVENT_EOF).off == 11);
+	end();
 	ok(true, "retention behind what was consumed, and a connection that breaks");
 
 	/* a gap that was accepted is not read */
