@@ -242,7 +242,7 @@ find_partitions(KsConsumer *c)
 		if (lc == list_head(c->topics))
 			check_cluster(c);
 		wanted = consumed_partitions(c, t->topic);
-		if (n < wanted)
+		if (wanted > 0 && n < wanted)
 		{
 			/* metadata may be late after a restart of the cluster */
 			n = wait_for_topic(c, t->topic, wanted);
