@@ -302,7 +302,10 @@ add_old_row(Changes *ch, int row, ItemPointer tid)
 	MemoryContextSwitchTo(cxt);
 }
 
-/* Does an update leave a unique value to others? */
+/*
+ * Does an update leave a unique value to others?
+ * (not reached by tests: somebody deletes the row in that moment)
+ */
 static void
 note_unique_change(Changes *ch, int row, ItemPointer tid)
 {

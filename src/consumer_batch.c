@@ -18,6 +18,7 @@
 /*
  * The records that the batch has of a partition are those that it was handed:
  * first, last and all between.  Anything else would be a loss.
+ * (not reached by tests: a loss)
  */
 static void
 check_handed(const KsConsumer *c, int pidx, int64 first)
@@ -39,7 +40,10 @@ check_handed(const KsConsumer *c, int pidx, int64 first)
 						   p->counts.consumed, first, p->until - 1)));
 }
 
-/* Offsets of one partition ascend, from the stored one on. */
+/*
+ * Offsets of one partition ascend, from the stored one on.
+ * (not reached by tests: they do not)
+ */
 static void
 check_ascends(const KsPartition *p, int64 off)
 {

@@ -69,7 +69,10 @@ is_told(const KsConsumer *c, int pidx)
 		 ks_consumer_is_waiting(c, pidx) && c->states[pidx].waiting_off == c->error.off);
 }
 
-/* Tell of the first record, unless another one that is told of still waits. */
+/*
+ * Tell of the first record, unless another one that is told of still waits.
+ * (not reached by tests: a sink that halts in that moment)
+ */
 static void
 report_waiting(KsConsumer *c, const KsStateError *error)
 {

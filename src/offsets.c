@@ -134,7 +134,10 @@ place_of(const char *sink, const KsPartition *p, HASHACTION action)
 	return hash_search(places, &hash, action, NULL);
 }
 
-/* Not between a lock and a move. */
+/*
+ * Not between a lock and a move.
+ * (not reached by tests: so many partitions take their time)
+ */
 static void
 forget_places_if_many(void)
 {

@@ -112,6 +112,7 @@ close_on_exit(int code, Datum arg)
 
 /* --- opening --- */
 
+/* not reached by tests: a system that has no pipe, or no room for its ends */
 static void
 open_pipe(KsSource *src)
 {

@@ -52,7 +52,10 @@ static const KsSetting fixed[] = {
 #define DEFAULT_RECEIVE_MAX		100000000	/* receive.message.max.bytes */
 #define PROTOCOL_SLACK			(1024 * 1024)	/* headers around a record */
 
-/* Sets a property of ours; one that this librdkafka does not know is skipped. */
+/*
+ * Sets a property of ours; one that this librdkafka does not know is skipped.
+ * (not reached by tests: a value that it refuses)
+ */
 static void
 set_own(rd_kafka_conf_t *rkconf, const char *name, const char *value)
 {
@@ -74,6 +77,7 @@ set_own_int(rd_kafka_conf_t *rkconf, const char *name, int64 value)
 	set_own(rkconf, name, buf);
 }
 
+/* not reached by tests: a number that has no value */
 int64
 ks_source_conf_int(const rd_kafka_conf_t *rkconf, const char *name)
 {
@@ -104,6 +108,7 @@ set_defaults(rd_kafka_conf_t *rkconf, const KsSourceOptions *opts)
 		set_own_int(rkconf, "fetch.wait.max.ms", 50);
 }
 
+/* not reached by tests: ks_options_load() has refused all of it before */
 static void
 set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 {

@@ -21,6 +21,9 @@
  */
 #include "postgres.h"
 
+#ifdef KS_COVERAGE
+#include <gcov.h>
+#endif
 #include <unistd.h>
 
 #include "access/xact.h"

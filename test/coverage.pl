@@ -97,7 +97,7 @@ foreach my $name (grep { $_ =~ $watched } sort keys %functions)
 
 		$before = $f->{end} + 1;
 		next if $percent >= $wanted;
-		$why =~ s/\s*\n\s*\*?\s*/ /g if defined $why;
+		$why =~ s/\s*\n\s*\*?\s*/ /g, $why =~ s/\)$// if defined $why;
 		print "functions below $wanted %\n" unless $unexplained + $explained;
 		defined $why ? $explained++ : $unexplained++;
 		printf "%6.1f %%  %3d of %3d  %s:%d %s()%s\n", $percent, $reached, $n, $name, $start, $f->{name},

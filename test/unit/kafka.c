@@ -35,6 +35,7 @@ bool		kafka_start_fails;
 bool		kafka_silent;
 bool		kafka_bad_headers;
 bool		kafka_no_times;
+bool		kafka_no_ends;
 bool		kafka_refuses_wakeup;
 rd_kafka_resp_err_t kafka_metadata_err;
 int			kafka_metadata_left;
@@ -347,8 +348,8 @@ rd_kafka_get_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, i
 rd_kafka_resp_err_t
 rd_kafka_query_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, int64_t *low, int64_t *high, int timeout)
 {
-	unit_now += kafka_silent ? timeout * INT64CONST(1000) : 1;
-	return watermarks(part, low, high);
+	unit_now += kafka_silent || kafka_no_ends ? timeout * INT64CONST(1000) : 1;
+	return kafka_no_ends ? RD_KAFKA_RESP_ERR__TIMED_OUT : watermarks(part, low, high);
 }
 
 rd_kafka_resp_err_t
@@ -437,6 +438,8 @@ void rd_kafka_event_destroy(rd_kafka_event_t *ev) { free(ev); }
 int
 rd_kafka_event_log(rd_kafka_event_t *ev, const char **fac, const char **str, int *level)
 {
+	if (ev->facility == NULL)
+		return -1;
 	*fac = ev->facility;
 	*str = ev->text;
 	*level = ev->err ? ev->err : 7;

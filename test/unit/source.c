@@ -693,6 +693,16 @@ ranges(void)
 	end();
 	ok(true, "retention behind what was consumed, and a connection that breaks");
 
+	/* a record behind the offset that was stored cannot be compared: seek() */
+	begin(1, 10);
+	parts[0].p.last_off = 7;
+	parts[0].p.off = 5;
+	start(0);
+	(void) told(KS_EVENT_TAIL_UNCHECKABLE);
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 5);
+	end();
+
 	/* a gap that was accepted is not read */
 	begin(1, 10);
 	logs[0].generation = 1;
@@ -817,6 +827,15 @@ questions(void)
 	kafka_silent = true;
 	FUZZ_CHECK(!unit_try(query_offsets, NULL) && strstr(unit_message, "could not ask for offsets: Kafka does not answer"));
 	kafka_silent = false;
+	kafka_no_times = kafka_no_ends = true;
+	queries[0].ts = KS_OFFSET_EARLIEST;
+	FUZZ_CHECK(!unit_try(query_offsets, NULL) && strstr(unit_message, "could not ask for offsets: Kafka does not answer"));
+	kafka_no_times = kafka_no_ends = false;
+	/* what is neither an error nor statistics nor a log is nothing */
+	kafka_say(RD_KAFKA_EVENT_OFFSET_COMMIT, 0, NULL, "");
+	kafka_say(RD_KAFKA_EVENT_LOG, 0, NULL, "");
+	ks_source_serve(src);
+	FUZZ_CHECK(told_nothing());
 	/* without statistics, what the last fetch said */
 	(void) ks_source_watermarks(src, 0, &low, &high, &lso);
 	FUZZ_CHECK(low == 2 && high == 10 && lso == -1);

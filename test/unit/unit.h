@@ -54,6 +54,7 @@ extern bool kafka_start_fails;
 extern bool kafka_silent;		/* questions are not answered */
 extern bool kafka_bad_headers;
 extern bool kafka_no_times;		/* offsets are not told by timestamp */
+extern bool kafka_no_ends;		/* nor otherwise */
 extern bool kafka_refuses_wakeup;
 extern rd_kafka_resp_err_t kafka_metadata_err;	/* of the next questions for it */
 extern int	kafka_metadata_left;	/* so many; 0: all */
