@@ -2,8 +2,9 @@
  * supervisor_watch.c
  *	  The watcher of those that are parked.
  *
- * It runs while anything is parked.  A watcher that cannot be started would
- * leave them alone: then nothing is parked for a while, and workers run.
+ * It runs while anything is parked.  A watcher that cannot be started, or does
+ * not stay, would leave them alone: then nothing is parked for a while, and
+ * workers run.
  */
 #include "postgres.h"
 
@@ -17,11 +18,12 @@
 
 #define WATCHER_FIRST_MS	100
 #define LIVED_MS			60000	/* a watcher that old was not a failure */
+#define TRIES				5		/* and then workers run instead */
 
 static BackgroundWorkerHandle *handle = NULL;	/* of one that was started by us */
 static TimestampTz started_at = 0;
 static TimestampTz next_start = 0;
-static int	failures = 0;
+static int	failures = 0;		/* to stay, or to be started, in a row */
 static TimestampTz no_parking_until = 0;
 
 bool
@@ -75,9 +77,22 @@ note_end(void)
 	failures++;
 }
 
+/* No watcher for a while. */
+static void
+give_up(const char *message)
+{
+	no_parking_until = ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_MAX_MS, KS_RETRY_MAX_MS);
+	failures = 0;
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("%s", message),
+			 errdetail("Their workers are started instead."),
+			 errhint("The server log may tell why; you might need to increase max_worker_processes.")));
+}
+
 /*
  * Starts the watcher if it is needed.  Returns when to look again, 0: when
- * woken; *failed: there is no slot for it.
+ * woken; *failed: there will be none.
  */
 TimestampTz
 ks_supervisor_watch(bool any_parked, bool *failed)
@@ -90,17 +105,21 @@ ks_supervisor_watch(bool any_parked, bool *failed)
 		note_end();
 	if (!any_parked || handle != NULL || watcher_pid() != 0)
 		return 0;
+	if (failures >= TRIES)
+	{
+		give_up("there is no watcher of idle sinks");
+		*failed = true;
+		return 0;
+	}
 	if (next_start > now)
 		return next_start;
-	if (start_watcher())
-		return 0;
-	*failed = true;
-	no_parking_until = ks_backoff_until(now, failures, KS_RETRY_MAX_MS, KS_RETRY_MAX_MS);
-	ereport(WARNING,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("no background worker slot is free for the watcher of idle sinks"),
-			 errdetail("Their workers are started instead."),
-			 errhint("You might need to increase max_worker_processes.")));
+	/* the slot of a worker that has just left is free in a moment */
+	if (!start_watcher())
+	{
+		next_start = ks_backoff_until(now, failures, WATCHER_FIRST_MS, KS_RETRY_MAX_MS);
+		failures++;
+		return next_start;
+	}
 	return 0;
 }
 

@@ -129,7 +129,12 @@ wait_until($node, q{SELECT off, gaps, consumed FROM kafka_sink.txn_offsets WHERE
 my $trickle = $kafka->topic('trickle', 4);
 my $manifest = PostgreSQL::Test::Utils::tempdir() . '/manifest';
 create_sink('slow', $trickle, workers => 2, idle_after => q{'1 ms'});
-my $log = -s $node->logfile;
+sql(q{
+	CREATE TABLE parkings (worker int);
+	CREATE FUNCTION parking() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.parkings VALUES (new.worker); RETURN NULL; END';
+	CREATE TRIGGER parking AFTER INSERT OR UPDATE ON kafka_sink.sink_state FOR EACH ROW
+		WHEN (new.sink = 'slow' AND new.state = 'idle') EXECUTE FUNCTION parking();
+});
 my $producer = $kafka->gen_bg($trickle, count => 300, rate => 15, partitions => 4, manifest => $manifest);
 ok($producer->finish, 'records trickle in');
 sql(q{CALL kafka_sink.wait_for('slow')});
@@ -137,6 +142,8 @@ sql("CREATE TABLE manifest (part int, off bigint, id bigint, qty bigint); COPY m
 is(sql('SELECT count(*), count(DISTINCT (part, off)), sum(qty) FROM slow'), sql('SELECT count(*), count(*), sum(qty) FROM manifest'),
 	'none is lost and none is doubled, however often the workers come and go');
 is(sql($accounting), 't', 'the accounts are right');
+cmp_ok(sql('SELECT count(*) FROM parkings'), '>', 10, 'they did: ' . sql('SELECT count(*) FROM parkings') . ' times');
+sql('DROP TRIGGER parking ON kafka_sink.sink_state');
 
 # --- the watcher dies, the server is restarted ---
 
@@ -190,6 +197,22 @@ wait_until($node, 'SELECT count(*) FROM slow', '420', 'who was parked is watched
 parks('slow', 'it parks', 2);
 sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
 wait_until($node, $ours, '0', 'drop_sink: nobody is left');
+
+# --- nobody can watch ---
+
+# for launcher, supervisor and the server's own, and one worker
+$node->append_conf('postgresql.conf', 'max_worker_processes = 4');
+$node->restart;
+my $log = -s $node->logfile;
+my $busy = $kafka->topic('busy', 1);
+create_sink('busy', $busy, idle_after => q{'0'});
+wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'busy'}, 'running', 'one takes the last worker process');
+sql(qq{SELECT kafka_sink.alter_sink('busy', idle_after => '100 ms')});
+parks('busy', 'it leaves, and gives it to the watcher');
+$kafka->gen($busy, count => 10);
+wait_for_log($node, qr/WARNING:  no background worker slot is free for worker 0 of 1 of sink "busy"/, $log,
+	'which is in its way when it is needed again');
+wait_until($node, 'SELECT count(*) FROM busy', '10', 'until it has left, with nothing to watch');
 
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal (?!9:)/, 'nothing crashed by itself');
