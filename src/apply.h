@@ -44,6 +44,7 @@ typedef struct KsApply
 	MemoryContext attempt_cxt;	/* child of it, reset after each attempt */
 	KsRoute    *routes;			/* in the order of their foreign keys */
 	int			nroutes;
+	List	   *left_out;		/* topics (String) without a route */
 	bool		linked;			/* there are foreign keys between them */
 	bool		set_constraints;	/* check deferred constraints per batch */
 
@@ -120,6 +121,9 @@ extern void ks_apply_search(KsApply *ap);
 
 /* In each transaction, before the records: builds targets that changed. */
 extern void ks_apply_prepare(KsApply *ap);
+
+/* Before it is prepared: the topic has no records, and its own target may be gone. */
+extern void ks_apply_leave_out(KsApply *ap, const char *topic);
 
 /* The targets; the memory is its context's. */
 extern void ks_apply_free(KsApply *ap);

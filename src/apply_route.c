@@ -13,6 +13,7 @@
 
 #include "access/table.h"
 #include "executor/spi.h"
+#include "nodes/value.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
@@ -30,6 +31,16 @@ add_route(KsApply *ap, const KsSink *sink, const char *topic)
 	r->topic = topic;
 }
 
+void
+ks_apply_leave_out(KsApply *ap, const char *topic)
+{
+	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
+
+	Assert(ap->routes == NULL);
+	ap->left_out = lappend(ap->left_out, makeString(pstrdup(topic)));
+	MemoryContextSwitchTo(old);
+}
+
 static void
 list_routes(KsApply *ap)
 {
@@ -44,7 +55,7 @@ list_routes(KsApply *ap)
 	{
 		const KsTopic *topic = lfirst(lc);
 
-		if (OidIsValid(topic->target))
+		if (OidIsValid(topic->target) && !list_member(ap->left_out, makeString(topic->topic)))
 			add_route(ap, ks_catalog_topic_sink(ap->sink, topic), topic->topic);
 	}
 	MemoryContextSwitchTo(old);

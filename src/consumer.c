@@ -72,8 +72,14 @@ leave_out_halted(KsConsumer *c)
 	ListCell   *lc;
 
 	foreach(lc, c->topics)
-		if (((KsTopic *) lfirst(lc))->halted)
-			c->topics = foreach_delete_current(c->topics, lc);
+	{
+		const KsTopic *topic = lfirst(lc);
+
+		if (!topic->halted)
+			continue;
+		ks_apply_leave_out(c->apply, topic->topic);
+		c->topics = foreach_delete_current(c->topics, lc);
+	}
 }
 
 KsConsumer *
@@ -92,8 +98,6 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->commit = commit;
 	c->topics = ks_catalog_topics(sink->name);
 	ks_catalog_check_consumes(sink, c->topics);
-	if (in_worker)
-		leave_out_halted(c);
 	c->conf = ks_options_load(sink->server, sink->owner);
 
 	/* the batch goes before the source when the parent is deleted */
@@ -105,6 +109,8 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->apply = ks_apply_create(sink, true, cxt, c->row_cxt);
 	c->apply->may_wait = ks_consumer_may_wait;
 	c->apply->wait_arg = c;
+	if (in_worker)
+		leave_out_halted(c);
 	c->recs = MemoryContextAllocHuge(cxt, sink->batch_records * sizeof(KsRecord));
 	ks_consumer_reset_batch(c);
 	MemoryContextSwitchTo(old);

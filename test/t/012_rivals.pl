@@ -114,12 +114,13 @@ sql(qq{
 		columns => '{"part": "\@partition", "off": "\@offset"}');
 	SELECT kafka_sink.register_topic('r', '$topic');
 });
-# both with the same records at hand: the table is locked until they have them
+# both with the same records at hand: the offset is locked until they have them
+sql("CALL kafka_sink.run('r', max_records => 0)");
 $holder = $node->background_psql('postgres', on_error_stop => 0);
-$holder->query_safe('BEGIN; LOCK TABLE r');
+$holder->query_safe("BEGIN; SELECT FROM kafka_sink.txn_offsets WHERE sink = 'r' FOR UPDATE");
 my @two = map { start_session(qq{CALL kafka_sink.run('r', until => '{"$topic": {"0": 100}}');\n}) } 1 .. 2;
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CALL kafka_sink.run%'},
-	'2', 'one run waits for the table, the other for the first');
+	'2', 'both wait for the offset');
 $holder->query_safe('COMMIT');
 $holder->quit;
 $_->{h}->finish foreach @two;

@@ -251,6 +251,8 @@ runs('gone', 'two topics with a target each');
 sql('DROP TABLE deep.own');
 wait_until($node, q{SELECT topic = '} . $topic . q{', sqlstate, message FROM kafka_sink.sink_topics WHERE sink = 'gone' AND state = 'halted'},
 	't|42P01|table deep.own does not exist any more', 'the target of one of them is dropped', undef, 'app');
+$kafka->produce($second, 0, [ undef, '{"id": 1}' ]);
+wait_until($node, q{SELECT count(*) FROM second}, '1', 'the other goes on', undef, 'app');
 sql(qq{SELECT kafka_sink.unregister_topic('gone', '$second')});
 
 # one that was dropped while nobody looked
