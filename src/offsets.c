@@ -61,7 +61,17 @@
 
 #define LOCK(where) \
 	"SELECT u.i, o.ctid, o.off, o.start_off FROM kafka_sink.txn_offsets o, " NAMED_RANGES \
-	" WHERE " where " ORDER BY o.topic COLLATE \"C\", o.part FOR UPDATE OF o"
+	" WHERE " where " ORDER BY o.topic COLLATE pg_catalog.\"C\", o.part FOR UPDATE OF o"
+
+/* the same of one row: by its whole key, however small the table was when the
+ * plan was made */
+#define HOLD(where) \
+	"SELECT 1::pg_catalog.int8, o.ctid, o.off, o.start_off FROM kafka_sink.txn_offsets o WHERE " where " FOR UPDATE OF o"
+#define ONE_BY_KEY \
+	"o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2[1] AND o.part OPERATOR(pg_catalog.=) $3[1]"
+#define ONE_BY_PLACE \
+	"o.ctid OPERATOR(pg_catalog.=) $5[1] AND pg_catalog.texteq(o.sink, $1) " \
+	"AND pg_catalog.texteq(o.topic, $2[1]) AND pg_catalog.int4eq(o.part, $3[1])"
 
 #define MOVE(where) \
 	"UPDATE kafka_sink.txn_offsets o SET off = u.until, " \
@@ -92,8 +102,8 @@ typedef enum Statement
 static const char *const statements[NSTATEMENTS] = {
 	[LOCK_AT_PLACE] = LOCK(BY_PLACE PLACED_AS_EXPECTED),
 	[LOCK_BY_KEY] = LOCK(BY_KEY AS_EXPECTED),
-	[HOLD_AT_PLACE] = LOCK(BY_PLACE),
-	[HOLD_BY_KEY] = LOCK(BY_KEY),
+	[HOLD_AT_PLACE] = HOLD(ONE_BY_PLACE),
+	[HOLD_BY_KEY] = HOLD(ONE_BY_KEY),
 	[MOVE_AT_PLACE] = MOVE(BY_PLACE PLACED_AS_EXPECTED),
 	[MOVE_BY_KEY] = MOVE(BY_KEY AS_EXPECTED)
 };
