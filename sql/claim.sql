@@ -172,6 +172,18 @@ SELECT * FROM try($$SELECT kafka_sink.advance('l', 'a', 0, 42, 43)$$);
 SELECT kafka_sink.claim('l', 'a', 0, 42, 60), kafka_sink.claim('l', 'a', 1, 50, 60), kafka_sink.claim('l', 'a', 2, 42, 43);
 SELECT part, off FROM places;
 
+-- a partition has one name
+SELECT * FROM try($$SELECT kafka_sink.claim('l', '{"00": {"0": [0, 5], "00": [5, 9]}}')$$);
+SELECT * FROM try($$SELECT kafka_sink.seek('l', '{"a": {"01": 5}}')$$);
+SELECT * FROM try($$SELECT kafka_sink.register_topic('l', 'a', start_at => '{"00": 42}')$$);
+
+-- each row is found by its key, also where the first plan was made for few
+BEGIN;
+SELECT count(*), sum(apply_from) FROM kafka_sink.claim('l', (SELECT jsonb_build_object('many', jsonb_object_agg(i, '[0, 5]'::jsonb)) FROM generate_series(0, 999) i));
+SELECT count(*), sum(apply_from) FROM kafka_sink.claim('l', (SELECT jsonb_build_object('many', jsonb_object_agg(i, '[3, 7]'::jsonb)) FROM generate_series(0, 999) i));
+SELECT idx_tup_fetch < 20000 AS few FROM pg_stat_xact_user_tables WHERE relid = 'kafka_sink.txn_offsets'::regclass;
+ROLLBACK;
+
 -- where to start
 SELECT kafka_sink.create_sink('start');
 SELECT kafka_sink.starting_offsets('start') IS NULL AS nothing;

@@ -53,6 +53,34 @@ CALL kafka_sink.wait_for('s', until => '{"b": {"0": 10}}', timeout => '1 ms');
 SELECT kafka_sink.unregister_topic('s', 'a');
 SELECT halted_topics FROM kafka_sink.sinks;
 
+-- one goes on when all are halted: so does the sink, whichever halted it
+SELECT kafka_sink.create_sink('h', target => 'target', workers => 2);
+SELECT kafka_sink.register_topic('h', t) FROM unnest('{a,b,c}'::text[]) t;
+INSERT INTO kafka_sink.topic_state (sink, topic, state, since, sqlstate, message)
+    VALUES ('h', 'a', 'halted', '2026-01-01', '22P02', 'bad a'), ('h', 'b', 'halted', '2026-01-02', '22P02', 'bad b');
+SELECT kafka_sink.unregister_topic('h', 'c');
+SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'h';
+SELECT kafka_sink.resume('h', 'a');
+SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'h';
+-- the last to go on, in worker 1
+INSERT INTO kafka_sink.sink_state (sink, worker, state, since, sqlstate, message, topic, part, off)
+    VALUES ('h', 1, 'halted', '2026-01-03', '22P02', 'bad a again', 'a', 0, 7);
+SELECT kafka_sink.resume('h', 'b');
+SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'h';
+SELECT topic, state, since, message, part, off FROM kafka_sink.sink_topics WHERE sink = 'h' ORDER BY topic;
+-- what halted it was taken from it
+SELECT kafka_sink.register_topic('h', 'c');
+INSERT INTO kafka_sink.sink_state (sink, worker, state, since, sqlstate, message, topic, part, off)
+    VALUES ('h', 1, 'halted', '2026-01-03', '22P02', 'bad c', 'c', 0, 7);
+SELECT kafka_sink.unregister_topic('h', 'c');
+SELECT kafka_sink.resume('h', 'a');
+SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'h';
+-- an error of the sink itself stays
+INSERT INTO kafka_sink.sink_state (sink, worker, state, since, sqlstate, message) VALUES ('h', 1, 'halted', '2026-01-03', '42P01', 'bad sink');
+SELECT kafka_sink.resume('h', 'a');
+SELECT state, message FROM kafka_sink.sinks WHERE sink = 'h';
+SELECT kafka_sink.drop_sink('h');
+
 -- a sink that is halted: wait_for raises what has halted it
 INSERT INTO kafka_sink.sink_state (sink, worker, state, since, sqlstate, message, detail, hint, topic, part, off, column_name)
     VALUES ('s', 0, 'halted', now(), '22P02', 'bad number', 'It is "x".', 'Mend it.', 'b', 1, 42, 'id')

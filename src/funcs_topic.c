@@ -14,6 +14,7 @@
 #include "catalog_ends.h"
 #include "consumer.h"
 #include "define.h"
+#include "offsets.h"
 #include "settings.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_register_topic);
@@ -37,10 +38,10 @@ check_start_at(const char *start_at)
 		while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 		{
 			bool		ok = true;
+			int32		part;
 
 			if (tok == WJB_KEY)
-				ok = v.val.string.len > 0 && v.val.string.len < 10 &&
-					(int) strspn(pnstrdup(v.val.string.val, v.val.string.len), "0123456789") == v.val.string.len;
+				ok = ks_offsets_partition(v.val.string.val, v.val.string.len, &part);
 			else if (tok == WJB_VALUE)
 				ok = v.type == jbvNumeric &&
 					DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric))) >= 0;
@@ -223,11 +224,26 @@ kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 		registered |= strcmp(((KsTopic *) lfirst(lc))->topic, topic) == 0;
 	if (!registered)
 		undefined_topic(topic, name);
+	/* one that was the last to go on has halted the sink: it halts alone now */
+	ks_define_change("INSERT INTO kafka_sink.topic_state "
+					 "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name) "
+					 "SELECT s.sink, s.topic, s.state, s.since, s.sqlstate, s.message, s.detail, s.hint, s.part, s.off, s.column_name "
+					 "FROM kafka_sink.sink_state s JOIN kafka_sink.topic_catalog t "
+					 "ON t.sink OPERATOR(pg_catalog.=) s.sink AND t.topic OPERATOR(pg_catalog.=) s.topic "
+					 "WHERE s.sink OPERATOR(pg_catalog.=) $1 AND s.topic OPERATOR(pg_catalog.<>) $2 "
+					 "AND s.state OPERATOR(pg_catalog.=) 'halted' "
+					 "AND EXISTS (SELECT FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND h.topic OPERATOR(pg_catalog.=) $2) "
+					 "ON CONFLICT (sink, topic) DO NOTHING", 2, types, values, NULL);
 	ks_define_change("DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
 					 "AND h.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
-	/* the last one that went on has halted the sink */
+	/* what halted the sink was this topic, or that no topic was left to go on, or
+	 * is of a topic that was taken from it */
 	ks_define_change("DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
-					 "AND s.topic OPERATOR(pg_catalog.=) $2 AND s.state OPERATOR(pg_catalog.=) 'halted'",
+					 "AND s.state OPERATOR(pg_catalog.=) 'halted' "
+					 "AND (s.topic OPERATOR(pg_catalog.=) $2 "
+					 "OR s.topic OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.topic FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1)) "
+					 "OR s.topic OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT t.topic FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1)))",
 					 2, types, values, NULL);
 	PG_RETURN_VOID();
 }

@@ -144,7 +144,7 @@ ks_offsets_list(const char *sink, int *n)
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args("SELECT o.topic, o.part, o.off FROM kafka_sink.txn_offsets o "
-						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 ORDER BY o.topic COLLATE \"C\", o.part",
+						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 ORDER BY o.topic COLLATE pg_catalog.\"C\", o.part",
 						  lengthof(types), types, args, NULL, false, 0);
 	ks_catalog_leave(&save);
 	*n = (int) SPI_processed;
@@ -216,7 +216,7 @@ ks_offsets_put_missing(const char *sink, KsPartition *const *parts, int n)
 						  "FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS u (topic, part, off) "
 						  "WHERE NOT EXISTS (SELECT FROM kafka_sink.txn_offsets t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
 						  "AND t.topic OPERATOR(pg_catalog.=) u.topic AND t.part OPERATOR(pg_catalog.=) u.part) "
-						  "ORDER BY u.topic COLLATE \"C\", u.part "
+						  "ORDER BY u.topic COLLATE pg_catalog.\"C\", u.part "
 						  "ON CONFLICT (sink, topic, part) DO NOTHING",
 						  lengthof(types), types, args, NULL, false, 0);
 	ks_catalog_leave(&save);
@@ -289,6 +289,9 @@ ks_offsets_partition(const char *s, int len, int32 *part)
 	char	   *number = pnstrdup(s, len);
 
 	if (len == 0 || len > 9 || strspn(number, "0123456789") != (size_t) len)
+		return false;
+	/* each partition has one name: no two keys of an object are the same one */
+	if (len > 1 && *number == '0')
 		return false;
 	*part = atoi(number);
 	return true;
