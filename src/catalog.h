@@ -199,10 +199,10 @@ extern const char *ks_sink_worker_state(const KsSink *sink, int worker);
 
 /*
  * May an error of this topic halt it alone?  Not if the sink is to halt as a
- * whole, if foreign keys link the targets, or if no topic would be left; topics
- * are those that the caller consumes.
+ * whole, if foreign keys link the targets, or if no topic would be left:
+ * ntopics are not halted.
  */
-extern bool ks_catalog_can_halt_topic(const KsSink *sink, const List *topics, bool linked,
+extern bool ks_catalog_can_halt_topic(const KsSink *sink, int ntopics, bool linked,
 									  const char *topic);
 
 /*

@@ -109,9 +109,9 @@ ks_catalog_clear_states(const KsSink *sink, int from_worker)
 /* --- topics --- */
 
 bool
-ks_catalog_can_halt_topic(const KsSink *sink, const List *topics, bool linked, const char *topic)
+ks_catalog_can_halt_topic(const KsSink *sink, int ntopics, bool linked, const char *topic)
 {
-	return topic != NULL && !sink->halt_as_a_whole && !linked && list_length(topics) > 1;
+	return topic != NULL && !sink->halt_as_a_whole && !linked && ntopics > 1;
 }
 
 /* The sink's row first, as every change does; false if it is not as it was read. */

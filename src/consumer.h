@@ -70,6 +70,7 @@ typedef struct KsConsumer
 	List	   *topics;			/* of KsTopic *; a worker's are without those that are
 								 * halted, or missing */
 	const char *missing;		/* a topic that does not exist yet; NULL: none */
+	int			nmissing;		/* how many there are */
 	KsConf	   *conf;
 	bool		in_worker;
 	int			worker;			/* of 'workers': consumes its partitions only; */

@@ -252,6 +252,7 @@ find_partitions(KsConsumer *c)
 		if (n < 0 && c->in_worker && list_length(c->topics) > 1)
 		{
 			ks_consumer_set_missing(c, t->topic);
+			c->nmissing++;
 			c->topics = foreach_delete_current(c->topics, lc);
 			continue;
 		}

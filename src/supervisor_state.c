@@ -154,7 +154,7 @@ halt_topic(const KsSupervised *s, const KsWrittenTable *t, const KsStateError *e
 	foreach(lc, ks_catalog_topics(s->name))
 		if (!((KsTopic *) lfirst(lc))->halted)
 			topics = lappend(topics, lfirst(lc));
-	if (!ks_catalog_can_halt_topic(sink, topics, false, t->topic))
+	if (!ks_catalog_can_halt_topic(sink, list_length(topics), false, t->topic))
 		return false;
 	ks_catalog_halt_topic(sink, t->topic, error);
 	return true;

@@ -95,7 +95,8 @@ void
 ks_worker_halt(const KsStateError *error)
 {
 	KsConsumer *c = ks_worker.consumer;
-	bool		alone = c && ks_catalog_can_halt_topic(ks_worker.sink, c->topics, c->apply->linked, error->topic);
+	bool		alone = c && ks_catalog_can_halt_topic(ks_worker.sink, list_length(c->topics) + c->nmissing,
+												   c->apply->linked, error->topic);
 
 	ereport(LOG,
 			(errcode(error->sqlstate),

@@ -159,6 +159,18 @@ produce($late, 1, 3, $_) foreach 0, 1;
 wait_until($node, "SELECT count(*) FROM many WHERE topic = '$late'", 6, 'it is there');
 becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'many'", 'in good health');
 
+# --- one that is missing goes on when it is there ---
+
+($bad) = create_sink('apart', ['bad'], "idle_after => '0'");
+$late = $kafka->topic('apart-late');
+sql("SELECT kafka_sink.register_topic('apart', '$late')");
+becomes("SELECT (state, topic) = ('waiting', '$late') FROM kafka_sink.sinks WHERE sink = 'apart'", 'a topic is missing');
+produce_bad($bad);
+becomes("SELECT state = 'waiting' AND halted_topics = '{$bad}' FROM kafka_sink.sinks WHERE sink = 'apart'", 'the other one halts alone');
+$kafka->create_topic($late, 2);
+produce($late, 1, 3);
+has('apart', $late, 3, 'and does not keep it from coming');
+
 # --- a log that is lost, a topic that is gone ---
 
 ($good, $bad) = create_sink('lost', [qw(good bad)], "idle_after => '0'");
