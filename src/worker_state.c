@@ -95,6 +95,7 @@ void
 ks_worker_halt(const KsStateError *error)
 {
 	KsConsumer *c = ks_worker.consumer;
+	KsStateError halted = *error;
 	bool		alone = c && ks_catalog_can_halt_topic(ks_worker.sink, list_length(c->topics) + c->nmissing,
 												   c->apply->linked, error->topic);
 
@@ -116,7 +117,9 @@ ks_worker_halt(const KsStateError *error)
 		ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
 		proc_exit(0);
 	}
-	ks_worker_write_state("halted", error);
+	/* it waits for nothing but resume() */
+	halted.waits_for = NULL;
+	ks_worker_write_state("halted", &halted);
 	proc_exit(0);
 }
 
