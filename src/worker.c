@@ -61,6 +61,7 @@
 
 #define RETRY_FIRST_MS		100
 #define RETRY_MAX_MS		30000
+#define LOOK_MS				5000
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
 static volatile bool connection_changed = false;
@@ -115,8 +116,7 @@ static void
 check_requests(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	/* an idle worker begins no transaction that would do it; statistics wake
-	 * it every second */
+	/* an idle worker begins no transaction that would do it */
 	AcceptInvalidationMessages();
 	if (ConfigReloadPending)
 	{
@@ -490,7 +490,8 @@ main_loop(void)
 				if (c->stale && c->since == 0)
 					respawn();
 				ks_worker_leave_if_idle(&timeout);
-				wait_event(timeout);
+				/* nothing else may wake it, and a connection be changed */
+				wait_event(timeout < 0 ? LOOK_MS : Min(timeout, LOOK_MS));
 				break;
 		}
 	}
