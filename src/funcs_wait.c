@@ -345,7 +345,9 @@ is_time_to_ask(const WaitFor *w)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (w->unknown == NIL || (w->asked != 0 && w->deadline != 0 && now >= w->deadline))
+	/* not again when it would have to be answered in no time */
+	if (w->unknown == NIL || (w->asked != 0 && w->deadline != 0 &&
+							  TimestampTzPlusMilliseconds(now, LOOK_MS) >= w->deadline))
 		return false;
 	return w->asked == 0 || TimestampDifferenceExceeds(w->asked, now, LOOK_MS);
 }

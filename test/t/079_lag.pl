@@ -118,7 +118,7 @@ sql(qq{
 	SELECT kafka_sink.create_sink('late', server => 'kafka', target => 'late');
 	SELECT kafka_sink.register_topic('late', '$late')});
 becomes(q{SELECT message ~ 'does not exist' FROM kafka_sink.sinks WHERE sink = 'late'}, 'a topic that does not exist');
-like(error_of("CALL kafka_sink.wait_for('late', timeout => '2 s')"),
+like(error_of("CALL kafka_sink.wait_for('late', timeout => '8 s')"),
 	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$late" does not exist\.  The sink is in state \w+: topic "$late" does not exist/s, 'is waited for');
 my $waiting = $node->background_psql('postgres');
 $waiting->query_until(qr/begun/, "\\echo begun\nCALL kafka_sink.wait_for('late', timeout => '3 min');\n");
