@@ -103,7 +103,7 @@ becomes(qq{SELECT (state, waits_for, message) = ('waiting', 'lock', 'waits for a
 		FROM kafka_sink.sinks WHERE sink = 'paused'}, 'a worker that waits is seen to wait, before it gives up');
 is(sql("SELECT state, waits_for, pid IS NOT NULL, since > now() - interval '5 min' FROM kafka_sink.stat_sinks WHERE sink = 'paused'"), 'waiting|lock|t|t', 'in stat_sinks, too');
 is(sql("SET ROLE reader; SELECT count(*) FROM kafka_sink.lock_waits()"), 0, 'that is not shown to everybody');
-like(error_of("CALL kafka_sink.wait_for('paused', timeout => '100 ms')"),
+like(error_of("CALL kafka_sink.wait_for('paused', timeout => '5 s')"),
 	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$topic", partition 0 is at offset 8, wanted is 9\.  The sink is in state waiting: waits for a lock on table "paused"/s,
 	'wait_for tells why it took too long');
 $holder->query_safe('COMMIT');
