@@ -113,7 +113,11 @@ ks_worker_halt(const KsStateError *error)
 	{
 		/* the others of the sink go on, in workers that know of it */
 		if (!halt_topic(error))
+		{
+			/* somebody has the sink's row: the reason is told, and met again */
+			ks_worker_write_state("backoff", error);
 			proc_exit(1);
+		}
 		ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
 		proc_exit(0);
 	}
