@@ -26,7 +26,7 @@ bench-peers:
 else
 
 ks_dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
-ks_sources := $(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/src/*.c)))
+ks_sources := $(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/src/*.c $(ks_dir)/src/*/*.c)))
 
 EXTENSION = kafka_sink
 EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(ks_dir)/kafka_sink.control)
@@ -54,10 +54,10 @@ EXTRA_CLEAN = $(ks_tools) results regression.diffs regression.out
 
 include $(PGXS)
 
-$(OBJS): $(wildcard $(ks_dir)/src/*.h)
+$(OBJS): $(wildcard $(ks_dir)/src/*/*.h)
 
 ifneq ($(ks_dir),.)
-$(shell mkdir -p src test/tools)
+$(shell mkdir -p $(sort $(dir $(OBJS))) test/tools)
 endif
 
 # What the tests need beside the extension.
@@ -72,8 +72,10 @@ test/tools/full.so: test/tools/full.c
 
 # cppcheck does not read the server's headers: it has to be told of the loops,
 # and that an error does not return.
-.PHONY: lint cppcheck clang-tidy shellcheck
-lint: cppcheck clang-tidy shellcheck
+.PHONY: lint floors cppcheck clang-tidy shellcheck
+lint: floors cppcheck clang-tidy shellcheck
+floors: all
+	$(ks_dir)/test/floors .
 cppcheck:
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --library=posix \
 		--enable=warning,performance,portability -DPG_VERSION_NUM=$(VERSION_NUM) \

@@ -11,11 +11,11 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
-#include "dropped.h"
-#include "guc.h"
-#include "launcher.h"
-#include "shmem.h"
-#include "utility.h"
+#include "base/guc.h"
+#include "process/dropped.h"
+#include "process/launcher.h"
+#include "process/shmem.h"
+#include "process/utility.h"
 
 PG_MODULE_MAGIC;
 

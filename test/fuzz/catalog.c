@@ -1,7 +1,7 @@
 /*
  * catalog.c
- *	  What only ks_type_init() calls, and filters: the harnesses make their types
- *	  by hand, have no filters, and are not interrupted.
+ *	  What only ks_type_init() calls: the harnesses make their types by hand, and
+ *	  are not interrupted.
  *
  * No header of the server is included, so the signatures do not matter.
  */
@@ -27,5 +27,4 @@ NOT_CALLED(get_typlenbyval)
 NOT_CALLED(get_typlenbyvalalign)
 NOT_CALLED(get_typtype)
 NOT_CALLED(ProcessInterrupts)
-NOT_CALLED(ks_filter_passes)
 NOT_CALLED(lookup_rowtype_tupdesc)

@@ -13,7 +13,7 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
-#include "convert.h"
+#include "format/convert.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 

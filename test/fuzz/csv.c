@@ -43,7 +43,7 @@ typedef struct Field
 
 /* The number of fields, -1 if it is no CSV; only the first of them are kept. */
 static int
-split(const KsSink *sink, const char *s, int len, Field *kept, int max)
+split(const KsFormatSettings *settings, const char *s, int len, Field *kept, int max)
 {
 	char	   *text = palloc(len + 1);
 	int			n = 0,
@@ -60,20 +60,20 @@ split(const KsSink *sink, const char *s, int len, Field *kept, int max)
 	{
 		if (i == len && in_quotes)
 			return -1;
-		else if (i == len || (!in_quotes && s[i] == sink->csv_delimiter))
+		else if (i == len || (!in_quotes && s[i] == settings->csv_delimiter))
 		{
 			if (n < max)
-				kept[n] = (Field) {text, used, !quoted && i - begin == (int) strlen(sink->csv_null) &&
-					strncmp(s + begin, sink->csv_null, i - begin) == 0};
+				kept[n] = (Field) {text, used, !quoted && i - begin == (int) strlen(settings->csv_null) &&
+					strncmp(s + begin, settings->csv_null, i - begin) == 0};
 			n++;
 			text += used;
 			used = 0;
 			begin = i + 1;
 			quoted = false;
 		}
-		else if (sink->csv_quote && s[i] == sink->csv_quote)
+		else if (settings->csv_quote && s[i] == settings->csv_quote)
 		{
-			if (in_quotes && i + 1 < len && s[i + 1] == sink->csv_quote)
+			if (in_quotes && i + 1 < len && s[i + 1] == settings->csv_quote)
 				text[used++] = s[i++];
 			else
 				in_quotes = !in_quotes;
@@ -107,11 +107,11 @@ check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 	bool		accept;
 	int			n;
 
-	if (delete && (f->sink->key_format != KS_FORMAT_CSV || len < 0))
+	if (delete && (f->settings->key_format != KS_FORMAT_CSV || len < 0))
 		return;
-	n = split(f->sink, s, len, kept, lengthof(kept));
+	n = split(f->settings, s, len, kept, lengthof(kept));
 	accept = pg_verify_mbstr(PG_UTF8, s, len, true) && n >= 0 &&
-		(delete ? n == target.nkeys : n == target.nfields || (n > target.nfields && !f->sink->strict)) &&
+		(delete ? n == target.nkeys : n == target.nfields || (n > target.nfields && !f->settings->strict)) &&
 		!kept[0].isnull && !kept[1].isnull;
 	FUZZ_CHECK(o->ok == accept);
 	for (int i = 0; i < 2 && accept; i++)
@@ -122,16 +122,16 @@ int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
 	static char *const nulls[] = {"", "\\N", "NULL", "''"};
-	KsSink		sink = {.format = KS_FORMAT_CSV, .max_record_bytes = 1024 * 1024, .delete_enabled = true};
-	FuzzRecords f = {&sink, &target, '\x1e', '\x1f', 16, check};
+	KsFormatSettings		settings = {.format = KS_FORMAT_CSV, .max_record_bytes = 1024 * 1024, .delete_enabled = true};
+	FuzzRecords f = {&settings, &target, '\x1e', '\x1f', 16, check};
 
 	if (size == 0 || size > 65536)
 		return 0;
-	sink.csv_delimiter = ",\t;|"[data[0] & 3];
-	sink.csv_quote = "\"\0'\\"[data[0] >> 2 & 3];
-	sink.csv_null = nulls[data[0] >> 4 & 3];
-	sink.strict = (data[0] & 64) != 0;
-	sink.key_format = (data[0] & 128) ? KS_FORMAT_JSON : KS_FORMAT_CSV;
+	settings.csv_delimiter = ",\t;|"[data[0] & 3];
+	settings.csv_quote = "\"\0'\\"[data[0] >> 2 & 3];
+	settings.csv_null = nulls[data[0] >> 4 & 3];
+	settings.strict = (data[0] & 64) != 0;
+	settings.key_format = (data[0] & 128) ? KS_FORMAT_JSON : KS_FORMAT_CSV;
 	for (int i = 0; i < 2; i++)
 		cols[i].keyno = i;
 	cols[2].type.elem = &int_type;

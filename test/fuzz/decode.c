@@ -48,19 +48,19 @@ int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
 	static const KsFormat key_formats[] = {KS_FORMAT_JSON, KS_FORMAT_RAW, KS_FORMAT_CSV, KS_FORMAT_NONE};
-	KsSink		sink = {.max_record_bytes = 1024 * 1024, .csv_delimiter = ',', .csv_quote = '"', .csv_null = ""};
-	FuzzRecords f = {&sink, &target, '\n', '\t', 100, NULL};
+	KsFormatSettings		settings = {.max_record_bytes = 1024 * 1024, .csv_delimiter = ',', .csv_quote = '"', .csv_null = ""};
+	FuzzRecords f = {&settings, &target, '\n', '\t', 100, NULL};
 
 	if (size == 0 || size > 65536)
 		return 0;
-	sink.key_format = key_formats[data[0] & 3];
-	sink.strict = (data[0] & 4) != 0;
-	sink.strip_nul = (data[0] & 8) != 0;
-	sink.insert_mode = (data[0] & 16) ? KS_UPDATE : KS_UPSERT;
-	sink.delete_enabled = (data[0] & 32) == 0;
-	sink.tombstone_ignore = (data[0] & 64) != 0;
-	sink.refuse_nonfinite = (data[0] & 128) != 0;
-	target.has_rest = !sink.strict;
+	settings.key_format = key_formats[data[0] & 3];
+	settings.strict = (data[0] & 4) != 0;
+	settings.strip_nul = (data[0] & 8) != 0;
+	settings.insert_mode = (data[0] & 16) ? KS_UPDATE : KS_UPSERT;
+	settings.delete_enabled = (data[0] & 32) == 0;
+	settings.tombstone_ignore = (data[0] & 64) != 0;
+	settings.refuse_nonfinite = (data[0] & 128) != 0;
+	target.has_rest = !settings.strict;
 	cols[REST].unused = !target.has_rest;
 	cols[REST].type.input.fn_oid = FUZZ_JSON_INPUT;
 	cols[NCOLS - 1].type.input.fn_oid = FUZZ_JSON_INPUT;

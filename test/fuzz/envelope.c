@@ -53,20 +53,20 @@ static KsTarget target = {
 void
 fuzz_envelope(KsEnvelope envelope, const uint8 *data, size_t size)
 {
-	KsSink		sink = {.envelope = envelope, .max_record_bytes = 1024 * 1024};
-	FuzzRecords f = {&sink, &target, '\n', '\t', 200, NULL};
+	KsFormatSettings		settings = {.envelope = envelope, .max_record_bytes = 1024 * 1024};
+	FuzzRecords f = {&settings, &target, '\n', '\t', 200, NULL};
 
 	if (size == 0 || size > 65536)
 		return;
-	sink.key_format = (data[0] & 1) ? KS_FORMAT_NONE : KS_FORMAT_JSON;
-	sink.strict = (data[0] & 2) != 0;
-	sink.strip_nul = (data[0] & 4) != 0;
-	sink.insert_mode = (data[0] & 8) ? KS_INSERT : (data[0] & 16) ? KS_UPDATE : KS_UPSERT;
-	sink.delete_enabled = (data[0] & 32) == 0;
-	sink.tombstone_ignore = (data[0] & 64) != 0;
+	settings.key_format = (data[0] & 1) ? KS_FORMAT_NONE : KS_FORMAT_JSON;
+	settings.strict = (data[0] & 2) != 0;
+	settings.strip_nul = (data[0] & 4) != 0;
+	settings.insert_mode = (data[0] & 8) ? KS_INSERT : (data[0] & 16) ? KS_UPDATE : KS_UPSERT;
+	settings.delete_enabled = (data[0] & 32) == 0;
+	settings.tombstone_ignore = (data[0] & 64) != 0;
 	target.nkeys = (data[0] & 128) ? 2 : 1;
 	target.envelope = envelope;
-	target.has_rest = !sink.strict;
+	target.has_rest = !settings.strict;
 	cols[NCOLS - 1].unused = !target.has_rest;
 	cols[NCOLS - 1].type.input.fn_oid = FUZZ_JSON_INPUT;
 	cols[8].type.elem = &text_type;

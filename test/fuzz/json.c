@@ -8,7 +8,7 @@
  */
 #include "stubs.h"
 
-#include "json.h"
+#include "format/json.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 

@@ -15,7 +15,7 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
-#include "envelope_schema.h"
+#include "format/envelope_schema.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -278,7 +278,7 @@ int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
 	static const int scales[] = {16383, -16383, 16384, 256, 257, -256, -257};
-	KsSink		sink = {.envelope = KS_CONNECT, .max_record_bytes = 1024 * 1024};
+	KsFormatSettings		settings = {.envelope = KS_CONNECT, .max_record_bytes = 1024 * 1024};
 	KsTarget	target = {.ncols = 0};
 	KsColumn	col = FUZZ_COLUMN("c", KS_TYPE_GENERIC, UUIDOID, .source = KS_FROM_VALUE_FIELD);
 	KsSchema	item,
@@ -301,7 +301,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 		col.type.typid = BYTEAOID;
 	if (item.kind == KS_JSON_TEXT)
 		col.type = (KsType) {.kind = KS_TYPE_JSON, .typid = JSONBOID, .typmod = -1};
-	sink.envelope = (data[0] & 64) ? KS_DEBEZIUM : KS_CONNECT;
+	settings.envelope = (data[0] & 64) ? KS_DEBEZIUM : KS_CONNECT;
 	if (data[0] & 32)
 	{
 		schema = NULL;
@@ -315,7 +315,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 		schema = &list;
 		col.type = (KsType) {.kind = KS_TYPE_ARRAY, .typid = TEXTARRAYOID, .typmod = -1, .elem = &generic};
 	}
-	d = ks_decoder_create(&sink, &target, fuzz_record_context);
+	d = ks_decoder_create(&settings, &target, fuzz_record_context);
 	copy = fuzz_copy(data + 2, size - 2);
 	json.start = copy;
 	json.end = copy + size - 2;

@@ -58,7 +58,7 @@ check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 	if (!o->ok)
 		return;
 	/* a key is a JSON document for columns that take more than strings */
-	if (f->sink->key_format == KS_FORMAT_RAW)
+	if (f->settings->key_format == KS_FORMAT_RAW)
 		check_bytes(&cols[1], o->values[1], rec->key, rec->keylen);
 	if (o->op == KS_ROW_WRITE)
 	{
@@ -71,15 +71,15 @@ int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
 	static const KsFormat key_formats[] = {KS_FORMAT_RAW, KS_FORMAT_JSON, KS_FORMAT_NONE, KS_FORMAT_CSV};
-	KsSink		sink = {.format = KS_FORMAT_RAW, .max_record_bytes = 1024 * 1024, .delete_enabled = true,
+	KsFormatSettings		settings = {.format = KS_FORMAT_RAW, .max_record_bytes = 1024 * 1024, .delete_enabled = true,
 	.csv_delimiter = ',', .csv_quote = '"', .csv_null = ""};
-	FuzzRecords f = {&sink, &target, '\x1e', '\x1f', 100, check};
+	FuzzRecords f = {&settings, &target, '\x1e', '\x1f', 100, check};
 
 	if (size == 0 || size > 65536)
 		return 0;
 	cols[0].type = types[data[0] & 7];
 	cols[1].type = types[data[0] >> 3 & 7];
-	sink.key_format = key_formats[data[0] >> 6];
+	settings.key_format = key_formats[data[0] >> 6];
 	cols[1].keyno = 0;
 	fuzz_records(&f, data + 1, size - 1);
 	return 0;

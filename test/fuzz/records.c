@@ -23,6 +23,17 @@ fuzz_blames_record(int sqlstate)
 	}
 }
 
+/* As a writer does it. */
+static KsRowOp
+decode_row(KsDecoder *d, const KsRecord *rec, const KsPartition *part, FuzzOutcome *o)
+{
+	KsRowOp		op = ks_decode(d, rec, part, o->values, o->isnull);
+
+	if (d->has_value)
+		ks_decode_check_key(d, o->isnull);
+	return op;
+}
+
 static FuzzOutcome
 decode(const FuzzRecords *f, KsDecoder *d, const KsRecord *rec)
 {
@@ -33,7 +44,7 @@ decode(const FuzzRecords *f, KsDecoder *d, const KsRecord *rec)
 
 	memset(&o, 0, sizeof(o));
 	fuzz_peak = fuzz_held;
-	o.ok = FUZZ_TRY(o.op = ks_decode(d, rec, &part, o.values, o.isnull));
+	o.ok = FUZZ_TRY(o.op = decode_row(d, rec, &part, &o));
 	CurrentMemoryContext = fuzz_record_context;
 	FUZZ_CHECK(fuzz_peak - before <= FUZZ_MEMORY(size, f->per_byte));
 	if (!o.ok)
@@ -116,7 +127,7 @@ decode_one(const FuzzRecords *f, KsDecoder *d, const uint8 *line, size_t len)
 		rec.value = value = fuzz_copy(line + from, rec.valuelen = (int) (len - from));
 	first = decode(f, d, &rec);
 	fresh = AllocSetContextCreate(fuzz_record_context, "fresh", ALLOCSET_DEFAULT_SIZES);
-	again = decode(f, ks_decoder_create(f->sink, f->target, fresh), &rec);
+	again = decode(f, ks_decoder_create(f->settings, f->target, fresh), &rec);
 	FUZZ_CHECK(same(f->target, &first, &again));
 	if (f->check)
 		f->check(f, &rec, &first);
@@ -130,7 +141,7 @@ void
 fuzz_records(const FuzzRecords *f, const uint8 *data, size_t size)
 {
 	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "decoder", ALLOCSET_DEFAULT_SIZES);
-	KsDecoder  *d = ks_decoder_create(f->sink, f->target, cxt);
+	KsDecoder  *d = ks_decoder_create(f->settings, f->target, cxt);
 
 	FUZZ_CHECK(f->target->ncols <= FUZZ_COLUMNS && f->target->nfields <= FUZZ_FIELDS);
 	for (int i = 0; i < MAX_RECORDS && size > 0; i++)

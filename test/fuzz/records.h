@@ -7,7 +7,7 @@
 
 #include "stubs.h"
 
-#include "decode.h"
+#include "format/decode.h"
 
 #define FUZZ_COLUMNS	24
 #define FUZZ_FIELDS		16
@@ -35,7 +35,7 @@ typedef struct FuzzOutcome
 
 typedef struct FuzzRecords
 {
-	const KsSink *sink;
+	const KsFormatSettings *settings;
 	KsTarget   *target;
 	char		separator;		/* between records */
 	char		key_end;		/* between key and value; no key without it */

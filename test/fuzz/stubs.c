@@ -25,7 +25,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-#include "json.h"
+#include "format/json.h"
 
 sigjmp_buf	fuzz_error;
 int			fuzz_sqlstate;

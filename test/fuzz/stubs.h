@@ -9,7 +9,7 @@
 
 #include <setjmp.h>
 
-#include "compat.h"
+#include "base/compat.h"
 
 /* The C library's, not the server's. */
 #undef fprintf

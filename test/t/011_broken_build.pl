@@ -20,12 +20,12 @@ sub build_with
 {
 	my ($macro) = @_;
 	my $build = PostgreSQL::Test::Utils::tempdir(lc $macro);
-	my @touched = grep { slurp_file($_) =~ /\b$macro\b/ } glob("$source/src/*.c");
+	my @touched = grep { slurp_file($_) =~ /\b$macro\b/ } glob("$source/src/*/*.c");
 
 	ok(scalar @touched, "$macro: the source knows it");
 	system_or_bail('cp', '-a', "$source/src", "$source/sql", "$source/expected", "$source/Makefile",
 		"$source/kafka_sink.control", glob("$source/kafka_sink--*.sql"), $build);
-	unlink $ENV{MAKE_ARGS} ? glob("$build/src/*.o") : map { s{.*/(.*)\.c}{$build/src/$1.o}r } @touched;
+	unlink $ENV{MAKE_ARGS} ? glob("$build/src/*.o $build/src/*/*.o") : map { s{^\Q$source\E/(.*)\.c$}{$build/$1.o}r } @touched;
 	mkdir "$build/test";
 	mkdir "$build/test/tools";
 	system_or_bail('make', '-s', '-j2', '-C', $build, "PG_CONFIG=$ENV{PG_CONFIG}", "DESTDIR=$build/inst",

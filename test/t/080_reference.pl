@@ -108,8 +108,8 @@ is( join("\n",
 
 # --- options of servers and user mappings ---
 
-my $options = slurp_file((grep { -e } glob("$top/src/options_table.c $top/src/*/options_table.c"))[0]);
-my $conf = slurp_file((grep { -e } glob("$top/src/source_conf.c $top/src/*/source_conf.c"))[0]);
+my $options = slurp_file((grep { -e } glob("$top/src/*/options_table.c"))[0]);
+my $conf = slurp_file((grep { -e } glob("$top/src/*/source_conf.c"))[0]);
 my %of = (KILOBYTE => 1024, PG_INT32_MAX => 2147483647);
 my (%coded, %told);
 
@@ -155,7 +155,7 @@ while ($defaults =~ /\{"([^"]+)", "([^"]+)"\}/g)
 sub seconds
 {
 	my ($file, $name) = @_;
-	my ($ms) = slurp_file((grep { -e } glob("$top/src/$file $top/src/*/$file"))[0]) =~ /^#define $name\s+(\d+)$/m;
+	my ($ms) = slurp_file((grep { -e } glob("$top/src/*/$file"))[0]) =~ /^#define $name\s+(\d+)$/m;
 
 	return defined $ms ? $ms / 1000 : "no $name in $file";
 }

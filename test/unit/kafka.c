@@ -9,7 +9,7 @@
  */
 #include "unit.h"
 
-#include "source_int.h"
+#include "kafka/source_int.h"
 
 #define MAX_QUEUE	100000
 

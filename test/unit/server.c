@@ -14,8 +14,8 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
-#include "guc.h"
-#include "memory.h"
+#include "base/guc.h"
+#include "base/memory.h"
 
 sigjmp_buf	fuzz_error;			/* (for memory.c) */
 int			fuzz_sqlstate;

@@ -23,7 +23,7 @@
 
 #include "storage/ipc.h"
 
-#include "source_int.h"
+#include "kafka/source_int.h"
 
 #define MAX_RECS	300
 

@@ -1,0 +1,54 @@
+/*
+ * guc.c
+ *	  The extension's settings.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "base/compat.h"
+#include "base/guc.h"
+
+bool		ks_guc_enabled = true;
+bool		ks_guc_fast_path = true;
+int			ks_guc_max_workers = 64;
+int			ks_guc_max_partitions = 4096;
+int			ks_guc_worker_memory_limit = 1024;
+int			ks_guc_max_fetch_memory = 256;
+
+void
+ks_guc_init(void)
+{
+	DefineCustomBoolVariable("kafka_sink.enabled",
+							 "Runs the background workers of sinks.",
+							 NULL, &ks_guc_enabled, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka_sink.worker_memory_limit",
+							"Private memory at which a worker ends itself and starts again.",
+							NULL, &ks_guc_worker_memory_limit, 1024, 64, INT_MAX / 1024,
+							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka_sink.max_fetch_memory",
+							"Largest fetch and queue sizes that a server's options may ask for.",
+							NULL, &ks_guc_max_fetch_memory, 256, 16, 2000,
+							PGC_SUSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomBoolVariable("kafka_sink.fast_path",
+							 "Writes to plain tables without SQL where that is the same.",
+							 NULL, &ks_guc_fast_path, true, PGC_USERSET, 0,
+							 NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+	{
+		DefineCustomIntVariable("kafka_sink.max_workers",
+								"Number of sink workers that can run at the same time.",
+								"They also count against max_worker_processes.",
+								&ks_guc_max_workers, 64, 1, 10000,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		DefineCustomIntVariable("kafka_sink.max_partitions",
+								"Number of partitions whose live figures can be shown.",
+								NULL, &ks_guc_max_partitions, 4096, 1, 1000000,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	}
+	MarkGUCPrefixReserved("kafka_sink");
+}

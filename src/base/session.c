@@ -1,0 +1,81 @@
+/*
+ * session.c
+ *	  Settings that decide what values mean, fixed while records are applied.
+ *
+ * The same record must give the same row wherever it is applied, whatever
+ * somebody has set for the role, the database or the session.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "utils/guc.h"
+
+#include "base/session.h"
+
+typedef struct KsSetting
+{
+	const char *name;
+	const char *value;
+	bool		worker_only;
+} KsSetting;
+
+static const KsSetting settings[] = {
+	{"search_path", "pg_catalog, pg_temp", false},
+	{"TimeZone", "UTC", false},
+	{"DateStyle", "ISO, YMD", false},
+	{"IntervalStyle", "postgres", false},
+	{"bytea_output", "hex", false},
+	{"extra_float_digits", "1", false},
+	{"array_nulls", "on", false},
+	{"xmloption", "content", false},
+	{"row_security", "on", false},
+	{"statement_timeout", "0", true},
+	{"idle_in_transaction_session_timeout", "0", true},
+	{"idle_session_timeout", "0", true},
+	{"transaction_timeout", "0", true}, /* 17 and later */
+	{"default_transaction_isolation", "read committed", true},
+	{"default_transaction_read_only", "off", true},
+	{"default_transaction_deferrable", "off", true},
+	{"session_replication_role", "origin", true},
+	{"jit", "off", true},
+};
+
+void
+ks_session_fix(void)
+{
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		if (GetConfigOption(settings[i].name, true, false) != NULL)
+			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+int
+ks_session_enter(void)
+{
+	int			nestlevel = NewGUCNestLevel();
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		if (!settings[i].worker_only)
+			(void) set_config_option(settings[i].name, settings[i].value, PGC_USERSET,
+									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return nestlevel;
+}
+
+void
+ks_session_leave(int nestlevel)
+{
+	AtEOXact_GUC(true, nestlevel);
+}
+
+void
+ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	edata = CopyErrorData();
+	FlushErrorState();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	ReThrowError(edata);
+}

@@ -1,0 +1,29 @@
+/*
+ * session.h
+ *	  Settings that decide what values mean, fixed while records are applied.
+ */
+#ifndef KS_SESSION_H
+#define KS_SESSION_H
+
+#include "postgres.h"
+
+#include "utils/resowner.h"
+
+#include "base/compat.h"
+
+/* In a worker, for good. */
+extern void ks_session_fix(void);
+
+/* In a client's session: until ks_session_leave() or the (sub)transaction's end. */
+extern int	ks_session_enter(void);
+extern void ks_session_leave(int nestlevel);
+
+
+/*
+ * In PG_CATCH(), within an internal subtransaction: rolls that back, and throws
+ * the error again, so that it does not reach the top with the subtransaction
+ * open.  owner is the resource owner from before it.
+ */
+KS_NORETURN extern void ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt);
+
+#endif

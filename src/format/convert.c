@@ -1,0 +1,577 @@
+/*
+ * convert.c
+ *	  JSON tokens and strings to Datums of a column's type.
+ *
+ * The fast paths take what they understand completely and leave everything
+ * else, errors included, to the type's own input function, so that messages
+ * and corner cases are the server's.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "format/convert.h"
+
+void
+ks_type_init(KsType *type, Oid typid, int32 typmod, MemoryContext cxt)
+{
+	Oid			infunc;
+	char		typtype = get_typtype(typid);
+	char		category;
+	bool		preferred;
+
+	memset(type, 0, sizeof(KsType));
+	type->typid = typid;
+	type->typmod = typmod;
+	type->cxt = cxt;
+	getTypeInputInfo(typid, &infunc, &type->ioparam);
+	fmgr_info_cxt(infunc, &type->input, cxt);
+	get_typlenbyval(typid, &type->typlen, &type->typbyval);
+	get_type_category_preferred(typid, &category, &preferred);
+	type->is_string = category == TYPCATEGORY_STRING;
+
+	switch (typid)
+	{
+		case BOOLOID:
+			type->kind = KS_TYPE_BOOL;
+			return;
+		case INT2OID:
+			type->kind = KS_TYPE_INT2;
+			return;
+		case INT4OID:
+			type->kind = KS_TYPE_INT4;
+			return;
+		case INT8OID:
+			type->kind = KS_TYPE_INT8;
+			return;
+		case FLOAT4OID:
+		case FLOAT8OID:
+			type->kind = KS_TYPE_FLOAT;
+			return;
+		case NUMERICOID:
+			type->kind = KS_TYPE_NUMERIC;
+			return;
+		case TEXTOID:
+			type->kind = KS_TYPE_TEXT;
+			return;
+		case VARCHAROID:
+			type->kind = typmod < 0 ? KS_TYPE_TEXT : KS_TYPE_GENERIC;
+			return;
+		case TIMESTAMPTZOID:
+			type->kind = typmod < 0 ? KS_TYPE_TIMESTAMPTZ : KS_TYPE_GENERIC;
+			return;
+		case JSONOID:
+		case JSONBOID:
+			type->kind = KS_TYPE_JSON;
+			return;
+	}
+
+	if (typtype == TYPTYPE_DOMAIN)
+	{
+		int32		basemod = typmod;
+		Oid			base = getBaseTypeAndTypmod(typid, &basemod);
+
+		type->kind = KS_TYPE_DOMAIN;
+		type->elem = MemoryContextAlloc(cxt, sizeof(KsType));
+		ks_type_init(type->elem, base, basemod, cxt);
+	}
+	else if (OidIsValid(get_element_type(typid)))
+	{
+		type->kind = KS_TYPE_ARRAY;
+		type->elem = MemoryContextAlloc(cxt, sizeof(KsType));
+		ks_type_init(type->elem, get_element_type(typid), typmod, cxt);
+		get_typlenbyvalalign(type->elem->typid, &type->elemlen,
+							 &type->elembyval, &type->elemalign);
+	}
+	else if (typtype == TYPTYPE_COMPOSITE)
+	{
+		TupleDesc	shared = lookup_rowtype_tupdesc(typid, typmod);
+		MemoryContext old = MemoryContextSwitchTo(cxt);
+
+		type->kind = KS_TYPE_COMPOSITE;
+		type->tupdesc = CreateTupleDescCopy(shared);
+		type->attrs = palloc0(shared->natts * sizeof(KsType));
+		MemoryContextSwitchTo(old);
+		ReleaseTupleDesc(shared);
+		for (int i = 0; i < type->tupdesc->natts; i++)
+		{
+			Form_pg_attribute att = TupleDescAttr(type->tupdesc, i);
+
+			if (!att->attisdropped)
+				ks_type_init(&type->attrs[i], att->atttypid, att->atttypmod, cxt);
+		}
+	}
+	else
+		type->kind = KS_TYPE_GENERIC;
+}
+
+static void
+check_finite(KsConvert *cv, KsType *type, Datum d)
+{
+	bool		finite = true;
+
+	if (type->typid == FLOAT8OID)
+		finite = isfinite(DatumGetFloat8(d));
+	else if (type->typid == FLOAT4OID)
+		finite = isfinite(DatumGetFloat4(d));
+	else if (type->typid == NUMERICOID)
+		finite = !numeric_is_nan(DatumGetNumeric(d)) && !numeric_is_inf(DatumGetNumeric(d));
+	if (!finite)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("value is not a finite number"),
+				 errhint("The sink's setting on_nonfinite => 'accept' takes NaN and infinities.")));
+}
+
+Datum
+ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
+{
+	Datum		d;
+
+	if (s != cv->buf.data)
+	{
+		resetStringInfo(&cv->buf);
+		appendBinaryStringInfo(&cv->buf, s, len);
+	}
+	if (type->kind == KS_TYPE_TEXT)
+		return PointerGetDatum(cstring_to_text_with_len(s, len));
+	d = InputFunctionCall(&type->input, cv->buf.data, type->ioparam, type->typmod);
+	if (cv->refuse_nonfinite)
+		check_finite(cv, type, d);
+	return d;
+}
+
+/* Decimal integers that fit; others take the input function. */
+static inline bool
+fast_int(const char *s, int len, int64 *result)
+{
+	bool		neg = len > 0 && *s == '-';
+	uint64		v = 0;
+
+	if (neg)
+		s++, len--;
+	/* 19 digits cannot overflow the unsigned sum */
+	if (len < 1 || len > 19)
+		return false;
+	for (int i = 0; i < len; i++)
+	{
+		unsigned char d = s[i] - '0';
+
+		if (d > 9)
+			return false;
+		v = v * 10 + d;
+	}
+	if (v > PG_INT64_MAX)
+		return false;
+	*result = neg ? -(int64) v : (int64) v;
+	return true;
+}
+
+/*
+ * Decimals of at most 15 digits: digits and power of ten are exact as doubles,
+ * so one division is rounded correctly, as strtod() is (W. D. Clinger, How to
+ * Read Floating Point Numbers Accurately, 1990).
+ */
+static inline bool
+fast_float8(const char *s, int len, Datum *result)
+{
+	static const double pow10[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
+	1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+	const char *end = s + len;
+	bool		neg = len > 0 && *s == '-';
+	int64		v = 0;
+	int			digits = 0,
+				frac = -1;
+	double		d;
+
+	if (neg)
+		s++;
+	for (; s < end; s++)
+	{
+		unsigned char c = *s - '0';
+
+		if (*s == '.' && frac < 0 && digits > 0)
+		{
+			frac = 0;
+			continue;
+		}
+		if (c > 9 || ++digits > 15)
+			return false;
+		v = v * 10 + c;
+		if (frac >= 0)
+			frac++;
+	}
+	if (digits == 0 || frac == 0)
+		return false;
+	d = (double) v;
+	if (frac > 0)
+		d /= pow10[frac];
+	*result = Float8GetDatum(neg ? -d : d);
+	return true;
+}
+
+/*
+ * Plain decimals of at most 18 digits after scaling: exactly value * 10^-scale
+ * with the column's display scale.
+ */
+static inline bool
+fast_numeric(const char *s, int len, int32 typmod, Datum *result)
+{
+	static const int64 pow10[] = {
+		INT64CONST(1), INT64CONST(10), INT64CONST(100), INT64CONST(1000),
+		INT64CONST(10000), INT64CONST(100000), INT64CONST(1000000),
+		INT64CONST(10000000), INT64CONST(100000000), INT64CONST(1000000000),
+		INT64CONST(10000000000), INT64CONST(100000000000),
+		INT64CONST(1000000000000), INT64CONST(10000000000000),
+		INT64CONST(100000000000000), INT64CONST(1000000000000000),
+		INT64CONST(10000000000000000), INT64CONST(100000000000000000),
+		INT64CONST(1000000000000000000)
+	};
+	const char *end = s + len;
+	bool		neg = len > 0 && *s == '-';
+	int64		v = 0;
+	int			digits = 0,
+				frac = -1;
+
+	if (neg)
+		s++;
+	for (; s < end; s++)
+	{
+		unsigned char d = *s - '0';
+
+		if (*s == '.' && frac < 0)
+		{
+			frac = 0;
+			continue;
+		}
+		if (d > 9 || ++digits > 17)
+			return false;
+		v = v * 10 + d;
+		if (frac >= 0)
+			frac++;
+	}
+	if (digits == 0 || frac == 0)
+		return false;
+	if (frac < 0)
+		frac = 0;
+	if (typmod >= (int32) VARHDRSZ)
+	{
+		int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
+		int			scale = (typmod - VARHDRSZ) & 0x7ff;
+
+		/* a negative scale, rounding and overflow are the server's */
+		if (scale > 18 || frac > scale || digits + scale - frac > 18 ||
+			precision > 18 || v * pow10[scale - frac] >= pow10[precision])
+			return false;
+		v *= pow10[scale - frac];
+		frac = scale;
+	}
+	*result = NumericGetDatum(frac == 0 ? int64_to_numeric(neg ? -v : v) :
+							  int64_div_fast_to_numeric(neg ? -v : v, frac));
+	return true;
+}
+
+#define TWO(q) (((q)[0] - '0') * 10 + ((q)[1] - '0'))
+#define IS2(q) (isdigit((unsigned char) (q)[0]) && isdigit((unsigned char) (q)[1]))
+
+/* YYYY-MM-DD[T ]HH:MM:SS[.ffffff](Z|+HH[:MM]|-HH[:MM]), all in range. */
+static inline bool
+fast_timestamptz(const char *s, int len, Datum *result)
+{
+	const char *end = s + len;
+	int			year,
+				mon,
+				day,
+				hour,
+				min,
+				sec,
+				usec = 0,
+				zone = 0;
+	int64		days;
+
+	if (len < 20 || !IS2(s) || !IS2(s + 2) || s[4] != '-' || !IS2(s + 5) ||
+		s[7] != '-' || !IS2(s + 8) || (s[10] != 'T' && s[10] != ' ') ||
+		!IS2(s + 11) || s[13] != ':' || !IS2(s + 14) || s[16] != ':' || !IS2(s + 17))
+		return false;
+	year = TWO(s) * 100 + TWO(s + 2);
+	mon = TWO(s + 5);
+	day = TWO(s + 8);
+	hour = TWO(s + 11);
+	min = TWO(s + 14);
+	sec = TWO(s + 17);
+	if (year < 1 || mon < 1 || mon > 12 || day < 1 ||
+		day > day_tab[isleap(year)][mon - 1] || hour > 23 || min > 59 || sec > 59)
+		return false;
+	s += 19;
+	if (*s == '.')
+	{
+		int			scale = 100000;
+
+		if (++s >= end || !isdigit((unsigned char) *s))
+			return false;
+		for (; s < end && isdigit((unsigned char) *s); s++, scale /= 10)
+		{
+			if (scale == 0)
+				return false;	/* rounding is the server's */
+			usec += (*s - '0') * scale;
+		}
+	}
+	if (s >= end)
+		return false;
+	if (*s == 'Z')
+		s++;
+	else if (*s == '+' || *s == '-')
+	{
+		int			sign = *s == '-' ? -1 : 1;
+
+		if (end - s < 3 || !IS2(s + 1))
+			return false;
+		zone = TWO(s + 1) * 3600;
+		s += 3;
+		if (s < end && *s == ':')
+		{
+			if (end - s < 3 || !IS2(s + 1) || TWO(s + 1) > 59)
+				return false;
+			zone += TWO(s + 1) * 60;
+			s += 3;
+		}
+		if (zone > 14 * 3600)
+			return false;
+		zone *= sign;
+	}
+	if (s != end)
+		return false;
+	days = date2j(year, mon, day) - POSTGRES_EPOCH_JDATE;
+	*result = TimestampTzGetDatum(((days * 24 + hour) * 60 + min) * 60 * USECS_PER_SEC +
+								  (sec - zone) * USECS_PER_SEC + usec);
+	return true;
+}
+
+static Datum convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok);
+static Datum convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok);
+
+Datum
+ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnull)
+{
+	const char *s = tok->p;
+	int			len = tok->len;
+	Datum		d;
+	int64		v;
+
+	if (type->kind == KS_TYPE_DOMAIN)
+	{
+		d = ks_convert_json(cv, type->elem, tok, isnull);
+		domain_check(d, *isnull, type->typid, &type->domain_cache, type->cxt);
+		return d;
+	}
+
+	*isnull = tok->type == KS_JSON_NULL;
+	if (*isnull)
+		return (Datum) 0;
+
+	if (type->kind == KS_TYPE_JSON)
+	{
+		resetStringInfo(&cv->buf);
+		ks_json_append_raw(tok, cv->strip_nul, &cv->buf);
+		return InputFunctionCall(&type->input, cv->buf.data, type->ioparam, type->typmod);
+	}
+	if (type->kind == KS_TYPE_ARRAY && tok->type == KS_JSON_ARRAY)
+		return convert_array(cv, type, tok);
+	if (type->kind == KS_TYPE_COMPOSITE && tok->type == KS_JSON_OBJECT)
+		return convert_composite(cv, type, tok);
+
+	if (tok->type == KS_JSON_STRING && tok->escaped)
+	{
+		resetStringInfo(&cv->buf);
+		ks_json_unescape(tok, cv->strip_nul, &cv->buf);
+		s = cv->buf.data;
+		len = cv->buf.len;
+	}
+
+	switch (type->kind)
+	{
+		case KS_TYPE_BOOL:
+			if (tok->type == KS_JSON_TRUE || tok->type == KS_JSON_FALSE)
+				return BoolGetDatum(tok->type == KS_JSON_TRUE);
+			break;
+		case KS_TYPE_INT2:
+			if (fast_int(s, len, &v) && v >= PG_INT16_MIN && v <= PG_INT16_MAX)
+				return Int16GetDatum((int16) v);
+			break;
+		case KS_TYPE_INT4:
+			if (fast_int(s, len, &v) && v >= PG_INT32_MIN && v <= PG_INT32_MAX)
+				return Int32GetDatum((int32) v);
+			break;
+		case KS_TYPE_INT8:
+			if (fast_int(s, len, &v))
+				return Int64GetDatum(v);
+			break;
+		case KS_TYPE_FLOAT:
+			if (type->typid == FLOAT8OID && fast_float8(s, len, &d))
+				return d;
+			break;
+		case KS_TYPE_NUMERIC:
+			if (fast_numeric(s, len, type->typmod, &d))
+				return d;
+			break;
+		case KS_TYPE_TIMESTAMPTZ:
+			if (tok->type == KS_JSON_STRING && fast_timestamptz(s, len, &d))
+				return d;
+			break;
+		case KS_TYPE_TEXT:
+			return PointerGetDatum(cstring_to_text_with_len(s, len));
+		default:
+			break;
+	}
+	return ks_convert_text(cv, type, s, len);
+}
+
+/*
+ * A JSON array, nested ones as dimensions.  The collected elements are in
+ * row-major order; every sub-array must have the shape of the first.
+ */
+typedef struct ArrayBuild
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	int			max;
+	int			ndims;			/* -1: not known yet */
+	int			dims[MAXDIM];
+} ArrayBuild;
+
+static void
+malformed_array(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("malformed JSON array"),
+			 errdetail("Multidimensional arrays must have sub-arrays with matching dimensions.")));
+}
+
+static void
+collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
+				 ArrayBuild *b)
+{
+	KsJson		json = {tok->p, tok->p + tok->len};
+	const char *p = ks_json_begin(&json, tok->p);
+	KsJsonToken value;
+	int			count = 0;
+
+	if (level >= MAXDIM)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("number of array dimensions exceeds the maximum allowed (%d)", MAXDIM)));
+	for (;;)
+	{
+		p = ks_json_next_element(&json, p, &value);
+		if (value.p == NULL)
+			break;
+		count++;
+		if (value.type == KS_JSON_ARRAY && elem->kind != KS_TYPE_JSON)
+		{
+			if (b->ndims >= 0 && level + 1 >= b->ndims)
+				malformed_array();
+			collect_elements(cv, elem, &value, level + 1, b);
+		}
+		else
+		{
+			if (b->ndims < 0)
+				b->ndims = level + 1;
+			if (b->ndims != level + 1)
+				malformed_array();
+			if (b->n >= b->max)
+			{
+				b->max *= 2;
+				b->elems = repalloc_huge(b->elems, b->max * sizeof(Datum));
+				b->nulls = repalloc_huge(b->nulls, b->max * sizeof(bool));
+			}
+			b->elems[b->n] = ks_convert_json(cv, elem, &value, &b->nulls[b->n]);
+			b->n++;
+		}
+	}
+	if (b->dims[level] < 0)
+		b->dims[level] = count;
+	else if (b->dims[level] != count)
+		malformed_array();
+}
+
+static Datum
+convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok)
+{
+	ArrayBuild	b = {.max = 16, .ndims = -1};
+	int			lbs[MAXDIM];
+
+	b.elems = palloc(b.max * sizeof(Datum));
+	b.nulls = palloc(b.max * sizeof(bool));
+	for (int i = 0; i < MAXDIM; i++)
+	{
+		b.dims[i] = -1;
+		lbs[i] = 1;
+	}
+	collect_elements(cv, type->elem, tok, 0, &b);
+	if (b.n == 0)
+		return PointerGetDatum(construct_empty_array(type->elem->typid));
+	/* an empty array beside elements counts, but is none of them */
+	if (b.ndims < MAXDIM && b.dims[b.ndims] >= 0)
+		malformed_array();
+	return PointerGetDatum(construct_md_array(b.elems, b.nulls, b.ndims, b.dims, lbs,
+											  type->elem->typid, type->elemlen,
+											  type->elembyval, type->elemalign));
+}
+
+/* Fields by attribute name; a missing one is NULL, an unknown one is passed over. */
+static Datum
+convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok)
+{
+	int			natts = type->tupdesc->natts;
+	Datum	   *values = palloc0(natts * sizeof(Datum));
+	bool	   *nulls = palloc(natts * sizeof(bool));
+	KsJson		json = {tok->p, tok->p + tok->len};
+	const char *p = ks_json_begin(&json, tok->p);
+	KsJsonToken name,
+				value;
+	static const KsJsonToken missing = {.type = KS_JSON_NULL};
+	KsJsonToken *members = palloc(natts * sizeof(KsJsonToken));
+	Datum		d;
+
+	for (int i = 0; i < natts; i++)
+		members[i] = missing;
+	for (;;)
+	{
+		p = ks_json_next_member(&json, p, &name, &value);
+		if (value.p == NULL)
+			break;
+		for (int i = 0; i < natts; i++)
+		{
+			const char *attname = NameStr(TupleDescAttr(type->tupdesc, i)->attname);
+
+			if (!TupleDescAttr(type->tupdesc, i)->attisdropped &&
+				ks_json_name_is(&name, attname, strlen(attname)))
+				members[i] = value;
+		}
+	}
+	for (int i = 0; i < natts; i++)
+	{
+		nulls[i] = true;
+		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
+			values[i] = ks_convert_json(cv, &type->attrs[i], &members[i], &nulls[i]);
+	}
+	d = HeapTupleGetDatum(heap_form_tuple(type->tupdesc, values, nulls));
+	/* an array may have one for every three bytes */
+	pfree(members);
+	pfree(nulls);
+	pfree(values);
+	return d;
+}

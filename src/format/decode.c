@@ -1,0 +1,774 @@
+/*
+ * decode.c
+ *	  Records to rows: the value's fields and the metadata as Datums.
+ *
+ * One pass over the value finds the members that columns want; then each
+ * column converts its slice.  Producers write their members in the same order
+ * again and again, so the name at each position is compared with the one that
+ * stood there in the last record before anything is searched.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+#include "access/htup_details.h"
+#include "funcapi.h"
+
+#include "base/compat.h"
+#include "format/decode.h"
+#include "format/decode_format.h"
+#include "format/json_scan.h"
+
+KsDecoder *
+ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsDecoder  *d = palloc0(sizeof(KsDecoder));
+
+	d->settings = *settings;
+	d->target = target;
+	d->cv.strip_nul = settings->strip_nul;
+	d->cv.refuse_nonfinite = settings->refuse_nonfinite;
+	initStringInfo(&d->cv.buf);
+	initStringInfo(&d->rest);
+	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
+	d->given = palloc0((target->ncols + 1) * sizeof(bool));
+	d->encoding = GetDatabaseEncoding();
+	d->wants_others = target->has_rest || settings->strict;
+	if (settings->format == KS_FORMAT_CSV)
+	{
+		d->ops = &ks_csv_ops;
+		d->csv = ks_csv_create();
+	}
+	if (settings->envelope != KS_NO_ENVELOPE)
+	{
+		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
+		d->envelope = ks_envelope_create(target->nfields, cxt);
+	}
+	if (settings->key_format == KS_FORMAT_CSV)
+		d->key_csv = ks_csv_create();
+	MemoryContextSwitchTo(old);
+	return d;
+}
+
+/* Nothing but ASCII, and no NUL: the same in every encoding of a server. */
+static inline bool
+is_ascii(const char *s, int len)
+{
+	const char *end = s + len;
+
+#ifdef __SSE2__
+	__m128i		bad = _mm_setzero_si128();
+
+	for (; end - s >= 16; s += 16)
+	{
+		__m128i		v = _mm_loadu_si128((const __m128i *) s);
+
+		bad = _mm_or_si128(bad, _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_setzero_si128())));
+	}
+	if (_mm_movemask_epi8(bad) != 0)
+		return false;
+#endif
+	for (; end - s >= 8; s += 8)
+	{
+		uint64		w;
+
+		memcpy(&w, s, 8);
+		if ((w & KS_HIGHS) || KS_HAS_ZERO(w))
+			return false;
+	}
+	for (; s < end; s++)
+		if (*s == '\0' || IS_HIGHBIT_SET(*s))
+			return false;
+	return true;
+}
+
+/* Bytes of Kafka are UTF-8 where they are text: verified, converted if needed. */
+static inline void
+to_server(KsDecoder *d, const char **s, int *len)
+{
+	if (likely(is_ascii(*s, *len)))
+		return;
+	if (d->encoding == PG_UTF8 || d->encoding == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, *s, *len, false);
+	else
+	{
+		char	   *conv = pg_any_to_server(*s, *len, PG_UTF8);
+
+		if (conv != *s)
+			*len = strlen(conv);
+		*s = conv;
+	}
+}
+
+/* --- fields of the value --- */
+
+static int
+search_field(KsTarget *target, const KsJsonToken *name)
+{
+	KsJsonToken plain = *name;
+	StringInfoData buf;
+	int			found = -1;
+
+	/* once, not for each field */
+	if (unlikely(name->escaped))
+	{
+		initStringInfo(&buf);
+		ks_json_unescape(name, true, &buf);
+		plain.p = buf.data;
+		plain.len = buf.len;
+		plain.escaped = false;
+	}
+	for (int i = 0; i < target->nfields && found < 0; i++)
+		if (ks_json_name_is(&plain, target->fields[i].name, target->fields[i].len))
+			found = i;
+	if (unlikely(name->escaped))
+		pfree(buf.data);
+	return found;
+}
+
+/* Does the guess stand there, name, quotes, colon and all? */
+static inline bool
+is_guess(const KsMember *m, const char *p, const char *end)
+{
+	uint64		w;
+
+	if (unlikely(m->len == 0 || end - p < Max(m->len, 8)))
+		return false;
+	memcpy(&w, p, 8);
+	if (((w ^ m->head) & m->mask) != 0)
+		return false;
+	for (int i = 8; i < m->len; i += 8)
+	{
+		uint64		v;
+		int			at = Min(i, m->len - 8);
+
+		memcpy(&w, p + at, 8);
+		memcpy(&v, m->text + at, 8);
+		if (w != v)
+			return false;
+	}
+	return true;
+}
+
+static void
+make_guess(KsMember *m, int field, const char *p, int len)
+{
+	m->len = 0;
+	if (len > KS_MEMBER_TEXT)
+		return;
+	memset(m->text, 0, sizeof(m->text));
+	memcpy(m->text, p, len);
+	memcpy(&m->head, m->text, 8);
+	memset(&m->mask, 0, 8);
+	memset(&m->mask, 0xff, Min(len, 8));
+	m->field = field;
+	m->len = len;
+}
+
+/* The name at this position: to the value, and the field it is for. */
+static inline const char *
+scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
+				KsJsonToken *name, int *field)
+{
+	KsMember   *m = pos < KS_MEMBERS ? &d->members[pos] : NULL;
+	const char *start = p;
+
+	if (likely(m && is_guess(m, p, json->end)))
+	{
+		name->type = KS_JSON_STRING;
+		name->escaped = false;
+		name->p = p + 1;
+		name->len = m->len - 3;
+		*field = m->field;
+		return ks_json_skip_space(p + m->len, json->end);
+	}
+	p = ks_json_scan_name(json, p, name);
+	*field = search_field(d->target, name);
+	/* only if nothing stands between the name and the colon */
+	if (m && !name->escaped && name->p[name->len + 1] == ':')
+		make_guess(m, *field, start, name->len + 3);
+	return p;
+}
+
+/* A member that no column takes. */
+static void
+other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
+{
+	if (!d->target->has_rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record has an unknown field"),
+				 errdetail("No column takes the field \"%s\".", pnstrdup(name->p, pg_mbcliplen(name->p, name->len, 64))),
+				 errhint("Map it or @rest to a column, or set strict => false.")));
+	appendStringInfoChar(&d->rest, d->rest.len == 0 ? '{' : ',');
+	ks_json_append_raw(name, d->cv.strip_nul, &d->rest);
+	appendStringInfoChar(&d->rest, ':');
+	ks_json_append_raw(value, d->cv.strip_nul, &d->rest);
+}
+
+/* The value's members into tokens; of a name given twice the last counts. */
+static void
+scan_fields(KsDecoder *d, const char *s, int len)
+{
+	KsJson		json = {s, s + len};
+	KsJsonToken name,
+				value;
+	const char *p = s;
+	int			pos = 0;
+
+	for (int i = 0; i < d->target->nfields; i++)
+		d->tokens[i].p = NULL;
+	resetStringInfo(&d->rest);
+
+	while (p < json.end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+		p++;
+	if (p >= json.end || *p != '{')
+	{
+		ks_json_document(&json, &value);	/* a syntax error comes first */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record value is not a JSON object"),
+				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
+	}
+	p = ks_json_begin(&json, p);
+	if (p < json.end && *p == '}')
+		p++;
+	else
+		for (;;)
+		{
+			int			field;
+
+			p = scan_field_name(d, &json, p, pos++, &name, &field);
+			p = ks_json_scan_value(&json, p, &value);
+			if (field >= 0)
+				d->tokens[field] = value;
+			else if (d->wants_others)
+				other_member(d, &name, &value);
+			p = ks_json_after_value(&json, p, '}');
+			if (p < json.end && *p == '}')
+			{
+				p++;
+				break;
+			}
+		}
+	ks_json_finish(&json, p);
+	if (d->target->has_rest)
+		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
+}
+
+void
+ks_scan_fields(KsDecoder *d, const char *s, int len)
+{
+	scan_fields(d, s, len);
+}
+
+/* Follows a path below a token; false if it leads nowhere. */
+static bool
+follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
+{
+	for (int i = 0; i < npath; i++)
+	{
+		const KsPathStep *step = &path[i];
+		KsJson		json = {tok->p, tok->p + tok->len};
+		KsJsonToken name,
+					value;
+		KsJsonToken found = {.p = NULL};
+		const char *p;
+
+		if (tok->type != (step->name ? KS_JSON_OBJECT : KS_JSON_ARRAY))
+			return false;
+		p = ks_json_begin(&json, tok->p);
+		for (int n = 0;; n++)
+		{
+			p = step->name ? ks_json_next_member(&json, p, &name, &value) :
+				ks_json_next_element(&json, p, &value);
+			if (value.p == NULL)
+				break;
+			if (step->name ? ks_json_name_is(&name, step->name, step->len) : n == step->index)
+				found = value;
+		}
+		if (found.p == NULL)
+			return false;
+		*tok = found;
+	}
+	return true;
+}
+
+bool
+ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
+{
+	return follow_path(path, npath, tok);
+}
+
+/* --- one column --- */
+
+/* A field that the record lacks: the column's default. */
+static Datum
+missing(KsDecoder *d, KsColumn *col, bool *isnull)
+{
+	static const KsJsonToken null = {.type = KS_JSON_NULL};
+
+	d->missing = true;
+	if (d->settings.insert_mode == KS_UPDATE || d->settings.insert_mode == KS_ACCUMULATE)
+	{
+		/* it leaves the column as it is */
+		*isnull = true;
+		return (Datum) 0;
+	}
+	if (col->defexpr)
+	{
+		Datum		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
+
+		/* the plan's constants are the target's, results may be too */
+		if (!*isnull)
+			v = datumCopy(v, col->type.typbyval, col->type.typlen);
+		return v;
+	}
+	return ks_convert_json(&d->cv, &col->type, &null, isnull);	/* domains check NULL */
+}
+
+Datum
+ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
+{
+	return missing(d, col, isnull);
+}
+
+static Datum
+from_int(KsDecoder *d, KsColumn *col, int64 v)
+{
+	char		buf[MAXINT8LEN + 1];
+
+	if (col->type.kind == KS_TYPE_INT8)
+		return Int64GetDatum(v);
+	return ks_convert_text(&d->cv, &col->type, buf, pg_lltoa(v, buf));
+}
+
+static Datum
+from_timestamp(KsDecoder *d, KsColumn *col, int64 ms)
+{
+	const int64 epoch_ms = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
+	TimestampTz ts;
+	const char *s;
+
+	if (ms >= END_TIMESTAMP / 1000 + epoch_ms)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp of the record is out of range"),
+				 errdetail("It is " INT64_FORMAT " milliseconds after 1970.", ms)));
+	ts = (ms - epoch_ms) * 1000;
+	if (col->type.typid == TIMESTAMPTZOID && col->type.typmod < 0)
+		return TimestampTzGetDatum(ts);
+	if (col->type.kind == KS_TYPE_INT8)
+		return Int64GetDatum(ms);
+	s = timestamptz_to_str(ts);
+	return ks_convert_text(&d->cv, &col->type, s, strlen(s));
+}
+
+/* Bytes as a whole: @key, @value. */
+static Datum
+from_bytes(KsDecoder *d, KsColumn *col, const char *s, int len, bool json,
+		   bool *isnull)
+{
+	if (len < 0)
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	*isnull = false;
+	if (col->type.typid == BYTEAOID)
+		return PointerGetDatum(cstring_to_text_with_len(s, len));
+	to_server(d, &s, &len);
+	if (col->type.kind == KS_TYPE_JSON || (json && !col->type.is_string))
+	{
+		KsJson		doc = {s, s + len};
+		KsJsonToken tok;
+
+		ks_json_document(&doc, &tok);
+		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+	}
+	return ks_convert_text(&d->cv, &col->type, s, len);
+}
+
+/* Headers as an object by name (the last of a name counts), or header[]. */
+static Datum
+from_headers(KsDecoder *d, KsColumn *col, const KsRecord *rec)
+{
+	if (col->type.kind == KS_TYPE_ARRAY)
+	{
+		/* header[]: ks_columns_set_source() has seen to it */
+		TupleDesc	desc = col->type.elem->tupdesc;
+		Datum	   *elems = palloc((rec->nheaders + 1) * sizeof(Datum));
+
+		for (int i = 0; i < rec->nheaders; i++)
+		{
+			const KsHeader *h = &rec->headers[i];
+			const char *name = h->name;
+			int			len = strlen(name);
+			Datum		values[2];
+			bool		nulls[2] = {false, h->value == NULL || h->valuelen < 0};
+
+			to_server(d, &name, &len);
+			values[0] = PointerGetDatum(cstring_to_text_with_len(name, len));
+
+			if (!nulls[1])
+				values[1] = PointerGetDatum(cstring_to_text_with_len(h->value, h->valuelen));
+			elems[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+		}
+		return PointerGetDatum(construct_array(elems, rec->nheaders, col->type.elem->typid,
+											   -1, false, TYPALIGN_DOUBLE));
+	}
+
+	resetStringInfo(&d->cv.buf);
+	appendStringInfoChar(&d->cv.buf, '{');
+	for (int i = 0; i < rec->nheaders; i++)
+	{
+		const KsHeader *h = &rec->headers[i];
+		const char *s = h->name;
+		int			len = strlen(s);
+
+		to_server(d, &s, &len);
+		if (i > 0)
+			appendStringInfoChar(&d->cv.buf, ',');
+		escape_json(&d->cv.buf, pnstrdup(s, len));
+		appendStringInfoChar(&d->cv.buf, ':');
+		if (h->value == NULL || h->valuelen < 0)
+			appendStringInfoString(&d->cv.buf, "null");
+		else
+		{
+			s = h->value;
+			len = h->valuelen;
+			to_server(d, &s, &len);
+			escape_json(&d->cv.buf, pnstrdup(s, len));
+		}
+	}
+	appendStringInfoChar(&d->cv.buf, '}');
+	return ks_convert_text(&d->cv, &col->type, d->cv.buf.data, d->cv.buf.len);
+}
+
+/* The key as a JSON document; false if it is NULL. */
+static bool
+key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
+{
+	KsJson		json;
+	const char *s = rec->key;
+	int			len = rec->keylen;
+
+	if (len < 0)
+		return false;
+	to_server(d, &s, &len);
+	json.start = s;
+	json.end = s + len;
+	ks_json_document(&json, tok);
+	if (d->envelope)
+		d->key_schema = ks_envelope_key(d, tok);
+	return true;
+}
+
+Datum
+ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
+				 const KsPartition *part, bool *isnull)
+{
+	KsJsonToken tok;
+
+	*isnull = false;
+	switch (col->source)
+	{
+		case KS_FROM_VALUE_FIELD:
+			tok = d->tokens[col->field];
+			if (tok.p == NULL ||
+				(col->npath > 0 && !follow_path(col->path, col->npath, &tok)))
+				return missing(d, col, isnull);
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		case KS_FROM_KEY_FIELD:
+			if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
+				return missing(d, col, isnull);
+			return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
+				ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		case KS_FROM_KEY:
+			if (d->envelope && d->settings.key_format == KS_FORMAT_JSON && !col->type.is_string &&
+				col->type.typid != BYTEAOID && key_document(d, rec, &tok))
+				return ks_envelope_key_path(d, col, &tok, isnull);
+			return from_bytes(d, col, rec->key, rec->keylen,
+							  d->settings.key_format == KS_FORMAT_JSON, isnull);
+		case KS_FROM_VALUE:
+			return from_bytes(d, col, rec->value, rec->valuelen, false, isnull);
+		case KS_FROM_REST:
+			return ks_convert_text(&d->cv, &col->type, d->rest.data, d->rest.len);
+		case KS_FROM_HEADERS:
+			return from_headers(d, col, rec);
+		case KS_FROM_TOPIC:
+			if (*part->topic == '\0')
+				return missing(d, col, isnull);
+			return ks_convert_text(&d->cv, &col->type, part->topic, strlen(part->topic));
+		case KS_FROM_PARTITION:
+			if (part->part < 0)
+				return missing(d, col, isnull);
+			return from_int(d, col, part->part);
+		case KS_FROM_OFFSET:
+			if (rec->off < 0)
+				return missing(d, col, isnull);
+			return from_int(d, col, rec->off);
+		case KS_FROM_TIMESTAMP:
+			if (rec->ts_ms < 0)
+				return missing(d, col, isnull);
+			return from_timestamp(d, col, rec->ts_ms);
+		case KS_IF_GIVEN:
+			return BoolGetDatum(d->given[col->field]);
+	}
+	pg_unreachable();
+}
+
+/* --- tombstones --- */
+
+KS_NORETURN static void key_does_not_tell(const KsColumn *col);
+
+static void
+key_does_not_tell(const KsColumn *col)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("record key does not tell key column \"%s\"", col->name),
+			 errdetail("A key is a JSON object with a member for each key column, or the value itself for a single one."),
+			 errhint("Set key_format, or map the column to @key or @key.field.")));
+}
+
+/* A key column of a tombstone, from the Kafka key. */
+static Datum
+decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
+				  const KsPartition *part, const KsJsonToken *key, bool *isnull)
+{
+	KsJsonToken tok;
+
+	if (col->source != KS_FROM_VALUE_FIELD)
+	{
+		if (col->source == KS_FROM_VALUE || col->source == KS_FROM_REST)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a record without value has no value for key column \"%s\"", col->name)));
+		if (col->source == KS_FROM_KEY_FIELD)
+		{
+			/* no default here: it would name some other row */
+			tok = *key;
+			if (d->settings.key_format != KS_FORMAT_JSON)
+				(void) key_document(d, rec, &tok);
+			if (follow_path(col->path, col->npath, &tok))
+				return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
+					ks_convert_json(&d->cv, &col->type, &tok, isnull);
+			key_does_not_tell(col);
+		}
+		return ks_decode_column(d, col, rec, part, isnull);
+	}
+	*isnull = false;
+	if (d->envelope)
+	{
+		Datum		value;
+
+		if (ks_envelope_key_column(d, col, d->key_schema, key, &value, isnull))
+			return value;
+		if (d->settings.key_format == KS_FORMAT_JSON)
+			key_does_not_tell(col);
+	}
+	if (d->settings.key_format == KS_FORMAT_RAW)
+	{
+		const char *s = rec->key;
+		int			len = rec->keylen;
+
+		if (d->target->nkeys > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("a raw key cannot name a row by %d columns", d->target->nkeys)));
+		return from_bytes(d, col, s, len, false, isnull);
+	}
+	if (d->settings.key_format == KS_FORMAT_CSV)
+	{
+		const char *s = rec->key;
+		int			len = rec->keylen;
+
+		/* the value of an envelope can be a delete too */
+		*isnull = len < 0;
+		if (*isnull)
+			return (Datum) 0;
+		to_server(d, &s, &len);
+		return ks_csv_key(d, col, s, len, isnull);
+	}
+	if (key->type == KS_JSON_OBJECT)
+	{
+		KsPathStep	by_field = {d->target->fields[col->field].name,
+		d->target->fields[col->field].len, 0};
+		KsPathStep	by_name = {col->name, strlen(col->name), 0};
+
+		tok = *key;
+		if (follow_path(&by_field, 1, &tok) && follow_path(col->path, col->npath, &tok))
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		tok = *key;
+		if (follow_path(&by_name, 1, &tok))
+			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+	}
+	else if (d->target->nkeys == 1)
+		return ks_convert_json(&d->cv, &col->type, key, isnull);
+	key_does_not_tell(col);
+}
+
+/* A delete: the key columns from the Kafka key, or from the change. */
+static KsRowOp
+decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
+				 Datum *values, bool *isnull)
+{
+	KsTarget   *target = d->target;
+	KsJsonToken key = {.type = KS_JSON_NULL};
+
+	if (!d->settings.delete_enabled)
+	{
+		if (d->settings.tombstone_ignore)
+			return KS_ROW_FILTERED;
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 rec->valuelen < 0 ? errmsg("record has no value") : errmsg("record is a delete"),
+				 errhint("Set delete_enabled => true to delete by the key, or on_tombstone => 'ignore'.")));
+	}
+	if (target->command)
+	{
+		/* the command sees it as a row without value */
+		for (int i = 0; i < target->ncols; i++)
+		{
+			KsColumn   *col = &target->cols[i];
+
+			isnull[i] = true;
+			if (!col->unused && col->source != KS_FROM_VALUE_FIELD && col->source != KS_FROM_VALUE)
+				values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
+		}
+		return KS_ROW_WRITE;
+	}
+	if (rec->keylen < 0 && rec->valuelen < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("record has neither key nor value")));
+	if (d->settings.key_format == KS_FORMAT_JSON)
+		(void) key_document(d, rec, &key);
+	for (int i = 0; i < target->ncols; i++)
+		isnull[i] = true;
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		int			c = target->keycols[i];
+
+		d->column = target->cols[c].name;
+		values[c] = decode_key_column(d, &target->cols[c], rec, part, &key, &isnull[c]);
+		if (isnull[c])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in key column \"%s\"", target->cols[c].name)));
+	}
+	return KS_ROW_DELETE;
+}
+
+/* The source table was truncated. */
+static KsRowOp
+decode_truncation(KsDecoder *d)
+{
+	if (d->settings.delete_enabled)
+		return KS_ROW_TRUNCATE;
+	if (d->settings.tombstone_ignore)
+		return KS_ROW_FILTERED;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("record says that the source table was truncated"),
+			 errhint("Set delete_enabled => true to delete all rows of the target then, or on_tombstone => 'ignore'.")));
+}
+
+KsRowOp
+ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
+		  Datum *values, bool *isnull)
+{
+	KsTarget   *target = d->target;
+	const char *s = rec->value;
+	int			len = rec->valuelen;
+
+	d->record = rec;
+	d->column = NULL;
+	d->has_value = false;
+	if ((int64) Max(len, 0) + Max(rec->keylen, 0) > d->settings.max_record_bytes)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("record is too large"),
+				 errdetail("It has " INT64_FORMAT " bytes, the sink takes at most %d.",
+						   (int64) Max(len, 0) + Max(rec->keylen, 0), d->settings.max_record_bytes),
+				 errhint("Raise the sink's setting max_record_bytes.")));
+	if (len < 0)
+	{
+		/* it follows a delete that has been written already */
+		if (d->settings.envelope == KS_DEBEZIUM)
+			return KS_ROW_FILTERED;
+		for (int i = 0; d->envelope && i < target->nfields; i++)
+			d->tokens[i].p = NULL;
+		return decode_tombstone(d, rec, part, values, isnull);
+	}
+
+	if (unlikely(d->ops != NULL))
+	{
+		to_server(d, &s, &len);
+		switch (d->ops->open(d, rec, s, len))
+		{
+			case KS_ROW_FILTERED:
+				return KS_ROW_FILTERED;
+			case KS_ROW_DELETE:
+				return decode_tombstone(d, rec, part, values, isnull);
+			case KS_ROW_TRUNCATE:
+				return decode_truncation(d);
+			default:
+				d->unavailable = false;
+		}
+	}
+	else if (target->nfields > 0 || d->wants_others)
+	{
+		to_server(d, &s, &len);
+		scan_fields(d, s, len);
+	}
+	for (int i = 0; i < target->ncols; i++)
+	{
+		KsColumn   *col = &target->cols[i];
+
+		if (col->unused)
+		{
+			isnull[i] = true;
+			continue;
+		}
+		d->column = col->name;
+		d->missing = false;
+		if (unlikely(d->ops != NULL) && col->source == KS_FROM_VALUE_FIELD)
+			values[i] = d->ops->field(d, col, &isnull[i]);
+		else
+			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
+		d->given[i] = !d->missing;
+	}
+	d->column = NULL;
+	d->has_value = true;
+	return d->unavailable && target->patch_sql ? KS_ROW_PATCH : KS_ROW_WRITE;
+}
+
+void
+ks_decode_check_key(KsDecoder *d, const bool *isnull)
+{
+	const KsTarget *target = d->target;
+
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		int			c = target->keycols[i];
+
+		if (likely(!isnull[c]))
+			continue;
+		d->column = target->cols[c].name;
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("null value in key column \"%s\"", target->cols[c].name)));
+	}
+}

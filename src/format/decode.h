@@ -1,0 +1,99 @@
+/*
+ * decode.h
+ *	  Records to rows: the value's fields and the metadata as Datums.
+ */
+#ifndef KS_DECODE_H
+#define KS_DECODE_H
+
+#include "base/message.h"
+#include "format/target.h"
+
+typedef enum KsRowOp
+{
+	KS_ROW_WRITE,
+	KS_ROW_DELETE,
+	KS_ROW_PATCH,				/* some columns keep the values of the row that is there */
+	KS_ROW_TRUNCATE,			/* all rows of the target go */
+	KS_ROW_FILTERED,
+	KS_ROW_REJECTED				/* cannot be decoded; apply.c's own */
+} KsRowOp;
+
+/*
+ * Members in the order of the last record: the next one's guess.  The text is
+ * the name with its quotes and the colon, so that one comparison stands for
+ * scanning, checking and looking it up.
+ */
+#define KS_MEMBER_TEXT	48
+typedef struct KsMember
+{
+	int			len;			/* of text; 0: no guess */
+	int			field;			/* index into fields, or -1 */
+	uint64		head;			/* the first eight bytes, or as many as there are */
+	uint64		mask;			/* which bytes of head count */
+	char		text[KS_MEMBER_TEXT];
+} KsMember;
+
+#define KS_MEMBERS		256
+
+struct KsDecoder;
+
+/*
+ * How values that are not plain JSON objects become fields: open finds them,
+ * field gives the value of a column whose source is one; key does the same for
+ * the key columns of a record that has only a key.
+ */
+typedef struct KsFormatOps
+{
+	KsRowOp		(*open) (struct KsDecoder *d, const KsRecord *rec, const char *s, int len);
+	Datum		(*field) (struct KsDecoder *d, KsColumn *col, bool *isnull);
+} KsFormatOps;
+
+typedef struct KsDecoder
+{
+	const KsFormatOps *ops;		/* NULL: JSON objects */
+	struct KsCsv *csv;
+	struct KsCsv *key_csv;
+	struct KsEnvelopeState *envelope;
+	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
+	bool		unavailable;	/* the row has the value of some column, the record not */
+	bool		wants_others;	/* fields that no column takes: @rest, strict */
+	KsFormatSettings settings;
+	KsTarget   *target;
+	KsConvert	cv;
+	KsJsonToken *tokens;		/* by field; p NULL: not in this record */
+	KsMember	members[KS_MEMBERS];
+	StringInfoData rest;
+	int			encoding;
+
+	/* for errors: what was being decoded */
+	const KsRecord *record;
+	const char *column;
+	bool		has_value;		/* a row was made of a value, not of a key alone */
+	bool		missing;		/* the column's field is not there */
+	bool	   *given;			/* by column, mode update */
+} KsDecoder;
+
+extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *target,
+									MemoryContext cxt);
+
+/*
+ * Fills values and isnull (target->ncols of them) in the current context.
+ * Errors leave decoder->column telling where.
+ */
+extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
+						 const KsPartition *part, Datum *values, bool *isnull);
+
+/* Errors if a row lacks a value of the key; one that a filter keeps is not asked. */
+extern void ks_decode_check_key(KsDecoder *decoder, const bool *isnull);
+
+/* For formats: the members of an object into tokens; a path below a token, false
+ * if it leads nowhere; the value of a column whose field is not there. */
+extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);
+extern bool ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok);
+extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
+
+/* The value of one column whose source is not a field. */
+extern Datum ks_decode_column(KsDecoder *decoder, KsColumn *col, const KsRecord *rec,
+							  const KsPartition *part, bool *isnull);
+
+#endif

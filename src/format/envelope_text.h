@@ -1,0 +1,31 @@
+/*
+ * envelope_text.h
+ *	  Values in the encodings of Connect and Debezium, as text that the server's
+ *	  types read; in the current context.
+ */
+#ifndef KS_ENVELOPE_TEXT_H
+#define KS_ENVELOPE_TEXT_H
+
+#include "base/compat.h"
+#include "format/json.h"
+
+KS_NORETURN extern void ks_value_bad(const char *what);
+KS_NORETURN extern void ks_value_unclear(const char *detail, const char *hint);
+
+extern int64 ks_value_int(const KsJsonToken *tok, const char *what);
+extern uint8 *ks_value_bytes(const KsJsonToken *tok, int *len);
+
+/* tok: base64 */
+extern char *ks_text_decimal(const KsJsonToken *tok, int64 scale);
+extern char *ks_text_bits(const KsJsonToken *tok, int64 length, int max);
+extern char *ks_text_hex(const KsJsonToken *tok);
+extern char *ks_text_of_bytes(const KsJsonToken *tok);
+
+/* v: in units of 1/unit second */
+extern char *ks_text_date(int64 days);
+extern char *ks_text_time(int64 v, int64 unit);
+extern char *ks_text_timestamp(int64 v, int64 unit);
+extern char *ks_text_duration(int64 us);
+extern char *ks_text_iso(const char *p, int len, bool date);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * format.h
+ *	  How records become rows: what of a sink's settings that depends on.
+ */
+#ifndef KS_FORMAT_H
+#define KS_FORMAT_H
+
+#include "postgres.h"
+
+typedef enum KsInsertMode
+{
+	KS_INSERT,
+	KS_IGNORE,
+	KS_UPSERT,
+	KS_UPDATE,
+	KS_ACCUMULATE
+} KsInsertMode;
+
+/* How bytes of a key or a value become fields. */
+typedef enum KsFormat
+{
+	KS_FORMAT_JSON,
+	KS_FORMAT_RAW,
+	KS_FORMAT_CSV,
+	KS_FORMAT_NONE				/* of keys only */
+} KsFormat;
+
+/* What stands around a row in a value. */
+typedef enum KsEnvelope
+{
+	KS_NO_ENVELOPE,
+	KS_CONNECT,
+	KS_DEBEZIUM
+} KsEnvelope;
+
+/* What a decoder has to know; texts are borrowed. */
+typedef struct KsFormatSettings
+{
+	KsInsertMode insert_mode;	/* what is to be done without a field's value */
+	KsFormat	format;
+	KsFormat	key_format;
+	KsEnvelope	envelope;
+	bool		strict;			/* a field that no column takes is an error */
+	bool		strip_nul;
+	bool		refuse_nonfinite;
+	bool		delete_enabled;
+	bool		tombstone_ignore;
+	int			max_record_bytes;
+	char		csv_delimiter;
+	char		csv_quote;		/* '\0': none */
+	const char *csv_null;		/* what stands for NULL, if not quoted */
+} KsFormatSettings;
+
+#endif

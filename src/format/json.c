@@ -1,0 +1,367 @@
+/*
+ * json.c
+ *	  A validating JSON scanner that hands out slices of its input.
+ *
+ * The walk over a record's members is one pass: each member's value is
+ * validated as it is passed over.  Nested values are validated by an explicit
+ * loop with a depth counter and a bit stack, so that no input can exhaust the
+ * C stack.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+
+#include "format/json_scan.h"
+
+void
+ks_json_error(const KsJson *json, const char *p)
+{
+	if (p >= json->end)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid JSON"),
+				 errdetail("The input ends unexpectedly after %d bytes.",
+						   (int) (json->end - json->start))));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("invalid JSON"),
+			 errdetail("Unexpected byte 0x%02x at position %d.",
+					   (unsigned char) *p, (int) (p - json->start) + 1)));
+}
+
+const char *
+ks_json_scan_escaped(const KsJson *json, const char *p, KsJsonToken *tok)
+{
+	const char *end = json->end;
+
+	for (;; p = ks_json_find_special(p, end))
+	{
+		if (p >= end)
+			ks_json_error(json, p);
+		if (*p == '"')
+		{
+			tok->len = p - tok->p;
+			return p + 1;
+		}
+		if (*p != '\\')
+			ks_json_error(json, p);
+
+		tok->escaped = true;
+		if (++p >= end)
+			ks_json_error(json, p);
+		switch (*p)
+		{
+			case '"':
+			case '\\':
+			case '/':
+			case 'b':
+			case 'f':
+			case 'n':
+			case 'r':
+			case 't':
+				p++;
+				break;
+			case 'u':
+				p++;
+				for (int i = 0; i < 4; i++, p++)
+					if (p >= end || !isxdigit((unsigned char) *p))
+						ks_json_error(json, p);
+				break;
+			default:
+				ks_json_error(json, p);
+		}
+	}
+}
+
+/* An object or array, validated; p is at its opening bracket. */
+const char *
+ks_json_scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
+{
+	const char *end = json->end;
+	uint64		objects[KS_JSON_MAX_DEPTH / 64] = {0};	/* bit: level is an object */
+	int			depth = 0;
+	KsJsonToken t;
+
+	tok->type = *p == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
+	tok->escaped = false;
+	tok->p = p;
+
+	for (;;)
+	{
+		bool		object;
+
+		/* here p is at the beginning of a value */
+		if (p >= end)
+			ks_json_error(json, p);
+		if (*p == '{' || *p == '[')
+		{
+			object = *p == '{';
+			if (depth >= KS_JSON_MAX_DEPTH)
+				ereport(ERROR,
+						(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+						 errmsg("JSON is nested too deeply"),
+						 errdetail("The limit is %d levels.", KS_JSON_MAX_DEPTH)));
+			if (object)
+				objects[depth / 64] |= UINT64CONST(1) << (depth % 64);
+			else
+				objects[depth / 64] &= ~(UINT64CONST(1) << (depth % 64));
+			depth++;
+			p = ks_json_skip_space(p + 1, end);
+			if (p < end && *p == (object ? '}' : ']'))
+				goto close;
+		}
+		else
+		{
+			p = ks_json_scan_scalar(json, p, &t);
+			tok->escaped |= t.escaped;
+			goto after;
+		}
+
+member:
+		if (objects[(depth - 1) / 64] & (UINT64CONST(1) << ((depth - 1) % 64)))
+		{
+			p = ks_json_scan_name(json, p, &t);
+			tok->escaped |= t.escaped;
+		}
+		continue;
+
+close:
+		p++;
+		if (--depth == 0)
+		{
+			tok->len = p - tok->p;
+			return p;
+		}
+after:
+		p = ks_json_skip_space(p, end);
+		if (p >= end)
+			ks_json_error(json, p);
+		object = (objects[(depth - 1) / 64] & (UINT64CONST(1) << ((depth - 1) % 64))) != 0;
+		if (*p == ',')
+		{
+			p = ks_json_skip_space(p + 1, end);
+			goto member;
+		}
+		if (*p != (object ? '}' : ']'))
+			ks_json_error(json, p);
+		goto close;
+	}
+}
+
+void
+ks_json_document(const KsJson *json, KsJsonToken *tok)
+{
+	const char *p = ks_json_skip_space(json->start, json->end);
+
+	ks_json_finish(json, ks_json_scan_value(json, p, tok));
+}
+
+void
+ks_json_finish(const KsJson *json, const char *p)
+{
+	p = ks_json_skip_space(p, json->end);
+	if (p != json->end)
+		ks_json_error(json, p);
+}
+
+/* Behind the opening bracket. */
+const char *
+ks_json_begin(const KsJson *json, const char *p)
+{
+	return ks_json_skip_space(p + 1, json->end);
+}
+
+/*
+ * At the closing bracket it sets value->p to NULL and returns the position
+ * behind it, for ks_json_finish().
+ */
+const char *
+ks_json_next_member(const KsJson *json, const char *p, KsJsonToken *name,
+					KsJsonToken *value)
+{
+	const char *end = json->end;
+
+	if (p >= end)
+		ks_json_error(json, p);
+	if (*p == '}')
+	{
+		value->p = NULL;
+		return p + 1;
+	}
+	p = ks_json_scan_value(json, ks_json_scan_name(json, p, name), value);
+	return ks_json_after_value(json, p, '}');
+}
+
+const char *
+ks_json_next_element(const KsJson *json, const char *p, KsJsonToken *value)
+{
+	if (p >= json->end)
+		ks_json_error(json, p);
+	if (*p == ']')
+	{
+		value->p = NULL;
+		return p + 1;
+	}
+	p = ks_json_scan_value(json, p, value);
+	return ks_json_after_value(json, p, ']');
+}
+
+static unsigned int
+hex4(const char *p)
+{
+	unsigned int v = 0;
+
+	for (int i = 0; i < 4; i++)
+	{
+		char		c = p[i];
+
+		v = v * 16 + (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+	}
+	return v;
+}
+
+static void
+nul_error(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+			 errmsg("unsupported Unicode escape sequence"),
+			 errdetail("\\u0000 cannot be stored in a column of this type."),
+			 errhint("The sink's setting on_nul => 'strip' leaves such characters out.")));
+}
+
+/*
+ * One \u escape, p behind the u; returns the code point, and the position
+ * behind a surrogate pair in *next.
+ */
+static pg_wchar
+scan_unicode(const char *p, const char *end, const char **next)
+{
+	pg_wchar	c = hex4(p);
+
+	*next = p + 4;
+	if (is_utf16_surrogate_first(c) && end - p >= 10 && p[4] == '\\' && p[5] == 'u')
+	{
+		pg_wchar	second = hex4(p + 6);
+
+		if (is_utf16_surrogate_second(second))
+		{
+			*next = p + 10;
+			return surrogate_pair_to_codepoint(c, second);
+		}
+	}
+	if (is_utf16_surrogate_first(c) || is_utf16_surrogate_second(c))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("invalid JSON"),
+				 errdetail("A Unicode surrogate is not part of a pair.")));
+	return c;
+}
+
+void
+ks_json_unescape(const KsJsonToken *tok, bool strip_nul, StringInfo out)
+{
+	const char *p = tok->p;
+	const char *end = p + tok->len;
+
+	while (p < end)
+	{
+		const char *q = memchr(p, '\\', end - p);
+
+		if (q == NULL)
+			q = end;
+		appendBinaryStringInfo(out, p, q - p);
+		if (q == end)
+			break;
+		p = q + 2;
+		switch (q[1])
+		{
+			case 'b':
+				appendStringInfoChar(out, '\b');
+				break;
+			case 'f':
+				appendStringInfoChar(out, '\f');
+				break;
+			case 'n':
+				appendStringInfoChar(out, '\n');
+				break;
+			case 'r':
+				appendStringInfoChar(out, '\r');
+				break;
+			case 't':
+				appendStringInfoChar(out, '\t');
+				break;
+			case 'u':
+				{
+					pg_wchar	c = scan_unicode(p, end, &p);
+					unsigned char buf[MAX_UNICODE_EQUIVALENT_STRING + 1];
+
+					if (c == 0)
+					{
+						if (!strip_nul)
+							nul_error();
+						break;
+					}
+					pg_unicode_to_server(c, buf);
+					appendStringInfoString(out, (char *) buf);
+					break;
+				}
+			default:
+				appendStringInfoChar(out, q[1]);
+				break;
+		}
+	}
+}
+
+bool
+ks_json_name_is(const KsJsonToken *name, const char *s, int len)
+{
+	StringInfoData buf;
+	bool		same;
+
+	if (!name->escaped)
+		return name->len == len && memcmp(name->p, s, len) == 0;
+	initStringInfo(&buf);
+	ks_json_unescape(name, true, &buf);
+	same = buf.len == len && memcmp(buf.data, s, len) == 0;
+	pfree(buf.data);
+	return same;
+}
+
+void
+ks_json_append_raw(const KsJsonToken *tok, bool strip_nul, StringInfo out)
+{
+	const char *p = tok->p;
+	const char *end = p + tok->len;
+
+	if (tok->type == KS_JSON_STRING)
+		appendStringInfoChar(out, '"');
+	if (!tok->escaped)
+		appendBinaryStringInfo(out, p, tok->len);
+	else
+	{
+		while (p < end)
+		{
+			const char *q = memchr(p, '\\', end - p);
+
+			if (q == NULL)
+				q = end;
+			appendBinaryStringInfo(out, p, q - p);
+			if (q == end)
+				break;
+			p = q + 2;
+			if (q[1] == 'u')
+			{
+				if (scan_unicode(q + 2, end, &p) == 0)
+				{
+					if (!strip_nul)
+						nul_error();
+					continue;
+				}
+			}
+			appendBinaryStringInfo(out, q, p - q);
+		}
+	}
+	if (tok->type == KS_JSON_STRING)
+		appendStringInfoChar(out, '"');
+}

@@ -1,0 +1,220 @@
+/*
+ * json_scan.h
+ *	  The scanner's inner loops, inlined where every nanosecond counts: by
+ *	  json.c itself and by the walk over a record's members in decode.c.
+ *
+ * Each function takes the position where something should stand and returns
+ * the position behind it.  Nothing at or behind json->end is ever read.
+ */
+#ifndef KS_JSON_SCAN_H
+#define KS_JSON_SCAN_H
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+#include "base/compat.h"
+#include "format/json.h"
+
+/* 22P02 at a position, or at the end. */
+KS_NORETURN extern void ks_json_error(const KsJson *json, const char *p);
+
+/* An object or array with all that is in it. */
+extern const char *ks_json_scan_nested(const KsJson *json, const char *p, KsJsonToken *tok);
+
+/* The rest of a string from its first backslash on. */
+extern const char *ks_json_scan_escaped(const KsJson *json, const char *p, KsJsonToken *tok);
+
+#define KS_ONES		UINT64CONST(0x0101010101010101)
+#define KS_HIGHS	UINT64CONST(0x8080808080808080)
+#define KS_HAS_ZERO(x)	(((x) - KS_ONES) & ~(x) & KS_HIGHS)
+
+static inline bool
+ks_json_is_space(char c)
+{
+	return c == ' ' || c == '\n' || c == '\t' || c == '\r';
+}
+
+static inline const char *
+ks_json_skip_space(const char *p, const char *end)
+{
+	while (p < end && unlikely(ks_json_is_space(*p)))
+		p++;
+	return p;
+}
+
+/* To the next quote, backslash or control character, or to the end. */
+static inline const char *
+ks_json_find_special(const char *p, const char *end)
+{
+#ifdef __SSE2__
+	while (end - p >= 16)
+	{
+		__m128i		v = _mm_loadu_si128((const __m128i *) p);
+		__m128i		control = _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(0x1f)), v);
+		__m128i		quote = _mm_cmpeq_epi8(v, _mm_set1_epi8('"'));
+		__m128i		escape = _mm_cmpeq_epi8(v, _mm_set1_epi8('\\'));
+		int			mask = _mm_movemask_epi8(_mm_or_si128(control, _mm_or_si128(quote, escape)));
+
+		if (mask != 0)
+			return p + __builtin_ctz(mask);
+		p += 16;
+	}
+#endif
+	while (end - p >= 8)
+	{
+		uint64		w;
+
+		memcpy(&w, p, 8);
+		if (KS_HAS_ZERO(w ^ (KS_ONES * '"')) | KS_HAS_ZERO(w ^ (KS_ONES * '\\')) |
+			((w - KS_ONES * 0x20) & ~w & KS_HIGHS))
+			break;
+		p += 8;
+	}
+	while (p < end && *p != '"' && *p != '\\' && (unsigned char) *p >= 0x20)
+		p++;
+	return p;
+}
+
+/* From behind the opening quote to behind the closing one. */
+static inline const char *
+ks_json_scan_string(const KsJson *json, const char *p, KsJsonToken *tok)
+{
+	tok->type = KS_JSON_STRING;
+	tok->escaped = false;
+	tok->p = p;
+	p = ks_json_find_special(p, json->end);
+	if (likely(p < json->end && *p == '"'))
+	{
+		tok->len = p - tok->p;
+		return p + 1;
+	}
+	return ks_json_scan_escaped(json, p, tok);
+}
+
+/* Behind a run of digits: there must be one. */
+static inline const char *
+ks_json_scan_digits(const KsJson *json, const char *p)
+{
+	const char *start = p;
+
+	/* eight at a time: high nibbles 3, and still 3 after adding 6 to the low */
+	while (json->end - p >= 8)
+	{
+		uint64		w;
+
+		memcpy(&w, p, 8);
+		if (((w & (KS_ONES * 0xf0)) | (((w + KS_ONES * 6) & (KS_ONES * 0xf0)) >> 4)) != KS_ONES * 0x33)
+			break;
+		p += 8;
+	}
+	while (p < json->end && (unsigned char) (*p - '0') <= 9)
+		p++;
+	if (unlikely(p == start))
+		ks_json_error(json, p);
+	return p;
+}
+
+static inline const char *
+ks_json_scan_number(const KsJson *json, const char *p, KsJsonToken *tok)
+{
+	const char *end = json->end;
+
+	tok->type = KS_JSON_NUMBER;
+	tok->escaped = false;
+	tok->p = p;
+	if (*p == '-')
+		p++;
+	if (p < end && *p == '0')
+		p++;
+	else
+		p = ks_json_scan_digits(json, p);
+	if (p < end && *p == '.')
+		p = ks_json_scan_digits(json, p + 1);
+	if (p < end && unlikely(*p == 'e' || *p == 'E'))
+	{
+		p++;
+		if (p < end && (*p == '+' || *p == '-'))
+			p++;
+		p = ks_json_scan_digits(json, p);
+	}
+	tok->len = p - tok->p;
+	return p;
+}
+
+static inline const char *
+ks_json_scan_word(const KsJson *json, const char *p, const char *word, int len,
+				  KsJsonType type, KsJsonToken *tok)
+{
+	for (int i = 0; i < len; i++)
+		if (p + i >= json->end || p[i] != word[i])
+			ks_json_error(json, p + i);
+	tok->type = type;
+	tok->escaped = false;
+	tok->p = p;
+	tok->len = len;
+	return p + len;
+}
+
+static inline const char *
+ks_json_scan_scalar(const KsJson *json, const char *p, KsJsonToken *tok)
+{
+	char		c = *p;
+
+	if (c == '"')
+		return ks_json_scan_string(json, p + 1, tok);
+	if ((unsigned char) (c - '0') <= 9 || c == '-')
+		return ks_json_scan_number(json, p, tok);
+	switch (c)
+	{
+		case 't':
+			return ks_json_scan_word(json, p, "true", 4, KS_JSON_TRUE, tok);
+		case 'f':
+			return ks_json_scan_word(json, p, "false", 5, KS_JSON_FALSE, tok);
+		case 'n':
+			return ks_json_scan_word(json, p, "null", 4, KS_JSON_NULL, tok);
+		default:
+			ks_json_error(json, p);
+	}
+}
+
+static inline const char *
+ks_json_scan_value(const KsJson *json, const char *p, KsJsonToken *tok)
+{
+	if (unlikely(p >= json->end))
+		ks_json_error(json, p);
+	if (*p == '{' || *p == '[')
+		return ks_json_scan_nested(json, p, tok);
+	return ks_json_scan_scalar(json, p, tok);
+}
+
+/* Behind a value: to the next member or element, or to the closing bracket. */
+static inline const char *
+ks_json_after_value(const KsJson *json, const char *p, char close)
+{
+	p = ks_json_skip_space(p, json->end);
+	if (likely(p < json->end && *p == ','))
+	{
+		p = ks_json_skip_space(p + 1, json->end);
+		if (unlikely(p < json->end && *p == close))
+			ks_json_error(json, p);
+		return p;
+	}
+	if (unlikely(p >= json->end || *p != close))
+		ks_json_error(json, p);
+	return p;
+}
+
+/* A member's name and the colon: to the value. */
+static inline const char *
+ks_json_scan_name(const KsJson *json, const char *p, KsJsonToken *name)
+{
+	if (p >= json->end || *p != '"')
+		ks_json_error(json, p);
+	p = ks_json_skip_space(ks_json_scan_string(json, p + 1, name), json->end);
+	if (p >= json->end || *p != ':')
+		ks_json_error(json, p);
+	return ks_json_skip_space(p + 1, json->end);
+}
+
+#endif

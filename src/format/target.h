@@ -1,0 +1,110 @@
+/*
+ * target.h
+ *	  What rows records become: the target's columns, where their values come
+ *	  from, its key.
+ *
+ * Built by write/target_build.c.  Everything hangs on the target's own memory
+ * context.
+ */
+#ifndef KS_TARGET_H
+#define KS_TARGET_H
+
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "utils/rel.h"
+
+#include "base/sort.h"
+#include "format/convert.h"
+#include "format/format.h"
+
+typedef enum KsColumnSource
+{
+	KS_FROM_VALUE_FIELD,		/* path into the value */
+	KS_FROM_KEY_FIELD,			/* @key.path */
+	KS_FROM_KEY,				/* @key */
+	KS_FROM_VALUE,				/* @value */
+	KS_FROM_REST,				/* @rest: members that no column takes */
+	KS_FROM_HEADERS,
+	KS_FROM_TOPIC,
+	KS_FROM_PARTITION,
+	KS_FROM_OFFSET,
+	KS_FROM_TIMESTAMP,
+	KS_IF_GIVEN					/* mode update: did the record have that column? */
+} KsColumnSource;
+
+/* One step of a path: a member's name, or an element's index. */
+typedef struct KsPathStep
+{
+	const char *name;			/* NULL: index */
+	int			len;
+	int			index;
+} KsPathStep;
+
+typedef struct KsColumn
+{
+	const char *name;
+	AttrNumber	attnum;			/* in the relation */
+	KsType		type;
+	KsColumnSource source;
+	int			field;			/* value field: index into KsTarget.fields;
+								 * KS_IF_GIVEN: into cols */
+	int			npath;			/* steps below the field (or the key) */
+	KsPathStep *path;
+	ExprState  *defexpr;		/* for a missing field; NULL: NULL */
+	int			keyno;			/* position in the key, or -1 */
+	bool		unused;			/* nothing reads it: not converted */
+} KsColumn;
+
+/* A top-level member of the value that some column wants. */
+typedef struct KsField
+{
+	const char *name;
+	int			len;
+} KsField;
+
+typedef struct KsTarget
+{
+	MemoryContext cxt;
+	Oid			relid;
+	char	   *qualified_name;
+	bool		valid;
+	List	   *relids;			/* whose changes count: it, its partitions, composite types */
+	struct KsTarget *next;		/* of this process */
+
+	int			ncols;
+	KsColumn   *cols;
+	TupleDesc	rowdesc;		/* of the columns, in the order of cols */
+	int			nfields;
+	KsField    *fields;
+	KsFormat	format;			/* csv: a field is a position from 0 */
+	KsEnvelope	envelope;
+	bool		has_rest;
+	bool		wants_headers;
+	ExprContext *econtext;
+
+	int			nkeys;
+	int		   *keycols;		/* index into cols */
+	Oid			key_index;		/* InvalidOid: no key */
+	KsSortKey	sortkey;		/* its order, over rows */
+
+	/* rows may be left out silently: DO NOTHING, row triggers */
+	bool		rows_may_vanish;
+	bool		deletes;
+	struct KsFast *fast;		/* apply_fast.c does the same, faster; NULL: not */
+	Bitmapset  *written_cols;	/* offset by FirstLowInvalidHeapAttributeNumber */
+	char	   *insert_sql;
+	char	   *delete_sql;
+	char	   *empty_sql;		/* deletes all rows */
+	SPIPlanPtr	insert_plan;	/* prepared at first use */
+	SPIPlanPtr	delete_plan;
+	char	   *patch_sql;		/* KS_ROW_PATCH; NULL: there are none */
+	SPIPlanPtr	patch_plan;
+	StringInfoData same_key;	/* condition over the table's name and EXCLUDED */
+	struct KsAccumulate *accumulate;	/* how columns are folded, or NULL */
+	struct KsCommand *command;	/* instead of a table */
+	struct KsFilter *filter;	/* or NULL */
+} KsTarget;
+
+#endif

@@ -1,0 +1,364 @@
+/*
+ * consumer.c
+ *	  One sink's partitions, source and batch: what workers and run() share.
+ *
+ * Invariants:
+ *	- parts[i].off is what the committed row says; it changes only in
+ *	  ks_consumer_committed() and when rows are read.
+ *	- records of the batch of one partition ascend and begin at or above off;
+ *	  everything between off and the last of them that Kafka shows is in it.
+ *	- a partition that failed is stopped at once, but what it gave before is
+ *	  good; it is started again at its stored offset, after the batch.
+ */
+#include "postgres.h"
+
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "process/consumer_int.h"
+
+#define CONNECT_TIMEOUT_MS	10000
+#define PUBLISH_US			USECS_PER_SEC
+#define REFRESH_MS			5000	/* between questions for the ends of the log */
+#define REFRESH_TIMEOUT_MS	1000
+#define STUCK_MS			1000
+#define MAX_WAIT_MS			120000	/* longer than any back-off or linger */
+
+static void
+release_batch(void *arg)
+{
+	KsConsumer *c = arg;
+
+	ks_source_release(c->recs, c->nrecs);
+	c->nrecs = 0;
+}
+
+void
+ks_consumer_reset_batch(KsConsumer *c)
+{
+	MemoryContextCallback *cb;
+
+	MemoryContextReset(c->batch_cxt);
+	MemoryContextReset(c->row_cxt);
+	cb = MemoryContextAllocZero(c->batch_cxt, sizeof(MemoryContextCallback));
+	cb->func = release_batch;
+	cb->arg = c;
+	MemoryContextRegisterResetCallback(c->batch_cxt, cb);
+	c->bytes = 0;
+	c->since = 0;
+	c->attempts = 0;
+	c->retry_at = 0;
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		p->until = p->off;
+		p->new_last_off = -1;
+		p->last_rec = -1;
+		memset(&p->counts, 0, sizeof(KsCounts));
+		if (c->states)
+		{
+			c->states[i].handed = 0;
+			c->states[i].given_back = false;
+		}
+	}
+}
+
+/* Topics that are halted alone are no worker's, until resume(). */
+static void
+leave_out_halted(KsConsumer *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->topics)
+	{
+		const KsTopic *topic = lfirst(lc);
+
+		if (!topic->halted)
+			continue;
+		ks_apply_leave_out(c->apply, topic->topic);
+		c->topics = foreach_delete_current(c->topics, lc);
+	}
+}
+
+KsConsumer *
+ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
+				   void (*commit) (void), MemoryContext parent)
+{
+	MemoryContext cxt = AllocSetContextCreate(parent, "kafka_sink consumer", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsConsumer *c = palloc0(sizeof(KsConsumer));
+
+	c->cxt = cxt;
+	c->sink = sink;
+	c->in_worker = in_worker;
+	c->timeout_ms = CONNECT_TIMEOUT_MS;
+	c->begin = begin;
+	c->commit = commit;
+	c->topics = ks_catalog_topics(sink->name);
+	ks_catalog_check_consumes(sink, c->topics);
+	c->conf = ks_options_load(sink->server, sink->owner);
+
+	/* the batch goes before the source when the parent is deleted */
+	c->source_cxt = AllocSetContextCreate(cxt, "kafka_sink source", ALLOCSET_DEFAULT_SIZES);
+	c->row_cxt = AllocSetContextCreate(cxt, "kafka_sink rows",
+									   ALLOCSET_DEFAULT_MINSIZE, 1024 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
+	c->error_cxt = AllocSetContextCreate(cxt, "kafka_sink error", ALLOCSET_SMALL_SIZES);
+	c->batch_cxt = AllocSetContextCreate(cxt, "kafka_sink batch", ALLOCSET_DEFAULT_SIZES);
+	c->apply = ks_apply_create(sink, true, cxt, c->row_cxt);
+	c->apply->may_wait = ks_consumer_may_wait;
+	c->apply->wait_arg = c;
+	if (in_worker)
+		leave_out_halted(c);
+	c->recs = MemoryContextAllocHuge(cxt, sink->batch_records * sizeof(KsRecord));
+	ks_consumer_reset_batch(c);
+	MemoryContextSwitchTo(old);
+	return c;
+}
+
+void
+ks_consumer_publish(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartitionSlot *slot = c->states[i].slot;
+		int64		low,
+					high,
+					lso;
+		TimestampTz as_of;
+
+		if (slot == NULL)
+			continue;
+		as_of = ks_source_watermarks(c->source, i, &low, &high, &lso);
+		pg_atomic_write_u64(&slot->low, (uint64) low);
+		pg_atomic_write_u64(&slot->high, (uint64) high);
+		pg_atomic_write_u64(&slot->lso, (uint64) lso);
+		pg_atomic_write_u64(&slot->as_of, (uint64) as_of);
+		pg_atomic_write_u64(&slot->redelivered, (uint64) ks_source_redelivered(c->source, i));
+		pg_atomic_write_u32(&slot->tail, c->states[i].tail);
+	}
+}
+
+/* --- polling --- */
+
+/* Records at or above a bound of run() are not ours. */
+static void
+cut_at_bounds(KsConsumer *c, int from)
+{
+	int			out = from;
+
+	for (int i = from; i < c->nrecs; i++)
+	{
+		KsRecord   *rec = &c->recs[i];
+		KsPartitionState *st = &c->states[rec->pidx];
+
+		if (st->bound < 0 || rec->off < st->bound)
+		{
+			if (out != i)
+				c->recs[out] = *rec;
+			out++;
+			continue;
+		}
+		/* no record is left below it, and none behind it is wanted */
+		ks_source_stop(c->source, rec->pidx);
+		ks_consumer_end_seen(c, rec->pidx, st->bound, ks_source_epoch(c->source, rec->pidx));
+		ks_source_release(rec, 1);
+	}
+	c->nrecs = out;
+}
+
+/* Takes down what the batch is handed. */
+static void
+note_handed(KsConsumer *c, int from)
+{
+	for (int i = from; i < c->nrecs; i++)
+	{
+		const KsRecord *rec = &c->recs[i];
+		KsPartitionState *st = &c->states[rec->pidx];
+
+		if (st->handed++ == 0)
+			st->first_off = rec->off;
+		st->last_off = rec->off;
+	}
+}
+
+void
+ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at)
+{
+	/* the epoch ends with it, and what was seen behind these records */
+	ks_source_stop(c->source, pidx);
+	c->states[pidx].given_back = true;
+	c->states[pidx].restart_at = at;
+}
+
+void
+ks_consumer_keep(KsConsumer *c, int n)
+{
+	for (int i = n; i < c->nrecs; i++)
+		if (!c->states[c->recs[i].pidx].given_back)
+			ks_consumer_give_back(c, c->recs[i].pidx, GetCurrentTimestamp());
+	ks_source_release(c->recs + n, c->nrecs - n);
+	c->nrecs = n;
+}
+
+static bool
+is_full(const KsConsumer *c)
+{
+	return c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes;
+}
+
+/* Is the wait until then over?  A clock that was set back ends it. */
+static bool
+has_come(TimestampTz at, TimestampTz now)
+{
+	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
+}
+
+/* Partitions whose back-off is over, between batches. */
+static void
+start_due(KsConsumer *c, TimestampTz now)
+{
+	for (int i = 0; i < c->nparts; i++)
+		if (c->states[i].restart_at != 0 && has_come(c->states[i].restart_at, now))
+			ks_consumer_start_partition(c, i);
+}
+
+/* No more records are taken: there is no room, or the batch is the last one. */
+static bool
+is_closed(const KsConsumer *c)
+{
+	return c->halt || is_full(c);
+}
+
+/*
+ * Records until the batch is closed or nothing is left.  The source is served
+ * also if it is.  Returns whether there were events.
+ */
+static bool
+take_records(KsConsumer *c)
+{
+	KsSourceEvent ev;
+	bool		events = false;
+
+	ks_source_clear_fd(c->source);
+	c->drained = false;
+	do
+	{
+		Size		bytes = 0;
+		int			from = c->nrecs;
+
+		if (is_closed(c))
+			ks_source_serve(c->source);
+		else
+		{
+			MemoryContext old = MemoryContextSwitchTo(c->batch_cxt);
+
+			c->nrecs += ks_source_poll(c->source, c->recs + from,
+									   Min(c->sink->batch_records - from, 4096),
+									   c->sink->batch_bytes - c->bytes, &bytes, &c->drained);
+			MemoryContextSwitchTo(old);
+		}
+		c->bytes += bytes;
+		if (c->nrecs > from && c->since == 0)
+			c->since = GetCurrentTimestamp();
+		if (!c->in_worker)
+			cut_at_bounds(c, from);
+		note_handed(c, from);
+		while (ks_source_next_event(c->source, &ev))
+		{
+			ks_consumer_handle_event(c, &ev);
+			events = true;
+		}
+	} while (!c->drained && !is_closed(c) && !ks_source_is_busy(c->source));
+	/* also those that were found while an event was looked into */
+	c->drained &= !ks_source_is_busy(c->source);
+	return events;
+}
+
+/* Live figures: fetches tell them, statistics, and the brokers if asked. */
+static void
+publish(KsConsumer *c, TimestampTz now, bool events)
+{
+	if (!c->in_worker)
+		return;
+	/* nothing is fetched any more for a batch that is full and cannot be applied */
+	if (c->retry_at != 0 && !c->drained &&
+		TimestampDifferenceExceeds(Max(c->refreshed, c->since), now, REFRESH_MS))
+	{
+		ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
+		c->refreshed = GetCurrentTimestamp();
+	}
+	if (events || now - c->published >= PUBLISH_US || now < c->published)
+	{
+		ks_consumer_publish(c);
+		c->published = now;
+	}
+}
+
+/* Is the batch to be applied?  If not, until when may it wait: *due, or 0. */
+static bool
+is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
+{
+	*due = 0;
+	if (c->since == 0)
+		return false;
+	if (c->retry_at != 0)
+		*due = c->retry_at;
+	else if (c->halt || is_full(c))
+		return true;
+	else
+		*due = TimestampTzPlusMilliseconds(c->since, c->sink->batch_linger_ms);
+	return has_come(*due, now);
+}
+
+/* How long the host may wait, for the batch or a partition. */
+static long
+wait_ms(const KsConsumer *c, TimestampTz now, TimestampTz due)
+{
+	if (!c->drained && !is_closed(c))
+		return 0;
+	if (c->nrecs == 0 && !c->halt)
+		for (int i = 0; i < c->nparts; i++)
+			if (c->states[i].restart_at != 0 && (due == 0 || c->states[i].restart_at < due))
+				due = c->states[i].restart_at;
+	if (due == 0)
+		return -1;
+	/* while a batch is stuck, figures and memory are looked at */
+	return Min(TimestampDifferenceMilliseconds(now, due), STUCK_MS);
+}
+
+KsStep
+ks_consumer_step(KsConsumer *c, long *timeout)
+{
+	instr_time	start,
+				end;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due;
+	bool		events;
+
+	*timeout = -1;
+	if (c->nrecs == 0 && !c->halt)
+		start_due(c, now);
+	INSTR_TIME_SET_CURRENT(start);
+	events = take_records(c);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	c->fetch_us += INSTR_TIME_GET_MICROSEC(end);
+
+	now = GetCurrentTimestamp();
+	publish(c, now, events);
+	if (is_due(c, now, &due))
+		return KS_STEP_APPLY;
+	if (c->halt && c->since == 0)
+		return KS_STEP_HALT;
+	*timeout = wait_ms(c, now, due);
+	return KS_STEP_WAIT;
+}
+
+void
+ks_consumer_retry(KsConsumer *c, long ms)
+{
+	c->attempts++;
+	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}

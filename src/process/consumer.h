@@ -1,0 +1,162 @@
+/*
+ * consumer.h
+ *	  One sink's partitions, source and batch: what workers and run() share.
+ *
+ * The host waits, drives transactions and decides about errors; the consumer
+ * does the rest.  The host calls ks_consumer_step(), outside a transaction, and
+ * does what it says: waits, or applies the batch:
+ *
+ *		begin
+ *		ks_consumer_apply()
+ *		commit
+ *		ks_consumer_committed()
+ *
+ * After a rollback the batch is applied again later (ks_consumer_retry(); steps
+ * go on meanwhile), or the consumer goes back to the stored offsets
+ * (ks_consumer_rewind()).
+ */
+#ifndef KS_CONSUMER_H
+#define KS_CONSUMER_H
+
+#include "base/message.h"
+#include "catalog/sinks.h"
+#include "kafka/source.h"
+#include "process/shmem.h"
+#include "write/apply.h"
+
+/* What the consumer knows of one partition beside its row. */
+typedef struct KsPartitionState
+{
+	TimestampTz restart_at;		/* stopped by an error until then; 0: fetching */
+	TimestampTz failing_since;	/* 0: not */
+	int			failures;		/* in a row */
+	bool		waiting;		/* a record of the batch waits, see consumer_wait.c */
+	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
+	int64		waiting_off;	/* the last that waited, -1: none */
+	TimestampTz waiting_met;	/* since when */
+	int64		bound;			/* run(): consume below it only; -1: none */
+	int64		end;			/* of the log, as seen in ... */
+	uint32		end_epoch;		/* ... this epoch of the source's partition */
+
+	/* what it was handed for the batch at hand */
+	int			handed;			/* records */
+	int64		first_off;		/* of the first, if handed > 0 */
+	int64		last_off;		/* of the last */
+	bool		given_back;		/* some were taken out of the batch, to be read again */
+
+	KsTail		tail;
+	KsPartitionSlot *slot;		/* live figures, or NULL */
+} KsPartitionState;
+
+/* What the host is to do. */
+typedef enum KsStep
+{
+	KS_STEP_WAIT,				/* for the source, or until the timeout */
+	KS_STEP_APPLY,				/* the batch */
+	KS_STEP_HALT				/* c->error is final, and nothing is left to apply */
+} KsStep;
+
+typedef enum KsApplyResult
+{
+	KS_APPLY_DONE,				/* commit */
+	KS_APPLY_STOPPED,			/* commit what is before the bad record; err tells */
+	KS_APPLY_MISMATCH			/* the guard failed: roll back, nothing was touched */
+} KsApplyResult;
+
+typedef struct KsConsumer
+{
+	MemoryContext cxt;
+	KsSink	   *sink;
+	List	   *topics;			/* of KsTopic *; a worker's are without those that are
+								 * halted, or missing */
+	const char *missing;		/* a topic that does not exist yet; NULL: none */
+	int			nmissing;		/* how many there are */
+	KsConf	   *conf;
+	bool		in_worker;
+	int			worker;			/* of 'workers': consumes its partitions only; */
+	int			workers;		/* 0: all of them, in one */
+	int			timeout_ms;		/* of calls that wait for a broker */
+	void		(*begin) (void);	/* transaction and active snapshot */
+	void		(*commit) (void);
+
+	MemoryContext source_cxt;
+	KsSource   *source;
+	MemoryContext row_cxt;		/* decoded rows of one attempt */
+	KsApply    *apply;
+
+	KsPartition *parts;
+	KsPartitionState *states;
+	int			nparts;
+
+	/* the batch */
+	MemoryContext batch_cxt;	/* its reset gives the records back */
+	KsRecord   *recs;
+	int			nrecs;
+	Size		bytes;
+	TimestampTz since;			/* first record or EOF that counts; 0: empty */
+	int			attempts;		/* that failed */
+	TimestampTz retry_at;		/* the next; 0: none has failed */
+
+	/* what the host must know */
+	MemoryContext error_cxt;
+	KsStateError error;			/* message NULL: none */
+	bool		halt;			/* the error is final */
+	bool		reported;		/* the host has seen the error */
+	const char *blamed;			/* topic that an error of ks_consumer_open() is about, or NULL */
+	bool		stale;			/* topics grew, or the sink was changed: begin anew */
+
+	bool		drained;		/* the last poll left nothing in the source */
+	int			statistics_ms;	/* interval of what no event tells */
+	TimestampTz published;		/* live figures, last */
+	TimestampTz refreshed;		/* the ends of the log were asked for */
+	int64		fetch_us;
+} KsConsumer;
+
+/* In a transaction: reads topics and connection of the sink. */
+extern KsConsumer *ks_consumer_create(KsSink *sink, bool in_worker,
+									  void (*begin) (void), void (*commit) (void),
+									  MemoryContext parent);
+
+/*
+ * Outside a transaction's work (it calls begin and commit): connects, finds
+ * the partitions, settles the starting offsets of new ones in committed rows,
+ * and starts fetching.  May wait for the broker.
+ */
+extern void ks_consumer_open(KsConsumer *c);
+
+/*
+ * Takes what is ready into the batch, handles events, and says what to do next:
+ * *timeout, in milliseconds, -1: until the source's fd or the latch.  Does not
+ * wait for a broker, but for at most a second now and then while a batch waits
+ * to be tried again.
+ */
+extern KsStep ks_consumer_step(KsConsumer *c, long *timeout);
+
+/* Leaves only the first n records in the batch; the others will be read again. */
+extern void ks_consumer_keep(KsConsumer *c, int n);
+
+extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
+
+/* After the commit: the mirrors follow, the batch is released. */
+extern void ks_consumer_committed(KsConsumer *c);
+
+/* After a rollback: the batch, which may grow, is due again after a while. */
+extern void ks_consumer_retry(KsConsumer *c, long ms);
+
+/* Drops the batch and starts all partitions again at the stored offsets. */
+extern void ks_consumer_rewind(KsConsumer *c);
+
+/* Translates a record's error for a human. */
+extern void ks_consumer_describe(KsConsumer *c, const KsRecordError *err,
+								 KsStateError *out);
+
+extern void ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt);
+
+/*
+ * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
+ * the offset it gives for the partition (-1: it gives none).
+ */
+extern int64 ks_start_timestamp(const char *start_at, const char *topic,
+								int32 part, int64 *explicit_off);
+
+#endif

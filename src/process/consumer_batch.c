@@ -1,0 +1,241 @@
+/*
+ * consumer_batch.c
+ *	  Applies the batch, and says how far it moves each offset.
+ *
+ * An offset moves over the records that the batch was handed, and over what lies
+ * between them; beyond the last of them only to an end of the log that was seen
+ * in the epoch that still holds, so behind all of them.  check_handed() and
+ * account() see to it.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "catalog/offsets.h"
+#include "process/consumer_int.h"
+
+/*
+ * The records that the batch has of a partition are those that it was handed:
+ * first, last and all between.  Anything else would be a loss.
+ * (not reached by tests: a loss)
+ */
+static void
+check_handed(const KsConsumer *c, int pidx, int64 first)
+{
+	const KsPartition *p = &c->parts[pidx];
+	const KsPartitionState *st = &c->states[pidx];
+	bool		whole = p->counts.consumed == st->handed &&
+		(st->handed == 0 || (first == st->first_off && p->until == st->last_off + 1));
+
+	Assert(whole || st->given_back);
+	if (!whole && !st->given_back)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("the batch does not have the records that were read"),
+				 errdetail("Topic \"%s\", partition %d, stored offset " INT64_FORMAT ": %d records from "
+						   INT64_FORMAT " to " INT64_FORMAT " were read, " INT64_FORMAT " from "
+						   INT64_FORMAT " to " INT64_FORMAT " are there.",
+						   p->topic, p->part, p->off, st->handed, st->first_off, st->last_off,
+						   p->counts.consumed, first, p->until - 1)));
+}
+
+/*
+ * Offsets of one partition ascend, from the stored one on.
+ * (not reached by tests: they do not)
+ */
+static void
+check_ascends(const KsPartition *p, int64 off)
+{
+	if (unlikely(off < p->until))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("a record comes after its place"),
+				 errdetail("Topic \"%s\", partition %d: offset " INT64_FORMAT " after " INT64_FORMAT ".",
+						   p->topic, p->part, off, p->until - 1)));
+}
+
+/* Offsets and accounting of the first 'done' records. */
+static void
+account(KsConsumer *c, int done)
+{
+	bool		whole = done == c->nrecs;
+	int64	   *first = palloc(Max(c->nparts, 1) * sizeof(int64));
+
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		p->until = p->off;
+		p->last_rec = -1;
+		p->new_last_off = -1;
+		p->counts.consumed = 0;
+		first[i] = -1;
+	}
+	for (int i = 0; i < done; i++)
+	{
+		int			pidx = c->recs[i].pidx;
+		KsPartition *p = &c->parts[pidx];
+
+		check_ascends(p, c->recs[i].off);
+		if (p->last_rec < 0)
+			first[pidx] = c->recs[i].off;
+		p->counts.consumed++;
+		p->until = c->recs[i].off + 1;
+		p->last_rec = i;
+	}
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		if (p->last_rec >= 0)
+		{
+			p->new_last_off = c->recs[p->last_rec].off;
+			p->new_last_hash = ks_record_hash(&c->recs[p->last_rec]);
+		}
+		if (whole)
+		{
+			check_handed(c, i, first[i]);
+			/* control records and what compaction took, up to the end seen */
+			p->until = Max(p->until, ks_consumer_known_end(c, i));
+		}
+		p->counts.gaps = p->until - p->off - p->counts.consumed;
+	}
+	pfree(first);
+}
+
+/* What became of the records, of an attempt that is made again. */
+static void
+forget_counts(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+		memset(&c->parts[i].counts, 0, sizeof(KsCounts));
+}
+
+/* The partitions whose offsets the batch moves. */
+static KsPartition **
+parts_to_move(KsConsumer *c, int *n)
+{
+	KsPartition **parts = palloc(Max(c->nparts, 1) * sizeof(KsPartition *));
+
+	*n = 0;
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].until != c->parts[i].off)
+			parts[(*n)++] = &c->parts[i];
+	return parts;
+}
+
+KsApplyResult
+ks_consumer_apply(KsConsumer *c, KsRecordError *err)
+{
+	KsPartition **touched;
+	int			n;
+	int			moved = 0;
+	int			done;
+
+	MemoryContextReset(c->row_cxt);
+	ks_rejects_begin(&c->apply->rejects);
+	memset(err, 0, sizeof(KsRecordError));
+	for (int i = 0; i < c->nparts; i++)
+		c->states[i].waiting = false;
+
+	/* lock what the whole batch would move */
+	forget_counts(c);
+	account(c, c->nrecs);
+	touched = parts_to_move(c, &n);
+	if (n == 0)
+		return KS_APPLY_DONE;	/* and there are no records, see account() */
+	if (!ks_offsets_lock(c->sink->name, touched, n))
+		return KS_APPLY_MISMATCH;
+	forget_counts(c);
+
+#ifdef KS_BREAK_ATOMICITY
+	/* for the tests alone: offsets in a transaction of their own, which the
+	 * crash test must find out */
+	account(c, c->nrecs);
+	if (!ks_offsets_move(c->sink->name, touched, n))
+		return KS_APPLY_MISMATCH;
+	c->commit();
+	c->begin();
+	touched = parts_to_move(c, &n);
+	forget_counts(c);
+#endif
+
+	done = 0;
+	if (c->nrecs > 0)
+		ks_apply_prepare(c->apply);
+	while (c->nrecs > 0)
+	{
+		MemoryContext old = MemoryContextSwitchTo(c->row_cxt);
+
+		(void) ks_apply_order(c->apply, c->recs, c->nrecs, c->parts, c->nparts);
+		MemoryContextSwitchTo(old);
+		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
+		if (c->apply->nwaiting == 0)
+			break;
+		ks_consumer_cut_waiting(c);
+		/* what is left is decoded anew */
+		MemoryContextReset(c->row_cxt);
+		forget_counts(c);
+	}
+	account(c, done);
+	for (int i = 0; i < n; i++)
+		if (touched[i]->until != touched[i]->off)
+			touched[moved++] = touched[i];
+#ifndef KS_BREAK_ATOMICITY
+	if (moved > 0 && !ks_offsets_move(c->sink->name, touched, moved))
+		return KS_APPLY_MISMATCH;
+#endif
+	return done == c->nrecs ? KS_APPLY_DONE : KS_APPLY_STOPPED;
+}
+
+void
+ks_consumer_committed(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		if (p->last_rec >= 0)
+		{
+			p->last_off = p->new_last_off;
+			p->last_hash = p->new_last_hash;
+		}
+		if (!ks_consumer_waits(c, i) && p->until > p->off)
+			ks_consumer_partition_works(c, i);
+		p->off = p->until;
+	}
+	ks_rejects_committed(&c->apply->rejects, c->nrecs);
+	ks_consumer_reset_batch(c);
+	if (c->in_worker)
+		ks_consumer_publish(c);
+}
+
+void
+ks_consumer_describe(KsConsumer *c, const KsRecordError *err, KsStateError *out)
+{
+	const KsRecord *rec = &c->recs[err->index];
+	const KsPartition *p = &c->parts[rec->pidx];
+
+	memset(out, 0, sizeof(KsStateError));
+	out->sqlstate = err->edata->sqlerrcode;
+	out->message = err->edata->message;
+	out->detail = err->edata->detail;
+	out->hint = psprintf("Mend the cause, or pass over the record with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT "); then kafka_sink.resume(%s).",
+						 quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic),
+						 p->part, rec->off, quote_literal_cstr(c->sink->name));
+	if (err->exceeded)
+	{
+		out->sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+		out->message = "more records cannot be applied than reject_limit allows";
+		out->detail = psprintf("The limit is %s.  This record would be one too many: %s (%s)",
+							   err->exceeded, err->edata->message,
+							   unpack_sql_state(err->edata->sqlerrcode));
+		out->hint = psprintf("Mend the cause, or raise reject_limit; then kafka_sink.resume(%s) goes on with this record and counts anew.",
+							 quote_literal_cstr(c->sink->name));
+	}
+	out->topic = p->topic;
+	out->part = p->part;
+	out->off = rec->off;
+	out->column = err->column;
+}

@@ -1,0 +1,246 @@
+/*
+ * consumer_event.c
+ *	  What the source tells beside records, and the errors that come of it.
+ *
+ * An end of a partition is kept with the epoch in which it was seen, and counts
+ * in that one only.  What may pass stops a partition for a while; what will not
+ * is final: the batch at hand is the last one then.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "base/backoff.h"
+#include "process/consumer_int.h"
+
+#define UNKNOWN_TOPIC_HALT_MS	30000
+#define BACKOFF_MS			500
+#define BACKOFF_MAX_MS		30000
+#define BACKOFF_LONG_MS		10000
+
+void
+ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
+{
+	MemoryContext old;
+
+	/* the first final error stays */
+	if (c->halt)
+		return;
+	/* said before: not news */
+	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0)
+		return;
+	MemoryContextReset(c->error_cxt);
+	old = MemoryContextSwitchTo(c->error_cxt);
+	c->error = *error;
+	c->error.message = pstrdup(error->message);
+	c->error.detail = error->detail ? pstrdup(error->detail) : NULL;
+	c->error.hint = error->hint ? pstrdup(error->hint) : NULL;
+	c->error.topic = error->topic ? pstrdup(error->topic) : NULL;
+	c->error.column = error->column ? pstrdup(error->column) : NULL;
+	MemoryContextSwitchTo(old);
+	c->halt = halt;
+	c->reported = false;
+}
+
+void
+ks_consumer_set_missing(KsConsumer *c, const char *topic)
+{
+	KsStateError error = {
+		.sqlstate = ERRCODE_UNDEFINED_OBJECT,
+		.message = psprintf("topic \"%s\" does not exist on server \"%s\"", topic, c->sink->server),
+		.detail = "The sink's other topics are consumed.",
+		.hint = psprintf("Create it, or kafka_sink.unregister_topic(%s, %s).",
+						 quote_literal_cstr(c->sink->name), quote_literal_cstr(topic)),
+		.topic = topic,
+		.part = -1,
+		.off = -1,
+		.waits_for = "topic"
+	};
+
+	c->missing = topic;
+	ks_consumer_set_error(c, &error, false);
+	pfree((char *) error.message);
+	pfree((char *) error.hint);
+}
+
+static void
+clear_error(KsConsumer *c)
+{
+	if (c->error.message == NULL || c->halt)
+		return;
+	for (int i = 0; i < c->nparts; i++)
+		if (c->states[i].failing_since != 0)
+			return;
+	memset(&c->error, 0, sizeof(c->error));
+	c->reported = false;
+	if (c->missing)
+		ks_consumer_set_missing(c, c->missing);
+}
+
+static void
+partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
+{
+	KsPartitionState *st = &c->states[ev->pidx];
+	TimestampTz now = GetCurrentTimestamp();
+	bool		halt = ev->action == KS_ERROR_HALT;
+
+	if (st->failing_since == 0)
+		st->failing_since = now;
+	if (ev->action == KS_ERROR_RETRY_THEN_HALT &&
+		TimestampDifferenceExceeds(st->failing_since, now, UNKNOWN_TOPIC_HALT_MS))
+		halt = true;
+	ks_source_stop(c->source, ev->pidx);
+	st->restart_at = ks_backoff_until(now, st->failures,
+									  ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
+									  BACKOFF_MAX_MS);
+	st->failures++;
+	ks_consumer_set_error(c, error, halt);
+}
+
+void
+ks_consumer_partition_works(KsConsumer *c, int i)
+{
+	if (c->states[i].failing_since != 0)
+	{
+		c->states[i].failing_since = 0;
+		c->states[i].failures = 0;
+		clear_error(c);
+	}
+}
+
+/* The log is not what it was: nothing goes on by itself. */
+static void
+log_failed(KsConsumer *c, int pidx, KsStateError *error)
+{
+	ks_source_stop(c->source, pidx);
+	ks_consumer_set_error(c, error, true);
+}
+
+/* The partition ends at 'off', for now. */
+void
+ks_consumer_end_seen(KsConsumer *c, int pidx, int64 off, uint32 epoch)
+{
+	KsPartitionState *st = &c->states[pidx];
+
+	/* one that waits has not got past its record by that */
+	if (!ks_consumer_is_waiting(c, pidx))
+		ks_consumer_partition_works(c, pidx);
+	if (st->bound >= 0)
+		off = Min(off, st->bound);
+	st->end = off;
+	st->end_epoch = epoch;
+	if (off > c->parts[pidx].off && c->since == 0)
+		c->since = GetCurrentTimestamp();
+}
+
+/* The end of the partition's log, -1: none was seen that still holds. */
+int64
+ks_consumer_known_end(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->end_epoch == ks_source_epoch(c->source, pidx) ? st->end : -1;
+}
+
+/* The stored offset when the batch at hand, which comes first, is committed. */
+static int64
+next_offset(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->handed > 0 && !st->given_back ? st->last_off + 1 : c->parts[pidx].off;
+}
+
+/* An event of a partition. */
+static void
+handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
+{
+	const KsPartition *p = &c->parts[ev->pidx];
+	int64		off = next_offset(c, ev->pidx);
+	KsStateError error = {
+		.sqlstate = ERRCODE_DATA_CORRUPTED,
+		.hint = "Find out what was lost, then say where to go on with kafka_sink.seek(), and kafka_sink.resume().",
+		.topic = p->topic,
+		.part = p->part,
+		.off = off
+	};
+
+	switch (ev->type)
+	{
+		case KS_EVENT_EOF:
+			ks_consumer_end_seen(c, ev->pidx, ev->off, ev->epoch);
+			break;
+		case KS_EVENT_TAIL_OK:
+			c->states[ev->pidx].tail = KS_TAIL_OK;
+			break;
+		case KS_EVENT_TAIL_UNCHECKABLE:
+			c->states[ev->pidx].tail = KS_TAIL_UNCHECKABLE;
+			break;
+		case KS_EVENT_TAIL_MISMATCH:
+			error.message = "the log is not the one that was consumed";
+			error.detail = psprintf("The record at offset " INT64_FORMAT
+									" is not the one that was read there: the topic was recreated, or its log was truncated and written again.",
+									ev->off);
+			log_failed(c, ev->pidx, &error);
+			break;
+		case KS_EVENT_TRUNCATED:
+			error.message = "the log ends before the stored offset";
+			error.detail = psprintf("Stored offset " INT64_FORMAT ", end of the log " INT64_FORMAT
+									": the topic was recreated or its log was truncated.", off, ev->off);
+			log_failed(c, ev->pidx, &error);
+			break;
+		case KS_EVENT_OUT_OF_RANGE:
+			error.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+			error.message = "records were deleted before they were consumed";
+			error.detail = psprintf("Stored offset " INT64_FORMAT ", the log begins at " INT64_FORMAT
+									": retention has overtaken the sink.", off, ev->off);
+			error.hint = psprintf("To go on without them: SELECT kafka_sink.accept_gap(%s, %s, %d, "
+								  INT64_FORMAT ", " INT64_FORMAT "), then kafka_sink.resume(%s).",
+								  quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic),
+								  p->part, off, ev->off, quote_literal_cstr(c->sink->name));
+			log_failed(c, ev->pidx, &error);
+			break;
+		case KS_EVENT_PARTITION_ERROR:
+			error.sqlstate = ev->sqlstate;
+			error.message = ev->message;
+			error.detail = ev->detail;
+			error.hint = ev->hint;
+			error.waits_for = ev->action == KS_ERROR_RETRY_THEN_HALT ? "topic" : "broker";
+			partition_failed(c, ev, &error);
+			break;
+		case KS_EVENT_ERROR:
+		case KS_EVENT_RECOVERED:
+		case KS_EVENT_PARTITION_COUNT:
+			Assert(false);
+			break;
+	}
+}
+
+void
+ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev)
+{
+	KsStateError error = {
+		.sqlstate = ev->sqlstate,
+		.message = ev->message,
+		.detail = ev->detail,
+		.hint = ev->hint,
+		.off = -1,
+		.waits_for = "broker"
+	};
+
+	switch (ev->type)
+	{
+		case KS_EVENT_ERROR:
+			ks_consumer_set_error(c, &error, ev->action == KS_ERROR_HALT);
+			break;
+		case KS_EVENT_RECOVERED:
+			clear_error(c);
+			break;
+		case KS_EVENT_PARTITION_COUNT:
+			c->stale = true;
+			break;
+		default:
+			handle_partition_event(c, ev);
+			break;
+	}
+}

@@ -1,0 +1,65 @@
+/*
+ * consumer_int.h
+ *	  What the files consumer*.c share; nobody else includes it.
+ *
+ *	consumer.c			takes records into the batch: one step
+ *	consumer_event.c	what the source tells beside records
+ *	consumer_batch.c	applies the batch, and accounts for it
+ *	consumer_open.c		connects: partitions, and where each begins
+ *	consumer_wait.c		records that wait for the row of a foreign key
+ */
+#ifndef KS_CONSUMER_INT_H
+#define KS_CONSUMER_INT_H
+
+#include "postgres.h"
+
+#include "process/consumer.h"
+
+/* --- consumer.c --- */
+
+extern void ks_consumer_reset_batch(KsConsumer *c);
+
+/* Live figures of all partitions, into shared memory. */
+extern void ks_consumer_publish(KsConsumer *c);
+
+/*
+ * Records of the partition are taken out of the batch: the partition is stopped,
+ * and read again from its stored offset when the batch is done, not before 'at'.
+ */
+extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
+
+/* --- consumer_wait.c --- */
+
+/* Of KsApply: arg is the consumer. */
+extern bool ks_consumer_may_wait(void *arg, const KsRecord *rec);
+
+/* Takes records that wait, and what is behind them, out of the batch. */
+extern void ks_consumer_cut_waiting(KsConsumer *c);
+
+/* Is a record of the partition to be read again, which waited the last time? */
+extern bool ks_consumer_is_waiting(const KsConsumer *c, int pidx);
+
+/* The batch is committed: does the partition wait?  Then it is stopped for a while. */
+extern bool ks_consumer_waits(KsConsumer *c, int pidx);
+
+/* --- consumer_event.c --- */
+
+extern void ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev);
+
+/* The sink's other topics are consumed until it is there. */
+extern void ks_consumer_set_missing(KsConsumer *c, const char *topic);
+
+/* The partition ends at 'off', for now, as seen in that epoch. */
+extern void ks_consumer_end_seen(KsConsumer *c, int pidx, int64 off, uint32 epoch);
+
+/* The end of the partition's log, -1: none was seen that still holds. */
+extern int64 ks_consumer_known_end(const KsConsumer *c, int pidx);
+
+/* It gives records, or has come to its end: what went wrong is over. */
+extern void ks_consumer_partition_works(KsConsumer *c, int pidx);
+
+/* --- consumer_open.c --- */
+
+extern void ks_consumer_start_partition(KsConsumer *c, int pidx);
+
+#endif

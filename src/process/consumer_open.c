@@ -1,0 +1,468 @@
+/*
+ * consumer_open.c
+ *	  Connecting: which partitions there are, and where each of them begins.
+ *
+ * A partition is read only when a committed row says from where.  Rows of new
+ * partitions are settled here, by the topic's start_at, or at the beginning
+ * for a partition that was added to a topic already under way.
+ *
+ * A sink's workers each consume the partitions p with p mod workers = their
+ * number.  Whether a topic is under way is a question of all its partitions, so
+ * whoever comes first settles all that have no row, in one transaction, and the
+ * others find either none of these rows or all of them.  That, when a topic or
+ * a partition is new, is the only place where workers can wait for each other.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "catalog/offsets.h"
+#include "process/consumer_int.h"
+
+#define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
+#define STATISTICS_MS		1000
+#define STATISTICS_PARTITION_MS	10
+#define STATISTICS_MAX_MS	600000
+#define CLUSTER_ID_MS		5000
+
+/*
+ * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
+ * the offset it gives for the partition (-1: it gives none).
+ */
+int64
+ks_start_timestamp(const char *start_at, const char *topic, int32 part, int64 *explicit_off)
+{
+	*explicit_off = -1;
+	if (strcmp(start_at, "earliest") == 0)
+		return KS_OFFSET_EARLIEST;
+	if (strcmp(start_at, "latest") == 0)
+		return KS_OFFSET_LATEST;
+	if (*start_at == '{')
+	{
+		Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(start_at)));
+		char		name[12];
+		JsonbValue	buf;
+		JsonbValue *v;
+
+		pg_ltoa(part, name);
+		v = getKeyJsonValueFromContainer(&jb->root, name, strlen(name), &buf);
+		if (v && v->type == jbvNumeric)
+			*explicit_off = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+		return KS_OFFSET_EARLIEST;
+	}
+	{
+		TimestampTz ts = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(start_at),
+																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+
+		if (TIMESTAMP_NOT_FINITE(ts))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+					 errmsg("a topic cannot be read from an infinite timestamp"),
+					 errhint("Valid values: earliest, latest, a timestamp, or offsets by partition.")));
+		/* offsets-for-times: the first record at or after it */
+		return Max(0, ts / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000));
+	}
+}
+
+static void
+append_partition(KsConsumer *c, const char *topic, int32 part)
+{
+	if (c->parts == NULL)
+		c->parts = MemoryContextAllocZero(c->cxt, 64 * sizeof(KsPartition));
+	else if (c->nparts >= 64 && (c->nparts & (c->nparts - 1)) == 0)
+		c->parts = repalloc_huge(c->parts, (Size) c->nparts * 2 * sizeof(KsPartition));
+	memset(&c->parts[c->nparts], 0, sizeof(KsPartition));
+	c->parts[c->nparts].topic = topic;
+	c->parts[c->nparts].part = part;
+	c->parts[c->nparts].off = -1;
+	c->parts[c->nparts].last_off = -1;
+	c->nparts++;
+}
+
+/* Has any partition of the topic a row? */
+static bool
+topic_has_rows(KsConsumer *c, const char *topic)
+{
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].topic == topic && c->parts[i].off >= 0)
+			return true;
+	return false;
+}
+
+/*
+ * Another cluster under the same name is not gone on with, nor is one that
+ * does not say which it is: what it knows of topics tells nothing then.
+ */
+static void
+check_cluster(KsConsumer *c)
+{
+	const char *id = ks_source_cluster_id(c->source, Min(c->timeout_ms, CLUSTER_ID_MS));
+	ListCell   *lc;
+
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+
+		if (t->cluster_id == NULL)
+			continue;
+		if (id == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("could not find out to which Kafka cluster server \"%s\" leads", c->sink->server),
+					 errdetail("Cluster \"%s\" was consumed before; the brokers do not tell whether they are of it.",
+							   t->cluster_id)));
+		if (strcmp(t->cluster_id, id) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("server \"%s\" leads to another Kafka cluster than before", c->sink->server),
+					 errdetail("Cluster \"%s\" was consumed before, \"%s\" answers now; offsets do not carry over.",
+							   t->cluster_id, id),
+					 errhint("Mend the connection, or say where to go on in the new cluster with kafka_sink.seek(%s, ...).",
+							 quote_literal_cstr(c->sink->name))));
+	}
+}
+
+/* Topics that have been found for the first time are of this cluster from now on. */
+static void
+remember_cluster(KsConsumer *c)
+{
+	const char *id = ks_source_cluster_id(c->source, Min(c->timeout_ms, CLUSTER_ID_MS));
+	ListCell   *lc;
+
+	if (id == NULL || c->worker > 0)
+		return;					/* worker 0 takes it down, for all of them */
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+		Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(t->topic),
+		CStringGetTextDatum(id)};
+		KsCatalogUser save;
+
+		if (t->cluster_id != NULL)
+			continue;
+		c->begin();
+		SPI_connect();
+		ks_catalog_enter(&save);
+		SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
+							  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2",
+							  3, types, args, NULL, false, 0);
+		ks_catalog_leave(&save);
+		SPI_finish();
+		c->commit();
+		t->cluster_id = MemoryContextStrdup(c->cxt, id);
+	}
+}
+
+/* How many partitions must the topic have, by its rows in txn_offsets? */
+static int
+consumed_partitions(KsConsumer *c, const char *topic)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(topic)};
+	KsCatalogUser save;
+	bool		isnull;
+	Datum		last;
+	int			n;
+
+	c->begin();
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT pg_catalog.max(o.part) FROM kafka_sink.txn_offsets o "
+						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2",
+						  lengthof(types), types, args, NULL, false, 0);
+	ks_catalog_leave(&save);
+	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	n = isnull ? 0 : DatumGetInt32(last) + 1;
+	SPI_finish();
+	c->commit();
+	return n;
+}
+
+/* Its number of partitions once it has as many as 'wanted', or what it has. */
+static int
+wait_for_topic(KsConsumer *c, const char *topic, int wanted)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DELETED_TOPIC_MS);
+	int			n;
+
+	do
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 1000, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		n = ks_source_partition_count(c->source, topic, c->timeout_ms);
+	} while (n < wanted && GetCurrentTimestamp() < until);
+	return n;
+}
+
+/* Of a topic that was consumed, some of it, or all, does not exist any more. */
+KS_NORETURN static void
+raise_deleted(KsConsumer *c, const char *topic, int n, int wanted)
+{
+	const char *sink = quote_literal_cstr(c->sink->name);
+
+	c->blamed = topic;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 n < 0 ? errmsg("topic \"%s\" was deleted", topic) :
+			 errmsg("topic \"%s\" has fewer partitions than before", topic),
+			 n < 0 ?
+			 errdetail("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server) :
+			 errdetail("Partition %d has a stored offset, and server \"%s\" knows %d partitions: the topic was recreated.",
+					   wanted - 1, c->sink->server, n),
+			 n < 0 ?
+			 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
+					 sink, sink, quote_literal_cstr(topic)) :
+			 errhint("Find out what was lost; kafka_sink.unregister_topic(%s, %s) forgets all offsets of the old topic, then kafka_sink.register_topic() begins with the new one.",
+					 sink, quote_literal_cstr(topic))));
+}
+
+static void
+find_partitions(KsConsumer *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+		int			n = ks_source_partition_count(c->source, t->topic, c->timeout_ms);
+		int			wanted;
+
+		/* a broker has answered: before its answer counts */
+		if (lc == list_head(c->topics))
+			check_cluster(c);
+		wanted = consumed_partitions(c, t->topic);
+		if (wanted > 0 && n < wanted)
+		{
+			/* metadata may be late after a restart of the cluster */
+			n = wait_for_topic(c, t->topic, wanted);
+			if (n < wanted)
+				raise_deleted(c, t->topic, n, wanted);
+		}
+		if (n < 0 && c->in_worker && list_length(c->topics) > 1)
+		{
+			ks_consumer_set_missing(c, t->topic);
+			c->nmissing++;
+			c->topics = foreach_delete_current(c->topics, lc);
+			continue;
+		}
+		if (n < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" does not exist on server \"%s\"", t->topic, c->sink->server),
+					 errhint("Create it, or kafka_sink.unregister_topic(%s, %s).",
+							 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
+		for (int i = 0; i < n; i++)
+			if (ks_topic_has_partition(t, i))
+				append_partition(c, t->topic, i);
+	}
+}
+
+static void
+read_offsets(KsConsumer *c)
+{
+	c->begin();
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		if (!ks_offsets_read(c->sink->name, p))
+			p->off = -1;
+		p->until = p->off;
+	}
+	c->commit();
+}
+
+/*
+ * Commits a row for each partition that has none, before a record is read from
+ * it.  A partition that was added to a topic already under way begins at its
+ * beginning: nothing in it has been seen.
+ */
+static void
+settle_offsets(KsConsumer *c)
+{
+	KsOffsetQuery *q = palloc0(Max(c->nparts, 1) * sizeof(KsOffsetQuery));
+	KsPartition **asked = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
+	KsPartition **missing = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
+	int			nasked = 0;
+	int			nmissing = 0;
+	ListCell   *lc;
+
+	c->begin();
+	foreach(lc, c->topics)
+	{
+		KsTopic    *t = lfirst(lc);
+		bool		under_way = topic_has_rows(c, t->topic);
+
+		for (int i = 0; i < c->nparts; i++)
+		{
+			KsPartition *p = &c->parts[i];
+			int64		off;
+
+			if (p->topic != t->topic || p->off >= 0)
+				continue;
+			missing[nmissing++] = p;
+			q[nasked].ts = ks_start_timestamp(t->start_at, p->topic, p->part, &off);
+			if (off >= 0)
+			{
+				p->until = off;
+				continue;
+			}
+			if (under_way)
+				q[nasked].ts = KS_OFFSET_EARLIEST;
+			q[nasked].topic = p->topic;
+			q[nasked].part = p->part;
+			asked[nasked++] = p;
+		}
+	}
+	c->commit();
+	if (nmissing == 0)
+		return;
+	if (nasked > 0)
+		ks_source_query_offsets(c->source, q, nasked, c->timeout_ms);
+	for (int i = 0; i < nasked; i++)
+		asked[i]->until = q[i].off;
+
+	/* rows that a topic has lost by being unregistered must not come back */
+	c->begin();
+	if (ks_catalog_is_current(c->sink))
+		for (int i = 0; i < nmissing; i++)
+		{
+			missing[i]->off = missing[i]->until;
+			ks_offsets_put(c->sink->name, missing[i], false);
+		}
+	else
+		c->stale = true;
+	c->commit();
+}
+
+/* From here on this worker knows of no partitions but its own. */
+static void
+keep_own(KsConsumer *c)
+{
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, c->topics)
+	{
+		const KsTopic *t = lfirst(lc);
+
+		for (int i = 0; i < c->nparts; i++)
+			c->parts[i].has_siblings |= t->partitions != NULL && c->parts[i].topic == t->topic;
+	}
+	for (int i = 0; i < c->nparts; i++)
+		for (int j = 0; c->workers > 1 && j < c->nparts; j++)
+			c->parts[i].has_siblings |= c->parts[i].topic == c->parts[j].topic &&
+				c->parts[j].part % c->workers != c->worker;
+	for (int i = 0; i < c->nparts; i++)
+		if (c->workers == 0 || c->parts[i].part % c->workers == c->worker)
+			c->parts[n++] = c->parts[i];
+	c->nparts = n;
+}
+
+void
+ks_consumer_start_partition(KsConsumer *c, int i)
+{
+	KsPartitionState *st = &c->states[i];
+
+	st->restart_at = 0;
+	st->tail = c->parts[i].last_off >= 0 ? KS_TAIL_PENDING : KS_TAIL_NONE;
+	ks_source_start(c->source, i, &c->parts[i], true);
+}
+
+/*
+ * How often librdkafka is to make its statistics, of so many partitions: they
+ * take 700 bytes and some microseconds for each.
+ */
+static int
+statistics_ms(const KsConsumer *c, int nparts)
+{
+	int64		ms = c->sink->statistics_us / 1000;
+
+	if (!c->in_worker)
+		return 0;
+	if (c->sink->statistics_us == 0)
+		ms = STATISTICS_MS + (int64) nparts / Max(c->workers, 1) * STATISTICS_PARTITION_MS;
+	return (int) Max(100, Min(ms, STATISTICS_MAX_MS));
+}
+
+/* A topic that is new can have many more partitions than were counted. */
+static void
+check_statistics(KsConsumer *c)
+{
+	if (c->in_worker && statistics_ms(c, c->nparts) > 2 * c->statistics_ms)
+		c->stale = true;		/* begins anew, with the rows that are there now */
+}
+
+void
+ks_consumer_open(KsConsumer *c)
+{
+	KsSourceOptions opts = {
+		.client_id = psprintf("kafka_sink/%s", c->sink->name),
+		.read_uncommitted = c->sink->read_uncommitted,
+		.in_worker = c->in_worker,
+		.max_record_bytes = c->sink->max_record_bytes
+	};
+	MemoryContext old;
+
+	/* whether headers are wanted is known from the target */
+	c->begin();
+	opts.statistics_ms = c->statistics_ms = statistics_ms(c, ks_offsets_count(c->sink->name));
+	ks_apply_prepare(c->apply);
+	opts.want_headers = ks_apply_wants_headers(c->apply) ||
+		c->sink->on_error == KS_ON_ERROR_DEAD_LETTER;
+	c->commit();
+
+	c->source = ks_source_open(c->conf, &opts, c->source_cxt);
+	find_partitions(c);
+	remember_cluster(c);
+	read_offsets(c);
+	settle_offsets(c);
+	read_offsets(c);			/* another may have been faster */
+	check_statistics(c);
+	if (c->stale)
+		c->nparts = 0;
+	keep_own(c);
+
+	old = MemoryContextSwitchTo(c->cxt);
+	c->states = palloc0(Max(c->nparts, 1) * sizeof(KsPartitionState));
+	MemoryContextSwitchTo(old);
+	ks_consumer_reset_batch(c);
+	for (int i = 0; i < c->nparts; i++)
+	{
+		c->states[i].bound = -1;
+		c->states[i].waiting_off = -1;
+		if (c->in_worker)
+			c->states[i].slot = ks_shmem_add_partition(c->parts[i].topic, c->parts[i].part);
+		ks_consumer_start_partition(c, i);
+	}
+}
+
+void
+ks_consumer_rewind(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+		ks_source_stop(c->source, i);
+	ks_consumer_reset_batch(c);
+	read_offsets(c);
+	settle_offsets(c);
+	read_offsets(c);
+	ks_consumer_reset_batch(c);
+	for (int i = 0; i < c->nparts && !c->stale; i++)
+	{
+		c->states[i].waiting = false;
+		c->states[i].waiting_since = 0;
+		c->states[i].waiting_off = -1;
+		ks_consumer_start_partition(c, i);
+	}
+}

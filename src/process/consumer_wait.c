@@ -1,0 +1,171 @@
+/*
+ * consumer_wait.c
+ *	  Records that wait for the row that their foreign key needs.
+ *
+ * A topic's records can be read before those of another topic, or written
+ * before those of another sink, that they refer to.  Such a record (23503)
+ * holds its partition: what is before it commits, it is read again after a
+ * while, and the other partitions go on meanwhile.  If the row has not come
+ * retry_within after the record began to wait, the record is refused like any
+ * other.
+ *
+ * Of a partition that has waited in vain, what was in the log meanwhile has
+ * waited too: its time counts from when the first one began to wait, or from
+ * its own timestamp, whichever is later.  So a run of bad records makes a
+ * partition late by retry_within, not by as much for each of them.  A batch
+ * without such a record ends that.  A timestamp that lies in the future is that
+ * of when the record was met: no record waits longer than retry_within.
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "base/backoff.h"
+#include "base/compat.h"
+#include "process/consumer_int.h"
+
+#define WAIT_FIRST_MS	20
+#define WAIT_MAX_MS		1000
+
+static TimestampTz
+record_time(const KsRecord *rec)
+{
+	return rec->ts_ms * INT64CONST(1000) -
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+bool
+ks_consumer_may_wait(void *arg, const KsRecord *rec)
+{
+	KsConsumer *c = arg;
+	const KsPartitionState *st = &c->states[rec->pidx];
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz begin = st->waiting_since;
+	TimestampTz met = rec->off == st->waiting_off ? Min(st->waiting_met, now) : now;
+
+	if (begin == 0 || begin > now)
+		begin = now;
+	if (rec->ts_ms >= 0 && rec->ts_ms < PG_INT64_MAX / 1000)
+		begin = Max(begin, Min(record_time(rec), met));
+	return now - begin < c->sink->retry_within_us;
+}
+
+bool
+ks_consumer_is_waiting(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
+}
+
+/* Is that record told of, and does it wait, in this batch or in its back-off? */
+static bool
+is_told(const KsConsumer *c, int pidx)
+{
+	int			rec = c->apply->waiting[pidx];
+
+	return c->parts[pidx].part == c->error.part && strcmp(c->parts[pidx].topic, c->error.topic) == 0 &&
+		(rec >= 0 ? c->recs[rec].off == c->error.off :
+		 ks_consumer_is_waiting(c, pidx) && c->states[pidx].waiting_off == c->error.off);
+}
+
+/*
+ * Tell of the first record, unless another one that is told of still waits.
+ * (not reached by tests: a sink that halts in that moment)
+ */
+static void
+report_waiting(KsConsumer *c, const KsStateError *error)
+{
+	if (c->halt)
+		return;
+	if (c->error.message && c->error.topic && c->error.sqlstate == error->sqlstate)
+	{
+		for (int i = 0; i < c->nparts; i++)
+			if (is_told(c, i))
+				return;
+		/* the same message may be of another record: news */
+		c->error.message = NULL;
+	}
+	ks_consumer_set_error(c, error, false);
+}
+
+void
+ks_consumer_cut_waiting(KsConsumer *c)
+{
+	const KsApply *ap = c->apply;
+	const KsRecord *first = &c->recs[ap->wait_error.index];
+	KsStateError error = {
+		.sqlstate = ap->wait_error.edata->sqlerrcode,
+		.message = ap->wait_error.edata->message,
+		.detail = ap->wait_error.edata->detail,
+		.hint = "The record waits for that row, at most for the setting retry_within.",
+		.waits_for = "row",
+		.topic = c->parts[first->pidx].topic,
+		.part = c->parts[first->pidx].part,
+		.off = first->off
+	};
+	int			out = 0;
+
+	report_waiting(c, &error);
+	for (int i = 0; i < c->nparts; i++)
+		if (ap->waiting[i] >= 0)
+		{
+			KsPartitionState *st = &c->states[i];
+			int64		off = c->recs[ap->waiting[i]].off;
+
+			if (off != st->waiting_off)
+			{
+				st->waiting_off = off;
+				st->waiting_met = GetCurrentTimestamp();
+			}
+			st->waiting = true;
+			ks_consumer_give_back(c, i, GetCurrentTimestamp());
+		}
+	for (int i = 0; i < c->nrecs; i++)
+	{
+		int			from = ap->waiting[c->recs[i].pidx];
+
+		if (from >= 0 && i >= from)
+			ks_source_release(&c->recs[i], 1);
+		else
+			c->recs[out++] = c->recs[i];
+	}
+	c->nrecs = out;
+}
+
+/* Was a record of the partition refused for want of a row, in this batch? */
+static bool
+has_refused(const KsConsumer *c, int pidx)
+{
+	const KsRejects *r = &c->apply->rejects;
+
+	for (int i = 0; i < r->n; i++)
+		if (r->items[i].edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+			c->recs[r->items[i].index].pidx == pidx)
+			return true;
+	return false;
+}
+
+bool
+ks_consumer_waits(KsConsumer *c, int pidx)
+{
+	KsPartitionState *st = &c->states[pidx];
+	bool		moved = c->parts[pidx].until > c->parts[pidx].off;
+	TimestampTz now;
+
+	if (st->waiting_since != 0 && moved && !has_refused(c, pidx))
+		st->waiting_since = 0;
+	if (!st->waiting)
+		return false;
+	now = GetCurrentTimestamp();
+	st->waiting = false;
+	if (st->waiting_since == 0)
+		st->waiting_since = now;
+	if (st->failing_since == 0)
+		st->failing_since = now;
+	if (moved)
+		st->failures = 0;
+	st->restart_at = ks_backoff_until(now, st->failures, WAIT_FIRST_MS, WAIT_MAX_MS);
+	st->failures++;
+	return true;
+}

@@ -1,0 +1,154 @@
+/*
+ * shmem.h
+ *	  Shared memory: which processes exist, what they count, who must leave.
+ *
+ * Pids, flags and numbers, never pointers.  Nothing here is needed for
+ * correctness: a crash restart wipes it, and the tables say where to go on.
+ * Without shared_preload_libraries there is none, ks_shmem_available() is
+ * false, and every function below that says so does nothing.
+ */
+#ifndef KS_SHMEM_H
+#define KS_SHMEM_H
+
+#include "postgres.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "utils/timestamp.h"
+#include "base/message.h"
+
+#define KS_MAX_TOPIC_LEN	249		/* Kafka's own limit */
+
+/* Counters of one worker, written by it alone, read by anyone. */
+typedef struct KsWorkerCounters
+{
+	pg_atomic_uint64 batches;		/* committed */
+	pg_atomic_uint64 records;		/* consumed by committed batches */
+	pg_atomic_uint64 bytes;			/* their keys and values */
+	pg_atomic_uint64 fast_batches;	/* batches that the fast path wrote */
+	pg_atomic_uint64 retries;		/* batches tried again after an error */
+	pg_atomic_uint64 guard_mismatches;
+	pg_atomic_uint64 redelivered;	/* dropped: offset below the expected */
+	pg_atomic_uint64 wait_us;		/* waiting for records */
+	pg_atomic_uint64 fetch_us;		/* taking records from librdkafka */
+	pg_atomic_uint64 decode_us;
+	pg_atomic_uint64 apply_us;		/* without index_us */
+	pg_atomic_uint64 index_us;		/* of the fast path */
+	pg_atomic_uint64 commit_us;
+	pg_atomic_uint64 first_record;	/* TimestampTz, 0: none */
+	pg_atomic_uint64 last_commit;	/* TimestampTz, 0: none */
+	pg_atomic_uint64 rss_anon_peak;	/* bytes */
+} KsWorkerCounters;
+
+/*
+ * A worker's slot; see src/README.md for who moves it when.  Moves happen in
+ * ks_shmem_move_slot() alone.
+ */
+typedef enum KsSlotState
+{
+	KS_SLOT_FREE,
+	KS_SLOT_REGISTERED,			/* its process has not come yet */
+	KS_SLOT_OPENING,			/* it connects, and settles its offsets */
+	KS_SLOT_RUNNING,
+	KS_SLOT_STOPPING,			/* asked to leave at the next batch boundary */
+	KS_SLOT_ENDED				/* gone; its supervisor has yet to hear why */
+} KsSlotState;
+
+/* What a worker that leaves says of it. */
+typedef enum KsFarewell
+{
+	KS_FAREWELL_NONE,			/* nothing: an error, or a signal */
+	KS_FAREWELL_RESPAWN,		/* begin anew at once */
+	KS_FAREWELL_IDLE			/* nothing to do: the watcher will tell when there is */
+} KsFarewell;
+
+typedef struct KsWorkerSlot
+{
+	KsSlotState state;
+	uint32		generation;			/* of the slot: +1 at each allocation */
+	Oid			dbid;
+	char		sink[NAMEDATALEN];
+	int			worker;				/* 0 .. workers - 1 */
+	Oid			owner;
+	int64		definition;			/* generation of the sink that it runs by */
+	pid_t		pid;				/* 0 until the worker attached */
+	TimestampTz started_at;
+	KsFarewell	farewell;			/* of KS_SLOT_ENDED */
+	KsWorkerCounters counters;
+} KsWorkerSlot;
+
+/* Is there, or will be, a process?  Under the lock, or as a guess. */
+static inline bool
+ks_slot_is_alive(const KsWorkerSlot *slot)
+{
+	return slot->state != KS_SLOT_FREE && slot->state != KS_SLOT_ENDED;
+}
+
+/* Live facts about one partition, written by its worker alone. */
+typedef struct KsPartitionSlot
+{
+	bool		in_use;
+	int			owner_slot;			/* index of the worker's slot, -1: of the watcher */
+	Oid			owner;
+	Oid			dbid;
+	char		sink[NAMEDATALEN];
+	char		topic[KS_MAX_TOPIC_LEN + 1];
+	int32		part;
+	pg_atomic_uint64 low;			/* (int64) -1: unknown */
+	pg_atomic_uint64 high;
+	pg_atomic_uint64 lso;
+	pg_atomic_uint64 as_of;			/* TimestampTz of these, 0: never */
+	pg_atomic_uint64 redelivered;
+	pg_atomic_uint32 tail;			/* KsTail */
+} KsPartitionSlot;
+
+typedef enum KsTail
+{
+	KS_TAIL_NONE,					/* nothing consumed yet */
+	KS_TAIL_PENDING,
+	KS_TAIL_OK,
+	KS_TAIL_UNCHECKABLE
+} KsTail;
+
+extern void ks_shmem_init(void);	/* from _PG_init: installs the hooks */
+extern bool ks_shmem_available(void);
+
+/* --- a worker's own slot --- */
+
+/* Called first in a worker: takes the slot it was started for, or exits. */
+extern KsWorkerSlot *ks_shmem_attach_worker(int slot, uint32 generation);
+
+/* It is open: the next one may start. */
+extern void ks_shmem_worker_runs(void);
+
+/* Is there room for a worker that has nothing to do? */
+extern bool ks_shmem_can_park(void);
+
+/* Is it asked to leave at the next batch boundary?  Takes no lock. */
+extern bool ks_shmem_stop_asked(void);
+
+/* Says why it will leave now. */
+extern void ks_shmem_say_farewell(KsFarewell farewell);
+
+/* Slots for the worker's partitions; freed with the worker's slot at exit.
+ * NULL where the table (kafka_sink.max_partitions) is full: no live figures. */
+extern KsPartitionSlot *ks_shmem_add_partition(const char *topic, int32 part);
+extern void ks_shmem_clear_partitions(void);
+
+/* --- anybody --- */
+
+/* The CV that is broadcast after each commit and state change of any of the
+ * sink's workers (other sinks may share it); NULL without shared memory. */
+extern ConditionVariable *ks_shmem_sink_cv(const char *sink);
+
+/* Is any worker of this sink in this database alive, or watched for?  Returns
+ * its pid, or the watcher's or supervisor's; or 0. */
+extern pid_t ks_shmem_worker_pid(const char *sink);
+
+/*
+ * Marks that this transaction changed sinks of this database: at commit its
+ * supervisor (through the launcher, if there is none yet) looks again.  The
+ * transaction cannot be prepared (0A000).  Harmless without shared memory.
+ */
+extern void ks_shmem_note_change(void);
+
+#endif

@@ -1,0 +1,169 @@
+/*
+ * shmem_database.c
+ *	  The table of databases that have, or may have, sinks.
+ *
+ * An entry's state moves in ks_shmem_move_database() alone.  "changed" is what
+ * a commit tells a supervisor that is there; where none is, the state tells the
+ * launcher.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+
+#include "process/shmem_int.h"
+
+static bool change_noted = false;
+
+#define TO(state) (1 << KS_DATABASE_##state)
+
+/* What may follow each state. */
+static const int database_moves[] PG_USED_FOR_ASSERTS_ONLY = {
+	[KS_DATABASE_NONE] = TO(DUE) | TO(BLOCKED),
+	[KS_DATABASE_DUE] = TO(NONE) | TO(STARTING) | TO(BLOCKED),
+	[KS_DATABASE_STARTING] = TO(DUE) | TO(VISITING) | TO(BLOCKED),
+	[KS_DATABASE_VISITING] = TO(NONE) | TO(DUE) | TO(SETTLED) | TO(LEAVING),
+	[KS_DATABASE_SETTLED] = TO(NONE) | TO(DUE) | TO(LEAVING),
+	[KS_DATABASE_LEAVING] = TO(DUE) | TO(BLOCKED),
+	[KS_DATABASE_BLOCKED] = TO(DUE),
+};
+
+#undef TO
+
+void
+ks_shmem_move_database(KsDatabase *db, KsDatabaseState to)
+{
+	Assert(LWLockHeldByMeInMode(ks_shared->lock, LW_EXCLUSIVE));
+	Assert(OidIsValid(db->dbid));
+	Assert(database_moves[db->state] & (1 << to));
+	db->state = to;
+	db->since = GetCurrentTimestamp();
+	if (to == KS_DATABASE_NONE)
+		db->dbid = InvalidOid;
+	if (to != KS_DATABASE_VISITING && to != KS_DATABASE_SETTLED && to != KS_DATABASE_LEAVING)
+		db->supervisor = 0;
+}
+
+/* A new entry's state is NONE: the caller moves it on. */
+KsDatabase *
+ks_shmem_database(Oid dbid, bool create)
+{
+	KsDatabase *unused = NULL;
+
+	Assert(LWLockHeldByMe(ks_shared->lock));
+	for (int i = 0; i < KS_MAX_DATABASES; i++)
+	{
+		KsDatabase *db = &ks_shared->databases[i];
+
+		if (db->dbid == dbid)
+			return db;
+		if (unused == NULL && !OidIsValid(db->dbid))
+			unused = db;
+	}
+	if (!create || unused == NULL)
+		return NULL;
+	memset(unused, 0, sizeof(KsDatabase));
+	unused->dbid = dbid;
+	return unused;
+}
+
+/* Somebody must look at its sinks; returns whom to wake. */
+static pid_t
+note_changed(KsDatabase *db)
+{
+	switch (db->state)
+	{
+		case KS_DATABASE_NONE:
+			ks_shmem_move_database(db, KS_DATABASE_DUE);
+			return ks_shared->launcher;
+		case KS_DATABASE_DUE:
+			db->next_start = 0;
+			return ks_shared->launcher;
+		case KS_DATABASE_VISITING:
+		case KS_DATABASE_SETTLED:
+			db->changed = true;
+			return db->supervisor;
+		case KS_DATABASE_STARTING:
+		case KS_DATABASE_LEAVING:
+		case KS_DATABASE_BLOCKED:
+			break;				/* who comes next looks anyway */
+	}
+	return 0;
+}
+
+void
+ks_shmem_mark_changed(Oid dbid)
+{
+	KsDatabase *db;
+	pid_t		pid;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, true);
+	if (db)
+		pid = note_changed(db);
+	else
+	{
+		ks_shared->rescan = true;
+		pid = ks_shared->launcher;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(pid);
+}
+
+void
+ks_shmem_mark_all_changed(void)
+{
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < KS_MAX_DATABASES; i++)
+		if (ks_shared->databases[i].supervisor != 0)
+			ks_shmem_wake(note_changed(&ks_shared->databases[i]));
+	LWLockRelease(ks_shared->lock);
+}
+
+int
+ks_shmem_target_bit(Oid relid)
+{
+	return hash_bytes_uint32(relid) % KS_TARGET_BITS;
+}
+
+static void
+note_change_callback(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_PREPARE:
+			if (change_noted)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("cannot PREPARE a transaction that has changed kafka_sink's sinks"),
+						 errdetail("Workers would not learn of the change at COMMIT PREPARED."),
+						 errhint("Change sinks in a transaction of its own.")));
+			break;
+		case XACT_EVENT_COMMIT:
+			if (change_noted)
+				ks_shmem_mark_changed(MyDatabaseId);
+			change_noted = false;
+			break;
+		case XACT_EVENT_ABORT:
+			change_noted = false;
+			break;
+		default:
+			break;
+	}
+}
+
+void
+ks_shmem_note_change(void)
+{
+	static bool registered = false;
+
+	if (!ks_shmem_available())
+		return;
+	if (!registered)
+	{
+		RegisterXactCallback(note_change_callback, NULL);
+		registered = true;
+	}
+	change_noted = true;
+}

@@ -1,0 +1,150 @@
+/*
+ * shmem_int.h
+ *	  The layout of shared memory, for launcher, supervisor and views.
+ */
+#ifndef KS_SHMEM_INT_H
+#define KS_SHMEM_INT_H
+
+#include "postgres.h"
+
+#include "storage/lwlock.h"
+
+#include "process/shmem.h"
+
+#define KS_MAX_DATABASES	256
+#define KS_MOVED_CVS		64
+
+/*
+ * A database that has, or may have, sinks; see src/README.md for who moves it
+ * when.  Moves happen in ks_shmem_move_database() alone.
+ */
+typedef enum KsDatabaseState
+{
+	KS_DATABASE_NONE,			/* nothing to remember: the entry is free */
+	KS_DATABASE_DUE,			/* somebody must look, not before next_start */
+	KS_DATABASE_STARTING,		/* a supervisor is registered */
+	KS_DATABASE_VISITING,		/* it is there, and has yet to see sinks */
+	KS_DATABASE_SETTLED,		/* it has seen some, and stays */
+	KS_DATABASE_LEAVING,		/* a command needs the database: it is to go */
+	KS_DATABASE_BLOCKED			/* a command needs it, and nobody is there */
+} KsDatabaseState;
+
+#define KS_TARGET_BITS		2048
+
+typedef struct KsDatabase
+{
+	Oid			dbid;			/* InvalidOid: KS_DATABASE_NONE */
+	KsDatabaseState state;
+	TimestampTz since;
+	pid_t		supervisor;		/* visiting, settled, leaving */
+	pid_t		watcher;		/* of parked workers, 0: none */
+	uint32		parked_changes;	/* +1 whenever one is parked, woken or taken back */
+	bool		changed;		/* sinks have, since the supervisor looked last */
+	int			blockers;		/* commands that need it without us */
+	int			failures;		/* of its supervisor, in a row */
+	TimestampTz next_start;
+
+	/* bits of the tables that sinks write to, by hash of their OID; of a
+	 * supervisor that is about to read them, all */
+	uint64		targets[KS_TARGET_BITS / 64];
+} KsDatabase;
+
+/*
+ * A worker that has nothing to do, and so no process: the watcher of its
+ * database looks after its partitions.
+ */
+typedef enum KsParkedState
+{
+	KS_PARKED_FREE,
+	KS_PARKED_WATCHED,			/* nothing has happened, as far as anybody knows */
+	KS_PARKED_WOKEN				/* something has: the supervisor is to start it */
+} KsParkedState;
+
+typedef struct KsParkedSlot
+{
+	KsParkedState state;
+	uint32		serial;			/* +1 at each parking */
+	Oid			dbid;
+	char		sink[NAMEDATALEN];
+	int			worker;
+	Oid			owner;
+	int64		definition;		/* generation of the sink */
+} KsParkedSlot;
+
+#define KS_MAX_PARKED		4096
+
+typedef struct KsShared
+{
+	LWLock	   *lock;			/* everything but counters and atomics */
+	pid_t		launcher;
+	bool		rescan;			/* the table of databases was full */
+	ConditionVariable left;		/* a process of ours has ended */
+	ConditionVariable moved[KS_MOVED_CVS];	/* a sink has, by hash of its name */
+	KsDatabase	databases[KS_MAX_DATABASES];
+	int			nworkers;
+	int			npartitions;
+	KsParkedSlot parked[KS_MAX_PARKED];
+} KsShared;
+
+extern KsShared *ks_shared;
+extern KsWorkerSlot *ks_worker_slots;
+extern KsPartitionSlot *ks_partition_slots;
+
+/* Wakes a process of ours; 0 is nobody. */
+extern void ks_shmem_wake(pid_t pid);
+
+/* The entry of a database, made if it is missing and 'create'; the lock is
+ * held exclusively.  NULL if missing, or full. */
+extern KsDatabase *ks_shmem_database(Oid dbid, bool create);
+
+/* The only way from one state to another; the lock is held exclusively. */
+extern void ks_shmem_move_database(KsDatabase *db, KsDatabaseState to);
+
+/* Sinks have changed: wakes whoever looks at them; takes the lock. */
+extern void ks_shmem_mark_changed(Oid dbid);
+
+/* The same for all databases that are looked at. */
+extern void ks_shmem_mark_all_changed(void);
+
+/* The bit of a table in 'targets'. */
+extern int	ks_shmem_target_bit(Oid relid);
+
+/* The only way from one state to another; the lock is held exclusively. */
+extern void ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to);
+
+/* Parks a worker; its slot, or -1 if there is no room.  Wakes the watcher. */
+extern int	ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
+						  uint32 *serial);
+
+/* The supervisor does not want it watched any more; nothing if it is not. */
+extern void ks_shmem_unpark(int slot, uint32 serial);
+
+/* Is it still watched, and nothing has happened? */
+extern bool ks_shmem_is_watched(int slot, uint32 serial);
+
+/* Nobody is to be watched any more. */
+extern void ks_shmem_unpark_all(Oid dbid);
+
+/* Something has happened: the supervisor starts the worker.  Does nothing if it
+ * is another parking by now. */
+extern void ks_shmem_wake_parked(int slot, uint32 serial);
+
+/* A partition that is watched; freed by ks_shmem_unwatch_partition(). */
+extern KsPartitionSlot *ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part);
+extern void ks_shmem_unwatch_partition(KsPartitionSlot *slot);
+
+/* A free slot for one of the sink's workers, or -1; takes the lock. */
+extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner,
+								  int64 definition);
+
+/* How many workers of this server are on their way up, and began to be less
+ * than 'ms' ago? */
+extern int	ks_shmem_count_starting(int ms);
+
+/* Asks a worker to leave at the end of its batch, or with 'now' by SIGTERM. */
+extern void ks_shmem_stop_worker(int slot, uint32 generation, bool now);
+
+/* Frees a slot whose process never attached, or whose end was noticed. */
+extern void ks_shmem_free_worker(int slot, uint32 generation);
+
+#endif

@@ -1,0 +1,137 @@
+/*
+ * shmem_parked.c
+ *	  Workers that have nothing to do, and so no process.
+ *
+ * The supervisor parks them and takes them back; the watcher of the database
+ * looks after their partitions, and wakes them.  Each tells the other by the
+ * slot and a signal.
+ */
+#include "postgres.h"
+
+#include "process/shmem_int.h"
+
+#define TO(state) (1 << KS_PARKED_##state)
+
+/* What may follow each state. */
+static const int parked_moves[] PG_USED_FOR_ASSERTS_ONLY = {
+	[KS_PARKED_FREE] = TO(WATCHED),
+	[KS_PARKED_WATCHED] = TO(WOKEN) | TO(FREE),
+	[KS_PARKED_WOKEN] = TO(FREE),
+};
+
+#undef TO
+
+/* The only way from one state to another; the lock is held exclusively. */
+static KsDatabase *
+move_parked(KsParkedSlot *slot, KsParkedState to)
+{
+	KsDatabase *db = ks_shmem_database(slot->dbid, false);
+
+	Assert(LWLockHeldByMeInMode(ks_shared->lock, LW_EXCLUSIVE));
+	Assert(parked_moves[slot->state] & (1 << to));
+	slot->state = to;
+	if (db)
+		db->parked_changes++;
+	return db;
+}
+
+bool
+ks_shmem_can_park(void)
+{
+	bool		room = false;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < KS_MAX_PARKED && !room; i++)
+		room = ks_shared->parked[i].state == KS_PARKED_FREE;
+	LWLockRelease(ks_shared->lock);
+	return room;
+}
+
+int
+ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
+			  uint32 *serial)
+{
+	int			found = -1;
+	KsDatabase *db;
+	pid_t		watcher = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < KS_MAX_PARKED && found < 0; i++)
+	{
+		KsParkedSlot *slot = &ks_shared->parked[i];
+
+		if (slot->state != KS_PARKED_FREE)
+			continue;
+		*serial = ++slot->serial;
+		slot->dbid = dbid;
+		strlcpy(slot->sink, sink, NAMEDATALEN);
+		slot->worker = worker;
+		slot->owner = owner;
+		slot->definition = definition;
+		db = move_parked(slot, KS_PARKED_WATCHED);
+		if (db)
+			watcher = db->watcher;
+		found = i;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(watcher);
+	return found;
+}
+
+void
+ks_shmem_unpark(int slot_no, uint32 serial)
+{
+	KsParkedSlot *slot = &ks_shared->parked[slot_no];
+	pid_t		watcher = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (slot->state != KS_PARKED_FREE && slot->serial == serial)
+	{
+		KsDatabase *db = move_parked(slot, KS_PARKED_FREE);
+
+		if (db)
+			watcher = db->watcher;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(watcher);
+}
+
+bool
+ks_shmem_is_watched(int slot_no, uint32 serial)
+{
+	KsParkedSlot *slot = &ks_shared->parked[slot_no];
+	bool		watched;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	watched = slot->state == KS_PARKED_WATCHED && slot->serial == serial;
+	LWLockRelease(ks_shared->lock);
+	return watched;
+}
+
+void
+ks_shmem_unpark_all(Oid dbid)
+{
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < KS_MAX_PARKED; i++)
+		if (ks_shared->parked[i].state != KS_PARKED_FREE && ks_shared->parked[i].dbid == dbid)
+			(void) move_parked(&ks_shared->parked[i], KS_PARKED_FREE);
+	LWLockRelease(ks_shared->lock);
+}
+
+void
+ks_shmem_wake_parked(int slot_no, uint32 serial)
+{
+	KsParkedSlot *slot = &ks_shared->parked[slot_no];
+	KsDatabase *db;
+	pid_t		supervisor = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (slot->state == KS_PARKED_WATCHED && slot->serial == serial)
+	{
+		db = move_parked(slot, KS_PARKED_WOKEN);
+		if (db)
+			supervisor = db->supervisor;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(supervisor);
+}

@@ -1,0 +1,562 @@
+/*
+ * supervisor.c
+ *	  Which sinks of one database should run.
+ *
+ * Reads the catalog when a commit has changed it, a worker has ended, a role
+ * or a table of a sink is gone, and compares what should run with what does:
+ *
+ *		wanted, not alive, due, and no worker of the sink is of an older
+ *		generation of its definition
+ *									-> start it for this generation
+ *		alive, unwanted or of an older generation
+ *									-> ask it to stop at its batch's end,
+ *									   SIGTERM if it takes too long
+ *		ended on its own wish, or because it was asked
+ *									-> due at once
+ *		ended otherwise				-> due after a back-off
+ *
+ * All workers of a sink run by the same generation, which says how many they
+ * are and so whose partition is whose: no partition is read by two.  If one of
+ * them halts the sink, none of them is wanted until resume().  Workers that a
+ * former supervisor left behind stay, if they run by the right generation.
+ *
+ * Nobody's lock keeps the others waiting: the catalog is read, and each sink's
+ * state is written, in transactions of their own with a short lock_timeout,
+ * and what fails is tried again after a back-off.  Workers are started and
+ * stopped by what is known, before anything is written.  An error ends none of
+ * that: until the catalog can be read again, all stays as it was.
+ *
+ * No transaction is held while it waits.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/backoff.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/session.h"
+#include "process/supervisor.h"
+#include "process/supervisor_int.h"
+
+#define LIVED_MS			60000	/* a supervisor that old was not a failure */
+#define LOCK_TIMEOUT		"200ms"
+#define READ_RETRY_MAX_MS	10000
+#define MAX_STARTING		8		/* workers of the server on their way up; */
+#define STARTING_MS			1000	/* who takes longer does not count */
+#define STARTING_RETRY_MS	100
+
+MemoryContext ks_supervisor_cxt;
+KsDatabase *ks_supervisor_database;
+HTAB	   *ks_supervised_sinks;
+
+static MemoryContext pass_cxt;	/* of one pass of the loop */
+static bool done = false;		/* there is nothing to supervise */
+static bool read_due = true;	/* the whole catalog is to be read */
+static bool was_read = false;	/* it was */
+static int	read_failures = 0;
+static TimestampTz next_read = 0;
+
+/* --- the database's entry --- */
+
+static void
+free_ended_workers(void)
+{
+	for (int i = 0; i < ks_shared->nworkers; i++)
+		if (ks_worker_slots[i].state == KS_SLOT_ENDED && ks_worker_slots[i].dbid == MyDatabaseId)
+			ks_shmem_free_worker(i, ks_worker_slots[i].generation);
+}
+
+static void
+detach(int code, Datum arg)
+{
+	KsDatabase *db = ks_supervisor_database;
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		launcher;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db->next_start = 0;
+	if (db->state == KS_DATABASE_LEAVING)
+		ks_shmem_move_database(db, db->blockers > 0 ? KS_DATABASE_BLOCKED : KS_DATABASE_DUE);
+	else if (done)
+	{
+		db->failures = 0;
+		ks_shmem_move_database(db, db->changed ? KS_DATABASE_DUE : KS_DATABASE_NONE);
+	}
+	else
+	{
+		if (db->state == KS_DATABASE_SETTLED && TimestampDifferenceExceeds(db->since, now, LIVED_MS))
+			db->failures = 0;
+		db->next_start = ks_backoff_until(now, db->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+		db->failures++;
+		ks_shmem_move_database(db, KS_DATABASE_DUE);
+	}
+	launcher = ks_shared->launcher;
+	LWLockRelease(ks_shared->lock);
+	if (done)
+		ks_shmem_unpark_all(MyDatabaseId);
+	free_ended_workers();
+	ConditionVariableBroadcast(&ks_shared->left);
+	ks_shmem_wake(launcher);
+}
+
+/* Takes the database's entry, or ends: another is there, or nobody may be. */
+static void
+attach(Oid dbid)
+{
+	KsDatabase *db;
+	bool		ok;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, false);
+	ok = db && db->state == KS_DATABASE_STARTING;
+	if (ok)
+	{
+		ks_shmem_move_database(db, KS_DATABASE_VISITING);
+		db->supervisor = MyProcPid;
+		db->changed = false;
+	}
+	LWLockRelease(ks_shared->lock);
+	if (!ok)
+		proc_exit(0);
+	ks_supervisor_database = db;
+	before_shmem_exit(detach, (Datum) 0);
+}
+
+/* There are sinks: this process stays, and the next visit may begin. */
+static void
+settle(void)
+{
+	pid_t		launcher = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (ks_supervisor_database->state == KS_DATABASE_VISITING)
+	{
+		ks_shmem_move_database(ks_supervisor_database, KS_DATABASE_SETTLED);
+		launcher = ks_shared->launcher;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(launcher);
+}
+
+/* Has a commit changed sinks since we asked last?  Ends if we are to leave. */
+static bool
+take_changed(void)
+{
+	KsDatabase *db = ks_supervisor_database;
+	bool		changed;
+	bool		leave;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	changed = db->changed;
+	db->changed = false;
+	leave = db->state == KS_DATABASE_LEAVING;
+	LWLockRelease(ks_shared->lock);
+	if (leave)
+		proc_exit(0);
+	return changed;
+}
+
+/* Without taking it. */
+static bool
+is_changed(void)
+{
+	return ((volatile KsDatabase *) ks_supervisor_database)->changed;
+}
+
+/* --- transactions --- */
+
+/* Between statements, of which none can be canceled. */
+static void
+serve_interrupts(void)
+{
+	HOLD_CANCEL_INTERRUPTS();
+	CHECK_FOR_INTERRUPTS();
+	RESUME_CANCEL_INTERRUPTS();
+	QueryCancelPending = false;
+}
+
+bool
+ks_supervisor_try(void (*step) (void *arg), void *arg, const char *sink, int failures)
+{
+	volatile bool ok = false;
+
+	PG_TRY();
+	{
+		SetCurrentStatementStartTimestamp();
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pgstat_report_activity(STATE_RUNNING, NULL);
+		step(arg);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+		ok = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(pass_cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		RESUME_INTERRUPTS();
+		ereport(failures == 0 ? LOG : DEBUG1,
+				(errcode(edata->sqlerrcode),
+				 sink ? errmsg("kafka_sink supervisor tries sink \"%s\" again: %s", sink, edata->message) :
+				 errmsg("kafka_sink supervisor tries again: %s", edata->message)));
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(pass_cxt);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return ok;
+}
+
+/* A step of one sink; what fails is tried again after a back-off. */
+static bool
+try_sink(KsSupervised *s, void (*step) (void *arg))
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		ok;
+
+	if (s->next_try > now)
+		return false;
+	ok = ks_supervisor_try(step, s, s->name, s->failures);
+	if (ok)
+	{
+		s->failures = 0;
+		s->next_try = 0;
+		return true;
+	}
+	s->next_try = ks_backoff_until(now, s->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+	s->failures++;
+	return false;
+}
+
+/* --- sinks --- */
+
+KsSupervised *
+ks_supervised(const char *sink)
+{
+	char		key[NAMEDATALEN] = {0};
+	bool		found;
+	KsSupervised *s;
+
+	strlcpy(key, sink, NAMEDATALEN);
+	s = hash_search(ks_supervised_sinks, key, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) s + NAMEDATALEN, 0, sizeof(KsSupervised) - NAMEDATALEN);
+		s->stale = true;
+	}
+	return s;
+}
+
+static void
+forget(KsSupervised *s)
+{
+	for (int i = 0; i < s->nmanaged; i++)
+		pfree(s->managed[i]);
+	if (s->managed)
+		pfree(s->managed);
+	if (s->cxt)
+		MemoryContextDelete(s->cxt);
+	(void) hash_search(ks_supervised_sinks, s->name, HASH_REMOVE, NULL);
+}
+
+/* The earlier of two moments, 0: none. */
+static TimestampTz
+earlier(TimestampTz a, TimestampTz b)
+{
+	return a == 0 ? b : b == 0 ? a : Min(a, b);
+}
+
+/* A worker that is due, and that nothing keeps from starting. */
+static TimestampTz
+start_if_due(KsSupervised *s, KsManaged *m)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (m->next_start > now)
+		return m->next_start;
+	if (s->owner_trouble != KS_TROUBLE_NONE)
+	{
+		/* whoever mends it wakes us; and we look by ourselves */
+		m->next_start = ks_backoff_until(now, m->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+		m->failures++;
+		s->stale = true;
+		return m->next_start;
+	}
+	if (ks_shmem_count_starting(STARTING_MS) >= MAX_STARTING)
+		return ks_backoff_until(now, 0, STARTING_RETRY_MS, STARTING_RETRY_MS);
+	ks_managed_start(m, s->owner);
+	return m->state == KS_MANAGED_DUE ? m->next_start : 0;
+}
+
+/* What its workers should do.  Returns the next moment to look at, 0: none. */
+static TimestampTz
+compare(KsSupervised *s)
+{
+	bool		run = ks_guc_enabled && s->runs && !ks_supervised_lost_table(s);
+	bool		old = false;	/* a worker of another definition is alive */
+	TimestampTz next = 0;
+
+	/* nothing is known of it yet, or something has changed since */
+	if (!s->known)
+		return 0;
+	for (int i = 0; i < s->nmanaged; i++)
+		old |= ks_managed_is_alive(s->managed[i]) && s->managed[i]->running != s->generation;
+	for (int i = 0; i < s->nmanaged; i++)
+	{
+		KsManaged  *m = s->managed[i];
+		bool		wanted = run && m->worker < s->workers;
+
+		if (!ks_managed_is_alive(m))
+		{
+			ks_managed_settle(m, wanted, old);
+			if (m->state == KS_MANAGED_DUE && !s->stale)
+				next = earlier(next, start_if_due(s, m));
+		}
+		else if (!wanted || m->running != s->generation || m->state == KS_MANAGED_STOPPING)
+			next = earlier(next, ks_managed_stop(m));
+		else if (m->state == KS_MANAGED_STARTING && m->handle == NULL)
+			next = earlier(next, ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_FIRST_MS, KS_RETRY_FIRST_MS));
+	}
+	return next;
+}
+
+static bool
+is_gone(const KsSupervised *s)
+{
+	if (!s->known || s->workers > 0)
+		return false;
+	for (int i = 0; i < s->nmanaged; i++)
+		if (ks_managed_is_alive(s->managed[i]))
+			return false;
+	return true;
+}
+
+/* --- the loop --- */
+
+/* Reads what is to be read; what cannot be read stays as it was. */
+static void
+read_catalog(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	List	   *stale = NIL;
+	ListCell   *lc;
+
+	if (take_changed())
+	{
+		read_due = true;
+		next_read = 0;
+	}
+	if (read_due && next_read <= now)
+	{
+		if (ks_supervisor_try(ks_supervised_read_all, NULL, NULL, read_failures))
+		{
+			read_due = false;
+			was_read = true;
+			read_failures = 0;
+		}
+		else
+		{
+			next_read = ks_backoff_until(now, read_failures, KS_RETRY_FIRST_MS, READ_RETRY_MAX_MS);
+			read_failures++;
+		}
+	}
+	if (read_due)
+		return;					/* then a single one could not be read either */
+	/* not while a loop over the table goes on: an error would end that */
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		if (s->stale)
+			stale = lappend(stale, s);
+	foreach(lc, stale)
+		(void) try_sink(lfirst(lc), ks_supervised_read);
+	list_free(stale);
+}
+
+/* Starts and stops workers.  Returns when to look again. */
+static TimestampTz
+compare_all(bool *any, bool *alive, bool *parked)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	TimestampTz next = 0;
+
+	*any = *alive = *parked = false;
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+	{
+		next = earlier(next, compare(s));
+		for (int i = 0; i < s->nmanaged; i++)
+		{
+			*alive |= ks_managed_is_alive(s->managed[i]);
+			*parked |= s->managed[i]->state == KS_MANAGED_PARKED;
+		}
+		*any |= !s->known || s->workers > 0;
+		/* the scan allows to remove what it stands at */
+		if (is_gone(s))
+			forget(s);
+	}
+	return next;
+}
+
+/* There is no watcher for them: they are started. */
+static void
+unpark_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		for (int i = 0; i < s->nmanaged; i++)
+			if (s->managed[i]->state == KS_MANAGED_PARKED)
+				ks_managed_unpark(s->managed[i]);
+}
+
+static void
+follow_all(void)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		for (int i = 0; i < s->nmanaged; i++)
+			ks_managed_follow(s->managed[i]);
+}
+
+/*
+ * Writes the states that are not what they should be, one sink after the
+ * other, until a commit asks for something more urgent.  Returns when to go on.
+ */
+static TimestampTz
+write_news(void)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	List	   *news = NIL;
+	ListCell   *lc;
+	TimestampTz next = 0;
+
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		if (ks_supervised_has_news(s) || s->stale)
+			news = lappend(news, s);
+	foreach(lc, news)
+	{
+		s = lfirst(lc);
+		if (is_changed())
+		{
+			next = GetCurrentTimestamp();
+			break;
+		}
+		serve_interrupts();
+		if (s->next_try <= GetCurrentTimestamp() && ks_supervised_has_news(s))
+		{
+			ConditionVariable *moved = ks_shmem_sink_cv(s->name);
+
+			if (try_sink(s, ks_supervised_write_news))
+				ConditionVariableBroadcast(moved);
+		}
+		if (ks_supervised_has_news(s) || s->stale)
+			next = earlier(next, Max(s->next_try, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1)));
+	}
+	list_free(news);
+	return next;
+}
+
+static void
+main_loop(void)
+{
+	for (;;)
+	{
+		TimestampTz next;
+		long		timeout = -1;
+		bool		any;
+		bool		alive;
+		bool		parked;
+		bool		unwatched;
+
+		serve_interrupts();
+		MemoryContextReset(pass_cxt);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		follow_all();
+		read_catalog();
+		next = compare_all(&any, &alive, &parked);
+		next = earlier(next, ks_supervisor_watch(parked, &unwatched));
+		if (unwatched)
+		{
+			unpark_all();
+			continue;
+		}
+		if (read_due)
+			next = earlier(next, next_read);
+		if (was_read && any && ks_guc_enabled)
+			settle();
+		next = earlier(next, write_news());
+		if (was_read && !alive && !(any && ks_guc_enabled) && !is_changed())
+		{
+			/* a change from here on stays marked, and detach() tells the launcher */
+			done = true;
+			ks_supervisor_end_watch();
+			proc_exit(0);
+		}
+		/* a database that cannot be read takes no process from others */
+		if (!was_read && !alive && !parked && read_failures > 0)
+			proc_exit(0);
+
+		if (next != 0)
+			timeout = Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next));
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
+						 timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+}
+
+void
+ks_supervisor_main(Datum arg)
+{
+	Oid			dbid = DatumGetObjectId(arg);
+	HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = sizeof(KsSupervised)};
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	attach(dbid);
+	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
+	ks_session_fix();
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("application_name", "kafka_sink supervisor", PGC_USERSET, PGC_S_SESSION);
+	ks_supervisor_cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink supervisor", ALLOCSET_DEFAULT_SIZES);
+	pass_cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink supervisor pass", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(pass_cxt);
+	ctl.hcxt = ks_supervisor_cxt;
+	ks_supervised_sinks = hash_create("kafka_sink sinks", 256, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	ks_managed_adopt_all();
+	/* what ends the process all the same: the launcher starts another after a while */
+	main_loop();
+}

@@ -1,0 +1,157 @@
+/*
+ * supervisor_int.h
+ *	  What the files supervisor*.c share: sinks and workers as their supervisor
+ *	  sees them.
+ *
+ *	supervisor.c		the process: what is due, what is to be done
+ *	supervisor_read.c	what the catalog says of the sinks
+ *	supervisor_worker.c	a worker's states, start and end
+ *	supervisor_watch.c	the watcher of those that are parked
+ *	supervisor_state.c	states that no worker can write
+ */
+#ifndef KS_SUPERVISOR_INT_H
+#define KS_SUPERVISOR_INT_H
+
+#include "postgres.h"
+
+#include "postmaster/bgworker.h"
+#include "utils/hsearch.h"
+
+#include "catalog/sinks.h"
+#include "process/shmem_int.h"
+
+#define KS_RETRY_FIRST_MS	1000
+#define KS_RETRY_MAX_MS		60000
+
+/*
+ * A worker; src/README.md lists what moves it.  Moves happen in
+ * ks_managed_move() alone.
+ */
+typedef enum KsManagedState
+{
+	KS_MANAGED_NONE,			/* there is none, and none is wanted */
+	KS_MANAGED_HELD,			/* wanted, but workers of another definition come first */
+	KS_MANAGED_DUE,				/* to be started, not before next_start */
+	KS_MANAGED_STARTING,		/* on its way up */
+	KS_MANAGED_RUNNING,
+	KS_MANAGED_STOPPING,		/* asked to leave */
+	KS_MANAGED_PARKED			/* there is none, the watcher tells when it is needed */
+} KsManagedState;
+
+/* Why no worker is there although one is wanted. */
+typedef enum KsTrouble
+{
+	KS_TROUBLE_NONE,
+	KS_TROUBLE_ENDED,			/* it ended without a word */
+	KS_TROUBLE_NO_SLOT,			/* the server has none for it */
+	KS_TROUBLE_NO_OWNER,		/* the role was dropped */
+	KS_TROUBLE_NO_LOGIN			/* the role may not log in */
+} KsTrouble;
+
+typedef struct KsManaged
+{
+	struct KsSupervised *sink;
+	int			worker;			/* 0 .. workers - 1 */
+	KsManagedState state;
+
+	int			slot;			/* starting, running, stopping; else -1 */
+	uint32		slot_generation;
+	int			parked;			/* slot of one that is parked, else -1 */
+	uint32		parked_serial;
+	int64		running;		/* generation of the definition it runs, or is parked, by */
+	BackgroundWorkerHandle *handle; /* NULL: started by another supervisor */
+	TimestampTz started_at;
+	TimestampTz stop_asked;
+
+	bool		met;			/* we have decided about it before */
+	bool		idle;			/* it has left because there was nothing to do */
+	int			failures;
+	TimestampTz next_start;
+	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT */
+	const char *setting;		/* NO_SLOT: which is too low */
+} KsManaged;
+
+/* A table that the sink writes to. */
+typedef struct KsWrittenTable
+{
+	Oid			relid;
+	char	   *topic;			/* NULL: of the sink */
+	char	   *name;			/* as last known, NULL: never known */
+	bool		gone;
+} KsWrittenTable;
+
+/* A row of sink_state. */
+typedef struct KsStateRow
+{
+	int			worker;
+	char	   *state;
+	char	   *message;		/* or NULL */
+} KsStateRow;
+
+/* A sink, as its rows were when they were last read. */
+typedef struct KsSupervised
+{
+	char		name[NAMEDATALEN];	/* the key */
+	bool		known;			/* it was read since we began */
+	bool		stale;			/* it is to be read again */
+	bool		seen;			/* by the reading at hand */
+
+	MemoryContext cxt;			/* of what follows */
+	int64		generation;
+	Oid			owner;
+	int			workers;		/* 0: it was dropped */
+	bool		runs;			/* enabled, complete, not halted, ... */
+	bool		tell_suspended;
+	bool		parks;			/* its workers may leave when there is nothing to do */
+	KsTrouble	owner_trouble;	/* NO_OWNER, NO_LOGIN */
+	char	   *owner_name;		/* NULL: there is no such role */
+	KsStateRow *rows;
+	int			nrows;
+	KsWrittenTable *tables;
+	int			ntables;
+
+	KsManaged **managed;		/* by number of the worker */
+	int			nmanaged;
+
+	int			failures;		/* to read it, or to write its state */
+	TimestampTz next_try;
+} KsSupervised;
+
+/* supervisor.c */
+extern MemoryContext ks_supervisor_cxt;
+extern KsDatabase *ks_supervisor_database;
+extern KsSupervised *ks_supervised(const char *sink);	/* made if it is missing */
+extern HTAB *ks_supervised_sinks;
+
+/*
+ * Runs 'step' in a transaction of its own, whose locks time out.  False if it
+ * fails; the error is logged unless it was before ('failures' in a row).
+ */
+extern bool ks_supervisor_try(void (*step) (void *arg), void *arg, const char *sink, int failures);
+
+/* supervisor_read.c */
+extern void ks_supervised_read_all(void *unused);
+extern void ks_supervised_read(void *sink);
+extern bool ks_supervised_lost_table(const KsSupervised *s);
+extern const KsStateRow *ks_supervised_row(const KsSupervised *s, int worker);
+
+/* supervisor_worker.c */
+extern KsManaged *ks_managed(KsSupervised *s, int worker);	/* made if it is missing */
+extern bool ks_managed_is_alive(const KsManaged *m);
+extern void ks_managed_adopt_all(void);
+extern void ks_managed_follow(KsManaged *m);
+extern void ks_managed_settle(KsManaged *m, bool wanted, bool held);
+extern void ks_managed_start(KsManaged *m, Oid owner);
+extern TimestampTz ks_managed_stop(KsManaged *m);
+extern void ks_managed_unpark(KsManaged *m);
+
+/* supervisor_watch.c */
+extern bool ks_supervisor_may_park(void);
+extern TimestampTz ks_supervisor_watch(bool any_parked, bool *failed);
+extern void ks_supervisor_end_watch(void);
+
+/* supervisor_state.c */
+extern bool ks_supervised_has_news(const KsSupervised *s);
+extern void ks_supervised_write_news(void *sink);
+
+#endif

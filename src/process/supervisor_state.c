@@ -1,0 +1,259 @@
+/*
+ * supervisor_state.c
+ *	  States that no worker can write: it cannot start, or is not to.
+ *
+ * What is to be said follows from what is known now, and is compared with what
+ * the row says: so nothing that was said once stays when the reason changes.
+ * Each sink's rows are written in a transaction of their own, whose locks time
+ * out: a sink that somebody holds is tried again later.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "base/guc.h"
+#include "process/supervisor_int.h"
+
+static bool
+row_is(const KsSupervised *s, int worker, const char *state)
+{
+	const KsStateRow *row = ks_supervised_row(s, worker);
+
+	return row != NULL && strcmp(row->state, state) == 0;
+}
+
+/* Should it run, but for a table that is gone? */
+static bool
+has_lost_table(const KsSupervised *s)
+{
+	return s->runs && ks_supervised_lost_table(s);
+}
+
+static bool
+any_alive(const KsSupervised *s)
+{
+	for (int i = 0; i < s->nmanaged; i++)
+		if (ks_managed_is_alive(s->managed[i]))
+			return true;
+	return false;
+}
+
+/* Is one of its workers of an older definition?  It may still write its state. */
+static bool
+any_old(const KsSupervised *s)
+{
+	for (int i = 0; i < s->nmanaged; i++)
+		if (ks_managed_is_alive(s->managed[i]) && s->managed[i]->running != s->generation)
+			return true;
+	return false;
+}
+
+/* States of workers from this number on are of nobody. */
+static int
+first_of_nobody(const KsSupervised *s)
+{
+	return (ks_guc_enabled && s->runs) || any_alive(s) ? s->workers : 0;
+}
+
+static bool
+has_rows_of_nobody(const KsSupervised *s)
+{
+	int			from = first_of_nobody(s);
+
+	if (any_old(s))
+		return false;
+	for (int i = 0; i < s->nrows; i++)
+		if (s->rows[i].worker >= from && strcmp(s->rows[i].state, "halted") != 0 &&
+			strcmp(s->rows[i].state, "suspended") != 0)
+			return true;
+	return false;
+}
+
+/* In our words. */
+static const char *
+trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
+{
+	switch (trouble)
+	{
+		case KS_TROUBLE_NONE:
+			break;
+		case KS_TROUBLE_ENDED:
+			return "the worker ended unexpectedly";
+		case KS_TROUBLE_NO_SLOT:
+			return psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
+							m->worker, s->workers, s->name);
+		case KS_TROUBLE_NO_OWNER:
+			return "the sink's owner does not exist any more";
+		case KS_TROUBLE_NO_LOGIN:
+			return psprintf("role \"%s\" cannot log in, so its sinks cannot run", s->owner_name);
+	}
+	return NULL;
+}
+
+/*
+ * Why a worker that is wanted is not there, if that is to be written.  What the
+ * worker has said itself is better than that it has ended, but not better than
+ * why it cannot start; and what we have said is not the worker's word.
+ */
+static KsTrouble
+trouble_to_tell(const KsSupervised *s, const KsManaged *m)
+{
+	KsTrouble	trouble = s->owner_trouble != KS_TROUBLE_NONE ? s->owner_trouble : m->trouble;
+	const KsStateRow *row = ks_supervised_row(s, m->worker);
+
+	if (m->state != KS_MANAGED_DUE || trouble == KS_TROUBLE_NONE)
+		return KS_TROUBLE_NONE;
+	if (row == NULL || row->message == NULL)
+		return trouble;
+	for (KsTrouble said = KS_TROUBLE_ENDED; said <= KS_TROUBLE_NO_LOGIN; said++)
+		if (trouble_message(s, m, said) && strcmp(row->message, trouble_message(s, m, said)) == 0)
+			return said == trouble ? KS_TROUBLE_NONE : trouble;
+	return trouble == KS_TROUBLE_ENDED ? KS_TROUBLE_NONE : trouble;
+}
+
+/* Do its rows not say what is known? */
+bool
+ks_supervised_has_news(const KsSupervised *s)
+{
+	if (!s->known || s->workers == 0)
+		return false;
+	if ((s->tell_suspended && !row_is(s, 0, "suspended")) || has_lost_table(s) ||
+		has_rows_of_nobody(s))
+		return true;
+	for (int i = 0; i < s->nmanaged; i++)
+		if (trouble_to_tell(s, s->managed[i]) != KS_TROUBLE_NONE)
+			return true;
+	return false;
+}
+
+/* --- what is written --- */
+
+static void
+write_suspended(const KsSupervised *s)
+{
+	KsStateError error = {
+		.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		.message = "the sink's offsets were written in another database or server",
+		.detail = "This is a copy: a restored dump, a database made from a template, or an upgraded server.",
+		.hint = psprintf("To go on from them here: SELECT kafka_sink.resume(%s); otherwise kafka_sink.drop_sink(%s).",
+						 quote_literal_cstr(s->name), quote_literal_cstr(s->name)),
+		.off = -1
+	};
+
+	ks_catalog_set_state(s->name, 0, "suspended", &error);
+}
+
+/* Halts the topic alone whose table is gone, if it may be. */
+static bool
+halt_topic(const KsSupervised *s, const KsWrittenTable *t, const KsStateError *error)
+{
+	KsSink	   *sink = ks_catalog_sink(s->name, false);
+	List	   *topics = NIL;
+	ListCell   *lc;
+
+	foreach(lc, ks_catalog_topics(s->name))
+		if (!((KsTopic *) lfirst(lc))->halted)
+			topics = lappend(topics, lfirst(lc));
+	if (!ks_catalog_can_halt_topic(sink, list_length(topics), false, t->topic))
+		return false;
+	ks_catalog_halt_topic(sink, t->topic, error);
+	ks_shmem_note_change();
+	return true;
+}
+
+/* A table that it writes to was dropped. */
+static void
+write_lost_table(const KsSupervised *s)
+{
+	const KsWrittenTable *t = s->tables;
+	const char *sink = quote_literal_cstr(s->name);
+	KsStateError error = {
+		.sqlstate = ERRCODE_UNDEFINED_TABLE,
+		.off = -1
+	};
+
+	while (!t->gone)
+		t++;
+	error.message = t->name ? psprintf("table %s does not exist any more", t->name) :
+		psprintf("the table with OID %u does not exist any more", t->relid);
+	error.detail = t->topic ? psprintf("Sink \"%s\" writes the records of topic \"%s\" to it.", s->name, t->topic) :
+		psprintf("Sink \"%s\" writes to it.", s->name);
+	error.hint = t->topic ?
+		psprintf("Name another with kafka_sink.alter_topic(%s, %s, target => ...), then kafka_sink.resume(%s); or kafka_sink.unregister_topic(%s, %s).",
+				 sink, quote_literal_cstr(t->topic), sink, sink, quote_literal_cstr(t->topic)) :
+		psprintf("Name another with kafka_sink.alter_sink(%s, target => ...), then kafka_sink.resume(%s); or kafka_sink.drop_sink(%s).",
+				 sink, sink, sink);
+	ereport(LOG,
+			(errcode(error.sqlstate),
+			 t->topic ? errmsg("sink \"%s\", topic \"%s\" halted: %s", s->name, t->topic, error.message) :
+			 errmsg("sink \"%s\" halted: %s", s->name, error.message),
+			 errhint("%s", error.hint)));
+	if (!halt_topic(s, t, &error))
+		ks_catalog_set_state(s->name, 0, "halted", &error);
+}
+
+static void
+write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
+{
+	KsStateError error = {
+		.sqlstate = ERRCODE_INTERNAL_ERROR,
+		.message = trouble_message(s, m, trouble),
+		.off = -1
+	};
+
+	switch (trouble)
+	{
+		case KS_TROUBLE_NONE:
+			return;
+		case KS_TROUBLE_ENDED:
+			error.hint = "The server log tells why; it is started again after a while.";
+			break;
+		case KS_TROUBLE_NO_SLOT:
+			/* the others of the sink go on, this one's partitions do not */
+			error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+			error.detail = "Its partitions are not consumed until there is one.";
+			error.hint = psprintf("You might need to increase %s.", m->setting);
+			ereport(WARNING,
+					(errcode(error.sqlstate), errmsg("%s", error.message),
+					 errdetail("%s", error.detail), errhint("%s", error.hint)));
+			break;
+		case KS_TROUBLE_NO_OWNER:
+			error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
+			error.hint = "Drop the sink and create it again as another role.";
+			break;
+		case KS_TROUBLE_NO_LOGIN:
+			error.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+			error.hint = psprintf("ALTER ROLE %s LOGIN.", quote_identifier(s->owner_name));
+			break;
+	}
+	ks_catalog_set_state(s->name, m->worker, "backoff", &error);
+}
+
+/*
+ * Makes the rows say what is known, beginning with what they say now.  What
+ * was written is read again, so that nothing is written twice.
+ */
+void
+ks_supervised_write_news(void *arg)
+{
+	KsSupervised *s = arg;
+
+	ks_supervised_read(s);
+	if (!ks_supervised_has_news(s))
+		return;
+	if (has_rows_of_nobody(s))
+	{
+		KsSink	   *sink = ks_catalog_sink(s->name, true);
+
+		if (sink)
+			ks_catalog_clear_states(sink, first_of_nobody(s));
+	}
+	if (s->tell_suspended && !row_is(s, 0, "suspended"))
+		write_suspended(s);
+	else if (has_lost_table(s))
+		write_lost_table(s);
+	else
+		for (int i = 0; i < s->nmanaged; i++)
+			write_trouble(s, s->managed[i], trouble_to_tell(s, s->managed[i]));
+	ks_supervised_read(s);
+}

@@ -1,0 +1,368 @@
+/*
+ * supervisor_worker.c
+ *	  A worker as its supervisor sees it: states, start and end.
+ *
+ * The slot in shared memory says what the process does; the supervisor follows
+ * it.  What it decides by itself is whether a worker is wanted, and when the
+ * next one is due.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "base/backoff.h"
+#include "base/compat.h"
+#include "process/supervisor_int.h"
+#include "process/worker.h"
+
+#define LIVED_MS			60000	/* a worker that old was not a failure */
+#define STOP_TIMEOUT_MS		10000	/* from the request to SIGTERM */
+#define ATTACH_TIMEOUT_MS	10000	/* for a process that another supervisor registered */
+
+#define TO(state) (1 << KS_MANAGED_##state)
+
+/* What may follow each state. */
+static const int moves[] PG_USED_FOR_ASSERTS_ONLY = {
+	[KS_MANAGED_NONE] = TO(HELD) | TO(DUE) | TO(STARTING) | TO(RUNNING) | TO(STOPPING) | TO(PARKED),
+	[KS_MANAGED_HELD] = TO(NONE) | TO(DUE),
+	[KS_MANAGED_DUE] = TO(NONE) | TO(HELD) | TO(STARTING),
+	[KS_MANAGED_STARTING] = TO(NONE) | TO(RUNNING) | TO(STOPPING),
+	[KS_MANAGED_RUNNING] = TO(NONE) | TO(STOPPING),
+	[KS_MANAGED_STOPPING] = TO(NONE),
+	[KS_MANAGED_PARKED] = TO(NONE),
+};
+
+#undef TO
+
+/* The only way from one state to another. */
+static void
+ks_managed_move(KsManaged *m, KsManagedState to)
+{
+	Assert(moves[m->state] & (1 << to));
+	m->state = to;
+	Assert(ks_managed_is_alive(m) == (m->slot >= 0));
+	Assert((m->state == KS_MANAGED_PARKED) == (m->parked >= 0));
+}
+
+bool
+ks_managed_is_alive(const KsManaged *m)
+{
+	return m->state == KS_MANAGED_STARTING || m->state == KS_MANAGED_RUNNING ||
+		m->state == KS_MANAGED_STOPPING;
+}
+
+KsManaged *
+ks_managed(KsSupervised *s, int worker)
+{
+	MemoryContext old = MemoryContextSwitchTo(ks_supervisor_cxt);
+
+	if (worker >= s->nmanaged)
+	{
+		int			n = worker + 1;
+
+		s->managed = s->managed ? repalloc(s->managed, n * sizeof(KsManaged *)) :
+			palloc(n * sizeof(KsManaged *));
+		for (int i = s->nmanaged; i < n; i++)
+		{
+			s->managed[i] = palloc0(sizeof(KsManaged));
+			s->managed[i]->sink = s;
+			s->managed[i]->worker = i;
+			s->managed[i]->slot = s->managed[i]->parked = -1;
+		}
+		s->nmanaged = n;
+	}
+	MemoryContextSwitchTo(old);
+	return s->managed[worker];
+}
+
+/* --- what the slot says --- */
+
+static KsManagedState
+state_of_slot(KsSlotState state)
+{
+	switch (state)
+	{
+		case KS_SLOT_REGISTERED:
+		case KS_SLOT_OPENING:
+			return KS_MANAGED_STARTING;
+		case KS_SLOT_RUNNING:
+			return KS_MANAGED_RUNNING;
+		case KS_SLOT_STOPPING:
+			return KS_MANAGED_STOPPING;
+		case KS_SLOT_FREE:
+		case KS_SLOT_ENDED:
+			break;
+	}
+	return KS_MANAGED_NONE;
+}
+
+static void
+adopt_parked(void)
+{
+	for (int i = 0; i < KS_MAX_PARKED; i++)
+	{
+		KsParkedSlot slot;
+		KsManaged  *m;
+
+		LWLockAcquire(ks_shared->lock, LW_SHARED);
+		slot = ks_shared->parked[i];
+		LWLockRelease(ks_shared->lock);
+		if (slot.state == KS_PARKED_FREE || slot.dbid != MyDatabaseId)
+			continue;
+		m = ks_managed(ks_supervised(slot.sink), slot.worker);
+		if (m->state != KS_MANAGED_NONE)
+		{
+			ks_shmem_unpark(i, slot.serial);
+			continue;
+		}
+		m->met = true;
+		m->parked = i;
+		m->parked_serial = slot.serial;
+		m->running = slot.definition;
+		ks_managed_move(m, KS_MANAGED_PARKED);
+	}
+}
+
+/* Workers of this database that a former supervisor left: they stay. */
+void
+ks_managed_adopt_all(void)
+{
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot slot;
+		KsManaged  *m;
+
+		LWLockAcquire(ks_shared->lock, LW_SHARED);
+		slot = ks_worker_slots[i];
+		LWLockRelease(ks_shared->lock);
+		if (slot.state == KS_SLOT_FREE || slot.dbid != MyDatabaseId)
+			continue;
+		if (slot.state == KS_SLOT_ENDED)
+		{
+			ks_shmem_free_worker(i, slot.generation);
+			continue;
+		}
+		m = ks_managed(ks_supervised(slot.sink), slot.worker);
+		m->slot = i;
+		m->slot_generation = slot.generation;
+		m->running = slot.definition;
+		m->started_at = slot.started_at;
+		m->stop_asked = GetCurrentTimestamp();
+		m->met = true;
+		ks_managed_move(m, state_of_slot(slot.state));
+	}
+	adopt_parked();
+}
+
+/* Registered, and its process will not come any more. */
+static bool
+never_came(const KsManaged *m)
+{
+	pid_t		pid;
+
+	if (m->handle)
+		return GetBackgroundWorkerPid(m->handle, &pid) == BGWH_STOPPED;
+	return TimestampDifferenceExceeds(m->started_at, GetCurrentTimestamp(), ATTACH_TIMEOUT_MS);
+}
+
+/* It has ended: when is the next one due, if one is wanted? */
+static void
+note_end(KsManaged *m, KsFarewell farewell)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (m->handle)
+		pfree(m->handle);
+	m->handle = NULL;
+	m->slot = -1;
+	m->idle = m->state != KS_MANAGED_STOPPING && farewell == KS_FAREWELL_IDLE;
+	if (m->state == KS_MANAGED_STOPPING || farewell != KS_FAREWELL_NONE)
+	{
+		m->failures = 0;
+		m->next_start = 0;
+	}
+	else
+	{
+		if (TimestampDifferenceExceeds(m->started_at, now, LIVED_MS))
+			m->failures = 0;
+		m->next_start = ks_backoff_until(now, m->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+		m->failures++;
+		m->trouble = KS_TROUBLE_ENDED;
+	}
+	ks_managed_move(m, KS_MANAGED_NONE);
+	/* it may have said why */
+	m->sink->stale = true;
+}
+
+/* Takes over what the slot says. */
+void
+ks_managed_follow(KsManaged *m)
+{
+	KsWorkerSlot slot;
+	KsManagedState state;
+
+	if (m->state == KS_MANAGED_PARKED && !ks_shmem_is_watched(m->parked, m->parked_serial))
+	{
+		ks_managed_unpark(m);
+		m->next_start = 0;
+	}
+	if (!ks_managed_is_alive(m))
+		return;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	slot = ks_worker_slots[m->slot];
+	LWLockRelease(ks_shared->lock);
+	if (slot.generation != m->slot_generation)
+		slot.state = KS_SLOT_FREE;
+	if (ks_slot_is_alive(&slot) && slot.pid == 0 && never_came(m))
+		slot.state = KS_SLOT_ENDED;
+	state = state_of_slot(slot.state);
+	if (slot.state == KS_SLOT_ENDED)
+		ks_shmem_free_worker(m->slot, m->slot_generation);
+	if (state == KS_MANAGED_NONE)
+		note_end(m, slot.state == KS_SLOT_ENDED ? slot.farewell : KS_FAREWELL_NONE);
+	else if (state != m->state)
+	{
+		ks_managed_move(m, state);
+		if (state == KS_MANAGED_RUNNING)
+			m->trouble = KS_TROUBLE_NONE;
+	}
+}
+
+/* --- what is wanted --- */
+
+void
+ks_managed_unpark(KsManaged *m)
+{
+	ks_shmem_unpark(m->parked, m->parked_serial);
+	m->parked = -1;
+	ks_managed_move(m, KS_MANAGED_NONE);
+}
+
+/* Instead of a process, if there is room; else one is started. */
+static bool
+park(KsManaged *m)
+{
+	KsSupervised *s = m->sink;
+
+	m->parked = ks_shmem_park(MyDatabaseId, s->name, m->worker, s->owner, s->generation,
+							  &m->parked_serial);
+	if (m->parked < 0)
+		return false;
+	m->running = s->generation;
+	ks_managed_move(m, KS_MANAGED_PARKED);
+	return true;
+}
+
+/*
+ * Has it nothing to do?  It has just left because of that, or it had before
+ * this supervisor, or the server, began.
+ */
+static bool
+may_park(const KsManaged *m)
+{
+	const KsStateRow *row = ks_supervised_row(m->sink, m->worker);
+
+	if (!m->sink->parks || m->sink->owner_trouble != KS_TROUBLE_NONE || !ks_supervisor_may_park())
+		return false;
+	return m->met ? m->idle && m->running == m->sink->generation :
+		row != NULL && strcmp(row->state, "idle") == 0;
+}
+
+/* Where there is no worker: is one to be started? */
+void
+ks_managed_settle(KsManaged *m, bool wanted, bool held)
+{
+	KsManagedState to = !wanted ? KS_MANAGED_NONE : held ? KS_MANAGED_HELD : KS_MANAGED_DUE;
+
+	Assert(!ks_managed_is_alive(m));
+	if (m->state == KS_MANAGED_PARKED)
+	{
+		if (wanted && m->running == m->sink->generation)
+			return;
+		ks_managed_unpark(m);
+	}
+	if (to == KS_MANAGED_DUE && m->state == KS_MANAGED_NONE && !m->sink->stale && may_park(m) && park(m))
+		to = KS_MANAGED_PARKED;
+	m->met |= wanted;
+	m->idle = false;
+	if (to != m->state)
+		ks_managed_move(m, to);
+}
+
+/* No worker, because the server has no slot for one. */
+static void
+note_no_slot(KsManaged *m, const char *setting)
+{
+	m->setting = setting;
+	m->trouble = KS_TROUBLE_NO_SLOT;
+	m->next_start = ks_backoff_until(GetCurrentTimestamp(), m->failures,
+									 KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+	m->failures++;
+}
+
+void
+ks_managed_start(KsManaged *m, Oid owner)
+{
+	BackgroundWorker worker = {0};
+	KsSupervised *s = m->sink;
+	KsWorkerArgs args = {MyDatabaseId, owner, 0, s->generation};
+	int			slot = ks_shmem_alloc_worker(MyDatabaseId, s->name, m->worker, owner, s->generation);
+	MemoryContext old;
+	bool		ok;
+
+	if (slot < 0)
+	{
+		note_no_slot(m, "kafka_sink.max_workers");
+		return;
+	}
+	args.slot_generation = ks_worker_slots[slot].generation;
+	snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker %d: %s", m->worker, s->name);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "kafka_sink worker");
+	snprintf(worker.bgw_library_name, BGW_MAXLEN, "kafka_sink");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, "ks_worker_main");
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_notify_pid = MyProcPid;
+	worker.bgw_main_arg = Int32GetDatum(slot);
+	memcpy(worker.bgw_extra, &args, sizeof(args));
+	old = MemoryContextSwitchTo(ks_supervisor_cxt);
+	ok = RegisterDynamicBackgroundWorker(&worker, &m->handle);
+	MemoryContextSwitchTo(old);
+	if (!ok)
+	{
+		m->handle = NULL;
+		ks_shmem_free_worker(slot, args.slot_generation);
+		note_no_slot(m, "max_worker_processes");
+		return;
+	}
+	m->slot = slot;
+	m->slot_generation = args.slot_generation;
+	m->running = s->generation;
+	m->started_at = GetCurrentTimestamp();
+	ks_managed_move(m, KS_MANAGED_STARTING);
+}
+
+/*
+ * Asks it to leave at the end of its batch; by SIGTERM, again and again, if it
+ * takes too long.  Returns when to look at it next.
+ */
+TimestampTz
+ks_managed_stop(KsManaged *m)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (m->state != KS_MANAGED_STOPPING)
+	{
+		ks_shmem_stop_worker(m->slot, m->slot_generation, false);
+		ks_managed_move(m, KS_MANAGED_STOPPING);
+		m->stop_asked = now;
+	}
+	else if (TimestampDifferenceExceeds(m->stop_asked, now, STOP_TIMEOUT_MS))
+	{
+		ks_shmem_stop_worker(m->slot, m->slot_generation, true);
+		m->stop_asked = now;
+	}
+	return TimestampTzPlusMilliseconds(m->stop_asked, STOP_TIMEOUT_MS);
+}

@@ -1,0 +1,576 @@
+/*
+ * worker.c
+ *	  A background worker of a sink: wait, poll, apply, report.
+ *
+ * The session user is the sink's owner.  The sink's definition is fixed for
+ * the life of the process, and is the one that the supervisor started it for,
+ * so that all workers of a sink agree whose partition is whose: partition p of
+ * every topic is of worker p mod workers.  A change of the sink makes the
+ * supervisor stop all of them at their next batch boundary and start others; a
+ * change of the server or the user mapping makes each leave by itself.
+ *
+ * A batch that fails for a reason that may pass (deadlock, lock timeout, disk
+ * full, ...) is applied again after a back-off, from memory; until then the loop
+ * goes on: librdkafka is served, memory watched, figures published.  A wait for
+ * a lock ends with lock_timeout for the same reason.  A guard that
+ * fails (somebody moved the offsets) makes the worker read them again.  What
+ * will not pass by itself halts the sink: the state is written in a
+ * transaction of its own, after the rollback, and the process ends; the
+ * supervisor, who sees the state, stops the sink's other workers.
+ *
+ * librdkafka's threads run in this process; they touch nothing of ours and
+ * receive no signals.  The process leaves through _exit() once PostgreSQL's
+ * own exit callbacks are done, so that no library destructor races with them.
+ */
+#include "postgres.h"
+
+#ifdef KS_COVERAGE
+#include <gcov.h>
+#endif
+#include <malloc.h>
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/backoff.h"
+#include "base/compat.h"
+#include "base/guc.h"
+#include "base/memory.h"
+#include "base/session.h"
+#include "process/consumer.h"
+#include "process/lock_watch.h"
+#include "process/worker.h"
+#include "process/worker_int.h"
+#include "write/dead_letters.h"
+
+#define RETRY_FIRST_MS		100
+#define RETRY_MAX_MS		30000
+#define LOOK_MS				5000
+#define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
+
+static volatile bool connection_changed = false;
+
+/* The last callback to run: see the file's head. */
+static void
+leave(int code, Datum arg)
+{
+#ifdef KS_COVERAGE
+	__gcov_dump();
+#endif
+	_exit(code);
+}
+
+static void
+connection_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	connection_changed = true;
+}
+
+/* Ends the process to be started again at once. */
+static void
+respawn(void)
+{
+	ks_worker_store_ends(false);
+	ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
+	proc_exit(0);
+}
+
+/* --- waiting --- */
+
+/* Returns at a latch, readable source, or after timeout ms (-1: none). */
+static void
+wait_event(long timeout)
+{
+	WaitEvent	event;
+	instr_time	start,
+				end;
+
+	INSTR_TIME_SET_CURRENT(start);
+	if (WaitEventSetWait(ks_worker.events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 &&
+		event.events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	pg_atomic_fetch_add_u64(&ks_worker.slot->counters.wait_us, INSTR_TIME_GET_MICROSEC(end));
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Boundaries: what others want of this process. */
+static void
+check_requests(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	/* an idle worker begins no transaction that would do it */
+	AcceptInvalidationMessages();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	if (ks_shmem_stop_asked())
+	{
+		ks_worker_store_ends(false);
+		proc_exit(0);
+	}
+	if (connection_changed)
+	{
+		KsConf	   *conf;
+		uint64		fingerprint;
+
+		connection_changed = false;
+		ks_worker_begin();
+		conf = ks_options_load(ks_worker.sink->server, ks_worker.sink->owner);
+		fingerprint = ks_options_fingerprint(conf);
+		ks_worker_commit();
+		if (fingerprint != ks_worker.conf_fingerprint)
+			respawn();
+	}
+}
+
+/* See memory.c: a worker leaves in time. */
+static void
+check_memory(void)
+{
+	int64		bytes;
+
+	if (!ks_memory_due())
+		return;
+	bytes = ks_memory_private();
+	if (bytes > (int64) pg_atomic_read_u64(&ks_worker.slot->counters.rss_anon_peak))
+		pg_atomic_write_u64(&ks_worker.slot->counters.rss_anon_peak, bytes);
+	if (bytes > (int64) ks_guc_worker_memory_limit * 1024 * 1024)
+	{
+		KsStateError error = {
+			.sqlstate = ERRCODE_OUT_OF_MEMORY,
+			.message = "worker exceeded kafka_sink.worker_memory_limit",
+			.detail = psprintf("It used " INT64_FORMAT " MB, the limit is %d MB.",
+							   bytes / (1024 * 1024), ks_guc_worker_memory_limit),
+			.hint = "Lower batch_bytes or the server's fetch sizes, or raise the limit.",
+			.off = -1
+		};
+
+		ereport(LOG,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("sink \"%s\": %s", ks_worker.sink->name, error.message),
+				 errdetail("%s", error.detail)));
+		ks_worker_write_state("backoff", &error);
+		proc_exit(1);
+	}
+}
+
+/* Deletes dead letters that are too old: one worker does, and not all the time. */
+static void
+expire_dead_letters(void)
+{
+	const Interval *keep = ks_worker.sink->dead_letter_retention;
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext cxt = CurrentMemoryContext;
+	double		us;
+
+	if (keep == NULL || ks_worker.slot->worker != 0)
+		return;
+	us = (keep->time + (keep->day + keep->month * (double) DAYS_PER_MONTH) * USECS_PER_DAY) / 10;
+	us = Max(USECS_PER_SEC, Min(us, EXPIRE_MAX_US));
+	if (now - ks_worker.expired < us && now >= ks_worker.expired)
+		return;
+	ks_worker.expired = now;
+	PG_TRY();
+	{
+		ks_worker_begin();
+		ks_dead_letters_expire(ks_worker.sink);
+		ks_worker_commit();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata = ks_worker_catch_error(cxt);
+
+		/* somebody holds them, or the like: the next time, then */
+		if (!ks_worker_error_passes(edata->sqlerrcode))
+			ReThrowError(edata);
+		FreeErrorData(edata);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+}
+
+/* --- errors --- */
+
+/* Who holds the lock, in a transaction of its own. */
+static void
+describe_lock(const ErrorData *edata, KsStateError *error)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ks_worker_begin();
+		MemoryContextSwitchTo(ks_worker.error_cxt);
+		ks_lock_watch_describe(edata->context, error);
+		ks_worker_commit();
+	}
+	PG_CATCH();
+	{
+		/* what the server said is enough */
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+}
+
+/*
+ * The batch failed for a reason outside of its records: it is tried again after
+ * a while, or the sink halts.
+ */
+static void
+handle_error(const ErrorData *edata)
+{
+	KsConsumer *c = ks_worker.consumer;
+	KsStateError error;
+	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+
+	ks_worker_state_error(edata, &error);
+	if (!ks_worker_error_passes(edata->sqlerrcode))
+		ks_worker_halt(&error);
+	MemoryContextReset(ks_worker.error_cxt);
+	if (lock)
+		describe_lock(edata, &error);
+	ereport(c->attempts == 0 || !lock ? LOG : DEBUG1,
+			(errcode(edata->sqlerrcode),
+			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0));
+	/* one that has waited for a lock has waited long enough to say so */
+	if (lock || c->attempts > 0)
+		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
+	ks_consumer_retry(c, ks_backoff_ms(lock ? 0 : c->attempts, RETRY_FIRST_MS, RETRY_MAX_MS));
+}
+
+/* --- the batch --- */
+
+static void
+count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_us,
+			int64 commit_us)
+{
+	KsWorkerCounters *n = &ks_worker.slot->counters;
+	int64		redelivered = 0;
+
+	for (int i = 0; i < ks_worker.consumer->nparts; i++)
+		redelivered += ks_source_redelivered(ks_worker.consumer->source, i);
+	pg_atomic_fetch_add_u64(&n->batches, 1);
+	pg_atomic_fetch_add_u64(&n->records, nrecs);
+	pg_atomic_fetch_add_u64(&n->bytes, bytes);
+	pg_atomic_fetch_add_u64(&n->decode_us, decode_us);
+	pg_atomic_fetch_add_u64(&n->apply_us, apply_us - index_us);
+	pg_atomic_fetch_add_u64(&n->index_us, index_us);
+	pg_atomic_fetch_add_u64(&n->fast_batches, nrecs > 0 && ks_worker.consumer->apply->fast);
+	pg_atomic_fetch_add_u64(&n->commit_us, commit_us);
+	pg_atomic_write_u64(&n->last_commit, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&n->fetch_us, ks_worker.consumer->fetch_us);
+	pg_atomic_write_u64(&n->redelivered, redelivered);
+}
+
+/* One attempt to apply the batch. */
+static void
+apply_batch(void)
+{
+	KsConsumer *c = ks_worker.consumer;
+	KsApply    *ap = c->apply;
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile KsApplyResult result = KS_APPLY_DONE;
+	KsRecordError err;
+	ErrorData  *volatile edata = NULL;
+	Size		bytes = c->bytes;
+	int64		decode_us = ap->decode_us;
+	int64		apply_us = ap->apply_us;
+	int64		index_us = ap->index_us;
+	instr_time	t0,
+				t1;
+
+	INSTR_TIME_SET_ZERO(t0);
+	ks_lock_watch_begin();
+	PG_TRY();
+	{
+		ks_worker_begin();
+		result = ks_consumer_apply(c, &err);
+		if (result == KS_APPLY_MISMATCH)
+		{
+			PopActiveSnapshot();
+			AbortCurrentTransaction();
+		}
+		else
+		{
+			INSTR_TIME_SET_CURRENT(t0);
+			ks_worker_commit();
+		}
+	}
+	PG_CATCH();
+	{
+		edata = ks_worker_catch_error(cxt);
+	}
+	PG_END_TRY();
+	ks_lock_watch_end();
+	MemoryContextSwitchTo(cxt);
+
+	if (edata)
+	{
+		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
+		handle_error(edata);
+		FreeErrorData(edata);
+		return;
+	}
+	if (result == KS_APPLY_MISMATCH)
+	{
+		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);
+		ereport(LOG,
+				(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
+						ks_worker.sink->name)));
+		c->reported &= c->attempts == 0;
+		ks_consumer_rewind(c);
+		return;
+	}
+	INSTR_TIME_SET_CURRENT(t1);
+	INSTR_TIME_SUBTRACT(t1, t0);
+	if (result == KS_APPLY_STOPPED)
+	{
+		KsStateError error;
+
+		ks_consumer_describe(c, &err, &error);
+		ks_worker_halt(&error);
+	}
+	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
+				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
+	/* what the attempts before have said is over, and what could not be said is due */
+	if (c->attempts > 0 || strcmp(ks_worker.state, "unknown") == 0)
+		c->reported = false;
+	ks_consumer_committed(c);
+	ConditionVariableBroadcast(ks_worker.moved);
+}
+
+/* --- the life of a worker --- */
+
+/* 'kafka_sink orders', or 'kafka_sink orders 3' if there are several workers. */
+static void
+set_application_name(void)
+{
+	char		name[NAMEDATALEN];
+	char		number[16] = "";
+	int			len;
+
+	if (ks_worker.sink->workers > 1)
+		snprintf(number, sizeof(number), " %d", ks_worker.slot->worker);
+	snprintf(name, sizeof(name), "kafka_sink %s", ks_worker.sink->name);
+	/* a long name gives way to the number */
+	len = pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1 - strlen(number));
+	strlcpy(name + len, number, sizeof(name) - len);
+	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
+}
+
+static bool
+open_consumer(int64 generation, MemoryContext cxt)
+{
+	const char *state;
+
+	ks_worker_begin();
+	MemoryContextSwitchTo(cxt);
+	ks_worker.sink = ks_catalog_sink(ks_worker.slot->sink, true);
+	if (ks_worker.sink && ks_worker.sink->generation != generation)
+	{
+		/* changed meanwhile: others may still run by the older definition */
+		ks_worker_commit();
+		respawn();
+	}
+	if (ks_worker.sink == NULL || !ks_worker.sink->enabled || ks_worker.sink->suspended ||
+		ks_worker.sink->server == NULL || !ks_sink_writes(ks_worker.sink) ||
+		ks_worker.sink->owner != GetUserId() || ks_worker.sink->halted)
+	{
+		ks_worker_commit();
+		return false;
+	}
+	set_application_name();
+	SetConfigOption("lock_timeout",
+					psprintf("%d", (int) Min(ks_worker.sink->lock_timeout_us / 1000, PG_INT32_MAX)),
+					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
+	ks_worker_commit();
+
+	/* while it tries again, what went wrong is what people want to see */
+	state = ks_sink_worker_state(ks_worker.sink, ks_worker.slot->worker);
+	if (state && (strcmp(state, "backoff") == 0 || strcmp(state, "waiting") == 0))
+		ks_worker.state = state;
+	else
+		ks_worker_write_state("starting", NULL);
+
+	ks_worker_begin();
+	ks_worker.consumer = ks_consumer_create(ks_worker.sink, true, ks_worker_begin, ks_worker_commit, cxt);
+	ks_worker.consumer->worker = ks_worker.slot->worker;
+	ks_worker.consumer->workers = ks_worker.sink->workers;
+	ks_worker.conf_fingerprint = ks_options_fingerprint(ks_worker.consumer->conf);
+	ks_worker.error_cxt = AllocSetContextCreate(cxt, "kafka_sink batch error", ALLOCSET_SMALL_SIZES);
+	ks_worker_commit();
+	MemoryContextSwitchTo(cxt);
+	ks_consumer_open(ks_worker.consumer);
+	MemoryContextSwitchTo(cxt);
+	return true;
+}
+
+/* Tells the consumer's errors to the world, and the end of them. */
+static void
+report_consumer(void)
+{
+	KsConsumer *c = ks_worker.consumer;
+
+	/* one that is final is told when the batch before it is committed */
+	if (c->reported || c->halt)
+		return;
+	c->reported = true;
+	if (c->error.message)
+	{
+		ereport(LOG,
+				(errcode(c->error.sqlstate),
+				 errmsg("sink \"%s\": %s", ks_worker.sink->name, c->error.message)));
+		ks_worker_write_state(c->error.waits_for ? "waiting" : "backoff", &c->error);
+	}
+	else if (strcmp(ks_worker.state, "running") != 0)
+		ks_worker_write_state("running", NULL);
+}
+
+static void
+main_loop(void)
+{
+	KsConsumer *c = ks_worker.consumer;
+
+	ks_shmem_worker_runs();
+	if (c->error.message == NULL)
+	{
+		ks_worker_write_state("running", NULL);
+		c->reported = true;
+	}
+	for (;;)
+	{
+		long		timeout;
+		KsStep		step;
+
+		check_requests();
+		step = ks_consumer_step(c, &timeout);
+		if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
+			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->since);
+		check_memory();
+		expire_dead_letters();
+		switch (step)
+		{
+			case KS_STEP_APPLY:
+				apply_batch();
+				report_consumer();
+				/* not only when nothing is left to do, which may never be */
+				if (c->stale && c->since == 0)
+					respawn();
+				break;
+			case KS_STEP_HALT:
+				ks_worker_halt(&c->error);
+				break;
+			case KS_STEP_WAIT:
+				report_consumer();
+				if (c->stale && c->since == 0)
+					respawn();
+				ks_worker_leave_if_idle(&timeout);
+				/* nothing else may wake it, and a connection be changed */
+				wait_event(timeout < 0 ? LOOK_MS : Min(timeout, LOOK_MS));
+				break;
+		}
+	}
+}
+
+/*
+ * Batches and answers to fetches come and go by the megabyte.  By default the C
+ * library gives such memory back to the kernel each time, and takes it again
+ * page by page.
+ */
+static void
+keep_memory(void)
+{
+#ifdef M_MMAP_THRESHOLD
+	(void) mallopt(M_MMAP_THRESHOLD, 32 * 1024 * 1024);
+	(void) mallopt(M_TRIM_THRESHOLD, 64 * 1024 * 1024);
+#endif
+}
+
+void
+ks_worker_main(Datum arg)
+{
+	KsWorkerArgs args;
+	MemoryContext cxt;
+	ErrorData  *volatile edata = NULL;
+
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	keep_memory();
+	on_proc_exit(leave, (Datum) 0);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	ks_worker.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
+	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
+	ks_worker.moved = ks_shmem_sink_cv(ks_worker.slot->sink);
+	ks_session_fix();
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
+
+	cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink worker", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(cxt);
+
+	PG_TRY();
+	{
+		if (!open_consumer(args.generation, cxt))
+			proc_exit(0);
+		ks_worker.events = ks_create_wait_event_set(3);
+		AddWaitEventToSet(ks_worker.events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(ks_worker.events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		AddWaitEventToSet(ks_worker.events, WL_SOCKET_READABLE, ks_source_fd(ks_worker.consumer->source), NULL, NULL);
+		main_loop();
+	}
+	PG_CATCH();
+	{
+		edata = ks_worker_catch_error(cxt);
+	}
+	PG_END_TRY();
+
+	/* an error outside of a batch: the supervisor starts the worker again */
+	if (ks_worker.sink)
+	{
+		KsStateError error;
+
+		ks_worker_state_error(edata, &error);
+		if (ks_worker.consumer && ks_worker.consumer->blamed)
+		{
+			error.topic = ks_worker.consumer->blamed;
+			error.part = -1;
+		}
+		if (!ks_worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
+			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
+			ks_worker_halt(&error);
+		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
+	}
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("worker of sink \"%s\" ends: %s", ks_worker.slot->sink, edata->message),
+			 edata->detail ? errdetail_internal("%s", edata->detail) : 0,
+			 edata->hint ? errhint("%s", edata->hint) : 0));
+	proc_exit(1);
+}

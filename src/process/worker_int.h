@@ -1,0 +1,61 @@
+/*
+ * worker_int.h
+ *	  Between worker.c and worker_state.c: the process's one worker.
+ */
+#ifndef KS_WORKER_INT_H
+#define KS_WORKER_INT_H
+
+#include "postgres.h"
+
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+
+#include "process/consumer.h"
+
+typedef struct KsWorker
+{
+	KsWorkerSlot *slot;
+	ConditionVariable *moved;	/* of the sink */
+	KsSink	   *sink;
+	KsConsumer *consumer;
+	WaitEventSet *events;
+	const char *state;			/* as last written */
+	uint64		conf_fingerprint;
+	MemoryContext error_cxt;	/* of the error of the batch at hand */
+	TimestampTz expired;		/* dead letters, last */
+	TimestampTz idle_since;		/* 0: there is something to do */
+} KsWorker;
+
+extern KsWorker ks_worker;
+
+/* A transaction with a snapshot. */
+extern void ks_worker_begin(void);
+extern void ks_worker_commit(void);
+
+/*
+ * Writes the state in a transaction of its own.  A failure (disk full, ...)
+ * is logged and does no harm: it is written again at the next change.
+ */
+extern void ks_worker_write_state(const char *state, const KsStateError *error);
+
+/* Stores the ends of the partitions, before a worker leaves by itself or because
+ * it was asked to; 'ask': as of now, if the brokers answer in time. */
+extern void ks_worker_store_ends(bool ask);
+
+/* Writes that the sink is halted, or the error's topic alone, and ends the
+ * process. */
+extern void ks_worker_halt(const KsStateError *error);
+
+/* Is it of a class that passes by itself? */
+extern bool ks_worker_error_passes(int sqlstate);
+
+/* After PG_CATCH: the error in 'cxt', the transaction rolled back. */
+extern ErrorData *ks_worker_catch_error(MemoryContext cxt);
+
+/* As sink_state has it; shares what edata points to. */
+extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);
+
+/* worker_idle.c: leaves if there has been nothing to do for long enough. */
+extern void ks_worker_leave_if_idle(long *timeout);
+
+#endif

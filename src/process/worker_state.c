@@ -1,0 +1,251 @@
+/*
+ * worker_state.c
+ *	  A worker's transactions, its errors, and what it says of itself.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/ends.h"
+#include "process/worker_int.h"
+
+#define STORE_LOCK_TIMEOUT	"200ms"
+#define REFRESH_TIMEOUT_MS	1500	/* an answer waits behind that of a fetch */
+
+KsWorker	ks_worker;
+
+void
+ks_worker_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	pgstat_report_activity(STATE_RUNNING, NULL);
+}
+
+void
+ks_worker_commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+ks_worker_write_state(const char *state, const KsStateError *error)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ks_worker_begin();
+		ks_catalog_set_state(ks_worker.sink->name, ks_worker.slot->worker, state, error);
+		ks_worker_commit();
+		ks_worker.state = state;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+		ks_worker.state = "unknown";
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	ConditionVariableBroadcast(ks_worker.moved);
+}
+
+/* Halts the error's topic alone; false if that could not be written. */
+static bool
+halt_topic(const KsStateError *error)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile bool done = false;
+
+	PG_TRY();
+	{
+		ks_worker_begin();
+		ks_catalog_halt_topic(ks_worker.sink, error->topic, error);
+		ks_shmem_note_change();
+		ks_worker_commit();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	ConditionVariableBroadcast(ks_worker.moved);
+	return done;
+}
+
+void
+ks_worker_halt(const KsStateError *error)
+{
+	KsConsumer *c = ks_worker.consumer;
+	KsStateError halted = *error;
+	bool		alone = c && ks_catalog_can_halt_topic(ks_worker.sink, list_length(c->topics) + c->nmissing,
+												   c->apply->linked, error->topic);
+
+	ereport(LOG,
+			(errcode(error->sqlstate),
+			 alone ? errmsg("topic \"%s\" of sink \"%s\" halted: %s", error->topic, ks_worker.sink->name, error->message) :
+			 errmsg("sink \"%s\" halted: %s", ks_worker.sink->name, error->message),
+			 error->topic && error->part >= 0 ?
+			 errdetail("Topic \"%s\", partition %d, offset " INT64_FORMAT "%s.",
+					   error->topic, error->part, error->off,
+					   error->column ? psprintf(", column \"%s\"", error->column) : "") : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+	ks_worker_store_ends(true);
+	if (alone)
+	{
+		/* the others of the sink go on, in workers that know of it */
+		if (!halt_topic(error))
+		{
+			/* somebody has the sink's row: the reason is told, and met again */
+			ks_worker_write_state("backoff", error);
+			proc_exit(1);
+		}
+		ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
+		proc_exit(0);
+	}
+	/* it waits for nothing but resume() */
+	halted.waits_for = NULL;
+	ks_worker_write_state("halted", &halted);
+	proc_exit(0);
+}
+
+/* What is known of the ends of the partitions; false if one is not known. */
+static bool
+known_ends(KsConsumer *c, KsEnds *ends)
+{
+	bool		all = true;
+
+	for (int i = 0; i < c->nparts; i++)
+	{
+		ends[i].topic = c->parts[i].topic;
+		ends[i].part = c->parts[i].part;
+		ends[i].as_of = ks_source_watermarks(c->source, i, &ends[i].low, &ends[i].high,
+											 &ends[i].last_stable);
+		all &= ends[i].as_of != 0;
+	}
+	return all;
+}
+
+/*
+ * Where the partitions end, for those who look while no worker runs.  No lock
+ * is worth waiting for: who holds it has more to do.
+ */
+void
+ks_worker_store_ends(bool ask)
+{
+	KsConsumer *c = ks_worker.consumer;
+	MemoryContext cxt = CurrentMemoryContext;
+
+	if (c == NULL || c->states == NULL)
+		return;
+	PG_TRY();
+	{
+		KsEnds	   *ends = palloc0(Max(c->nparts, 1) * sizeof(KsEnds));
+
+		/* one that has not been here for long does not know all of them */
+		if (!known_ends(c, ends) || ask)
+		{
+			ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
+			(void) known_ends(c, ends);
+		}
+		ks_worker_begin();
+		(void) set_config_option("lock_timeout", STORE_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		ks_catalog_store_ends(ks_worker.sink->name, ends, c->nparts);
+		ks_worker_commit();
+		pfree(ends);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+}
+
+bool
+ks_worker_error_passes(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:	/* 08 */
+		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40 */
+		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION:	/* 57 */
+			return true;
+		default:
+			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+				sqlstate == ERRCODE_OBJECT_IN_USE;
+	}
+}
+
+ErrorData *
+ks_worker_catch_error(MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	HOLD_INTERRUPTS();
+	edata = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(cxt);
+	RESUME_INTERRUPTS();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return edata;
+}
+
+/* What it is that must change before it passes, or NULL. */
+static const char *
+waits_for(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+			return "lock";
+		case ERRCODE_DISK_FULL:
+		case ERRCODE_CONFIGURATION_LIMIT_EXCEEDED:	/* temp_file_limit */
+			return "disk";
+		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
+			return "broker";
+		case ERRCODE_UNDEFINED_OBJECT:
+			return "topic";
+		default:
+			return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_CONNECTION_EXCEPTION ? "broker" : NULL;
+	}
+}
+
+void
+ks_worker_state_error(const ErrorData *edata, KsStateError *error)
+{
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = edata->sqlerrcode;
+	error->message = edata->message;
+	error->detail = edata->detail;
+	error->hint = edata->hint;
+	error->column = edata->column_name;
+	error->off = -1;
+	error->waits_for = waits_for(edata->sqlerrcode);
+}

@@ -1,0 +1,52 @@
+/*
+ * funcs.h
+ *	  What functions that ask Kafka share (funcs_kafka.c), and procedures that
+ *	  commit as they go (funcs_call.c).
+ */
+#ifndef KS_FUNCS_H
+#define KS_FUNCS_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "nodes/execnodes.h"
+#include "utils/timestamp.h"
+
+#include "catalog/sinks.h"
+#include "kafka/source.h"
+
+/* A positive interval in milliseconds; a month counts 30 days. */
+extern int	ks_timeout_ms(const Interval *timeout);
+
+/* A tuplestore for the result of a set-returning function. */
+extern ReturnSetInfo *ks_materialize(FunctionCallInfo fcinfo);
+
+/* --- ends of partitions (funcs_ends.c) --- */
+
+/* A client that sees last stable offsets, or with read_uncommitted the high
+ * watermarks, as KS_OFFSET_LATEST. */
+extern KsSource *ks_ends_open(const KsSink *sink, const KsConf *conf, bool read_uncommitted,
+							  MemoryContext cxt);
+
+/* --- procedures --- */
+
+/* Errors (2D000) in a transaction block. */
+extern void ks_call_require_nonatomic(FunctionCallInfo fcinfo, const char *name);
+
+/* The first argument; errors (22004) if it is NULL. */
+extern char *ks_call_sink(FunctionCallInfo fcinfo);
+
+/* The end of a timeout argument; 0: none. */
+extern TimestampTz ks_call_deadline(FunctionCallInfo fcinfo, int arg);
+
+/* For a call that waits for a broker, in ms: no longer than the caller wants. */
+extern int	ks_call_broker_timeout(TimestampTz deadline);
+
+/* Errors (57014) after the deadline; 0: never. */
+extern void ks_call_check_deadline(TimestampTz deadline, const char *sink);
+
+/* A snapshot, and settings that decide what values mean; SPI is connected. */
+extern void ks_call_begin(void);
+extern void ks_call_commit(void);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * funcs_call.c
+ *	  What procedures that commit as they go share: arguments, transactions,
+ *	  deadlines.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "base/session.h"
+#include "sql/funcs.h"
+
+#define QUERY_TIMEOUT_MS	30000
+
+static int	nestlevel;
+
+void
+ks_call_require_nonatomic(FunctionCallInfo fcinfo, const char *name)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) ||
+		castNode(CallContext, fcinfo->context)->atomic)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TRANSACTION_TERMINATION),
+				 errmsg("kafka_sink.%s() cannot be called in a transaction block", name),
+				 errdetail("It commits as it goes."),
+				 errhint("CALL it on its own.")));
+}
+
+void
+ks_call_begin(void)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	nestlevel = ks_session_enter();
+}
+
+void
+ks_call_commit(void)
+{
+	ks_session_leave(nestlevel);
+	PopActiveSnapshot();
+	SPI_commit();
+}
+
+char *
+ks_call_sink(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the sink's name must not be null")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
+TimestampTz
+ks_call_deadline(FunctionCallInfo fcinfo, int arg)
+{
+	if (PG_ARGISNULL(arg))
+		return 0;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(GetCurrentTimestamp()),
+												   PG_GETARG_DATUM(arg)));
+}
+
+int
+ks_call_broker_timeout(TimestampTz deadline)
+{
+	if (deadline == 0)
+		return QUERY_TIMEOUT_MS;
+	return (int) Max(1, Min(QUERY_TIMEOUT_MS,
+							TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
+}
+
+void
+ks_call_check_deadline(TimestampTz deadline, const char *sink)
+{
+	if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("timed out while waiting for sink \"%s\"", sink),
+				 errhint("The views kafka_sink.sinks and kafka_sink.lag show where it stands.")));
+}

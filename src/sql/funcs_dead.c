@@ -1,0 +1,323 @@
+/*
+ * funcs_dead.c
+ *	  retry_dead_letters() and discard_dead_letters().
+ *
+ * The caller's condition runs as the caller, in the caller's session, over the
+ * rows that row security lets him see; all it can do is to name rows.  What is
+ * done to them is restricted to the sink, and runs as the tables' owner.
+ *
+ * A retry is one transaction, the caller's, and goes in batches, so that its
+ * memory is bounded as a worker's is.  The records keep the order in which
+ * they were written.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "base/session.h"
+#include "catalog/sinks.h"
+#include "write/apply.h"
+#include "write/dead_letters.h"
+
+PG_FUNCTION_INFO_V1(kafka_sink_retry_dead_letters);
+PG_FUNCTION_INFO_V1(kafka_sink_discard_dead_letters);
+
+/* The rows that a condition selects, in order. */
+typedef struct Selection
+{
+	Datum	   *ids;			/* int8 */
+	int64	   *bytes;			/* of key and value */
+	int			n;
+} Selection;
+
+static char *
+sink_argument(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the sink's name must not be null")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
+/* As the caller; NULL: all of the sink.  In the current context. */
+static void
+select_rows(const char *sink, const char *where, Selection *sel)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(sink)};
+	StringInfoData sql;
+	SPIPlanPtr	plan;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT dead_letters.id, "
+					 "COALESCE(pg_catalog.octet_length(dead_letters.key), 0)::pg_catalog.int8 OPERATOR(pg_catalog.+) "
+					 "COALESCE(pg_catalog.octet_length(dead_letters.value), 0) "
+					 "FROM kafka_sink.dead_letters WHERE dead_letters.sink OPERATOR(pg_catalog.=) $1 AND (%s\n) "
+					 "ORDER BY dead_letters.id", where ? where : "true");
+	SPI_connect();
+	plan = SPI_prepare(sql.data, lengthof(types), types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	/* one statement that returns rows: no other hides in the condition */
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"where\" must be one condition"),
+				 errhint("Write what stands behind WHERE, such as sqlstate = '23503' AND failed_at > now() - interval '1 day'.")));
+	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read kafka_sink.dead_letters");
+	if (SPI_processed > PG_INT32_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many dead letters at once"),
+				 errhint("Select fewer of them with \"where\".")));
+	sel->n = (int) SPI_processed;
+	sel->ids = MemoryContextAllocHuge(cxt, (sel->n + 1) * sizeof(Datum));
+	sel->bytes = MemoryContextAllocHuge(cxt, (sel->n + 1) * sizeof(int64));
+	for (int i = 0; i < sel->n; i++)
+	{
+		bool		isnull;
+
+		sel->ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+		sel->bytes[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		/* a condition that is no condition, but more of a query */
+		if (isnull)
+			sel->bytes[i] = 0;
+	}
+	SPI_finish();
+}
+
+static Datum
+id_array(Datum *ids, int n)
+{
+	return PointerGetDatum(construct_array(ids, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Runs a statement over $1 (sink) and $2 (ids) as the tables' owner. */
+static void
+execute_on_rows(const char *sql, const char *sink, Datum *ids, int n, int expected)
+{
+	Oid			types[] = {TEXTOID, INT8ARRAYOID};
+	Datum		args[] = {CStringGetTextDatum(sink), id_array(ids, n)};
+	KsCatalogUser save;
+
+	ks_catalog_enter(&save);
+	if (SPI_execute_with_args(sql, lengthof(types), types, args, NULL, false, 0) != expected)
+		elog(ERROR, "could not access kafka_sink.dead_letters");
+	ks_catalog_leave(&save);
+}
+
+#define THESE_ROWS "d.sink OPERATOR(pg_catalog.=) $1 AND d.id OPERATOR(pg_catalog.=) ANY ($2)"
+
+static int64
+delete_rows(const char *sink, Datum *ids, int n)
+{
+	int64		deleted;
+
+	if (n == 0)
+		return 0;
+	SPI_connect();
+	execute_on_rows("DELETE FROM kafka_sink.dead_letters d WHERE " THESE_ROWS, sink, ids, n, SPI_OK_DELETE);
+	deleted = (int64) SPI_processed;
+	SPI_finish();
+	return deleted;
+}
+
+/* The rows, locked, as records; those that are gone meanwhile are left out. */
+static int
+load_records(const char *sink, Datum *ids, int n, KsRecord *recs, Datum *loaded,
+			 KsPartition *parts, int *nparts, MemoryContext cxt)
+{
+	int			last = -1;
+
+	*nparts = 0;
+	SPI_connect();
+	execute_on_rows("SELECT d.id, d.topic, d.part, d.off, d.ts, d.key, d.value, d.headers "
+					"FROM kafka_sink.dead_letters d WHERE " THESE_ROWS " ORDER BY d.id FOR UPDATE",
+					sink, ids, n, SPI_OK_SELECT);
+	n = (int) SPI_processed;
+	for (int i = 0; i < n; i++)
+	{
+		enum
+		{
+			ID, TOPIC, PART, OFF, TS, KEY, VALUE, HEADERS, NCOLS
+		};
+		Datum		values[NCOLS];
+		bool		isnull[NCOLS];
+		KsRecord   *rec = &recs[i];
+		MemoryContext old;
+
+		/* values stay in the tuple */
+		old = MemoryContextSwitchTo(cxt);
+		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[i]), SPI_tuptable->tupdesc, values, isnull);
+		memset(rec, 0, sizeof(KsRecord));
+		loaded[i] = values[ID];
+		last = rec->pidx = ks_record_partition(parts, nparts,
+											   isnull[TOPIC] ? "" : TextDatumGetCString(values[TOPIC]),
+											   isnull[PART] ? -1 : DatumGetInt32(values[PART]), last);
+		rec->off = isnull[OFF] ? -1 : DatumGetInt64(values[OFF]);
+		rec->ts_ms = -1;
+		if (!isnull[TS])
+			rec->ts_ms = DatumGetTimestampTz(values[TS]) / 1000 +
+				(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
+		ks_record_bytes(values[KEY], isnull[KEY], &rec->key, &rec->keylen);
+		ks_record_bytes(values[VALUE], isnull[VALUE], &rec->value, &rec->valuelen);
+		if (!isnull[HEADERS])
+			ks_record_headers(values[HEADERS], rec);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return n;
+}
+
+/* What failed again says why it did, this time. */
+static void
+update_rows(const char *sink, const KsRejects *rejects, const Datum *ids)
+{
+	Oid			types[] = {TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID};
+	KsCatalogUser save;
+	SPIPlanPtr	plan;
+
+	if (rejects->n == 0)
+		return;
+	SPI_connect();
+	ks_catalog_enter(&save);
+	plan = SPI_prepare("UPDATE kafka_sink.dead_letters d SET sqlstate = $3, message = $4, column_name = $5, "
+					   "failed_at = pg_catalog.clock_timestamp() "
+					   "WHERE d.sink OPERATOR(pg_catalog.=) $1 AND d.id OPERATOR(pg_catalog.=) $2",
+					   lengthof(types), types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	for (int i = 0; i < rejects->n; i++)
+	{
+		const KsReject *item = &rejects->items[i];
+		Datum		args[lengthof(types)];
+		char		nulls[] = "     ";
+
+		args[0] = CStringGetTextDatum(sink);
+		args[1] = ids[item->index];
+		args[2] = CStringGetTextDatum(unpack_sql_state(item->edata->sqlerrcode));
+		args[3] = CStringGetTextDatum(item->edata->message);
+		args[4] = item->column ? CStringGetTextDatum(item->column) : (Datum) 0;
+		nulls[4] = item->column ? ' ' : 'n';
+		if (SPI_execute_plan(plan, args, nulls, false, 0) != SPI_OK_UPDATE)
+			elog(ERROR, "could not write to kafka_sink.dead_letters");
+	}
+	ks_catalog_leave(&save);
+	SPI_finish();
+}
+
+/* Applies one batch of rows, and adds up what became of them. */
+static void
+retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	const char *sink = ap->sink->name;
+	KsRecord   *recs = palloc_extended((Size) n * sizeof(KsRecord), MCXT_ALLOC_HUGE);
+	KsPartition *parts = palloc_extended((Size) n * sizeof(KsPartition), MCXT_ALLOC_HUGE);
+	Datum	   *loaded = palloc_extended((Size) n * sizeof(Datum), MCXT_ALLOC_HUGE);
+	KsRecordError err;
+	int		   *order;
+	int			nparts;
+	int			done = 0;
+	int			nestlevel;
+
+	n = load_records(sink, ids, n, recs, loaded, parts, &nparts, cxt);
+	nestlevel = ks_session_enter();
+	ks_apply_prepare(ap);
+	order = ks_apply_order(ap, recs, n, parts, nparts);
+	if (order)
+	{
+		Datum	   *ids_before = palloc_extended((Size) n * sizeof(Datum), MCXT_ALLOC_HUGE);
+
+		memcpy(ids_before, loaded, (Size) n * sizeof(Datum));
+		for (int i = 0; i < n; i++)
+			loaded[i] = ids_before[order[i]];
+	}
+	if (n > 0 && ks_apply(ap, recs, n, parts, nparts, &err) != n)
+		elog(ERROR, "a retry stopped at a record");
+	ks_session_leave(nestlevel);
+	for (int i = 0; i < nparts; i++)
+		ks_counts_add(sum, &parts[i].counts);
+	sum->consumed += n;
+
+	update_rows(sink, &ap->rejects, loaded);
+	for (int i = 0, r = 0; i < n; i++)
+	{
+		if (r < ap->rejects.n && ap->rejects.items[r].index == i)
+			r++;
+		else
+			loaded[done++] = loaded[i];
+	}
+	(void) delete_rows(sink, loaded, done);
+	MemoryContextSwitchTo(old);
+}
+
+Datum
+kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
+{
+	char	   *name = sink_argument(fcinfo);
+	char	   *where = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	KsSink	   *sink = ks_catalog_sink(name, false);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink retry",
+											  ALLOCSET_DEFAULT_SIZES);
+	KsApply    *ap;
+	Selection	sel;
+	KsCounts	sum = {0};
+	TupleDesc	desc;
+	Datum		values[8];
+	bool		nulls[8] = {0};
+
+	ks_catalog_check_owner(sink, true);
+	ks_catalog_check_writes(sink);
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	select_rows(name, where, &sel);
+
+	/* whatever the sink does with others: those that fail again stay */
+	sink->on_error = KS_ON_ERROR_DEAD_LETTER;
+	sink->reject_limit.max = -1;
+	ap = ks_apply_create(sink, false, cxt, cxt);
+	ap->keep_rejects = true;
+	for (int i = 0, j; i < sel.n; i = j)
+	{
+		MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink retry batch",
+														ALLOCSET_DEFAULT_SIZES);
+		int64		bytes = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (j = i; j < sel.n && j - i < sink->batch_records && (j == i || bytes < sink->batch_bytes); j++)
+			bytes += sel.bytes[j];
+		ap->batch_cxt = batch_cxt;
+		retry_batch(ap, sel.ids + i, j - i, &sum, batch_cxt);
+		MemoryContextDelete(batch_cxt);
+	}
+	ks_apply_free(ap);
+
+	for (int j = 0; j < (int) lengthof(values); j++)
+		values[j] = Int64GetDatum(((int64 *) &sum)[j]);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+kafka_sink_discard_dead_letters(PG_FUNCTION_ARGS)
+{
+	char	   *name = sink_argument(fcinfo);
+	char	   *where = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Selection	sel;
+
+	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	select_rows(name, where, &sel);
+	PG_RETURN_INT64(delete_rows(name, sel.ids, sel.n));
+}

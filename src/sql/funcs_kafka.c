@@ -1,0 +1,92 @@
+/*
+ * funcs_kafka.c
+ *	  SQL functions that ask Kafka and touch no sink.
+ *
+ * They work in any session, with or without shared_preload_libraries, and are
+ * bounded by their timeout.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "kafka/source.h"
+#include "sql/funcs.h"
+
+#define TOPICS_COLUMNS	4
+
+PG_FUNCTION_INFO_V1(kafka_sink_topics);
+
+int
+ks_timeout_ms(const Interval *timeout)
+{
+	double		ms = timeout->time / 1000.0 +
+		((double) timeout->month * DAYS_PER_MONTH + timeout->day) * SECS_PER_DAY * 1000.0;
+
+	if (ms <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must be positive")));
+	return (int) Min(Max(ms, 1), PG_INT32_MAX / 2);
+}
+
+ReturnSetInfo *
+ks_materialize(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	TupleDesc	desc;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		(rsinfo->allowedModes & SFRM_Materialize) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setDesc = CreateTupleDescCopy(desc);
+	rsinfo->setResult = tuplestore_begin_heap((rsinfo->allowedModes & SFRM_Materialize_Random) != 0,
+											  false, work_mem);
+	MemoryContextSwitchTo(old);
+	return rsinfo;
+}
+
+/* kafka_sink.topics(server text, timeout interval) */
+Datum
+kafka_sink_topics(PG_FUNCTION_ARGS)
+{
+	char	   *server = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	int			timeout = ks_timeout_ms(PG_GETARG_INTERVAL_P(1));
+	ReturnSetInfo *rsinfo = ks_materialize(fcinfo);
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink topics",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsSourceOptions opts = {.client_id = "kafka_sink/topics"};
+	KsSource   *src;
+	KsTopicInfo *info;
+	int			n;
+
+	src = ks_source_open(ks_options_load(server, GetUserId()), &opts, cxt);
+	info = ks_source_list_topics(src, timeout, &n);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[TOPICS_COLUMNS];
+		bool		nulls[TOPICS_COLUMNS] = {false, false, false, false};
+
+		values[0] = CStringGetTextDatum(info[i].topic);
+		values[1] = Int32GetDatum(info[i].partitions);
+		values[2] = Int32GetDatum(info[i].replicas);
+		nulls[3] = info[i].error == NULL;
+		values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(info[i].error);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);	/* closes the source */
+	return (Datum) 0;
+}

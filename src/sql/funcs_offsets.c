@@ -1,0 +1,212 @@
+/*
+ * funcs_offsets.c
+ *	  SQL functions that stop and start sinks and move offsets.
+ *
+ * seek(), skip() and accept_gap() move offsets without a record; they are
+ * audited in kafka_sink.offset_history.  They lock the sink's row first, then
+ * rows of txn_offsets in order of (topic, part).  Kafka is asked before: nothing
+ * is locked while its answer is waited for.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+
+#include "catalog/claim.h"
+#include "catalog/ends.h"
+#include "catalog/offsets.h"
+#include "catalog/sinks.h"
+#include "process/consumer.h"
+#include "process/offsets_ask.h"
+#include "process/shmem.h"
+
+PG_FUNCTION_INFO_V1(kafka_sink_is_home);
+PG_FUNCTION_INFO_V1(kafka_sink_pause);
+PG_FUNCTION_INFO_V1(kafka_sink_resume);
+PG_FUNCTION_INFO_V1(kafka_sink_seek);
+PG_FUNCTION_INFO_V1(kafka_sink_skip);
+PG_FUNCTION_INFO_V1(kafka_sink_accept_gap);
+
+Datum
+kafka_sink_is_home(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL((uint64) PG_GETARG_INT64(0) == GetSystemIdentifier() &&
+				   PG_GETARG_OID(1) == MyDatabaseId);
+}
+
+/* An UPDATE of one sink's row as the catalog's owner. */
+static void
+change_sink(const char *sink, const char *sql)
+{
+	Oid			types[] = {TEXTOID, INT8OID, OIDOID};
+	Datum		values[] = {CStringGetTextDatum(sink), Int64GetDatum((int64) GetSystemIdentifier()),
+	ObjectIdGetDatum(MyDatabaseId)};
+	KsCatalogUser save;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args(sql, lengthof(types), types, values, NULL, false, 0);
+	ks_catalog_leave(&save);
+	SPI_finish();
+	ks_shmem_note_change();
+}
+
+/* A worker that runs is to read the offsets again. */
+static void
+start_anew(const char *sink)
+{
+	change_sink(sink,
+				"UPDATE kafka_sink.sink_catalog c SET "
+				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
+				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
+}
+
+Datum
+kafka_sink_pause(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+
+	ks_catalog_check_owner(sink, false);
+	change_sink(sink->name,
+				"UPDATE kafka_sink.sink_catalog c SET enabled = false, "
+				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
+				"WHERE c.sink OPERATOR(pg_catalog.=) $1 AND c.enabled");
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_sink_resume(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+
+	ks_catalog_check_owner(sink, false);
+	/* the errors are forgotten, and the offsets belong here from now on */
+	change_sink(sink->name,
+				"DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1");
+	change_sink(sink->name,
+				"DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
+				"AND s.state OPERATOR(pg_catalog.<>) 'running'");
+	change_sink(sink->name,
+				"UPDATE kafka_sink.sink_catalog c SET enabled = true, "
+				"system_identifier = $2, database_oid = $3, "
+				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
+				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
+	PG_RETURN_VOID();
+}
+
+/* --- seek --- */
+
+/* What identified the old log of a topic does not bind any more. */
+static void
+forget_cluster(const char *sink, const char *topic)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(sink), CStringGetTextDatum(topic)};
+	KsCatalogUser save;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = NULL "
+						  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2 "
+						  "AND t.cluster_id IS NOT NULL",
+						  lengthof(types), types, values, NULL, false, 0);
+	ks_catalog_leave(&save);
+	SPI_finish();
+}
+
+static void
+seek_partition(const char *sink, const char *topic, int32 part, int64 off)
+{
+	KsPartition p = {.topic = topic, .part = part, .off = -1, .last_off = -1};
+	int64		from = ks_offsets_read(sink, &p) ? p.off : -1;
+
+	p.off = off;
+	ks_offsets_put(sink, &p, true);
+	ks_offsets_log(sink, topic, part, "seek", from, off);
+	ks_catalog_forget_ends(sink, topic, part);
+	forget_cluster(sink, topic);
+}
+
+/* Errors (55000) if the sink is another than when Kafka was asked. */
+static void
+check_unchanged(const KsSink *sink)
+{
+	KsSink	   *now = ks_catalog_sink(sink->name, false);
+
+	/* we have changed it ourselves, once */
+	if (now->generation != sink->generation + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" was changed while Kafka was asked for offsets", sink->name),
+				 errhint("Call kafka_sink.seek() again.")));
+}
+
+Datum
+kafka_sink_seek(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	char	   *to = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	KsPartition *parts;
+	bool		ask = *to != '{';
+	int			n;
+
+	ks_catalog_check_owner(sink, false);
+	if (ask)
+		parts = ks_offsets_ask(sink, to, NULL, 0, &n);
+	else
+		parts = ks_offsets_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(to))), &n);
+	start_anew(sink->name);
+	if (ask)
+		check_unchanged(sink);
+	for (int i = 0; i < n; i++)
+		seek_partition(sink->name, parts[i].topic, parts[i].part, parts[i].off);
+	PG_RETURN_VOID();
+}
+
+/* --- moves under the guard --- */
+
+/* Moves one row over a gap from 'from' to 'until', or raises. */
+static void
+pass_over(KsSink *sink, const char *topic, int32 part, int64 from, int64 until, const char *action)
+{
+	KsPartition p = {.topic = topic, .part = part, .last_off = -1, .new_last_off = -1};
+
+	p.counts.gaps = until - from;
+	start_anew(sink->name);
+	ks_claim_exactly(sink->name, &p, from, until);
+	ks_offsets_log(sink->name, topic, part, action, from, until);
+}
+
+Datum
+kafka_sink_skip(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int32		part = PG_GETARG_INT32(2);
+	int64		off = PG_GETARG_INT64(3);
+
+	ks_catalog_check_owner(sink, false);
+	ks_offsets_check_range(off, off);
+	pass_over(sink, topic, part, off, off + 1, "skip");
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_sink_accept_gap(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	int32		part = PG_GETARG_INT32(2);
+	int64		from = PG_GETARG_INT64(3);
+	int64		until = PG_GETARG_INT64(4);
+
+	ks_catalog_check_owner(sink, false);
+	ks_offsets_check_range(from, until);
+	pass_over(sink, topic, part, from, until, "accept_gap");
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,253 @@
+/*
+ * funcs_run.c
+ *	  CALL run(): consume in the caller's session.
+ *
+ * It commits between steps and waits without snapshot or transaction id, so
+ * it needs to be called outside a transaction block.  Memory hangs on the
+ * portal's context: an error closes the source with it.
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/memory.h"
+#include "catalog/offsets.h"
+#include "process/consumer.h"
+#include "sql/funcs.h"
+
+#define PROGRESS_MS			1000
+
+PG_FUNCTION_INFO_V1(kafka_sink_run);
+
+/* Bounds given by the caller, or the last stable offsets as of now. */
+static void
+set_bounds(KsConsumer *c, Jsonb *until)
+{
+	if (until)
+	{
+		int			n;
+		KsPartition *bounds = ks_offsets_parse(until, &n);
+
+		for (int i = 0; i < c->nparts; i++)
+			c->states[i].bound = c->parts[i].off;	/* not named: nothing */
+		for (int j = 0; j < n; j++)
+		{
+			bool		found = false;
+
+			for (int i = 0; i < c->nparts; i++)
+				if (c->parts[i].part == bounds[j].part &&
+					strcmp(c->parts[i].topic, bounds[j].topic) == 0)
+				{
+					c->states[i].bound = bounds[j].off;
+					found = true;
+				}
+			if (!found)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("sink \"%s\" does not consume topic \"%s\" partition %d",
+								c->sink->name, bounds[j].topic, bounds[j].part)));
+		}
+	}
+	else
+	{
+		KsOffsetQuery *q = palloc0(Max(c->nparts, 1) * sizeof(KsOffsetQuery));
+
+		for (int i = 0; i < c->nparts; i++)
+		{
+			q[i].topic = c->parts[i].topic;
+			q[i].part = c->parts[i].part;
+			q[i].ts = KS_OFFSET_LATEST;
+		}
+		ks_source_query_offsets(c->source, q, c->nparts, c->timeout_ms);
+		for (int i = 0; i < c->nparts; i++)
+			c->states[i].bound = q[i].off;
+	}
+}
+
+static int64
+left_to_do(KsConsumer *c)
+{
+	int64		left = 0;
+
+	for (int i = 0; i < c->nparts; i++)
+		left += Max(0, c->states[i].bound - c->parts[i].off);
+	return left;
+}
+
+static void
+raise_consumer_error(KsConsumer *c, bool halt)
+{
+	KsStateError *e = &c->error;
+
+	if (halt)
+		ereport(ERROR,
+				(errcode(e->sqlstate),
+				 errmsg("sink \"%s\": %s", c->sink->name, e->message),
+				 e->detail ? errdetail_internal("%s", e->detail) : 0,
+				 e->hint ? errhint("%s", e->hint) : 0,
+				 e->topic ? errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT,
+									   e->topic, e->part, e->off) : 0));
+	if (e->message && !c->halt && !c->reported)
+		ereport(WARNING,
+				(errcode(e->sqlstate),
+				 errmsg("sink \"%s\": %s", c->sink->name, e->message),
+				 e->hint ? errhint("%s", e->hint) : 0));
+	c->reported = true;
+}
+
+static void
+raise_record_error(KsConsumer *c, const KsRecordError *err)
+{
+	KsStateError e;
+
+	ks_consumer_describe(c, err, &e);
+	ereport(ERROR,
+			(errcode(e.sqlstate),
+			 errmsg("%s", e.message),
+			 e.detail ? errdetail_internal("%s", e.detail) : 0,
+			 err->exceeded ?
+			 errhint("Everything before the record is committed.  CALL kafka_sink.run(%s) again goes on with it and counts anew.",
+					 quote_literal_cstr(c->sink->name)) :
+			 errhint("Everything before the record is committed.  Mend the cause, or pass over it with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT ").",
+					 quote_literal_cstr(c->sink->name), quote_literal_cstr(e.topic), e.part, e.off),
+			 errcontext("sink \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT "%s",
+						c->sink->name, e.topic, e.part, e.off,
+						e.column ? psprintf(", column \"%s\"", e.column) : "")));
+}
+
+/* Applies the batch and commits; returns its number of records. */
+static int64
+run_batch(KsConsumer *c)
+{
+	const char *name = quote_literal_cstr(c->sink->name);
+	KsRecordError err;
+	KsApplyResult result;
+	int64		n;
+
+	ks_call_begin();
+	result = ks_consumer_apply(c, &err);
+	if (result == KS_APPLY_MISMATCH)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("offsets of sink \"%s\" were moved by another session", c->sink->name),
+				 errdetail("The batch was rolled back; the batches before it are committed."),
+				 errhint("Let one consume at a time, then CALL kafka_sink.run(%s) again.", name)));
+	ks_call_commit();
+	n = c->nrecs;				/* without those that wait */
+	if (result == KS_APPLY_STOPPED)
+		raise_record_error(c, &err);
+	ks_consumer_committed(c);
+	return n;
+}
+
+Datum
+kafka_sink_run(PG_FUNCTION_ARGS)
+{
+	char	   *name = ks_call_sink(fcinfo);
+	Jsonb	   *until = PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P_COPY(1);
+	int64		max_records = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT64(2);
+	TimestampTz deadline;
+	TimestampTz last_progress;
+	MemoryContext cxt;
+	KsSink	   *sink;
+	KsConsumer *c;
+	int64		total = 0;
+	pid_t		worker;
+
+	ks_call_require_nonatomic(fcinfo, "run");
+	if (max_records < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_records must not be negative")));
+	deadline = ks_call_deadline(fcinfo, 3);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	cxt = AllocSetContextCreate(PortalContext, "kafka_sink run", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(cxt);
+	name = pstrdup(name);
+	if (until)
+		until = DatumGetJsonbPCopy(JsonbPGetDatum(until));
+
+	sink = ks_catalog_sink(name, false);
+	ks_catalog_check_owner(sink, true);
+	worker = ks_shmem_worker_pid(name);
+	if (worker != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("sink \"%s\" is being consumed by a background worker", name),
+				 errdetail("Its process ID is %d.", (int) worker),
+				 errhint("SELECT kafka_sink.pause(%s) first.", quote_literal_cstr(name))));
+	if (sink->suspended)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" is suspended", name),
+				 errdetail("Its offsets were written in another database or server."),
+				 errhint("SELECT kafka_sink.resume(%s) to go on from them here.", quote_literal_cstr(name))));
+	c = ks_consumer_create(sink, false, ks_call_begin, ks_call_commit, cxt);
+	SPI_commit();
+	MemoryContextSwitchTo(cxt);
+	c->timeout_ms = ks_call_broker_timeout(deadline);
+	ks_consumer_open(c);
+	if (c->stale)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" was changed by another session", name),
+				 errhint("CALL kafka_sink.run(%s) again.", quote_literal_cstr(name))));
+	set_bounds(c, until);
+	last_progress = GetCurrentTimestamp();
+
+	while (left_to_do(c) > 0 && total < max_records)
+	{
+		long		timeout;
+		KsStep		step;
+
+		MemoryContextSwitchTo(cxt);
+		CHECK_FOR_INTERRUPTS();
+		ks_memory_check_session();
+		step = ks_consumer_step(c, &timeout);
+		if (step == KS_STEP_APPLY || c->nrecs >= max_records - total)
+		{
+			if (c->nrecs > max_records - total)
+				ks_consumer_keep(c, (int) (max_records - total));
+			total += run_batch(c);
+			MemoryContextSwitchTo(cxt);
+			if (TimestampDifferenceExceeds(last_progress, GetCurrentTimestamp(), PROGRESS_MS))
+			{
+				ereport(INFO,
+						(errmsg("sink \"%s\": " INT64_FORMAT " records, " INT64_FORMAT " offsets to go",
+								name, total, left_to_do(c))));
+				last_progress = GetCurrentTimestamp();
+			}
+			continue;
+		}
+		raise_consumer_error(c, step == KS_STEP_HALT);
+		ks_call_check_deadline(deadline, name);
+		if (deadline != 0)
+		{
+			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+
+			timeout = timeout < 0 ? left : Min(timeout, left);
+		}
+		(void) WaitLatchOrSocket(MyLatch,
+								 WL_LATCH_SET | WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
+								 (timeout >= 0 ? WL_TIMEOUT : 0),
+								 ks_source_fd(c->source), timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	ereport(INFO,
+			(errmsg("sink \"%s\": " INT64_FORMAT " records, " INT64_FORMAT " offsets to go",
+					name, total, left_to_do(c))));
+	MemoryContextSwitchTo(PortalContext);
+	MemoryContextDelete(cxt);	/* closes the source */
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,249 @@
+/*
+ * funcs_topic.c
+ *	  SQL functions that define the topics of a sink.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "catalog/ends.h"
+#include "catalog/offsets.h"
+#include "catalog/settings.h"
+#include "catalog/sinks.h"
+#include "process/consumer.h"
+#include "sql/define.h"
+
+PG_FUNCTION_INFO_V1(kafka_sink_register_topic);
+PG_FUNCTION_INFO_V1(kafka_sink_alter_topic);
+PG_FUNCTION_INFO_V1(kafka_sink_unregister_topic);
+PG_FUNCTION_INFO_V1(kafka_sink_resume_topic);
+
+/* start_at: a word, a timestamp, or an object of offsets by partition. */
+static char *
+check_start_at(const char *start_at)
+{
+	int64		off;
+
+	if (*start_at == '{')
+	{
+		Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(start_at)));
+		JsonbIterator *it = JsonbIteratorInit(&jb->root);
+		JsonbValue	v;
+		JsonbIteratorToken tok;
+
+		while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		{
+			bool		ok = true;
+			int32		part;
+
+			if (tok == WJB_KEY)
+				ok = ks_offsets_partition(v.val.string.val, v.val.string.len, &part);
+			else if (tok == WJB_VALUE)
+				ok = v.type == jbvNumeric &&
+					DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric))) >= 0;
+			if (!ok)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("invalid offsets in start_at"),
+						 errhint("Write partitions and offsets, such as {\"0\": 42, \"1\": 0}.")));
+		}
+		return pstrdup(start_at);
+	}
+	if (strcmp(start_at, "earliest") == 0 || strcmp(start_at, "latest") == 0)
+		return pstrdup(start_at);
+	/* errors if it is no timestamp; kept with the zone it was read in */
+	(void) ks_start_timestamp(start_at, "", 0, &off);
+	return pstrdup(timestamptz_to_str(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+																			  CStringGetDatum(start_at),
+																			  ObjectIdGetDatum(InvalidOid),
+																			  Int32GetDatum(-1)))));
+}
+
+/*
+ * The settings of a topic's target among the arguments, from 'first' on, as
+ * parameters of a statement; returns the number of parameters.
+ */
+static int
+target_settings(FunctionCallInfo fcinfo, int first, int n, Oid *types, Datum *values, char *nulls)
+{
+	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
+	{
+		const KsSetting *setting = ks_topic_setting(i);
+		bool		isnull = PG_ARGISNULL(first + i);
+
+		if (!isnull)
+			ks_setting_check(setting, PG_GETARG_DATUM(first + i));
+		types[n] = setting->type;
+		values[n] = isnull ? (Datum) 0 : PG_GETARG_DATUM(first + i);
+		nulls[n++] = isnull ? 'n' : ' ';
+	}
+	nulls[n] = '\0';
+	return n;
+}
+
+static bool
+any_given(FunctionCallInfo fcinfo, int first)
+{
+	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
+		if (!PG_ARGISNULL(first + i))
+			return true;
+	return false;
+}
+
+Datum
+kafka_sink_register_topic(PG_FUNCTION_ARGS)
+{
+	char	   *name = ks_required_text(fcinfo, 0, "the sink's name");
+	char	   *topic = ks_required_text(fcinfo, 1, "the topic");
+	char	   *partitions = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	char	   *start_at = ks_required_text(fcinfo, 3, "start_at");
+	KsSink	   *sink = ks_catalog_sink(name, false);
+	Oid			types[4 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	Datum		values[4 + KS_TOPIC_SETTINGS];
+	char		nulls[4 + KS_TOPIC_SETTINGS + 1] = "    ";
+	StringInfoData sql;
+
+	ks_catalog_check_owner(sink, false);
+	if (*topic == '\0' || strlen(topic) > KS_MAX_TOPIC_LEN ||
+		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != strlen(topic))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid topic name"),
+				 errdetail("Kafka's topics have 1 to %d letters, digits, dots, underscores and hyphens.",
+						   KS_MAX_TOPIC_LEN)));
+	ks_catalog_check_partitions(partitions);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = partitions ? CStringGetTextDatum(partitions) : (Datum) 0;
+	nulls[2] = partitions ? ' ' : 'n';
+	values[3] = CStringGetTextDatum(check_start_at(start_at));
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "INSERT INTO kafka_sink.topic_catalog (sink, topic, partitions, start_at");
+	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
+		appendStringInfo(&sql, ", %s", ks_topic_setting(i)->name);
+	appendStringInfoString(&sql, ") VALUES ($1, $2, $3, $4");
+	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
+		appendStringInfo(&sql, ", $%d", 5 + i);
+	appendStringInfoString(&sql, ") ON CONFLICT (sink, topic) DO NOTHING");
+	if (ks_define_change(sql.data, target_settings(fcinfo, 4, 4, types, values, nulls),
+						 types, values, nulls) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("topic \"%s\" is already registered with sink \"%s\"", topic, name)));
+	ks_define_bump_generation(name);
+	if (any_given(fcinfo, 4))
+		ks_define_check(name);
+	sink = ks_catalog_sink(name, false);
+	if (sink->server && ks_sink_writes(sink) && sink->enabled)
+		ks_warn_without_workers(name);
+	PG_RETURN_VOID();
+}
+
+static void
+undefined_topic(const char *topic, const char *sink)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("topic \"%s\" is not registered with sink \"%s\"", topic, sink)));
+}
+
+Datum
+kafka_sink_alter_topic(PG_FUNCTION_ARGS)
+{
+	char	   *name = ks_required_text(fcinfo, 0, "the sink's name");
+	char	   *topic = ks_required_text(fcinfo, 1, "the topic");
+	ArrayType  *reset = PG_ARGISNULL(2 + KS_TOPIC_SETTINGS) ? NULL :
+		PG_GETARG_ARRAYTYPE_P(2 + KS_TOPIC_SETTINGS);
+	Oid			types[2 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID};
+	Datum		values[2 + KS_TOPIC_SETTINGS];
+	char		nulls[2 + KS_TOPIC_SETTINGS + 1] = "  ";
+	StringInfoData sql;
+
+	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	if (reset)
+		ks_settings_check_reset(reset, ks_topic_setting, KS_TOPIC_SETTINGS);
+	ks_define_bump_generation(name);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = CStringGetTextDatum(topic);
+	(void) target_settings(fcinfo, 2, 2, types, values, nulls);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "UPDATE kafka_sink.topic_catalog t SET ");
+	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
+	{
+		const char *setting = ks_topic_setting(i)->name;
+		bool		null = PG_ARGISNULL(2 + i) && reset && ks_setting_is_reset(reset, setting);
+
+		if (null)
+			appendStringInfo(&sql, "%s%s = NULL", i ? ", " : "", setting);
+		else
+			appendStringInfo(&sql, "%s%s = COALESCE($%d, t.%s)", i ? ", " : "", setting, 3 + i, setting);
+	}
+	appendStringInfoString(&sql, " WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2");
+	if (ks_define_change(sql.data, 2 + KS_TOPIC_SETTINGS, types, values, nulls) == 0)
+		undefined_topic(topic, name);
+	ks_define_check(name);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+
+	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	ks_define_bump_generation(name);
+	if (ks_define_change("DELETE FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
+					   "AND t.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL) == 0)
+		undefined_topic(text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
+				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
+	ks_catalog_forget_ends(name, text_to_cstring(PG_GETARG_TEXT_PP(1)), -1);
+	ks_catalog_halt_if_all_topics_are(name);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_sink_resume_topic(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	bool		registered = false;
+	ListCell   *lc;
+
+	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	ks_define_bump_generation(name);
+	foreach(lc, ks_catalog_topics(name))
+		registered |= strcmp(((KsTopic *) lfirst(lc))->topic, topic) == 0;
+	if (!registered)
+		undefined_topic(topic, name);
+	/* one that was the last to go on has halted the sink: it halts alone now */
+	ks_define_change("INSERT INTO kafka_sink.topic_state "
+					 "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name) "
+					 "SELECT s.sink, s.topic, s.state, s.since, s.sqlstate, s.message, s.detail, s.hint, s.part, s.off, s.column_name "
+					 "FROM kafka_sink.sink_state s JOIN kafka_sink.topic_catalog t "
+					 "ON t.sink OPERATOR(pg_catalog.=) s.sink AND t.topic OPERATOR(pg_catalog.=) s.topic "
+					 "WHERE s.sink OPERATOR(pg_catalog.=) $1 AND s.topic OPERATOR(pg_catalog.<>) $2 "
+					 "AND s.state OPERATOR(pg_catalog.=) 'halted' "
+					 "AND EXISTS (SELECT FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND h.topic OPERATOR(pg_catalog.=) $2) "
+					 "ON CONFLICT (sink, topic) DO NOTHING", 2, types, values, NULL);
+	ks_define_change("DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND h.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
+	/* what halted the sink was this topic, or that no topic was left to go on, or
+	 * is of a topic that was taken from it */
+	ks_define_change("DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND s.state OPERATOR(pg_catalog.=) 'halted' "
+					 "AND (s.topic OPERATOR(pg_catalog.=) $2 "
+					 "OR s.topic OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.topic FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1)) "
+					 "OR s.topic OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT t.topic FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1)))",
+					 2, types, values, NULL);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,409 @@
+/*
+ * funcs_wait.c
+ *	  CALL wait_for(): wait for the workers.
+ *
+ * It commits between looks and waits without snapshot or transaction id, so
+ * it needs to be called outside a transaction block.  Memory hangs on the
+ * portal's context: an error closes the source with it.
+ *
+ * What is waited for is a list of partitions and offsets.  It begins with the
+ * ends of the log as of now, or those of 'until', and loses what has arrived.
+ * Topics that do not exist yet join it when they do: until then they keep it
+ * waiting.  A sink or a topic that will not go on by itself is an error, which
+ * is the one that stopped it.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "pgstat.h"
+#include "storage/condition_variable.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/message.h"
+#include "catalog/offsets.h"
+#include "process/shmem.h"
+#include "sql/funcs.h"
+
+#define LOOK_MS		1000		/* at least so often, if nothing wakes us */
+
+PG_FUNCTION_INFO_V1(kafka_sink_wait_for);
+
+typedef struct WaitFor
+{
+	const char *name;
+	TimestampTz deadline;		/* 0: none */
+	MemoryContext cxt;
+
+	/* what has not arrived: until, and off as it was seen last (-1: no row) */
+	KsPartition *ends;
+	int			nends;
+
+	/* topics whose ends are not known yet */
+	List	   *unknown;		/* of KsTopic * */
+	KsSink	   *sink;
+	KsConf	   *conf;
+	MemoryContext source_cxt;	/* NULL: not open */
+	KsSource   *source;
+	TimestampTz asked;
+} WaitFor;
+
+/* --- what to wait for --- */
+
+/* Adds the last stable offsets of the first n partitions of a topic. */
+static void
+add_topic(WaitFor *w, const KsTopic *t, int n)
+{
+	KsOffsetQuery *q = palloc0(n * sizeof(KsOffsetQuery));
+	int			m = 0;
+
+	for (int i = 0; i < n; i++)
+		if (ks_topic_has_partition(t, i))
+		{
+			q[m].topic = t->topic;
+			q[m].part = i;
+			q[m++].ts = KS_OFFSET_LATEST;
+		}
+	ks_source_query_offsets(w->source, q, m, ks_call_broker_timeout(w->deadline));
+	w->ends = w->ends ? repalloc(w->ends, (w->nends + m + 1) * sizeof(KsPartition)) :
+		palloc((m + 1) * sizeof(KsPartition));
+	for (int i = 0; i < m; i++)
+	{
+		KsPartition *p = &w->ends[w->nends];
+
+		if (q[i].off == 0)
+			continue;			/* nothing to wait for */
+		memset(p, 0, sizeof(KsPartition));
+		p->topic = q[i].topic;
+		p->part = q[i].part;
+		p->off = -1;
+		p->until = q[i].off;
+		w->nends++;
+	}
+	pfree(q);
+}
+
+/* Asks Kafka for the topics whose ends are not known; outside a transaction. */
+static void
+ask_for_topics(WaitFor *w)
+{
+	MemoryContext old = MemoryContextSwitchTo(w->cxt);
+	ListCell   *lc;
+
+	w->asked = GetCurrentTimestamp();
+	if (w->source_cxt == NULL)
+	{
+		w->source_cxt = AllocSetContextCreate(w->cxt, "kafka_sink ends", ALLOCSET_DEFAULT_SIZES);
+		w->source = ks_ends_open(w->sink, w->conf, w->sink->read_uncommitted, w->source_cxt);
+	}
+	foreach(lc, w->unknown)
+	{
+		const KsTopic *t = lfirst(lc);
+		int			n = ks_source_partition_count(w->source, t->topic, ks_call_broker_timeout(w->deadline));
+
+		if (n < 0)
+			continue;
+		add_topic(w, t, n);
+		w->unknown = foreach_delete_current(w->unknown, lc);
+	}
+	if (w->unknown == NIL)
+	{
+		MemoryContextDelete(w->source_cxt);
+		w->source_cxt = NULL;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static void
+wait_for_offsets(WaitFor *w, Jsonb *until)
+{
+	int			n;
+	KsPartition *parts = ks_offsets_parse(until, &n);
+
+	w->ends = parts;
+	for (int i = 0; i < n; i++)
+		if (parts[i].off > 0)
+		{
+			w->ends[w->nends] = parts[i];
+			w->ends[w->nends].until = parts[i].off;
+			w->ends[w->nends++].off = -1;
+		}
+}
+
+static void
+wait_for_all(WaitFor *w)
+{
+	if (w->sink->server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has no server to consume from", w->name),
+				 errhint("Give the offsets to wait for in \"until\".")));
+	w->unknown = ks_catalog_topics(w->name);
+	w->conf = ks_options_load(w->sink->server, w->sink->owner);
+}
+
+/* --- how far the sink is --- */
+
+/* Takes what has arrived off the list, in one look at the table. */
+static void
+drop_arrived(WaitFor *w)
+{
+	Oid			types[] = {TEXTOID, TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID};
+	Datum		values[lengthof(types)];
+	Datum	   *topics = palloc(Max(w->nends, 1) * sizeof(Datum));
+	Datum	   *parts = palloc(Max(w->nends, 1) * sizeof(Datum));
+	Datum	   *until = palloc(Max(w->nends, 1) * sizeof(Datum));
+	KsCatalogUser save;
+
+	if (w->nends == 0)
+		return;
+	for (int i = 0; i < w->nends; i++)
+	{
+		topics[i] = CStringGetTextDatum(w->ends[i].topic);
+		parts[i] = Int32GetDatum(w->ends[i].part);
+		until[i] = Int64GetDatum(w->ends[i].until);
+	}
+	values[0] = CStringGetTextDatum(w->name);
+	values[1] = PointerGetDatum(construct_array(topics, w->nends, TEXTOID, -1, false, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(parts, w->nends, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	values[3] = PointerGetDatum(construct_array(until, w->nends, INT8OID, sizeof(int64), FLOAT8PASSBYVAL,
+												TYPALIGN_DOUBLE));
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT u.n, o.off FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), "
+						  "pg_catalog.unnest($4)) WITH ORDINALITY AS u (topic, part, until, n) "
+						  "LEFT JOIN kafka_sink.txn_offsets o ON o.sink OPERATOR(pg_catalog.=) $1 "
+						  "AND o.topic OPERATOR(pg_catalog.=) u.topic AND o.part OPERATOR(pg_catalog.=) u.part "
+						  "WHERE o.off IS NULL OR o.off OPERATOR(pg_catalog.<) u.until ORDER BY u.n",
+						  lengthof(types), types, values, NULL, false, 0);
+	ks_catalog_leave(&save);
+	w->nends = (int) SPI_processed;
+	for (int i = 0; i < w->nends; i++)
+	{
+		HeapTuple	tup = SPI_tuptable->vals[i];
+		bool		isnull;
+		int64		n = DatumGetInt64(SPI_getbinval(tup, SPI_tuptable->tupdesc, 1, &isnull));
+		Datum		off = SPI_getbinval(tup, SPI_tuptable->tupdesc, 2, &isnull);
+
+		w->ends[i] = w->ends[n - 1];	/* they ascend */
+		w->ends[i].off = isnull ? -1 : DatumGetInt64(off);
+	}
+	SPI_finish();
+}
+
+/* --- what is in the way --- */
+
+/* The place of an error, for a human. */
+static const char *
+describe_place(const KsStateError *e)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (e->topic)
+		appendStringInfo(&buf, ": topic \"%s\"", e->topic);
+	if (e->topic && e->part >= 0)
+		appendStringInfo(&buf, ", partition %d", e->part);
+	if (e->topic && e->off >= 0)
+		appendStringInfo(&buf, ", offset " INT64_FORMAT, e->off);
+	if (e->column)
+		appendStringInfo(&buf, ", column \"%s\"", e->column);
+	return buf.data;
+}
+
+/* The error that has halted the sink, or one of its topics. */
+KS_NORETURN static void
+raise_halted(const char *what, const KsStateError *e)
+{
+	ereport(ERROR,
+			(errcode(e->sqlstate),
+			 errmsg_internal("%s", e->message),
+			 e->detail ? errdetail_internal("%s", e->detail) : 0,
+			 e->hint ? errhint("%s", e->hint) : 0,
+			 errcontext("%s is halted%s", what, describe_place(e))));
+}
+
+/* Is a topic on the list? */
+static bool
+is_awaited(const WaitFor *w, const char *topic)
+{
+	ListCell   *lc;
+
+	for (int i = 0; i < w->nends; i++)
+		if (strcmp(w->ends[i].topic, topic) == 0)
+			return true;
+	foreach(lc, w->unknown)
+		if (strcmp(((KsTopic *) lfirst(lc))->topic, topic) == 0)
+			return true;
+	return false;
+}
+
+/* Errors if the sink, or a topic that is waited for, does not go on by itself. */
+static void
+check_obstacles(const WaitFor *w)
+{
+	KsSink	   *sink = ks_catalog_sink(w->name, false);
+	const char *obstacle = !sink->enabled ? "paused" : sink->suspended ? "suspended" :
+		sink->halted ? "halted" : NULL;
+	const char *state;
+	KsStateError *e;
+	ListCell   *lc;
+
+	if (obstacle)
+	{
+		e = sink->enabled && !sink->suspended ? ks_catalog_read_error(w->name, NULL, &state) : NULL;
+		if (e)
+			raise_halted(psprintf("sink \"%s\"", w->name), e);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" is %s", w->name, obstacle),
+				 errhint("The view kafka_sink.sinks tells why; kafka_sink.resume(%s) lets it go on.",
+						 quote_literal_cstr(w->name))));
+	}
+	foreach(lc, ks_catalog_topics(w->name))
+	{
+		const KsTopic *t = lfirst(lc);
+
+		if (!t->halted || !is_awaited(w, t->topic))
+			continue;
+		e = ks_catalog_read_error(w->name, t->topic, &state);
+		if (e)
+			raise_halted(psprintf("topic \"%s\" of sink \"%s\"", t->topic, w->name), e);
+	}
+}
+
+/* Where it stands, for a human. */
+static char *
+describe_position(const WaitFor *w)
+{
+	const KsPartition *p = w->ends;
+	char	   *rest;
+
+	if (w->nends == 0)
+		return psprintf("Topic \"%s\" does not exist.", ((KsTopic *) linitial(w->unknown))->topic);
+	rest = w->nends > 1 ? psprintf(", %d more have not arrived", w->nends - 1) : "";
+	if (p->off < 0)
+		return psprintf("Topic \"%s\", partition %d has no offset yet, wanted is " INT64_FORMAT "%s.",
+						p->topic, p->part, p->until, rest);
+	return psprintf("Topic \"%s\", partition %d is at offset " INT64_FORMAT ", wanted is " INT64_FORMAT "%s.",
+					p->topic, p->part, p->off, p->until, rest);
+}
+
+/* Errors (57014) after the deadline; in a transaction. */
+static void
+check_deadline(const WaitFor *w)
+{
+	const char *state;
+	KsStateError *e;
+
+	if (w->deadline == 0 || GetCurrentTimestamp() < w->deadline)
+		return;
+	e = ks_catalog_read_error(w->name, NULL, &state);
+	ereport(ERROR,
+			(errcode(ERRCODE_QUERY_CANCELED),
+			 errmsg("timed out while waiting for sink \"%s\"", w->name),
+			 errdetail_internal("%s  %s%s%s", describe_position(w),
+								state ? psprintf("The sink is in state %s", state) : "No worker of it has started",
+								e ? ": " : ".", e ? e->message : ""),
+			 e && e->hint ? errhint("%s", e->hint) :
+			 errhint("The views kafka_sink.sinks and kafka_sink.lag show where it stands.")));
+}
+
+/* --- the wait --- */
+
+/* Has all of it arrived?  Errors if it will not, or not in time. */
+static bool
+look(WaitFor *w)
+{
+	MemoryContext scratch = AllocSetContextCreate(w->cxt, "kafka_sink look", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	bool		arrived;
+
+	ks_call_begin();
+	drop_arrived(w);
+	arrived = w->nends == 0 && w->unknown == NIL;
+	if (!arrived)
+	{
+		check_obstacles(w);
+		check_deadline(w);
+	}
+	ks_call_commit();
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return arrived;
+}
+
+static bool
+is_time_to_ask(const WaitFor *w)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* not again when it would have to be answered in no time */
+	if (w->unknown == NIL || (w->asked != 0 && w->deadline != 0 &&
+							  TimestampTzPlusMilliseconds(now, LOOK_MS) >= w->deadline))
+		return false;
+	return w->asked == 0 || TimestampDifferenceExceeds(w->asked, now, LOOK_MS);
+}
+
+static void
+wait_until_there(WaitFor *w)
+{
+	for (;;)
+	{
+		ConditionVariable *cv = ks_shmem_sink_cv(w->name);
+		long		timeout = LOOK_MS;
+
+		if (is_time_to_ask(w))
+			ask_for_topics(w);
+		/* listen first, then look: no commit goes unnoticed */
+		ConditionVariablePrepareToSleep(cv);
+		if (look(w))
+			break;
+		if (w->deadline != 0)
+			timeout = Min(timeout, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), w->deadline)));
+		ConditionVariableTimedSleep(cv, timeout, PG_WAIT_EXTENSION);
+		ConditionVariableCancelSleep();
+	}
+	ConditionVariableCancelSleep();
+}
+
+Datum
+kafka_sink_wait_for(PG_FUNCTION_ARGS)
+{
+	char	   *name = ks_call_sink(fcinfo);
+	WaitFor		w = {0};
+
+	ks_call_require_nonatomic(fcinfo, "wait_for");
+	w.deadline = ks_call_deadline(fcinfo, 1);
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	w.cxt = AllocSetContextCreate(PortalContext, "kafka_sink wait_for", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(w.cxt);
+	w.name = pstrdup(name);
+	w.sink = ks_catalog_sink(w.name, false);
+	ks_catalog_check_owner(w.sink, false);
+	if (!ks_shmem_available())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there are no background workers to wait for"),
+				 errdetail("kafka_sink is not in shared_preload_libraries."),
+				 errhint("Add it and restart the server, or consume in a session with CALL kafka_sink.run(%s).",
+						 quote_literal_cstr(w.name))));
+	if (PG_ARGISNULL(2))
+		wait_for_all(&w);
+	else
+		wait_for_offsets(&w, PG_GETARG_JSONB_P_COPY(2));
+	SPI_commit();
+	MemoryContextSwitchTo(w.cxt);
+	wait_until_there(&w);
+	MemoryContextSwitchTo(PortalContext);
+	MemoryContextDelete(w.cxt);
+	SPI_finish();
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,93 @@
+/*
+ * apply_index.c
+ *	  Index entries of a batch, index by index, in its order.
+ *
+ * In the order of the index neighbouring entries go to the same leaf page,
+ * which is in the cache, and appended ones take the access method's short cut
+ * to the rightmost page; row by row every index would be descended from its
+ * root for every row, to a page that was touched long ago.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "write/apply_fast.h"
+
+/* Entries between looks at interrupts. */
+#define CHUNK		1024
+
+static void
+insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
+			const KsSortItem *items, int n, const bool *updated)
+{
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+	MemoryContext old = MemoryContextSwitchTo(w->scratch);
+
+	for (int i = 0; i < n; i++)
+	{
+		int			row = items[i].row;
+		Size		first = (Size) row * w->rows.ncols;
+		bool		same = fi->of_key && updated && updated[row];
+
+		for (int c = 0; c < fi->ncols; c++)
+		{
+			values[c] = w->rows.values[first + fi->cols[c]];
+			isnull[c] = w->rows.isnull[first + fi->cols[c]];
+		}
+
+		/*
+		 * A new version of a row with the same key needs no check: nobody else
+		 * can have that key as long as the old one is ours to replace.
+		 */
+		index_insert(index, values, isnull, &w->tids[row], w->rel,
+					 fi->unique && !same ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, same, info);
+		if (i % CHUNK == CHUNK - 1)
+		{
+			CHECK_FOR_INTERRUPTS();
+			MemoryContextReset(w->scratch);
+		}
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(w->scratch);
+}
+
+const KsFastIndex *
+ks_fast_index(const KsWrite *w, Relation index)
+{
+	for (int i = 0; i < w->fast->nindexes; i++)
+		if (w->fast->indexes[i].oid == RelationGetRelid(index))
+			return &w->fast->indexes[i];
+	elog(ERROR, "index \"%s\" is new to the target", RelationGetRelationName(index));
+}
+
+void
+ks_fast_insert_entries(KsWrite *w)
+{
+	bool	   *updated = NULL;
+
+	if (w->nupdated > 0)
+	{
+		updated = palloc0(w->ap->nrecs);
+		for (int i = 0; i < w->nupdated; i++)
+			updated[w->entries[i]] = true;
+	}
+	for (int i = 0; i < w->rri->ri_NumIndices; i++)
+	{
+		Relation	index = w->rri->ri_IndexRelationDescs[i];
+		IndexInfo  *info = w->rri->ri_IndexRelationInfo[i];
+		const KsFastIndex *fi;
+		KsSortItem *items;
+
+		if (index == NULL || !info->ii_ReadyForInserts)
+			continue;
+		fi = ks_fast_index(w, index);
+		items = ks_sort_rows(&fi->key, &w->rows, w->entries, w->nentries);
+		insert_into(w, index, info, fi, items, w->nentries, updated);
+		pfree(items);
+	}
+	if (updated)
+		pfree(updated);
+}

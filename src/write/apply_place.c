@@ -1,0 +1,105 @@
+/*
+ * apply_place.c
+ *	  Where updates put rows that do not fit into their page any more.
+ *
+ * A batch of hot keys updates every row of a full page at once.  None of the
+ * new versions fits beside the old ones, all move to new pages, which are full
+ * then, and the next batch moves them again: each batch leaves a table's worth
+ * of dead rows and index entries behind, long before vacuum comes.
+ *
+ * So the pages that the last batch left are offered to the rows that move now,
+ * but only half of each.  What stands in a page that is half empty is updated in
+ * place (a heap-only tuple, without index entries), once the versions of the
+ * batch before are pruned; after a few batches nothing moves any more.
+ *
+ * All of this is a hint to the table's storage: a page that has no room after
+ * all, because somebody else took it or still needs the old versions, is passed
+ * over.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "storage/bufmgr.h"
+#include "storage/smgr.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "write/apply_fast.h"
+
+/* Room that a page must have to be offered, and how much of it is. */
+#define MIN_ROOM	(BLCKSZ / 4 * 3)
+#define OFFERED		(BLCKSZ / 2)
+
+/* Blocks remembered from one batch to the next. */
+#define MAX_LEFT	16384
+
+static bool
+has_room(Relation rel, BlockNumber block)
+{
+	Buffer		buffer = ReadBuffer(rel, block);
+	Size		room;
+
+	heap_page_prune_opt(rel, buffer);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	room = PageGetHeapFreeSpace(BufferGetPage(buffer));
+	UnlockReleaseBuffer(buffer);
+	return room >= MIN_ROOM;
+}
+
+void
+ks_place_begin(KsWrite *w)
+{
+	KsPlace    *place = &w->fast->place;
+	BlockNumber *swap = place->offered;
+
+	place->offered = place->left;
+	place->noffered = place->nleft;
+	place->left = swap;
+	place->nleft = 0;
+	place->next = 0;
+	place->block = InvalidBlockNumber;
+	place->active = w->rel->rd_tableam == GetHeapamTableAmRoutine();
+	if (place->noffered > 0)
+		place->nblocks = RelationGetNumberOfBlocks(w->rel);
+}
+
+/* Before an update. */
+void
+ks_place_offer(KsWrite *w)
+{
+	KsPlace    *place = &w->fast->place;
+
+	while (place->block == InvalidBlockNumber && place->next < place->noffered)
+	{
+		BlockNumber block = place->offered[place->next++];
+
+		if (block < place->nblocks && has_room(w->rel, block))
+		{
+			place->block = block;
+			place->used = 0;
+		}
+	}
+	if (place->block != InvalidBlockNumber)
+		RelationSetTargetBlock(w->rel, place->block);
+}
+
+/* After an update that moved a row of this length to another page. */
+void
+ks_place_moved(KsWrite *w, BlockNumber from, BlockNumber to, Size len)
+{
+	KsPlace    *place = &w->fast->place;
+
+	if (!place->active)
+		return;
+	if (place->block != InvalidBlockNumber)
+	{
+		place->used += len;
+		if (to != place->block || place->used >= OFFERED)
+			place->block = InvalidBlockNumber;
+	}
+	if (place->nleft == MAX_LEFT || (place->nleft > 0 && place->left[place->nleft - 1] == from))
+		return;
+	if (place->left == NULL)
+		place->left = MemoryContextAlloc(w->target->cxt, MAX_LEFT * sizeof(BlockNumber));
+	place->left[place->nleft++] = from;
+}

@@ -1,0 +1,314 @@
+/*
+ * apply_route.c
+ *	  Topics with targets of their own: where records go, and in what order.
+ *
+ * A route is a target with the settings that it is written by.  The sink's own
+ * target or command is the route of all topics that have none.  Routes stand in
+ * the order of the foreign keys between their tables: what is referred to comes
+ * first (of a cycle, whichever topic's name comes first).  The records of a batch
+ * are brought into that order before they are applied; those of one partition
+ * keep theirs, and between partitions the log has none.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "executor/spi.h"
+#include "nodes/value.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "write/apply.h"
+
+/* --- the list --- */
+
+static void
+add_route(KsApply *ap, const KsSink *sink, const char *topic)
+{
+	KsRoute    *r = &ap->routes[ap->nroutes++];
+
+	memset(r, 0, sizeof(KsRoute));
+	r->sink = sink;
+	r->topic = topic;
+}
+
+void
+ks_apply_leave_out(KsApply *ap, const char *topic)
+{
+	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
+
+	Assert(ap->routes == NULL);
+	ap->left_out = lappend(ap->left_out, makeString(pstrdup(topic)));
+	MemoryContextSwitchTo(old);
+}
+
+static void
+list_routes(KsApply *ap)
+{
+	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
+	List	   *topics = ap->sink->topic_targets ? ks_catalog_topics(ap->sink->name) : NIL;
+	ListCell   *lc;
+
+	ap->routes = palloc((list_length(topics) + 1) * sizeof(KsRoute));
+	if (ks_sink_writes_by_default(ap->sink))
+		add_route(ap, ap->sink, NULL);
+	foreach(lc, topics)
+	{
+		const KsTopic *topic = lfirst(lc);
+
+		if (OidIsValid(topic->target) && !list_member(ap->left_out, makeString(topic->topic)))
+			add_route(ap, ks_catalog_topic_sink(ap->sink, topic), topic->topic);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static bool
+refers_to(const KsRoute *from, const KsRoute *to)
+{
+	Relation	rel;
+	ListCell   *lc;
+	bool		found = false;
+
+	if (!OidIsValid(from->target->relid) || from->target->relid == to->target->relid)
+		return false;
+	rel = table_open(from->target->relid, NoLock);
+	foreach(lc, RelationGetFKeyList(rel))
+		found |= ((ForeignKeyCacheInfo *) lfirst(lc))->confrelid == to->target->relid;
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* Each next one is the first that refers to none of those behind it. */
+static void
+order_routes(KsApply *ap)
+{
+	ap->linked = false;
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		int			next = -1;
+		KsRoute		route;
+
+		for (int j = i; j < ap->nroutes; j++)
+		{
+			bool		refers = false;
+
+			for (int k = i; k < ap->nroutes; k++)
+				refers |= refers_to(&ap->routes[j], &ap->routes[k]);
+			ap->linked |= refers;
+			if (!refers && next < 0)
+				next = j;
+		}
+		if (next <= i)
+			continue;
+		route = ap->routes[next];
+		memmove(&ap->routes[i + 1], &ap->routes[i], (next - i) * sizeof(KsRoute));
+		ap->routes[i] = route;
+	}
+}
+
+static void
+topic_context(void *arg)
+{
+	errcontext("target of topic \"%s\"", ((const KsRoute *) arg)->topic);
+}
+
+static void
+build_route(KsApply *ap, KsRoute *r)
+{
+	ErrorContextCallback context = {.callback = topic_context, .arg = r};
+	KsFormatSettings settings;
+
+	if (r->topic)
+	{
+		context.previous = error_context_stack;
+		error_context_stack = &context;
+	}
+	r->target = ks_target_build(r->sink, ap->cxt);
+	settings = ks_catalog_format(r->sink);
+	r->decoder = ks_decoder_create(&settings, r->target, r->target->cxt);
+	if (r->topic)
+		error_context_stack = context.previous;
+}
+
+void
+ks_apply_prepare(KsApply *ap)
+{
+	bool		built = false;
+
+	if (ap->routes == NULL)
+		list_routes(ap);
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (r->target && ks_target_valid(r->target))
+		{
+			/* SQL checks them by itself */
+			if (r->target->fast)
+				ks_target_check_privileges(r->sink, r->target);
+			continue;
+		}
+		if (r->target)
+			ks_target_free(r->target);
+		r->target = NULL;
+		build_route(ap, r);
+		built = true;
+	}
+	if (built && ap->nroutes > 1)
+		order_routes(ap);
+}
+
+void
+ks_apply_free(KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].target)
+			ks_target_free(ap->routes[i].target);
+	ap->nroutes = 0;
+}
+
+bool
+ks_apply_wants_headers(const KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].target->wants_headers)
+			return true;
+	return false;
+}
+
+/* --- the batch --- */
+
+/* Is there but one route, for whatever topic? */
+static bool
+takes_all(const KsApply *ap)
+{
+	return ap->nroutes == 1 && ap->routes[0].topic == NULL;
+}
+
+/* The route of each partition, in the current context. */
+static int *
+routes_of_partitions(const KsApply *ap, const KsPartition *parts, int nparts)
+{
+	int		   *result = palloc(Max(nparts, 1) * sizeof(int));
+
+	for (int i = 0; i < nparts; i++)
+	{
+		int			found = -1;
+
+		for (int r = 0; r < ap->nroutes; r++)
+		{
+			const char *topic = ap->routes[r].topic;
+
+			if (topic ? strcmp(topic, parts[i].topic) == 0 : found < 0)
+				found = r;
+		}
+		result[i] = found;
+	}
+	return result;
+}
+
+static int
+route_of(const KsApply *ap, const int *routes, const KsRecord *rec, const KsPartition *parts)
+{
+	int			r = routes[rec->pidx];
+
+	if (r < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("topic \"%s\" of sink \"%s\" has no target", parts[rec->pidx].topic, ap->sink->name),
+				 errdetail("The sink has none, nor a command."),
+				 errhint("Register the topic with a target of its own, or give the sink one.")));
+	return r;
+}
+
+int *
+ks_apply_order(const KsApply *ap, KsRecord *recs, int n, const KsPartition *parts, int nparts)
+{
+	int		   *routes;
+	int		   *next;
+	int		   *order;
+	KsRecord   *copy;
+
+	if (takes_all(ap) || n <= 0)
+		return NULL;
+	routes = routes_of_partitions(ap, parts, nparts);
+	next = palloc0((ap->nroutes + 1) * sizeof(int));
+	for (int i = 0; i < n; i++)
+		next[route_of(ap, routes, &recs[i], parts) + 1]++;
+	if (ap->nroutes == 1)
+		return NULL;
+	for (int r = 1; r < ap->nroutes; r++)
+		next[r] += next[r - 1];
+	copy = palloc_extended((Size) n * sizeof(KsRecord), MCXT_ALLOC_HUGE);
+	memcpy(copy, recs, (Size) n * sizeof(KsRecord));
+	order = palloc_extended((Size) n * sizeof(int), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n; i++)
+	{
+		int			at = next[routes[copy[i].pidx]]++;
+
+		recs[at] = copy[i];
+		order[at] = i;
+	}
+	pfree(copy);
+	return order;
+}
+
+void
+ks_apply_begin_routes(KsApply *ap)
+{
+	int		   *routes = takes_all(ap) ? NULL : routes_of_partitions(ap, ap->parts, ap->nparts);
+	int			at = 0;
+
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+		int			ncols = r->target->ncols;
+
+		r->lo = at;
+		if (routes == NULL)
+			at = ap->nrecs;
+		else
+			while (at < ap->nrecs && route_of(ap, routes, &ap->recs[at], ap->parts) == i)
+				at++;
+		r->hi = at;
+		r->fast = r->target->fast != NULL;
+		r->one_by_one = NULL;
+		if (r->lo == r->hi)
+			continue;
+		/* rows keep the numbers of their records; memory nobody writes to costs none */
+		r->values = palloc_extended((Size) ap->nrecs * ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
+		r->isnull = palloc_extended((Size) ap->nrecs * ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+		r->enr = palloc0(sizeof(EphemeralNamedRelationData));
+		r->enr->md.name = "batch";
+		r->enr->md.reliddesc = InvalidOid;
+		r->enr->md.tupdesc = r->target->rowdesc;
+		r->enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+		/* an update looks rows up by the key, however many there are */
+		r->enr->md.enrtuples = r->sink->insert_mode == KS_UPDATE ? 30 : r->hi - r->lo;
+	}
+	if (at < ap->nrecs)
+		elog(ERROR, "records are not in the order of their targets");
+	ap->enr = NULL;
+}
+
+void
+ks_apply_use_route(KsApply *ap, KsRoute *r)
+{
+	MemoryContext old;
+
+	ap->route = r;
+	ap->sink = r->sink;
+	ap->target = r->target;
+	ap->decoder = r->decoder;
+	ap->values = ap->decoded = r->values;
+	ap->isnull = ap->decoded_null = r->isnull;
+	if (ap->enr == r->enr)
+		return;
+	/* SPI's list of relations outlives the attempt */
+	old = MemoryContextSwitchTo(ap->batch_cxt);
+	if (ap->enr)
+		(void) SPI_unregister_relation("batch");
+	ap->enr = r->enr;
+	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the relation \"batch\"");
+	MemoryContextSwitchTo(old);
+}

@@ -1,0 +1,519 @@
+/*
+ * command.c
+ *	  A sink's command: statements over the relation "batch".
+ *
+ * Instead of a table a sink can have SQL.  Its target then has no relation: the
+ * columns are the fields of value_type (or one column "value") and the record's
+ * metadata, and the statements see the decoded rows of a batch as the ephemeral
+ * relation "batch", one statement after the other.
+ *
+ * Statements are planned when the target is built, so that errors come where
+ * they are written.  Plans know the number of rows only roughly, by one plan for
+ * each order of magnitude: a batch of ten rows should not read a whole table,
+ * one of fifty thousand should not look each of them up.  SPI plans them again
+ * when what they depend on changes.
+ *
+ * Columns that neither statement nor filter mentions are not converted.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/syscache.h"
+#include "utils/tuplestore.h"
+#include "utils/typcache.h"
+
+#include "base/compat.h"
+#include "write/command.h"
+
+/* Plans by the number of rows: up to 'below' they are made for 'rows'. */
+static const struct
+{
+	int			below;
+	int			rows;
+}			sizes[] = {{200, 30}, {6000, 1000}, {PG_INT32_MAX, 50000}};
+
+#define NSIZES	((int) lengthof(sizes))
+
+typedef struct Statement
+{
+	char	   *sql;
+	SPIPlanPtr	plans[NSIZES];	/* made at first use */
+} Statement;
+
+struct KsCommand
+{
+	char	   *sink;
+	int			nstatements;
+	Statement  *statements;
+};
+
+const KsMetadata ks_metadata[KS_NMETADATA] = {
+	{"topic", KS_FROM_TOPIC}, {"part", KS_FROM_PARTITION}, {"off", KS_FROM_OFFSET},
+	{"ts", KS_FROM_TIMESTAMP}, {"key", KS_FROM_KEY}, {"headers", KS_FROM_HEADERS}
+};
+
+Oid
+ks_metadata_type(int i)
+{
+	switch (ks_metadata[i].source)
+	{
+		case KS_FROM_TOPIC:
+			return TEXTOID;
+		case KS_FROM_PARTITION:
+			return INT4OID;
+		case KS_FROM_OFFSET:
+			return INT8OID;
+		case KS_FROM_TIMESTAMP:
+			return TIMESTAMPTZOID;
+		case KS_FROM_KEY:
+			return BYTEAOID;
+		default:
+			Assert(ks_metadata[i].source == KS_FROM_HEADERS);
+			return get_array_type(GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+												  CStringGetDatum("header"),
+												  ObjectIdGetDatum(get_namespace_oid("kafka_sink", false))));
+	}
+}
+
+/* --- errors --- */
+
+void
+ks_command_explain(ErrorData *edata)
+{
+	const char *hint = NULL;
+
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_UNDEFINED_TABLE:
+		case ERRCODE_UNDEFINED_FUNCTION:
+		case ERRCODE_UNDEFINED_OBJECT:
+		case ERRCODE_UNDEFINED_SCHEMA:
+			hint = "Names outside of pg_catalog need their schema here, as in public.accounts or OPERATOR(public.+); a function that a statement calls does not see \"batch\", it takes rows of it as arguments.";
+			break;
+		case ERRCODE_UNDEFINED_COLUMN:
+			hint = "The columns of \"batch\" are the fields of value_type (without one: value, of type jsonb) and topic, part, off, ts, key, headers.";
+			break;
+		case ERRCODE_CARDINALITY_VIOLATION:
+			hint = "A batch can hold several records of one key: aggregate them, or choose one with DISTINCT ON (...) ... ORDER BY ..., part, off DESC.";
+			break;
+	}
+	if (hint == NULL)
+		return;
+	if (edata->hint == NULL || edata->sqlerrcode == ERRCODE_CARDINALITY_VIOLATION)
+		edata->hint = pstrdup(hint);
+	else
+		edata->hint = psprintf("%s  %s", edata->hint, hint);
+}
+
+typedef struct Place
+{
+	const char *sink;
+	int			statement;		/* from 1 */
+	int			nstatements;
+} Place;
+
+static void
+statement_context(void *arg)
+{
+	Place	   *place = arg;
+
+	errcontext("statement %d of %d of the command of sink \"%s\"", place->statement,
+			   place->nstatements, place->sink);
+}
+
+/* A position in the command is not one in the statement that the client sent. */
+static void
+position_context(void *arg)
+{
+	int			pos = geterrposition();
+
+	if (pos > 0)
+	{
+		errposition(0);
+		internalerrposition(pos);
+		internalerrquery(arg);
+	}
+	errcontext("command of a sink");
+}
+
+/*
+ * An error of a statement, to be thrown again: with the statement's number in
+ * the detail too, which the sink's state shows, and a hint.
+ */
+KS_NORETURN static void rethrow(const struct KsCommand *cmd, int i, MemoryContext cxt);
+
+static void
+rethrow(const struct KsCommand *cmd, int i, MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(cxt);
+	edata = CopyErrorData();
+	FlushErrorState();
+	edata->detail = edata->detail ?
+		psprintf("%s  (Statement %d of %d of the command.)", edata->detail, i + 1, cmd->nstatements) :
+		psprintf("Statement %d of %d of the command.", i + 1, cmd->nstatements);
+	ks_command_explain(edata);
+	ReThrowError(edata);
+}
+
+/* --- columns --- */
+
+static void
+add_column(KsTarget *target, const char *name, Oid type, int32 typmod, Oid collation, int ndims)
+{
+	KsColumn   *col = &target->cols[target->ncols++];
+
+	col->name = name;
+	col->attnum = target->ncols;
+	col->keyno = -1;
+	ks_type_init(&col->type, type, typmod, target->cxt);
+	ks_target_watch_type(target, &col->type);
+	TupleDescInitEntry(target->rowdesc, col->attnum, name, type, typmod, ndims);
+	TupleDescInitEntryCollation(target->rowdesc, col->attnum, collation);
+}
+
+static void
+check_collision(const char *field)
+{
+	for (int i = 0; i < KS_NMETADATA; i++)
+		if (strcmp(field, ks_metadata[i].name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("field \"%s\" of value_type has the name of a column of \"batch\"", field),
+					 errdetail("topic, part, off, ts, key and headers are the record's metadata."),
+					 errhint("Rename it (ALTER TYPE ... RENAME ATTRIBUTE); without value_type the value is one column of type jsonb.")));
+}
+
+static void
+build_columns(KsTarget *target, const KsSink *sink)
+{
+	Oid			type = OidIsValid(sink->value_type) ? sink->value_type : JSONBOID;
+	TupleDesc	fields = NULL;
+	int			nfields = 1;
+	int			live = 1;
+
+	if (!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("the value_type of sink \"%s\" does not exist any more", sink->name),
+				 errhint("SELECT kafka_sink.alter_sink(%s, value_type => ...), then kafka_sink.resume(%s).",
+						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->name))));
+	if (get_typtype(type) == TYPTYPE_COMPOSITE)
+	{
+		TupleDesc	shared = lookup_rowtype_tupdesc(type, -1);
+
+		fields = CreateTupleDescCopy(shared);
+		ReleaseTupleDesc(shared);
+		/* its attributes are the columns */
+		target->relids = lappend_oid(target->relids, get_typ_typrelid(type));
+		nfields = fields->natts;
+		live = 0;
+		for (int i = 0; i < nfields; i++)
+			live += !TupleDescAttr(fields, i)->attisdropped;
+	}
+	else if (type != JSONBOID && type != TEXTOID && type != BYTEAOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s cannot be the value_type of a sink", format_type_be(type)),
+				 errhint("Use a composite type, whose attributes are taken from the value's fields, or jsonb, text or bytea.")));
+
+	if (sink->format != KS_FORMAT_JSON && (fields == NULL) != (sink->format == KS_FORMAT_RAW) &&
+		(fields || type == JSONBOID))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type %s cannot be the value_type of this format", format_type_be(type)),
+				 sink->format == KS_FORMAT_RAW ? errhint("A raw value is text, bytea or jsonb.") :
+				 errhint("Use a composite type, whose attributes take the fields in order, or text or bytea.")));
+	target->cols = palloc0((live + KS_NMETADATA) * sizeof(KsColumn));
+	target->fields = palloc0((live + 1) * sizeof(KsField));
+	target->rowdesc = CreateTemplateTupleDesc(live + KS_NMETADATA);
+	target->econtext = CreateStandaloneExprContext();
+	for (int i = 0; i < nfields; i++)
+	{
+		Form_pg_attribute att = fields ? TupleDescAttr(fields, i) : NULL;
+
+		if (att == NULL)
+			add_column(target, "value", type, -1, get_typcollation(type), 0);
+		else if (!att->attisdropped)
+		{
+			check_collision(NameStr(att->attname));
+			add_column(target, pstrdup(NameStr(att->attname)), att->atttypid, att->atttypmod,
+					   att->attcollation, att->attndims);
+		}
+		else
+			continue;
+		if (att == NULL)
+			target->cols[target->ncols - 1].source = KS_FROM_VALUE;
+		else if (sink->format == KS_FORMAT_CSV)
+			target->cols[target->ncols - 1].field = target->nfields++;
+		else
+			target->cols[target->ncols - 1].field =
+				ks_columns_add_field(target, NameStr(att->attname), strlen(NameStr(att->attname)));
+	}
+	for (int i = 0; i < KS_NMETADATA; i++)
+	{
+		Oid			t = ks_metadata_type(i);
+
+		add_column(target, ks_metadata[i].name, t, -1, get_typcollation(t), 0);
+		target->cols[target->ncols - 1].source = ks_metadata[i].source;
+	}
+	for (int i = 0; i < target->ncols; i++)
+		target->cols[i].unused = true;
+}
+
+/* --- which columns are used --- */
+
+typedef struct Use
+{
+	struct Use *outer;
+	Query	   *query;
+	KsTarget   *target;
+} Use;
+
+static bool
+use_walker(Node *node, void *arg)
+{
+	Use		   *use = arg;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Use			inner = {use, (Query *) node, use->target};
+
+		return query_tree_walker((Query *) node, use_walker, &inner, 0);
+	}
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+		RangeTblEntry *rte;
+
+		for (unsigned i = 0; i < var->varlevelsup; i++)
+			use = use->outer;
+		rte = rt_fetch(var->varno, use->query->rtable);
+		if (rte->rtekind == RTE_NAMEDTUPLESTORE)
+			for (int i = 0; i < use->target->ncols; i++)
+				if (var->varattno <= 0 || var->varattno == i + 1)
+					use->target->cols[i].unused = false;
+		return false;
+	}
+	return expression_tree_walker(node, use_walker, arg);
+}
+
+/* --- statements --- */
+
+/* SPI is connected, the relation registered. */
+static SPIPlanPtr
+prepare(const char *sql)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static void
+check_statement(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_SelectStmt:
+			if (((SelectStmt *) stmt)->intoClause == NULL)
+				return;
+			break;
+		case T_InsertStmt:
+		case T_UpdateStmt:
+		case T_DeleteStmt:
+#if PG15_GE
+		case T_MergeStmt:
+#endif
+		case T_CallStmt:
+		case T_NotifyStmt:
+		case T_LockStmt:
+		case T_TruncateStmt:
+			return;
+		default:
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("a command cannot contain this statement"),
+			 errdetail("The transaction and the session are the sink's."),
+			 errhint("Valid statements: SELECT, INSERT, UPDATE, DELETE, MERGE, CALL, TRUNCATE, LOCK and NOTIFY.")));
+}
+
+static void
+build_statements(KsTarget *target, const KsSink *sink)
+{
+	struct KsCommand *cmd = target->command;
+	ErrorContextCallback whole = {error_context_stack, position_context, sink->command};
+	List	   *stmts;
+	ListCell   *lc;
+
+	error_context_stack = &whole;
+	stmts = pg_parse_query(sink->command);
+	error_context_stack = whole.previous;
+
+	cmd->statements = palloc0((list_length(stmts) + 1) * sizeof(Statement));
+	if (stmts == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the command has no statement")));
+	foreach(lc, stmts)
+	{
+		RawStmt    *raw = lfirst_node(RawStmt, lc);
+		const char *start = sink->command + Max(raw->stmt_location, 0);
+
+		cmd->statements[cmd->nstatements++].sql =
+			raw->stmt_len > 0 ? pnstrdup(start, raw->stmt_len) : pstrdup(start);
+	}
+	for (int i = 0; i < cmd->nstatements; i++)
+	{
+		MemoryContext cxt = CurrentMemoryContext;
+		Place		place = {sink->name, i + 1, cmd->nstatements};
+		ErrorContextCallback callback = {error_context_stack, statement_context, &place};
+
+		PG_TRY();
+		{
+			SPIPlanPtr	plan;
+			Use			use = {NULL, NULL, target};
+
+			error_context_stack = &callback;
+			check_statement(list_nth_node(RawStmt, stmts, i)->stmt);
+			plan = prepare(cmd->statements[i].sql);
+			foreach(lc, SPI_plan_get_plan_sources(plan))
+				use_walker((Node *) ((CachedPlanSource *) lfirst(lc))->query_list, &use);
+			SPI_freeplan(plan);
+			error_context_stack = callback.previous;
+		}
+		PG_CATCH();
+		{
+			rethrow(cmd, i, cxt);
+		}
+		PG_END_TRY();
+	}
+}
+
+void
+ks_command_build(KsTarget *target, const KsSink *sink)
+{
+	EphemeralNamedRelation enr;
+
+	target->command = palloc0(sizeof(struct KsCommand));
+	target->command->sink = pstrdup(sink->name);
+	target->qualified_name = "batch";
+	build_columns(target, sink);
+
+	SPI_connect();
+	enr = palloc0(sizeof(EphemeralNamedRelationData));
+	enr->md.name = "batch";
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = target->rowdesc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the relation \"batch\"");
+	{
+		/* what is kept is the target's */
+		MemoryContext old = MemoryContextSwitchTo(target->cxt);
+
+		build_statements(target, sink);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].source == KS_FROM_HEADERS)
+			target->wants_headers = !target->cols[i].unused;
+}
+
+void
+ks_command_free(KsTarget *target)
+{
+	struct KsCommand *cmd = target->command;
+
+	for (int i = 0; i < cmd->nstatements; i++)
+		for (int j = 0; j < NSIZES; j++)
+			if (cmd->statements[i].plans[j])
+				SPI_freeplan(cmd->statements[i].plans[j]);
+}
+
+static void
+execute_plan(Statement *stmt, int size)
+{
+	SPIExecuteOptions options = {0};
+	int			rc;
+
+	if (stmt->plans[size] == NULL)
+	{
+		SPIPlanPtr	plan = prepare(stmt->sql);
+
+		SPI_keepplan(plan);
+		stmt->plans[size] = plan;
+	}
+	/* rows that a statement returns are for nobody */
+	options.dest = None_Receiver;
+	rc = SPI_execute_plan_extended(stmt->plans[size], &options);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
+}
+
+static void
+execute(struct KsCommand *cmd, int i, int size)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Place		place = {cmd->sink, i + 1, cmd->nstatements};
+	ErrorContextCallback callback = {error_context_stack, statement_context, &place};
+
+	PG_TRY();
+	{
+		error_context_stack = &callback;
+		execute_plan(&cmd->statements[i], size);
+		error_context_stack = callback.previous;
+	}
+	PG_CATCH();
+	{
+		rethrow(cmd, i, cxt);
+	}
+	PG_END_TRY();
+}
+
+void
+ks_command_execute(KsApply *ap, const int *idx, int n, KsCounts *counts)
+{
+	KsTarget   *target = ap->target;
+	struct KsCommand *cmd = target->command;
+	Tuplestorestate *store;
+	int			size = 0;
+
+	if (n == 0)
+		return;
+	/* the rows are in memory already, so a copy of them fits too */
+	store = tuplestore_begin_heap(false, false, Max(work_mem, ap->sink->batch_bytes / 1024 * 4));
+	for (int i = 0; i < n; i++)
+	{
+		Size		row = (Size) idx[i] * target->ncols;
+
+		tuplestore_putvalues(store, target->rowdesc, ap->values + row, ap->isnull + row);
+	}
+	while (n > sizes[size].below)
+		size++;
+	ap->enr->reldata = store;
+	ap->enr->md.enrtuples = sizes[size].rows;
+	for (int i = 0; i < cmd->nstatements; i++)
+		execute(cmd, i, size);
+	ap->enr->reldata = NULL;
+	tuplestore_end(store);
+	for (int i = 0; i < n; i++)
+		counts[ap->recs[idx[i]].pidx].applied++;
+}

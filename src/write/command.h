@@ -1,0 +1,50 @@
+/*
+ * command.h
+ *	  A sink's command: statements over the relation "batch", and the filter.
+ */
+#ifndef KS_COMMAND_H
+#define KS_COMMAND_H
+
+#include "format/decode.h"
+#include "write/apply.h"
+#include "write/target_build.h"
+
+/* --- command.c --- */
+
+/* Columns of "batch" and the statements, checked, into a target without table. */
+extern void ks_command_build(KsTarget *target, const KsSink *sink);
+
+extern void ks_command_free(KsTarget *target);
+
+/* All statements over rows idx[0..n); each counts as applied. */
+extern void ks_command_execute(KsApply *ap, const int *idx, int n, KsCounts *counts);
+
+/* Says what can be done about an error of SQL text that a sink's owner wrote. */
+extern void ks_command_explain(ErrorData *edata);
+
+/* --- filter.c --- */
+
+/* Columns that the filter reads are marked as used. */
+extern struct KsFilter *ks_filter_build(KsTarget *target, const KsSink *sink);
+
+/* A predicate and nothing behind it, as the parser makes it. */
+extern Node *ks_filter_parse(const char *text, const char *what);
+
+/* Has nothing changed that it depends on? */
+extern bool ks_filter_valid(const struct KsFilter *filter);
+
+extern bool ks_filter_passes(struct KsFilter *filter, KsDecoder *decoder, const KsRecord *rec,
+							 const KsPartition *part, const Datum *values, const bool *isnull);
+
+/* The metadata of a record that columns of "batch" hold. */
+#define KS_NMETADATA	6
+typedef struct KsMetadata
+{
+	const char *name;
+	KsColumnSource source;
+} KsMetadata;
+
+extern const KsMetadata ks_metadata[KS_NMETADATA];
+extern Oid	ks_metadata_type(int i);
+
+#endif

@@ -1,0 +1,390 @@
+/*
+ * target_build.c
+ *	  The target relation: its columns, where their values come from, its key.
+ *
+ * Each column that can be written is filled from the field of the same name
+ * unless the sink's "columns" say otherwise; generated columns and GENERATED
+ * ALWAYS identities are the server's own.  The key is the primary key, or the
+ * unique index over exactly pk_fields.
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "base/guc.h"
+#include "write/accumulate.h"
+#include "write/apply.h"
+#include "write/command.h"
+#include "write/target_build.h"
+
+/* The built targets of this process, which relcache events invalidate. */
+static KsTarget *targets = NULL;
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	for (KsTarget *t = targets; t; t = t->next)
+		if (relid == InvalidOid || list_member_oid(t->relids, relid))
+			t->valid = false;
+}
+
+static void
+unlink_target(void *arg)
+{
+	for (KsTarget **p = &targets; *p; p = &(*p)->next)
+		if (*p == arg)
+		{
+			*p = (*p)->next;
+			break;
+		}
+}
+
+/* --- what may be a target --- */
+
+static void
+check_relation(KsTarget *target, Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+	List	   *members;
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION &&
+		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" cannot be the target of a sink", name),
+				 errdetail("A target is a table or a partitioned table.")));
+	if (IsCatalogRelation(rel) ||
+		RelationGetNamespace(rel) == get_namespace_oid("kafka_sink", true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" cannot be the target of a sink", name),
+				 errdetail("It is a system table.")));
+	if (rel->rd_rules != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\" has rules and cannot be the target of a sink", name),
+				 errdetail("A rule can make rows vanish without a trace."),
+				 errhint("Use a trigger instead.")));
+
+	members = list_make1_oid(RelationGetRelid(rel));
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		members = find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL);
+	target->relids = list_concat(target->relids, members);
+	foreach(lc, members)
+	{
+		Oid			relid = lfirst_oid(lc);
+
+		if (get_rel_persistence(relid) != RELPERSISTENCE_PERMANENT)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("table \"%s\" is not permanent and cannot be the target of a sink",
+							get_rel_name(relid)),
+					 errdetail("A crash would empty it while the offsets stay."),
+					 errhint("ALTER TABLE ... SET LOGGED.")));
+		if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("foreign table \"%s\" cannot be part of the target of a sink",
+							get_rel_name(relid)),
+					 errdetail("Its rows do not commit together with the offsets.")));
+	}
+}
+
+/* Privilege on the table or on each of the columns. */
+static bool
+has_privilege(const KsSink *sink, const Bitmapset *cols, AclMode mode)
+{
+	int			c = -1;
+
+	if (pg_class_aclcheck(sink->target, sink->owner, mode) == ACLCHECK_OK)
+		return true;
+	while ((c = bms_next_member(cols, c)) >= 0)
+		if (pg_attribute_aclcheck(sink->target, c + FirstLowInvalidHeapAttributeNumber,
+								  sink->owner, mode) != ACLCHECK_OK)
+			return false;
+	return !bms_is_empty(cols);
+}
+
+static const char *
+missing_privilege(const KsSink *sink, const Bitmapset *cols)
+{
+	bool		changes = sink->insert_mode == KS_UPSERT || sink->insert_mode == KS_UPDATE ||
+		sink->insert_mode == KS_ACCUMULATE;
+
+	if (sink->insert_mode != KS_UPDATE && !has_privilege(sink, cols, ACL_INSERT))
+		return "INSERT";
+	if (changes && !has_privilege(sink, cols, ACL_UPDATE))
+		return "UPDATE";
+	if ((changes || sink->delete_enabled) &&
+		!has_privilege(sink, cols, ACL_SELECT))
+		return "SELECT";
+	if (sink->delete_enabled &&
+		pg_class_aclcheck(sink->target, sink->owner, ACL_DELETE) != ACLCHECK_OK)
+		return "DELETE";
+	return NULL;
+}
+
+bool
+ks_target_has_privileges(const KsSink *sink, const KsTarget *target)
+{
+	return missing_privilege(sink, target->written_cols) == NULL;
+}
+
+void
+ks_target_check_privileges(const KsSink *sink, const KsTarget *target)
+{
+	const char *missing = missing_privilege(sink, target->written_cols);
+
+	if (missing)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not write to \"%s\" as sink \"%s\" does",
+						GetUserNameFromId(sink->owner, false),
+						get_rel_name(sink->target), sink->name),
+				 errdetail("Privilege %s is missing.", missing),
+				 errhint("GRANT %s ON %s TO %s.", missing,
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(sink->target)),
+													get_rel_name(sink->target)),
+						 quote_identifier(GetUserNameFromId(sink->owner, false)))));
+}
+
+/* --- columns --- */
+
+/* Attributes of composite types are part of how a column is filled. */
+void
+ks_target_watch_type(KsTarget *target, const KsType *type)
+{
+	if (type->elem)
+		ks_target_watch_type(target, type->elem);
+	if (type->kind != KS_TYPE_COMPOSITE)
+		return;
+	target->relids = lappend_oid(target->relids, get_typ_typrelid(type->typid));
+	for (int i = 0; i < type->tupdesc->natts; i++)
+		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
+			ks_target_watch_type(target, &type->attrs[i]);
+}
+
+static void
+build_columns(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			live;
+
+	ks_columns_check_names(sink, rel);
+	target->cols = palloc0(2 * desc->natts * sizeof(KsColumn));
+	target->fields = palloc0(desc->natts * sizeof(KsField));
+	target->econtext = CreateStandaloneExprContext();
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		KsColumn   *col = &target->cols[target->ncols];
+		char	   *source;
+		bool		excluded;
+		Node	   *defexpr;
+
+		if (att->attisdropped)
+			continue;
+		source = ks_columns_mapped_source(sink, NameStr(att->attname), &excluded);
+		if (excluded)
+			continue;
+		if (att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+		{
+			if (source == NULL)
+				continue;
+			ereport(ERROR,
+					(errcode(ERRCODE_GENERATED_ALWAYS),
+					 errmsg("column \"%s\" cannot be filled from a record", NameStr(att->attname)),
+					 errdetail("It is generated always.")));
+		}
+
+		if (source == NULL && sink->format != KS_FORMAT_JSON)
+		{
+			source = ks_format_source(target, sink, rel, att->attnum, &excluded);
+			if (excluded)
+				continue;
+		}
+		col->name = pstrdup(NameStr(att->attname));
+		col->attnum = att->attnum;
+		col->keyno = -1;
+		ks_type_init(&col->type, att->atttypid, att->atttypmod, target->cxt);
+		ks_target_watch_type(target, &col->type);
+		if (source)
+			ks_columns_set_source(target, col, source);
+		else
+		{
+			col->source = KS_FROM_VALUE_FIELD;
+			col->field = ks_columns_add_field(target, col->name, strlen(col->name));
+		}
+		defexpr = build_column_default(rel, att->attnum);
+		if (defexpr)
+			col->defexpr = ExecInitExpr(expression_planner((Expr *) defexpr), NULL);
+		target->ncols++;
+	}
+	if (target->ncols == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
+
+	ks_format_check(target, sink);
+	/* an update leaves columns alone that a record does not have */
+	live = target->ncols;
+	if (sink->insert_mode == KS_UPDATE || ks_sink_patches(sink))
+		for (int i = 0; i < live; i++)
+		{
+			KsColumn   *col = &target->cols[target->ncols++];
+
+			col->name = psprintf("%s given", target->cols[i].name);
+			col->source = KS_IF_GIVEN;
+			col->field = i;
+			col->keyno = -1;
+		}
+	target->rowdesc = CreateTemplateTupleDesc(target->ncols);
+	for (int i = live; i < target->ncols; i++)
+		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name, BOOLOID, -1, 0);
+	for (int i = 0; i < live; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, target->cols[i].attnum - 1);
+
+		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name,
+						   att->atttypid, att->atttypmod, att->attndims);
+		TupleDescInitEntryCollation(target->rowdesc, i + 1, att->attcollation);
+	}
+}
+
+int
+ks_target_find_column(const KsTarget *target, AttrNumber attnum)
+{
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].attnum == attnum)
+			return i;
+	return -1;
+}
+
+static void
+build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	StringInfoData deletes;
+
+	check_relation(target, rel);
+	target->qualified_name =
+		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+								   RelationGetRelationName(rel));
+	target->rows_may_vanish = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+		(rel->trigdesc && (rel->trigdesc->trig_insert_before_row ||
+						   rel->trigdesc->trig_update_before_row ||
+						   rel->trigdesc->trig_delete_before_row));
+	build_columns(target, sink, rel);
+	for (int i = 0; i < target->ncols && target->cols[i].source != KS_IF_GIVEN; i++)
+		target->written_cols = bms_add_member(target->written_cols,
+											  target->cols[i].attnum - FirstLowInvalidHeapAttributeNumber);
+	ks_target_check_privileges(sink, target);
+	initStringInfo(&deletes);
+	if ((sink->insert_mode != KS_INSERT && sink->insert_mode != KS_IGNORE) ||
+		sink->delete_enabled || sink->pk_fields != NIL)
+		ks_target_build_key(target, sink, rel, &deletes);
+	if (sink->insert_mode == KS_ACCUMULATE)
+		ks_accumulate_plan(sink, rel, target);
+	ks_target_build_sql(target, sink, rel, deletes.data);
+	if (ks_guc_fast_path)
+		target->fast = ks_fast_plan(sink, rel, target);
+}
+
+KsTarget *
+ks_target_build(const KsSink *sink, MemoryContext parent)
+{
+	static bool registered = false;
+	MemoryContext cxt;
+	MemoryContext old;
+	MemoryContextCallback *cb;
+	Relation	rel;
+	KsTarget   *target;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+		registered = true;
+	}
+	rel = sink->command ? NULL : try_relation_open(sink->target, RowExclusiveLock);
+	if (rel == NULL && sink->command == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the target of sink \"%s\" does not exist any more", sink->name),
+				 sink->topic ?
+				 errhint("SELECT kafka_sink.alter_topic(%s, %s, target => ...), then kafka_sink.resume(%s).",
+						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->topic),
+						 quote_literal_cstr(sink->name)) :
+				 errhint("SELECT kafka_sink.alter_sink(%s, target => ...), then kafka_sink.resume(%s).",
+						 quote_literal_cstr(sink->name), quote_literal_cstr(sink->name))));
+	cxt = AllocSetContextCreate(parent, "kafka_sink target", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	target = palloc0(sizeof(KsTarget));
+	target->cxt = cxt;
+	target->relid = sink->target;
+	target->valid = true;
+	target->deletes = sink->delete_enabled;
+	target->format = sink->format;
+	target->envelope = sink->envelope;
+	cb = palloc0(sizeof(MemoryContextCallback));
+	cb->func = unlink_target;
+	cb->arg = target;
+	MemoryContextRegisterResetCallback(cxt, cb);
+	/* watched from here on: a change while it is built counts */
+	target->relids = list_make1_oid(sink->target);
+	target->next = targets;
+	targets = target;
+
+	if (rel)
+		build_from_relation(target, sink, rel);
+	else
+		ks_command_build(target, sink);
+	if (sink->filter)
+		target->filter = ks_filter_build(target, sink);
+	MemoryContextSwitchTo(old);
+	if (rel)
+		table_close(rel, NoLock);
+	return target;
+}
+
+void
+ks_target_free(KsTarget *target)
+{
+	if (target->insert_plan)
+		SPI_freeplan(target->insert_plan);
+	if (target->delete_plan)
+		SPI_freeplan(target->delete_plan);
+	if (target->patch_plan)
+		SPI_freeplan(target->patch_plan);
+	if (target->command)
+		ks_command_free(target);
+	MemoryContextDelete(target->cxt);
+}
+
+bool
+ks_target_valid(KsTarget *target)
+{
+	/* taking the lock processes invalidations */
+	if (OidIsValid(target->relid))
+		LockRelationOid(target->relid, RowExclusiveLock);
+	else
+		AcceptInvalidationMessages();
+	return target->valid && (target->filter == NULL || ks_filter_valid(target->filter));
+}

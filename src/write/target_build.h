@@ -1,0 +1,74 @@
+/*
+ * target_build.h
+ *	  The target relation: its columns, where their values come from, its key.
+ *
+ * Built from a sink's definition and the relation as it is, and built again
+ * when the relation changes (ks_target_valid()).  Everything hangs on the
+ * target's own memory context.
+ */
+#ifndef KS_TARGET_BUILD_H
+#define KS_TARGET_BUILD_H
+
+#include "catalog/sinks.h"
+#include "format/target.h"
+
+/*
+ * Builds the target of a sink in a child of 'cxt', checking definition and the
+ * owner's privileges; the relation is locked RowExclusive until the end of the
+ * transaction.  Errors say what to change.
+ */
+extern KsTarget *ks_target_build(const KsSink *sink, MemoryContext cxt);
+
+/* Changes of the attributes of composite types make the target invalid. */
+extern void ks_target_watch_type(KsTarget *target, const KsType *type);
+extern void ks_target_free(KsTarget *target);
+
+/* Locks the relation for this transaction; false if it must be built again. */
+extern bool ks_target_valid(KsTarget *target);
+
+/* Errors (42501) if the sink's owner may not write as the sink does. */
+extern void ks_target_check_privileges(const KsSink *sink, const KsTarget *target);
+/* Index into cols, -1 if no record fills it. */
+extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
+
+extern bool ks_target_has_privileges(const KsSink *sink, const KsTarget *target);
+
+/* --- between target.c, target_key.c and target_sql.c --- */
+
+/* Finds the key; appends the condition of deletes by it, on t and b. */
+extern void ks_target_build_key(KsTarget *target, const KsSink *sink, Relation rel,
+								StringInfo deletes);
+
+/* Columns and key are there: the statements, and update_if checked. */
+extern void ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel,
+								const char *deletes);
+
+/* --- target_columns.c --- */
+
+/* Every name in "columns" must be a column of the table. */
+extern void ks_columns_check_names(const KsSink *sink, Relation rel);
+
+/* What "columns" says of a column: NULL if nothing; *excluded for JSON null. */
+extern char *ks_columns_mapped_source(const KsSink *sink, const char *column,
+									  bool *excluded);
+
+/* Parses a source into the column. */
+extern void ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source);
+
+/* --- target_format.c --- */
+
+/* The source of a column that "columns" does not mention, where it is not the
+ * field of its name; NULL with *excluded: none. */
+extern char *ks_format_source(KsTarget *target, const KsSink *sink, Relation rel,
+							  AttrNumber attnum, bool *excluded);
+
+/* Parses a source that names a field of a value that is not JSON. */
+extern void ks_format_set_source(KsTarget *target, KsColumn *col, const char *source);
+
+/* Errors if a column asks for what the format does not have. */
+extern void ks_format_check(const KsTarget *target, const KsSink *sink);
+
+/* Registers a top-level field of the value; columns may share one. */
+extern int	ks_columns_add_field(KsTarget *target, const char *name, int len);
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * target_format.c
+ *	  Where columns get their values if records are not JSON objects.
+ *
+ * A raw value goes to one column as a whole: the one that "columns" maps to
+ * @value, or the only one that "columns" does not mention.  Fields of CSV have
+ * positions: those that "columns" says ("$1", "$2", ...), or, if it says none,
+ * the columns that it does not mention take them in the order of the table.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+
+#include "write/target_build.h"
+
+/* Does "columns" mention a field's position, or for raw values @value? */
+static bool
+mentions_value(const KsSink *sink)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken tok;
+
+	if (sink->columns == NULL)
+		return false;
+	it = JsonbIteratorInit(&sink->columns->root);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		if (tok == WJB_VALUE && v.type == jbvString && v.val.string.len > 0 &&
+			(sink->format == KS_FORMAT_CSV ? v.val.string.val[0] == '$' :
+			 v.val.string.len == 6 && memcmp(v.val.string.val, "@value", 6) == 0))
+			return true;
+	return false;
+}
+
+char *
+ks_format_source(KsTarget *target, const KsSink *sink, Relation rel, AttrNumber attnum,
+				 bool *excluded)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
+	*excluded = att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS ||
+		mentions_value(sink);
+	if (*excluded)
+		return NULL;
+	if (sink->format == KS_FORMAT_CSV)
+		return psprintf("$%d", target->nfields + 1);
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].source == KS_FROM_VALUE)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("a raw value cannot fill both \"%s\" and \"%s\"", target->cols[i].name,
+							NameStr(att->attname)),
+					 errhint("Say in \"columns\" which column takes @value, and where others get theirs; null leaves one to its default.")));
+	return "@value";
+}
+
+void
+ks_format_set_source(KsTarget *target, KsColumn *col, const char *source)
+{
+	char	   *end;
+	long		pos;
+
+	if (target->format == KS_FORMAT_RAW)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid source \"%s\" for column \"%s\"", source, col->name),
+				 errdetail("A raw value has no fields."),
+				 errhint("Valid sources: @topic, @partition, @offset, @timestamp, @key, @key.field, @headers, @value; null leaves the column to its default.")));
+	errno = 0;
+	pos = source[0] == '$' && isdigit((unsigned char) source[1]) ? strtol(source + 1, &end, 10) : 0;
+	if (pos < 1 || pos > MaxTupleAttributeNumber || errno != 0 || *end != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid source \"%s\" for column \"%s\"", source, col->name),
+				 errhint("Fields of CSV have positions: $1 to $%d.  Other sources: @topic, @partition, @offset, @timestamp, @key, @key.field, @headers, @value; null leaves the column to its default.",
+						 MaxTupleAttributeNumber)));
+	col->field = (int) pos - 1;
+	target->nfields = Max(target->nfields, (int) pos);
+}
+
+void
+ks_format_check(const KsTarget *target, const KsSink *sink)
+{
+	if (sink->format != KS_FORMAT_JSON && target->has_rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("@rest needs format json")));
+}
