@@ -2,11 +2,14 @@
  * source_int.h
  *	  What the files source*.c share; nobody else includes it.
  *
- *	source.c		opens and closes handles, starts and stops partitions
+ *	source.c		opens and closes handles
+ *	source_part.c	topics and partitions: states, epochs, start and stop
  *	source_conf.c	the configuration of librdkafka
  *	source_poll.c	records: the hot path, the tail check
  *	source_slots.c	messages handed out, release
- *	source_event.c	events of partitions and of the client, logs
+ *	source_event.c	what is told: events of partitions and of the client
+ *	source_client.c	trouble of the client as a whole
+ *	source_serve.c	the main queue
  *	source_error.c	what an error code of librdkafka means
  *	source_watch.c	interruptions, and what else only words tell
  *	source_stats.c	librdkafka's statistics
@@ -175,13 +178,6 @@ struct KsSource
 	char		detail[512];
 };
 
-/* source.c */
-extern KsSourceTopic *ks_source_topic(KsSource *src, const char *topic);
-extern void ks_source_set_state(KsSourcePart *part, KsPartState to);
-extern void ks_source_suspect(KsSource *src, KsSourcePart *part);
-extern void ks_source_restart(KsSource *src, KsSourcePart *part, int64 off);
-extern void ks_source_recheck(KsSource *src, KsSourcePart *part);
-
 /* source_conf.c */
 extern rd_kafka_conf_t *ks_source_conf(const KsConf *conf, const KsSourceOptions *opts);
 extern int64 ks_source_conf_int(const rd_kafka_conf_t *rkconf, const char *name);
@@ -192,12 +188,20 @@ extern void *ks_source_hold(KsSource *src, rd_kafka_message_t *msg);
 extern rd_kafka_message_t *ks_source_held(const KsRecord *rec);
 extern void ks_source_release_all(KsSource *src);
 
-/* source_event.c */
+/* source_part.c */
+extern KsSourceTopic *ks_source_topic(KsSource *src, const char *topic);
+extern void ks_source_set_state(KsSourcePart *part, KsPartState to);
 extern void ks_source_wait_event(KsSource *src, KsSourcePart *part, uint8 pending);
 extern void ks_source_fail(KsSource *src, KsSourcePart *part, KsSourceEventType type,
 						   int64 off, rd_kafka_resp_err_t err);
-extern void ks_source_client_works(KsSource *src);
+extern void ks_source_suspect(KsSource *src, KsSourcePart *part);
+extern void ks_source_restart(KsSource *src, KsSourcePart *part, int64 off);
+extern void ks_source_recheck(KsSource *src, KsSourcePart *part);
+
+/* source_client.c */
 extern void ks_source_clean(KsSource *src, const char *text, char *buf, Size size);
+extern void ks_source_client_error(KsSource *src, rd_kafka_resp_err_t err, const char *text, bool fatal);
+extern void ks_source_client_works(KsSource *src);
 
 /* source_error.c */
 typedef struct KsErrorClass
