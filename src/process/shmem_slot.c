@@ -1,0 +1,344 @@
+/*
+ * shmem_slot.c
+ *	  Slots of workers and of the partitions that they read.
+ *
+ * Counters are atomics that their worker alone writes.  Who waits for a sink to
+ * move waits on a condition variable that all its workers broadcast, whether any
+ * of them runs or not.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+
+#include "process/shmem_int.h"
+
+static int	my_slot = -1;
+
+/* --- workers --- */
+
+static ConditionVariable *
+moved_cv(Oid dbid, const char *sink)
+{
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) sink, strlen(sink)),
+									hash_bytes_uint32(dbid));
+
+	return &ks_shared->moved[hash % KS_MOVED_CVS];
+}
+
+#define TO(state) (1 << KS_SLOT_##state)
+
+/* What may follow each state. */
+static const int slot_moves[] PG_USED_FOR_ASSERTS_ONLY = {
+	[KS_SLOT_FREE] = TO(REGISTERED),
+	[KS_SLOT_REGISTERED] = TO(OPENING) | TO(STOPPING) | TO(FREE),
+	[KS_SLOT_OPENING] = TO(RUNNING) | TO(STOPPING) | TO(ENDED) | TO(FREE),
+	[KS_SLOT_RUNNING] = TO(STOPPING) | TO(ENDED) | TO(FREE),
+	[KS_SLOT_STOPPING] = TO(ENDED) | TO(FREE),
+	[KS_SLOT_ENDED] = TO(FREE),
+};
+
+#undef TO
+
+void
+ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to)
+{
+	Assert(LWLockHeldByMeInMode(ks_shared->lock, LW_EXCLUSIVE));
+	Assert(slot_moves[slot->state] & (1 << to));
+	slot->state = to;
+	if (!ks_slot_is_alive(slot))
+		slot->pid = 0;
+}
+
+int
+ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int64 definition)
+{
+	int			found = -1;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+		pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
+
+		if (slot->state != KS_SLOT_FREE)
+			continue;
+		ks_shmem_move_slot(slot, KS_SLOT_REGISTERED);
+		slot->generation++;
+		slot->dbid = dbid;
+		strlcpy(slot->sink, sink, NAMEDATALEN);
+		slot->worker = worker;
+		slot->owner = owner;
+		slot->definition = definition;
+		slot->started_at = GetCurrentTimestamp();
+		slot->farewell = KS_FAREWELL_NONE;
+		for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
+			pg_atomic_write_u64(&counter[j], 0);
+		found = i;
+		break;
+	}
+	LWLockRelease(ks_shared->lock);
+	return found;
+}
+
+static void
+clear_partitions(int slot)
+{
+	for (int i = 0; i < ks_shared->npartitions; i++)
+		if (ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot == slot)
+			ks_partition_slots[i].in_use = false;
+}
+
+int
+ks_shmem_count_starting(int ms)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			n = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		n += (slot->state == KS_SLOT_REGISTERED || slot->state == KS_SLOT_OPENING) &&
+			!TimestampDifferenceExceeds(slot->started_at, now, ms);
+	}
+	LWLockRelease(ks_shared->lock);
+	return n;
+}
+
+void
+ks_shmem_stop_worker(int slot_no, uint32 generation, bool now)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (ks_slot_is_alive(slot) && slot->generation == generation)
+	{
+		if (slot->state != KS_SLOT_STOPPING)
+			ks_shmem_move_slot(slot, KS_SLOT_STOPPING);
+		if (slot->pid != 0)
+			kill(slot->pid, now ? SIGTERM : SIGUSR1);
+	}
+	LWLockRelease(ks_shared->lock);
+}
+
+void
+ks_shmem_free_worker(int slot_no, uint32 generation)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
+	bool		freed = false;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (slot->state != KS_SLOT_FREE && slot->generation == generation)
+	{
+		clear_partitions(slot_no);
+		ks_shmem_move_slot(slot, KS_SLOT_FREE);
+		freed = true;
+	}
+	LWLockRelease(ks_shared->lock);
+	if (freed)
+		ConditionVariableBroadcast(&ks_shared->left);
+}
+
+/* The worker is about to be gone; its supervisor, if there is one, frees the slot. */
+static void
+detach_worker(int code, Datum arg)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+	KsDatabase *db;
+	pid_t		supervisor = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(slot->dbid, false);
+	if (db)
+		supervisor = db->supervisor;
+	clear_partitions(my_slot);
+	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
+	LWLockRelease(ks_shared->lock);
+	ConditionVariableBroadcast(moved_cv(slot->dbid, slot->sink));
+	ConditionVariableBroadcast(&ks_shared->left);
+	ks_shmem_wake(supervisor);
+}
+
+KsWorkerSlot *
+ks_shmem_attach_worker(int slot_no, uint32 generation)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[slot_no];
+	KsDatabase *db;
+	pid_t		supervisor = 0;
+	bool		ok;
+	bool		wanted;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(slot->dbid, false);
+	ok = ks_slot_is_alive(slot) && slot->generation == generation && slot->pid == 0;
+	/* a command needs the database without us, or nobody wants us any more */
+	wanted = ok && slot->state == KS_SLOT_REGISTERED && (db == NULL || db->blockers == 0);
+	if (wanted)
+	{
+		slot->pid = MyProcPid;
+		my_slot = slot_no;
+		ks_shmem_move_slot(slot, KS_SLOT_OPENING);
+	}
+	else if (ok)
+	{
+		supervisor = db ? db->supervisor : 0;
+		ks_shmem_move_slot(slot, KS_SLOT_FREE);
+	}
+	LWLockRelease(ks_shared->lock);
+	if (!wanted)
+	{
+		ConditionVariableBroadcast(&ks_shared->left);
+		ks_shmem_wake(supervisor);
+		proc_exit(0);
+	}
+	before_shmem_exit(detach_worker, (Datum) 0);
+	return slot;
+}
+
+void
+ks_shmem_worker_runs(void)
+{
+	KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+	KsDatabase *db;
+	pid_t		supervisor = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (slot->state == KS_SLOT_OPENING)
+	{
+		ks_shmem_move_slot(slot, KS_SLOT_RUNNING);
+		db = ks_shmem_database(slot->dbid, false);
+		if (db)
+			supervisor = db->supervisor;
+	}
+	LWLockRelease(ks_shared->lock);
+	ks_shmem_wake(supervisor);
+}
+
+bool
+ks_shmem_stop_asked(void)
+{
+	return ((volatile KsWorkerSlot *) &ks_worker_slots[my_slot])->state == KS_SLOT_STOPPING;
+}
+
+void
+ks_shmem_say_farewell(KsFarewell farewell)
+{
+	ks_worker_slots[my_slot].farewell = farewell;
+}
+
+/* A slot for a partition, NULL if the table is full. */
+static KsPartitionSlot *
+take_partition(int owner_slot, Oid dbid, const char *sink, Oid owner, const char *topic, int32 part)
+{
+	KsPartitionSlot *found = NULL;
+	static int	hint = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ks_shared->npartitions; i++)
+	{
+		KsPartitionSlot *slot = &ks_partition_slots[(hint + i) % ks_shared->npartitions];
+
+		if (slot->in_use)
+			continue;
+		slot->in_use = true;
+		slot->owner_slot = owner_slot;
+		slot->owner = owner;
+		slot->dbid = dbid;
+		strlcpy(slot->sink, sink, NAMEDATALEN);
+		strlcpy(slot->topic, topic, sizeof(slot->topic));
+		slot->part = part;
+		pg_atomic_write_u64(&slot->low, (uint64) -1);
+		pg_atomic_write_u64(&slot->high, (uint64) -1);
+		pg_atomic_write_u64(&slot->lso, (uint64) -1);
+		pg_atomic_write_u64(&slot->as_of, 0);
+		pg_atomic_write_u64(&slot->redelivered, 0);
+		pg_atomic_write_u32(&slot->tail, KS_TAIL_NONE);
+		found = slot;
+		hint = (hint + i + 1) % ks_shared->npartitions;
+		break;
+	}
+	LWLockRelease(ks_shared->lock);
+	return found;
+}
+
+KsPartitionSlot *
+ks_shmem_add_partition(const char *topic, int32 part)
+{
+	const KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+
+	return take_partition(my_slot, slot->dbid, slot->sink, slot->owner, topic, part);
+}
+
+KsPartitionSlot *
+ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part)
+{
+	return take_partition(-1, parked->dbid, parked->sink, parked->owner, topic, part);
+}
+
+void
+ks_shmem_unwatch_partition(KsPartitionSlot *slot)
+{
+	if (slot == NULL)
+		return;
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	slot->in_use = false;
+	LWLockRelease(ks_shared->lock);
+}
+
+void
+ks_shmem_clear_partitions(void)
+{
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	clear_partitions(my_slot);
+	LWLockRelease(ks_shared->lock);
+}
+
+/* --- anybody --- */
+
+ConditionVariable *
+ks_shmem_sink_cv(const char *sink)
+{
+	return ks_shmem_available() ? moved_cv(MyDatabaseId, sink) : NULL;
+}
+
+/* Who would start a worker of the sink, if one is parked; the lock is held. */
+static pid_t
+parked_pid(const char *sink)
+{
+	KsDatabase *db = ks_shmem_database(MyDatabaseId, false);
+
+	for (int i = 0; i < KS_MAX_PARKED && db; i++)
+	{
+		KsParkedSlot *slot = &ks_shared->parked[i];
+
+		if (slot->state != KS_PARKED_FREE && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
+			return db->watcher != 0 ? db->watcher : db->supervisor;
+	}
+	return 0;
+}
+
+pid_t
+ks_shmem_worker_pid(const char *sink)
+{
+	pid_t		pid = 0;
+
+	if (!ks_shmem_available())
+		return 0;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers && pid == 0; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0)
+			pid = slot->pid;
+	}
+	if (pid == 0)
+		pid = parked_pid(sink);
+	LWLockRelease(ks_shared->lock);
+	return pid;
+}
