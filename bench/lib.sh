@@ -77,13 +77,13 @@ drop_topics() {
 
 # Make the unlogged table rows_$1, what topic $1 has of columns $2, numbered by
 # seq in the order in which a sink reads the topic, and the same without seq as
-# a file for COPY, rows_$1.copy.  An identity column tells the order; the
+# a file for COPY, rows_$1.copy; $3: more arguments of the sink.  An identity column tells the order; the
 # table's pages would not, as a short row may go where a long one had no room.
 rows() {
 	local list
 	[ ! -e "$WORK/rows_$1.copy" ] || return 0
 	sql -c "CREATE TABLE reading (seq bigint GENERATED ALWAYS AS IDENTITY, $2)"
-	sink reading "$1" reading insert
+	sink reading "$1" reading insert "${3:-}"
 	start_sink reading
 	stop_sink reading
 	list=$(sql -c "SELECT string_agg(attname, ', ' ORDER BY attnum) FROM pg_attribute
@@ -106,10 +106,15 @@ tables() {
 		-c "CREATE TABLE ours ($1${2:+, $2})" -c "CREATE TABLE theirs ($1${2:+, $2})"
 }
 
+# In the columns $compared, or all
 same() {
 	[ "$(sql -c "SET work_mem = '512MB'" -c "SELECT (SELECT count(*) FROM ours) = (SELECT count(*) FROM theirs)
-		AND NOT EXISTS (TABLE ours EXCEPT ALL TABLE theirs)")" = t ] || die "$1: the tables differ"
+		AND NOT EXISTS (SELECT ${compared:-*} FROM ours EXCEPT ALL SELECT ${compared:-*} FROM theirs)")" = t ] ||
+		die "$1: the tables differ"
 }
+
+# What a table has before a run, if not nothing: $prepare with its name for TABLE_
+fill() { [ -z "${prepare:-}" ] || sql -c "${prepare//TABLE_/$1}"; }
 
 # ---- one side of a run ----
 
@@ -180,8 +185,10 @@ compare() {
 	local run
 	for run in $(seq "$RUNS"); do
 		sql -c "${5:-TRUNCATE} ours"
+		fill ours
 		run_sink "$2" "$1" "$run" "$3"
 		sql -c "${5:-TRUNCATE} theirs"
+		fill theirs
 		run_sql "$1" "$run" "$3" "$4"
 		[ "$run" -gt 1 ] || same "$1"
 	done

@@ -55,7 +55,114 @@ path_insert_wide() {
 	compare insert_wide insert_wide "$n" "COPY theirs FROM '$WORK/rows_wide.copy'"
 }
 
+# Into tables as people have them: the same records, more to do for each row.
+
+# Every record refers to one of as many parents, at random.
+path_insert_fk() {
+	topic fk "$RECORDS" 4 -k "rand:$RECORDS"
+	rows fk "$columns"
+	sql -c "CREATE TABLE IF NOT EXISTS parents AS SELECT generate_series(0, $RECORDS)::bigint AS id" \
+		-c 'ALTER TABLE parents DROP CONSTRAINT IF EXISTS parents_pkey, ADD PRIMARY KEY (id)' \
+		-c 'VACUUM ANALYZE parents'
+	tables "$columns" 'FOREIGN KEY (id) REFERENCES parents'
+	sink insert_fk fk ours insert
+	compare insert_fk insert_fk "$RECORDS" "COPY theirs FROM '$WORK/rows_fk.copy'"
+}
+
+# One partition for each of twelve parts of the month
+path_insert_partitioned() {
+	local side i
+	base
+	sql -c 'SET client_min_messages = warning' -c 'DROP TABLE IF EXISTS ours, theirs'
+	for side in ours theirs; do
+		sql -c "CREATE TABLE $side ($columns) PARTITION BY RANGE (at)"
+		for i in $(seq 0 11); do
+			sql -c "CREATE TABLE ${side}_$i PARTITION OF $side FOR VALUES
+				FROM ('2026-01-01 00:00+00'::timestamptz + $i * interval '56 hours')
+				TO ('2026-01-01 00:00+00'::timestamptz + $((i + 1)) * interval '56 hours')"
+		done
+	done
+	sink insert_partitioned base ours insert
+	compare insert_partitioned insert_partitioned "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+}
+
+path_insert_identity() {
+	base
+	tables "no bigint GENERATED ALWAYS AS IDENTITY, $columns"
+	sink insert_identity base ours insert
+	compared='id, qty, price, at, note' \
+		compare insert_identity insert_identity "$RECORDS" "COPY theirs (id, qty, price, at, note) FROM '$WORK/rows_base.copy'"
+}
+
+path_insert_generated() {
+	base
+	tables "$columns, total numeric GENERATED ALWAYS AS (qty * price) STORED"
+	sink insert_generated base ours insert
+	compare insert_generated insert_generated "$RECORDS" "COPY theirs (id, qty, price, at, note) FROM '$WORK/rows_base.copy'"
+}
+
+# Random keys into an index that is larger than what is written
+path_insert_uuid() {
+	local of='id uuid, qty int, price numeric(12,2), at timestamptz, note text' before=$((RECORDS * 5 / 2))
+	topic uuid "$RECORDS" 4 --shape uuid
+	rows uuid "$of"
+	tables "$of" 'PRIMARY KEY (id)'
+	sql -c "CREATE UNLOGGED TABLE IF NOT EXISTS before_uuid AS
+			SELECT gen_random_uuid() AS id, i AS qty FROM generate_series(1, $before) i"
+	sink insert_uuid uuid ours insert
+	prepare='INSERT INTO TABLE_ SELECT id, qty FROM before_uuid' \
+		compare insert_uuid insert_uuid "$RECORDS" "COPY theirs FROM '$WORK/rows_uuid.copy'"
+	sql -c 'DROP TABLE before_uuid'
+	drop_rows uuid
+}
+
+path_insert_indexes3() {
+	base
+	tables "$columns" 'PRIMARY KEY (id)'
+	sql -c 'CREATE INDEX ON ours (at)' -c 'CREATE INDEX ON ours (qty, price)' \
+		-c 'CREATE INDEX ON theirs (at)' -c 'CREATE INDEX ON theirs (qty, price)'
+	sink insert_indexes3 base ours insert
+	compare insert_indexes3 insert_indexes3 "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+}
+
+# The record whole, 1 kB, under a GIN index
+path_insert_jsonb() {
+	local n=$((RECORDS / 8))
+	topic jsonb "$n" 4 --size 1000
+	rows jsonb 'doc jsonb' "columns => '{\"doc\": \"@value\"}'"
+	tables 'doc jsonb'
+	sql -c 'CREATE INDEX ON ours USING gin (doc jsonb_path_ops)' -c 'CREATE INDEX ON theirs USING gin (doc jsonb_path_ops)'
+	sink insert_jsonb jsonb ours insert "columns => '{\"doc\": \"@value\"}'"
+	compare insert_jsonb insert_jsonb "$n" "COPY theirs FROM '$WORK/rows_jsonb.copy'"
+	drop_rows jsonb
+}
+
+# Against COPY's binary format, which has nothing to parse
+path_binary() {
+	base
+	[ -e "$WORK/rows_base.binary" ] ||
+		sql -c "COPY (SELECT id, qty, price, at, note FROM rows_base ORDER BY seq) TO '$WORK/rows_base.binary' (FORMAT binary)"
+	case $1 in
+		pk) tables "$columns" 'PRIMARY KEY (id)' ;;
+		noindex) tables "$columns" ;;
+	esac
+	sink "binary_$1" base ours insert
+	compare "binary_$1" "binary_$1" "$RECORDS" "COPY theirs FROM '$WORK/rows_base.binary' (FORMAT binary)"
+}
+
 # ---- upserts ----
+
+# Changes of rows that are all there, in Debezium's envelope
+path_upsert_debezium() {
+	base
+	topic debezium "$RECORDS" 4 --shape debezium
+	tables "$columns" 'PRIMARY KEY (id)'
+	fill_base
+	sink upsert_debezium debezium ours upsert "envelope => 'debezium'"
+	batchwise upsert_base base "INSERT INTO theirs SELECT id, qty, price, at, note
+		FROM rows_base WHERE BOUNDS ON CONFLICT (id) DO UPDATE SET $assign"
+	compare upsert_debezium upsert_debezium "$RECORDS" 'CALL upsert_base(BATCH)' VACUUM
+}
 
 path_upsert_new() {
 	base

@@ -70,7 +70,7 @@ static uint64_t gen_seed = 1;
 static int64_t gen_keys;		/* 0: sequential */
 static bool gen_hot;
 static bool gen_ranges;			/* each partition has a range of ids to itself */
-static enum {SMALL, WIDE, BROAD, CONNECT} gen_shape;
+static enum {SMALL, WIDE, BROAD, CONNECT, DEBEZIUM, UUID} gen_shape;
 static int64_t gen_size;		/* 0: as long as the shape is */
 static FILE *manifest;
 static FILE *copy_file;
@@ -1069,6 +1069,25 @@ static const char connect_latency[] = SCHEMA(
 	FIELD("int64", "id") "," FIELD("int32", "qty") ","
 	FIELD("int64", "sent_us"));
 
+/* What Debezium puts around a row, with schemas.enable=false. */
+static const char debezium_before[] = "{\"before\":null,\"after\":";
+static const char debezium_after[] =
+	",\"source\":{\"version\":\"3.3.1.Final\",\"connector\":\"postgresql\",\"name\":\"shop\",\"ts_ms\":1767225600000,"
+	"\"snapshot\":\"false\",\"db\":\"shop\",\"schema\":\"public\",\"table\":\"sales\",\"txId\":4711,\"lsn\":24023128},"
+	"\"op\":\"u\",\"ts_ms\":1767225600123}";
+
+/* A random UUID for each id, version 4. */
+static char *
+put_uuid(char *to, int64_t id)
+{
+	uint64_t	a = hash(id ^ INT64_C(0x7575696431)),
+				b = hash(id ^ INT64_C(0x7575696432));
+
+	return to + sprintf(to, "%08x-%04x-4%03x-%04x-%012" PRIx64, (unsigned) (a >> 32), (unsigned) (a >> 16 & 0xffff),
+						(unsigned) (a & 0xfff), (unsigned) (0x8000 | (b >> 48 & 0x3fff)),
+						b & UINT64_C(0xffffffffffff));
+}
+
 static size_t
 gen_json(int64_t i, int64_t id, const Row *row, char *to)
 {
@@ -1078,8 +1097,17 @@ gen_json(int64_t i, int64_t id, const Row *row, char *to)
 		return gen_broad(i, id, row, to) - start;
 	if (gen_shape == CONNECT)
 		to = put_text(to, connect_row);
+	if (gen_shape == DEBEZIUM)
+		to = put_text(to, debezium_before);
 	to = put_text(to, "{\"id\":");
-	to = put_int(to, id);
+	if (gen_shape == UUID)
+	{
+		*to++ = '"';
+		to = put_uuid(to, id);
+		*to++ = '"';
+	}
+	else
+		to = put_int(to, id);
 	to = put_text(to, ",\"qty\":");
 	to = put_int(to, row->qty);
 	to = put_text(to, ",\"price\":");
@@ -1099,6 +1127,8 @@ gen_json(int64_t i, int64_t id, const Row *row, char *to)
 	*to++ = '}';
 	if (gen_shape == CONNECT)
 		*to++ = '}';
+	if (gen_shape == DEBEZIUM)
+		to = put_text(to, debezium_after);
 	return to - start;
 }
 
@@ -1230,7 +1260,8 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  * line: what was sent, acknowledged and lost.  Exit status 0 if nothing was lost.
  *
  *	-p PARTITIONS (default: the topic's)  -k seq|ranges|rand:N|hot:N  --from N  --seed S
- *	--rate RECORDS/s  -z CODEC  --shape small|wide|broad|connect
+ *	--rate RECORDS/s  -z CODEC  --shape small|wide|broad|connect|
+ *						debezium|uuid
  *	--size BYTES		of a small record, by its note
  *	--manifest FILE		append part, offset, id, qty per acknowledged record
  *	--copy FILE			write the rows in COPY's text format (small, wide)
@@ -1243,7 +1274,8 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  *
  * small: {"id","qty","price","at","note"}, about 120 bytes; wide: 17 fields;
  * broad: 40 fields, 1.5 kB;
- * connect: the same as small with its schema, for Kafka Connect's JsonConverter.
+ * connect: the same as small with its schema, for Kafka Connect's JsonConverter;
+ * debezium: the same in an envelope without schemas; uuid: the same with a UUID as id.
  */
 static void
 run_gen(const char *name, bool latency)
@@ -1264,7 +1296,7 @@ run_gen(const char *name, bool latency)
 		die("out of memory");
 	if (gen_count < 0)
 		die("-n COUNT is missing");
-	if (copy_file && (gen_size || gen_shape == BROAD))
+	if (copy_file && (gen_size || (gen_shape != SMALL && gen_shape != WIDE)))
 		die("--copy writes the shapes small and wide");
 	if (latency)
 		rd_kafka_conf_set_dr_msg_cb(conf, latency_report);
@@ -1502,9 +1534,11 @@ main(int argc, char **argv)
 			case SHAPE:
 				gen_shape = strcmp(optarg, "wide") == 0 ? WIDE :
 					strcmp(optarg, "broad") == 0 ? BROAD :
-					strcmp(optarg, "connect") == 0 ? CONNECT : SMALL;
+					strcmp(optarg, "connect") == 0 ? CONNECT :
+					strcmp(optarg, "debezium") == 0 ? DEBEZIUM :
+					strcmp(optarg, "uuid") == 0 ? UUID : SMALL;
 				if (gen_shape == SMALL && strcmp(optarg, "small") != 0)
-					die("--shape small, wide, broad or connect");
+					die("--shape small, wide, broad, connect, debezium or uuid");
 				break;
 			case SIZE:
 				gen_size = number(optarg);
