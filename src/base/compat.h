@@ -95,7 +95,7 @@ ks_init_materialized_srf(FunctionCallInfo fcinfo)
 #include "parser/parse_relation.h"
 #include "utils/rel.h"
 static inline void
-ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
+ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted, Bitmapset *updated)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 
@@ -109,6 +109,7 @@ ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
 		RTEPermissionInfo *perminfo = addRTEPermissionInfo(&perminfos, rte);
 
 		perminfo->insertedCols = bms_copy(inserted);
+		perminfo->updatedCols = bms_copy(updated);
 #if PG18_GE
 		ExecInitRangeTable(estate, list_make1(rte), perminfos, bms_make_singleton(1));
 #else
@@ -117,7 +118,21 @@ ks_init_range_table(EState *estate, Relation rel, Bitmapset *inserted)
 	}
 #else
 	rte->insertedCols = bms_copy(inserted);
+	rte->updatedCols = bms_copy(updated);
 	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* Queues what follows an update, of a table that is no partition. */
+#include "commands/trigger.h"
+static inline void
+ks_exec_ar_update_triggers(EState *estate, ResultRelInfo *rri, ItemPointer old,
+						   TupleTableSlot *new, TransitionCaptureState *capture)
+{
+#if PG15_GE
+	ExecARUpdateTriggers(estate, rri, NULL, NULL, old, NULL, new, NIL, capture, false);
+#else
+	ExecARUpdateTriggers(estate, rri, old, NULL, new, NIL, capture);
 #endif
 }
 

@@ -40,21 +40,34 @@ wanted_from(const KsRange *r)
 	return Max(r->from, r->start_at);
 }
 
-/* Locks the rows; those that are missing begin at start_at, or with the range. */
+/* Where a row that is missing begins: at start_at, or with the range. */
+static void
+begin_rows(KsRange *ranges, int n)
+{
+	for (int i = 0; i < n; i++)
+		ranges[i].p.off = ranges[i].start_at >= 0 ? ranges[i].start_at : ranges[i].from;
+}
+
+/* Locks the rows, and makes those that are missing. */
 static void
 hold(const char *sink, KsRange *ranges, KsPartition **parts, int n, int64 *starts)
 {
-	bool		seen = true;
+	KsPartition **missing = palloc(n * sizeof(KsPartition *));
+	int			nmissing = 0;
 
+	begin_rows(ranges, n);
 	for (int i = 0; i < n; i++)
 	{
 		parts[i] = &ranges[i].p;
-		seen &= n == 1 || ks_offsets_seen(sink, parts[i]);
+		/* a single one need not be made before it is locked */
+		if (n > 1 && !ks_offsets_exists(sink, parts[i]))
+			missing[nmissing++] = parts[i];
 	}
-	if (seen && ks_offsets_hold(sink, parts, n, starts) == n)
+	if (nmissing > 0)
+		ks_offsets_put_missing(sink, missing, nmissing);
+	if (ks_offsets_hold(sink, parts, n, starts) == n)
 		return;
-	for (int i = 0; i < n; i++)
-		parts[i]->off = ranges[i].start_at >= 0 ? ranges[i].start_at : ranges[i].from;
+	begin_rows(ranges, n);
 	ks_offsets_put_missing(sink, parts, n);
 	/* a row that goes away again is missing below */
 	(void) ks_offsets_hold(sink, parts, n, starts);

@@ -2,7 +2,7 @@
  * offsets.c
  *	  Locks and moves rows of txn_offsets: the guarantee.
  *
- * Invariant: a row's off changes only by an UPDATE that names the value it
+ * Invariant: a row's off changes only by an update that names the value it
  * expects there, in the transaction that holds the effects of the records
  * between old and new (or by seek, skip and accept_gap, which are audited).
  *
@@ -10,31 +10,33 @@
  * ordinary SQL, so triggers on txn_offsets fire.  One statement serves any
  * number of partitions: they travel as arrays.
  *
- * A row is looked for at the place (ctid) where this process has seen it last,
- * and by its key only if it is not there.  By the key every old version of the
- * row is passed, and under a snapshot that is held for long (a dump, a
- * replication slot) none of them goes away.  A place is a hint: whatever stands
- * there must have the key, and the offset that is expected.
+ * What a commit costs does not depend on how many have been before, although
+ * each leaves an old version of its rows that stays as long as some snapshot
+ * can see it (a dump, a replication slot).  For that
+ *
+ * - a row is looked for at the place (ctid) where it was seen last, and by its
+ *   key only if it is not there: the statement would pass all old versions.  A
+ *   place is a hint, see offsets_place.c: whatever stands there must have the
+ *   key, and the offset that is expected.
+ * - a row that this transaction has locked is moved where it stands, under the
+ *   conditions of MOVE and with what follows from it, but without the statement
+ *   and its search for another row of the same key: see offsets_move.c.  The
+ *   statement is for tables that somebody has made unlike ours, and for rows
+ *   that are not where they were locked.
  */
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/table.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/hsearch.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/rel.h"
 
-#include "catalog/offsets.h"
+#include "catalog/offsets_int.h"
 #include "catalog/sinks.h"
 
 /* $1 sink, $2 topics, $3 partitions, $4 expected offsets, $5 places */
@@ -113,56 +115,7 @@ static SPIPlanPtr plans[NSTATEMENTS];
 #define NKEYARGS	5
 #define NARGS		9
 #define NCOUNTS		9
-StaticAssertDecl(sizeof(KsCounts) == NCOUNTS * sizeof(int64),
-				 "KsCounts and MOVE must agree");
-
-/* --- places --- */
-
-/* Where a row was; two rows of one hash take turns, and are found by key. */
-typedef struct Place
-{
-	uint64		hash;
-	ItemPointerData tid;
-} Place;
-
-#define MAX_PLACES	16384
-
-static HTAB *places = NULL;
-
-static Place *
-place_of(const char *sink, const KsPartition *p, HASHACTION action)
-{
-	uint64		hash = hash_bytes_extended((const unsigned char *) sink, strlen(sink), (uint32) p->part);
-
-	hash = hash_bytes_extended((const unsigned char *) p->topic, strlen(p->topic), hash);
-	if (places == NULL)
-	{
-		HASHCTL		ctl = {.keysize = sizeof(uint64), .entrysize = sizeof(Place), .hcxt = TopMemoryContext};
-
-		places = hash_create("kafka_sink places of offsets", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	return hash_search(places, &hash, action, NULL);
-}
-
-/*
- * Not between a lock and a move.
- * (not reached by tests: so many partitions take their time)
- */
-static void
-forget_places_if_many(void)
-{
-	if (places && hash_get_num_entries(places) > MAX_PLACES)
-	{
-		hash_destroy(places);
-		places = NULL;
-	}
-}
-
-bool
-ks_offsets_seen(const char *sink, const KsPartition *p)
-{
-	return place_of(sink, p, HASH_FIND) != NULL;
-}
+#define MAX_TRIES	3
 
 /* --- statements --- */
 
@@ -188,12 +141,12 @@ key_args(const char *sink, KsPartition *const *parts, int n, Datum *args)
 	ItemPointerSetInvalid(nowhere);
 	for (int i = 0; i < n; i++)
 	{
-		Place	   *place = place_of(sink, parts[i], HASH_FIND);
+		ItemPointer place = ks_offsets_place(sink, parts[i]);
 
 		topics[i] = CStringGetTextDatum(parts[i]->topic);
 		nums[i] = Int32GetDatum(parts[i]->part);
 		offs[i] = Int64GetDatum(parts[i]->off);
-		tids[i] = PointerGetDatum(place ? &place->tid : nowhere);
+		tids[i] = PointerGetDatum(place ? place : nowhere);
 	}
 	args[0] = CStringGetTextDatum(sink);
 	args[1] = PointerGetDatum(construct_array(topics, n, TEXTOID, -1, false, TYPALIGN_INT));
@@ -217,8 +170,7 @@ result_int8(uint64 row, int col)
 static void
 prune_places(ArrayType *tids)
 {
-	Oid			relid = get_relname_relid("txn_offsets", get_namespace_oid("kafka_sink", false));
-	Relation	rel = table_open(relid, RowShareLock);
+	Relation	rel = ks_offsets_open(RowShareLock);
 	BlockNumber nblocks = RelationGetNumberOfBlocks(rel);
 	BlockNumber last = InvalidBlockNumber;
 	ItemPointer tid = (ItemPointer) ARR_DATA_PTR(tids);
@@ -280,22 +232,50 @@ run(Statement which, const char *sink, KsPartition *const *parts, Datum *args)
 		const KsPartition *p = parts[result_int8(row, 1) - 1];
 		Datum		tid = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 2, &isnull);
 
-		ItemPointerCopy((ItemPointer) DatumGetPointer(tid), &place_of(sink, p, HASH_ENTER)->tid);
+		ks_offsets_placed(sink, p, (ItemPointer) DatumGetPointer(tid));
 	}
 	return (int) SPI_processed;
+}
+
+/* Looks for rows whose places are not known, or 'again' for all; false if some are not found. */
+static bool
+find_places(const char *sink, KsPartition *const *parts, int n, bool again)
+{
+	bool		found = true;
+
+	for (int i = 0; i < n; i++)
+		if (again || ks_offsets_place(sink, parts[i]) == NULL)
+			found &= ks_offsets_find(sink, parts[i], NULL);
+	return found;
+}
+
+/*
+ * Locks rows where they were, where they are found, and by their keys if they do
+ * not stay where they were found, because others move them: how many.
+ */
+static int
+lock(Statement at_place, Statement by_key, const char *sink, KsPartition *const *parts, int n)
+{
+	Datum		args[NARGS];
+
+	for (int i = 0; i < MAX_TRIES && find_places(sink, parts, n, i > 0); i++)
+	{
+		key_args(sink, parts, n, args);
+		if (run(at_place, sink, parts, args) == n)
+			return n;
+	}
+	key_args(sink, parts, n, args);
+	return run(by_key, sink, parts, args);
 }
 
 bool
 ks_offsets_lock(const char *sink, KsPartition *const *parts, int n)
 {
-	Datum		args[NARGS];
 	bool		ok;
 
-	forget_places_if_many();
+	ks_offsets_forget_places();
 	SPI_connect();
-	key_args(sink, parts, n, args);
-	ok = run(LOCK_AT_PLACE, sink, parts, args) == n ||
-		run(LOCK_BY_KEY, sink, parts, args) == n;
+	ok = lock(LOCK_AT_PLACE, LOCK_BY_KEY, sink, parts, n) == n;
 	SPI_finish();
 	return ok;
 }
@@ -309,16 +289,12 @@ ks_offsets_hold(const char *sink, KsPartition *const *parts, int n, int64 *start
 {
 	int			found = 0;
 
-	forget_places_if_many();
+	ks_offsets_forget_places();
 	SPI_connect();
 	for (int i = 0; i < n; i++)
 	{
-		Datum		args[NARGS];
-		bool		hit;
+		bool		hit = lock(HOLD_AT_PLACE, HOLD_BY_KEY, sink, &parts[i], 1) == 1;
 
-		key_args(sink, &parts[i], 1, args);
-		hit = run(HOLD_AT_PLACE, sink, &parts[i], args) == 1 ||
-			run(HOLD_BY_KEY, sink, &parts[i], args) == 1;
 		parts[i]->off = hit ? result_int8(0, 3) : -1;
 		starts[i] = hit ? result_int8(0, 4) : -1;
 		found += hit;
@@ -362,24 +338,17 @@ move(Statement which, const char *sink, KsPartition *const *parts, int n, bool *
 	return found;
 }
 
-int
-ks_offsets_count(const char *sink)
+/* The same without a statement; false if the table is not for that. */
+static bool
+move_in_place(const char *sink, KsPartition *const *parts, int n, bool *hit)
 {
-	Oid			types[] = {TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(sink)};
 	KsCatalogUser save;
-	bool		isnull;
-	int64		n;
+	bool		done;
 
-	SPI_connect();
 	ks_catalog_enter(&save);
-	SPI_execute_with_args("SELECT pg_catalog.count(*) FROM kafka_sink.txn_offsets o "
-						  "WHERE o.sink OPERATOR(pg_catalog.=) $1",
-						  lengthof(types), types, args, NULL, false, 0);
+	done = ks_offsets_move_in_place(sink, parts, n, hit);
 	ks_catalog_leave(&save);
-	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_finish();
-	return (int) Min(n, PG_INT32_MAX);
+	return done;
 }
 
 bool
@@ -393,14 +362,13 @@ ks_offsets_move(const char *sink, KsPartition *const *parts, int n)
 	SPI_connect();
 	left = palloc(n * sizeof(KsPartition *));
 	hit = palloc0(n * sizeof(bool));
-	/* the lock has just seen them there */
-	if (move(MOVE_AT_PLACE, sink, parts, n, hit) < n)
-	{
-		for (int i = 0; i < n; i++)
-			if (!hit[i])
-				left[nleft++] = parts[i];
+	if (!move_in_place(sink, parts, n, hit))
+		(void) move(MOVE_AT_PLACE, sink, parts, n, hit);
+	for (int i = 0; i < n; i++)
+		if (!hit[i])
+			left[nleft++] = parts[i];
+	if (nleft > 0)
 		ok = move(MOVE_BY_KEY, sink, left, nleft, hit) == nleft;
-	}
 	SPI_finish();
 	return ok;
 }

@@ -51,8 +51,9 @@ extern bool ks_offsets_move(const char *sink, KsPartition *const *parts, int n);
 extern int	ks_offsets_hold(const char *sink, KsPartition *const *parts, int n,
 							int64 *starts);
 
-/* Has this process locked its row before?  It may be gone since. */
-extern bool ks_offsets_seen(const char *sink, const KsPartition *p);
+/* Does the partition have a row, as far as can be seen without looking twice?
+ * It may be gone since, or have come. */
+extern bool ks_offsets_exists(const char *sink, const KsPartition *p);
 
 /* Creates rows at ->off for those that have none, in the same order. */
 extern void ks_offsets_put_missing(const char *sink, KsPartition *const *parts, int n);
@@ -82,8 +83,8 @@ extern bool ks_offsets_put(const char *sink, const KsPartition *p, bool replace)
 extern void ks_offsets_log(const char *sink, const char *topic, int32 part,
 						   const char *action, int64 from, int64 until);
 
-/* Where a sink stands, in order of (topic, part): topic, part and off. */
-extern KsPartition *ks_offsets_list(const char *sink, int *n);
+/* Where a sink stands, or one topic of it (NULL: all), in order of (topic, part). */
+extern KsPartition *ks_offsets_list(const char *sink, const char *topic, int *n);
 
 /* In order of (topic, part), as batches lock the rows. */
 extern void ks_offsets_sort(KsPartition *parts, int n);

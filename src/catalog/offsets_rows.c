@@ -12,7 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
-#include "catalog/offsets.h"
+#include "catalog/offsets_int.h"
 #include "catalog/sinks.h"
 
 /* What programs read: {"topic": ..., "part": 0, "from_off": 0, ...}. */
@@ -96,6 +96,31 @@ ks_offsets_mismatch(const char *sink, KsPartition *const *parts, int n)
 	ks_offsets_refuse(sink, parts[bad], stored[bad]->off, starts[bad]);
 }
 
+/* Columns from 'col' on: off, last_off, last_hash. */
+static void
+read_result(uint64 row, int col, KsPartition *p)
+{
+	HeapTuple	tup = SPI_tuptable->vals[row];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	bool		isnull;
+	bool		no_last,
+				no_hash;
+	Datum		last,
+				hash;
+
+	p->off = DatumGetInt64(SPI_getbinval(tup, desc, col, &isnull));
+	last = SPI_getbinval(tup, desc, col + 1, &no_last);
+	hash = SPI_getbinval(tup, desc, col + 2, &no_hash);
+	p->last_off = no_last || no_hash ? -1 : DatumGetInt64(last);
+	p->last_hash = no_last || no_hash ? 0 : (uint64) DatumGetInt64(hash);
+}
+
+bool
+ks_offsets_exists(const char *sink, const KsPartition *p)
+{
+	return ks_offsets_place(sink, p) != NULL || ks_offsets_find(sink, p, NULL);
+}
+
 bool
 ks_offsets_read(const char *sink, KsPartition *p)
 {
@@ -105,6 +130,8 @@ ks_offsets_read(const char *sink, KsPartition *p)
 	KsCatalogUser save;
 	bool		found;
 
+	if (ks_offsets_find(sink, p, p))
+		return true;
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args("SELECT o.off, o.last_off, o.last_hash FROM kafka_sink.txn_offsets o "
@@ -114,38 +141,37 @@ ks_offsets_read(const char *sink, KsPartition *p)
 	ks_catalog_leave(&save);
 	found = SPI_processed == 1;
 	if (found)
-	{
-		HeapTuple	tup = SPI_tuptable->vals[0];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		no_last,
-					no_hash;
-		Datum		last,
-					hash;
-
-		p->off = DatumGetInt64(SPI_getbinval(tup, desc, 1, &no_last));
-		last = SPI_getbinval(tup, desc, 2, &no_last);
-		hash = SPI_getbinval(tup, desc, 3, &no_hash);
-		p->last_off = no_last || no_hash ? -1 : DatumGetInt64(last);
-		p->last_hash = no_last || no_hash ? 0 : (uint64) DatumGetInt64(hash);
-	}
+		read_result(0, 1, p);
 	SPI_finish();
 	return found;
 }
 
+int
+ks_offsets_count(const char *sink)
+{
+	int			n;
+
+	(void) ks_offsets_list(sink, NULL, &n);
+	return n;
+}
+
 KsPartition *
-ks_offsets_list(const char *sink, int *n)
+ks_offsets_list(const char *sink, const char *topic, int *n)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	Oid			types[] = {TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(sink)};
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(sink), topic ? CStringGetTextDatum(topic) : (Datum) 0};
 	KsCatalogUser save;
-	KsPartition *parts;
+	KsPartition *parts = ks_offsets_find_all(sink, topic, n);
 
+	if (parts)
+		return parts;
 	SPI_connect();
 	ks_catalog_enter(&save);
-	SPI_execute_with_args("SELECT o.topic, o.part, o.off FROM kafka_sink.txn_offsets o "
-						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 ORDER BY o.topic COLLATE pg_catalog.\"C\", o.part",
-						  lengthof(types), types, args, NULL, false, 0);
+	SPI_execute_with_args("SELECT o.topic, o.part, o.off, o.last_off, o.last_hash FROM kafka_sink.txn_offsets o "
+						  "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND ($2 IS NULL OR o.topic OPERATOR(pg_catalog.=) $2) "
+						  "ORDER BY o.topic COLLATE pg_catalog.\"C\", o.part",
+						  lengthof(types), types, args, topic ? NULL : " n", false, 0);
 	ks_catalog_leave(&save);
 	*n = (int) SPI_processed;
 	parts = MemoryContextAllocZero(cxt, (*n + 1) * sizeof(KsPartition));
@@ -157,7 +183,7 @@ ks_offsets_list(const char *sink, int *n)
 
 		parts[i].topic = MemoryContextStrdup(cxt, TextDatumGetCString(SPI_getbinval(tup, desc, 1, &isnull)));
 		parts[i].part = DatumGetInt32(SPI_getbinval(tup, desc, 2, &isnull));
-		parts[i].off = DatumGetInt64(SPI_getbinval(tup, desc, 3, &isnull));
+		read_result(i, 3, &parts[i]);
 	}
 	SPI_finish();
 	return parts;

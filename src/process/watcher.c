@@ -27,8 +27,6 @@
 #include <unistd.h>
 
 #include "access/xact.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -36,7 +34,6 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -48,6 +45,7 @@
 #include "base/guc.h"
 #include "base/memory.h"
 #include "base/session.h"
+#include "catalog/offsets.h"
 #include "process/watcher.h"
 #include "process/watcher_int.h"
 
@@ -257,47 +255,27 @@ forget(KsWatched *w)
 static void
 load_rows(KsWatched *w, const KsSink *sink, KsWatchTopic *t)
 {
-	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(sink->name), CStringGetTextDatum(t->topic->topic)};
-	KsCatalogUser save;
 	int			n;
+	KsPartition *rows = ks_offsets_list(sink->name, t->topic->topic, &n);
 
-	SPI_connect();
-	ks_catalog_enter(&save);
-	if (SPI_execute_with_args("SELECT o.part, o.off, o.last_off, o.last_hash FROM kafka_sink.txn_offsets o "
-							  "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2",
-							  lengthof(types), types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the offsets of kafka_sink");
-	ks_catalog_leave(&save);
-	n = SPI_processed;
 	w->users = w->users ?
 		repalloc(w->users, (w->nusers + n + 1) * sizeof(KsWatchUser)) :
 		MemoryContextAlloc(w->cxt, (n + 1) * sizeof(KsWatchUser));
 	for (int i = 0; i < n; i++)
 	{
-		HeapTuple	tup = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
 		KsWatchUser *user = &w->users[w->nusers];
-		bool		isnull;
-		Datum		d;
 
 		memset(user, 0, sizeof(KsWatchUser));
 		user->watched = w;
+		user->row = rows[i];
 		user->row.topic = t->topic->topic;
-		user->row.part = DatumGetInt32(SPI_getbinval(tup, desc, 1, &isnull));
-		user->row.off = DatumGetInt64(SPI_getbinval(tup, desc, 2, &isnull));
-		d = SPI_getbinval(tup, desc, 3, &isnull);
-		user->row.last_off = isnull ? -1 : DatumGetInt64(d);
-		d = SPI_getbinval(tup, desc, 4, &isnull);
-		user->row.last_hash = isnull ? 0 : (uint64) DatumGetInt64(d);
-		if (isnull)
-			user->row.last_off = -1;
 		t->known = Max(t->known, user->row.part + 1);
 		if (user->row.part % sink->workers == w->parked.worker &&
 			ks_topic_has_partition(t->topic, user->row.part))
 			w->nusers++;
+		pfree(unconstify(char *, rows[i].topic));
 	}
-	SPI_finish();
+	pfree(rows);
 }
 
 /*

@@ -403,7 +403,7 @@ find_starts(KsSink *sink, const char *topic, bool refresh, int *n)
 {
 	int			nstored;
 	int			nasked = 0;
-	KsPartition *stored = ks_offsets_list(sink->name, &nstored);
+	KsPartition *stored = ks_offsets_list(sink->name, NULL, &nstored);
 	KsPartition *asked = refresh ? ks_offsets_ask(sink, NULL, stored, nstored, &nasked) : NULL;
 	KsPartition *parts = palloc((nstored + nasked + 1) * sizeof(KsPartition));
 	int			m = 0;

@@ -160,7 +160,7 @@ ks_fast_begin(KsWrite *w, KsApply *ap, KsCounts *counts)
 	/* the lock is held since ks_target_valid() or the build */
 	w->rel = table_open(ap->target->relid, NoLock);
 	w->estate = CreateExecutorState();
-	ks_init_range_table(w->estate, w->rel, ap->target->written_cols);
+	ks_init_range_table(w->estate, w->rel, ap->target->written_cols, NULL);
 	w->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(w->rri, w->rel, 1, NULL, 0);
 	w->cid = GetCurrentCommandId(true);

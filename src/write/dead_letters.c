@@ -250,7 +250,7 @@ write_rows(const Letters *l, Relation rel)
 	Datum		name = CStringGetTextDatum(l->sink->name);
 	Layout		layout;
 
-	ks_init_range_table(estate, rel, NULL);
+	ks_init_range_table(estate, rel, NULL, NULL);
 	InitResultRelInfo(rri, rel, 1, NULL, 0);
 	ExecOpenIndices(rri, false);
 	estate->es_output_cid = cid;
