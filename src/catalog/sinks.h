@@ -184,12 +184,14 @@ extern bool ks_catalog_can_halt_topic(const KsSink *sink, int ntopics, bool link
 									  const char *topic);
 
 /*
- * Halts a topic: the sink's workers are started anew without it.  Does nothing
- * if the sink was changed since it was read, since the error may be mended by
- * that.  In a transaction of the caller's, who notes the change
+ * Halts the topics of these errors, of which the sink's workers are started anew
+ * without them, or, if 'whole', the sink because of the last error and the
+ * topics of the others alone.  Does nothing and returns false if the sink was
+ * changed since it was read: the error may be mended by that.  Waits for whoever
+ * is changing it.  In a transaction of the caller's, who notes the change
  * (ks_shmem_note_change()) and broadcasts the sink's CV after its commit.
  */
-extern void ks_catalog_halt_topic(const KsSink *sink, const char *topic, const KsStateError *error);
+extern bool ks_catalog_halt(const KsSink *sink, int worker, const KsStateError *errors, int n, bool whole);
 
 /* A sink none of whose topics would go on is halted as a whole. */
 extern void ks_catalog_halt_if_all_topics_are(const char *sink);

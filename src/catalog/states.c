@@ -128,17 +128,16 @@ bump_generation_of(const KsSink *sink)
 	return SPI_processed == 1;
 }
 
-void
-ks_catalog_halt_topic(const KsSink *sink, const char *topic, const KsStateError *error)
+static void
+insert_topic_state(const KsSink *sink, const KsStateError *error)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID};
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types) + 1];
-	KsCatalogUser save;
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = CStringGetTextDatum(sink->name);
-	values[1] = CStringGetTextDatum(topic);
+	values[1] = CStringGetTextDatum(error->topic);
 	values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
 	set_text(values, nulls, 3, error->message);
 	set_text(values, nulls, 4, error->detail);
@@ -148,17 +147,46 @@ ks_catalog_halt_topic(const KsSink *sink, const char *topic, const KsStateError 
 	nulls[6] = error->part >= 0 ? ' ' : 'n';
 	nulls[7] = error->off >= 0 ? ' ' : 'n';
 	set_text(values, nulls, 8, error->column);
+	SPI_execute_with_args("INSERT INTO kafka_sink.topic_state "
+						  "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name) "
+						  "VALUES ($1, $2, 'halted', pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9) "
+						  "ON CONFLICT (sink, topic) DO NOTHING",
+						  lengthof(types), types, values, nulls, false, 0);
+}
+
+/* False if the sink was changed. */
+static bool
+halt_topics(const KsSink *sink, const KsStateError *errors, int n)
+{
+	KsCatalogUser save;
+	bool		current;
 
 	SPI_connect();
 	ks_catalog_enter(&save);
-	if (bump_generation_of(sink))
-		SPI_execute_with_args("INSERT INTO kafka_sink.topic_state "
-							  "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name) "
-							  "VALUES ($1, $2, 'halted', pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9) "
-							  "ON CONFLICT (sink, topic) DO NOTHING",
-							  lengthof(types), types, values, nulls, false, 0);
+	current = bump_generation_of(sink);
+	for (int i = 0; i < n && current; i++)
+		insert_topic_state(sink, &errors[i]);
 	ks_catalog_leave(&save);
 	SPI_finish();
+	return current;
+}
+
+bool
+ks_catalog_halt(const KsSink *sink, int worker, const KsStateError *errors, int n, bool whole)
+{
+	int			ntopics = whole ? n - 1 : n;
+	KsStateError error;
+
+	if (ntopics > 0 ? !halt_topics(sink, errors, ntopics) : !ks_catalog_is_current(sink))
+		return false;
+	if (whole)
+	{
+		error = errors[n - 1];
+		/* it waits for nothing but resume() */
+		error.waits_for = NULL;
+		ks_catalog_set_state(sink->name, worker, "halted", &error);
+	}
+	return true;
 }
 
 void

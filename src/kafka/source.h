@@ -170,6 +170,10 @@ extern void ks_source_refresh(KsSource *src, int timeout_ms);
 extern int	ks_source_partition_count(KsSource *src, const char *topic,
 									  int timeout_ms);
 
+/* The same, into *count; false if the brokers do not answer in time. */
+extern bool ks_source_try_partition_count(KsSource *src, const char *topic,
+										  int timeout_ms, int *count);
+
 #define KS_OFFSET_EARLIEST	(-2)
 #define KS_OFFSET_LATEST	(-1)	/* last stable offset under read_committed */
 

@@ -110,77 +110,99 @@ raise_failure(KsSource *src, rd_kafka_resp_err_t err, const char *what)
 /* --- metadata --- */
 
 /*
- * Metadata of one topic, or of all (NULL).  The caller destroys it.
+ * Metadata of one topic, or of all (NULL): *md, which the caller destroys, or
+ * the error that is returned.
  */
-static const struct rd_kafka_metadata *
-get_metadata(KsSource *src, rd_kafka_topic_t *rkt, int timeout_ms, const char *what)
+static rd_kafka_resp_err_t
+try_metadata(KsSource *src, rd_kafka_topic_t *rkt, int timeout_ms, const struct rd_kafka_metadata **md)
 {
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
-	const struct rd_kafka_metadata *md;
 	Wait		wait;
 	int			slice;
 
 	wait_begin(&wait, src, timeout_ms);
 	while ((slice = wait_slice(&wait)) > 0)
 	{
-		err = rd_kafka_metadata(src->rk, rkt == NULL, rkt, &md, slice);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-			return md;
-		if (!wait_again(&wait, err))
+		err = rd_kafka_metadata(src->rk, rkt == NULL, rkt, md, slice);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || !wait_again(&wait, err))
 			break;
 	}
-	raise_failure(src, err, what);
+	return err;
 }
 
-int
-ks_source_partition_count(KsSource *src, const char *topicname, int timeout_ms)
+/* The number of partitions of a topic, -1: it does not exist; or the error. */
+static rd_kafka_resp_err_t
+try_count(KsSource *src, const char *topicname, int timeout_ms, int *count)
 {
 	KsSourceTopic *topic = ks_source_topic(src, topicname);
-	char		what[300];
 	Wait		wait;
 	rd_kafka_resp_err_t err;
 
-	snprintf(what, sizeof(what), "ask for the partitions of topic \"%s\"", topicname);
+	*count = -1;
 	wait_begin(&wait, src, timeout_ms);
 	do
 	{
-		int			left = Max(timeout_ms - elapsed_ms(&wait), 1);
-		const struct rd_kafka_metadata *md = get_metadata(src, topic->rkt, left, what);
-		int			count = 0;
+		const struct rd_kafka_metadata *md;
+		int			n = 0;
 
+		err = try_metadata(src, topic->rkt, Max(timeout_ms - elapsed_ms(&wait), 1), &md);
+		if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			return err;
 		err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 		if (md->topic_cnt == 1)
 		{
 			err = md->topics[0].err;
-			count = md->topics[0].partition_cnt;
+			n = md->topics[0].partition_cnt;
 		}
 		rd_kafka_metadata_destroy(md);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && count > 0)
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && n > 0)
 		{
-			topic->count = count;
+			topic->count = *count = n;
 			topic->absent = false;
 			topic->grew = false;
-			return count;
+			return err;
 		}
 		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
 			err == RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION)
 		{
 			topic->absent = true;
-			return -1;
+			return RD_KAFKA_RESP_ERR_NO_ERROR;
 		}
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			err = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 		CHECK_FOR_INTERRUPTS();
 	} while (wait_again(&wait, err));
+	return err;
+}
+
+int
+ks_source_partition_count(KsSource *src, const char *topic, int timeout_ms)
+{
+	char		what[300];
+	int			count;
+	rd_kafka_resp_err_t err = try_count(src, topic, timeout_ms, &count);
+
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return count;
+	snprintf(what, sizeof(what), "ask for the partitions of topic \"%s\"", topic);
 	raise_failure(src, err, what);
+}
+
+bool
+ks_source_try_partition_count(KsSource *src, const char *topic, int timeout_ms, int *count)
+{
+	return try_count(src, topic, timeout_ms, count) == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 KsTopicInfo *
 ks_source_list_topics(KsSource *src, int timeout_ms, int *n)
 {
-	const struct rd_kafka_metadata *md = get_metadata(src, NULL, timeout_ms, "list the topics");
+	const struct rd_kafka_metadata *md;
+	rd_kafka_resp_err_t err = try_metadata(src, NULL, timeout_ms, &md);
 	KsTopicInfo *info = NULL;
 
+	if (err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		raise_failure(src, err, "list the topics");
 	PG_TRY();
 	{
 		info = palloc0(Max(md->topic_cnt, 1) * sizeof(KsTopicInfo));

@@ -208,9 +208,8 @@ is_full(const KsConsumer *c)
 	return c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes;
 }
 
-/* Is the wait until then over?  A clock that was set back ends it. */
-static bool
-has_come(TimestampTz at, TimestampTz now)
+bool
+ks_consumer_has_come(TimestampTz at, TimestampTz now)
 {
 	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
 }
@@ -220,7 +219,7 @@ static void
 start_due(KsConsumer *c, TimestampTz now)
 {
 	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].restart_at != 0 && has_come(c->states[i].restart_at, now))
+		if (c->states[i].restart_at != 0 && ks_consumer_has_come(c->states[i].restart_at, now))
 			ks_consumer_start_partition(c, i);
 }
 
@@ -309,7 +308,7 @@ is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
 		return true;
 	else
 		*due = TimestampTzPlusMilliseconds(c->since, c->sink->batch_linger_ms);
-	return has_come(*due, now);
+	return ks_consumer_has_come(*due, now);
 }
 
 /* How long the host may wait, for the batch or a partition. */
@@ -322,6 +321,8 @@ wait_ms(const KsConsumer *c, TimestampTz now, TimestampTz due)
 		for (int i = 0; i < c->nparts; i++)
 			if (c->states[i].restart_at != 0 && (due == 0 || c->states[i].restart_at < due))
 				due = c->states[i].restart_at;
+	if (c->missing_look != 0 && !c->halt && (due == 0 || c->missing_look < due))
+		due = c->missing_look;
 	if (due == 0)
 		return -1;
 	/* while a batch is stuck, figures and memory are looked at */
@@ -340,6 +341,8 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 	*timeout = -1;
 	if (c->nrecs == 0 && !c->halt)
 		start_due(c, now);
+	if (c->missing_look != 0 && !c->halt && ks_consumer_has_come(c->missing_look, now))
+		ks_consumer_look_for_missing(c);
 	INSTR_TIME_SET_CURRENT(start);
 	events = take_records(c);
 	INSTR_TIME_SET_CURRENT(end);

@@ -48,6 +48,14 @@ typedef struct KsPartitionState
 	KsPartitionSlot *slot;		/* live figures, or NULL */
 } KsPartitionState;
 
+/* A registered topic that is not there, or not all of it. */
+typedef struct KsMissingTopic
+{
+	const char *topic;
+	int			count;			/* of its partitions, -1: it does not exist */
+	int			wanted;			/* how many there must be; 0: it was never consumed */
+} KsMissingTopic;
+
 /* What the host is to do. */
 typedef enum KsStep
 {
@@ -69,8 +77,9 @@ typedef struct KsConsumer
 	KsSink	   *sink;
 	List	   *topics;			/* of KsTopic *; a worker's are without those that are
 								 * halted, or missing */
-	const char *missing;		/* a topic that does not exist yet; NULL: none */
-	int			nmissing;		/* how many there are */
+	List	   *missing;		/* of KsMissingTopic * */
+	TimestampTz missing_until;	/* the deadline of those that were consumed; 0: none */
+	TimestampTz missing_look;	/* they are looked for; 0: never */
 	KsConf	   *conf;
 	bool		in_worker;
 	int			worker;			/* of 'workers': consumes its partitions only; */
@@ -102,7 +111,8 @@ typedef struct KsConsumer
 	KsStateError error;			/* message NULL: none */
 	bool		halt;			/* the error is final */
 	bool		reported;		/* the host has seen the error */
-	const char *blamed;			/* topic that an error of ks_consumer_open() is about, or NULL */
+	KsStateError *gone;			/* the error is that of topics which are gone: */
+	int			ngone;			/* all of these; 0: it is not */
 	bool		stale;			/* topics grew, or the sink was changed: begin anew */
 
 	bool		drained;		/* the last poll left nothing in the source */

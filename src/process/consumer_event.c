@@ -42,27 +42,6 @@ ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 	c->reported = false;
 }
 
-void
-ks_consumer_set_missing(KsConsumer *c, const char *topic)
-{
-	KsStateError error = {
-		.sqlstate = ERRCODE_UNDEFINED_OBJECT,
-		.message = psprintf("topic \"%s\" does not exist on server \"%s\"", topic, c->sink->server),
-		.detail = "The sink's other topics are consumed.",
-		.hint = psprintf("Create it, or kafka_sink.unregister_topic(%s, %s).",
-						 quote_literal_cstr(c->sink->name), quote_literal_cstr(topic)),
-		.topic = topic,
-		.part = -1,
-		.off = -1,
-		.waits_for = "topic"
-	};
-
-	c->missing = topic;
-	ks_consumer_set_error(c, &error, false);
-	pfree((char *) error.message);
-	pfree((char *) error.hint);
-}
-
 static void
 clear_error(KsConsumer *c)
 {
@@ -73,8 +52,7 @@ clear_error(KsConsumer *c)
 			return;
 	memset(&c->error, 0, sizeof(c->error));
 	c->reported = false;
-	if (c->missing)
-		ks_consumer_set_missing(c, c->missing);
+	ks_consumer_tell_missing(c);
 }
 
 static void

@@ -6,6 +6,7 @@
  *	consumer_event.c	what the source tells beside records
  *	consumer_batch.c	applies the batch, and accounts for it
  *	consumer_open.c		connects: partitions, and where each begins
+ *	consumer_missing.c	topics that are not there
  *	consumer_wait.c		records that wait for the row of a foreign key
  */
 #ifndef KS_CONSUMER_INT_H
@@ -46,9 +47,6 @@ extern bool ks_consumer_waits(KsConsumer *c, int pidx);
 
 extern void ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev);
 
-/* The sink's other topics are consumed until it is there. */
-extern void ks_consumer_set_missing(KsConsumer *c, const char *topic);
-
 /* The partition ends at 'off', for now, as seen in that epoch. */
 extern void ks_consumer_end_seen(KsConsumer *c, int pidx, int64 off, uint32 epoch);
 
@@ -57,6 +55,27 @@ extern int64 ks_consumer_known_end(const KsConsumer *c, int pidx);
 
 /* It gives records, or has come to its end: what went wrong is over. */
 extern void ks_consumer_partition_works(KsConsumer *c, int pidx);
+
+/* Has that moment come?  A clock that was set back ends any wait. */
+extern bool ks_consumer_has_come(TimestampTz at, TimestampTz now);
+
+/* --- consumer_missing.c --- */
+
+/*
+ * A topic of which no partition, or not all that were consumed, could be found:
+ * a worker's goes to c->missing, run() waits and returns how many there are, or
+ * errors.
+ */
+extern int	ks_consumer_miss(KsConsumer *c, const char *topic, int count, int wanted);
+
+/* All topics were looked for: errors if none is worth waiting for. */
+extern void ks_consumer_begin_missing(KsConsumer *c);
+
+/* That a topic is missing is an error while there is no other. */
+extern void ks_consumer_tell_missing(KsConsumer *c);
+
+/* To be called when missing_look has come. */
+extern void ks_consumer_look_for_missing(KsConsumer *c);
 
 /* --- consumer_open.c --- */
 

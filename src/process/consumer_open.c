@@ -27,7 +27,6 @@
 #include "catalog/offsets.h"
 #include "process/consumer_int.h"
 
-#define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
 #define STATISTICS_MS		1000
 #define STATISTICS_PARTITION_MS	10
 #define STATISTICS_MAX_MS	600000
@@ -187,49 +186,10 @@ consumed_partitions(KsConsumer *c, const char *topic)
 	return n;
 }
 
-/* Its number of partitions once it has as many as 'wanted', or what it has. */
-static int
-wait_for_topic(KsConsumer *c, const char *topic, int wanted)
-{
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DELETED_TOPIC_MS);
-	int			n;
-
-	do
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 1000, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		n = ks_source_partition_count(c->source, topic, c->timeout_ms);
-	} while (n < wanted && GetCurrentTimestamp() < until);
-	return n;
-}
-
-/* Of a topic that was consumed, some of it, or all, does not exist any more. */
-KS_NORETURN static void
-raise_deleted(KsConsumer *c, const char *topic, int n, int wanted)
-{
-	const char *sink = quote_literal_cstr(c->sink->name);
-
-	c->blamed = topic;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 n < 0 ? errmsg("topic \"%s\" was deleted", topic) :
-			 errmsg("topic \"%s\" has fewer partitions than before", topic),
-			 n < 0 ?
-			 errdetail("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server) :
-			 errdetail("Partition %d has a stored offset, and server \"%s\" knows %d partitions: the topic was recreated.",
-					   wanted - 1, c->sink->server, n),
-			 n < 0 ?
-			 errhint("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
-					 sink, sink, quote_literal_cstr(topic)) :
-			 errhint("Find out what was lost; kafka_sink.unregister_topic(%s, %s) forgets all offsets of the old topic, then kafka_sink.register_topic() begins with the new one.",
-					 sink, quote_literal_cstr(topic))));
-}
-
 static void
 find_partitions(KsConsumer *c)
 {
+	bool		checked = false;
 	ListCell   *lc;
 
 	foreach(lc, c->topics)
@@ -239,33 +199,22 @@ find_partitions(KsConsumer *c)
 		int			wanted;
 
 		/* a broker has answered: before its answer counts */
-		if (lc == list_head(c->topics))
+		if (!checked)
 			check_cluster(c);
+		checked = true;
 		wanted = consumed_partitions(c, t->topic);
-		if (wanted > 0 && n < wanted)
+		if (n < Max(wanted, 1))
+			n = ks_consumer_miss(c, t->topic, n, wanted);
+		if (n < Max(wanted, 1))
 		{
-			/* metadata may be late after a restart of the cluster */
-			n = wait_for_topic(c, t->topic, wanted);
-			if (n < wanted)
-				raise_deleted(c, t->topic, n, wanted);
-		}
-		if (n < 0 && c->in_worker && list_length(c->topics) > 1)
-		{
-			ks_consumer_set_missing(c, t->topic);
-			c->nmissing++;
 			c->topics = foreach_delete_current(c->topics, lc);
 			continue;
 		}
-		if (n < 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("topic \"%s\" does not exist on server \"%s\"", t->topic, c->sink->server),
-					 errhint("Create it, or kafka_sink.unregister_topic(%s, %s).",
-							 quote_literal_cstr(c->sink->name), quote_literal_cstr(t->topic))));
 		for (int i = 0; i < n; i++)
 			if (ks_topic_has_partition(t, i))
 				append_partition(c, t->topic, i);
 	}
+	ks_consumer_begin_missing(c);
 }
 
 static void

@@ -143,22 +143,16 @@ write_suspended(const KsSupervised *s)
 	ks_catalog_set_state(s->name, 0, "suspended", &error);
 }
 
-/* Halts the topic alone whose table is gone, if it may be. */
+/* May the topic whose table is gone halt alone? */
 static bool
-halt_topic(const KsSupervised *s, const KsWrittenTable *t, const KsStateError *error)
+can_halt_topic(const KsSink *sink, const char *topic)
 {
-	KsSink	   *sink = ks_catalog_sink(s->name, false);
-	List	   *topics = NIL;
+	int			n = 0;
 	ListCell   *lc;
 
-	foreach(lc, ks_catalog_topics(s->name))
-		if (!((KsTopic *) lfirst(lc))->halted)
-			topics = lappend(topics, lfirst(lc));
-	if (!ks_catalog_can_halt_topic(sink, list_length(topics), false, t->topic))
-		return false;
-	ks_catalog_halt_topic(sink, t->topic, error);
-	ks_shmem_note_change();
-	return true;
+	foreach(lc, ks_catalog_topics(sink->name))
+		n += !((KsTopic *) lfirst(lc))->halted;
+	return ks_catalog_can_halt_topic(sink, n, false, topic);
 }
 
 /* A table that it writes to was dropped. */
@@ -166,30 +160,39 @@ static void
 write_lost_table(const KsSupervised *s)
 {
 	const KsWrittenTable *t = s->tables;
-	const char *sink = quote_literal_cstr(s->name);
+	const char *name = quote_literal_cstr(s->name);
+	KsSink	   *sink = ks_catalog_sink(s->name, true);
 	KsStateError error = {
 		.sqlstate = ERRCODE_UNDEFINED_TABLE,
+		.part = -1,
 		.off = -1
 	};
+	bool		alone;
 
+	/* changed since its tables were read: they will be read again */
+	if (sink == NULL || sink->generation != s->generation)
+		return;
 	while (!t->gone)
 		t++;
+	error.topic = t->topic;
 	error.message = t->name ? psprintf("table %s does not exist any more", t->name) :
 		psprintf("the table with OID %u does not exist any more", t->relid);
 	error.detail = t->topic ? psprintf("Sink \"%s\" writes the records of topic \"%s\" to it.", s->name, t->topic) :
 		psprintf("Sink \"%s\" writes to it.", s->name);
 	error.hint = t->topic ?
-		psprintf("Name another with kafka_sink.alter_topic(%s, %s, target => ...), then kafka_sink.resume(%s); or kafka_sink.unregister_topic(%s, %s).",
-				 sink, quote_literal_cstr(t->topic), sink, sink, quote_literal_cstr(t->topic)) :
-		psprintf("Name another with kafka_sink.alter_sink(%s, target => ...), then kafka_sink.resume(%s); or kafka_sink.drop_sink(%s).",
-				 sink, sink, sink);
+		psprintf("Name another, or one that was created again, with kafka_sink.alter_topic(%s, %s, target => ...), then kafka_sink.resume(%s); or kafka_sink.unregister_topic(%s, %s).",
+				 name, quote_literal_cstr(t->topic), name, name, quote_literal_cstr(t->topic)) :
+		psprintf("Name another, or one that was created again, with kafka_sink.alter_sink(%s, target => ...), then kafka_sink.resume(%s); or kafka_sink.drop_sink(%s).",
+				 name, name, name);
+	alone = can_halt_topic(sink, t->topic);
+	if (!ks_catalog_halt(sink, 0, &error, 1, !alone))
+		return;
+	ks_shmem_note_change();
 	ereport(LOG,
 			(errcode(error.sqlstate),
-			 t->topic ? errmsg("sink \"%s\", topic \"%s\" halted: %s", s->name, t->topic, error.message) :
+			 alone ? errmsg("topic \"%s\" of sink \"%s\" halted: %s", t->topic, s->name, error.message) :
 			 errmsg("sink \"%s\" halted: %s", s->name, error.message),
 			 errhint("%s", error.hint)));
-	if (!halt_topic(s, t, &error))
-		ks_catalog_set_state(s->name, 0, "halted", &error);
 }
 
 static void

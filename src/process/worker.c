@@ -248,7 +248,7 @@ handle_error(const ErrorData *edata)
 
 	ks_worker_state_error(edata, &error);
 	if (!ks_worker_error_passes(edata->sqlerrcode))
-		ks_worker_halt(&error);
+		ks_worker_halt(&error, 1);
 	MemoryContextReset(ks_worker.error_cxt);
 	if (lock)
 		describe_lock(edata, &error);
@@ -352,7 +352,7 @@ apply_batch(void)
 		KsStateError error;
 
 		ks_consumer_describe(c, &err, &error);
-		ks_worker_halt(&error);
+		ks_worker_halt(&error, 1);
 	}
 	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
 				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
@@ -483,7 +483,9 @@ main_loop(void)
 					respawn();
 				break;
 			case KS_STEP_HALT:
-				ks_worker_halt(&c->error);
+				if (c->ngone > 0)
+					ks_worker_halt(c->gone, c->ngone);
+				ks_worker_halt(&c->error, 1);
 				break;
 			case KS_STEP_WAIT:
 				report_consumer();
@@ -557,14 +559,9 @@ ks_worker_main(Datum arg)
 		KsStateError error;
 
 		ks_worker_state_error(edata, &error);
-		if (ks_worker.consumer && ks_worker.consumer->blamed)
-		{
-			error.topic = ks_worker.consumer->blamed;
-			error.part = -1;
-		}
 		if (!ks_worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
-			ks_worker_halt(&error);
+			ks_worker_halt(&error, 1);
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
 	}
 	ereport(LOG,

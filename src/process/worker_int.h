@@ -10,6 +10,7 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 
+#include "base/compat.h"
 #include "process/consumer.h"
 
 typedef struct KsWorker
@@ -42,9 +43,9 @@ extern void ks_worker_write_state(const char *state, const KsStateError *error);
  * it was asked to; 'ask': as of now, if the brokers answer in time. */
 extern void ks_worker_store_ends(bool ask);
 
-/* Writes that the sink is halted, or the error's topic alone, and ends the
+/* Writes that the sink is halted, or the errors' topics alone, and ends the
  * process. */
-extern void ks_worker_halt(const KsStateError *error);
+extern void ks_worker_halt(const KsStateError *errors, int n) KS_NORETURN;
 
 /* Is it of a class that passes by itself? */
 extern bool ks_worker_error_passes(int sqlstate);

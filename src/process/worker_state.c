@@ -64,20 +64,29 @@ ks_worker_write_state(const char *state, const KsStateError *error)
 	ConditionVariableBroadcast(ks_worker.moved);
 }
 
-/* Halts the error's topic alone; false if that could not be written. */
-static bool
-halt_topic(const KsStateError *error)
+typedef enum HaltResult
+{
+	HALT_WRITTEN,
+	HALT_STALE,					/* the sink was changed meanwhile */
+	HALT_FAILED					/* it could not be written: somebody has the sink's row */
+} HaltResult;
+
+static HaltResult
+write_halt(const KsStateError *errors, int n, bool whole)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	volatile bool done = false;
+	volatile HaltResult result = HALT_FAILED;
 
 	PG_TRY();
 	{
+		bool		current;
+
 		ks_worker_begin();
-		ks_catalog_halt_topic(ks_worker.sink, error->topic, error);
-		ks_shmem_note_change();
+		current = ks_catalog_halt(ks_worker.sink, ks_worker.slot->worker, errors, n, whole);
+		if (current)
+			ks_shmem_note_change();
 		ks_worker_commit();
-		done = true;
+		result = current ? HALT_WRITTEN : HALT_STALE;
 	}
 	PG_CATCH();
 	{
@@ -89,42 +98,65 @@ halt_topic(const KsStateError *error)
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
 	ConditionVariableBroadcast(ks_worker.moved);
-	return done;
+	return result;
 }
 
-void
-ks_worker_halt(const KsStateError *error)
+static void
+log_halt(const KsStateError *error, bool alone)
 {
-	KsConsumer *c = ks_worker.consumer;
-	KsStateError halted = *error;
-	bool		alone = c && ks_catalog_can_halt_topic(ks_worker.sink, list_length(c->topics) + c->nmissing,
-												   c->apply->linked, error->topic);
+	const char *sink = ks_worker.sink->name;
 
 	ereport(LOG,
 			(errcode(error->sqlstate),
-			 alone ? errmsg("topic \"%s\" of sink \"%s\" halted: %s", error->topic, ks_worker.sink->name, error->message) :
-			 errmsg("sink \"%s\" halted: %s", ks_worker.sink->name, error->message),
+			 alone ? errmsg("topic \"%s\" of sink \"%s\" halted: %s", error->topic, sink, error->message) :
+			 errmsg("sink \"%s\" halted: %s", sink, error->message),
 			 error->topic && error->part >= 0 ?
 			 errdetail("Topic \"%s\", partition %d, offset " INT64_FORMAT "%s.",
 					   error->topic, error->part, error->off,
 					   error->column ? psprintf(", column \"%s\"", error->column) : "") : 0,
 			 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+/* May each of the first n errors halt its topic alone, and something be left? */
+static bool
+can_halt_topics(const KsStateError *errors, int n)
+{
+	const KsConsumer *c = ks_worker.consumer;
+
+	return c && ks_catalog_can_halt_topic(ks_worker.sink,
+										  list_length(c->topics) + list_length(c->missing) - (n - 1),
+										  c->apply->linked, errors[0].topic);
+}
+
+void
+ks_worker_halt(const KsStateError *errors, int n)
+{
+	bool		whole = !can_halt_topics(errors, n);
+
+	/* all that are left: the last of them halts the sink */
+	if (whole && n > 1 && !can_halt_topics(errors, n - 1))
+		n = 1;
 	ks_worker_store_ends(true);
-	if (alone)
+	switch (write_halt(errors, n, whole))
 	{
-		/* the others of the sink go on, in workers that know of it */
-		if (!halt_topic(error))
-		{
-			/* somebody has the sink's row: the reason is told, and met again */
-			ks_worker_write_state("backoff", error);
+		case HALT_WRITTEN:
+			for (int i = 0; i < n; i++)
+				log_halt(&errors[i], !whole || i < n - 1);
+			/* the others of the sink go on, in workers that know of it */
+			if (!whole)
+				ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
+			break;
+		case HALT_STALE:
+			ereport(LOG,
+					(errcode(errors[0].sqlstate),
+					 errmsg("sink \"%s\" was changed, and tries again: %s", ks_worker.sink->name, errors[0].message)));
+			ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
+			break;
+		case HALT_FAILED:
+			/* the reason is told, and met again */
+			ks_worker_write_state("backoff", &errors[0]);
 			proc_exit(1);
-		}
-		ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
-		proc_exit(0);
 	}
-	/* it waits for nothing but resume() */
-	halted.waits_for = NULL;
-	ks_worker_write_state("halted", &halted);
 	proc_exit(0);
 }
 

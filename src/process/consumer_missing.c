@@ -1,0 +1,223 @@
+/*
+ * consumer_missing.c
+ *	  Topics that are registered and not there.
+ *
+ * One that was never consumed may come into being: the worker reads the others,
+ * and begins anew when it does.  One that was consumed has been deleted, or made
+ * again with fewer partitions, unless the brokers have only just started and do
+ * not know all of their topics yet: so it is looked for until a deadline, which
+ * all of them share, and which keeps no other topic from being read.  After it
+ * they are errors, all of them at once: a halt begins the sink anew, and would
+ * have those that are left wait again.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "process/consumer_int.h"
+
+#define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
+#define LOOK_MS				1000	/* between questions for it */
+#define LOOK_TIMEOUT_MS		1000
+
+/* It was consumed, and some of it, or all, does not exist any more. */
+static void
+describe_deleted(const KsConsumer *c, const KsMissingTopic *m, KsStateError *error)
+{
+	const char *sink = quote_literal_cstr(c->sink->name);
+	const char *topic = quote_literal_cstr(m->topic);
+
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	error->topic = m->topic;
+	error->part = -1;
+	error->off = -1;
+	if (m->count < 0)
+	{
+		error->message = psprintf("topic \"%s\" was deleted", m->topic);
+		error->detail = psprintf("It was consumed before, and server \"%s\" does not know it any more.", c->sink->server);
+		error->hint = psprintf("If it comes back, say where to go on with kafka_sink.seek(%s, ...); kafka_sink.unregister_topic(%s, %s) takes it from the sink for good and forgets its offsets.",
+							   sink, sink, topic);
+	}
+	else
+	{
+		error->message = psprintf("topic \"%s\" has fewer partitions than before", m->topic);
+		error->detail = psprintf("Partition %d has a stored offset, and server \"%s\" knows %d partitions: the topic was recreated.",
+								 m->wanted - 1, c->sink->server, m->count);
+		error->hint = psprintf("Find out what was lost; kafka_sink.unregister_topic(%s, %s) forgets all offsets of the old topic, then kafka_sink.register_topic() begins with the new one.",
+							   sink, topic);
+	}
+}
+
+/* It was never consumed, and does not exist. */
+static void
+describe_undefined(const KsConsumer *c, const KsMissingTopic *m, KsStateError *error)
+{
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = ERRCODE_UNDEFINED_OBJECT;
+	error->message = psprintf("topic \"%s\" does not exist on server \"%s\"", m->topic, c->sink->server);
+	error->hint = psprintf("Create it, or kafka_sink.unregister_topic(%s, %s).",
+						   quote_literal_cstr(c->sink->name), quote_literal_cstr(m->topic));
+	error->topic = m->topic;
+	error->part = -1;
+	error->off = -1;
+}
+
+KS_NORETURN static void
+raise_missing(const KsConsumer *c, const KsMissingTopic *m)
+{
+	KsStateError error;
+
+	if (m->wanted > 0)
+		describe_deleted(c, m, &error);
+	else
+		describe_undefined(c, m, &error);
+	ereport(ERROR,
+			(errcode(error.sqlstate),
+			 errmsg_internal("%s", error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0,
+			 errhint("%s", error.hint)));
+}
+
+/* run(): looks for it until the deadline, and errors then. */
+static int
+wait_for_topic(KsConsumer *c, KsMissingTopic *m)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DELETED_TOPIC_MS);
+
+	while (m->wanted > 0 && m->count < m->wanted && GetCurrentTimestamp() < until)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LOOK_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		m->count = ks_source_partition_count(c->source, m->topic, c->timeout_ms);
+	}
+	if (m->count < Max(m->wanted, 1))
+		raise_missing(c, m);
+	return m->count;
+}
+
+int
+ks_consumer_miss(KsConsumer *c, const char *topic, int count, int wanted)
+{
+	MemoryContext old = MemoryContextSwitchTo(c->cxt);
+	KsMissingTopic *m = palloc(sizeof(KsMissingTopic));
+
+	m->topic = topic;
+	m->count = count;
+	m->wanted = wanted;
+	if (c->in_worker)
+		c->missing = lappend(c->missing, m);
+	MemoryContextSwitchTo(old);
+	return c->in_worker ? -1 : wait_for_topic(c, m);
+}
+
+void
+ks_consumer_begin_missing(KsConsumer *c)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	foreach(lc, c->missing)
+		if (((KsMissingTopic *) lfirst(lc))->wanted > 0)
+		{
+			c->missing_until = TimestampTzPlusMilliseconds(now, DELETED_TOPIC_MS);
+			c->missing_look = TimestampTzPlusMilliseconds(now, LOOK_MS);
+		}
+	if (c->missing != NIL && c->topics == NIL && c->missing_until == 0)
+		raise_missing(c, linitial(c->missing));
+	ks_consumer_tell_missing(c);
+}
+
+/* Of several it is one that was consumed. */
+static const KsMissingTopic *
+missing_to_tell(const KsConsumer *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->missing)
+		if (((KsMissingTopic *) lfirst(lc))->wanted > 0)
+			return lfirst(lc);
+	return llast(c->missing);
+}
+
+void
+ks_consumer_tell_missing(KsConsumer *c)
+{
+	const KsMissingTopic *m;
+	KsStateError error;
+	MemoryContext scratch;
+	MemoryContext old;
+
+	if (c->missing == NIL)
+		return;
+	scratch = AllocSetContextCreate(c->cxt, "kafka_sink missing topic", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(scratch);
+	m = missing_to_tell(c);
+	if (m->count < 0)
+		describe_undefined(c, m, &error);
+	else
+		describe_deleted(c, m, &error);
+	error.detail = m->wanted == 0 ? "The sink's other topics are consumed." :
+		"It was consumed before.  It is looked for, for half a minute; the sink's other topics are consumed meanwhile.";
+	error.waits_for = "topic";
+	ks_consumer_set_error(c, &error, false);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+}
+
+/* The deadline is over: those that were consumed are errors. */
+static void
+give_up(KsConsumer *c)
+{
+	MemoryContext old = MemoryContextSwitchTo(c->cxt);
+	ListCell   *lc;
+
+	c->gone = palloc(list_length(c->missing) * sizeof(KsStateError));
+	foreach(lc, c->missing)
+	{
+		const KsMissingTopic *m = lfirst(lc);
+
+		if (m->wanted > 0)
+			describe_deleted(c, m, &c->gone[c->ngone++]);
+	}
+	MemoryContextSwitchTo(old);
+	ks_consumer_set_error(c, &c->gone[0], true);
+}
+
+/*
+ * The brokers are asked for them: an event tells of a topic that is back, but
+ * only a while after.  Without an answer none of them is gone.
+ */
+void
+ks_consumer_look_for_missing(KsConsumer *c)
+{
+	bool		known = true;
+	TimestampTz now;
+	ListCell   *lc;
+
+	foreach(lc, c->missing)
+	{
+		KsMissingTopic *m = lfirst(lc);
+		int			count;
+
+		if (m->wanted == 0)
+			continue;
+		known = ks_source_try_partition_count(c->source, m->topic, LOOK_TIMEOUT_MS, &count);
+		if (!known)
+			break;
+		m->count = count;
+		if (count >= m->wanted)
+			c->stale = true;	/* begins anew, with all of them */
+	}
+	now = GetCurrentTimestamp();
+	c->missing_look = c->stale ? 0 : TimestampTzPlusMilliseconds(now, LOOK_MS);
+	if (known && !c->stale && ks_consumer_has_come(c->missing_until, now))
+		give_up(c);
+}
