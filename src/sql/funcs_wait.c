@@ -8,8 +8,9 @@
  *
  * What is waited for is a list of partitions and offsets.  It begins with the
  * ends of the log as of now, or those of 'until', and loses what has arrived.
- * Topics that do not exist yet join it when they do: until then they keep it
- * waiting.  A sink or a topic that will not go on by itself is an error, which
+ * An empty partition has arrived when it has a row: what comes after that is
+ * consumed, wherever the sink begins.  Topics that do not exist yet join the list
+ * when they do: until then they keep it waiting.  A sink or a topic that will not go on by itself is an error, which
  * is the one that stopped it.
  */
 #include "postgres.h"
@@ -78,8 +79,6 @@ add_topic(WaitFor *w, const KsTopic *t, int n)
 	{
 		KsPartition *p = &w->ends[w->nends];
 
-		if (q[i].off == 0)
-			continue;			/* nothing to wait for */
 		memset(p, 0, sizeof(KsPartition));
 		p->topic = q[i].topic;
 		p->part = q[i].part;
@@ -128,13 +127,12 @@ wait_for_offsets(WaitFor *w, Jsonb *until)
 	KsPartition *parts = ks_offsets_parse(until, &n);
 
 	w->ends = parts;
+	w->nends = n;
 	for (int i = 0; i < n; i++)
-		if (parts[i].off > 0)
-		{
-			w->ends[w->nends] = parts[i];
-			w->ends[w->nends].until = parts[i].off;
-			w->ends[w->nends++].off = -1;
-		}
+	{
+		parts[i].until = parts[i].off;
+		parts[i].off = -1;
+	}
 }
 
 static void

@@ -59,7 +59,9 @@ $open->B->P(1, undef, '{"id": 100}')->P(1, undef, '{"id": 101}')->F;
 is(refresh('paused'), "0|5|8|3|8|0\n1|0|0|0|2|2", 'both ends are asked for');
 $open->C;
 $open->end;
-is(refresh('paused'), "0|5|8|3|8|0\n1|0|3|3|3|0", 'until it is committed');
+# (the end of the transaction is known before its partitions are)
+wait_until($node, "SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag('paused', refresh => true)",
+	"0|5|8|3|8|0\n1|0|3|3|3|0", 'until it is committed');
 sql("SELECT kafka_sink.seek('paused', '{\"$topic\": {\"0\": 2}}')");
 is(lag('paused'), "0|2||||\n1|0|3|3|3|0", 'seek() forgets');
 is(refresh('paused'), "0|2|8|6|8|0\n1|0|3|3|3|0", 'ask again');
@@ -131,6 +133,26 @@ unlike($waiting->{stderr}, qr/ERROR/, 'until it is there');
 # (it can have seen the topic before its records)
 sql("CALL kafka_sink.wait_for('late', timeout => '3 min')");
 is(sql('SELECT count(*) FROM late'), '4', 'and all of it is consumed');
+
+# --- an empty topic, of which the sink has not said yet where it begins ---
+
+my $empty = $kafka->topic('empty', 2);
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; LOCK TABLE kafka_sink.txn_offsets IN SHARE MODE');
+sql(qq{
+	CREATE TABLE empty (id int);
+	SELECT kafka_sink.create_sink('empty', server => 'kafka', target => 'empty', lock_timeout => '0');
+	SELECT kafka_sink.register_topic('empty', '$empty', start_at => 'latest')});
+like(error_of("CALL kafka_sink.wait_for('empty', timeout => '3 s')"),
+	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$empty", partition 0 has no offset yet, wanted is 0, 1 more/s, 'is waited for');
+like(error_of(qq{CALL kafka_sink.wait_for('empty', timeout => '1 s', until => '{"$empty": {"1": 0}}')}),
+	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$empty", partition 1 has no offset yet, wanted is 0\./s, 'also if nothing of it is asked for');
+$holder->query_safe('COMMIT');
+$holder->quit;
+sql("CALL kafka_sink.wait_for('empty', timeout => '3 min')");
+$kafka->produce($empty, $_, [ undef, '{"id": 1}' ]) foreach 0, 1;
+sql("CALL kafka_sink.wait_for('empty', timeout => '3 min')");
+is(sql('SELECT count(*) FROM empty'), '2', 'what is produced after it is consumed');
 
 # --- a sink that is halted ---
 
