@@ -112,12 +112,18 @@ ks_shmem_mark_changed(Oid dbid)
 }
 
 void
-ks_shmem_mark_all_changed(void)
+ks_shmem_mark_roles_changed(void)
 {
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < KS_MAX_DATABASES; i++)
-		if (ks_shared->databases[i].supervisor != 0)
-			ks_shmem_wake(note_changed(&ks_shared->databases[i]));
+	{
+		KsDatabase *db = &ks_shared->databases[i];
+
+		if (db->supervisor == 0 || db->roles_changed)
+			continue;
+		db->roles_changed = true;
+		ks_shmem_wake(db->supervisor);
+	}
 	LWLockRelease(ks_shared->lock);
 }
 

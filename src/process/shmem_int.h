@@ -40,6 +40,7 @@ typedef struct KsDatabase
 	pid_t		watcher;		/* of parked workers, 0: none */
 	uint32		parked_changes;	/* +1 whenever one is parked, woken or taken back */
 	bool		changed;		/* sinks have, since the supervisor looked last */
+	bool		roles_changed;	/* so have roles; it was woken for the first of them */
 	int			blockers;		/* commands that need it without us */
 	int			failures;		/* of its supervisor, in a row */
 	TimestampTz next_start;
@@ -104,7 +105,7 @@ extern void ks_shmem_move_database(KsDatabase *db, KsDatabaseState to);
 extern void ks_shmem_mark_changed(Oid dbid);
 
 /* The same for all databases that are looked at. */
-extern void ks_shmem_mark_all_changed(void);
+extern void ks_shmem_mark_roles_changed(void);
 
 /* The bit of a table in 'targets'. */
 extern int	ks_shmem_target_bit(Oid relid);

@@ -57,6 +57,7 @@
 #define MAX_STARTING		8		/* workers of the server on their way up; */
 #define STARTING_MS			1000	/* who takes longer does not count */
 #define STARTING_RETRY_MS	100
+#define ROLES_MS			1000	/* between looks because of roles */
 
 MemoryContext ks_supervisor_cxt;
 KsDatabase *ks_supervisor_database;
@@ -68,6 +69,7 @@ static bool read_due = true;	/* the whole catalog is to be read */
 static bool was_read = false;	/* it was */
 static int	read_failures = 0;
 static TimestampTz next_read = 0;
+static TimestampTz next_roles = 0;	/* not before, because of roles */
 
 /* --- the database's entry --- */
 
@@ -126,7 +128,7 @@ attach(Oid dbid)
 	{
 		ks_shmem_move_database(db, KS_DATABASE_VISITING);
 		db->supervisor = MyProcPid;
-		db->changed = false;
+		db->changed = db->roles_changed = false;
 	}
 	LWLockRelease(ks_shared->lock);
 	if (!ok)
@@ -151,21 +153,33 @@ settle(void)
 	ks_shmem_wake(launcher);
 }
 
-/* Has a commit changed sinks since we asked last?  Ends if we are to leave. */
+/*
+ * Has a commit changed sinks since we asked last, or roles, of which most are
+ * nobody's who has sinks?  Those are asked for now and then only: *later is when,
+ * 0: there are none.  Ends if we are to leave.
+ */
 static bool
-take_changed(void)
+take_changed(TimestampTz *later)
 {
 	KsDatabase *db = ks_supervisor_database;
+	TimestampTz now = GetCurrentTimestamp();
 	bool		changed;
 	bool		leave;
 
+	/* a clock that was set back must not put them off */
+	next_roles = Min(next_roles, TimestampTzPlusMilliseconds(now, ROLES_MS));
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	changed = db->changed;
+	changed = db->changed || (db->roles_changed && next_roles <= now);
 	db->changed = false;
+	if (changed)
+		db->roles_changed = false;
+	*later = db->roles_changed ? next_roles : 0;
 	leave = db->state == KS_DATABASE_LEAVING;
 	LWLockRelease(ks_shared->lock);
 	if (leave)
 		proc_exit(0);
+	if (changed)
+		next_roles = TimestampTzPlusMilliseconds(now, ROLES_MS);
 	return changed;
 }
 
@@ -352,8 +366,11 @@ is_gone(const KsSupervised *s)
 
 /* --- the loop --- */
 
-/* Reads what is to be read; what cannot be read stays as it was. */
-static void
+/*
+ * Reads what is to be read; what cannot be read stays as it was.  Returns when
+ * to look again, 0: when woken.
+ */
+static TimestampTz
 read_catalog(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -361,14 +378,16 @@ read_catalog(void)
 	KsSupervised *s;
 	List	   *stale = NIL;
 	ListCell   *lc;
+	TimestampTz next;
 
-	if (take_changed())
+	if (take_changed(&next))
 	{
 		read_due = true;
 		next_read = 0;
 	}
 	if (read_due && next_read <= now)
 	{
+		ereport(DEBUG1, (errmsg_internal("kafka_sink supervisor reads its sinks")));
 		if (ks_supervisor_try(ks_supervised_read_all, NULL, NULL, read_failures))
 		{
 			read_due = false;
@@ -382,7 +401,7 @@ read_catalog(void)
 		}
 	}
 	if (read_due)
-		return;					/* then a single one could not be read either */
+		return earlier(next, next_read);	/* then a single one could not be read either */
 	/* not while a loop over the table goes on: an error would end that */
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
@@ -391,6 +410,7 @@ read_catalog(void)
 	foreach(lc, stale)
 		(void) try_sink(lfirst(lc), ks_supervised_read);
 	list_free(stale);
+	return next;
 }
 
 /* Starts and stops workers.  Returns when to look again. */
@@ -490,6 +510,7 @@ main_loop(void)
 {
 	for (;;)
 	{
+		TimestampTz due;
 		TimestampTz next;
 		long		timeout = -1;
 		bool		any;
@@ -505,16 +526,14 @@ main_loop(void)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		follow_all();
-		read_catalog();
-		next = compare_all(&any, &alive, &parked);
+		due = read_catalog();
+		next = earlier(due, compare_all(&any, &alive, &parked));
 		next = earlier(next, ks_supervisor_watch(parked, &unwatched));
 		if (unwatched)
 		{
 			unpark_all();
 			continue;
 		}
-		if (read_due)
-			next = earlier(next, next_read);
 		if (was_read && any && ks_guc_enabled)
 			settle();
 		next = earlier(next, write_news());

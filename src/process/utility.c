@@ -104,7 +104,7 @@ xact_callback(XactEvent event, void *arg)
 	list_free(created);
 	created = NIL;
 	if (event == XACT_EVENT_COMMIT && roles_changed)
-		ks_shmem_mark_all_changed();
+		ks_shmem_mark_roles_changed();
 	roles_changed = false;
 }
 

@@ -196,6 +196,34 @@ wait_until($node, $message, q{backoff|the sink's owner does not exist any more},
 sql(q{SELECT kafka_sink.drop_sink('s_carol')});
 stops('s_carol', 'its sink can be dropped');
 
+# --- roles that change all the time ---
+
+# How often all sinks of all databases were read.
+sub reads { my @found = slurp_file($node->logfile, $_[0]) =~ /supervisor reads its sinks/g; return scalar @found; }
+
+sql('CREATE ROLE dave LOGIN; CREATE ROLE other');
+create_sink('s_dave', 'app', 'dave');
+runs('s_dave', 'a sink of a role');
+$node->append_conf('postgresql.conf', 'log_min_messages = debug1');
+$node->reload;
+my $offset = -s $node->logfile;
+my $dbs = sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
+sql('ALTER ROLE other LOGIN');
+wait_for_log($node, qr/supervisor reads its sinks/, $offset, 'a supervisor looks when a role changes');
+$offset = -s $node->logfile;
+my $begun = time;
+sql(q{DO $$BEGIN FOR i IN 1 .. 500 LOOP EXECUTE 'ALTER ROLE other ' || CASE i % 2 WHEN 0 THEN 'LOGIN' ELSE 'NOLOGIN' END; COMMIT; END LOOP; END$$});
+my $seconds = time - $begun;
+my $reads = reads($offset);
+cmp_ok($reads, '<=', $dbs * ($seconds + 3), "500 changes in $seconds s: $reads looks of $dbs supervisors");
+$offset = -s $node->logfile;
+sql(q{ALTER TABLE s_dave OWNER TO postgres; DROP ROLE dave});
+sql(q{SELECT pg_terminate_backend(pid) FROM kafka_sink.stat_sinks WHERE sink = 's_dave'});
+wait_until($node, q{SELECT message FROM kafka_sink.sinks WHERE sink = 's_dave'}, q{the sink's owner does not exist any more}, 'the last one is seen', undef, 'app');
+sql(q{SELECT kafka_sink.drop_sink('s_dave')});
+$node->append_conf('postgresql.conf', 'log_min_messages = warning');
+$node->reload;
+
 # --- a target that is dropped ---
 
 my $said = q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = '%s'};
