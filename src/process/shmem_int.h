@@ -39,6 +39,7 @@ typedef struct KsDatabase
 	pid_t		supervisor;		/* visiting, settled, leaving */
 	pid_t		watcher;		/* of parked workers, 0: none */
 	uint32		parked_changes;	/* +1 whenever one is parked, woken or taken back */
+	bool		unwatched;		/* there is no watcher for a while: workers stay */
 	bool		changed;		/* sinks have, since the supervisor looked last */
 	bool		roles_changed;	/* so have roles; it was woken for the first of them */
 	int			blockers;		/* commands that need it without us */

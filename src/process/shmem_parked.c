@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "process/shmem_int.h"
 
 #define TO(state) (1 << KS_PARKED_##state)
@@ -39,9 +41,11 @@ bool
 ks_shmem_can_park(void)
 {
 	bool		room = false;
+	KsDatabase *db;
 
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	for (int i = 0; i < KS_MAX_PARKED && !room; i++)
+	db = ks_shmem_database(MyDatabaseId, false);
+	for (int i = 0; i < KS_MAX_PARKED && !room && db && !db->unwatched; i++)
 		room = ks_shared->parked[i].state == KS_PARKED_FREE;
 	LWLockRelease(ks_shared->lock);
 	return room;

@@ -128,7 +128,7 @@ attach(Oid dbid)
 	{
 		ks_shmem_move_database(db, KS_DATABASE_VISITING);
 		db->supervisor = MyProcPid;
-		db->changed = db->roles_changed = false;
+		db->changed = db->roles_changed = db->unwatched = false;
 	}
 	LWLockRelease(ks_shared->lock);
 	if (!ok)

@@ -148,6 +148,7 @@ extern void ks_managed_unpark(KsManaged *m);
 /* supervisor_watch.c */
 extern bool ks_supervisor_may_park(void);
 extern TimestampTz ks_supervisor_watch(bool any_parked, bool *failed);
+extern bool ks_supervisor_give_way(void);
 extern void ks_supervisor_end_watch(void);
 
 /* supervisor_state.c */

@@ -4,7 +4,8 @@
  *
  * It runs while anything is parked.  A watcher that cannot be started, or does
  * not stay, would leave them alone: then nothing is parked for a while, and
- * workers run.
+ * workers run.  Nor may it take the last process from a worker that has
+ * something to do: it gives way, and comes back when there is room again.
  */
 #include "postgres.h"
 
@@ -19,17 +20,32 @@
 #define WATCHER_FIRST_MS	100
 #define LIVED_MS			60000	/* a watcher that old was not a failure */
 #define TRIES				5		/* and then workers run instead */
+#define GIVE_WAY_MS			3000	/* for a worker to take its place */
 
 static BackgroundWorkerHandle *handle = NULL;	/* of one that was started by us */
 static TimestampTz started_at = 0;
 static TimestampTz next_start = 0;
 static int	failures = 0;		/* to stay, or to be started, in a row */
 static TimestampTz no_parking_until = 0;
+static TimestampTz gives_way_until = 0;
+
+/* Workers that would leave ask for it, too. */
+static void
+publish_unwatched(bool unwatched)
+{
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	ks_supervisor_database->unwatched = unwatched;
+	LWLockRelease(ks_shared->lock);
+}
 
 bool
 ks_supervisor_may_park(void)
 {
-	return no_parking_until <= GetCurrentTimestamp();
+	if (no_parking_until > GetCurrentTimestamp())
+		return false;
+	if (((volatile KsDatabase *) ks_supervisor_database)->unwatched)
+		publish_unwatched(false);
+	return true;
 }
 
 static pid_t
@@ -83,6 +99,7 @@ give_up(const char *message)
 {
 	no_parking_until = ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_MAX_MS, KS_RETRY_MAX_MS);
 	failures = 0;
+	publish_unwatched(true);
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("%s", message),
@@ -101,10 +118,15 @@ ks_supervisor_watch(bool any_parked, bool *failed)
 	pid_t		pid;
 
 	*failed = false;
+	/* a supervisor that is woken by nothing ends it, too */
+	if (no_parking_until != 0 && ks_supervisor_may_park())
+		no_parking_until = 0;
 	if (handle && GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
 		note_end();
 	if (!any_parked || handle != NULL || watcher_pid() != 0)
-		return 0;
+		return no_parking_until;
+	if (gives_way_until > now)
+		return gives_way_until;
 	if (failures >= TRIES)
 	{
 		give_up("there is no watcher of idle sinks");
@@ -121,6 +143,19 @@ ks_supervisor_watch(bool any_parked, bool *failed)
 		return next_start;
 	}
 	return 0;
+}
+
+/* There is no process left for a worker: true if the watcher makes room for it. */
+bool
+ks_supervisor_give_way(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (watcher_pid() == 0 || gives_way_until > now)
+		return false;
+	gives_way_until = TimestampTzPlusMilliseconds(now, GIVE_WAY_MS);
+	ks_supervisor_end_watch();
+	return true;
 }
 
 /* Nothing is supervised any more. */

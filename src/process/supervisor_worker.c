@@ -18,6 +18,7 @@
 
 #define LIVED_MS			60000	/* a worker that old was not a failure */
 #define STOP_TIMEOUT_MS		10000	/* from the request to SIGTERM */
+#define GIVEN_WAY_MS		500		/* in which a watcher leaves */
 #define ATTACH_TIMEOUT_MS	10000	/* for a process that another supervisor registered */
 
 #define TO(state) (1 << KS_MANAGED_##state)
@@ -290,14 +291,14 @@ ks_managed_settle(KsManaged *m, bool wanted, bool held)
 		ks_managed_move(m, to);
 }
 
-/* No worker, because the server has no slot for one. */
+/* No worker, because the server has no slot for one, or not yet. */
 static void
-note_no_slot(KsManaged *m, const char *setting)
+note_no_slot(KsManaged *m, const char *setting, bool soon)
 {
 	m->setting = setting;
 	m->trouble = KS_TROUBLE_NO_SLOT;
-	m->next_start = ks_backoff_until(GetCurrentTimestamp(), m->failures,
-									 KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
+	m->next_start = ks_backoff_until(GetCurrentTimestamp(), soon ? 0 : m->failures,
+									 soon ? GIVEN_WAY_MS : KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
 	m->failures++;
 }
 
@@ -313,7 +314,7 @@ ks_managed_start(KsManaged *m, Oid owner)
 
 	if (slot < 0)
 	{
-		note_no_slot(m, "kafka_sink.max_workers");
+		note_no_slot(m, "kafka_sink.max_workers", false);
 		return;
 	}
 	args.slot_generation = ks_worker_slots[slot].generation;
@@ -334,7 +335,7 @@ ks_managed_start(KsManaged *m, Oid owner)
 	{
 		m->handle = NULL;
 		ks_shmem_free_worker(slot, args.slot_generation);
-		note_no_slot(m, "max_worker_processes");
+		note_no_slot(m, "max_worker_processes", ks_supervisor_give_way());
 		return;
 	}
 	m->slot = slot;

@@ -214,6 +214,32 @@ wait_for_log($node, qr/WARNING:  no background worker slot is free for worker 0 
 	'which is in its way when it is needed again');
 wait_until($node, 'SELECT count(*) FROM busy', '10', 'until it has left, with nothing to watch');
 
+# two sinks that are idle, and one process for both and for the watcher
+parks('busy', 'it parks again');
+my $second = $kafka->topic('second', 1);
+create_sink('second', $second);
+$kafka->gen($second, count => 10);
+wait_until($node, 'SELECT count(*) FROM second', '10', 'a watcher gives way to another sink');
+$log = -s $node->logfile;
+$kafka->gen($busy, count => 10, from => 10);
+wait_until($node, 'SELECT count(*) FROM busy', '20', 'and nobody is left alone');
+$kafka->gen($second, count => 10, from => 10);
+wait_until($node, 'SELECT count(*) FROM second', '20', 'neither is the other one');
+
+# no watcher ever stays: workers do
+$node->append_conf('postgresql.conf', 'max_worker_processes = 10');
+$node->restart;
+parks($_, 'both park') foreach qw(busy second);
+$log = -s $node->logfile;
+wait_until($node, q{SELECT count(pg_terminate_backend(pid)) >= 0, (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker')
+	FROM pg_stat_activity WHERE backend_type = 'kafka_sink watcher'}, 't|2', 'no watcher stays: both workers are started');
+wait_for_log($node, qr/WARNING:  there is no watcher of idle sinks/, $log, 'and the log tells');
+my $pids = sql(q{SELECT string_agg(pid::text, ',' ORDER BY pid) FROM kafka_sink.stat_sinks});
+$kafka->gen($_, count => 10, from => 20) foreach $busy, $second;
+wait_until($node, 'SELECT (SELECT count(*) FROM busy), (SELECT count(*) FROM second)', '30|30', 'they are served');
+is(sql(q{SELECT string_agg(pid::text, ',' ORDER BY pid) FROM kafka_sink.stat_sinks}), $pids, 'by workers that stay awake, idle or not');
+parks('busy', 'until there may be a watcher again');
+
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal (?!9:)/, 'nothing crashed by itself');
 
