@@ -79,11 +79,16 @@ use KafkaSinkProxy;
 
 my @sinks = qw(heap ins ups);
 
+# A broker that was killed goes through all segments that it has not flushed, and
+# it flushes those that are full: with long ones each start takes longer.
+my %short_segments = ('segment.bytes' => 1024 * 1024);
+
 # Partitions, share of the records, how kfk is to produce, and settings.
 my @topics = (
-	{ name => 'crash', kind => 'plain', partitions => 100, share => 0.5, gen => { keys => 'hot:4000' } },
+	{ name => 'crash', kind => 'plain', partitions => 100, share => 0.5, gen => { keys => 'hot:4000' },
+		config => \%short_segments },
 	{ name => 'tx', kind => 'tx', partitions => 30, share => 0.2,
-		gen => { keys => 'hot:900', txn => 100, abort => 30 } },
+		gen => { keys => 'hot:900', txn => 100, abort => 30 }, config => \%short_segments },
 	{ name => 'kv', kind => 'kv', partitions => 10, share => 0.15, gen => { keys => 'rand:3000' },
 		config => { 'cleanup.policy' => 'compact', 'segment.ms' => 3000, 'min.cleanable.dirty.ratio' => '0.01',
 			'delete.retention.ms' => 3_600_000 } },
