@@ -41,7 +41,11 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	initStringInfo(&d->cv.buf);
 	initStringInfo(&d->rest);
 	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
-	d->given = palloc0((target->ncols + 1) * sizeof(bool));
+	if (target->given)
+	{
+		d->given = palloc0(VARHDRSZ + target->ncols);
+		SET_VARSIZE(d->given, VARHDRSZ + target->ncols);
+	}
 	d->encoding = GetDatabaseEncoding();
 	d->wants_others = target->has_rest || settings->strict;
 	if (settings->format == KS_FORMAT_CSV)
@@ -489,6 +493,8 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 				(col->npath > 0 && !follow_path(col->path, col->npath, &tok)))
 				return missing(d, col, isnull);
 			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		case KS_FROM_POSITION:
+			break;				/* the format's */
 		case KS_FROM_KEY_FIELD:
 			if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
 				return missing(d, col, isnull);
@@ -522,8 +528,6 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 			if (rec->ts_ms < 0)
 				return missing(d, col, isnull);
 			return from_timestamp(d, col, rec->ts_ms);
-		case KS_IF_GIVEN:
-			return BoolGetDatum(d->given[col->field]);
 	}
 	pg_unreachable();
 }
@@ -549,7 +553,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 {
 	KsJsonToken tok;
 
-	if (col->source != KS_FROM_VALUE_FIELD)
+	if (!ks_from_field(col))
 	{
 		if (col->source == KS_FROM_VALUE || col->source == KS_FROM_REST)
 			ereport(ERROR,
@@ -603,14 +607,18 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 	}
 	if (key->type == KS_JSON_OBJECT)
 	{
-		KsPathStep	by_field = {d->target->fields[col->field].name,
-		d->target->fields[col->field].len, 0};
 		KsPathStep	by_name = {col->name, strlen(col->name), 0};
 
 		tok = *key;
-		if (follow_path(&by_field, 1, &tok) && follow_path(col->path, col->npath, &tok))
-			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
-		tok = *key;
+		if (col->source == KS_FROM_VALUE_FIELD)
+		{
+			KsPathStep	by_field = {d->target->fields[col->field].name,
+			d->target->fields[col->field].len, 0};
+
+			if (follow_path(&by_field, 1, &tok) && follow_path(col->path, col->npath, &tok))
+				return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+			tok = *key;
+		}
 		if (follow_path(&by_name, 1, &tok))
 			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
@@ -644,7 +652,7 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			KsColumn   *col = &target->cols[i];
 
 			isnull[i] = true;
-			if (!col->unused && col->source != KS_FROM_VALUE_FIELD && col->source != KS_FROM_VALUE)
+			if (!col->unused && !ks_from_field(col) && col->source != KS_FROM_VALUE)
 				values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
 		}
 		return KS_ROW_WRITE;
@@ -655,7 +663,7 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 				 errmsg("record has neither key nor value")));
 	if (d->settings.key_format == KS_FORMAT_JSON)
 		(void) key_document(d, rec, &key);
-	for (int i = 0; i < target->ncols; i++)
+	for (int i = 0; i < target->nvalues; i++)
 		isnull[i] = true;
 	for (int i = 0; i < target->nkeys; i++)
 	{
@@ -685,6 +693,18 @@ decode_truncation(KsDecoder *d)
 			 errhint("Set delete_enabled => true to delete all rows of the target then, or on_tombstone => 'ignore'.")));
 }
 
+/* Behind the columns: which of them the record tells, if anybody asks. */
+static void
+tell_given(const KsDecoder *d, bool patch, Datum *values, bool *isnull)
+{
+	const KsTarget *target = d->target;
+
+	isnull[target->ncols] = !patch && d->settings.insert_mode != KS_UPDATE;
+	values[target->ncols] = (Datum) 0;
+	if (!isnull[target->ncols])
+		values[target->ncols] = datumCopy(PointerGetDatum(d->given), false, -1);
+}
+
 KsRowOp
 ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		  Datum *values, bool *isnull)
@@ -692,6 +712,8 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	KsTarget   *target = d->target;
 	const char *s = rec->value;
 	int			len = rec->valuelen;
+	char	   *given = target->given ? VARDATA(d->given) : NULL;
+	bool		patch;
 
 	d->record = rec;
 	d->column = NULL;
@@ -744,15 +766,19 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		}
 		d->column = col->name;
 		d->missing = false;
-		if (unlikely(d->ops != NULL) && col->source == KS_FROM_VALUE_FIELD)
+		if (unlikely(d->ops != NULL) && ks_from_field(col))
 			values[i] = d->ops->field(d, col, &isnull[i]);
 		else
 			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
-		d->given[i] = !d->missing;
+		if (given)
+			given[i] = !d->missing;
 	}
 	d->column = NULL;
 	d->has_value = true;
-	return d->unavailable && target->patch_sql ? KS_ROW_PATCH : KS_ROW_WRITE;
+	patch = d->unavailable && target->patch_sql;
+	if (given)
+		tell_given(d, patch, values, isnull);
+	return patch ? KS_ROW_PATCH : KS_ROW_WRITE;
 }
 
 void

@@ -70,14 +70,14 @@ typedef struct KsDecoder
 	const char *column;
 	bool		has_value;		/* a row was made of a value, not of a key alone */
 	bool		missing;		/* the column's field is not there */
-	bool	   *given;			/* by column, mode update */
+	bytea	   *given;			/* by column, or NULL, see target.h */
 } KsDecoder;
 
 extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *target,
 									MemoryContext cxt);
 
 /*
- * Fills values and isnull (target->ncols of them) in the current context.
+ * Fills values and isnull (target->nvalues of them) in the current context.
  * Errors leave decoder->column telling where.
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,

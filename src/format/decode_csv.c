@@ -119,18 +119,18 @@ open_csv(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	const KsTarget *target = d->target;
 
-	split(&d->settings, d->csv, s, len, target->nfields);
-	if (d->csv->nfields < target->nfields || (d->settings.strict && d->csv->nfields > target->nfields))
+	split(&d->settings, d->csv, s, len, target->npositions);
+	if (d->csv->nfields < target->npositions || (d->settings.strict && d->csv->nfields > target->npositions))
 		ereport(ERROR,
 				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-				 errmsg("record has %d fields instead of %d", d->csv->nfields, target->nfields)));
+				 errmsg("record has %d fields instead of %d", d->csv->nfields, target->npositions)));
 	return KS_ROW_WRITE;
 }
 
 static Datum
 csv_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {
-	return convert(d, col, &d->csv->fields[col->field], isnull);
+	return convert(d, col, &d->csv->fields[col->position], isnull);
 }
 
 Datum

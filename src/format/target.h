@@ -22,6 +22,7 @@
 typedef enum KsColumnSource
 {
 	KS_FROM_VALUE_FIELD,		/* path into the value */
+	KS_FROM_POSITION,			/* a field of CSV, which has no name */
 	KS_FROM_KEY_FIELD,			/* @key.path */
 	KS_FROM_KEY,				/* @key */
 	KS_FROM_VALUE,				/* @value */
@@ -30,8 +31,7 @@ typedef enum KsColumnSource
 	KS_FROM_TOPIC,
 	KS_FROM_PARTITION,
 	KS_FROM_OFFSET,
-	KS_FROM_TIMESTAMP,
-	KS_IF_GIVEN					/* mode update: did the record have that column? */
+	KS_FROM_TIMESTAMP
 } KsColumnSource;
 
 /* One step of a path: a member's name, or an element's index. */
@@ -48,14 +48,21 @@ typedef struct KsColumn
 	AttrNumber	attnum;			/* in the relation */
 	KsType		type;
 	KsColumnSource source;
-	int			field;			/* value field: index into KsTarget.fields;
-								 * KS_IF_GIVEN: into cols */
+	int			field;			/* value field: index into KsTarget.fields */
+	int			position;		/* of CSV, from 0 */
 	int			npath;			/* steps below the field (or the key) */
 	KsPathStep *path;
 	ExprState  *defexpr;		/* for a missing field; NULL: NULL */
 	int			keyno;			/* position in the key, or -1 */
 	bool		unused;			/* nothing reads it: not converted */
 } KsColumn;
+
+/* Does a format find the column's value, or is it of the record as a whole? */
+static inline bool
+ks_from_field(const KsColumn *col)
+{
+	return col->source == KS_FROM_VALUE_FIELD || col->source == KS_FROM_POSITION;
+}
 
 /* A top-level member of the value that some column wants. */
 typedef struct KsField
@@ -74,11 +81,20 @@ typedef struct KsTarget
 	struct KsTarget *next;		/* of this process */
 
 	int			ncols;
-	KsColumn   *cols;
-	TupleDesc	rowdesc;		/* of the columns, in the order of cols */
+	KsColumn   *cols;			/* those that records fill, nothing else */
+
+	/*
+	 * A decoded row has the values of cols, in their order, and behind them, if
+	 * rows may lack some, a bytea with a byte for each column: does the record
+	 * tell it?  NULL where all are told, unless every row is asked.
+	 */
+	int			nvalues;		/* of a row: ncols, or one more */
+	TupleDesc	rowdesc;		/* of them */
+	const char *given;			/* the name of that bytea; NULL: no row lacks any */
 	int			nfields;
 	KsField    *fields;
-	KsFormat	format;			/* csv: a field is a position from 0 */
+	int			npositions;		/* of CSV that columns take: up to the last one */
+	KsFormat	format;
 	KsEnvelope	envelope;
 	bool		has_rest;
 	bool		wants_headers;

@@ -379,16 +379,16 @@ row_datum(const KsApply *ap)
 	{
 		int			n = 0;
 
-		/* not what nobody reads, nor what tells whether other columns were there */
+		/* not what nobody reads */
 		for (int i = 0; i < target->ncols; i++)
-			n += !target->cols[i].unused && target->cols[i].source != KS_IF_GIVEN;
+			n += !target->cols[i].unused;
 		desc = CreateTemplateTupleDesc(n);
 		values = palloc((n + 1) * sizeof(Datum));
 		isnull = palloc((n + 1) * sizeof(bool));
 		n = 0;
 		for (int i = 0; i < target->ncols; i++)
 		{
-			if (target->cols[i].unused || target->cols[i].source == KS_IF_GIVEN)
+			if (target->cols[i].unused)
 				continue;
 			values[n] = ap->decoded[i];
 			isnull[n] = ap->decoded_null[i];

@@ -49,7 +49,7 @@ static KsSortItem *
 last_per_key(KsApply *ap, int *idx, int *n, KsCounts *counts)
 {
 	const KsSortKey *key = &ap->target->sortkey;
-	KsRows		rows = {ap->values, ap->isnull, ap->target->ncols};
+	KsRows		rows = {ap->values, ap->isnull, ap->target->nvalues};
 	KsSortItem *items = ks_sort_rows(key, &rows, idx, *n);
 	int			out = 0;
 
@@ -87,7 +87,7 @@ static void
 apply_rounds(KsApply *ap, const int *idx, int n, KsCounts *counts)
 {
 	const KsSortKey *key = &ap->target->sortkey;
-	KsRows		rows = {ap->values, ap->isnull, ap->target->ncols};
+	KsRows		rows = {ap->values, ap->isnull, ap->target->nvalues};
 	KsSortItem *items = ks_sort_rows(key, &rows, idx, n);
 	int		   *round = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
 	int		   *end = palloc0((n + 1) * sizeof(int));
@@ -128,7 +128,7 @@ static int
 supersede_complete(KsApply *ap, int *idx, int n, KsCounts *counts)
 {
 	const KsSortKey *key = &ap->target->sortkey;
-	KsRows		rows = {ap->values, ap->isnull, ap->target->ncols};
+	KsRows		rows = {ap->values, ap->isnull, ap->target->nvalues};
 	KsSortItem *items = ks_sort_rows(key, &rows, idx, n);
 	int			out = n;
 	bool		complete = false;
@@ -296,7 +296,7 @@ decode_rows(KsApply *ap, int lo, int hi)
 	for (int i = lo; i < hi; i++)
 	{
 		const KsRecord *rec = &ap->recs[i];
-		Size		row = (Size) i * target->ncols;
+		Size		row = (Size) i * target->nvalues;
 
 		ap->decoding = i;
 		ap->ops[i] = ks_decode(ap->decoder, rec, &ap->parts[rec->pidx],

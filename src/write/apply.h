@@ -66,7 +66,7 @@ typedef struct KsApply
 	int			nrecs;
 	KsPartition *parts;
 	int			nparts;
-	Datum	   *values;			/* target->ncols for a record: what is written */
+	Datum	   *values;			/* target->nvalues for a record: what is written */
 	bool	   *isnull;
 	Datum	   *decoded;		/* the same, but for folded rows */
 	bool	   *decoded_null;

@@ -111,7 +111,7 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 		live += !att->attisdropped;
 	}
 	/* a column that no record fills may have a default, or a value to be kept */
-	if (live != target->ncols)
+	if (live != target->ncols || target->given)
 		return NULL;
 
 	indexes = RelationGetIndexList(rel);

@@ -261,7 +261,7 @@ ks_apply_begin_routes(KsApply *ap)
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		KsRoute    *r = &ap->routes[i];
-		int			ncols = r->target->ncols;
+		int			nvalues = r->target->nvalues;
 
 		r->lo = at;
 		if (routes == NULL)
@@ -275,8 +275,8 @@ ks_apply_begin_routes(KsApply *ap)
 		if (r->lo == r->hi)
 			continue;
 		/* rows keep the numbers of their records; memory nobody writes to costs none */
-		r->values = palloc_extended((Size) ap->nrecs * ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
-		r->isnull = palloc_extended((Size) ap->nrecs * ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+		r->values = palloc_extended((Size) ap->nrecs * nvalues * sizeof(Datum), MCXT_ALLOC_HUGE);
+		r->isnull = palloc_extended((Size) ap->nrecs * nvalues * sizeof(bool), MCXT_ALLOC_HUGE);
 		r->enr = palloc0(sizeof(EphemeralNamedRelationData));
 		r->enr->md.name = "batch";
 		r->enr->md.reliddesc = InvalidOid;

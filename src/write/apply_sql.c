@@ -29,7 +29,7 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 
 	for (int i = 0; i < n; i++)
 	{
-		Size		row = (Size) idx[i] * target->ncols;
+		Size		row = (Size) idx[i] * target->nvalues;
 
 		tuplestore_putvalues(store, target->rowdesc, ap->values + row, ap->isnull + row);
 	}

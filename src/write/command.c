@@ -256,7 +256,10 @@ build_columns(KsTarget *target, const KsSink *sink)
 		if (att == NULL)
 			target->cols[target->ncols - 1].source = KS_FROM_VALUE;
 		else if (sink->format == KS_FORMAT_CSV)
-			target->cols[target->ncols - 1].field = target->nfields++;
+		{
+			target->cols[target->ncols - 1].source = KS_FROM_POSITION;
+			target->cols[target->ncols - 1].position = target->npositions++;
+		}
 		else
 			target->cols[target->ncols - 1].field =
 				ks_columns_add_field(target, NameStr(att->attname), strlen(NameStr(att->attname)));
@@ -268,6 +271,7 @@ build_columns(KsTarget *target, const KsSink *sink)
 		add_column(target, ks_metadata[i].name, t, -1, get_typcollation(t), 0);
 		target->cols[target->ncols - 1].source = ks_metadata[i].source;
 	}
+	target->nvalues = target->ncols;
 	for (int i = 0; i < target->ncols; i++)
 		target->cols[i].unused = true;
 }

@@ -183,14 +183,50 @@ ks_target_watch_type(KsTarget *target, const KsType *type)
 			ks_target_watch_type(target, &type->attrs[i]);
 }
 
+/* The name of no column. */
+static char *
+free_name(Relation rel, const char *name)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, name);
+	while (get_attnum(RelationGetRelid(rel), buf.data) != InvalidAttrNumber)
+		appendStringInfoChar(&buf, '_');
+	return buf.data;
+}
+
+/* What a decoded row looks like, to the statements too. */
+static void
+describe_rows(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	/* an update leaves columns alone that a record does not have */
+	bool		may_lack = sink->insert_mode == KS_UPDATE || ks_sink_patches(sink);
+
+	target->nvalues = target->ncols + may_lack;
+	target->rowdesc = CreateTemplateTupleDesc(target->nvalues);
+	for (int i = 0; i < target->ncols; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), target->cols[i].attnum - 1);
+
+		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name,
+						   att->atttypid, att->atttypmod, att->attndims);
+		TupleDescInitEntryCollation(target->rowdesc, i + 1, att->attcollation);
+	}
+	if (may_lack)
+	{
+		target->given = free_name(rel, "given");
+		TupleDescInitEntry(target->rowdesc, target->nvalues, target->given, BYTEAOID, -1, 0);
+	}
+}
+
 static void
 build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
-	int			live;
 
 	ks_columns_check_names(sink, rel);
-	target->cols = palloc0(2 * desc->natts * sizeof(KsColumn));
+	target->cols = palloc0(desc->natts * sizeof(KsColumn));
 	target->fields = palloc0(desc->natts * sizeof(KsField));
 	target->econtext = CreateStandaloneExprContext();
 	for (int i = 0; i < desc->natts; i++)
@@ -245,29 +281,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
 
 	ks_format_check(target, sink);
-	/* an update leaves columns alone that a record does not have */
-	live = target->ncols;
-	if (sink->insert_mode == KS_UPDATE || ks_sink_patches(sink))
-		for (int i = 0; i < live; i++)
-		{
-			KsColumn   *col = &target->cols[target->ncols++];
-
-			col->name = psprintf("%s given", target->cols[i].name);
-			col->source = KS_IF_GIVEN;
-			col->field = i;
-			col->keyno = -1;
-		}
-	target->rowdesc = CreateTemplateTupleDesc(target->ncols);
-	for (int i = live; i < target->ncols; i++)
-		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name, BOOLOID, -1, 0);
-	for (int i = 0; i < live; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, target->cols[i].attnum - 1);
-
-		TupleDescInitEntry(target->rowdesc, i + 1, target->cols[i].name,
-						   att->atttypid, att->atttypmod, att->attndims);
-		TupleDescInitEntryCollation(target->rowdesc, i + 1, att->attcollation);
-	}
+	describe_rows(target, sink, rel);
 }
 
 int
@@ -293,7 +307,7 @@ build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 						   rel->trigdesc->trig_update_before_row ||
 						   rel->trigdesc->trig_delete_before_row));
 	build_columns(target, sink, rel);
-	for (int i = 0; i < target->ncols && target->cols[i].source != KS_IF_GIVEN; i++)
+	for (int i = 0; i < target->ncols; i++)
 		target->written_cols = bms_add_member(target->written_cols,
 											  target->cols[i].attnum - FirstLowInvalidHeapAttributeNumber);
 	ks_target_check_privileges(sink, target);

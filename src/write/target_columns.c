@@ -164,10 +164,13 @@ ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source)
 		return;
 	}
 
-	col->source = KS_FROM_VALUE_FIELD;
 	if (target->format != KS_FORMAT_JSON)
+	{
 		ks_format_set_source(target, col, source);
-	else if (source[0] == '$' && (source[1] == '.' || source[1] == '['))
+		return;
+	}
+	col->source = KS_FROM_VALUE_FIELD;
+	if (source[0] == '$' && (source[1] == '.' || source[1] == '['))
 	{
 		KsPathStep *first;
 

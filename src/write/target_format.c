@@ -45,7 +45,7 @@ ks_format_source(KsTarget *target, const KsSink *sink, Relation rel, AttrNumber 
 	if (*excluded)
 		return NULL;
 	if (sink->format == KS_FORMAT_CSV)
-		return psprintf("$%d", target->nfields + 1);
+		return psprintf("$%d", target->npositions + 1);
 	for (int i = 0; i < target->ncols; i++)
 		if (target->cols[i].source == KS_FROM_VALUE)
 			ereport(ERROR,
@@ -76,8 +76,9 @@ ks_format_set_source(KsTarget *target, KsColumn *col, const char *source)
 				 errmsg("invalid source \"%s\" for column \"%s\"", source, col->name),
 				 errhint("Fields of CSV have positions: $1 to $%d.  Other sources: @topic, @partition, @offset, @timestamp, @key, @key.field, @headers, @value; null leaves the column to its default.",
 						 MaxTupleAttributeNumber)));
-	col->field = (int) pos - 1;
-	target->nfields = Max(target->nfields, (int) pos);
+	col->source = KS_FROM_POSITION;
+	col->position = (int) pos - 1;
+	target->npositions = Max(target->npositions, (int) pos);
 }
 
 void

@@ -70,15 +70,13 @@ ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel, const ch
 	{
 		const char *quoted = quote_identifier(target->cols[i].name);
 
-		if (target->cols[i].source == KS_IF_GIVEN)
-			break;
 		appendStringInfo(&cols, "%s%s", i ? ", " : "", quoted);
 		if (target->cols[i].keyno >= 0)
 			continue;
-		appendStringInfo(&patch, "%s%s = CASE WHEN excluded.%s THEN excluded.%s ELSE %s.%s END",
-						 patch.len ? ", " : "", quoted,
-						 quote_identifier(psprintf("%s given", target->cols[i].name)),
-						 quoted, table, quoted);
+		if (target->given)
+			appendStringInfo(&patch, "%s%s = CASE pg_catalog.get_byte(excluded.%s, %d) WHEN 1 THEN excluded.%s ELSE %s.%s END",
+							 patch.len ? ", " : "", quoted, quote_identifier(target->given), i,
+							 quoted, table, quoted);
 		if (sink->insert_mode == KS_UPDATE)
 			continue;
 		appendStringInfo(&set, "%s%s = ", set.len ? ", " : "", quoted);
