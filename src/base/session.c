@@ -28,6 +28,7 @@ static const KsSetting settings[] = {
 	{"extra_float_digits", "1", false},
 	{"array_nulls", "on", false},
 	{"xmloption", "content", false},
+	{"timezone_abbreviations", "Default", false},
 	{"row_security", "on", false},
 	{"statement_timeout", "0", true},
 	{"idle_in_transaction_session_timeout", "0", true},
@@ -48,13 +49,22 @@ ks_session_fix(void)
 			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* Some are costly to set: a file is read for each. */
+static bool
+is_set(const KsSetting *setting)
+{
+	const char *value = GetConfigOption(setting->name, true, false);
+
+	return value != NULL && strcmp(value, setting->value) == 0;
+}
+
 int
 ks_session_enter(void)
 {
 	int			nestlevel = NewGUCNestLevel();
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
-		if (!settings[i].worker_only)
+		if (!settings[i].worker_only && !is_set(&settings[i]))
 			(void) set_config_option(settings[i].name, settings[i].value, PGC_USERSET,
 									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	return nestlevel;

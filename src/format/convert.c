@@ -16,123 +16,10 @@
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
-#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 #include "format/convert.h"
-
-void
-ks_type_init(KsType *type, Oid typid, int32 typmod, MemoryContext cxt)
-{
-	Oid			infunc;
-	char		typtype = get_typtype(typid);
-	char		category;
-	bool		preferred;
-
-	memset(type, 0, sizeof(KsType));
-	type->typid = typid;
-	type->typmod = typmod;
-	type->cxt = cxt;
-	getTypeInputInfo(typid, &infunc, &type->ioparam);
-	fmgr_info_cxt(infunc, &type->input, cxt);
-	get_typlenbyval(typid, &type->typlen, &type->typbyval);
-	get_type_category_preferred(typid, &category, &preferred);
-	type->is_string = category == TYPCATEGORY_STRING;
-
-	switch (typid)
-	{
-		case BOOLOID:
-			type->kind = KS_TYPE_BOOL;
-			return;
-		case INT2OID:
-			type->kind = KS_TYPE_INT2;
-			return;
-		case INT4OID:
-			type->kind = KS_TYPE_INT4;
-			return;
-		case INT8OID:
-			type->kind = KS_TYPE_INT8;
-			return;
-		case FLOAT4OID:
-		case FLOAT8OID:
-			type->kind = KS_TYPE_FLOAT;
-			return;
-		case NUMERICOID:
-			type->kind = KS_TYPE_NUMERIC;
-			return;
-		case TEXTOID:
-			type->kind = KS_TYPE_TEXT;
-			return;
-		case VARCHAROID:
-			type->kind = typmod < 0 ? KS_TYPE_TEXT : KS_TYPE_GENERIC;
-			return;
-		case TIMESTAMPTZOID:
-			type->kind = typmod < 0 ? KS_TYPE_TIMESTAMPTZ : KS_TYPE_GENERIC;
-			return;
-		case JSONOID:
-		case JSONBOID:
-			type->kind = KS_TYPE_JSON;
-			return;
-	}
-
-	if (typtype == TYPTYPE_DOMAIN)
-	{
-		int32		basemod = typmod;
-		Oid			base = getBaseTypeAndTypmod(typid, &basemod);
-
-		type->kind = KS_TYPE_DOMAIN;
-		type->elem = MemoryContextAlloc(cxt, sizeof(KsType));
-		ks_type_init(type->elem, base, basemod, cxt);
-	}
-	else if (OidIsValid(get_element_type(typid)))
-	{
-		type->kind = KS_TYPE_ARRAY;
-		type->elem = MemoryContextAlloc(cxt, sizeof(KsType));
-		ks_type_init(type->elem, get_element_type(typid), typmod, cxt);
-		get_typlenbyvalalign(type->elem->typid, &type->elemlen,
-							 &type->elembyval, &type->elemalign);
-	}
-	else if (typtype == TYPTYPE_COMPOSITE)
-	{
-		TupleDesc	shared = lookup_rowtype_tupdesc(typid, typmod);
-		MemoryContext old = MemoryContextSwitchTo(cxt);
-
-		type->kind = KS_TYPE_COMPOSITE;
-		type->tupdesc = CreateTupleDescCopy(shared);
-		type->attrs = palloc0(shared->natts * sizeof(KsType));
-		MemoryContextSwitchTo(old);
-		ReleaseTupleDesc(shared);
-		for (int i = 0; i < type->tupdesc->natts; i++)
-		{
-			Form_pg_attribute att = TupleDescAttr(type->tupdesc, i);
-
-			if (!att->attisdropped)
-				ks_type_init(&type->attrs[i], att->atttypid, att->atttypmod, cxt);
-		}
-	}
-	else
-		type->kind = KS_TYPE_GENERIC;
-}
-
-static void
-check_finite(KsConvert *cv, KsType *type, Datum d)
-{
-	bool		finite = true;
-
-	if (type->typid == FLOAT8OID)
-		finite = isfinite(DatumGetFloat8(d));
-	else if (type->typid == FLOAT4OID)
-		finite = isfinite(DatumGetFloat4(d));
-	else if (type->typid == NUMERICOID)
-		finite = !numeric_is_nan(DatumGetNumeric(d)) && !numeric_is_inf(DatumGetNumeric(d));
-	if (!finite)
-		ereport(ERROR,
-				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("value is not a finite number"),
-				 errhint("The sink's setting on_nonfinite => 'accept' takes NaN and infinities.")));
-}
 
 Datum
 ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
@@ -147,8 +34,29 @@ ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 	if (type->kind == KS_TYPE_TEXT)
 		return PointerGetDatum(cstring_to_text_with_len(s, len));
 	d = InputFunctionCall(&type->input, cv->buf.data, type->ioparam, type->typmod);
-	if (cv->refuse_nonfinite)
-		check_finite(cv, type, d);
+	if (cv->refuse_nonfinite && type->has_float)
+		ks_finite_check(type, d);
+	return d;
+}
+
+void
+ks_type_check(KsType *type, Datum value, bool isnull)
+{
+	if (type->kind == KS_TYPE_DOMAIN)
+		domain_check(value, isnull, type->typid, &type->domain_cache, type->cxt);
+}
+
+Datum
+ks_convert_field(KsConvert *cv, KsType *type, const char *s, int len)
+{
+	KsType	   *base = ks_type_base(type);
+	Datum		d;
+
+	if (cv->unit == KS_UNIT_NONE || !base->has_time ||
+		!ks_unit_convert(cv, base, s, len, false, &d))
+		return ks_convert_text(cv, type, s, len);
+	if (base != type)
+		ks_type_check(type, d, false);
 	return d;
 }
 
@@ -358,6 +266,17 @@ fast_timestamptz(const char *s, int len, Datum *result)
 	return true;
 }
 
+/* An array or object whose text happens to be what the type reads otherwise. */
+static void
+no_structure(const KsType *type, const KsJsonToken *tok)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("a JSON %s is no value of type %s",
+					tok->type == KS_JSON_OBJECT ? "object" : "array",
+					format_type_extended(type->typid, type->typmod, FORMAT_TYPE_TYPEMOD_GIVEN))));
+}
+
 static Datum convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok);
 static Datum convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok);
 
@@ -372,7 +291,7 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 	if (type->kind == KS_TYPE_DOMAIN)
 	{
 		d = ks_convert_json(cv, type->elem, tok, isnull);
-		domain_check(d, *isnull, type->typid, &type->domain_cache, type->cxt);
+		ks_type_check(type, d, *isnull);
 		return d;
 	}
 
@@ -428,6 +347,17 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 		case KS_TYPE_TIMESTAMPTZ:
 			if (tok->type == KS_JSON_STRING && fast_timestamptz(s, len, &d))
 				return d;
+			/* FALLTHROUGH */
+		case KS_TYPE_DATETIME:
+			if ((tok->type == KS_JSON_NUMBER || (tok->type == KS_JSON_STRING && cv->unit != KS_UNIT_NONE)) &&
+				ks_unit_convert(cv, type, s, len, tok->type == KS_JSON_NUMBER, &d))
+				return d;
+			/* FALLTHROUGH */
+		case KS_TYPE_RANGE:
+		case KS_TYPE_MULTIRANGE:
+		case KS_TYPE_ARRAY:
+			if (tok->type == KS_JSON_OBJECT || tok->type == KS_JSON_ARRAY)
+				no_structure(type, tok);
 			break;
 		case KS_TYPE_TEXT:
 			return PointerGetDatum(cstring_to_text_with_len(s, len));
@@ -468,6 +398,7 @@ collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken value;
 	int			count = 0;
+	KsTypeKind	kind = ks_type_base(elem)->kind;
 
 	if (level >= MAXDIM)
 		ereport(ERROR,
@@ -479,7 +410,8 @@ collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
 		if (value.p == NULL)
 			break;
 		count++;
-		if (value.type == KS_JSON_ARRAY && elem->kind != KS_TYPE_JSON)
+		/* an element that is an array is of a domain */
+		if (value.type == KS_JSON_ARRAY && kind != KS_TYPE_JSON && kind != KS_TYPE_ARRAY)
 		{
 			if (b->ndims >= 0 && level + 1 >= b->ndims)
 				malformed_array();
@@ -531,44 +463,70 @@ convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok)
 											  type->elembyval, type->elemalign));
 }
 
-/* Fields by attribute name; a missing one is NULL, an unknown one is passed over. */
-static Datum
-convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok)
+/* The attribute of a member's name, or -1; as a rule it is the one expected. */
+static int
+find_attribute(const KsComposite *c, const KsJsonToken *name, int expected, StringInfo buf)
 {
-	int			natts = type->tupdesc->natts;
-	Datum	   *values = palloc0(natts * sizeof(Datum));
-	bool	   *nulls = palloc(natts * sizeof(bool));
+	KsJsonToken plain = *name;
+
+	if (name->escaped && !ks_json_plain_name(name, buf, &plain))
+		return -1;
+	if (expected < c->names.n && ks_name_is(&c->fields[expected], plain.p, plain.len))
+		return expected;
+	return ks_names_find(&c->names, plain.p, plain.len);
+}
+
+/* Members of an object to their attributes; others are passed over. */
+static void
+find_members(const KsComposite *c, const KsJsonToken *tok, KsJsonToken *members)
+{
 	KsJson		json = {tok->p, tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken name,
 				value;
-	static const KsJsonToken missing = {.type = KS_JSON_NULL};
+	StringInfoData buf = {.data = NULL};
+	int			expected = 0;
+
+	for (;;)
+	{
+		int			i;
+
+		p = ks_json_next_member(&json, p, &name, &value);
+		if (value.p == NULL)
+			break;
+		i = find_attribute(c, &name, expected, &buf);
+		if (i >= 0)
+		{
+			members[i] = value;
+			expected = i + 1;
+		}
+	}
+	if (buf.data)
+		pfree(buf.data);
+}
+
+/* A missing attribute is NULL. */
+static Datum
+convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok)
+{
+	const KsComposite *c = type->composite;
+	int			natts = c->tupdesc->natts;
+	Datum	   *values = palloc0(natts * sizeof(Datum));
+	bool	   *nulls = palloc(natts * sizeof(bool));
 	KsJsonToken *members = palloc(natts * sizeof(KsJsonToken));
+	static const KsJsonToken missing = {.type = KS_JSON_NULL};
 	Datum		d;
 
 	for (int i = 0; i < natts; i++)
 		members[i] = missing;
-	for (;;)
-	{
-		p = ks_json_next_member(&json, p, &name, &value);
-		if (value.p == NULL)
-			break;
-		for (int i = 0; i < natts; i++)
-		{
-			const char *attname = NameStr(TupleDescAttr(type->tupdesc, i)->attname);
-
-			if (!TupleDescAttr(type->tupdesc, i)->attisdropped &&
-				ks_json_name_is(&name, attname, strlen(attname)))
-				members[i] = value;
-		}
-	}
+	find_members(c, tok, members);
 	for (int i = 0; i < natts; i++)
 	{
 		nulls[i] = true;
-		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
-			values[i] = ks_convert_json(cv, &type->attrs[i], &members[i], &nulls[i]);
+		if (c->fields[i].len >= 0)
+			values[i] = ks_convert_json(cv, &c->attrs[i], &members[i], &nulls[i]);
 	}
-	d = HeapTupleGetDatum(heap_form_tuple(type->tupdesc, values, nulls));
+	d = HeapTupleGetDatum(heap_form_tuple(c->tupdesc, values, nulls));
 	/* an array may have one for every three bytes */
 	pfree(members);
 	pfree(nulls);

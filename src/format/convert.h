@@ -5,6 +5,7 @@
  * Every type goes through its own input function; the types below have fast
  * paths that accept a subset of the input and give the same Datum.  Arrays and
  * composite types are built from JSON arrays and objects, element by element.
+ * Numbers for dates and times count what the column says, or are refused.
  */
 #ifndef KS_CONVERT_H
 #define KS_CONVERT_H
@@ -13,7 +14,10 @@
 
 #include "access/tupdesc.h"
 #include "fmgr.h"
+#include "nodes/pg_list.h"
+
 #include "format/json.h"
+#include "format/names.h"
 
 typedef enum KsTypeKind
 {
@@ -25,12 +29,17 @@ typedef enum KsTypeKind
 	KS_TYPE_FLOAT,				/* float4, float8: generic, but may be NaN */
 	KS_TYPE_NUMERIC,
 	KS_TYPE_TEXT,				/* text, and varchar without length */
-	KS_TYPE_TIMESTAMPTZ,
+	KS_TYPE_TIMESTAMPTZ,		/* without a precision of its own */
+	KS_TYPE_DATETIME,			/* other dates and times, and intervals */
 	KS_TYPE_JSON,				/* json and jsonb */
+	KS_TYPE_RANGE,
+	KS_TYPE_MULTIRANGE,
 	KS_TYPE_ARRAY,
 	KS_TYPE_COMPOSITE,
 	KS_TYPE_DOMAIN
 } KsTypeKind;
+
+struct KsComposite;
 
 typedef struct KsType
 {
@@ -42,28 +51,73 @@ typedef struct KsType
 	int16		typlen;
 	bool		typbyval;
 	bool		is_string;		/* text and its like, domains over them */
-	/* array, domain: element or base */
+	bool		has_time;		/* a date or time is in it */
+	bool		has_float;		/* something that can be NaN or infinite is in it */
+	/* array, range, multirange, domain: element, bound, range or base */
 	struct KsType *elem;
 	int16		elemlen;
 	bool		elembyval;
 	char		elemalign;
-	/* composite */
-	TupleDesc	tupdesc;
-	struct KsType *attrs;
+	struct KsComposite *composite;
 	/* domain */
 	void	   *domain_cache;
 	MemoryContext cxt;
 } KsType;
 
+/* A composite type, which types of one KsTypes share however often it occurs. */
+typedef struct KsComposite
+{
+	Oid			typid;
+	int32		typmod;
+	TupleDesc	tupdesc;
+	KsType	   *attrs;
+	KsField    *fields;			/* by attribute; length -1: dropped */
+	KsNames		names;
+	bool		has_time;
+	bool		has_float;
+} KsComposite;
+
+/* The types of one target. */
+typedef struct KsTypes
+{
+	MemoryContext cxt;
+	List	   *composites;
+	List	   *relids;			/* of the composite types: their changes count */
+} KsTypes;
+
+/* What a number counts that stands for a date or time: since 1970, midnight, or
+ * as an interval. */
+typedef enum KsUnit
+{
+	KS_UNIT_NONE,				/* nobody knows: refused */
+	KS_UNIT_DAYS,
+	KS_UNIT_SECONDS,
+	KS_UNIT_MILLISECONDS,
+	KS_UNIT_MICROSECONDS,
+	KS_UNIT_NANOSECONDS
+} KsUnit;
+
 typedef struct KsConvert
 {
 	bool		strip_nul;
 	bool		refuse_nonfinite;
+	KsUnit		unit;			/* of the column at hand */
 	StringInfoData buf;			/* scratch: reset by each use */
 } KsConvert;
 
-extern void ks_type_init(KsType *type, Oid typid, int32 typmod,
-						 MemoryContext cxt);
+extern void ks_type_init(KsType *type, Oid typid, int32 typmod, KsTypes *types);
+
+/* What it is underneath, if it is a domain. */
+static inline KsType *
+ks_type_base(KsType *type)
+{
+	while (type->kind == KS_TYPE_DOMAIN)
+		type = type->elem;
+	return type;
+}
+
+/* Errors if the type is a domain that refuses a value of its base type. */
+extern void ks_type_check(KsType *type, Datum value, bool isnull);
 
 /* In the current context. */
 extern Datum ks_convert_json(KsConvert *cv, KsType *type,
@@ -71,5 +125,23 @@ extern Datum ks_convert_json(KsConvert *cv, KsType *type,
 
 /* Through the input function; s need not be NUL-terminated. */
 extern Datum ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len);
+
+/* Text that a format has: units count here too. */
+extern Datum ks_convert_field(KsConvert *cv, KsType *type, const char *s, int len);
+
+/* --- convert_type.c, convert_unit.c, convert_finite.c --- */
+
+/* false if there is no such unit. */
+extern bool ks_unit_parse(const char *name, KsUnit *unit);
+
+/*
+ * A value of a date or time type from text that is a number; false if it is
+ * none, and not said to be one.  Errors where nothing tells what it counts.
+ */
+extern bool ks_unit_convert(const KsConvert *cv, const KsType *type, const char *s, int len,
+							bool is_number, Datum *value);
+
+/* Errors (22003) if a value has NaN or an infinity in it. */
+extern void ks_finite_check(const KsType *type, Datum value);
 
 #endif

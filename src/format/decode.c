@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -28,6 +29,25 @@
 #include "format/decode_format.h"
 #include "format/json_scan.h"
 
+/* Does the target look for fields, and take the value in no other way? */
+static bool
+must_match(const KsTarget *target)
+{
+	bool		wants_field = false;
+
+	for (int i = 0; i < target->ncols; i++)
+	{
+		const KsColumn *col = &target->cols[i];
+
+		if (col->unused)
+			continue;
+		if (col->source == KS_FROM_VALUE || col->source == KS_FROM_REST)
+			return false;
+		wants_field |= col->source == KS_FROM_VALUE_FIELD;
+	}
+	return wants_field;
+}
+
 KsDecoder *
 ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryContext cxt)
 {
@@ -40,6 +60,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	d->cv.refuse_nonfinite = settings->refuse_nonfinite;
 	initStringInfo(&d->cv.buf);
 	initStringInfo(&d->rest);
+	initStringInfo(&d->name);
 	d->tokens = palloc0((target->nfields + 1) * sizeof(KsJsonToken));
 	if (target->given)
 	{
@@ -48,6 +69,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	}
 	d->encoding = GetDatabaseEncoding();
 	d->wants_others = target->has_rest || settings->strict;
+	d->must_match = must_match(target);
 	if (settings->format == KS_FORMAT_CSV)
 	{
 		d->ops = &ks_csv_ops;
@@ -117,27 +139,13 @@ to_server(KsDecoder *d, const char **s, int *len)
 /* --- fields of the value --- */
 
 static int
-search_field(KsTarget *target, const KsJsonToken *name)
+search_field(KsDecoder *d, const KsJsonToken *name)
 {
 	KsJsonToken plain = *name;
-	StringInfoData buf;
-	int			found = -1;
 
-	/* once, not for each field */
-	if (unlikely(name->escaped))
-	{
-		initStringInfo(&buf);
-		ks_json_unescape(name, true, &buf);
-		plain.p = buf.data;
-		plain.len = buf.len;
-		plain.escaped = false;
-	}
-	for (int i = 0; i < target->nfields && found < 0; i++)
-		if (ks_json_name_is(&plain, target->fields[i].name, target->fields[i].len))
-			found = i;
-	if (unlikely(name->escaped))
-		pfree(buf.data);
-	return found;
+	if (unlikely(name->escaped) && !ks_json_plain_name(name, &d->name, &plain))
+		return -1;
+	return ks_names_find(&d->target->names, plain.p, plain.len);
 }
 
 /* Does the guess stand there, name, quotes, colon and all? */
@@ -197,7 +205,7 @@ scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
 		return ks_json_skip_space(p + m->len, json->end);
 	}
 	p = ks_json_scan_name(json, p, name);
-	*field = search_field(d->target, name);
+	*field = search_field(d, name);
 	/* only if nothing stands between the name and the colon */
 	if (m && !name->escaped && name->p[name->len + 1] == ':')
 		make_guess(m, *field, start, name->len + 3);
@@ -229,6 +237,7 @@ scan_fields(KsDecoder *d, const char *s, int len)
 				value;
 	const char *p = s;
 	int			pos = 0;
+	bool		matched = false;
 
 	for (int i = 0; i < d->target->nfields; i++)
 		d->tokens[i].p = NULL;
@@ -246,16 +255,23 @@ scan_fields(KsDecoder *d, const char *s, int len)
 	}
 	p = ks_json_begin(&json, p);
 	if (p < json.end && *p == '}')
+	{
 		p++;
+		matched = true;			/* there is nothing to match */
+	}
 	else
 		for (;;)
 		{
 			int			field;
 
+			CHECK_FOR_INTERRUPTS();
 			p = scan_field_name(d, &json, p, pos++, &name, &field);
 			p = ks_json_scan_value(&json, p, &value);
 			if (field >= 0)
+			{
 				d->tokens[field] = value;
+				matched = true;
+			}
 			else if (d->wants_others)
 				other_member(d, &name, &value);
 			p = ks_json_after_value(&json, p, '}');
@@ -266,6 +282,8 @@ scan_fields(KsDecoder *d, const char *s, int len)
 			}
 		}
 	ks_json_finish(&json, p);
+	d->unmatched = matched ? NULL : s;
+	d->unmatched_len = len;
 	if (d->target->has_rest)
 		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
 }
@@ -347,18 +365,20 @@ ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
 	return missing(d, col, isnull);
 }
 
+/* The rest is about values as a whole; types are those underneath domains. */
+
 static Datum
-from_int(KsDecoder *d, KsColumn *col, int64 v)
+from_int(KsDecoder *d, KsType *type, int64 v)
 {
 	char		buf[MAXINT8LEN + 1];
 
-	if (col->type.kind == KS_TYPE_INT8)
+	if (type->kind == KS_TYPE_INT8)
 		return Int64GetDatum(v);
-	return ks_convert_text(&d->cv, &col->type, buf, pg_lltoa(v, buf));
+	return ks_convert_text(&d->cv, type, buf, pg_lltoa(v, buf));
 }
 
 static Datum
-from_timestamp(KsDecoder *d, KsColumn *col, int64 ms)
+from_timestamp(KsDecoder *d, KsType *type, int64 ms)
 {
 	const int64 epoch_ms = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
 	TimestampTz ts;
@@ -370,17 +390,17 @@ from_timestamp(KsDecoder *d, KsColumn *col, int64 ms)
 				 errmsg("timestamp of the record is out of range"),
 				 errdetail("It is " INT64_FORMAT " milliseconds after 1970.", ms)));
 	ts = (ms - epoch_ms) * 1000;
-	if (col->type.typid == TIMESTAMPTZOID && col->type.typmod < 0)
+	if (type->typid == TIMESTAMPTZOID && type->typmod < 0)
 		return TimestampTzGetDatum(ts);
-	if (col->type.kind == KS_TYPE_INT8)
+	if (type->kind == KS_TYPE_INT8)
 		return Int64GetDatum(ms);
 	s = timestamptz_to_str(ts);
-	return ks_convert_text(&d->cv, &col->type, s, strlen(s));
+	return ks_convert_text(&d->cv, type, s, strlen(s));
 }
 
 /* Bytes as a whole: @key, @value. */
 static Datum
-from_bytes(KsDecoder *d, KsColumn *col, const char *s, int len, bool json,
+from_bytes(KsDecoder *d, KsType *type, const char *s, int len, bool json,
 		   bool *isnull)
 {
 	if (len < 0)
@@ -389,28 +409,28 @@ from_bytes(KsDecoder *d, KsColumn *col, const char *s, int len, bool json,
 		return (Datum) 0;
 	}
 	*isnull = false;
-	if (col->type.typid == BYTEAOID)
+	if (type->typid == BYTEAOID)
 		return PointerGetDatum(cstring_to_text_with_len(s, len));
 	to_server(d, &s, &len);
-	if (col->type.kind == KS_TYPE_JSON || (json && !col->type.is_string))
+	if (type->kind == KS_TYPE_JSON || (json && !type->is_string))
 	{
 		KsJson		doc = {s, s + len};
 		KsJsonToken tok;
 
 		ks_json_document(&doc, &tok);
-		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
+		return ks_convert_json(&d->cv, type, &tok, isnull);
 	}
-	return ks_convert_text(&d->cv, &col->type, s, len);
+	return ks_convert_field(&d->cv, type, s, len);
 }
 
 /* Headers as an object by name (the last of a name counts), or header[]. */
 static Datum
-from_headers(KsDecoder *d, KsColumn *col, const KsRecord *rec)
+from_headers(KsDecoder *d, KsType *type, const KsRecord *rec)
 {
-	if (col->type.kind == KS_TYPE_ARRAY)
+	if (type->kind == KS_TYPE_ARRAY)
 	{
 		/* header[]: ks_columns_set_source() has seen to it */
-		TupleDesc	desc = col->type.elem->tupdesc;
+		TupleDesc	desc = type->elem->composite->tupdesc;
 		Datum	   *elems = palloc((rec->nheaders + 1) * sizeof(Datum));
 
 		for (int i = 0; i < rec->nheaders; i++)
@@ -428,7 +448,7 @@ from_headers(KsDecoder *d, KsColumn *col, const KsRecord *rec)
 				values[1] = PointerGetDatum(cstring_to_text_with_len(h->value, h->valuelen));
 			elems[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 		}
-		return PointerGetDatum(construct_array(elems, rec->nheaders, col->type.elem->typid,
+		return PointerGetDatum(construct_array(elems, rec->nheaders, type->elem->typid,
 											   -1, false, TYPALIGN_DOUBLE));
 	}
 
@@ -456,10 +476,10 @@ from_headers(KsDecoder *d, KsColumn *col, const KsRecord *rec)
 		}
 	}
 	appendStringInfoChar(&d->cv.buf, '}');
-	return ks_convert_text(&d->cv, &col->type, d->cv.buf.data, d->cv.buf.len);
+	return ks_convert_text(&d->cv, type, d->cv.buf.data, d->cv.buf.len);
 }
 
-/* The key as a JSON document; false if it is NULL. */
+/* The key as a JSON document, read once a record; false if it is NULL. */
 static bool
 key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 {
@@ -469,13 +489,67 @@ key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 
 	if (len < 0)
 		return false;
-	to_server(d, &s, &len);
-	json.start = s;
-	json.end = s + len;
-	ks_json_document(&json, tok);
-	if (d->envelope)
-		d->key_schema = ks_envelope_key(d, tok);
+	if (d->key.p == NULL)
+	{
+		to_server(d, &s, &len);
+		json.start = s;
+		json.end = s + len;
+		ks_json_document(&json, tok);
+		if (d->envelope)
+			d->key_schema = ks_envelope_key(d, tok);
+		d->key = *tok;
+	}
+	*tok = d->key;
 	return true;
+}
+
+/* The whole key. */
+static Datum
+from_key(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec, bool *isnull)
+{
+	bool		json = d->settings.key_format == KS_FORMAT_JSON;
+	KsJsonToken tok;
+
+	if (d->envelope && json && !type->is_string && type->typid != BYTEAOID &&
+		key_document(d, rec, &tok))
+		return ks_envelope_key_path(d, col, &tok, isnull);
+	return from_bytes(d, type, rec->key, rec->keylen, json, isnull);
+}
+
+/* What is not found by a path; type: what is underneath the column's. */
+static Datum
+decode_whole(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec,
+			 const KsPartition *part, bool *isnull)
+{
+	switch (col->source)
+	{
+		case KS_FROM_KEY:
+			return from_key(d, col, type, rec, isnull);
+		case KS_FROM_VALUE:
+			return from_bytes(d, type, rec->value, rec->valuelen, false, isnull);
+		case KS_FROM_REST:
+			return ks_convert_text(&d->cv, type, d->rest.data, d->rest.len);
+		case KS_FROM_HEADERS:
+			return from_headers(d, type, rec);
+		case KS_FROM_TOPIC:
+			if (*part->topic == '\0')
+				return missing(d, col, isnull);
+			return ks_convert_text(&d->cv, type, part->topic, strlen(part->topic));
+		case KS_FROM_PARTITION:
+			if (part->part < 0)
+				return missing(d, col, isnull);
+			return from_int(d, type, part->part);
+		case KS_FROM_OFFSET:
+			if (rec->off < 0)
+				return missing(d, col, isnull);
+			return from_int(d, type, rec->off);
+		case KS_FROM_TIMESTAMP:
+			if (rec->ts_ms < 0)
+				return missing(d, col, isnull);
+			return from_timestamp(d, type, rec->ts_ms);
+		default:
+			pg_unreachable();
+	}
 }
 
 Datum
@@ -483,53 +557,32 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 				 const KsPartition *part, bool *isnull)
 {
 	KsJsonToken tok;
+	KsType	   *base;
+	Datum		value;
 
 	*isnull = false;
-	switch (col->source)
+	d->cv.unit = col->unit;
+	d->missing = false;
+	if (col->source == KS_FROM_VALUE_FIELD)
 	{
-		case KS_FROM_VALUE_FIELD:
-			tok = d->tokens[col->field];
-			if (tok.p == NULL ||
-				(col->npath > 0 && !follow_path(col->path, col->npath, &tok)))
-				return missing(d, col, isnull);
-			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
-		case KS_FROM_POSITION:
-			break;				/* the format's */
-		case KS_FROM_KEY_FIELD:
-			if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
-				return missing(d, col, isnull);
-			return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
-				ks_convert_json(&d->cv, &col->type, &tok, isnull);
-		case KS_FROM_KEY:
-			if (d->envelope && d->settings.key_format == KS_FORMAT_JSON && !col->type.is_string &&
-				col->type.typid != BYTEAOID && key_document(d, rec, &tok))
-				return ks_envelope_key_path(d, col, &tok, isnull);
-			return from_bytes(d, col, rec->key, rec->keylen,
-							  d->settings.key_format == KS_FORMAT_JSON, isnull);
-		case KS_FROM_VALUE:
-			return from_bytes(d, col, rec->value, rec->valuelen, false, isnull);
-		case KS_FROM_REST:
-			return ks_convert_text(&d->cv, &col->type, d->rest.data, d->rest.len);
-		case KS_FROM_HEADERS:
-			return from_headers(d, col, rec);
-		case KS_FROM_TOPIC:
-			if (*part->topic == '\0')
-				return missing(d, col, isnull);
-			return ks_convert_text(&d->cv, &col->type, part->topic, strlen(part->topic));
-		case KS_FROM_PARTITION:
-			if (part->part < 0)
-				return missing(d, col, isnull);
-			return from_int(d, col, part->part);
-		case KS_FROM_OFFSET:
-			if (rec->off < 0)
-				return missing(d, col, isnull);
-			return from_int(d, col, rec->off);
-		case KS_FROM_TIMESTAMP:
-			if (rec->ts_ms < 0)
-				return missing(d, col, isnull);
-			return from_timestamp(d, col, rec->ts_ms);
+		tok = d->tokens[col->field];
+		if (tok.p == NULL ||
+			(col->npath > 0 && !follow_path(col->path, col->npath, &tok)))
+			return missing(d, col, isnull);
+		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
-	pg_unreachable();
+	if (col->source == KS_FROM_KEY_FIELD)
+	{
+		if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
+			return missing(d, col, isnull);
+		return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
+			ks_convert_json(&d->cv, &col->type, &tok, isnull);
+	}
+	base = ks_type_base(&col->type);
+	value = decode_whole(d, col, base, rec, part, isnull);
+	if (base != &col->type && !d->missing)
+		ks_type_check(&col->type, value, *isnull);
+	return value;
 }
 
 /* --- tombstones --- */
@@ -584,14 +637,15 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 	}
 	if (d->settings.key_format == KS_FORMAT_RAW)
 	{
-		const char *s = rec->key;
-		int			len = rec->keylen;
+		Datum		value;
 
 		if (d->target->nkeys > 1)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 					 errmsg("a raw key cannot name a row by %d columns", d->target->nkeys)));
-		return from_bytes(d, col, s, len, false, isnull);
+		value = from_bytes(d, ks_type_base(&col->type), rec->key, rec->keylen, false, isnull);
+		ks_type_check(&col->type, value, *isnull);
+		return value;
 	}
 	if (d->settings.key_format == KS_FORMAT_CSV)
 	{
@@ -670,6 +724,7 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		int			c = target->keycols[i];
 
 		d->column = target->cols[c].name;
+		d->cv.unit = target->cols[c].unit;
 		values[c] = decode_key_column(d, &target->cols[c], rec, part, &key, &isnull[c]);
 		if (isnull[c])
 			ereport(ERROR,
@@ -718,6 +773,8 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->record = rec;
 	d->column = NULL;
 	d->has_value = false;
+	d->key.p = NULL;
+	d->unmatched = NULL;
 	if ((int64) Max(len, 0) + Max(rec->keylen, 0) > d->settings.max_record_bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -765,9 +822,12 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			continue;
 		}
 		d->column = col->name;
-		d->missing = false;
 		if (unlikely(d->ops != NULL) && ks_from_field(col))
+		{
+			d->cv.unit = col->unit;
+			d->missing = false;
 			values[i] = d->ops->field(d, col, &isnull[i]);
+		}
 		else
 			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
 		if (given)
@@ -782,10 +842,12 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 }
 
 void
-ks_decode_check_key(KsDecoder *d, const bool *isnull)
+ks_decode_check_row(KsDecoder *d, const bool *isnull)
 {
 	const KsTarget *target = d->target;
 
+	if (unlikely(d->unmatched != NULL) && d->must_match)
+		ks_unmatched_error(d);
 	for (int i = 0; i < target->nkeys; i++)
 	{
 		int			c = target->keycols[i];

@@ -5,6 +5,7 @@
 #ifndef KS_DECODE_H
 #define KS_DECODE_H
 
+#include "base/compat.h"
 #include "base/message.h"
 #include "format/target.h"
 
@@ -56,7 +57,12 @@ typedef struct KsDecoder
 	struct KsEnvelopeState *envelope;
 	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
 	bool		unavailable;	/* the row has the value of some column, the record not */
+	KsJsonToken key;			/* as a document; p NULL: not read yet */
 	bool		wants_others;	/* fields that no column takes: @rest, strict */
+	bool		must_match;		/* a record none of whose fields is wanted is refused */
+	const char *unmatched;		/* such an object, or NULL */
+	int			unmatched_len;
+	StringInfoData name;		/* scratch: of a field, unescaped */
 	KsFormatSettings settings;
 	KsTarget   *target;
 	KsConvert	cv;
@@ -83,8 +89,9 @@ extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
 
-/* Errors if a row lacks a value of the key; one that a filter keeps is not asked. */
-extern void ks_decode_check_key(KsDecoder *decoder, const bool *isnull);
+/* Errors if none of the record's fields is wanted, or the row lacks a value of the
+ * key; one that a filter keeps is not asked. */
+extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 
 /* For formats: the members of an object into tokens; a path below a token, false
  * if it leads nowhere; the value of a column whose field is not there. */
@@ -92,8 +99,11 @@ extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);
 extern bool ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok);
 extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
 
-/* The value of one column whose source is not a field. */
+/* The value of one column; that of a field, if values are plain objects. */
 extern Datum ks_decode_column(KsDecoder *decoder, KsColumn *col, const KsRecord *rec,
 							  const KsPartition *part, bool *isnull);
+
+/* decode_unmatched.c: refuses d->unmatched, and says what may have been meant. */
+KS_NORETURN extern void ks_unmatched_error(const KsDecoder *decoder);
 
 #endif

@@ -6,6 +6,9 @@
 
 #include "format/envelope_schema.h"
 
+/* Each is walked over once for each level above it. */
+#define MAX_LEVELS	100
+
 bool
 ks_schema_member(const KsJsonToken *object, const char *name, KsJsonToken *value)
 {
@@ -38,18 +41,17 @@ is(const KsJsonToken *tok, const char *s)
 }
 
 static int64
-parameter(const KsJsonToken *tok, const char *name)
+parameter(const KsJsonToken *params, const char *name)
 {
-	KsJsonToken params,
-				value;
+	KsJsonToken value;
 
-	if (!ks_schema_member(tok, "parameters", &params) || !ks_schema_member(&params, name, &value))
+	if (params->p == NULL || !ks_schema_member(params, name, &value))
 		return 0;
 	return strtol(pnstrdup(value.p, value.len), NULL, 10);
 }
 
 static void
-set_logical(KsSchema *schema, const KsJsonToken *tok, const KsJsonToken *name)
+set_logical(KsSchema *schema, const KsJsonToken *name, const KsJsonToken *params)
 {
 	static const struct
 	{
@@ -79,84 +81,134 @@ set_logical(KsSchema *schema, const KsJsonToken *tok, const KsJsonToken *name)
 		if (is(name, types[i].name))
 		{
 			schema->kind = types[i].kind;
-			schema->unit = schema->kind == KS_DECIMAL ? parameter(tok, "scale") :
-				schema->kind == KS_BITS ? parameter(tok, "length") : types[i].unit;
+			schema->unit = schema->kind == KS_DECIMAL ? parameter(params, "scale") :
+				schema->kind == KS_BITS ? parameter(params, "length") : types[i].unit;
 		}
+}
+
+/* The members of a schema that count. */
+typedef enum Member
+{
+	TYPE, NAME, ITEMS, FIELDS, PARAMETERS, FIELD, NMEMBERS
+} Member;
+
+/* In one pass, since schemas are nested; p NULL: not there. */
+static void
+find_members(const KsJsonToken *tok, KsJsonToken *members)
+{
+	static const char *const names[] = {"type", "name", "items", "fields", "parameters", "field"};
+	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJsonToken name,
+				value;
+	const char *p;
+
+	for (int i = 0; i < NMEMBERS; i++)
+		members[i].p = NULL;
+	if (tok->type != KS_JSON_OBJECT)
+		return;
+	p = ks_json_begin(&json, tok->p);
+	for (;;)
+	{
+		p = ks_json_next_member(&json, p, &name, &value);
+		if (value.p == NULL)
+			return;
+		for (int i = 0; i < NMEMBERS; i++)
+			if (ks_json_name_is(&name, names[i], strlen(names[i])))
+				members[i] = value;
+	}
+}
+
+static KsSchema *parse(const KsJsonToken *members, int level);
+
+/* The fields of a struct. */
+static void
+parse_fields(KsSchema *schema, const KsJsonToken *list, int level)
+{
+	KsJson		json = {list->p, list->p + list->len};
+	const char *p = ks_json_begin(&json, list->p);
+	KsJsonToken value;
+	KsJsonToken members[NMEMBERS];
+	StringInfoData buf;
+	int			max = 16;
+
+	initStringInfo(&buf);
+	schema->fields = palloc(max * sizeof(KsField));
+	schema->types = palloc(max * sizeof(KsSchema *));
+	for (;;)
+	{
+		p = ks_json_next_element(&json, p, &value);
+		if (value.p == NULL)
+			break;
+		find_members(&value, members);
+		if (members[FIELD].p == NULL || members[FIELD].type != KS_JSON_STRING)
+			continue;
+		if (schema->nfields >= max)
+		{
+			max *= 2;
+			schema->fields = repalloc(schema->fields, max * sizeof(KsField));
+			schema->types = repalloc(schema->types, max * sizeof(KsSchema *));
+		}
+		resetStringInfo(&buf);
+		ks_json_unescape(&members[FIELD], true, &buf);
+		schema->fields[schema->nfields].name = pnstrdup(buf.data, buf.len);
+		schema->fields[schema->nfields].len = buf.len;
+		schema->types[schema->nfields++] = parse(members, level + 1);
+	}
+	pfree(buf.data);
+	ks_names_init(&schema->names, schema->fields, schema->nfields);
+}
+
+static KsSchema *
+parse(const KsJsonToken *members, int level)
+{
+	KsSchema   *schema = palloc0(sizeof(KsSchema));
+	KsJsonToken inner[NMEMBERS];
+
+	if (level > MAX_LEVELS)
+		ereport(ERROR,
+				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+				 errmsg("schema of the record is nested too deeply"),
+				 errdetail("The limit is %d levels.", MAX_LEVELS)));
+	if (is(&members[TYPE], "bytes"))
+		schema->kind = KS_BYTES;
+	else if (is(&members[TYPE], "string"))
+		schema->kind = KS_TEXT;
+	else if (is(&members[TYPE], "array") && members[ITEMS].p)
+	{
+		schema->kind = KS_LIST;
+		find_members(&members[ITEMS], inner);
+		schema->items = parse(inner, level + 1);
+	}
+	else if (is(&members[TYPE], "struct"))
+		schema->kind = KS_STRUCT;
+	set_logical(schema, &members[NAME], &members[PARAMETERS]);
+	if (schema->kind == KS_STRUCT && members[FIELDS].p && members[FIELDS].type == KS_JSON_ARRAY)
+		parse_fields(schema, &members[FIELDS], level);
+	return schema;
 }
 
 KsSchema *
 ks_schema_parse(const KsJsonToken *tok)
 {
-	KsSchema   *schema = palloc0(sizeof(KsSchema));
-	KsJsonToken type = {.p = NULL},
-				name = {.p = NULL},
-				list,
-				value;
+	KsJsonToken members[NMEMBERS];
 
-	(void) ks_schema_member(tok, "type", &type);
-	(void) ks_schema_member(tok, "name", &name);
-	if (is(&type, "bytes"))
-		schema->kind = KS_BYTES;
-	else if (is(&type, "string"))
-		schema->kind = KS_TEXT;
-	else if (is(&type, "array") && ks_schema_member(tok, "items", &value))
-	{
-		schema->kind = KS_LIST;
-		schema->items = ks_schema_parse(&value);
-	}
-	else if (is(&type, "struct"))
-		schema->kind = KS_STRUCT;
-	set_logical(schema, tok, &name);
-	if (schema->kind == KS_STRUCT && ks_schema_member(tok, "fields", &list) && list.type == KS_JSON_ARRAY)
-	{
-		KsJson		json = {list.p, list.p + list.len};
-		const char *p = ks_json_begin(&json, list.p);
-		StringInfoData buf;
-		int			max = 0;
-
-		initStringInfo(&buf);
-		for (;;)
-		{
-			KsJsonToken field;
-
-			p = ks_json_next_element(&json, p, &value);
-			if (value.p == NULL)
-				break;
-			if (!ks_schema_member(&value, "field", &field) || field.type != KS_JSON_STRING)
-				continue;
-			if (schema->nfields >= max)
-			{
-				max = max ? 2 * max : 16;
-				schema->names = schema->names ? repalloc(schema->names, max * sizeof(KsField)) :
-					palloc(max * sizeof(KsField));
-				schema->fields = schema->fields ? repalloc(schema->fields, max * sizeof(KsSchema *)) :
-					palloc(max * sizeof(KsSchema *));
-			}
-			resetStringInfo(&buf);
-			ks_json_unescape(&field, true, &buf);
-			schema->names[schema->nfields].name = pnstrdup(buf.data, buf.len);
-			schema->names[schema->nfields].len = buf.len;
-			schema->fields[schema->nfields++] = ks_schema_parse(&value);
-		}
-		pfree(buf.data);
-	}
-	return schema;
+	find_members(tok, members);
+	return parse(members, 1);
 }
 
 KsSchema *
 ks_schema_field(const KsSchema *schema, const char *name, int len, int *guess)
 {
-	if (schema == NULL)
+	int			i;
+
+	if (schema == NULL || schema->nfields == 0)
 		return NULL;
-	if (guess && *guess < schema->nfields && schema->names[*guess].len == len &&
-		memcmp(schema->names[*guess].name, name, len) == 0)
-		return schema->fields[*guess];
-	for (int i = 0; i < schema->nfields; i++)
-		if (schema->names[i].len == len && memcmp(schema->names[i].name, name, len) == 0)
-		{
-			if (guess)
-				*guess = i;
-			return schema->fields[i];
-		}
-	return NULL;
+	if (guess && *guess < schema->nfields && ks_name_is(&schema->fields[*guess], name, len))
+		return schema->types[*guess];
+	i = ks_names_find(&schema->names, name, len);
+	if (i < 0)
+		return NULL;
+	if (guess)
+		*guess = i;
+	return schema->types[i];
 }

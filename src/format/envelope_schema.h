@@ -31,8 +31,9 @@ typedef struct KsSchema
 	int64		unit;			/* units in a second; decimals: scale; bits: length */
 	struct KsSchema *items;
 	int			nfields;
-	KsField    *names;
-	struct KsSchema **fields;
+	KsField    *fields;
+	struct KsSchema **types;	/* of the fields */
+	KsNames		names;
 } KsSchema;
 
 /* In the current context; tok is an object or null. */

@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "common/base64.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -217,12 +219,16 @@ to_micros(int64 v, int64 unit)
 	return v * q;
 }
 
+/* A time, which can be negative, or longer than a day. */
 static char *
 clock_text(int64 us)
 {
-	return psprintf("%02lld:%02d:%02d.%06d", (long long) (us / USECS_PER_HOUR),
-					(int) (us / USECS_PER_MINUTE % 60), (int) (us / USECS_PER_SEC % 60),
-					(int) (us % USECS_PER_SEC));
+	uint64		v = us < 0 ? -(uint64) us : (uint64) us;
+
+	return psprintf("%s%02llu:%02d:%02d.%06d", us < 0 ? "-" : "",
+					(unsigned long long) (v / USECS_PER_HOUR),
+					(int) (v / USECS_PER_MINUTE % 60), (int) (v / USECS_PER_SEC % 60),
+					(int) (v % USECS_PER_SEC));
 }
 
 char *
@@ -258,8 +264,7 @@ ks_text_duration(int64 us)
 	/* that is what longer ones are written as */
 	if (us == PG_INT64_MAX || us == PG_INT64_MIN)
 		ks_value_bad("a duration that fits into microseconds");
-	return psprintf("%lld days %s%s", (long long) days, rest < 0 ? "-" : "",
-					clock_text(rest < 0 ? -rest : rest));
+	return psprintf("%lld days %s", (long long) days, clock_text(rest));
 }
 
 /* Zero bytes at the end are left out; only so many bits are put back. */
@@ -306,17 +311,42 @@ ks_text_of_bytes(const KsJsonToken *tok)
 	return pg_any_to_server((char *) b, len, PG_UTF8);
 }
 
-/* A time of day. */
 char *
-ks_text_time(int64 v, int64 unit)
+ks_text_time(int64 v, int64 unit, bool of_day)
 {
-	return clock_text(to_micros(v, unit));
+	int64		us = to_micros(v, unit);
+
+	if (of_day && (us < 0 || us > USECS_PER_DAY))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("value is not a time of day"),
+				 errdetail("It is %s.", clock_text(us)),
+				 errhint("A column of type interval takes times that are negative or longer than a day.")));
+	return clock_text(us);
 }
 
+/* A date, one of whose days may be any digit, and perhaps a zone or a time. */
 static bool
-begins(const char *p, int len, const char *s)
+is_date(const char *p, int len, const char *s)
 {
-	return len >= (int) strlen(s) && memcmp(p, s, strlen(s)) == 0;
+	int			n = strlen(s);
+
+	if (len < n)
+		return false;
+	for (int i = 0; i < n; i++)
+		if (s[i] == '?' ? !isdigit((unsigned char) p[i]) : s[i] != p[i])
+			return false;
+	return len == n || p[n] == 'T' || p[n] == 'Z';
+}
+
+/* Of Java's years, which have more digits than four. */
+static bool
+all_digits(const char *p, const char *end)
+{
+	for (; p < end; p++)
+		if (!isdigit((unsigned char) *p))
+			return false;
+	return true;
 }
 
 /*
@@ -335,17 +365,17 @@ ks_text_iso(const char *p, int len, bool date)
 	if (len < 5 || (*p != '+' && *p != '-' && memcmp(p, "0000-", 5) != 0))
 		return date && len > 10 && end[-1] == 'Z' && memchr(p, 'T', len) == NULL ?
 			pnstrdup(p, len - 1) : NULL;
-	if (begins(p, len, "+292278994-08-1") || begins(p, len, "+294247-01-10T04:00:25.2Z") ||
-		begins(p, len, "-5877611-06-21"))
+	if (is_date(p, len, "+292278994-08-1?") || is_date(p, len, "+294247-01-10T04:00:25.2Z") ||
+		is_date(p, len, "-5877611-06-21"))
 		return "infinity";
-	if (begins(p, len, "+292269055-12-0") || begins(p, len, "-290308-12-21T19:59:27.6Z") ||
-		begins(p, len, "-5877611-06-22"))
+	if (is_date(p, len, "+292269055-12-0?") || is_date(p, len, "-290308-12-21T19:59:27.6Z") ||
+		is_date(p, len, "-5877611-06-22"))
 		return "-infinity";
 	neg = *p == '-';
 	if (*p == '+' || *p == '-')
 		p++;
 	rest = memchr(p, '-', end - p);
-	if (rest == NULL || rest - p < 4 || rest - p > 7)
+	if (rest == NULL || rest - p < 4 || rest - p > 7 || !all_digits(p, rest))
 		return NULL;
 	year = atoi(pnstrdup(p, rest - p));
 	neg |= year == 0;

@@ -23,7 +23,8 @@ extern char *ks_text_of_bytes(const KsJsonToken *tok);
 
 /* v: in units of 1/unit second */
 extern char *ks_text_date(int64 days);
-extern char *ks_text_time(int64 v, int64 unit);
+/* of_day: errors unless it is one */
+extern char *ks_text_time(int64 v, int64 unit, bool of_day);
 extern char *ks_text_timestamp(int64 v, int64 unit);
 extern char *ks_text_duration(int64 us);
 extern char *ks_text_iso(const char *p, int len, bool date);

@@ -13,6 +13,7 @@
 #include "access/htup_details.h"
 #include "access/transam.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -265,7 +266,8 @@ set_by_schema(const KsDecoder *d, const KsType *type, const KsSchema *schema, Ks
 			set_text(tok, ks_text_date(ks_value_int(tok, "a number of days")));
 			break;
 		case KS_TIME:
-			set_text(tok, ks_text_time(ks_value_int(tok, "a time"), schema->unit));
+			set_text(tok, ks_text_time(ks_value_int(tok, "a time"), schema->unit,
+									   type->typid == TIMEOID || type->typid == TIMETZOID));
 			break;
 		case KS_TIMESTAMP:
 			set_text(tok, ks_text_timestamp(ks_value_int(tok, "a timestamp"), schema->unit));
@@ -297,6 +299,9 @@ set_by_type(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 {
 	bool		debezium = d->settings.envelope == KS_DEBEZIUM;
 
+	/* what it counts the column says */
+	if (tok->type == KS_JSON_NUMBER && d->cv.unit != KS_UNIT_NONE && type->has_time)
+		return;
 	if (type->typid == DATEOID && tok->type == KS_JSON_NUMBER)
 		set_text(tok, ks_text_date(ks_value_int(tok, "a number of days")));
 	else if (type->typid == BYTEAOID && tok->type == KS_JSON_STRING && (debezium || !tok->escaped))
@@ -318,7 +323,7 @@ set_by_type(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 		case INTERVALOID:
 			if (tok->type == KS_JSON_NUMBER)
 				ks_value_unclear("Without a schema, a number can be in milliseconds, microseconds or nanoseconds.",
-							  "Turn schemas.enable on for the connector's converter, set time.precision.mode=isostring (for intervals, interval.handling.mode=string), or use a bigint column.");
+							  "Turn schemas.enable on for the connector's converter, set time.precision.mode=isostring (for intervals, interval.handling.mode=string), give the column a unit in \"columns\", or use a bigint column.");
 			break;
 		case NUMERICOID:
 			if (tok->type == KS_JSON_OBJECT)
@@ -344,8 +349,7 @@ set_by_type(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 static void
 set_readable(const KsDecoder *d, const KsType *type, const KsSchema *schema, KsJsonToken *tok)
 {
-	while (type->kind == KS_TYPE_DOMAIN)
-		type = type->elem;
+	type = ks_type_base(unconstify(KsType *, type));
 	if (tok->type == KS_JSON_NULL)
 		return;
 	if ((tok->type == KS_JSON_TRUE || tok->type == KS_JSON_FALSE) &&
@@ -359,51 +363,80 @@ set_readable(const KsDecoder *d, const KsType *type, const KsSchema *schema, KsJ
 		set_odd(d, type, tok);
 }
 
+/* What is to become of a list: one copy, however many lists are in it. */
+typedef struct ListCopy
+{
+	const KsDecoder *d;
+	const KsType *type;			/* of what is not a list, or a domain over one */
+	StringInfoData out;
+	MemoryContext scratch;		/* an element may be two bytes, and cost much more */
+} ListCopy;
+
 static void
-set_list(const KsDecoder *d, const KsType *type, const KsSchema *items, KsJsonToken *tok)
+append_element(ListCopy *copy, const KsSchema *items, KsJsonToken *v)
+{
+	const char *was = v->p;
+	MemoryContext old;
+
+	MemoryContextReset(copy->scratch);
+	old = MemoryContextSwitchTo(copy->scratch);
+	set_readable(copy->d, copy->type, items, v);
+	if (v->type == KS_JSON_STRING && !v->escaped && v->p != was)
+		escape_json(&copy->out, pnstrdup(v->p, v->len));
+	else
+		ks_json_append_raw(v, copy->d->cv.strip_nul, &copy->out);
+	MemoryContextSwitchTo(old);
+}
+
+/* Each list is walked over once for each level above it, of which there are few. */
+static void
+append_list(ListCopy *copy, const KsSchema *items, const KsJsonToken *tok, int level)
 {
 	KsJson		json = {tok->p, tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
-	StringInfoData out;
 	KsJsonToken v;
-	MemoryContext scratch,
-				old;
+	bool		nested = copy->type->kind != KS_TYPE_ARRAY &&
+		(items ? items->kind == KS_LIST : copy->type->kind != KS_TYPE_JSON);
+	const char *separator = "";
 
+	/* a schema has a limit of its own */
+	if (items == NULL && level > MAXDIM)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("number of array dimensions exceeds the maximum allowed (%d)", MAXDIM)));
+	appendStringInfoChar(&copy->out, '[');
+	for (;;)
+	{
+		p = ks_json_next_element(&json, p, &v);
+		if (v.p == NULL)
+			break;
+		appendStringInfoString(&copy->out, separator);
+		separator = ",";
+		if (nested && v.type == KS_JSON_ARRAY)
+			append_list(copy, items ? items->items : NULL, &v, level + 1);
+		else
+			append_element(copy, items, &v);
+	}
+	appendStringInfoChar(&copy->out, ']');
+}
+
+static void
+set_list(const KsDecoder *d, const KsType *type, const KsSchema *items, KsJsonToken *tok)
+{
+	ListCopy	copy = {.d = d};
+
+	type = copy.type = ks_type_base(unconstify(KsType *, type));
 	if ((items == NULL || items->kind == KS_PLAIN || items->kind == KS_TEXT) &&
 		(type->kind == KS_TYPE_BOOL || type->kind == KS_TYPE_INT2 || type->kind == KS_TYPE_INT4 ||
 		 type->kind == KS_TYPE_INT8 || type->kind == KS_TYPE_TEXT))
 		return;
-	/* an element may be two bytes, and cost much more */
-	scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink list", ALLOCSET_SMALL_SIZES);
-	initStringInfo(&out);
-	appendStringInfoChar(&out, '[');
-	for (;;)
-	{
-		const char *was;
-
-		p = ks_json_next_element(&json, p, &v);
-		if (v.p == NULL)
-			break;
-		was = v.p;
-		MemoryContextReset(scratch);
-		old = MemoryContextSwitchTo(scratch);
-		if (items == NULL && v.type == KS_JSON_ARRAY && type->kind != KS_TYPE_JSON)
-			set_list(d, type, NULL, &v);
-		else
-			set_readable(d, type, items, &v);
-		if (out.len > 1)
-			appendStringInfoChar(&out, ',');
-		if (v.type == KS_JSON_STRING && !v.escaped && v.p != was)
-			escape_json(&out, pnstrdup(v.p, v.len));
-		else
-			ks_json_append_raw(&v, d->cv.strip_nul, &out);
-		MemoryContextSwitchTo(old);
-	}
-	MemoryContextDelete(scratch);
-	appendStringInfoChar(&out, ']');
-	tok->p = out.data;
-	tok->len = out.len;
-	tok->escaped = memchr(out.data, '\\', out.len) != NULL;
+	copy.scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink list", ALLOCSET_SMALL_SIZES);
+	initStringInfo(&copy.out);
+	append_list(&copy, items, tok, 1);
+	MemoryContextDelete(copy.scratch);
+	tok->p = copy.out.data;
+	tok->len = copy.out.len;
+	tok->escaped = memchr(copy.out.data, '\\', copy.out.len) != NULL;
 }
 
 Datum
@@ -413,14 +446,16 @@ ks_schema_convert(KsDecoder *d, KsColumn *col, const KsSchema *schema,
 	KsJsonToken t = *tok;
 
 	/* bytes need not become text first */
-	if (t.type == KS_JSON_STRING && col->type.typid == BYTEAOID &&
+	if (t.type == KS_JSON_STRING && ks_type_base(&col->type)->typid == BYTEAOID &&
 		(schema ? schema->kind == KS_BYTES : !t.escaped))
 	{
 		int			len;
 		uint8	   *b = ks_value_bytes(&t, &len);
+		Datum		value = PointerGetDatum(cstring_to_text_with_len((char *) b, len));
 
 		*isnull = false;
-		return PointerGetDatum(cstring_to_text_with_len((char *) b, len));
+		ks_type_check(&col->type, value, false);
+		return value;
 	}
 	set_readable(d, &col->type, schema, &t);
 	return ks_convert_json(&d->cv, &col->type, &t, isnull);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #include "format/json_scan.h"
 
@@ -90,6 +91,7 @@ ks_json_scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
 	{
 		bool		object;
 
+		CHECK_FOR_INTERRUPTS();
 		/* here p is at the beginning of a value */
 		if (p >= end)
 			ks_json_error(json, p);
@@ -181,6 +183,7 @@ ks_json_next_member(const KsJson *json, const char *p, KsJsonToken *name,
 {
 	const char *end = json->end;
 
+	CHECK_FOR_INTERRUPTS();
 	if (p >= end)
 		ks_json_error(json, p);
 	if (*p == '}')
@@ -195,6 +198,7 @@ ks_json_next_member(const KsJson *json, const char *p, KsJsonToken *name,
 const char *
 ks_json_next_element(const KsJson *json, const char *p, KsJsonToken *value)
 {
+	CHECK_FOR_INTERRUPTS();
 	if (p >= json->end)
 		ks_json_error(json, p);
 	if (*p == ']')
@@ -258,11 +262,12 @@ scan_unicode(const char *p, const char *end, const char **next)
 	return c;
 }
 
-void
+bool
 ks_json_unescape(const KsJsonToken *tok, bool strip_nul, StringInfo out)
 {
 	const char *p = tok->p;
 	const char *end = p + tok->len;
+	bool		stripped = false;
 
 	while (p < end)
 	{
@@ -300,6 +305,7 @@ ks_json_unescape(const KsJsonToken *tok, bool strip_nul, StringInfo out)
 					{
 						if (!strip_nul)
 							nul_error();
+						stripped = true;
 						break;
 					}
 					pg_unicode_to_server(c, buf);
@@ -311,19 +317,34 @@ ks_json_unescape(const KsJsonToken *tok, bool strip_nul, StringInfo out)
 				break;
 		}
 	}
+	return stripped;
+}
+
+bool
+ks_json_plain_name(const KsJsonToken *name, StringInfo buf, KsJsonToken *plain)
+{
+	if (buf->data == NULL)
+		initStringInfo(buf);
+	resetStringInfo(buf);
+	if (ks_json_unescape(name, true, buf))
+		return false;
+	plain->type = KS_JSON_STRING;
+	plain->escaped = false;
+	plain->p = buf->data;
+	plain->len = buf->len;
+	return true;
 }
 
 bool
 ks_json_name_is(const KsJsonToken *name, const char *s, int len)
 {
-	StringInfoData buf;
+	StringInfoData buf = {.data = NULL};
+	KsJsonToken plain;
 	bool		same;
 
 	if (!name->escaped)
 		return name->len == len && memcmp(name->p, s, len) == 0;
-	initStringInfo(&buf);
-	ks_json_unescape(name, true, &buf);
-	same = buf.len == len && memcmp(buf.data, s, len) == 0;
+	same = ks_json_plain_name(name, &buf, &plain) && plain.len == len && memcmp(plain.p, s, len) == 0;
 	pfree(buf.data);
 	return same;
 }

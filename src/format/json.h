@@ -63,10 +63,13 @@ extern void ks_json_finish(const KsJson *json, const char *p);
 
 /*
  * Appends the value of a string to 'out', in the server's encoding; \u0000 is
- * an error (22P05) or left out.
+ * an error (22P05) or left out: true then.
  */
-extern void ks_json_unescape(const KsJsonToken *tok, bool strip_nul,
+extern bool ks_json_unescape(const KsJsonToken *tok, bool strip_nul,
 							 StringInfo out);
+
+/* A name without escapes, in 'buf'; false if it has \u0000, and is nobody's. */
+extern bool ks_json_plain_name(const KsJsonToken *name, StringInfo buf, KsJsonToken *plain);
 
 /* Does the name stand there?  Unescapes where it must. */
 extern bool ks_json_name_is(const KsJsonToken *name, const char *s, int len);

@@ -18,6 +18,7 @@
 #include "base/sort.h"
 #include "format/convert.h"
 #include "format/format.h"
+#include "format/names.h"
 
 typedef enum KsColumnSource
 {
@@ -50,6 +51,7 @@ typedef struct KsColumn
 	KsColumnSource source;
 	int			field;			/* value field: index into KsTarget.fields */
 	int			position;		/* of CSV, from 0 */
+	KsUnit		unit;			/* of numbers for dates and times */
 	int			npath;			/* steps below the field (or the key) */
 	KsPathStep *path;
 	ExprState  *defexpr;		/* for a missing field; NULL: NULL */
@@ -64,22 +66,16 @@ ks_from_field(const KsColumn *col)
 	return col->source == KS_FROM_VALUE_FIELD || col->source == KS_FROM_POSITION;
 }
 
-/* A top-level member of the value that some column wants. */
-typedef struct KsField
-{
-	const char *name;
-	int			len;
-} KsField;
-
 typedef struct KsTarget
 {
 	MemoryContext cxt;
 	Oid			relid;
 	char	   *qualified_name;
 	bool		valid;
-	List	   *relids;			/* whose changes count: it, its partitions, composite types */
+	List	   *relids;			/* whose changes count: it, its partitions, with types.relids */
 	struct KsTarget *next;		/* of this process */
 
+	KsTypes		types;
 	int			ncols;
 	KsColumn   *cols;			/* those that records fill, nothing else */
 
@@ -92,7 +88,8 @@ typedef struct KsTarget
 	TupleDesc	rowdesc;		/* of them */
 	const char *given;			/* the name of that bytea; NULL: no row lacks any */
 	int			nfields;
-	KsField    *fields;
+	KsField    *fields;			/* top-level members of the value that columns want */
+	KsNames		names;			/* to find them by */
 	int			npositions;		/* of CSV that columns take: up to the last one */
 	KsFormat	format;
 	KsEnvelope	envelope;

@@ -291,6 +291,15 @@ start_row(KsApply *ap, int row, Datum *values, bool *isnull)
 		}
 }
 
+/* A folded row may lack what the domain of a column asks for; its records may. */
+static void
+check_domains(KsTarget *target, const bool *isnull)
+{
+	for (int c = 0; c < target->ncols; c++)
+		if (isnull[c])
+			ks_type_check(&target->cols[c].type, (Datum) 0, true);
+}
+
 /* Records items[0..n) of one key, none of them a tombstone, to the last one's place. */
 static void
 fold_records(KsApply *ap, const KsSortItem *items, int n, Datum *scratch, bool *scratch_null)
@@ -304,6 +313,7 @@ fold_records(KsApply *ap, const KsSortItem *items, int n, Datum *scratch, bool *
 		start_row(ap, items[i].row, scratch, scratch_null);
 		ks_accumulate_fold(ap->target, ap->values + at, ap->isnull + at, scratch, scratch_null);
 	}
+	check_domains(ap->target, ap->isnull + at);
 }
 
 /* --- batches --- */

@@ -308,7 +308,7 @@ decode_rows(KsApply *ap, int lo, int hi)
 								  ap->values + row, ap->isnull + row))
 				ap->ops[i] = KS_ROW_FILTERED;
 			else
-				ks_decode_check_key(ap->decoder, ap->isnull + row);
+				ks_decode_check_row(ap->decoder, ap->isnull + row);
 		}
 		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
 			ks_apply_check_truncation(ap, rec);

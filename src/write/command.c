@@ -177,8 +177,7 @@ add_column(KsTarget *target, const char *name, Oid type, int32 typmod, Oid colla
 	col->name = name;
 	col->attnum = target->ncols;
 	col->keyno = -1;
-	ks_type_init(&col->type, type, typmod, target->cxt);
-	ks_target_watch_type(target, &col->type);
+	ks_type_init(&col->type, type, typmod, &target->types);
 	TupleDescInitEntry(target->rowdesc, col->attnum, name, type, typmod, ndims);
 	TupleDescInitEntryCollation(target->rowdesc, col->attnum, collation);
 }
@@ -272,6 +271,7 @@ build_columns(KsTarget *target, const KsSink *sink)
 		target->cols[target->ncols - 1].source = ks_metadata[i].source;
 	}
 	target->nvalues = target->ncols;
+	ks_names_init(&target->names, target->fields, target->nfields);
 	for (int i = 0; i < target->ncols; i++)
 		target->cols[i].unused = true;
 }

@@ -95,7 +95,7 @@ describe(KsFilter *filter, KsTarget *target)
 		col->name = ks_metadata[i].name;
 		col->source = ks_metadata[i].source;
 		col->keyno = -1;
-		ks_type_init(&col->type, ks_metadata_type(i), -1, target->cxt);
+		ks_type_init(&col->type, ks_metadata_type(i), -1, &target->types);
 	}
 	desc = CreateTemplateTupleDesc(filter->ncols + filter->nmetas);
 	for (int i = 0; i < target->ncols; i++)

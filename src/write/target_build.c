@@ -42,7 +42,8 @@ static void
 relcache_callback(Datum arg, Oid relid)
 {
 	for (KsTarget *t = targets; t; t = t->next)
-		if (relid == InvalidOid || list_member_oid(t->relids, relid))
+		if (relid == InvalidOid || list_member_oid(t->relids, relid) ||
+			list_member_oid(t->types.relids, relid))
 			t->valid = false;
 }
 
@@ -169,20 +170,6 @@ ks_target_check_privileges(const KsSink *sink, const KsTarget *target)
 
 /* --- columns --- */
 
-/* Attributes of composite types are part of how a column is filled. */
-void
-ks_target_watch_type(KsTarget *target, const KsType *type)
-{
-	if (type->elem)
-		ks_target_watch_type(target, type->elem);
-	if (type->kind != KS_TYPE_COMPOSITE)
-		return;
-	target->relids = lappend_oid(target->relids, get_typ_typrelid(type->typid));
-	for (int i = 0; i < type->tupdesc->natts; i++)
-		if (!TupleDescAttr(type->tupdesc, i)->attisdropped)
-			ks_target_watch_type(target, &type->attrs[i]);
-}
-
 /* The name of no column. */
 static char *
 free_name(Relation rel, const char *name)
@@ -233,15 +220,17 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 		KsColumn   *col = &target->cols[target->ncols];
+		KsMapping	mapping;
 		char	   *source;
 		bool		excluded;
 		Node	   *defexpr;
 
 		if (att->attisdropped)
 			continue;
-		source = ks_columns_mapped_source(sink, NameStr(att->attname), &excluded);
-		if (excluded)
+		mapping = ks_columns_mapping(sink, NameStr(att->attname));
+		if (mapping.excluded)
 			continue;
+		source = mapping.source;
 		if (att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
 		{
 			if (source == NULL)
@@ -261,8 +250,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		col->name = pstrdup(NameStr(att->attname));
 		col->attnum = att->attnum;
 		col->keyno = -1;
-		ks_type_init(&col->type, att->atttypid, att->atttypmod, target->cxt);
-		ks_target_watch_type(target, &col->type);
+		ks_type_init(&col->type, att->atttypid, att->atttypmod, &target->types);
 		if (source)
 			ks_columns_set_source(target, col, source);
 		else
@@ -270,6 +258,8 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 			col->source = KS_FROM_VALUE_FIELD;
 			col->field = ks_columns_add_field(target, col->name, strlen(col->name));
 		}
+		if (mapping.unit != KS_UNIT_NONE)
+			ks_columns_set_unit(col, mapping.unit);
 		defexpr = build_column_default(rel, att->attnum);
 		if (defexpr)
 			col->defexpr = ExecInitExpr(expression_planner((Expr *) defexpr), NULL);
@@ -281,6 +271,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
 
 	ks_format_check(target, sink);
+	ks_names_init(&target->names, target->fields, target->nfields);
 	describe_rows(target, sink, rel);
 }
 
@@ -351,7 +342,7 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	cxt = AllocSetContextCreate(parent, "kafka_sink target", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
 	target = palloc0(sizeof(KsTarget));
-	target->cxt = cxt;
+	target->cxt = target->types.cxt = cxt;
 	target->relid = sink->target;
 	target->valid = true;
 	target->deletes = sink->delete_enabled;

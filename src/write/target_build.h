@@ -19,8 +19,6 @@
  */
 extern KsTarget *ks_target_build(const KsSink *sink, MemoryContext cxt);
 
-/* Changes of the attributes of composite types make the target invalid. */
-extern void ks_target_watch_type(KsTarget *target, const KsType *type);
 extern void ks_target_free(KsTarget *target);
 
 /* Locks the relation for this transaction; false if it must be built again. */
@@ -48,12 +46,21 @@ extern void ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation r
 /* Every name in "columns" must be a column of the table. */
 extern void ks_columns_check_names(const KsSink *sink, Relation rel);
 
-/* What "columns" says of a column: NULL if nothing; *excluded for JSON null. */
-extern char *ks_columns_mapped_source(const KsSink *sink, const char *column,
-									  bool *excluded);
+/* What "columns" says of a column; source NULL: nothing. */
+typedef struct KsMapping
+{
+	char	   *source;
+	KsUnit		unit;
+	bool		excluded;		/* JSON null */
+} KsMapping;
 
-/* Parses a source into the column. */
+extern KsMapping ks_columns_mapping(const KsSink *sink, const char *column);
+
+/* Parses a source into the column, whose type is known. */
 extern void ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source);
+
+/* Sets what its numbers count; its source is known. */
+extern void ks_columns_set_unit(KsColumn *col, KsUnit unit);
 
 /* --- target_format.c --- */
 

@@ -12,6 +12,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#include "base/compat.h"
 #include "write/target_build.h"
 
 static void
@@ -104,15 +105,16 @@ ks_columns_add_field(KsTarget *target, const char *name, int len)
 
 /* jsonb, json, or an array of (text, bytea). */
 static bool
-takes_headers(const KsType *type)
+takes_headers(KsType *type)
 {
 	TupleDesc	desc;
 
+	type = ks_type_base(type);
 	if (type->kind == KS_TYPE_JSON)
 		return true;
 	if (type->kind != KS_TYPE_ARRAY || type->elem->kind != KS_TYPE_COMPOSITE)
 		return false;
-	desc = type->elem->tupdesc;
+	desc = type->elem->composite->tupdesc;
 	return desc->natts == 2 &&
 		!TupleDescAttr(desc, 0)->attisdropped && TupleDescAttr(desc, 0)->atttypid == TEXTOID &&
 		!TupleDescAttr(desc, 1)->attisdropped && TupleDescAttr(desc, 1)->atttypid == BYTEAOID;
@@ -149,7 +151,7 @@ ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source)
 							 errmsg("column \"%s\" cannot take %s", col->name, source),
 							 errdetail("Its type is %s.", format_type_be(col->type.typid)),
 							 errhint("Use a column of type jsonb or kafka_sink.header[].")));
-				if (col->source == KS_FROM_REST && col->type.kind != KS_TYPE_JSON)
+				if (col->source == KS_FROM_REST && ks_type_base(&col->type)->kind != KS_TYPE_JSON)
 					ereport(ERROR,
 							(errcode(ERRCODE_DATATYPE_MISMATCH),
 							 errmsg("column \"%s\" cannot take %s", col->name, source),
@@ -187,29 +189,96 @@ ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source)
 		col->field = ks_columns_add_field(target, pstrdup(source), strlen(source));
 }
 
-/* What "columns" says of a column: NULL if nothing; *excluded for JSON null. */
-char *
-ks_columns_mapped_source(const KsSink *sink, const char *column, bool *excluded)
-{
-	JsonbValue *v;
-	JsonbValue	buf;
+KS_NORETURN static void bad_mapping(const char *column);
 
-	*excluded = false;
-	if (sink->columns == NULL)
-		return NULL;
-	v = getKeyJsonValueFromContainer(&sink->columns->root, column, strlen(column), &buf);
-	if (v == NULL)
-		return NULL;
-	if (v->type == jbvNull)
-	{
-		*excluded = true;
-		return NULL;
-	}
-	if (v->type != jbvString)
+static void
+bad_mapping(const char *column)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the source of column \"%s\" must be a string, null or an object", column),
+			 errhint("An object has \"unit\" and, if it is not the field of the column's name, \"source\": {\"source\": \"$.at\", \"unit\": \"milliseconds\"}.")));
+}
+
+static void
+set_mapped_unit(KsMapping *mapping, const char *column, const char *unit)
+{
+	if (!ks_unit_parse(unit, &mapping->unit))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the source of column \"%s\" must be a string or null", column)));
-	return pnstrdup(v->val.string.val, v->val.string.len);
+				 errmsg("invalid unit \"%s\" for column \"%s\"", unit, column),
+				 errhint("Valid units: days, seconds, milliseconds, microseconds, nanoseconds.")));
+}
+
+/* {"source": ..., "unit": ...} */
+static void
+read_mapping(KsMapping *mapping, const char *column, JsonbContainer *object)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken tok;
+	JsonbValue	v;
+	char	   *member = NULL;
+
+	if (!JsonContainerIsObject(object))
+		bad_mapping(column);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (tok == WJB_KEY)
+			member = pnstrdup(v.val.string.val, v.val.string.len);
+		else if (tok == WJB_VALUE)
+		{
+			char	   *word = v.type == jbvString ? pnstrdup(v.val.string.val, v.val.string.len) : NULL;
+
+			if (word && strcmp(member, "source") == 0)
+				mapping->source = word;
+			else if (word && strcmp(member, "unit") == 0)
+				set_mapped_unit(mapping, column, word);
+			else
+				bad_mapping(column);
+		}
+	}
+	if (mapping->unit == KS_UNIT_NONE)
+		bad_mapping(column);
+}
+
+KsMapping
+ks_columns_mapping(const KsSink *sink, const char *column)
+{
+	KsMapping	mapping = {0};
+	JsonbValue	buf;
+	JsonbValue *v = sink->columns == NULL ? NULL :
+		getKeyJsonValueFromContainer(&sink->columns->root, column, strlen(column), &buf);
+
+	if (v == NULL)
+		return mapping;
+	if (v->type == jbvNull)
+		mapping.excluded = true;
+	else if (v->type == jbvString)
+		mapping.source = pnstrdup(v->val.string.val, v->val.string.len);
+	else if (v->type == jbvBinary)
+		read_mapping(&mapping, column, v->val.binary.data);
+	else
+		bad_mapping(column);
+	return mapping;
+}
+
+/* Numbers come from values and keys; the rest has no units. */
+void
+ks_columns_set_unit(KsColumn *col, KsUnit unit)
+{
+	if (!col->type.has_time)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" cannot have a unit", col->name),
+				 errdetail("Its type is %s.", format_type_be(col->type.typid)),
+				 errhint("Units are for columns of date and time types.")));
+	if (!ks_from_field(col) && col->source != KS_FROM_KEY_FIELD && col->source != KS_FROM_KEY &&
+		col->source != KS_FROM_VALUE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("column \"%s\" cannot have a unit", col->name),
+				 errdetail("Its source is not a field, a key or a value.")));
+	col->unit = unit;
 }
 
 /* Every name in "columns" must be a column of the table. */

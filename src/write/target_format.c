@@ -25,8 +25,9 @@ mentions_value(const KsSink *sink)
 
 	if (sink->columns == NULL)
 		return false;
+	/* into objects too: of their strings only a source can be one */
 	it = JsonbIteratorInit(&sink->columns->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	while ((tok = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
 		if (tok == WJB_VALUE && v.type == jbvString && v.val.string.len > 0 &&
 			(sink->format == KS_FORMAT_CSV ? v.val.string.val[0] == '$' :
 			 v.val.string.len == 6 && memcmp(v.val.string.val, "@value", 6) == 0))

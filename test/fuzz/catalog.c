@@ -1,7 +1,7 @@
 /*
  * catalog.c
- *	  What only ks_type_init() calls: the harnesses make their types by hand, and
- *	  are not interrupted.
+ *	  What the harnesses do not come to: their types have no precision and no catalog,
+ *	  and nothing interrupts them.
  *
  * No header of the server is included, so the signatures do not matter.
  */
@@ -16,15 +16,11 @@ void name(void) \
 	abort(); \
 }
 
-NOT_CALLED(CreateTupleDescCopy)
-NOT_CALLED(DecrTupleDescRefCount)
-NOT_CALLED(fmgr_info_cxt)
-NOT_CALLED(getBaseTypeAndTypmod)
-NOT_CALLED(getTypeInputInfo)
-NOT_CALLED(get_element_type)
-NOT_CALLED(get_type_category_preferred)
-NOT_CALLED(get_typlenbyval)
-NOT_CALLED(get_typlenbyvalalign)
-NOT_CALLED(get_typtype)
+NOT_CALLED(DirectFunctionCall2Coll)
 NOT_CALLED(ProcessInterrupts)
-NOT_CALLED(lookup_rowtype_tupdesc)
+NOT_CALLED(interval_scale)
+NOT_CALLED(ks_finite_check)
+NOT_CALLED(time_scale)
+NOT_CALLED(timestamp_scale)
+NOT_CALLED(timestamptz_scale)
+NOT_CALLED(timetz_scale)

@@ -15,20 +15,20 @@ int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
 #define NCOLS	5
 
-static KsField fields[] = {{NULL, 0}, {NULL, 0}, {NULL, 0}, {NULL, 0}};
+#define NPOSITIONS	4
 static int	keycols[] = {0, 1};
 static KsType int_type = {.kind = KS_TYPE_INT4, .typid = INT4OID, .typmod = -1};
 
 static KsColumn cols[NCOLS] = {
-	FUZZ_COLUMN("a", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_VALUE_FIELD, .field = 0),
-	FUZZ_COLUMN("b", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_VALUE_FIELD, .field = 1),
-	FUZZ_COLUMN("c", KS_TYPE_ARRAY, INT4ARRAYOID, .source = KS_FROM_VALUE_FIELD, .field = 2),
-	FUZZ_COLUMN("d", KS_TYPE_JSON, JSONBOID, .source = KS_FROM_VALUE_FIELD, .field = 3),
+	FUZZ_COLUMN("a", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_POSITION, .position = 0),
+	FUZZ_COLUMN("b", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_POSITION, .position = 1),
+	FUZZ_COLUMN("c", KS_TYPE_ARRAY, INT4ARRAYOID, .source = KS_FROM_POSITION, .position = 2),
+	FUZZ_COLUMN("d", KS_TYPE_JSON, JSONBOID, .source = KS_FROM_POSITION, .position = 3),
 	FUZZ_COLUMN("value", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_VALUE)
 };
 
 static KsTarget target = {
-	.ncols = NCOLS, .cols = cols, .nfields = lengthof(fields), .fields = fields, .format = KS_FORMAT_CSV,
+	.ncols = NCOLS, .cols = cols, .npositions = NPOSITIONS, .format = KS_FORMAT_CSV,
 	.nkeys = 2, .keycols = keycols, .deletes = true
 };
 
@@ -103,7 +103,7 @@ check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 	bool		delete = rec->valuelen < 0;
 	const char *s = delete ? rec->key : rec->value;
 	int			len = delete ? rec->keylen : rec->valuelen;
-	Field		kept[lengthof(fields)];
+	Field		kept[NPOSITIONS];
 	bool		accept;
 	int			n;
 
@@ -111,7 +111,7 @@ check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 		return;
 	n = split(f->settings, s, len, kept, lengthof(kept));
 	accept = pg_verify_mbstr(PG_UTF8, s, len, true) && n >= 0 &&
-		(delete ? n == target.nkeys : n == target.nfields || (n > target.nfields && !f->settings->strict)) &&
+		(delete ? n == target.nkeys : n == target.npositions || (n > target.npositions && !f->settings->strict)) &&
 		!kept[0].isnull && !kept[1].isnull;
 	FUZZ_CHECK(o->ok == accept);
 	for (int i = 0; i < 2 && accept; i++)

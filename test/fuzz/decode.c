@@ -13,6 +13,7 @@
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
 #define NCOLS	13
+#define VALUE	8
 #define REST	9
 
 static KsPathStep path[] = {{"x", 1, 0}, {NULL, 0, 1}};
@@ -60,8 +61,10 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	settings.delete_enabled = (data[0] & 32) == 0;
 	settings.tombstone_ignore = (data[0] & 64) != 0;
 	settings.refuse_nonfinite = (data[0] & 128) != 0;
-	target.has_rest = !settings.strict;
+	/* without either, a record must have a field that is wanted */
+	target.has_rest = !settings.strict && !settings.refuse_nonfinite;
 	cols[REST].unused = !target.has_rest;
+	cols[VALUE].unused = settings.refuse_nonfinite;
 	cols[REST].type.input.fn_oid = FUZZ_JSON_INPUT;
 	cols[NCOLS - 1].type.input.fn_oid = FUZZ_JSON_INPUT;
 	cols[0].keyno = 0;

@@ -23,7 +23,7 @@ static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1,
 
 static KsType json_type = {.kind = KS_TYPE_JSON, .typid = JSONBOID, .typmod = -1,
 .input.fn_oid = FUZZ_JSON_INPUT};
-static KsType date_type = {.kind = KS_TYPE_GENERIC, .typid = DATEOID, .typmod = -1};
+static KsType date_type = {.kind = KS_TYPE_DATETIME, .typid = DATEOID, .typmod = -1, .has_time = true};
 
 static KsColumn cols[NCOLS] = {
 	FUZZ_COLUMN("k", KS_TYPE_INT8, INT8OID, .source = KS_FROM_KEY_FIELD, .npath = 1, .path = key_path),
@@ -31,13 +31,13 @@ static KsColumn cols[NCOLS] = {
 	FUZZ_COLUMN("n", KS_TYPE_NUMERIC, NUMERICOID, .source = KS_FROM_VALUE_FIELD, .field = 1),
 	FUZZ_COLUMN("s", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_VALUE_FIELD, .field = 2),
 	FUZZ_COLUMN("b", KS_TYPE_GENERIC, BYTEAOID, .source = KS_FROM_VALUE_FIELD, .field = 3),
-	FUZZ_COLUMN("d", KS_TYPE_GENERIC, DATEOID, .source = KS_FROM_VALUE_FIELD, .field = 4),
+	FUZZ_COLUMN("d", KS_TYPE_DATETIME, DATEOID, .source = KS_FROM_VALUE_FIELD, .field = 4),
 	FUZZ_COLUMN("t", KS_TYPE_TIMESTAMPTZ, TIMESTAMPTZOID, .source = KS_FROM_VALUE_FIELD, .field = 5),
 	FUZZ_COLUMN("j", KS_TYPE_JSON, JSONBOID, .source = KS_FROM_VALUE_FIELD, .field = 6),
 	FUZZ_COLUMN("l", KS_TYPE_ARRAY, TEXTARRAYOID, .source = KS_FROM_VALUE_FIELD, .field = 7),
 	FUZZ_COLUMN("v", KS_TYPE_GENERIC, BITOID, .source = KS_FROM_VALUE_FIELD, .field = 8),
 	FUZZ_COLUMN("p", KS_TYPE_GENERIC, POINTOID, .source = KS_FROM_VALUE_FIELD, .field = 9),
-	FUZZ_COLUMN("o", KS_TYPE_GENERIC, INTERVALOID, .source = KS_FROM_VALUE_FIELD, .field = 10, .npath = 2, .path = path),
+	FUZZ_COLUMN("o", KS_TYPE_DATETIME, INTERVALOID, .unit = KS_UNIT_DAYS, .source = KS_FROM_VALUE_FIELD, .field = 10, .npath = 2, .path = path),
 	FUZZ_COLUMN("h", KS_TYPE_GENERIC, FirstNormalObjectId, .source = KS_FROM_VALUE_FIELD, .field = 11),
 	FUZZ_COLUMN("js", KS_TYPE_ARRAY, JSONBARRAYOID, .source = KS_FROM_VALUE_FIELD, .field = 12),
 	FUZZ_COLUMN("ds", KS_TYPE_ARRAY, DATEARRAYOID, .source = KS_FROM_VALUE_FIELD, .field = 13),
@@ -71,6 +71,7 @@ fuzz_envelope(KsEnvelope envelope, const uint8 *data, size_t size)
 	cols[NCOLS - 1].type.input.fn_oid = FUZZ_JSON_INPUT;
 	cols[8].type.elem = &text_type;
 	cols[9].type.typmod = 9;
+	cols[5].type.has_time = cols[6].type.has_time = cols[11].type.has_time = true;
 	cols[13].type.elem = &json_type;
 	cols[14].type.elem = &date_type;
 	for (int i = 0; i < 2; i++)

@@ -30,10 +30,10 @@ static const KsSchema schemas[] = {
 
 /* Columns that read values without a schema in their own way. */
 static KsType plain_types[] = {
-	{.kind = KS_TYPE_GENERIC, .typid = DATEOID, .typmod = -1},
+	{.kind = KS_TYPE_DATETIME, .typid = DATEOID, .typmod = -1, .has_time = true},
 	{.kind = KS_TYPE_GENERIC, .typid = BYTEAOID, .typmod = -1},
-	{.kind = KS_TYPE_GENERIC, .typid = TIMESTAMPOID, .typmod = -1},
-	{.kind = KS_TYPE_TIMESTAMPTZ, .typid = TIMESTAMPTZOID, .typmod = -1},
+	{.kind = KS_TYPE_DATETIME, .typid = TIMESTAMPOID, .typmod = -1, .has_time = true},
+	{.kind = KS_TYPE_TIMESTAMPTZ, .typid = TIMESTAMPTZOID, .typmod = -1, .has_time = true},
 	{.kind = KS_TYPE_NUMERIC, .typid = NUMERICOID, .typmod = -1},
 	{.kind = KS_TYPE_GENERIC, .typid = POINTOID, .typmod = -1},
 	{.kind = KS_TYPE_GENERIC, .typid = BITOID, .typmod = 9},
@@ -197,9 +197,10 @@ check_time(const KsSchema *schema, const KsJsonToken *tok, const char *got)
 		us = floor_divide((__int128) v * 1000000, schema->unit);
 		if (schema->kind == KS_TIME)
 		{
-			if (us < 0)
-				return;			/* it is no time, as the server will say */
-			print_clock(us, expected);
+			strcpy(expected, us < 0 ? "-" : "");
+			if (us == PG_INT64_MIN)
+				return;
+			print_clock(us < 0 ? -us : us, expected + strlen(expected));
 		}
 		else
 		{

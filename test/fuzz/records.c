@@ -6,6 +6,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #define MAX_RECORDS		64		/* of one input */
 
@@ -30,7 +31,7 @@ decode_row(KsDecoder *d, const KsRecord *rec, const KsPartition *part, FuzzOutco
 	KsRowOp		op = ks_decode(d, rec, part, o->values, o->isnull);
 
 	if (d->has_value)
-		ks_decode_check_key(d, o->isnull);
+		ks_decode_check_row(d, o->isnull);
 	return op;
 }
 
@@ -75,6 +76,8 @@ same_value(const KsType *type, Datum a, Datum b)
 
 		return VARSIZE(x) == VARSIZE(y) && memcmp(VARDATA(x), VARDATA(y), VARSIZE(x) - VARHDRSZ) == 0;
 	}
+	if (type->typid == INTERVALOID)
+		return memcmp(DatumGetPointer(a), DatumGetPointer(b), sizeof(Interval)) == 0;
 	if (type->kind == KS_TYPE_NUMERIC)
 	{
 		const FuzzNumeric *x = (const FuzzNumeric *) DatumGetPointer(a);
@@ -141,8 +144,12 @@ void
 fuzz_records(const FuzzRecords *f, const uint8 *data, size_t size)
 {
 	MemoryContext cxt = AllocSetContextCreate(TopMemoryContext, "decoder", ALLOCSET_DEFAULT_SIZES);
-	KsDecoder  *d = ks_decoder_create(f->settings, f->target, cxt);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsDecoder  *d;
 
+	ks_names_init(&f->target->names, f->target->fields, f->target->nfields);
+	MemoryContextSwitchTo(old);
+	d = ks_decoder_create(f->settings, f->target, cxt);
 	FUZZ_CHECK(f->target->ncols <= FUZZ_COLUMNS && f->target->nfields <= FUZZ_FIELDS);
 	for (int i = 0; i < MAX_RECORDS && size > 0; i++)
 	{

@@ -24,6 +24,7 @@
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+#include "utils/varlena.h"
 
 #include "format/json.h"
 
@@ -424,4 +425,30 @@ j2date(int jd, int *year, int *month, int *day)
 	*day = (int) (doy - (153 * mp + 2) / 5 + 1);
 	*month = (int) (mp < 10 ? mp + 3 : mp - 9);
 	*year = (int) (yoe + era * 400 + (*month <= 2));
+}
+
+char *
+format_type_be(Oid type)
+{
+	return pstrdup("a type");
+}
+
+char *
+format_type_extended(Oid type, int32 typmod, bits16 flags)
+{
+	return pstrdup("a type");
+}
+
+unsigned char
+pg_ascii_tolower(unsigned char c)
+{
+	return c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c;
+}
+
+/* Nothing is near but what is the same; all of both is read. */
+int
+varstr_levenshtein_less_equal(const char *a, int alen, const char *b, int blen,
+							  int ins_c, int del_c, int sub_c, int max_d, bool trusted)
+{
+	return pnstrdup(a, alen) && pnstrdup(b, blen) && alen == blen && memcmp(a, b, alen) == 0 ? 0 : max_d + 1;
 }
