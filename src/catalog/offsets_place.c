@@ -193,7 +193,7 @@ fetch_last(Search *s, TupleTableSlot *slot)
 static bool
 begin_search(Search *s)
 {
-	s->rel = ks_offsets_open(RowShareLock);
+	s->rel = ks_offsets_open(AccessShareLock);
 	s->key = ks_offsets_open_key(s->rel, AccessShareLock);
 	if (s->key == NULL)
 	{
