@@ -23,47 +23,6 @@
 #define REFRESH_MS			5000	/* between questions for the ends of the log */
 #define REFRESH_TIMEOUT_MS	1000
 #define STUCK_MS			1000
-#define MAX_WAIT_MS			120000	/* longer than any back-off or linger */
-
-static void
-release_batch(void *arg)
-{
-	KsConsumer *c = arg;
-
-	ks_source_release(c->recs, c->nrecs);
-	c->nrecs = 0;
-}
-
-void
-ks_consumer_reset_batch(KsConsumer *c)
-{
-	MemoryContextCallback *cb;
-
-	MemoryContextReset(c->batch_cxt);
-	MemoryContextReset(c->row_cxt);
-	cb = MemoryContextAllocZero(c->batch_cxt, sizeof(MemoryContextCallback));
-	cb->func = release_batch;
-	cb->arg = c;
-	MemoryContextRegisterResetCallback(c->batch_cxt, cb);
-	c->bytes = 0;
-	c->since = 0;
-	c->attempts = 0;
-	c->retry_at = 0;
-	for (int i = 0; i < c->nparts; i++)
-	{
-		KsPartition *p = &c->parts[i];
-
-		p->until = p->off;
-		p->new_last_off = -1;
-		p->last_rec = -1;
-		memset(&p->counts, 0, sizeof(KsCounts));
-		if (c->states)
-		{
-			c->states[i].handed = 0;
-			c->states[i].given_back = false;
-		}
-	}
-}
 
 /* Topics that are halted alone are no worker's, until resume(). */
 static void
@@ -117,29 +76,6 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	return c;
 }
 
-void
-ks_consumer_publish(KsConsumer *c)
-{
-	for (int i = 0; i < c->nparts; i++)
-	{
-		KsPartitionSlot *slot = c->states[i].slot;
-		int64		low,
-					high,
-					lso;
-		TimestampTz as_of;
-
-		if (slot == NULL)
-			continue;
-		as_of = ks_source_watermarks(c->source, i, &low, &high, &lso);
-		pg_atomic_write_u64(&slot->low, (uint64) low);
-		pg_atomic_write_u64(&slot->high, (uint64) high);
-		pg_atomic_write_u64(&slot->lso, (uint64) lso);
-		pg_atomic_write_u64(&slot->as_of, (uint64) as_of);
-		pg_atomic_write_u64(&slot->redelivered, (uint64) ks_source_redelivered(c->source, i));
-		pg_atomic_write_u32(&slot->tail, c->states[i].tail);
-	}
-}
-
 /* --- polling --- */
 
 /* Records at or above a bound of run() are not ours. */
@@ -184,15 +120,6 @@ note_handed(KsConsumer *c, int from)
 }
 
 void
-ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at)
-{
-	/* the epoch ends with it, and what was seen behind these records */
-	ks_source_stop(c->source, pidx);
-	c->states[pidx].given_back = true;
-	c->states[pidx].restart_at = at;
-}
-
-void
 ks_consumer_keep(KsConsumer *c, int n)
 {
 	for (int i = n; i < c->nrecs; i++)
@@ -206,12 +133,6 @@ static bool
 is_full(const KsConsumer *c)
 {
 	return c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes;
-}
-
-bool
-ks_consumer_has_come(TimestampTz at, TimestampTz now)
-{
-	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
 }
 
 /* Partitions whose back-off is over, between batches. */

@@ -18,30 +18,6 @@
 #define BACKOFF_MAX_MS		30000
 #define BACKOFF_LONG_MS		10000
 
-void
-ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
-{
-	MemoryContext old;
-
-	/* the first final error stays */
-	if (c->halt)
-		return;
-	/* said before: not news */
-	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0)
-		return;
-	MemoryContextReset(c->error_cxt);
-	old = MemoryContextSwitchTo(c->error_cxt);
-	c->error = *error;
-	c->error.message = pstrdup(error->message);
-	c->error.detail = error->detail ? pstrdup(error->detail) : NULL;
-	c->error.hint = error->hint ? pstrdup(error->hint) : NULL;
-	c->error.topic = error->topic ? pstrdup(error->topic) : NULL;
-	c->error.column = error->column ? pstrdup(error->column) : NULL;
-	MemoryContextSwitchTo(old);
-	c->halt = halt;
-	c->reported = false;
-}
-
 static void
 clear_error(KsConsumer *c)
 {

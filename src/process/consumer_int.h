@@ -2,12 +2,15 @@
  * consumer_int.h
  *	  What the files consumer*.c share; nobody else includes it.
  *
+ * From above to below:
+ *
  *	consumer.c			takes records into the batch: one step
- *	consumer_event.c	what the source tells beside records
  *	consumer_batch.c	applies the batch, and accounts for it
  *	consumer_open.c		connects: partitions, and where each begins
+ *	consumer_event.c	what the source tells beside records
  *	consumer_missing.c	topics that are not there
  *	consumer_wait.c		records that wait for the row of a foreign key
+ *	consumer_state.c	the empty batch, the error, figures: what all share
  */
 #ifndef KS_CONSUMER_INT_H
 #define KS_CONSUMER_INT_H
@@ -16,7 +19,7 @@
 
 #include "process/consumer.h"
 
-/* --- consumer.c --- */
+/* --- consumer_state.c --- */
 
 extern void ks_consumer_reset_batch(KsConsumer *c);
 
@@ -28,6 +31,9 @@ extern void ks_consumer_publish(KsConsumer *c);
  * and read again from its stored offset when the batch is done, not before 'at'.
  */
 extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
+
+/* Has that moment come?  A clock that was set back ends any wait. */
+extern bool ks_consumer_has_come(TimestampTz at, TimestampTz now);
 
 /* --- consumer_wait.c --- */
 
@@ -55,9 +61,6 @@ extern int64 ks_consumer_known_end(const KsConsumer *c, int pidx);
 
 /* It gives records, or has come to its end: what went wrong is over. */
 extern void ks_consumer_partition_works(KsConsumer *c, int pidx);
-
-/* Has that moment come?  A clock that was set back ends any wait. */
-extern bool ks_consumer_has_come(TimestampTz at, TimestampTz now);
 
 /* --- consumer_missing.c --- */
 

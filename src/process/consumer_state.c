@@ -1,0 +1,117 @@
+/*
+ * consumer_state.c
+ *	  What the consumer's other files stand upon: an empty batch, partitions
+ *	  that are stopped, the error at hand, live figures.
+ *
+ * Nothing here decides anything, nor calls any other file consumer*.c.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "process/consumer_int.h"
+
+#define MAX_WAIT_MS			120000	/* longer than any back-off or linger */
+
+static void
+release_batch(void *arg)
+{
+	KsConsumer *c = arg;
+
+	ks_source_release(c->recs, c->nrecs);
+	c->nrecs = 0;
+}
+
+void
+ks_consumer_reset_batch(KsConsumer *c)
+{
+	MemoryContextCallback *cb;
+
+	MemoryContextReset(c->batch_cxt);
+	MemoryContextReset(c->row_cxt);
+	cb = MemoryContextAllocZero(c->batch_cxt, sizeof(MemoryContextCallback));
+	cb->func = release_batch;
+	cb->arg = c;
+	MemoryContextRegisterResetCallback(c->batch_cxt, cb);
+	c->bytes = 0;
+	c->since = 0;
+	c->attempts = 0;
+	c->retry_at = 0;
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartition *p = &c->parts[i];
+
+		p->until = p->off;
+		p->new_last_off = -1;
+		p->last_rec = -1;
+		memset(&p->counts, 0, sizeof(KsCounts));
+		if (c->states)
+		{
+			c->states[i].handed = 0;
+			c->states[i].given_back = false;
+		}
+	}
+}
+
+void
+ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at)
+{
+	/* the epoch ends with it, and what was seen behind these records */
+	ks_source_stop(c->source, pidx);
+	c->states[pidx].given_back = true;
+	c->states[pidx].restart_at = at;
+}
+
+void
+ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
+{
+	MemoryContext old;
+
+	/* the first final error stays */
+	if (c->halt)
+		return;
+	/* said before: not news */
+	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0)
+		return;
+	MemoryContextReset(c->error_cxt);
+	old = MemoryContextSwitchTo(c->error_cxt);
+	c->error = *error;
+	c->error.message = pstrdup(error->message);
+	c->error.detail = error->detail ? pstrdup(error->detail) : NULL;
+	c->error.hint = error->hint ? pstrdup(error->hint) : NULL;
+	c->error.topic = error->topic ? pstrdup(error->topic) : NULL;
+	c->error.column = error->column ? pstrdup(error->column) : NULL;
+	MemoryContextSwitchTo(old);
+	c->halt = halt;
+	c->reported = false;
+}
+
+bool
+ks_consumer_has_come(TimestampTz at, TimestampTz now)
+{
+	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
+}
+
+void
+ks_consumer_publish(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+	{
+		KsPartitionSlot *slot = c->states[i].slot;
+		int64		low,
+					high,
+					lso;
+		TimestampTz as_of;
+
+		if (slot == NULL)
+			continue;
+		as_of = ks_source_watermarks(c->source, i, &low, &high, &lso);
+		pg_atomic_write_u64(&slot->low, (uint64) low);
+		pg_atomic_write_u64(&slot->high, (uint64) high);
+		pg_atomic_write_u64(&slot->lso, (uint64) lso);
+		pg_atomic_write_u64(&slot->as_of, (uint64) as_of);
+		pg_atomic_write_u64(&slot->redelivered, (uint64) ks_source_redelivered(c->source, i));
+		pg_atomic_write_u32(&slot->tail, c->states[i].tail);
+	}
+}
