@@ -9,14 +9,13 @@
  * supervisor stop all of them at their next batch boundary and start others; a
  * change of the server or the user mapping makes each leave by itself.
  *
- * A batch that fails for a reason that may pass (deadlock, lock timeout, disk
- * full, ...) is applied again after a back-off, from memory; until then the loop
- * goes on: librdkafka is served, memory watched, figures published.  A wait for
- * a lock ends with lock_timeout for the same reason.  A guard that
- * fails (somebody moved the offsets) makes the worker read them again.  What
- * will not pass by itself halts the sink: the state is written in a
- * transaction of its own, after the rollback, and the process ends; the
- * supervisor, who sees the state, stops the sink's other workers.
+ * A batch that fails for a reason that may pass is applied again after a
+ * back-off, from memory (worker_batch.c); until then the loop goes on: librdkafka
+ * is served, memory watched, figures published.  A wait for a lock ends with
+ * lock_timeout for the same reason.  What will not pass by itself halts the
+ * sink: the state is written in a transaction of its own, after the rollback,
+ * and the process ends; the supervisor, who sees the state, stops the sink's
+ * other workers.
  *
  * librdkafka's threads run in this process; they touch nothing of ours and
  * receive no signals.  The process leaves through _exit() once PostgreSQL's
@@ -30,7 +29,6 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -45,22 +43,18 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "base/backoff.h"
 #include "base/compat.h"
 #include "base/guc.h"
 #include "base/memory.h"
 #include "base/session.h"
 #include "process/consumer.h"
-#include "process/lock_watch.h"
+#include "process/transaction.h"
 #include "process/worker.h"
 #include "process/worker_int.h"
 #include "write/dead_letters.h"
 
-#define RETRY_FIRST_MS		100
-#define RETRY_MAX_MS		30000
 #define LOOK_MS				5000
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
@@ -134,10 +128,10 @@ check_requests(void)
 		uint64		fingerprint;
 
 		connection_changed = false;
-		ks_worker_begin();
+		ks_transaction_begin();
 		conf = ks_options_load(ks_worker.sink->server, ks_worker.sink->owner);
 		fingerprint = ks_options_fingerprint(conf);
-		ks_worker_commit();
+		ks_transaction_commit();
 		if (fingerprint != ks_worker.conf_fingerprint)
 			respawn();
 	}
@@ -192,13 +186,13 @@ expire_dead_letters(void)
 	ks_worker.expired = now;
 	PG_TRY();
 	{
-		ks_worker_begin();
+		ks_transaction_begin();
 		ks_dead_letters_expire(ks_worker.sink);
-		ks_worker_commit();
+		ks_transaction_commit();
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata = ks_worker_catch_error(cxt);
+		ErrorData  *edata = ks_transaction_catch(cxt);
 
 		/* somebody holds them, or the like: the next time, then */
 		if (!ks_worker_error_passes(edata->sqlerrcode))
@@ -207,160 +201,6 @@ expire_dead_letters(void)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
-}
-
-/* --- errors --- */
-
-/* Who holds the lock, in a transaction of its own. */
-static void
-describe_lock(const ErrorData *edata, KsStateError *error)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		ks_worker_begin();
-		MemoryContextSwitchTo(ks_worker.error_cxt);
-		ks_lock_watch_describe(edata->context, error);
-		ks_worker_commit();
-	}
-	PG_CATCH();
-	{
-		/* what the server said is enough */
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-}
-
-/*
- * The batch failed for a reason outside of its records: it is tried again after
- * a while, or the sink halts.
- */
-static void
-handle_error(const ErrorData *edata)
-{
-	KsConsumer *c = ks_worker.consumer;
-	KsStateError error;
-	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-
-	ks_worker_state_error(edata, &error);
-	if (!ks_worker_error_passes(edata->sqlerrcode))
-		ks_worker_halt(&error, 1);
-	MemoryContextReset(ks_worker.error_cxt);
-	if (lock)
-		describe_lock(edata, &error);
-	ereport(c->attempts == 0 || !lock ? LOG : DEBUG1,
-			(errcode(edata->sqlerrcode),
-			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
-			 error.detail ? errdetail_internal("%s", error.detail) : 0));
-	/* one that has waited for a lock has waited long enough to say so */
-	if (lock || c->attempts > 0)
-		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
-	ks_consumer_retry(c, ks_backoff_ms(lock ? 0 : c->attempts, RETRY_FIRST_MS, RETRY_MAX_MS));
-}
-
-/* --- the batch --- */
-
-static void
-count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_us,
-			int64 commit_us)
-{
-	KsWorkerCounters *n = &ks_worker.slot->counters;
-	int64		redelivered = 0;
-
-	for (int i = 0; i < ks_worker.consumer->nparts; i++)
-		redelivered += ks_source_redelivered(ks_worker.consumer->source, i);
-	pg_atomic_fetch_add_u64(&n->batches, 1);
-	pg_atomic_fetch_add_u64(&n->records, nrecs);
-	pg_atomic_fetch_add_u64(&n->bytes, bytes);
-	pg_atomic_fetch_add_u64(&n->decode_us, decode_us);
-	pg_atomic_fetch_add_u64(&n->apply_us, apply_us - index_us);
-	pg_atomic_fetch_add_u64(&n->index_us, index_us);
-	pg_atomic_fetch_add_u64(&n->fast_batches, nrecs > 0 && ks_worker.consumer->apply->fast);
-	pg_atomic_fetch_add_u64(&n->commit_us, commit_us);
-	pg_atomic_write_u64(&n->last_commit, (uint64) GetCurrentTimestamp());
-	pg_atomic_write_u64(&n->fetch_us, ks_worker.consumer->fetch_us);
-	pg_atomic_write_u64(&n->redelivered, redelivered);
-}
-
-/* One attempt to apply the batch. */
-static void
-apply_batch(void)
-{
-	KsConsumer *c = ks_worker.consumer;
-	KsApply    *ap = c->apply;
-	MemoryContext cxt = CurrentMemoryContext;
-	volatile KsApplyResult result = KS_APPLY_DONE;
-	KsRecordError err;
-	ErrorData  *volatile edata = NULL;
-	Size		bytes = c->bytes;
-	int64		decode_us = ap->decode_us;
-	int64		apply_us = ap->apply_us;
-	int64		index_us = ap->index_us;
-	instr_time	t0,
-				t1;
-
-	INSTR_TIME_SET_ZERO(t0);
-	ks_lock_watch_begin();
-	PG_TRY();
-	{
-		ks_worker_begin();
-		result = ks_consumer_apply(c, &err);
-		if (result == KS_APPLY_MISMATCH)
-		{
-			PopActiveSnapshot();
-			AbortCurrentTransaction();
-		}
-		else
-		{
-			INSTR_TIME_SET_CURRENT(t0);
-			ks_worker_commit();
-		}
-	}
-	PG_CATCH();
-	{
-		edata = ks_worker_catch_error(cxt);
-	}
-	PG_END_TRY();
-	ks_lock_watch_end();
-	MemoryContextSwitchTo(cxt);
-
-	if (edata)
-	{
-		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
-		handle_error(edata);
-		FreeErrorData(edata);
-		return;
-	}
-	if (result == KS_APPLY_MISMATCH)
-	{
-		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);
-		ereport(LOG,
-				(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
-						ks_worker.sink->name)));
-		c->reported &= c->attempts == 0;
-		ks_consumer_rewind(c);
-		return;
-	}
-	INSTR_TIME_SET_CURRENT(t1);
-	INSTR_TIME_SUBTRACT(t1, t0);
-	if (result == KS_APPLY_STOPPED)
-	{
-		KsStateError error;
-
-		ks_consumer_describe(c, &err, &error);
-		ks_worker_halt(&error, 1);
-	}
-	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
-				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
-	/* what the attempts before have said is over, and what could not be said is due */
-	if (c->attempts > 0 || strcmp(ks_worker.state, "unknown") == 0)
-		c->reported = false;
-	ks_consumer_committed(c);
-	ConditionVariableBroadcast(ks_worker.moved);
 }
 
 /* --- the life of a worker --- */
@@ -387,20 +227,20 @@ open_consumer(int64 generation, MemoryContext cxt)
 {
 	const char *state;
 
-	ks_worker_begin();
+	ks_transaction_begin();
 	MemoryContextSwitchTo(cxt);
 	ks_worker.sink = ks_catalog_sink(ks_worker.slot->sink, true);
 	if (ks_worker.sink && ks_worker.sink->generation != generation)
 	{
 		/* changed meanwhile: others may still run by the older definition */
-		ks_worker_commit();
+		ks_transaction_commit();
 		respawn();
 	}
 	if (ks_worker.sink == NULL || !ks_worker.sink->enabled || ks_worker.sink->suspended ||
 		ks_worker.sink->server == NULL || !ks_sink_writes(ks_worker.sink) ||
 		ks_worker.sink->owner != GetUserId() || ks_worker.sink->halted)
 	{
-		ks_worker_commit();
+		ks_transaction_commit();
 		return false;
 	}
 	set_application_name();
@@ -408,7 +248,7 @@ open_consumer(int64 generation, MemoryContext cxt)
 					psprintf("%d", (int) Min(ks_worker.sink->lock_timeout_us / 1000, PG_INT32_MAX)),
 					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
-	ks_worker_commit();
+	ks_transaction_commit();
 
 	/* while it tries again, what went wrong is what people want to see */
 	state = ks_sink_worker_state(ks_worker.sink, ks_worker.slot->worker);
@@ -417,13 +257,13 @@ open_consumer(int64 generation, MemoryContext cxt)
 	else
 		ks_worker_write_state("starting", NULL);
 
-	ks_worker_begin();
-	ks_worker.consumer = ks_consumer_create(ks_worker.sink, true, ks_worker_begin, ks_worker_commit, cxt);
+	ks_transaction_begin();
+	ks_worker.consumer = ks_consumer_create(ks_worker.sink, true, ks_transaction_begin, ks_transaction_commit, cxt);
 	ks_worker.consumer->worker = ks_worker.slot->worker;
 	ks_worker.consumer->workers = ks_worker.sink->workers;
 	ks_worker.conf_fingerprint = ks_options_fingerprint(ks_worker.consumer->conf);
 	ks_worker.error_cxt = AllocSetContextCreate(cxt, "kafka_sink batch error", ALLOCSET_SMALL_SIZES);
-	ks_worker_commit();
+	ks_transaction_commit();
 	MemoryContextSwitchTo(cxt);
 	ks_consumer_open(ks_worker.consumer);
 	MemoryContextSwitchTo(cxt);
@@ -476,7 +316,7 @@ main_loop(void)
 		switch (step)
 		{
 			case KS_STEP_APPLY:
-				apply_batch();
+				ks_worker_apply_batch();
 				report_consumer();
 				/* not only when nothing is left to do, which may never be */
 				if (c->stale && c->since == 0)
@@ -549,7 +389,7 @@ ks_worker_main(Datum arg)
 	}
 	PG_CATCH();
 	{
-		edata = ks_worker_catch_error(cxt);
+		edata = ks_transaction_catch(cxt);
 	}
 	PG_END_TRY();
 

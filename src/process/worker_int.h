@@ -1,6 +1,13 @@
 /*
  * worker_int.h
- *	  Between worker.c and worker_state.c: the process's one worker.
+ *	  What the files worker*.c share: the process's one worker.
+ *
+ * From above to below:
+ *
+ *	worker.c		the process: begin, wait, what is due, end
+ *	worker_batch.c	one attempt to apply the batch
+ *	worker_idle.c	leaving when there is nothing to do
+ *	worker_state.c	what is written of the worker
  */
 #ifndef KS_WORKER_INT_H
 #define KS_WORKER_INT_H
@@ -29,10 +36,6 @@ typedef struct KsWorker
 
 extern KsWorker ks_worker;
 
-/* A transaction with a snapshot. */
-extern void ks_worker_begin(void);
-extern void ks_worker_commit(void);
-
 /*
  * Writes the state in a transaction of its own.  A failure (disk full, ...)
  * is logged and does no harm: it is written again at the next change.
@@ -50,13 +53,13 @@ extern void ks_worker_halt(const KsStateError *errors, int n) KS_NORETURN;
 /* Is it of a class that passes by itself? */
 extern bool ks_worker_error_passes(int sqlstate);
 
-/* After PG_CATCH: the error in 'cxt', the transaction rolled back. */
-extern ErrorData *ks_worker_catch_error(MemoryContext cxt);
-
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);
 
-/* worker_idle.c: leaves if there has been nothing to do for long enough. */
+/* One attempt to apply the batch, and what follows from its outcome. */
+extern void ks_worker_apply_batch(void);
+
+/* Leaves if there has been nothing to do for long enough. */
 extern void ks_worker_leave_if_idle(long *timeout);
 
 #endif

@@ -1,19 +1,17 @@
 /*
  * worker_state.c
- *	  A worker's transactions, its errors, and what it says of itself.
+ *	  What a worker says of itself: its state, a halt, the ends of its partitions.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "catalog/ends.h"
+#include "process/transaction.h"
 #include "process/worker_int.h"
 
 #define STORE_LOCK_TIMEOUT	"200ms"
@@ -22,33 +20,15 @@
 KsWorker	ks_worker;
 
 void
-ks_worker_begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	pgstat_report_activity(STATE_RUNNING, NULL);
-}
-
-void
-ks_worker_commit(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-void
 ks_worker_write_state(const char *state, const KsStateError *error)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 
 	PG_TRY();
 	{
-		ks_worker_begin();
+		ks_transaction_begin();
 		ks_catalog_set_state(ks_worker.sink->name, ks_worker.slot->worker, state, error);
-		ks_worker_commit();
+		ks_transaction_commit();
 		ks_worker.state = state;
 	}
 	PG_CATCH();
@@ -81,11 +61,11 @@ write_halt(const KsStateError *errors, int n, bool whole)
 	{
 		bool		current;
 
-		ks_worker_begin();
+		ks_transaction_begin();
 		current = ks_catalog_halt(ks_worker.sink, ks_worker.slot->worker, errors, n, whole);
 		if (current)
 			ks_shmem_note_change();
-		ks_worker_commit();
+		ks_transaction_commit();
 		result = current ? HALT_WRITTEN : HALT_STALE;
 	}
 	PG_CATCH();
@@ -199,11 +179,11 @@ ks_worker_store_ends(bool ask)
 			ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
 			(void) known_ends(c, ends);
 		}
-		ks_worker_begin();
+		ks_transaction_begin();
 		(void) set_config_option("lock_timeout", STORE_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 		ks_catalog_store_ends(ks_worker.sink->name, ends, c->nparts);
-		ks_worker_commit();
+		ks_transaction_commit();
 		pfree(ends);
 	}
 	PG_CATCH();
@@ -231,22 +211,6 @@ ks_worker_error_passes(int sqlstate)
 			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
 				sqlstate == ERRCODE_OBJECT_IN_USE;
 	}
-}
-
-ErrorData *
-ks_worker_catch_error(MemoryContext cxt)
-{
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(cxt);
-	HOLD_INTERRUPTS();
-	edata = CopyErrorData();
-	FlushErrorState();
-	AbortOutOfAnyTransaction();
-	MemoryContextSwitchTo(cxt);
-	RESUME_INTERRUPTS();
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return edata;
 }
 
 /* What it is that must change before it passes, or NULL. */

@@ -1,0 +1,171 @@
+/*
+ * worker_batch.c
+ *	  One attempt to apply a worker's batch, and what follows from an error.
+ *
+ * What may pass (deadlock, lock timeout, disk full, ...) leaves the batch where
+ * it is, to be applied again after a back-off.  A guard that fails makes the
+ * consumer read its offsets again.  What will not pass halts the sink.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "portability/instr_time.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/backoff.h"
+#include "process/lock_watch.h"
+#include "process/transaction.h"
+#include "process/worker_int.h"
+
+#define RETRY_FIRST_MS		100
+#define RETRY_MAX_MS		30000
+
+/* Who holds the lock, in a transaction of its own. */
+static void
+describe_lock(const ErrorData *edata, KsStateError *error)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		ks_transaction_begin();
+		MemoryContextSwitchTo(ks_worker.error_cxt);
+		ks_lock_watch_describe(edata->context, error);
+		ks_transaction_commit();
+	}
+	PG_CATCH();
+	{
+		/* what the server said is enough */
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+}
+
+/*
+ * The batch failed for a reason outside of its records: it is tried again after
+ * a while, or the sink halts.
+ */
+static void
+handle_error(const ErrorData *edata)
+{
+	KsConsumer *c = ks_worker.consumer;
+	KsStateError error;
+	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+
+	ks_worker_state_error(edata, &error);
+	if (!ks_worker_error_passes(edata->sqlerrcode))
+		ks_worker_halt(&error, 1);
+	MemoryContextReset(ks_worker.error_cxt);
+	if (lock)
+		describe_lock(edata, &error);
+	ereport(c->attempts == 0 || !lock ? LOG : DEBUG1,
+			(errcode(edata->sqlerrcode),
+			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0));
+	/* one that has waited for a lock has waited long enough to say so */
+	if (lock || c->attempts > 0)
+		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
+	ks_consumer_retry(c, ks_backoff_ms(lock ? 0 : c->attempts, RETRY_FIRST_MS, RETRY_MAX_MS));
+}
+
+static void
+count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_us,
+			int64 commit_us)
+{
+	KsWorkerCounters *n = &ks_worker.slot->counters;
+	int64		redelivered = 0;
+
+	for (int i = 0; i < ks_worker.consumer->nparts; i++)
+		redelivered += ks_source_redelivered(ks_worker.consumer->source, i);
+	pg_atomic_fetch_add_u64(&n->batches, 1);
+	pg_atomic_fetch_add_u64(&n->records, nrecs);
+	pg_atomic_fetch_add_u64(&n->bytes, bytes);
+	pg_atomic_fetch_add_u64(&n->decode_us, decode_us);
+	pg_atomic_fetch_add_u64(&n->apply_us, apply_us - index_us);
+	pg_atomic_fetch_add_u64(&n->index_us, index_us);
+	pg_atomic_fetch_add_u64(&n->fast_batches, nrecs > 0 && ks_worker.consumer->apply->fast);
+	pg_atomic_fetch_add_u64(&n->commit_us, commit_us);
+	pg_atomic_write_u64(&n->last_commit, (uint64) GetCurrentTimestamp());
+	pg_atomic_write_u64(&n->fetch_us, ks_worker.consumer->fetch_us);
+	pg_atomic_write_u64(&n->redelivered, redelivered);
+}
+
+void
+ks_worker_apply_batch(void)
+{
+	KsConsumer *c = ks_worker.consumer;
+	KsApply    *ap = c->apply;
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile KsApplyResult result = KS_APPLY_DONE;
+	KsRecordError err;
+	ErrorData  *volatile edata = NULL;
+	Size		bytes = c->bytes;
+	int64		decode_us = ap->decode_us;
+	int64		apply_us = ap->apply_us;
+	int64		index_us = ap->index_us;
+	instr_time	t0,
+				t1;
+
+	INSTR_TIME_SET_ZERO(t0);
+	ks_lock_watch_begin();
+	PG_TRY();
+	{
+		ks_transaction_begin();
+		result = ks_consumer_apply(c, &err);
+		if (result == KS_APPLY_MISMATCH)
+		{
+			PopActiveSnapshot();
+			AbortCurrentTransaction();
+		}
+		else
+		{
+			INSTR_TIME_SET_CURRENT(t0);
+			ks_transaction_commit();
+		}
+	}
+	PG_CATCH();
+	{
+		edata = ks_transaction_catch(cxt);
+	}
+	PG_END_TRY();
+	ks_lock_watch_end();
+	MemoryContextSwitchTo(cxt);
+
+	if (edata)
+	{
+		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
+		handle_error(edata);
+		FreeErrorData(edata);
+		return;
+	}
+	if (result == KS_APPLY_MISMATCH)
+	{
+		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);
+		ereport(LOG,
+				(errmsg("sink \"%s\": offsets were moved by another session, reading them again",
+						ks_worker.sink->name)));
+		c->reported &= c->attempts == 0;
+		ks_consumer_rewind(c);
+		return;
+	}
+	INSTR_TIME_SET_CURRENT(t1);
+	INSTR_TIME_SUBTRACT(t1, t0);
+	if (result == KS_APPLY_STOPPED)
+	{
+		KsStateError error;
+
+		ks_consumer_describe(c, &err, &error);
+		ks_worker_halt(&error, 1);
+	}
+	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
+				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
+	/* what the attempts before have said is over, and what could not be said is due */
+	if (c->attempts > 0 || strcmp(ks_worker.state, "unknown") == 0)
+		c->reported = false;
+	ks_consumer_committed(c);
+	ConditionVariableBroadcast(ks_worker.moved);
+}
