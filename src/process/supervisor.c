@@ -32,7 +32,6 @@
 
 #include <signal.h>
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -42,7 +41,6 @@
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "base/backoff.h"
 #include "base/compat.h"
@@ -50,145 +48,19 @@
 #include "base/session.h"
 #include "process/supervisor.h"
 #include "process/supervisor_int.h"
+#include "process/transaction.h"
 
-#define LIVED_MS			60000	/* a supervisor that old was not a failure */
 #define LOCK_TIMEOUT		"200ms"
 #define READ_RETRY_MAX_MS	10000
 #define MAX_STARTING		8		/* workers of the server on their way up; */
 #define STARTING_MS			1000	/* who takes longer does not count */
 #define STARTING_RETRY_MS	100
-#define ROLES_MS			1000	/* between looks because of roles */
-
-MemoryContext ks_supervisor_cxt;
-KsDatabase *ks_supervisor_database;
-HTAB	   *ks_supervised_sinks;
 
 static MemoryContext pass_cxt;	/* of one pass of the loop */
-static bool done = false;		/* there is nothing to supervise */
 static bool read_due = true;	/* the whole catalog is to be read */
 static bool was_read = false;	/* it was */
 static int	read_failures = 0;
 static TimestampTz next_read = 0;
-static TimestampTz next_roles = 0;	/* not before, because of roles */
-
-/* --- the database's entry --- */
-
-static void
-free_ended_workers(void)
-{
-	for (int i = 0; i < ks_shared->nworkers; i++)
-		if (ks_worker_slots[i].state == KS_SLOT_ENDED && ks_worker_slots[i].dbid == MyDatabaseId)
-			ks_shmem_free_worker(i, ks_worker_slots[i].generation);
-}
-
-static void
-detach(int code, Datum arg)
-{
-	KsDatabase *db = ks_supervisor_database;
-	TimestampTz now = GetCurrentTimestamp();
-	pid_t		launcher;
-
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	db->next_start = 0;
-	if (db->state == KS_DATABASE_LEAVING)
-		ks_shmem_move_database(db, db->blockers > 0 ? KS_DATABASE_BLOCKED : KS_DATABASE_DUE);
-	else if (done)
-	{
-		db->failures = 0;
-		ks_shmem_move_database(db, db->changed ? KS_DATABASE_DUE : KS_DATABASE_NONE);
-	}
-	else
-	{
-		if (db->state == KS_DATABASE_SETTLED && TimestampDifferenceExceeds(db->since, now, LIVED_MS))
-			db->failures = 0;
-		db->next_start = ks_backoff_until(now, db->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
-		db->failures++;
-		ks_shmem_move_database(db, KS_DATABASE_DUE);
-	}
-	launcher = ks_shared->launcher;
-	LWLockRelease(ks_shared->lock);
-	if (done)
-		ks_shmem_unpark_all(MyDatabaseId);
-	free_ended_workers();
-	ConditionVariableBroadcast(&ks_shared->left);
-	ks_shmem_wake(launcher);
-}
-
-/* Takes the database's entry, or ends: another is there, or nobody may be. */
-static void
-attach(Oid dbid)
-{
-	KsDatabase *db;
-	bool		ok;
-
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	db = ks_shmem_database(dbid, false);
-	ok = db && db->state == KS_DATABASE_STARTING;
-	if (ok)
-	{
-		ks_shmem_move_database(db, KS_DATABASE_VISITING);
-		db->supervisor = MyProcPid;
-		db->changed = db->roles_changed = db->unwatched = false;
-	}
-	LWLockRelease(ks_shared->lock);
-	if (!ok)
-		proc_exit(0);
-	ks_supervisor_database = db;
-	before_shmem_exit(detach, (Datum) 0);
-}
-
-/* There are sinks: this process stays, and the next visit may begin. */
-static void
-settle(void)
-{
-	pid_t		launcher = 0;
-
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	if (ks_supervisor_database->state == KS_DATABASE_VISITING)
-	{
-		ks_shmem_move_database(ks_supervisor_database, KS_DATABASE_SETTLED);
-		launcher = ks_shared->launcher;
-	}
-	LWLockRelease(ks_shared->lock);
-	ks_shmem_wake(launcher);
-}
-
-/*
- * Has a commit changed sinks since we asked last, or roles, of which most are
- * nobody's who has sinks?  Those are asked for now and then only: *later is when,
- * 0: there are none.  Ends if we are to leave.
- */
-static bool
-take_changed(TimestampTz *later)
-{
-	KsDatabase *db = ks_supervisor_database;
-	TimestampTz now = GetCurrentTimestamp();
-	bool		changed;
-	bool		leave;
-
-	/* a clock that was set back must not put them off */
-	next_roles = Min(next_roles, TimestampTzPlusMilliseconds(now, ROLES_MS));
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	changed = db->changed || (db->roles_changed && next_roles <= now);
-	db->changed = false;
-	if (changed)
-		db->roles_changed = false;
-	*later = db->roles_changed ? next_roles : 0;
-	leave = db->state == KS_DATABASE_LEAVING;
-	LWLockRelease(ks_shared->lock);
-	if (leave)
-		proc_exit(0);
-	if (changed)
-		next_roles = TimestampTzPlusMilliseconds(now, ROLES_MS);
-	return changed;
-}
-
-/* Without taking it. */
-static bool
-is_changed(void)
-{
-	return ((volatile KsDatabase *) ks_supervisor_database)->changed;
-}
 
 /* --- transactions --- */
 
@@ -202,95 +74,32 @@ serve_interrupts(void)
 	QueryCancelPending = false;
 }
 
-bool
-ks_supervisor_try(void (*step) (void *arg), void *arg, const char *sink, int failures)
-{
-	volatile bool ok = false;
-
-	PG_TRY();
-	{
-		SetCurrentStatementStartTimestamp();
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
-		pgstat_report_activity(STATE_RUNNING, NULL);
-		step(arg);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
-		ok = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(pass_cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-		RESUME_INTERRUPTS();
-		ereport(failures == 0 ? LOG : DEBUG1,
-				(errcode(edata->sqlerrcode),
-				 sink ? errmsg("kafka_sink supervisor tries sink \"%s\" again: %s", sink, edata->message) :
-				 errmsg("kafka_sink supervisor tries again: %s", edata->message)));
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(pass_cxt);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return ok;
-}
-
 /* A step of one sink; what fails is tried again after a back-off. */
 static bool
 try_sink(KsSupervised *s, void (*step) (void *arg))
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		ok;
+	int			failures = s->failures; /* the step may have read it anew */
+	ErrorData  *edata;
 
 	if (s->next_try > now)
 		return false;
-	ok = ks_supervisor_try(step, s, s->name, s->failures);
-	if (ok)
+	edata = ks_transaction_try(step, s);
+	if (edata == NULL)
 	{
 		s->failures = 0;
 		s->next_try = 0;
 		return true;
 	}
+	ereport(failures == 0 ? LOG : DEBUG1,
+			(errcode(edata->sqlerrcode),
+			 errmsg("kafka_sink supervisor tries sink \"%s\" again: %s", s->name, edata->message)));
 	s->next_try = ks_backoff_until(now, s->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
 	s->failures++;
 	return false;
 }
 
 /* --- sinks --- */
-
-KsSupervised *
-ks_supervised(const char *sink)
-{
-	char		key[NAMEDATALEN] = {0};
-	bool		found;
-	KsSupervised *s;
-
-	strlcpy(key, sink, NAMEDATALEN);
-	s = hash_search(ks_supervised_sinks, key, HASH_ENTER, &found);
-	if (!found)
-	{
-		memset((char *) s + NAMEDATALEN, 0, sizeof(KsSupervised) - NAMEDATALEN);
-		s->stale = true;
-	}
-	return s;
-}
-
-static void
-forget(KsSupervised *s)
-{
-	for (int i = 0; i < s->nmanaged; i++)
-		pfree(s->managed[i]);
-	if (s->managed)
-		pfree(s->managed);
-	if (s->cxt)
-		MemoryContextDelete(s->cxt);
-	(void) hash_search(ks_supervised_sinks, s->name, HASH_REMOVE, NULL);
-}
 
 /* The earlier of two moments, 0: none. */
 static TimestampTz
@@ -380,15 +189,18 @@ read_catalog(void)
 	ListCell   *lc;
 	TimestampTz next;
 
-	if (take_changed(&next))
+	if (ks_supervisor_take_changed(&next))
 	{
 		read_due = true;
 		next_read = 0;
 	}
 	if (read_due && next_read <= now)
 	{
+		ErrorData  *edata;
+
 		ereport(DEBUG1, (errmsg_internal("kafka_sink supervisor reads its sinks")));
-		if (ks_supervisor_try(ks_supervised_read_all, NULL, NULL, read_failures))
+		edata = ks_transaction_try(ks_supervised_read_all, NULL);
+		if (edata == NULL)
 		{
 			read_due = false;
 			was_read = true;
@@ -396,6 +208,9 @@ read_catalog(void)
 		}
 		else
 		{
+			ereport(read_failures == 0 ? LOG : DEBUG1,
+					(errcode(edata->sqlerrcode),
+					 errmsg("kafka_sink supervisor tries again: %s", edata->message)));
 			next_read = ks_backoff_until(now, read_failures, KS_RETRY_FIRST_MS, READ_RETRY_MAX_MS);
 			read_failures++;
 		}
@@ -434,7 +249,7 @@ compare_all(bool *any, bool *alive, bool *parked)
 		*any |= !s->known || s->workers > 0;
 		/* the scan allows to remove what it stands at */
 		if (is_gone(s))
-			forget(s);
+			ks_supervised_forget(s);
 	}
 	return next;
 }
@@ -485,7 +300,7 @@ write_news(void)
 	foreach(lc, news)
 	{
 		s = lfirst(lc);
-		if (is_changed())
+		if (ks_supervisor_is_changed())
 		{
 			next = GetCurrentTimestamp();
 			break;
@@ -535,14 +350,13 @@ main_loop(void)
 			continue;
 		}
 		if (was_read && any && ks_guc_enabled)
-			settle();
+			ks_supervisor_settle();
 		next = earlier(next, write_news());
-		if (was_read && !alive && !(any && ks_guc_enabled) && !is_changed())
+		if (was_read && !alive && !(any && ks_guc_enabled) && !ks_supervisor_is_changed())
 		{
-			/* a change from here on stays marked, and detach() tells the launcher */
-			done = true;
+			/* a change from here on stays marked, and the launcher is told */
 			ks_supervisor_end_watch();
-			proc_exit(0);
+			ks_supervisor_end();
 		}
 		/* a database that cannot be read takes no process from others */
 		if (!was_read && !alive && !parked && read_failures > 0)
@@ -560,21 +374,18 @@ void
 ks_supervisor_main(Datum arg)
 {
 	Oid			dbid = DatumGetObjectId(arg);
-	HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = sizeof(KsSupervised)};
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
-	attach(dbid);
+	ks_supervisor_attach(dbid);
 	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
 	ks_session_fix();
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", "kafka_sink supervisor", PGC_USERSET, PGC_S_SESSION);
-	ks_supervisor_cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink supervisor", ALLOCSET_DEFAULT_SIZES);
+	ks_supervised_init();
 	pass_cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink supervisor pass", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(pass_cxt);
-	ctl.hcxt = ks_supervisor_cxt;
-	ks_supervised_sinks = hash_create("kafka_sink sinks", 256, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	ks_managed_adopt_all();
 	/* what ends the process all the same: the launcher starts another after a while */
 	main_loop();

@@ -3,11 +3,15 @@
  *	  What the files supervisor*.c share: sinks and workers as their supervisor
  *	  sees them.
  *
- *	supervisor.c		the process: what is due, what is to be done
- *	supervisor_read.c	what the catalog says of the sinks
- *	supervisor_worker.c	a worker's states, start and end
- *	supervisor_watch.c	the watcher of those that are parked
- *	supervisor_state.c	states that no worker can write
+ * From above to below:
+ *
+ *	supervisor.c			the process: what is due, what is to be done
+ *	supervisor_state.c		states that no worker can write
+ *	supervisor_read.c		what the catalog says of the sinks
+ *	supervisor_worker.c		a worker's states, start and end
+ *	supervisor_watch.c		the watcher of those that are parked
+ *	supervisor_database.c	the database's entry: to begin, be woken, and end
+ *	supervisor_sinks.c		the sinks and workers that are known
  */
 #ifndef KS_SUPERVISOR_INT_H
 #define KS_SUPERVISOR_INT_H
@@ -17,6 +21,7 @@
 #include "postmaster/bgworker.h"
 #include "utils/hsearch.h"
 
+#include "base/compat.h"
 #include "catalog/sinks.h"
 #include "process/shmem_int.h"
 
@@ -117,27 +122,52 @@ typedef struct KsSupervised
 	TimestampTz next_try;
 } KsSupervised;
 
-/* supervisor.c */
+/* --- supervisor_sinks.c --- */
+
 extern MemoryContext ks_supervisor_cxt;
-extern KsDatabase *ks_supervisor_database;
+extern HTAB *ks_supervised_sinks;	/* of KsSupervised, by name */
+
+extern void ks_supervised_init(void);
 extern KsSupervised *ks_supervised(const char *sink);	/* made if it is missing */
-extern HTAB *ks_supervised_sinks;
-
-/*
- * Runs 'step' in a transaction of its own, whose locks time out.  False if it
- * fails; the error is logged unless it was before ('failures' in a row).
- */
-extern bool ks_supervisor_try(void (*step) (void *arg), void *arg, const char *sink, int failures);
-
-/* supervisor_read.c */
-extern void ks_supervised_read_all(void *unused);
-extern void ks_supervised_read(void *sink);
+extern void ks_supervised_forget(KsSupervised *s);
 extern bool ks_supervised_lost_table(const KsSupervised *s);
+
+/* NULL: the worker has none. */
 extern const KsStateRow *ks_supervised_row(const KsSupervised *s, int worker);
 
-/* supervisor_worker.c */
 extern KsManaged *ks_managed(KsSupervised *s, int worker);	/* made if it is missing */
 extern bool ks_managed_is_alive(const KsManaged *m);
+
+/* --- supervisor_database.c --- */
+
+extern KsDatabase *ks_supervisor_database;
+
+/* Takes the database's entry, or ends: another is there, or nobody may be. */
+extern void ks_supervisor_attach(Oid dbid);
+
+/* There are sinks: this process stays, and the next visit may begin. */
+extern void ks_supervisor_settle(void);
+
+/*
+ * Has a commit changed sinks since we asked last, or roles, of which most are
+ * nobody's who has sinks?  Those are asked for now and then only: *later is when,
+ * 0: there are none.  Ends if we are to leave.
+ */
+extern bool ks_supervisor_take_changed(TimestampTz *later);
+
+/* Has a commit changed sinks?  Without taking it. */
+extern bool ks_supervisor_is_changed(void);
+
+/* There is nothing to supervise: ends the process. */
+extern void ks_supervisor_end(void) KS_NORETURN;
+
+/* --- supervisor_read.c --- */
+
+extern void ks_supervised_read_all(void *unused);
+extern void ks_supervised_read(void *sink);
+
+/* --- supervisor_worker.c --- */
+
 extern void ks_managed_adopt_all(void);
 extern void ks_managed_follow(KsManaged *m);
 extern void ks_managed_settle(KsManaged *m, bool wanted, bool held);
@@ -145,13 +175,15 @@ extern void ks_managed_start(KsManaged *m, Oid owner);
 extern TimestampTz ks_managed_stop(KsManaged *m);
 extern void ks_managed_unpark(KsManaged *m);
 
-/* supervisor_watch.c */
+/* --- supervisor_watch.c --- */
+
 extern bool ks_supervisor_may_park(void);
 extern TimestampTz ks_supervisor_watch(bool any_parked, bool *failed);
 extern bool ks_supervisor_give_way(void);
 extern void ks_supervisor_end_watch(void);
 
-/* supervisor_state.c */
+/* --- supervisor_state.c --- */
+
 extern bool ks_supervised_has_news(const KsSupervised *s);
 extern void ks_supervised_write_news(void *sink);
 

@@ -410,24 +410,3 @@ ks_supervised_read_all(void *unused)
 			take_dropped(s);
 	watch_written_tables();
 }
-
-/* --- what is asked of it --- */
-
-bool
-ks_supervised_lost_table(const KsSupervised *s)
-{
-	for (int i = 0; i < s->ntables; i++)
-		if (s->tables[i].gone)
-			return true;
-	return false;
-}
-
-/* NULL: the worker has none. */
-const KsStateRow *
-ks_supervised_row(const KsSupervised *s, int worker)
-{
-	for (int i = 0; i < s->nrows; i++)
-		if (s->rows[i].worker == worker)
-			return &s->rows[i];
-	return NULL;
-}

@@ -46,37 +46,6 @@ ks_managed_move(KsManaged *m, KsManagedState to)
 	Assert((m->state == KS_MANAGED_PARKED) == (m->parked >= 0));
 }
 
-bool
-ks_managed_is_alive(const KsManaged *m)
-{
-	return m->state == KS_MANAGED_STARTING || m->state == KS_MANAGED_RUNNING ||
-		m->state == KS_MANAGED_STOPPING;
-}
-
-KsManaged *
-ks_managed(KsSupervised *s, int worker)
-{
-	MemoryContext old = MemoryContextSwitchTo(ks_supervisor_cxt);
-
-	if (worker >= s->nmanaged)
-	{
-		int			n = worker + 1;
-
-		s->managed = s->managed ? repalloc(s->managed, n * sizeof(KsManaged *)) :
-			palloc(n * sizeof(KsManaged *));
-		for (int i = s->nmanaged; i < n; i++)
-		{
-			s->managed[i] = palloc0(sizeof(KsManaged));
-			s->managed[i]->sink = s;
-			s->managed[i]->worker = i;
-			s->managed[i]->slot = s->managed[i]->parked = -1;
-		}
-		s->nmanaged = n;
-	}
-	MemoryContextSwitchTo(old);
-	return s->managed[worker];
-}
-
 /* --- what the slot says --- */
 
 static KsManagedState
