@@ -1,9 +1,14 @@
 /*
  * watcher_int.h
- *	  What watcher.c and watcher_parts.c share.
+ *	  What the files watcher*.c share.
  *
- *	watcher.c		the process: whom to watch, waiting, states
- *	watcher_parts.c	partitions: starting them, and what is heard of them
+ * From above to below:
+ *
+ *	watcher.c			the process: its loop, and the states that it writes
+ *	watcher_parked.c	who is parked, and what is known of each
+ *	watcher_client.c	connections, and waiting for them
+ *	watcher_parts.c		partitions: starting them, what is heard of them, and
+ *						whom that wakes
  */
 #ifndef KS_WATCHER_INT_H
 #define KS_WATCHER_INT_H
@@ -92,6 +97,38 @@ typedef struct KsWatched
 	int			failures;		/* to load it, or to write its state */
 	TimestampTz next_try;
 } KsWatched;
+
+/* --- watcher_parked.c --- */
+
+extern dlist_head ks_watched;	/* of KsWatched */
+
+/* Takes over who is parked, if that has changed. */
+extern void ks_watched_take_over(KsDatabase *database);
+
+/* Reads what is not yet known of them; returns when what failed is tried again. */
+extern TimestampTz ks_watched_load(void);
+
+/*
+ * Runs 'step' for a parked worker, in a transaction of its own.  False if that
+ * fails, or has failed and is not due again.
+ */
+extern bool ks_watched_try(KsWatched *w, void (*step) (void *arg));
+
+/* --- watcher_client.c --- */
+
+extern MemoryContext ks_watcher_cxt;
+extern dlist_head ks_watch_clients;	/* of KsWatchClient */
+
+/* The client of a sink's connection, made when first needed. */
+extern KsWatchClient *ks_watch_client(const KsSink *sink);
+
+/* False if the properties of one have changed. */
+extern bool ks_watch_connections_hold(void);
+
+/* Until the latch, any client, or for that many milliseconds (-1: no limit). */
+extern void ks_watch_wait(long timeout);
+
+/* --- watcher_parts.c --- */
 
 /* Wakes a parked worker: its supervisor starts it. */
 extern void ks_watcher_wake(KsWatched *w, const char *why);

@@ -126,6 +126,18 @@ ks_watch_start_parts(KsWatchClient *client)
 
 /* --- what is heard --- */
 
+void
+ks_watcher_wake(KsWatched *w, const char *why)
+{
+	if (w->woken)
+		return;
+	w->woken = true;
+	ereport(DEBUG1,
+			(errmsg_internal("kafka_sink watcher wakes worker %d of sink \"%s\": %s",
+							 w->parked.worker, w->parked.sink, why)));
+	ks_shmem_wake_parked(w->slot, w->parked.serial);
+}
+
 /* Wakes those who have not got as far as 'off', or with -1 all. */
 static void
 wake_users(KsWatchPart *part, int64 off, const char *why)

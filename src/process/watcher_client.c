@@ -1,0 +1,122 @@
+/*
+ * watcher_client.c
+ *	  The watcher's connections, and waiting for what they have to tell.
+ *
+ * One client of librdkafka for all sinks of the same server, owner and
+ * isolation.  It lives as long as the process: when its properties have changed,
+ * that ends.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "process/transaction.h"
+#include "process/watcher_int.h"
+
+#define STATISTICS_MS		10000
+
+MemoryContext ks_watcher_cxt;
+dlist_head	ks_watch_clients = DLIST_STATIC_INIT(ks_watch_clients);
+
+static WaitEventSet *events = NULL;
+static bool events_stale = true;
+
+KsWatchClient *
+ks_watch_client(const KsSink *sink)
+{
+	KsSourceOptions opts = {
+		.client_id = "kafka_sink/watcher",
+		.read_uncommitted = sink->read_uncommitted,
+		.in_worker = true,
+		.watch = true,
+		.statistics_ms = STATISTICS_MS
+	};
+	HASHCTL		ctl = {.keysize = sizeof(KsWatchKey), .entrysize = sizeof(KsWatchPart)};
+	dlist_iter	iter;
+	MemoryContext cxt;
+	MemoryContext old;
+	KsConf	   *conf;
+	KsWatchClient *client;
+
+	dlist_foreach(iter, &ks_watch_clients)
+	{
+		client = dlist_container(KsWatchClient, node, iter.cur);
+		if (client->owner == sink->owner && client->read_uncommitted == sink->read_uncommitted &&
+			strcmp(client->server, sink->server) == 0)
+			return client;
+	}
+
+	conf = ks_options_load(sink->server, sink->owner);
+	cxt = AllocSetContextCreate(ks_watcher_cxt, "kafka_sink watch client", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	client = palloc0(sizeof(KsWatchClient));
+	client->cxt = cxt;
+	client->server = pstrdup(sink->server);
+	client->owner = sink->owner;
+	client->read_uncommitted = sink->read_uncommitted;
+	client->fingerprint = ks_options_fingerprint(conf);
+	client->error_cxt = AllocSetContextCreate(cxt, "kafka_sink watch error", ALLOCSET_SMALL_SIZES);
+	ctl.hcxt = cxt;
+	client->parts = hash_create("kafka_sink watched partitions", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	client->source = ks_source_open(conf, &opts, cxt);
+	MemoryContextSwitchTo(old);
+	dlist_push_tail(&ks_watch_clients, &client->node);
+	events_stale = true;
+	return client;
+}
+
+static void
+check_properties(void *unused)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &ks_watch_clients)
+	{
+		KsWatchClient *client = dlist_container(KsWatchClient, node, iter.cur);
+
+		if (ks_options_fingerprint(ks_options_load(client->server, client->owner)) != client->fingerprint)
+			elog(ERROR, "a connection has changed");
+	}
+}
+
+bool
+ks_watch_connections_hold(void)
+{
+	ErrorData  *edata = ks_transaction_try(check_properties, NULL);
+
+	if (edata == NULL)
+		return true;
+	ereport(DEBUG1,
+			(errcode(edata->sqlerrcode), errmsg("kafka_sink watcher: %s", edata->message)));
+	return false;
+}
+
+void
+ks_watch_wait(long timeout)
+{
+	WaitEvent	event;
+
+	if (events_stale)
+	{
+		dlist_iter	iter;
+		int			n = 2;
+
+		dlist_foreach(iter, &ks_watch_clients)
+			n++;
+		if (events)
+			FreeWaitEventSet(events);
+		events = ks_create_wait_event_set(n);
+		AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+		AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		dlist_foreach(iter, &ks_watch_clients)
+			AddWaitEventToSet(events, WL_SOCKET_READABLE,
+							  ks_source_fd(dlist_container(KsWatchClient, node, iter.cur)->source), NULL, NULL);
+		events_stale = false;
+	}
+	if (WaitEventSetWait(events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 && event.events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+}
