@@ -51,6 +51,15 @@
 	pg_foreign_server_aclcheck((server), (role), (mode))
 #endif
 
+#if PG16_GE
+#include "catalog/pg_namespace_d.h"
+#define ks_namespace_aclcheck(nsp, role, mode) \
+	object_aclcheck(NamespaceRelationId, (nsp), (role), (mode))
+#else
+#define ks_namespace_aclcheck(nsp, role, mode) \
+	pg_namespace_aclcheck((nsp), (role), (mode))
+#endif
+
 /* Ownership checks, likewise. */
 #if PG16_GE
 #define ks_database_ownercheck(db, role)	object_ownercheck(DatabaseRelationId, (db), (role))

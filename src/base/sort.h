@@ -41,8 +41,8 @@ typedef struct KsSortKey
 /* The rows of a batch. */
 typedef struct KsRows
 {
-	const Datum *values;
-	const bool *isnull;
+	Datum	   *values;
+	bool	   *isnull;
 	int			ncols;			/* of one row */
 } KsRows;
 

@@ -40,10 +40,17 @@ ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 }
 
 void
-ks_type_check(KsType *type, Datum value, bool isnull)
+ks_type_check_now(KsType *type, Datum value, bool isnull)
 {
 	if (type->kind == KS_TYPE_DOMAIN)
 		domain_check(value, isnull, type->typid, &type->domain_cache, type->cxt);
+}
+
+void
+ks_type_check(KsType *type, Datum value, bool isnull)
+{
+	if (type->kind == KS_TYPE_DOMAIN && !type->check_later)
+		ks_type_check_now(type, value, isnull);
 }
 
 Datum

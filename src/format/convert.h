@@ -60,6 +60,7 @@ typedef struct KsType
 	char		elemalign;
 	struct KsComposite *composite;
 	/* domain */
+	bool		check_later;	/* its constraints are whoever's who asks for a value */
 	void	   *domain_cache;
 	MemoryContext cxt;
 } KsType;
@@ -116,8 +117,12 @@ ks_type_base(KsType *type)
 	return type;
 }
 
-/* Errors if the type is a domain that refuses a value of its base type. */
+/*
+ * Errors if the type is a domain that refuses a value of its base type; with 'now',
+ * also if that is to be asked later.
+ */
 extern void ks_type_check(KsType *type, Datum value, bool isnull);
+extern void ks_type_check_now(KsType *type, Datum value, bool isnull);
 
 /* In the current context. */
 extern Datum ks_convert_json(KsConvert *cv, KsType *type,

@@ -67,6 +67,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 		d->given = palloc0(VARHDRSZ + target->ncols);
 		SET_VARSIZE(d->given, VARHDRSZ + target->ncols);
 	}
+	d->later = palloc((target->ncols + 1) * sizeof(KsLater));
 	d->encoding = GetDatabaseEncoding();
 	d->wants_others = target->has_rest || settings->strict;
 	d->must_match = must_match(target);
@@ -334,6 +335,15 @@ ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
 
 /* --- one column --- */
 
+static void
+evaluate_later(KsDecoder *d, const KsColumn *col, bool check)
+{
+	KsLater    *later = &d->later[d->nlater++];
+
+	later->col = col - d->target->cols;
+	later->check = check;
+}
+
 /* A field that the record lacks: the column's default. */
 static Datum
 missing(KsDecoder *d, KsColumn *col, bool *isnull)
@@ -344,6 +354,12 @@ missing(KsDecoder *d, KsColumn *col, bool *isnull)
 	if (d->settings.insert_mode == KS_UPDATE || d->settings.insert_mode == KS_ACCUMULATE)
 	{
 		/* it leaves the column as it is */
+		*isnull = true;
+		return (Datum) 0;
+	}
+	if (col->default_expr && col->when != KS_WITH_RECORD)
+	{
+		evaluate_later(d, col, false);
 		*isnull = true;
 		return (Datum) 0;
 	}
@@ -709,7 +725,7 @@ decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			if (!col->unused && !ks_from_field(col) && col->source != KS_FROM_VALUE)
 				values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
 		}
-		return KS_ROW_WRITE;
+		return KS_ROW_DELETE;
 	}
 	if (rec->keylen < 0 && rec->valuelen < 0)
 		ereport(ERROR,
@@ -760,6 +776,17 @@ tell_given(const KsDecoder *d, bool patch, Datum *values, bool *isnull)
 		values[target->ncols] = datumCopy(PointerGetDatum(d->given), false, -1);
 }
 
+/* Is the value of a domain one that its constraints must hold for? */
+static bool
+needs_check(const KsDecoder *d, const KsColumn *col)
+{
+	if (!d->missing)
+		return true;
+	/* the column stays as it is, or its default is checked with it */
+	return d->settings.insert_mode != KS_UPDATE && d->settings.insert_mode != KS_ACCUMULATE &&
+		col->default_expr == NULL;
+}
+
 KsRowOp
 ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		  Datum *values, bool *isnull)
@@ -772,6 +799,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 
 	d->record = rec;
 	d->column = NULL;
+	d->nlater = 0;
 	d->has_value = false;
 	d->key.p = NULL;
 	d->unmatched = NULL;
@@ -832,6 +860,9 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
 		if (given)
 			given[i] = !d->missing;
+		col->filled |= !d->missing;
+		if (unlikely(col->type.check_later) && needs_check(d, col))
+			evaluate_later(d, col, true);
 	}
 	d->column = NULL;
 	d->has_value = true;

@@ -36,6 +36,13 @@ typedef struct KsMember
 
 #define KS_MEMBERS		256
 
+/* What a row still needs, see evaluate.c. */
+typedef struct KsLater
+{
+	int			col;			/* -1: whether its fields are wanted is still asked */
+	bool		check;			/* the domain's check of the value; else the default */
+} KsLater;
+
 struct KsDecoder;
 
 /*
@@ -77,14 +84,16 @@ typedef struct KsDecoder
 	bool		has_value;		/* a row was made of a value, not of a key alone */
 	bool		missing;		/* the column's field is not there */
 	bytea	   *given;			/* by column, or NULL, see target.h */
+	KsLater    *later;			/* of the row at hand */
+	int			nlater;
 } KsDecoder;
 
 extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *target,
 									MemoryContext cxt);
 
 /*
- * Fills values and isnull (target->nvalues of them) in the current context.
- * Errors leave decoder->column telling where.
+ * Fills values and isnull (target->nvalues of them) in the current context, but for
+ * those in 'later'.  Errors leave decoder->column telling where.
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);

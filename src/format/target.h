@@ -16,6 +16,7 @@
 #include "utils/rel.h"
 
 #include "base/sort.h"
+#include "base/volatility.h"
 #include "format/convert.h"
 #include "format/format.h"
 #include "format/names.h"
@@ -54,9 +55,17 @@ typedef struct KsColumn
 	KsUnit		unit;			/* of numbers for dates and times */
 	int			npath;			/* steps below the field (or the key) */
 	KsPathStep *path;
-	ExprState  *defexpr;		/* for a missing field; NULL: NULL */
+	ExprState  *defexpr;		/* for a missing field; NULL: NULL, or default_expr later */
+	Expr	   *default_expr;	/* the same, planned */
+	KsWhen		when;			/* its default, and its domain's check, are evaluated */
 	int			keyno;			/* position in the key, or -1 */
 	bool		unused;			/* nothing reads it: not converted */
+	bool		by_name;		/* its field is what the table calls it */
+	bool		filled;			/* by some record, since the target was built */
+
+	/* write/evaluate.c: of expressions that are not evaluated with the record */
+	ExprState  *late_default;
+	void	   *late_domain;
 } KsColumn;
 
 /* Does a format find the column's value, or is it of the record as a whole? */
@@ -96,6 +105,11 @@ typedef struct KsTarget
 	bool		has_rest;
 	bool		wants_headers;
 	ExprContext *econtext;
+
+	/* write/evaluate.c: what is evaluated in each attempt */
+	MemoryContext late_cxt;
+	ExprContext *late_econtext;
+	bool		late_broken;	/* by an error; to be begun anew */
 
 	int			nkeys;
 	int		   *keycols;		/* index into cols */

@@ -178,6 +178,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		MemoryContextReset(c->row_cxt);
 		forget_counts(c);
 	}
+	ks_apply_finish(c->apply);
 	account(c, done);
 	for (int i = 0; i < n; i++)
 		if (touched[i]->until != touched[i]->off)

@@ -368,6 +368,7 @@ ks_consumer_open(KsConsumer *c)
 	ks_apply_prepare(c->apply);
 	opts.want_headers = ks_apply_wants_headers(c->apply) ||
 		c->sink->on_error == KS_ON_ERROR_DEAD_LETTER;
+	ks_apply_finish(c->apply);
 	c->commit();
 
 	c->source = ks_source_open(c->conf, &opts, c->source_cxt);

@@ -197,6 +197,7 @@ ks_define_check(const char *name)
 							   SECURITY_RESTRICTED_OPERATION);
 		apply = ks_apply_create(sink, true, CurrentMemoryContext, CurrentMemoryContext);
 		ks_apply_prepare(apply);
+		ks_apply_finish(apply);
 		ks_apply_free(apply);
 		SetUserIdAndSecContext(user, sec_context);
 		ks_session_leave(nestlevel);

@@ -247,6 +247,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 	}
 	if (n > 0 && ks_apply(ap, recs, n, parts, nparts, &err) != n)
 		elog(ERROR, "a retry stopped at a record");
+	ks_apply_finish(ap);
 	ks_session_leave(nestlevel);
 	for (int i = 0; i < nparts; i++)
 		ks_counts_add(sum, &parts[i].counts);

@@ -267,6 +267,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 		p->new_last_off = -1;
 		p->counts.gaps = p->until - p->off - p->counts.consumed;
 	}
+	ks_apply_finish(ap);
 	if (guarded && !ks_offsets_move(sink->name, moved, nparts))
 		ks_offsets_mismatch(sink->name, moved, nparts);
 	ks_session_leave(nestlevel);

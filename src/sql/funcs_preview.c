@@ -358,13 +358,14 @@ read_next(KsReader *reader, KsRecord *recs, int max, Size max_bytes)
 static Datum
 row_datum(const KsApply *ap)
 {
-	const KsTarget *target = ap->target;
+	const KsRoute *route = ks_apply_route_at(ap, 0);
+	const KsTarget *target = route->target;
 	TupleDesc	desc;
 	Datum	   *values;
 	bool	   *isnull;
 	Datum		json;
 
-	if (ap->ops[0] == KS_ROW_DELETE)
+	if (ap->ops[0] == KS_ROW_DELETE && target->command == NULL)
 	{
 		desc = CreateTemplateTupleDesc(target->nkeys);
 		values = palloc(target->nkeys * sizeof(Datum));
@@ -372,7 +373,7 @@ row_datum(const KsApply *ap)
 		for (int i = 0; i < target->nkeys; i++)
 		{
 			TupleDescCopyEntry(desc, i + 1, target->rowdesc, target->keycols[i] + 1);
-			values[i] = ap->decoded[target->keycols[i]];
+			values[i] = route->rows.values[target->keycols[i]];
 		}
 	}
 	else
@@ -390,8 +391,8 @@ row_datum(const KsApply *ap)
 		{
 			if (target->cols[i].unused)
 				continue;
-			values[n] = ap->decoded[i];
-			isnull[n] = ap->decoded_null[i];
+			values[n] = route->rows.values[i];
+			isnull[n] = route->rows.isnull[i];
 			TupleDescCopyEntry(desc, ++n, target->rowdesc, i + 1);
 		}
 	}
@@ -478,6 +479,7 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 			preview_record(ap, &recs[i], parts, nparts, rsinfo);
 			PopActiveSnapshot();
 		}
+		ks_apply_finish(ap);
 	}
 	PG_CATCH();
 	{

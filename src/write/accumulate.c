@@ -24,6 +24,7 @@
 
 #include "base/compat.h"
 #include "write/accumulate.h"
+#include "write/writer.h"
 
 typedef enum How
 {
@@ -276,13 +277,13 @@ ks_accumulate_merge(const KsTarget *target, Datum *values, bool *isnull,
 
 /* The decoded row, with a one in each column that counts. */
 static void
-start_row(KsApply *ap, int row, Datum *values, bool *isnull)
+start_row(const KsRoute *r, int row, Datum *values, bool *isnull)
 {
-	const KsTarget *target = ap->target;
+	const KsTarget *target = r->target;
 	Size		at = (Size) row * target->ncols;
 
-	memcpy(values, ap->decoded + at, target->ncols * sizeof(Datum));
-	memcpy(isnull, ap->decoded_null + at, target->ncols * sizeof(bool));
+	memcpy(values, r->rows.values + at, target->ncols * sizeof(Datum));
+	memcpy(isnull, r->rows.isnull + at, target->ncols * sizeof(bool));
 	for (int c = 0; c < target->ncols; c++)
 		if (target->accumulate->folds[c].how == HOW_COUNT)
 		{
@@ -297,23 +298,24 @@ check_domains(KsTarget *target, const bool *isnull)
 {
 	for (int c = 0; c < target->ncols; c++)
 		if (isnull[c])
-			ks_type_check(&target->cols[c].type, (Datum) 0, true);
+			ks_type_check_now(&target->cols[c].type, (Datum) 0, true);
 }
 
 /* Records items[0..n) of one key, none of them a tombstone, to the last one's place. */
 static void
-fold_records(KsApply *ap, const KsSortItem *items, int n, Datum *scratch, bool *scratch_null)
+fold_records(const KsRoute *r, const KsRows *folded, const KsSortItem *items, int n,
+			 Datum *scratch, bool *scratch_null)
 {
-	int			ncols = ap->target->ncols;
-	Size		at = (Size) items[n - 1].row * ncols;
+	Size		at = (Size) items[n - 1].row * folded->ncols;
 
-	start_row(ap, items[0].row, ap->values + at, ap->isnull + at);
+	start_row(r, items[0].row, folded->values + at, folded->isnull + at);
 	for (int i = 1; i < n; i++)
 	{
-		start_row(ap, items[i].row, scratch, scratch_null);
-		ks_accumulate_fold(ap->target, ap->values + at, ap->isnull + at, scratch, scratch_null);
+		start_row(r, items[i].row, scratch, scratch_null);
+		ks_accumulate_fold(r->target, folded->values + at, folded->isnull + at,
+						   scratch, scratch_null);
 	}
-	check_domains(ap->target, ap->isnull + at);
+	check_domains(r->target, folded->isnull + at);
 }
 
 /* --- batches --- */
@@ -324,25 +326,6 @@ typedef struct KeyRecords
 	int			first;			/* of the sorted records */
 	int			n;
 } KeyRecords;
-
-static void
-write_rows(KsApply *ap, KsSortItem *items, int n, KsRowOp op, KsCounts *counts)
-{
-	int		   *rows;
-
-	if (n == 0)
-		return;
-	if (ap->route->fast)
-	{
-		ks_fast_upsert(ap, items, n, counts);
-		return;
-	}
-	rows = palloc_extended(n * sizeof(int), MCXT_ALLOC_HUGE);
-	for (int i = 0; i < n; i++)
-		rows[i] = items[i].row;
-	ks_apply_sql(ap, rows, n, op, counts);
-	pfree(rows);
-}
 
 /* What became of a folded row becomes of all of its records. */
 static void
@@ -357,12 +340,13 @@ count_group(KsApply *ap, const KsSortItem *items, const KeyRecords *group, bool 
 	}
 }
 
-void
-ks_accumulate_apply(KsApply *ap, const int *idx, int n, KsCounts *counts)
+static KsWritten
+accumulate_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
-	KsTarget   *target = ap->target;
-	KsRows		rows = {ap->decoded, ap->decoded_null, target->ncols};
-	KsSortItem *items = ks_sort_rows(&target->sortkey, &rows, idx, n);
+	int			n = run->n;
+	KsTarget   *target = r->target;
+	KsRows		folded = {.ncols = target->ncols};
+	KsSortItem *items = ks_sort_rows(&target->sortkey, &r->rows, run->idx, n);
 	KsSortItem *deletes = palloc_extended((n + 1) * sizeof(KsSortItem), MCXT_ALLOC_HUGE);
 	KsSortItem *writes = palloc_extended((n + 1) * sizeof(KsSortItem), MCXT_ALLOC_HUGE);
 	KeyRecords *groups = palloc_extended((n + 1) * sizeof(KeyRecords), MCXT_ALLOC_HUGE);
@@ -371,13 +355,15 @@ ks_accumulate_apply(KsApply *ap, const int *idx, int n, KsCounts *counts)
 	int			ndeletes = 0;
 	int			nwrites = 0;
 
-	ap->values = palloc_extended((Size) ap->nrecs * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
-	ap->isnull = palloc_extended((Size) ap->nrecs * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+	if (run->step == KS_STEP_DELETES)
+		return KS_WRITTEN;
+	folded.values = palloc_extended((Size) ap->nrecs * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
+	folded.isnull = palloc_extended((Size) ap->nrecs * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
 	for (int i = 0, j; i < n; i = j)
 	{
 		int			from = i;	/* behind the last tombstone */
 
-		for (j = i; j < n && ks_sort_compare(&target->sortkey, &rows, &items[i], &items[j]) == 0; j++)
+		for (j = i; j < n && ks_sort_compare(&target->sortkey, &r->rows, &items[i], &items[j]) == 0; j++)
 			if (ap->ops[items[j].row] == KS_ROW_DELETE)
 				from = j + 1;
 		if (from > i)
@@ -387,26 +373,26 @@ ks_accumulate_apply(KsApply *ap, const int *idx, int n, KsCounts *counts)
 
 			for (int k = i; k < from - 1; k++)
 				counts[ap->recs[items[k].row].pidx].superseded++;
-			memcpy(ap->values + at, ap->decoded + at, target->ncols * sizeof(Datum));
-			memcpy(ap->isnull + at, ap->decoded_null + at, target->ncols * sizeof(bool));
+			memcpy(folded.values + at, r->rows.values + at, target->ncols * sizeof(Datum));
+			memcpy(folded.isnull + at, r->rows.isnull + at, target->ncols * sizeof(bool));
 			deletes[ndeletes++] = items[from - 1];
 		}
 		if (from < j)
 		{
-			fold_records(ap, items + from, j - from, scratch, scratch_null);
+			fold_records(r, &folded, items + from, j - from, scratch, scratch_null);
 			groups[nwrites].first = from;
 			groups[nwrites].n = j - from;
 			writes[nwrites++] = items[j - 1];
 		}
 	}
 
-	write_rows(ap, deletes, ndeletes, KS_ROW_DELETE, counts);
+	if (r->store->store(ap, r, &folded, deletes, ndeletes, KS_ROW_DELETE, counts) != KS_WRITTEN)
+		return KS_USE_SQL;
 	if (!target->rows_may_vanish)
 	{
 		for (int i = 0; i < nwrites; i++)
 			count_group(ap, items, &groups[i], true, counts);
-		write_rows(ap, writes, nwrites, KS_ROW_WRITE, counts);
-		return;
+		return r->store->store(ap, r, &folded, writes, nwrites, KS_ROW_WRITE, counts);
 	}
 	/* which of them were left out is known one by one only */
 	for (int i = 0; i < nwrites; i++)
@@ -414,7 +400,14 @@ ks_accumulate_apply(KsApply *ap, const int *idx, int n, KsCounts *counts)
 		KsCounts   *c = &counts[ap->recs[writes[i].row].pidx];
 		int64		unmatched = c->unmatched;
 
-		write_rows(ap, &writes[i], 1, KS_ROW_WRITE, counts);
+		if (r->store->store(ap, r, &folded, &writes[i], 1, KS_ROW_WRITE, counts) != KS_WRITTEN)
+			return KS_USE_SQL;
 		count_group(ap, items, &groups[i], c->unmatched == unmatched, counts);
 	}
+	return KS_WRITTEN;
 }
+
+const KsWriter ks_accumulate_writer = {
+	.name = "accumulate",
+	.write = accumulate_write
+};

@@ -26,7 +26,4 @@ extern void ks_accumulate_fold(const KsTarget *target, Datum *values, bool *isnu
 extern void ks_accumulate_merge(const KsTarget *target, Datum *values, bool *isnull,
 								const Datum *old, const bool *old_null);
 
-/* Rows idx[0..n) of a batch, in the order of the log. */
-extern void ks_accumulate_apply(KsApply *ap, const int *idx, int n, KsCounts *counts);
-
 #endif

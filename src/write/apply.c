@@ -1,14 +1,12 @@
 /*
  * apply.c
- *	  A batch of records to the target: rows, in which order, by which path.
+ *	  A batch of records to the targets: rows, and which route's writer has which.
  *
  * What was refused (apply_search.c) goes by on_error once all else is applied.  A
  * record that is one too many (the first one, with on_error => 'stop') ends the
  * batch: nothing behind it is applied.
  *
- * Upserts: the last record of a key counts, the others are superseded; rows
- * are written in key order, so that two sinks that write the same rows wait
- * for each other instead of deadlocking.
+ * Rows are written by the route's writer (writer.h).
  *
  * Several targets (apply_route.c): what is referred to is written first, and
  * deleted last.
@@ -19,10 +17,9 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
-#include "write/accumulate.h"
-#include "write/apply.h"
 #include "write/command.h"
 #include "write/dead_letters.h"
+#include "write/writer.h"
 
 KsApply *
 ks_apply_create(const KsSink *sink, bool set_constraints,
@@ -41,277 +38,152 @@ ks_apply_create(const KsSink *sink, bool set_constraints,
 	return ap;
 }
 
-/*
- * Sorts by key and keeps the last record of each; counts the others.  Returns
- * the rows left, whose numbers go to idx too.
- */
-static KsSortItem *
-last_per_key(KsApply *ap, int *idx, int *n, KsCounts *counts)
+static KsWritten
+apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
 {
-	const KsSortKey *key = &ap->target->sortkey;
-	KsRows		rows = {ap->values, ap->isnull, ap->target->nvalues};
-	KsSortItem *items = ks_sort_rows(key, &rows, idx, *n);
-	int			out = 0;
-
-	for (int i = 0; i < *n; i++)
-	{
-		if (i + 1 < *n && ks_sort_compare(key, &rows, &items[i], &items[i + 1]) == 0)
-			counts[ap->recs[items[i].row].pidx].superseded++;
-		else
-		{
-			idx[out] = items[i].row;
-			items[out++] = items[i];
-		}
-	}
-	*n = out;
-	return items;
-}
-
-/* The rows of one operation among idx, in order, to a new place. */
-static int
-select_op(KsApply *ap, const int *idx, int n, KsRowOp op, int *out)
-{
-	int			m = 0;
-
-	for (int i = 0; i < n; i++)
-		if (ap->ops[idx[i]] == op)
-			out[m++] = idx[i];
-	return m;
-}
-
-/*
- * Where each record of a key counts: the first of each, then the second, and so
- * on; within a round keys are distinct, and in order.
- */
-static void
-apply_rounds(KsApply *ap, const int *idx, int n, KsCounts *counts)
-{
-	const KsSortKey *key = &ap->target->sortkey;
-	KsRows		rows = {ap->values, ap->isnull, ap->target->nvalues};
-	KsSortItem *items = ks_sort_rows(key, &rows, idx, n);
-	int		   *round = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
-	int		   *end = palloc0((n + 1) * sizeof(int));
-	int		   *sorted = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
-	int		   *part = ap->idx + ap->nrecs;
-	int			nrounds = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		round[i] = i > 0 && ks_sort_compare(key, &rows, &items[i - 1], &items[i]) == 0 ?
-			round[i - 1] + 1 : 0;
-		end[round[i]]++;
-		nrounds = Max(nrounds, round[i] + 1);
-	}
-	for (int i = 1; i < nrounds; i++)
-		end[i] += end[i - 1];
-	for (int i = n - 1; i >= 0; i--)
-		sorted[--end[round[i]]] = items[i].row;
-	/* end[] is where each begins by now */
-	end[nrounds] = n;
-	for (int i = 0; i < nrounds; i++)
-	{
-		int		   *first = sorted + end[i];
-		int			m = end[i + 1] - end[i];
-
-		CHECK_FOR_INTERRUPTS();
-		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_DELETE, part), KS_ROW_DELETE, counts);
-		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_WRITE, part), KS_ROW_WRITE, counts);
-		ks_apply_sql(ap, part, select_op(ap, first, m, KS_ROW_PATCH, part), KS_ROW_PATCH, counts);
-	}
-}
-
-/*
- * What lacks values builds on the record of its key before it: all before the
- * last complete one of a key, or the last delete, is superseded.
- */
-static int
-supersede_complete(KsApply *ap, int *idx, int n, KsCounts *counts)
-{
-	const KsSortKey *key = &ap->target->sortkey;
-	KsRows		rows = {ap->values, ap->isnull, ap->target->nvalues};
-	KsSortItem *items = ks_sort_rows(key, &rows, idx, n);
-	int			out = n;
-	bool		complete = false;
-
-	for (int i = n - 1; i >= 0; i--)
-	{
-		int			row = items[i].row;
-
-		if (i == n - 1 || ks_sort_compare(key, &rows, &items[i], &items[i + 1]) != 0)
-			complete = false;
-		if (complete)
-			counts[ap->recs[row].pidx].superseded++;
-		else
-			idx[--out] = row;
-		complete |= ap->ops[row] != KS_ROW_PATCH;
-	}
-	memmove(idx, idx + out, (n - out) * sizeof(int));
-	return n - out;
-}
-
-/* Where tables refer to each other, upserts of a batch are two steps. */
-typedef enum Step
-{
-	ALL,
-	DELETES,					/* where they can be done before the rest */
-	WRITES						/* and whatever is not done yet */
-} Step;
-
-static void
-apply_rows(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
-{
-	int		   *idx = ap->idx;
-	int			n = 0;
-	bool		mixed = false;
-	bool		patches = false;
+	KsRun		run = {.idx = ap->idx, .step = step};
 
 	for (int i = lo; i < hi; i++)
 	{
 		if (ap->ops[i] == KS_ROW_FILTERED)
-			counts[ap->recs[i].pidx].filtered += step != DELETES;
+			counts[ap->recs[i].pidx].filtered += step != KS_STEP_DELETES;
 		else if (ap->ops[i] != KS_ROW_REJECTED)
 		{
-			mixed |= ap->ops[i] == KS_ROW_DELETE;
-			patches |= ap->ops[i] == KS_ROW_PATCH;
-			idx[n++] = i;
+			run.deletes |= ap->ops[i] == KS_ROW_DELETE;
+			run.patches |= ap->ops[i] == KS_ROW_PATCH;
+			run.idx[run.n++] = i;
 		}
 	}
-
-	if (step == DELETES &&
-		(!mixed || ap->route->fast || patches || ap->sink->insert_mode != KS_UPSERT || ap->sink->update_if))
-		return;
-	if (ap->target->command)
-	{
-		ks_command_execute(ap, idx, n, counts);
-		return;
-	}
-	if (ap->sink->insert_mode == KS_ACCUMULATE)
-	{
-		ks_accumulate_apply(ap, idx, n, counts);
-		return;
-	}
-	if (patches && ap->sink->update_if == NULL)
-		n = supersede_complete(ap, idx, n, counts);
-	if (ap->sink->insert_mode == KS_UPDATE || ap->sink->update_if || patches)
-	{
-		apply_rounds(ap, idx, n, counts);
-		return;
-	}
-	if (ap->sink->insert_mode == KS_UPSERT)
-	{
-		KsCounts   *superseded = step != DELETES ? counts : palloc0(ap->nparts * sizeof(KsCounts));
-		KsSortItem *items = last_per_key(ap, idx, &n, superseded);
-
-		if (ap->route->fast)
-			ks_fast_upsert(ap, items, n, counts);
-		else if (!mixed)
-			ks_apply_sql(ap, idx, n, KS_ROW_WRITE, counts);
-		else
-		{
-			/* keys are distinct now: deletes first, they make room */
-			int		   *part = idx + ap->nrecs;
-
-			if (step != WRITES)
-				ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_DELETE, part),
-							 KS_ROW_DELETE, counts);
-			if (step != DELETES)
-				ks_apply_sql(ap, part, select_op(ap, idx, n, KS_ROW_WRITE, part),
-							 KS_ROW_WRITE, counts);
-		}
-		return;
-	}
-
-	if (ap->route->fast)
-	{
-		if (ap->route->one_by_one && n == 1)
-			ks_rows_insert(ap->route->one_by_one, idx[0], counts);
-		else
-			ks_fast_insert(ap, idx, n, counts);
-		return;
-	}
-
-	/* inserts and deletes in the order of the log, run by run */
-	for (int i = 0, j; i < n; i = j)
-	{
-		KsRowOp		op = ap->ops[idx[i]];
-
-		for (j = i + 1; j < n && ap->ops[idx[j]] == op; j++)
-			;
-		ks_apply_sql(ap, idx + i, j - i, op, counts);
-	}
+	return run.n > 0 ? r->writer->write(ap, r, &run, counts) : KS_WRITTEN;
 }
 
 /* Truncations divide what is before them from what is behind them. */
-static void
-apply_to_target(KsApply *ap, int lo, int hi, Step step, KsCounts *counts)
+static KsWritten
+apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
 {
 	uint8	   *truncation;
 
-	while (ap->target->empty_sql &&
+	while (r->target->empty_sql &&
 		   (truncation = memchr(ap->ops + lo, KS_ROW_TRUNCATE, hi - lo)) != NULL)
 	{
 		int			i = truncation - ap->ops;
 
-		if (step == DELETES)
-			return;				/* all in its order, then */
-		step = ALL;
-		if (i > lo)
-			apply_rows(ap, lo, i, step, counts);
-		ks_apply_truncation(ap, i, counts);
+		if (step == KS_STEP_DELETES)
+			return KS_WRITTEN;	/* all in its order, then */
+		step = KS_STEP_ALL;
+		if (apply_rows(ap, r, lo, i, step, counts) != KS_WRITTEN)
+			return KS_USE_SQL;
+		ks_apply_truncation(ap, r, i, counts);
 		lo = i + 1;
 	}
-	if (lo < hi)
-		apply_rows(ap, lo, hi, step, counts);
+	return apply_rows(ap, r, lo, hi, step, counts);
 }
 
-void
+/* Each row is evaluated when those before it are written. */
+static KsWritten
+apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, KsCounts *counts)
+{
+	KsWritten	result = KS_WRITTEN;
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink row",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+
+	for (int i = lo; i < hi && result == KS_WRITTEN; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ks_evaluate(ap, r, i, i + 1);
+		result = apply_evaluated(ap, r, i, i + 1, KS_STEP_ALL, counts);
+		MemoryContextReset(cxt);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return result;
+}
+
+/*
+ * Evaluates what belongs to the attempt, and applies the rows; one after the other
+ * if something looks at the rows before, or writes.  A command takes them as a set.
+ */
+static KsWritten
+apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	if (likely(r->when == KS_WITH_RECORD))
+		return apply_evaluated(ap, r, lo, hi, step, counts);
+	if (r->when == KS_IN_ATTEMPT || r->target->command)
+	{
+		/* where deletes are early they have to be known */
+		if (step == KS_STEP_DELETES && memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
+			return KS_WRITTEN;
+		if (!r->evaluated)
+			ks_evaluate(ap, r, lo, hi);
+		r->evaluated = step == KS_STEP_DELETES;
+		return apply_evaluated(ap, r, lo, hi, step, counts);
+	}
+	return step == KS_STEP_DELETES ? KS_WRITTEN : apply_row_by_row(ap, r, lo, hi, counts);
+}
+
+/* Of one route, as far as it has any of the records. */
+static KsWritten
+apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	lo = Max(lo, r->lo);
+	hi = Min(hi, r->hi);
+	if (lo >= hi)
+		return KS_WRITTEN;
+	ap->at_route = r;
+	return apply_to_target(ap, r, lo, hi, step, counts);
+}
+
+bool
 ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
 {
-	if (ap->linked)
-		for (int i = ap->nroutes - 1; i >= 0; i--)
-		{
-			KsRoute    *r = &ap->routes[i];
-
-			if (Max(lo, r->lo) >= Min(hi, r->hi))
-				continue;
-			ks_apply_use_route(ap, r);
-			apply_to_target(ap, Max(lo, r->lo), Min(hi, r->hi), DELETES, counts);
-		}
 	for (int i = 0; i < ap->nroutes; i++)
-	{
-		KsRoute    *r = &ap->routes[i];
+		ap->routes[i].evaluated = false;
+	for (int i = ap->nroutes - 1; ap->linked && i >= 0; i--)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts) != KS_WRITTEN)
+			return false;
+	for (int i = 0; i < ap->nroutes; i++)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi,
+						   ap->linked ? KS_STEP_WRITES : KS_STEP_ALL, counts) != KS_WRITTEN)
+			return false;
+	return true;
+}
 
-		if (Max(lo, r->lo) >= Min(hi, r->hi))
-			continue;
-		ks_apply_use_route(ap, r);
-		apply_to_target(ap, Max(lo, r->lo), Min(hi, r->hi), ap->linked ? WRITES : ALL, counts);
-	}
+/* Does the record go on, as far as that is known? */
+static bool
+passes(KsApply *ap, const KsRoute *r, const KsRecord *rec, const Datum *values, const bool *isnull)
+{
+	struct KsFilter *filter = r->target->filter;
+
+	if (filter && ks_filter_when(filter) != KS_WITH_RECORD)
+		return true;			/* and its key counts if it does */
+	if (filter && !ks_filter_passes(filter, r->decoder, rec, &ap->parts[rec->pidx], values, isnull))
+		return false;
+	ks_decode_check_row(r->decoder, isnull);
+	return true;
 }
 
 static void
-decode_rows(KsApply *ap, int lo, int hi)
+decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 {
-	KsTarget   *target = ap->target;
+	int			nvalues = r->rows.ncols;
+	bool		late = r->when != KS_WITH_RECORD;	/* something is evaluated later */
 
 	for (int i = lo; i < hi; i++)
 	{
 		const KsRecord *rec = &ap->recs[i];
-		Size		row = (Size) i * target->nvalues;
+		Size		row = (Size) i * nvalues;
 
 		ap->decoding = i;
-		ap->ops[i] = ks_decode(ap->decoder, rec, &ap->parts[rec->pidx],
-							   ap->values + row, ap->isnull + row);
-		if (ap->decoder->has_value)
-		{
-			if (target->filter &&
-				!ks_filter_passes(target->filter, ap->decoder, rec, &ap->parts[rec->pidx],
-								  ap->values + row, ap->isnull + row))
-				ap->ops[i] = KS_ROW_FILTERED;
-			else
-				ks_decode_check_row(ap->decoder, ap->isnull + row);
-		}
+		ap->ops[i] = ks_decode(r->decoder, rec, &ap->parts[rec->pidx],
+							   r->rows.values + row, r->rows.isnull + row);
 		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
 			ks_apply_check_truncation(ap, rec);
+		if (unlikely(r->decoder->nlater > 0 || (r->decoder->unmatched && late)))
+			ks_evaluate_later(r, i);
+		else if (r->decoder->has_value &&
+				 !passes(ap, r, rec, r->rows.values + row, r->rows.isnull + row))
+			ap->ops[i] = KS_ROW_FILTERED;
 	}
 }
 
@@ -326,8 +198,8 @@ ks_apply_decode_range(KsApply *ap, int lo, int hi)
 
 		if (Max(lo, r->lo) >= Min(hi, r->hi))
 			continue;
-		ks_apply_use_route(ap, r);
-		decode_rows(ap, Max(lo, r->lo), Min(hi, r->hi));
+		ap->at_route = r;
+		decode_rows(ap, r, Max(lo, r->lo), Min(hi, r->hi));
 	}
 	ap->decoding = -1;
 	MemoryContextSwitchTo(old);
@@ -365,9 +237,11 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->nparts = nparts;
 	ap->limit = n;
 	ap->waiting = NULL;
+	ap->owner = CurrentResourceOwner;
 	ap->nwaiting = 0;
 	ks_rejects_begin(&ap->rejects);
 	ap->ops = palloc(n);
+	ap->parsed_ops = NULL;
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
 	ks_apply_begin_routes(ap);
@@ -378,6 +252,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 
 	ks_apply_search(ap);
 	ap->fast = true;
+	for (int i = 0; i < ap->nroutes; i++)
+		ks_writer_end(&ap->routes[i]);
 	for (int i = 0; i < ap->nroutes; i++)
 		ap->fast &= ap->routes[i].fast || ap->routes[i].lo == ap->routes[i].hi;
 	if (ap->nwaiting > 0)

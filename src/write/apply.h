@@ -19,6 +19,13 @@ typedef struct KsRecordError
 	const char *exceeded;		/* the reject_limit that it exceeds, or NULL */
 } KsRecordError;
 
+/* What is not known of a row yet, see evaluate.c. */
+typedef struct KsPending
+{
+	int			row;
+	KsLater		what;
+} KsPending;
+
 /* Where the records of a topic go, or of all that have no place of their own. */
 typedef struct KsRoute
 {
@@ -27,21 +34,36 @@ typedef struct KsRoute
 	KsTarget   *target;
 	KsDecoder  *decoder;
 
+	/*
+	 * Of the transaction, from ks_apply_prepare() to ks_apply_finish(): what the
+	 * target depends on, in use, so that it cannot be changed under the batch.
+	 */
+	Relation	rel;			/* the target, or NULL: a command */
+	List	   *in_use;			/* Relation: its indexes, composite types */
+
 	/* of the batch at hand */
 	int			lo,				/* its records */
 				hi;
-	bool		fast;			/* this attempt takes the fast path */
-	Datum	   *values;			/* as decoded */
-	bool	   *isnull;
+	const struct KsWriter *writer;	/* see writer.h */
+	const struct KsWriter *store;	/* of rows that the writer makes */
+	bool		fast;			/* by the fast path */
+	KsRows		rows;			/* as decoded */
+	KsWhen		when;			/* some of them are complete */
+	KsPending  *pending;		/* in the order of rows */
+	int			npending;
+	int			maxpending;
+	bool		evaluated;		/* in this attempt */
 	EphemeralNamedRelation enr;
-	struct KsRowWriter *one_by_one; /* in the search for refused records, or NULL */
+	struct KsRowWriter *one_by_one; /* the fast path's own, or NULL */
 } KsRoute;
 
 typedef struct KsApply
 {
+	const KsSink *sink;			/* itself; routes have settings of their own */
 	MemoryContext cxt;			/* as long as the sink */
 	MemoryContext batch_cxt;	/* reset by the caller after each batch */
-	MemoryContext attempt_cxt;	/* child of it, reset after each attempt */
+	MemoryContext attempt_cxt;	/* child of it, reset before each attempt */
+	ResourceOwner owner;		/* around the attempts, of what outlives them */
 	KsRoute    *routes;			/* in the order of their foreign keys */
 	int			nroutes;
 	List	   *left_out;		/* topics (String) without a route */
@@ -55,24 +77,22 @@ typedef struct KsApply
 	bool		(*may_wait) (void *arg, const KsRecord *rec);
 	void	   *wait_arg;
 
-	/* the route at hand: its settings, target, decoder, rows */
-	KsRoute    *route;
-	const KsSink *sink;
-	KsTarget   *target;
-	KsDecoder  *decoder;
-
 	/* of the batch at hand, in batch_cxt */
 	const KsRecord *recs;
 	int			nrecs;
 	KsPartition *parts;
 	int			nparts;
-	Datum	   *values;			/* target->nvalues for a record: what is written */
-	bool	   *isnull;
-	Datum	   *decoded;		/* the same, but for folded rows */
-	bool	   *decoded_null;
 	uint8	   *ops;			/* KsRowOp */
+	uint8	   *parsed_ops;		/* before filters of the attempt; NULL: the same */
+
+	/* what is being done, for whoever catches an error */
+	const KsRoute *at_route;
 	int			decoding;		/* record being decoded, -1: past that */
+	int			evaluating;		/* record whose default or filter is evaluated, or -1 */
+
 	bool		fast;			/* no record was written by SQL */
+	bool		one_by_one;		/* records are refused: ranges are small */
+	bool		use_sql;		/* the attempt was rolled back for that */
 	int			limit;			/* records from here on are not applied */
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */
@@ -81,7 +101,7 @@ typedef struct KsApply
 	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
 	int		   *idx;			/* scratch: rows to write, in order */
 	KsCounts   *counts;			/* scratch: of one attempt, by partition */
-	EphemeralNamedRelation enr;
+	EphemeralNamedRelation enr; /* the route's that is registered as "batch" */
 
 	/* since created */
 	int64		decode_us;
@@ -110,17 +130,26 @@ extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 
 /* --- between apply.c and apply_search.c --- */
 
-/* Decodes, or applies, records [lo, hi); errors are thrown. */
+/*
+ * Decodes, or applies, records [lo, hi); errors are thrown.  False if a writer wants
+ * what it was given to be rolled back and written by SQL.
+ */
 extern void ks_apply_decode_range(KsApply *ap, int lo, int hi);
-extern void ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts);
+extern bool ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts);
 
 /* Applies all records below ap->limit but those that are refused. */
 extern void ks_apply_search(KsApply *ap);
 
 /* --- apply_route.c --- */
 
-/* In each transaction, before the records: builds targets that changed. */
+/*
+ * In each transaction, before the records: builds targets that changed, and
+ * takes into use what they depend on.  Whoever calls ends it with
+ * ks_apply_finish() before the resource owner is released; after an error that
+ * has released it, as all of them do.
+ */
 extern void ks_apply_prepare(KsApply *ap);
+extern void ks_apply_finish(KsApply *ap);
 
 /* Before it is prepared: the topic has no records, and its own target may be gone. */
 extern void ks_apply_leave_out(KsApply *ap, const char *topic);
@@ -138,39 +167,29 @@ extern bool ks_apply_wants_headers(const KsApply *ap);
 extern int *ks_apply_order(const KsApply *ap, KsRecord *recs, int n,
 						   const KsPartition *parts, int nparts);
 
-/* Inside ks_apply(): what each route has of the batch; the one at hand. */
+/* Inside ks_apply(): what each route has of the batch; that of one record. */
 extern void ks_apply_begin_routes(KsApply *ap);
-extern void ks_apply_use_route(KsApply *ap, KsRoute *r);
+extern KsRoute *ks_apply_route_at(const KsApply *ap, int record);
+
+/* The relation "batch" is this route's from here on. */
+extern void ks_apply_register_rows(KsApply *ap, const KsRoute *r);
+
+/* evaluate.c: what the decoder has left of a row, in the current context. */
+extern void ks_evaluate_later(KsRoute *r, int row);
+
+/* evaluate.c: the values, checks and filter of rows [lo, hi), in an attempt. */
+extern void ks_evaluate(KsApply *ap, KsRoute *r, int lo, int hi);
 
 /* apply_sql.c: errors if the record's truncation has no place in the order. */
 extern void ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec);
 
 /* apply_sql.c: the truncation that record i tells of. */
-extern void ks_apply_truncation(KsApply *ap, int i, KsCounts *counts);
-
-/* apply_sql.c: rows idx[0..n) of one operation, counted by partition. */
-extern void ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts);
-
-/* --- apply_fast.c: plain tables, where nothing can tell the difference --- */
-
-/* NULL if the general path must be taken; allocates in the current context. */
-extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);
-
-/* Rows idx[0..n), in this order. */
-extern void ks_fast_insert(KsApply *ap, const int *idx, int n, KsCounts *counts);
+extern void ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts);
 
 /*
- * apply_rows.c: inserts one by one.  Begun and ended outside the subtransactions
- * in which rows are inserted and may fail; told of each that has.
+ * apply_fast.c: what the fast path knows of a plain table, where nothing can tell the
+ * difference; NULL if the general path must be taken.  In the current context.
  */
-typedef struct KsRowWriter KsRowWriter;
-
-extern KsRowWriter *ks_rows_begin(KsApply *ap);
-extern void ks_rows_insert(KsRowWriter *rw, int row, KsCounts *counts);
-extern void ks_rows_failed(KsRowWriter *rw, const ErrorData *edata);
-extern void ks_rows_end(KsRowWriter *rw);
-
-/* Writes and deletes, one for a key, sorted by it; changes the order of items. */
-extern void ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts);
+extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);
 
 #endif

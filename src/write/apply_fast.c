@@ -140,6 +140,7 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 	if (sink->insert_mode != KS_INSERT &&
 		(!fast->plain || fast->conflict < 0 || target->nkeys == target->ncols))
 		return NULL;
+	fast->evaluates = !fast->plain || (desc->constr && desc->constr->num_check > 0);
 	fast->other_unique = sink->insert_mode != KS_INSERT && ks_unique_has_others(fast);
 	return fast;
 }
@@ -147,20 +148,17 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 /* --- rows --- */
 
 void
-ks_fast_begin(KsWrite *w, KsApply *ap, KsCounts *counts)
+ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, KsCounts *counts)
 {
 	memset(w, 0, sizeof(KsWrite));
 	w->ap = ap;
 	w->counts = counts;
-	w->target = ap->target;
-	w->fast = ap->target->fast;
-	w->rows.values = ap->values;
-	w->rows.isnull = ap->isnull;
-	w->rows.ncols = ap->target->ncols;
-	/* the lock is held since ks_target_valid() or the build */
-	w->rel = table_open(ap->target->relid, NoLock);
+	w->target = r->target;
+	w->fast = r->target->fast;
+	w->rows = *rows;
+	w->rel = r->rel;
 	w->estate = CreateExecutorState();
-	ks_init_range_table(w->estate, w->rel, ap->target->written_cols, NULL);
+	ks_init_range_table(w->estate, w->rel, r->target->written_cols, NULL);
 	w->rri = makeNode(ResultRelInfo);
 	InitResultRelInfo(w->rri, w->rel, 1, NULL, 0);
 	w->cid = GetCurrentCommandId(true);
@@ -181,7 +179,6 @@ ks_fast_end(KsWrite *w)
 	MemoryContextDelete(w->scratch);
 	pfree(w->tids);
 	pfree(w->entries);
-	table_close(w->rel, NoLock);
 	CommandCounterIncrement();
 }
 
@@ -218,8 +215,8 @@ ks_fast_fill_slot(KsWrite *w, TupleTableSlot *slot, int row)
  * Inserts rows; their places to w->tids.  Where not all indexes are plain, the
  * executor makes the entries at once.
  */
-static void
-insert_rows(KsWrite *w, const int *idx, int n)
+void
+ks_fast_insert_rows(KsWrite *w, const int *idx, int n)
 {
 	int			nslots = Min(n, ROWS_PER_INSERT);
 	TupleTableSlot **slots;
@@ -264,131 +261,9 @@ insert_rows(KsWrite *w, const int *idx, int n)
 	pfree(slots);
 }
 
-/* Somebody else was faster: the general path waits for him, and sees why. */
-static void
-check_result(TM_Result result)
-{
-	if (result != TM_Ok)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg_internal("row was changed by another transaction")));
-}
-
-/* What change_row() needs beside the write itself. */
-typedef struct Changes
-{
-	KsWrite    *w;
-	Snapshot	snapshot;
-	TupleTableSlot *slot;
-	TupleTableSlot *old;		/* the row that is there, where its values matter */
-	bool		unique_changed; /* by an update, and not of the key */
-	int			n;
-} Changes;
-
-/* Makes a folded row the sum of it and the row that is there. */
-static void
-add_old_row(Changes *ch, int row, ItemPointer tid)
-{
-	KsWrite    *w = ch->w;
-	Size		at = (Size) row * w->target->ncols;
-	MemoryContext cxt;
-
-	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
-		check_result(TM_Deleted);
-	slot_getallattrs(ch->old);
-	cxt = MemoryContextSwitchTo(w->ap->attempt_cxt);
-	ks_accumulate_merge(w->target, w->ap->values + at, w->ap->isnull + at,
-						ch->old->tts_values, ch->old->tts_isnull);
-	MemoryContextSwitchTo(cxt);
-}
-
-/*
- * Does an update leave a unique value to others?
- * (not reached by tests: somebody deletes the row in that moment)
- */
-static void
-note_unique_change(Changes *ch, int row, ItemPointer tid)
-{
-	KsWrite    *w = ch->w;
-
-	if (!w->fast->other_unique || ch->unique_changed)
-		return;
-	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
-		check_result(TM_Deleted);
-	ch->unique_changed = ks_unique_changes(w, row, ch->old);
-	ExecClearTuple(ch->old);
-}
-
-/* Updates or deletes the row that was found. */
-static void
-change_row(void *arg, int row, ItemPointer tid)
-{
-	Changes    *ch = arg;
-	KsWrite    *w = ch->w;
-	bool		delete = w->ap->ops[row] == KS_ROW_DELETE;
-	TM_FailureData tmfd;
-	LockTupleMode lockmode;
-	KsUpdateIndexes update_indexes;
-	MemoryContext old;
-
-	w->counts[w->ap->recs[row].pidx].applied += !delete;
-	w->counts[w->ap->recs[row].pidx].deleted += delete;
-
-	old = MemoryContextSwitchTo(w->scratch);
-	if (delete)
-		check_result(table_tuple_delete(w->rel, tid, w->cid, ch->snapshot, InvalidSnapshot,
-										true, &tmfd, false));
-	else
-	{
-		if (w->target->accumulate)
-		{
-			/* ON CONFLICT checks what would be inserted, too */
-			ks_fast_fill_slot(w, ch->slot, row);
-			add_old_row(ch, row, tid);
-		}
-		ks_fast_fill_slot(w, ch->slot, row);
-		ks_place_offer(w);
-		check_result(table_tuple_update(w->rel, tid, ch->slot, w->cid, ch->snapshot,
-										InvalidSnapshot, true, &tmfd, &lockmode,
-										&update_indexes));
-		w->tids[row] = ch->slot->tts_tid;
-		if (KS_UPDATE_ALL_INDEXES(update_indexes))
-		{
-			w->entries[w->nentries++] = row;
-			note_unique_change(ch, row, tid);
-			ks_place_moved(w, ItemPointerGetBlockNumber(tid),
-						   ItemPointerGetBlockNumber(&ch->slot->tts_tid),
-						   ExecFetchSlotHeapTuple(ch->slot, false, NULL)->t_len);
-		}
-	}
-	MemoryContextSwitchTo(old);
-	if (++ch->n % 256 == 0)
-	{
-		ResetPerTupleExprContext(w->estate);
-		MemoryContextReset(w->scratch);
-	}
-}
-
-/* As statements do, whether a row is there to be changed or not. */
-static void
-check_replica_identity(KsWrite *w, const KsSortItem *items, int n)
-{
-	bool		checked[2] = {false, false};
-
-	for (int i = 0; i < n && !(checked[0] && checked[1]); i++)
-	{
-		bool		delete = w->ap->ops[items[i].row] == KS_ROW_DELETE;
-
-		if (!checked[delete])
-			CheckCmdReplicaIdentity(w->rel, delete ? CMD_DELETE : CMD_UPDATE);
-		checked[delete] = true;
-	}
-}
-
-/* --- batches --- */
-
-static void
-insert_entries(KsWrite *w)
+/* Of a batch, with the time that it takes. */
+void
+ks_fast_insert_all_entries(KsWrite *w)
 {
 	instr_time	start,
 				end;
@@ -402,61 +277,73 @@ insert_entries(KsWrite *w)
 	w->ap->index_us += INSTR_TIME_GET_MICROSEC(end);
 }
 
-void
-ks_fast_insert(KsApply *ap, const int *idx, int n, KsCounts *counts)
+static void
+insert_run(KsApply *ap, const KsRoute *r, const int *idx, int n, KsCounts *counts)
 {
 	KsWrite		w;
 
-	if (n == 0)
-		return;
 	PreventCommandIfReadOnly("INSERT");
-	ks_fast_begin(&w, ap, counts);
-	insert_rows(&w, idx, n);
-	insert_entries(&w);
-	ks_fast_end(&w);
-}
-
-void
-ks_fast_upsert(KsApply *ap, KsSortItem *items, int n, KsCounts *counts)
-{
-	KsWrite		w;
-	Changes		changes = {.w = &w};
-	int		   *idx;
-	int			missing;
-	int			new = 0;
-
-	if (n == 0)
-		return;
-	PreventCommandIfReadOnly("INSERT");
-	ks_fast_begin(&w, ap, counts);
-	check_replica_identity(&w, items, n);
+	ks_fast_begin(&w, ap, r, &r->rows, counts);
+	/* checks see what was written before, as in a statement */
 	PushActiveSnapshot(GetTransactionSnapshot());
-	changes.snapshot = GetActiveSnapshot();
-	changes.slot = ks_fast_make_slot(&w);
-	changes.old = ks_fast_make_slot(&w);
-	ks_place_begin(&w);
-	missing = ks_fast_probe(&w, items, n, change_row, &changes);
-	ExecDropSingleTupleTableSlot(changes.slot);
-	ExecDropSingleTupleTableSlot(changes.old);
-	ResetPerTupleExprContext(w.estate);
-	MemoryContextReset(w.scratch);
-	w.nupdated = w.nentries;
-
-	idx = palloc_extended((Size) (missing + 1) * sizeof(int), MCXT_ALLOC_HUGE);
-	for (int i = 0; i < missing; i++)
-	{
-		int			row = items[i].row;
-
-		if (ap->ops[row] == KS_ROW_WRITE)
-			idx[new++] = row;
-		else
-			counts[ap->recs[row].pidx].unmatched++;
-	}
-	if (changes.unique_changed)
-		ks_unique_check(&w, idx, new);
+	ks_fast_insert_rows(&w, idx, n);
+	ks_fast_insert_all_entries(&w);
 	PopActiveSnapshot();
-	insert_rows(&w, idx, new);
-	insert_entries(&w);
 	ks_fast_end(&w);
-	pfree(idx);
 }
+
+/* --- the writer --- */
+
+static KsWritten
+fast_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
+{
+	KsSortItem *items;
+
+	/* all at once, where the statements would be two */
+	if (run->step == KS_STEP_DELETES)
+		return KS_WRITTEN;
+	if (r->sink->insert_mode == KS_UPSERT)
+	{
+		items = ks_order_last(ap, r, run, counts);
+		return ks_fast_upsert(ap, r, &r->rows, items, run->n, counts);
+	}
+	if (run->n == 1 && (ap->one_by_one || r->when == KS_WITH_ROW))
+	{
+		if (r->one_by_one == NULL)
+			r->one_by_one = ks_rows_begin(ap, r);
+		ks_rows_insert(r->one_by_one, run->idx[0], counts);
+	}
+	else
+		insert_run(ap, r, run->idx, run->n, counts);
+	return KS_WRITTEN;
+}
+
+static KsWritten
+fast_store(KsApply *ap, KsRoute *r, const KsRows *rows, KsSortItem *items, int n, KsRowOp op,
+		   KsCounts *counts)
+{
+	return ks_fast_upsert(ap, r, rows, items, n, counts);
+}
+
+static void
+fast_failed(KsRoute *r, const ErrorData *edata)
+{
+	if (r->one_by_one)
+		ks_rows_failed(r->one_by_one, edata);
+}
+
+static void
+fast_end(KsRoute *r)
+{
+	if (r->one_by_one)
+		ks_rows_end(r->one_by_one);
+	r->one_by_one = NULL;
+}
+
+const KsWriter ks_fast_writer = {
+	.name = "fast path",
+	.write = fast_write,
+	.store = fast_store,
+	.failed = fast_failed,
+	.end = fast_end
+};

@@ -225,9 +225,12 @@ ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
 			walk.positioned = false;
 			there = look_up(&walk, values);
 		}
-		if (there)
-			found(arg, items[i].row, &walk.slot->tts_tid);
-		else
+		if (there && !found(arg, items[i].row, &walk.slot->tts_tid))
+		{
+			nmissing = -1;
+			break;
+		}
+		if (!there)
 			items[nmissing++] = items[i];
 	}
 	index_endscan(walk.lookup);

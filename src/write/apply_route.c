@@ -11,13 +11,16 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "executor/spi.h"
 #include "nodes/value.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
-#include "write/apply.h"
+#include "write/command.h"
+#include "write/writer.h"
 
 /* --- the list --- */
 
@@ -111,27 +114,87 @@ topic_context(void *arg)
 	errcontext("target of topic \"%s\"", ((const KsRoute *) arg)->topic);
 }
 
+/* What knows which columns records fill is replaced by what agrees with it. */
+static void
+replace_target(KsRoute *r, KsTarget *target)
+{
+	if (r->target == NULL)
+		return;
+	PG_TRY();
+	{
+		ks_target_check_names(r->sink, r->target, target);
+	}
+	PG_CATCH();
+	{
+		ks_target_free(target);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	ks_target_free(r->target);
+}
+
 static void
 build_route(KsApply *ap, KsRoute *r)
 {
 	ErrorContextCallback context = {.callback = topic_context, .arg = r};
 	KsFormatSettings settings;
+	KsTarget   *target;
 
 	if (r->topic)
 	{
 		context.previous = error_context_stack;
 		error_context_stack = &context;
 	}
-	r->target = ks_target_build(r->sink, ap->cxt);
+	target = ks_target_build(r->sink, ap->cxt);
+	replace_target(r, target);
+	r->target = target;
 	settings = ks_catalog_format(r->sink);
 	r->decoder = ks_decoder_create(&settings, r->target, r->target->cxt);
 	if (r->topic)
 		error_context_stack = context.previous;
 }
 
+/*
+ * What the batch depends on is in use from here on: what would change it in this
+ * session meets "cannot ALTER TABLE ... because it is being used by active
+ * queries", as it does in an INSERT; other sessions wait for the lock.
+ */
+static void
+open_route(KsRoute *r)
+{
+	ListCell   *lc;
+
+	r->rel = OidIsValid(r->target->relid) ? table_open(r->target->relid, NoLock) : NULL;
+	if (r->target->fast)
+	{
+		List	   *indexes = RelationGetIndexList(r->rel);
+
+		foreach(lc, indexes)
+			r->in_use = lappend(r->in_use, index_open(lfirst_oid(lc), RowExclusiveLock));
+		list_free(indexes);
+	}
+	foreach(lc, r->target->types.relids)
+		r->in_use = lappend(r->in_use, relation_open(lfirst_oid(lc), AccessShareLock));
+}
+
+static void
+close_route(KsRoute *r)
+{
+	ListCell   *lc;
+
+	foreach(lc, r->in_use)
+		relation_close(lfirst(lc), NoLock);
+	if (r->rel)
+		table_close(r->rel, NoLock);
+	list_free(r->in_use);
+	r->in_use = NIL;
+	r->rel = NULL;
+}
+
 void
 ks_apply_prepare(KsApply *ap)
 {
+	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
 	bool		built = false;
 
 	if (ap->routes == NULL)
@@ -140,6 +203,10 @@ ks_apply_prepare(KsApply *ap)
 	{
 		KsRoute    *r = &ap->routes[i];
 
+		/* closed by the resource owner, if there was an error */
+		list_free(r->in_use);
+		r->in_use = NIL;
+		r->rel = NULL;
 		if (r->target && ks_target_valid(r->target))
 		{
 			/* SQL checks them by itself */
@@ -147,14 +214,21 @@ ks_apply_prepare(KsApply *ap)
 				ks_target_check_privileges(r->sink, r->target);
 			continue;
 		}
-		if (r->target)
-			ks_target_free(r->target);
-		r->target = NULL;
 		build_route(ap, r);
 		built = true;
 	}
 	if (built && ap->nroutes > 1)
 		order_routes(ap);
+	for (int i = 0; i < ap->nroutes; i++)
+		open_route(&ap->routes[i]);
+	MemoryContextSwitchTo(old);
+}
+
+void
+ks_apply_finish(KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		close_route(&ap->routes[i]);
 }
 
 void
@@ -270,13 +344,18 @@ ks_apply_begin_routes(KsApply *ap)
 			while (at < ap->nrecs && route_of(ap, routes, &ap->recs[at], ap->parts) == i)
 				at++;
 		r->hi = at;
-		r->fast = r->target->fast != NULL;
+		r->writer = NULL;
 		r->one_by_one = NULL;
+		ks_writer_choose(r, true);
+		r->when = r->target->filter ? ks_filter_when(r->target->filter) : KS_WITH_RECORD;
+		r->pending = NULL;
+		r->npending = r->maxpending = 0;
 		if (r->lo == r->hi)
 			continue;
 		/* rows keep the numbers of their records; memory nobody writes to costs none */
-		r->values = palloc_extended((Size) ap->nrecs * nvalues * sizeof(Datum), MCXT_ALLOC_HUGE);
-		r->isnull = palloc_extended((Size) ap->nrecs * nvalues * sizeof(bool), MCXT_ALLOC_HUGE);
+		r->rows.values = palloc_extended((Size) ap->nrecs * nvalues * sizeof(Datum), MCXT_ALLOC_HUGE);
+		r->rows.isnull = palloc_extended((Size) ap->nrecs * nvalues * sizeof(bool), MCXT_ALLOC_HUGE);
+		r->rows.ncols = nvalues;
 		r->enr = palloc0(sizeof(EphemeralNamedRelationData));
 		r->enr->md.name = "batch";
 		r->enr->md.reliddesc = InvalidOid;
@@ -290,17 +369,21 @@ ks_apply_begin_routes(KsApply *ap)
 	ap->enr = NULL;
 }
 
+KsRoute *
+ks_apply_route_at(const KsApply *ap, int record)
+{
+	KsRoute    *r = ap->routes;
+
+	while (record >= r->hi)
+		r++;
+	return r;
+}
+
 void
-ks_apply_use_route(KsApply *ap, KsRoute *r)
+ks_apply_register_rows(KsApply *ap, const KsRoute *r)
 {
 	MemoryContext old;
 
-	ap->route = r;
-	ap->sink = r->sink;
-	ap->target = r->target;
-	ap->decoder = r->decoder;
-	ap->values = ap->decoded = r->values;
-	ap->isnull = ap->decoded_null = r->isnull;
 	if (ap->enr == r->enr)
 		return;
 	/* SPI's list of relations outlives the attempt */

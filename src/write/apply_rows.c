@@ -34,6 +34,8 @@
 struct KsRowWriter
 {
 	MemoryContext cxt;
+	KsApply    *ap;
+	const KsRoute *route;
 	KsWrite		w;
 	TupleTableSlot *slot;
 	TupleTableSlot *found;		/* a row with the same key */
@@ -43,32 +45,39 @@ struct KsRowWriter
 static void
 open_writer(KsRowWriter *rw)
 {
-	KsApply    *ap = rw->w.ap;
 	MemoryContext old = MemoryContextSwitchTo(rw->cxt);
+	ResourceOwner owner = CurrentResourceOwner;
 
-	ks_fast_begin(&rw->w, ap, NULL);
+	CurrentResourceOwner = rw->ap->owner;
+	ks_fast_begin(&rw->w, rw->ap, rw->route, &rw->route->rows, NULL);
 	rw->slot = ks_fast_make_slot(&rw->w);
 	rw->found = ks_fast_make_slot(&rw->w);
+	CurrentResourceOwner = owner;
 	MemoryContextSwitchTo(old);
 }
 
 static void
 close_writer(KsRowWriter *rw)
 {
+	ResourceOwner owner = CurrentResourceOwner;
+
+	CurrentResourceOwner = rw->ap->owner;
 	ExecDropSingleTupleTableSlot(rw->slot);
 	ExecDropSingleTupleTableSlot(rw->found);
 	ks_fast_end(&rw->w);
+	CurrentResourceOwner = owner;
 }
 
 KsRowWriter *
-ks_rows_begin(KsApply *ap)
+ks_rows_begin(KsApply *ap, const KsRoute *r)
 {
 	MemoryContext cxt = AllocSetContextCreate(ap->batch_cxt, "kafka_sink rows one by one",
 											  ALLOCSET_DEFAULT_SIZES);
 	KsRowWriter *rw = MemoryContextAllocZero(cxt, sizeof(KsRowWriter));
 
 	rw->cxt = cxt;
-	rw->w.ap = ap;
+	rw->ap = ap;
+	rw->route = r;
 	open_writer(rw);
 	return rw;
 }
@@ -182,6 +191,8 @@ ks_rows_insert(KsRowWriter *rw, int row, KsCounts *counts)
 	error_context_stack = NULL;
 	w->cid = GetCurrentCommandId(true);
 	w->estate->es_output_cid = w->cid;
+	if (w->fast->evaluates)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	rw->evaluating = true;
 	ks_fast_fill_slot(w, rw->slot, row);
 	rw->evaluating = false;
@@ -192,6 +203,8 @@ ks_rows_insert(KsRowWriter *rw, int row, KsCounts *counts)
 	rw->evaluating = !w->fast->plain;
 	insert_entries(rw, row);
 	rw->evaluating = false;
+	if (w->fast->evaluates)
+		PopActiveSnapshot();
 	counts[w->ap->recs[row].pidx].applied++;
 	ResetPerTupleExprContext(w->estate);
 	CommandCounterIncrement();

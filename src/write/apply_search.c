@@ -31,7 +31,7 @@
 #include "utils/resowner.h"
 
 #include "base/session.h"
-#include "write/apply.h"
+#include "write/writer.h"
 
 /* SQLSTATEs that are a record's fault; the others are not. */
 static bool
@@ -47,14 +47,16 @@ is_record_error(KsApply *ap, int sqlstate)
 			return true;
 		default:
 			/* row security, if it is not the table's own privileges */
-			return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && OidIsValid(ap->target->relid) &&
-				ks_target_has_privileges(ap->sink, ap->target);
+			return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE &&
+				OidIsValid(ap->at_route->target->relid) &&
+				ks_target_has_privileges(ap->at_route->sink, ap->at_route->target);
 	}
 }
 
 /*
  * Applies [lo, hi) in a subtransaction, decoding [from, hi) first.  NULL and
- * the counts added to the partitions', or the record's error.
+ * the counts added to the partitions', or the record's error; NULL and nothing
+ * applied if it is to be done by SQL (use_sql), which the fast path may say.
  */
 static ErrorData *
 attempt(KsApply *ap, int lo, int hi, int from)
@@ -68,7 +70,9 @@ attempt(KsApply *ap, int lo, int hi, int from)
 				t1,
 				t2;
 
-	ap->decoding = -1;
+	ap->decoding = ap->evaluating = -1;
+	ap->use_sql = false;
+	MemoryContextReset(ap->attempt_cxt);	/* what was in it may be looked at until now */
 	INSTR_TIME_SET_CURRENT(t0);
 	t1 = t0;
 	BeginInternalSubTransaction(NULL);
@@ -81,14 +85,17 @@ attempt(KsApply *ap, int lo, int hi, int from)
 			INSTR_TIME_SET_CURRENT(t1);
 		}
 		memset(ap->counts + first, 0, (end - first) * sizeof(KsCounts));
-		ks_apply_range(ap, lo, hi, ap->counts);
-		if (ap->set_constraints)
+		ap->use_sql = !ks_apply_range(ap, lo, hi, ap->counts);
+		if (ap->set_constraints && !ap->use_sql)
 		{
 			ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
 
 			AfterTriggerSetState(&stmt);
 		}
-		ReleaseCurrentSubTransaction();
+		if (ap->use_sql)
+			RollbackAndReleaseCurrentSubTransaction();
+		else
+			ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(cxt);
 		CurrentResourceOwner = owner;
 	}
@@ -102,7 +109,6 @@ attempt(KsApply *ap, int lo, int hi, int from)
 		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
-	MemoryContextReset(ap->attempt_cxt);
 	INSTR_TIME_SET_CURRENT(t2);
 	INSTR_TIME_SUBTRACT(t2, t1);
 	INSTR_TIME_SUBTRACT(t1, t0);
@@ -111,11 +117,14 @@ attempt(KsApply *ap, int lo, int hi, int from)
 
 	if (edata)
 	{
+		for (int i = 0; i < ap->nroutes; i++)
+			if (ap->routes[i].writer->failed)
+				ap->routes[i].writer->failed(&ap->routes[i], edata);
 		if (!is_record_error(ap, edata->sqlerrcode))
 			ReThrowError(edata);
 		return edata;
 	}
-	for (int i = first; i < end; i++)
+	for (int i = first; i < end && !ap->use_sql; i++)
 		ks_counts_add(&ap->parts[i].counts, &ap->counts[i]);
 	return NULL;
 }
@@ -193,32 +202,8 @@ refuse(KsApply *ap, int i, ErrorData *edata)
 		ap->may_wait && ap->may_wait(ap->wait_arg, &ap->recs[i]))
 		wait_for_row(ap, i, edata);
 	else
-		reject(ap, i, edata, edata->column_name, false);
-}
-
-static void
-begin_one_by_one(KsApply *ap)
-{
-	for (int i = 0; i < ap->nroutes; i++)
-	{
-		KsRoute    *r = &ap->routes[i];
-
-		if (r->lo == r->hi || !r->fast)
-			continue;
-		ks_apply_use_route(ap, r);
-		r->one_by_one = ks_rows_begin(ap);
-	}
-}
-
-static void
-end_one_by_one(KsApply *ap)
-{
-	for (int i = 0; i < ap->nroutes; i++)
-	{
-		if (ap->routes[i].one_by_one)
-			ks_rows_end(ap->routes[i].one_by_one);
-		ap->routes[i].one_by_one = NULL;
-	}
+		reject(ap, i, edata, ap->evaluating >= 0 ? ap->at_route->decoder->column : edata->column_name,
+			   false);
 }
 
 /*
@@ -234,15 +219,20 @@ search(KsApply *ap, int n)
 	int			from = 0;		/* what is before it is done */
 	int			failed = n;		/* [from, failed) has failed; from: not known */
 	int			size = 1;		/* of the next range, if it is not known */
+	int			known = ap->evaluating; /* what is before it can be evaluated, it cannot */
 
-	begin_one_by_one(ap);
+	ap->one_by_one = true;
 	while (from < ap->limit)
 	{
 		int			until = failed > from ? from + Max((failed - from) / 2, 1) : from + size;
 		ErrorData  *edata;
 
+		if (known >= from)
+			until = Max(known, from + 1);
 		until = Min(until, ap->limit);
 		edata = attempt(ap, from, until, until);
+		if (edata)
+			known = ap->evaluating;
 		if (edata == NULL)
 		{
 			size = failed > from ? 1 : size * 2;
@@ -255,14 +245,12 @@ search(KsApply *ap, int n)
 		}
 		else
 		{
-			if (ap->route->one_by_one)
-				ks_rows_failed(ap->route->one_by_one, edata);
 			refuse(ap, from, edata);
 			from = until;
 			size = 1;
 		}
 	}
-	end_one_by_one(ap);
+	ap->one_by_one = false;
 }
 
 /* The same, undone if records wait. */
@@ -311,7 +299,7 @@ leave_fast_path(KsApply *ap)
 		if (r->sink->insert_mode == KS_INSERT && ap->rejects.limit.max < 0)
 			continue;
 		left |= r->fast && r->lo < r->hi;
-		r->fast = false;
+		ks_writer_choose(r, false);
 	}
 	return left;
 }
@@ -329,11 +317,11 @@ ks_apply_search(KsApply *ap)
 			break;
 		/* known by its index; what is before it is decoded */
 		from = ap->decoding + 1;
-		reject(ap, ap->decoding, edata, ap->decoder->column, true);
+		reject(ap, ap->decoding, edata, ap->at_route->decoder->column, true);
 		from = Min(from, ap->limit);
 		edata = NULL;
 	}
-	if (edata && leave_fast_path(ap))
+	if ((edata || ap->use_sql) && leave_fast_path(ap) && ap->evaluating < 0)
 	{
 		/* what went wrong is the general path's to say, and to wait for */
 		edata = attempt(ap, 0, ap->limit, ap->limit);

@@ -16,12 +16,12 @@
 #include "miscadmin.h"
 #include "utils/tuplestore.h"
 
-#include "write/apply.h"
+#include "write/writer.h"
 
 static int64
-execute(KsApply *ap, const int *idx, int n, KsRowOp op)
+execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n, KsRowOp op)
 {
-	KsTarget   *target = ap->target;
+	KsTarget   *target = r->target;
 	SPIPlanPtr *plan = op == KS_ROW_DELETE ? &target->delete_plan :
 		op == KS_ROW_PATCH ? &target->patch_plan : &target->insert_plan;
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
@@ -31,9 +31,10 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 	{
 		Size		row = (Size) idx[i] * target->nvalues;
 
-		tuplestore_putvalues(store, target->rowdesc, ap->values + row, ap->isnull + row);
+		tuplestore_putvalues(store, target->rowdesc, rows->values + row, rows->isnull + row);
 	}
-	ap->enr->reldata = store;
+	ks_apply_register_rows(ap, r);
+	r->enr->reldata = store;
 	if (*plan == NULL)
 	{
 		SPIPlanPtr	p = SPI_prepare(op == KS_ROW_DELETE ? target->delete_sql :
@@ -48,9 +49,9 @@ execute(KsApply *ap, const int *idx, int n, KsRowOp op)
 	rc = SPI_execute_plan(*plan, NULL, NULL, false, 0);
 	if (rc != SPI_OK_INSERT && rc != SPI_OK_UPDATE && rc != SPI_OK_DELETE)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
-	ap->enr->reldata = NULL;
+	r->enr->reldata = NULL;
 	tuplestore_end(store);
-	if (op == KS_ROW_PATCH && (int64) SPI_processed < n && ap->sink->update_if == NULL)
+	if (op == KS_ROW_PATCH && (int64) SPI_processed < n && r->sink->update_if == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("record lacks the value of a column, and there is no row that has it"),
@@ -82,14 +83,14 @@ ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec)
 }
 
 void
-ks_apply_truncation(KsApply *ap, int i, KsCounts *counts)
+ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts)
 {
 	KsCounts   *c = &counts[ap->recs[i].pidx];
 
 	CHECK_FOR_INTERRUPTS();
 	/* readers keep what their snapshots see, which TRUNCATE would take away */
-	if (SPI_execute(ap->target->empty_sql, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not delete from %s", ap->target->qualified_name);
+	if (SPI_execute(r->target->empty_sql, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not delete from %s", r->target->qualified_name);
 	(*(SPI_processed > 0 ? &c->deleted : &c->unmatched))++;
 }
 
@@ -105,15 +106,17 @@ compare_partition(const void *a, const void *b, void *arg)
 	return (ia > ib) - (ia < ib);
 }
 
-void
-ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts)
+/* Rows idx[0..n) of one operation, counted by partition. */
+static void
+write_rows(KsApply *ap, const KsRoute *r, const KsRows *rows, int *idx, int n, KsRowOp op,
+		   KsCounts *counts)
 {
 	bool		delete = op == KS_ROW_DELETE;
 	int64		changed;
 
 	if (n == 0)
 		return;
-	if (ap->nparts > 1 && (op != KS_ROW_WRITE || ap->target->rows_may_vanish))
+	if (ap->nparts > 1 && (op != KS_ROW_WRITE || r->target->rows_may_vanish))
 	{
 		/* one statement per partition, to know whose rows were left out */
 		qsort_arg(idx, n, sizeof(int), compare_partition, unconstify(KsRecord *, ap->recs));
@@ -123,18 +126,18 @@ ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts)
 
 			for (j = i + 1; j < n && ap->recs[idx[j]].pidx == ap->recs[idx[i]].pidx; j++)
 				;
-			changed = execute(ap, idx + i, j - i, op);
+			changed = execute(ap, r, rows, idx + i, j - i, op);
 			*(delete ? &c->deleted : &c->applied) += changed;
 			c->unmatched += j - i - changed;
 		}
 		return;
 	}
 
-	changed = execute(ap, idx, n, op);
+	changed = execute(ap, r, rows, idx, n, op);
 	if (changed != n && ap->nparts > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("target \"%s\" took " INT64_FORMAT " of %d rows", ap->target->qualified_name,
+				 errmsg("target \"%s\" took " INT64_FORMAT " of %d rows", r->target->qualified_name,
 						changed, n)));
 	if (ap->nparts == 1)
 	{
@@ -145,3 +148,126 @@ ks_apply_sql(KsApply *ap, int *idx, int n, KsRowOp op, KsCounts *counts)
 	for (int i = 0; i < n; i++)
 		counts[ap->recs[idx[i]].pidx].applied++;
 }
+
+/* --- the writer --- */
+
+/* The rows of one operation among idx. */
+static void
+write_op(KsApply *ap, const KsRoute *r, const int *idx, int n, KsRowOp op, KsCounts *counts)
+{
+	int		   *part = ap->idx + ap->nrecs;
+
+	write_rows(ap, r, &r->rows, part, ks_order_select(ap, idx, n, op, part), op, counts);
+}
+
+/*
+ * Where each record of a key counts: the first of each, then the second, and so
+ * on; within a round keys are distinct, and in order.
+ */
+static void
+write_rounds(KsApply *ap, const KsRoute *r, const int *idx, int n, KsCounts *counts)
+{
+	const KsSortKey *key = &r->target->sortkey;
+	KsSortItem *items = ks_sort_rows(key, &r->rows, idx, n);
+	int		   *round = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	int		   *end = palloc0((n + 1) * sizeof(int));
+	int		   *sorted = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	int			nrounds = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		round[i] = i > 0 && ks_sort_compare(key, &r->rows, &items[i - 1], &items[i]) == 0 ?
+			round[i - 1] + 1 : 0;
+		end[round[i]]++;
+		nrounds = Max(nrounds, round[i] + 1);
+	}
+	for (int i = 1; i < nrounds; i++)
+		end[i] += end[i - 1];
+	for (int i = n - 1; i >= 0; i--)
+		sorted[--end[round[i]]] = items[i].row;
+	/* end[] is where each begins by now */
+	end[nrounds] = n;
+	for (int i = 0; i < nrounds; i++)
+	{
+		int		   *first = sorted + end[i];
+		int			m = end[i + 1] - end[i];
+
+		CHECK_FOR_INTERRUPTS();
+		write_op(ap, r, first, m, KS_ROW_DELETE, counts);
+		write_op(ap, r, first, m, KS_ROW_WRITE, counts);
+		write_op(ap, r, first, m, KS_ROW_PATCH, counts);
+	}
+}
+
+/* Inserts and deletes in the order of the log, run by run. */
+static void
+write_in_order(KsApply *ap, const KsRoute *r, KsRun *run, KsCounts *counts)
+{
+	for (int i = 0, j; i < run->n; i = j)
+	{
+		KsRowOp		op = ap->ops[run->idx[i]];
+
+		for (j = i + 1; j < run->n && ap->ops[run->idx[j]] == op; j++)
+			;
+		write_rows(ap, r, &r->rows, run->idx + i, j - i, op, counts);
+	}
+}
+
+/* The last record of each key: deletes first, they make room. */
+static void
+write_last(KsApply *ap, const KsRoute *r, KsRun *run, KsCounts *counts)
+{
+	/* each is counted as superseded in one of the steps */
+	KsCounts   *superseded = run->step != KS_STEP_DELETES ? counts :
+		palloc0(ap->nparts * sizeof(KsCounts));
+
+	(void) ks_order_last(ap, r, run, superseded);
+	if (!run->deletes)
+		write_rows(ap, r, &r->rows, run->idx, run->n, KS_ROW_WRITE, counts);
+	else
+	{
+		if (run->step != KS_STEP_WRITES)
+			write_op(ap, r, run->idx, run->n, KS_ROW_DELETE, counts);
+		if (run->step != KS_STEP_DELETES)
+			write_op(ap, r, run->idx, run->n, KS_ROW_WRITE, counts);
+	}
+}
+
+static KsWritten
+sql_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
+{
+	bool		last = r->sink->insert_mode == KS_UPSERT && r->sink->update_if == NULL &&
+		!run->patches;
+
+	/* elsewhere deletes have their place among the others */
+	if (run->step == KS_STEP_DELETES && !(last && run->deletes))
+		return KS_WRITTEN;
+	if (run->patches && r->sink->update_if == NULL)
+		ks_order_complete(ap, r, run, counts);
+	if (last)
+		write_last(ap, r, run, counts);
+	else if (r->sink->insert_mode == KS_UPDATE || r->sink->update_if || run->patches)
+		write_rounds(ap, r, run->idx, run->n, counts);
+	else
+		write_in_order(ap, r, run, counts);
+	return KS_WRITTEN;
+}
+
+static KsWritten
+sql_store(KsApply *ap, KsRoute *r, const KsRows *rows, KsSortItem *items, int n, KsRowOp op,
+		  KsCounts *counts)
+{
+	int		   *idx = palloc_extended((n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < n; i++)
+		idx[i] = items[i].row;
+	write_rows(ap, r, rows, idx, n, op, counts);
+	pfree(idx);
+	return KS_WRITTEN;
+}
+
+const KsWriter ks_sql_writer = {
+	.name = "SQL",
+	.write = sql_write,
+	.store = sql_store
+};

@@ -148,12 +148,13 @@ comes_later(Lookup *l, int row)
 								w->rows.isnull + first) > 0;
 }
 
-static void
+static bool
 check_index(KsWrite *w, Relation index, const KsFastIndex *fi, const int *rows, int n)
 {
 	Lookup		l = {.w = w, .fi = fi, .nulls_equal = KS_NULLS_NOT_DISTINCT(index)};
 	KsSortItem *items = ks_sort_rows(&fi->key, &w->rows, rows, n);
 	MemoryContext old;
+	bool		free = true;
 
 	init_equal(&l, index);
 	l.scan = ks_index_beginscan(w->rel, index, GetActiveSnapshot(), fi->key.ncols);
@@ -161,14 +162,11 @@ check_index(KsWrite *w, Relation index, const KsFastIndex *fi, const int *rows, 
 	l.values = palloc0(w->rows.ncols * sizeof(Datum));
 	l.isnull = palloc0(w->rows.ncols * sizeof(bool));
 	old = MemoryContextSwitchTo(w->scratch);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n && free; i++)
 	{
 		if (seek_entry(&l, items[i].row))
-			while (index_getnext_slot(l.scan, ForwardScanDirection, l.slot))
-				if (comes_later(&l, items[i].row))
-					ereport(ERROR,
-							(errcode(ERRCODE_UNIQUE_VIOLATION),
-							 errmsg_internal("row has a value of another row of the batch")));
+			while (free && index_getnext_slot(l.scan, ForwardScanDirection, l.slot))
+				free = !comes_later(&l, items[i].row);
 		if (i % CHUNK == CHUNK - 1)
 		{
 			CHECK_FOR_INTERRUPTS();
@@ -183,16 +181,18 @@ check_index(KsWrite *w, Relation index, const KsFastIndex *fi, const int *rows, 
 	pfree(l.values);
 	pfree(l.isnull);
 	pfree(items);
+	return free;
 }
 
-void
+bool
 ks_unique_check(KsWrite *w, const int *inserted, int n)
 {
+	bool		free = true;
 	int		   *rows = palloc_extended((Size) (w->nentries + n + 1) * sizeof(int), MCXT_ALLOC_HUGE);
 
 	memcpy(rows, w->entries, w->nentries * sizeof(int));
 	memcpy(rows + w->nentries, inserted, n * sizeof(int));
-	for (int i = 0; i < w->rri->ri_NumIndices; i++)
+	for (int i = 0; i < w->rri->ri_NumIndices && free; i++)
 	{
 		Relation	index = w->rri->ri_IndexRelationDescs[i];
 		const KsFastIndex *fi;
@@ -201,7 +201,8 @@ ks_unique_check(KsWrite *w, const int *inserted, int n)
 			continue;
 		fi = ks_fast_index(w, index);
 		if (is_other_unique(w->fast, fi - w->fast->indexes))
-			check_index(w, index, fi, rows, w->nentries + n);
+			free = check_index(w, index, fi, rows, w->nentries + n);
 	}
 	pfree(rows);
+	return free;
 }

@@ -34,6 +34,7 @@
 
 #include "base/compat.h"
 #include "write/command.h"
+#include "write/writer.h"
 
 /* Plans by the number of rows: up to 'below' they are made for 'rows'. */
 static const struct
@@ -216,6 +217,7 @@ build_columns(KsTarget *target, const KsSink *sink)
 		ReleaseTupleDesc(shared);
 		/* its attributes are the columns */
 		target->relids = lappend_oid(target->relids, get_typ_typrelid(type));
+		target->types.relids = lappend_oid(target->types.relids, get_typ_typrelid(type));
 		nfields = fields->natts;
 		live = 0;
 		for (int i = 0; i < nfields; i++)
@@ -492,32 +494,40 @@ execute(struct KsCommand *cmd, int i, int size)
 	PG_END_TRY();
 }
 
-void
-ks_command_execute(KsApply *ap, const int *idx, int n, KsCounts *counts)
+/* All statements over the rows; each row counts as applied. */
+static KsWritten
+command_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
-	KsTarget   *target = ap->target;
+	KsTarget   *target = r->target;
 	struct KsCommand *cmd = target->command;
 	Tuplestorestate *store;
 	int			size = 0;
 
-	if (n == 0)
-		return;
+	if (run->step == KS_STEP_DELETES)
+		return KS_WRITTEN;
 	/* the rows are in memory already, so a copy of them fits too */
-	store = tuplestore_begin_heap(false, false, Max(work_mem, ap->sink->batch_bytes / 1024 * 4));
-	for (int i = 0; i < n; i++)
+	store = tuplestore_begin_heap(false, false, Max(work_mem, r->sink->batch_bytes / 1024 * 4));
+	for (int i = 0; i < run->n; i++)
 	{
-		Size		row = (Size) idx[i] * target->ncols;
+		Size		row = (Size) run->idx[i] * target->nvalues;
 
-		tuplestore_putvalues(store, target->rowdesc, ap->values + row, ap->isnull + row);
+		tuplestore_putvalues(store, target->rowdesc, r->rows.values + row, r->rows.isnull + row);
 	}
-	while (n > sizes[size].below)
+	while (run->n > sizes[size].below)
 		size++;
-	ap->enr->reldata = store;
-	ap->enr->md.enrtuples = sizes[size].rows;
+	ks_apply_register_rows(ap, r);
+	r->enr->reldata = store;
+	r->enr->md.enrtuples = sizes[size].rows;
 	for (int i = 0; i < cmd->nstatements; i++)
 		execute(cmd, i, size);
-	ap->enr->reldata = NULL;
+	r->enr->reldata = NULL;
 	tuplestore_end(store);
-	for (int i = 0; i < n; i++)
-		counts[ap->recs[idx[i]].pidx].applied++;
+	for (int i = 0; i < run->n; i++)
+		counts[ap->recs[run->idx[i]].pidx].applied++;
+	return KS_WRITTEN;
 }
+
+const KsWriter ks_command_writer = {
+	.name = "command",
+	.write = command_write
+};

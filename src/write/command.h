@@ -16,9 +16,6 @@ extern void ks_command_build(KsTarget *target, const KsSink *sink);
 
 extern void ks_command_free(KsTarget *target);
 
-/* All statements over rows idx[0..n); each counts as applied. */
-extern void ks_command_execute(KsApply *ap, const int *idx, int n, KsCounts *counts);
-
 /* Says what can be done about an error of SQL text that a sink's owner wrote. */
 extern void ks_command_explain(ErrorData *edata);
 
@@ -32,6 +29,12 @@ extern Node *ks_filter_parse(const char *text, const char *what);
 
 /* Has nothing changed that it depends on? */
 extern bool ks_filter_valid(const struct KsFilter *filter);
+
+/* When it is evaluated. */
+extern KsWhen ks_filter_when(const struct KsFilter *filter);
+
+/* Its state anew, in the current context: after an error, or before the first time. */
+extern void ks_filter_begin(struct KsFilter *filter);
 
 extern bool ks_filter_passes(struct KsFilter *filter, KsDecoder *decoder, const KsRecord *rec,
 							 const KsPartition *part, const Datum *values, const bool *isnull);

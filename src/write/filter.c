@@ -33,6 +33,7 @@ typedef struct KsFilter
 {
 	char	   *sink;
 	CachedExpression *expr;
+	KsWhen		when;
 	ExprState  *state;
 	ExprContext *econtext;
 	TupleTableSlot *slot;		/* the target's columns, then the metadata */
@@ -182,10 +183,9 @@ ks_filter_build(KsTarget *target, const KsSink *sink)
 		cb->func = free_expression;
 		cb->arg = filter;
 		MemoryContextRegisterResetCallback(target->cxt, cb);
-		filter->state = ExecInitExpr((Expr *) filter->expr->expr, NULL);
-		filter->econtext = CreateStandaloneExprContext();
+		filter->when = ks_volatility_of((Node *) filter->expr->expr);
 		filter->slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
-		filter->econtext->ecxt_scantuple = filter->slot;
+		ks_filter_begin(filter);
 		error_context_stack = callback.previous;
 	}
 	PG_CATCH();
@@ -207,6 +207,20 @@ ks_filter_build(KsTarget *target, const KsSink *sink)
 	}
 	PG_END_TRY();
 	return filter;
+}
+
+void
+ks_filter_begin(KsFilter *filter)
+{
+	filter->state = ExecInitExpr((Expr *) filter->expr->expr, NULL);
+	filter->econtext = CreateStandaloneExprContext();
+	filter->econtext->ecxt_scantuple = filter->slot;
+}
+
+KsWhen
+ks_filter_when(const KsFilter *filter)
+{
+	return filter->when;
 }
 
 bool

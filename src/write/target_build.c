@@ -29,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/guc.h"
 #include "write/accumulate.h"
 #include "write/apply.h"
@@ -125,6 +126,14 @@ has_privilege(const KsSink *sink, const Bitmapset *cols, AclMode mode)
 	return !bms_is_empty(cols);
 }
 
+/* Statements look for it when they are parsed; the fast path has nothing to parse. */
+static bool
+has_usage(const KsSink *sink)
+{
+	return ks_namespace_aclcheck(get_rel_namespace(sink->target), sink->owner,
+								 ACL_USAGE) == ACLCHECK_OK;
+}
+
 static const char *
 missing_privilege(const KsSink *sink, const Bitmapset *cols)
 {
@@ -147,14 +156,26 @@ missing_privilege(const KsSink *sink, const Bitmapset *cols)
 bool
 ks_target_has_privileges(const KsSink *sink, const KsTarget *target)
 {
-	return missing_privilege(sink, target->written_cols) == NULL;
+	return has_usage(sink) && missing_privilege(sink, target->written_cols) == NULL;
 }
 
 void
 ks_target_check_privileges(const KsSink *sink, const KsTarget *target)
 {
-	const char *missing = missing_privilege(sink, target->written_cols);
+	const char *missing;
+	char	   *schema = get_namespace_name(get_rel_namespace(sink->target));
 
+	if (!has_usage(sink))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not write to \"%s\" as sink \"%s\" does",
+						GetUserNameFromId(sink->owner, false),
+						get_rel_name(sink->target), sink->name),
+				 errdetail("Privilege USAGE on schema \"%s\" is missing.", schema),
+				 errhint("GRANT USAGE ON SCHEMA %s TO %s.", quote_identifier(schema),
+						 quote_identifier(GetUserNameFromId(sink->owner, false)))));
+	pfree(schema);
+	missing = missing_privilege(sink, target->written_cols);
 	if (missing)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -257,12 +278,20 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		{
 			col->source = KS_FROM_VALUE_FIELD;
 			col->field = ks_columns_add_field(target, col->name, strlen(col->name));
+			col->by_name = true;
 		}
 		if (mapping.unit != KS_UNIT_NONE)
 			ks_columns_set_unit(col, mapping.unit);
 		defexpr = build_column_default(rel, att->attnum);
+		col->when = ks_volatility_of_domain(att->atttypid);
+		col->type.check_later = col->when != KS_WITH_RECORD;
 		if (defexpr)
-			col->defexpr = ExecInitExpr(expression_planner((Expr *) defexpr), NULL);
+		{
+			col->default_expr = expression_planner((Expr *) defexpr);
+			col->when = Max(col->when, ks_volatility_of((Node *) col->default_expr));
+			if (col->when == KS_WITH_RECORD)
+				col->defexpr = ExecInitExpr(col->default_expr, NULL);
+		}
 		target->ncols++;
 	}
 	if (target->ncols == 0)
@@ -381,6 +410,29 @@ ks_target_free(KsTarget *target)
 	if (target->command)
 		ks_command_free(target);
 	MemoryContextDelete(target->cxt);
+}
+
+void
+ks_target_check_names(const KsSink *sink, const KsTarget *old, KsTarget *target)
+{
+	for (int i = 0; i < old->ncols; i++)
+	{
+		const KsColumn *was = &old->cols[i];
+		int			c = was->by_name ? ks_target_find_column(target, was->attnum) : -1;
+		KsColumn   *col = c >= 0 ? &target->cols[c] : NULL;
+
+		if (col == NULL)
+			continue;			/* dropped: its field has no place any more */
+		if (col->by_name && was->filled && strcmp(was->name, col->name) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of \"%s\" has been renamed to \"%s\"", was->name,
+							get_rel_name(target->relid), col->name),
+					 errdetail("Records have filled it from their field \"%s\".", was->name),
+					 errhint("Map the field in \"columns\" (\"%s\": \"%s\") or let records have one of the new name; then kafka_sink.resume(%s).",
+							 col->name, was->name, quote_literal_cstr(sink->name))));
+		col->filled = was->filled;
+	}
 }
 
 bool

@@ -21,6 +21,12 @@ extern KsTarget *ks_target_build(const KsSink *sink, MemoryContext cxt);
 
 extern void ks_target_free(KsTarget *target);
 
+/*
+ * Errors (42703) if a column that records filled has another name in 'target', which
+ * was built after 'old': what their fields filled would be lost, or overwritten.
+ */
+extern void ks_target_check_names(const KsSink *sink, const KsTarget *old, KsTarget *target);
+
 /* Locks the relation for this transaction; false if it must be built again. */
 extern bool ks_target_valid(KsTarget *target);
 

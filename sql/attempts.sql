@@ -1,0 +1,193 @@
+-- What is evaluated while records are applied belongs to the attempt that stays,
+-- and sees the rows that an INSERT would see.
+CREATE EXTENSION kafka_sink;
+SET client_min_messages = warning;
+CREATE FUNCTION j(value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(NULL, NULL, NULL, NULL, NULL, convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+CREATE FUNCTION put(sink text, VARIADIC records text[]) RETURNS text LANGUAGE sql AS
+$$SELECT kafka_sink.ingest(sink, ARRAY(SELECT j(r) FROM unnest(records) WITH ORDINALITY u(r, n) ORDER BY n))::text$$;
+CREATE FUNCTION letters() RETURNS SETOF text LANGUAGE sql AS
+$$WITH d AS (DELETE FROM kafka_sink.dead_letters RETURNING id, sqlstate, message, convert_from(value, 'UTF8') AS value)
+SELECT value || ' ' || sqlstate || ' ' || message FROM d ORDER BY id$$;
+
+-- a default that writes: a counter in a table
+CREATE TABLE counter (n int);
+INSERT INTO counter VALUES (0);
+CREATE FUNCTION next_number() RETURNS int LANGUAGE sql AS 'UPDATE public.counter SET n = n + 1 RETURNING n';
+CREATE TABLE t (a int PRIMARY KEY, no int UNIQUE DEFAULT next_number(), b int CHECK (b < 100));
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+SELECT put('s', '{"a":1}', '{"a":2,"b":1000}', '{"a":3}', '{"a":1}', '{"a":4,"no":90}', '{"a":5}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM counter;
+SELECT put('s', '{"a":6}', '{"a":7');
+SELECT * FROM t WHERE a > 5;
+SELECT * FROM counter;
+SELECT * FROM letters();
+-- the same by SQL, and where nothing is refused in the end
+SET kafka_sink.fast_path = off;
+SELECT put('s', '{"a":8}', '{"a":9,"b":1000}', '{"a":10}');
+SELECT * FROM t WHERE a > 7 ORDER BY a;
+SELECT * FROM counter;
+SELECT * FROM letters();
+RESET kafka_sink.fast_path;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- a filter that writes: each key once
+CREATE TABLE seen (a int PRIMARY KEY);
+CREATE FUNCTION is_new(int) RETURNS boolean LANGUAGE sql AS
+'WITH i AS (INSERT INTO public.seen VALUES ($1) ON CONFLICT DO NOTHING RETURNING 1) SELECT EXISTS (SELECT FROM i)';
+CREATE TABLE t (a int, b int CHECK (b < 100));
+SELECT kafka_sink.create_sink('s', target => 't', filter => 'public.is_new(a)', on_error => 'dead_letter');
+SELECT put('s', '{"a":1,"b":1}', '{"a":2,"b":1000}', '{"a":1,"b":2}', '{"a":2,"b":3}', '{"a":3,"b":4}');
+SELECT put('s', '{"a":1,"b":5}', '{"a":4,"b":6}', '{"a":5,"b":1000}', '{"a":3,"b":7}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM seen ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+TRUNCATE t, seen;
+-- for a command
+SELECT kafka_sink.create_sink('s', command => 'INSERT INTO public.t SELECT (value->>''a'')::int, (value->>''b'')::int FROM batch',
+    filter => 'public.is_new((value->>''a'')::int)', on_error => 'dead_letter');
+SELECT put('s', '{"a":1,"b":1}', '{"a":2,"b":1000}', '{"a":1,"b":2}', '{"a":2,"b":3}', '{"a":3,"b":4}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM seen ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+TRUNCATE t, seen;
+-- one that raises errors: these records only, and nothing twice
+CREATE FUNCTION is_new_or_error(int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT public.is_new($1) THEN
+        RAISE unique_violation USING MESSAGE = 'seen';
+    END IF;
+    RETURN $1 < 10;
+END$$;
+SELECT kafka_sink.create_sink('s', target => 't', filter => 'public.is_new_or_error(a)', on_error => 'dead_letter');
+SELECT put('s', '{"a":1,"b":1}', '{"a":1,"b":2}', '{"a":1,"b":3}', '{"a":2,"b":1000}', '{"a":2,"b":4}', '{"a":10}', '{"a":10}', '{"a":3', '{"a":3}', '{"a":3}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM seen ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+-- a NULL key matters only if the record passes, whenever that is known
+CREATE TABLE t (a int PRIMARY KEY, b int);
+CREATE FUNCTION positive(int) RETURNS boolean LANGUAGE plpgsql STABLE AS $$BEGIN RETURN $1 > 0; END$$;
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', filter => 'public.positive(b)', on_error => 'dead_letter');
+SELECT put('s', '{"a":null,"b":0}', '{"a":null,"b":1}', '{"a":1,"b":1}', '{"a":1,"b":0}');
+SELECT kafka_sink.alter_sink('s', filter => 'b > 0');
+SELECT put('s', '{"a":null,"b":0}', '{"a":null,"b":1}', '{"a":2,"b":1}', '{"a":1,"b":0}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- fields that no column wants are refused, unless the filter leaves them out
+CREATE TABLE t (a int DEFAULT 1, b int DEFAULT next_number());
+CREATE FUNCTION nobody(int) RETURNS boolean LANGUAGE plpgsql STABLE AS $$BEGIN RETURN $1 IS NOT NULL; END$$;
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+SELECT put('s', '{"A":1,"B":2}', '{"a":2}');
+SELECT kafka_sink.alter_sink('s', filter => 'public.nobody(a)');
+SELECT put('s', '{"A":1,"B":2}', '{"a":3}');
+ALTER TABLE t ALTER a DROP DEFAULT;
+SELECT put('s', '{"A":1,"B":2}', '{"a":4}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- a domain's check that writes
+TRUNCATE seen;
+CREATE DOMAIN fresh AS int CHECK (is_new(VALUE));
+CREATE TABLE t (a fresh, b int CHECK (b < 100));
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+SELECT put('s', '{"a":1,"b":1}', '{"a":2,"b":1000}', '{"a":1,"b":2}', '{"a":2,"b":3}', '{"a":3,"b":4}');
+SELECT * FROM t ORDER BY a;
+SELECT * FROM seen ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- a default that looks at the table: one row sees those before it
+CREATE FUNCTION next_of_table() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT coalesce(max(no), 0) + 1 FROM public.t); END$$;
+CREATE TABLE t (a int PRIMARY KEY, no int DEFAULT 0, v text DEFAULT 'new');
+ALTER TABLE t ALTER no SET DEFAULT next_of_table();
+CREATE UNIQUE INDEX ON t (no);
+CREATE FUNCTION modes(mode text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r public.t;
+BEGIN
+    PERFORM kafka_sink.create_sink('s', target => 't', insert_mode => mode, on_error => 'dead_letter');
+    RETURN NEXT public.put('s', '{"a":1}', '{"a":2}', '{"a":3,"no":7}', '{"a":4}', '{"a":1,"v":"again"}', '{"a":5}');
+    FOR r IN SELECT * FROM public.t ORDER BY a LOOP
+        RETURN NEXT r::text;
+    END LOOP;
+    RETURN QUERY SELECT * FROM public.letters();
+    DELETE FROM public.t;
+    PERFORM kafka_sink.drop_sink('s');
+END$$;
+SELECT * FROM modes('insert');
+SELECT * FROM modes('ignore');
+SELECT * FROM modes('upsert');
+SET kafka_sink.fast_path = off;
+SELECT * FROM modes('insert');
+SELECT * FROM modes('upsert');
+RESET kafka_sink.fast_path;
+DROP TABLE t;
+
+-- many rows, of which some are refused, by a default of each kind
+CREATE SEQUENCE numbers;
+CREATE FUNCTION stable_number() RETURNS int LANGUAGE plpgsql STABLE AS $$BEGIN RETURN (SELECT n FROM public.counter); END$$;
+CREATE FUNCTION volatile_number() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT count(*) FROM public.t); END$$;
+CREATE TABLE t (a int PRIMARY KEY, constant int DEFAULT 5, serial int DEFAULT nextval('numbers'),
+    stable int DEFAULT stable_number(), volatile int DEFAULT volatile_number(), at timestamptz DEFAULT now(),
+    word text DEFAULT 'w' || stable_number(), CHECK (a % 100 <> 13));
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'ignore');
+CREATE FUNCTION many(int, int) RETURNS text LANGUAGE sql AS
+$$SELECT kafka_sink.ingest('s', array_agg(j('{"a":' || i || CASE WHEN i % 3 = 0 THEN ',"stable":-1' ELSE '' END || '}') ORDER BY i))::text FROM generate_series($1, $2) i$$;
+SELECT many(1, 500);
+SELECT count(*), count(*) FILTER (WHERE constant = 5 AND at IS NOT NULL), count(DISTINCT serial), min(volatile), max(volatile), count(DISTINCT volatile),
+    array_agg(DISTINCT stable), array_agg(DISTINCT word), bool_and(volatile = a - 1 - (a + 86) / 100) FROM t;
+ALTER TABLE t ALTER volatile DROP DEFAULT;
+SELECT many(501, 1000);
+SELECT count(*), count(DISTINCT serial), array_agg(DISTINCT volatile), array_agg(DISTINCT stable), array_agg(DISTINCT word) FROM t WHERE a > 500;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- what another table of the batch has got is seen: by checks and defaults
+CREATE TABLE parents (id int PRIMARY KEY, v int);
+CREATE FUNCTION has(int) RETURNS boolean LANGUAGE plpgsql STABLE AS $$BEGIN RETURN EXISTS (SELECT FROM public.parents WHERE id = $1); END$$;
+CREATE FUNCTION newest() RETURNS int LANGUAGE plpgsql STABLE AS $$BEGIN RETURN (SELECT max(id) FROM public.parents); END$$;
+CREATE TABLE children (id int PRIMARY KEY, pid int CHECK (has(pid)), newest int DEFAULT newest());
+CREATE FUNCTION rec(topic text, off bigint, value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(topic, 0, off, NULL, NULL, convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+CREATE FUNCTION family(mode text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+    PERFORM kafka_sink.create_sink('s', on_error => 'dead_letter', insert_mode => mode);
+    PERFORM kafka_sink.register_topic('s', 'a', target => 'parents');
+    PERFORM kafka_sink.register_topic('s', 'b', target => 'children');
+    PERFORM kafka_sink.seek('s', '{"a": {"0": 0}, "b": {"0": 0}}');
+    RETURN NEXT kafka_sink.ingest('s', ARRAY[public.rec('b', 0, '{"id":1,"pid":10}'), public.rec('b', 1, '{"id":2,"pid":30}'),
+        public.rec('a', 0, '{"id":10}'), public.rec('a', 1, '{"id":20}'), public.rec('b', 2, '{"id":3,"pid":20}')]);
+    RETURN NEXT kafka_sink.ingest('s', ARRAY[public.rec('b', 3, '{"id":4,"pid":40}'), public.rec('a', 2, '{"id":40}')]);
+    FOR r IN SELECT * FROM public.children ORDER BY id LOOP
+        RETURN NEXT r::text;
+    END LOOP;
+    RETURN QUERY SELECT * FROM public.letters();
+    DELETE FROM public.children;
+    DELETE FROM public.parents;
+    PERFORM kafka_sink.drop_sink('s');
+END$$;
+SELECT * FROM family('insert');
+SELECT * FROM family('upsert');
+SET kafka_sink.fast_path = off;
+SELECT * FROM family('insert');
+SELECT * FROM family('upsert');
+RESET kafka_sink.fast_path;
+
+DROP TABLE parents, children, seen, counter;
+DROP DOMAIN fresh;
+DROP FUNCTION modes, family(text), letters, put, many, rec, j, next_number, is_new, is_new_or_error,
+    positive, nobody, next_of_table, stable_number, volatile_number, has, newest;
+DROP SEQUENCE numbers;
+DROP EXTENSION kafka_sink;

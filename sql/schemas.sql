@@ -1,0 +1,35 @@
+-- USAGE on the target's schema is needed, by whatever path rows are written.
+CREATE EXTENSION kafka_sink;
+SET client_min_messages = warning;
+CREATE FUNCTION j(value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(NULL, NULL, NULL, NULL, NULL, convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+CREATE ROLE regress_ks_writer;
+CREATE SCHEMA closed;
+CREATE TABLE closed.t (a int PRIMARY KEY, b int);
+GRANT SELECT, INSERT, UPDATE ON closed.t TO regress_ks_writer;
+GRANT USAGE ON SCHEMA closed TO regress_ks_writer;
+SET ROLE regress_ks_writer;
+SELECT kafka_sink.create_sink('s', target => 'closed.t');
+SELECT kafka_sink.create_sink('u', target => 'closed.t', insert_mode => 'upsert');
+SELECT kafka_sink.ingest('s', ARRAY[j('{"a":1}')]);
+RESET ROLE;
+REVOKE USAGE ON SCHEMA closed FROM regress_ks_writer;
+SET ROLE regress_ks_writer;
+SELECT kafka_sink.ingest('s', ARRAY[j('{"a":2}')]);
+SELECT kafka_sink.ingest('u', ARRAY[j('{"a":2}')]);
+SET kafka_sink.fast_path = off;
+SELECT kafka_sink.ingest('s', ARRAY[j('{"a":2}')]);
+RESET kafka_sink.fast_path;
+SELECT kafka_sink.alter_sink('s', on_error => 'ignore');
+RESET ROLE;
+TABLE closed.t;
+GRANT USAGE ON SCHEMA closed TO regress_ks_writer;
+SET ROLE regress_ks_writer;
+SELECT kafka_sink.ingest('u', ARRAY[j('{"a":2}')]);
+RESET ROLE;
+SELECT kafka_sink.drop_sink('s');
+SELECT kafka_sink.drop_sink('u');
+DROP SCHEMA closed CASCADE;
+DROP ROLE regress_ks_writer;
+DROP FUNCTION j;
+DROP EXTENSION kafka_sink;

@@ -1,0 +1,215 @@
+/*
+ * apply_upsert.c
+ *	  Upserts by the fast path: rows that are there are changed where the walk along
+ *	  the index finds them, the others are inserted.
+ *
+ * Whatever the statement would have to wait for, or to look at again, ends it: then
+ * the statement is to do it (KS_USE_SQL).
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "write/accumulate.h"
+#include "write/apply_fast.h"
+
+/* What change_row() needs beside the write itself. */
+typedef struct Changes
+{
+	KsWrite    *w;
+	Snapshot	snapshot;
+	TupleTableSlot *slot;
+	TupleTableSlot *old;		/* the row that is there, where its values matter */
+	bool		unique_changed; /* by an update, and not of the key */
+	int			n;
+} Changes;
+
+/*
+ * Makes a folded row the sum of it and the row that is there; false if somebody else
+ * was faster.
+ */
+static bool
+add_old_row(Changes *ch, int row, ItemPointer tid)
+{
+	KsWrite    *w = ch->w;
+	Size		at = (Size) row * w->target->ncols;
+	MemoryContext cxt;
+
+	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
+		return false;
+	slot_getallattrs(ch->old);
+	cxt = MemoryContextSwitchTo(w->ap->attempt_cxt);
+	ks_accumulate_merge(w->target, w->rows.values + at, w->rows.isnull + at,
+						ch->old->tts_values, ch->old->tts_isnull);
+	MemoryContextSwitchTo(cxt);
+	return true;
+}
+
+/*
+ * Does an update leave a unique value to others?  False if somebody deletes the row
+ * in that moment.
+ */
+static bool
+note_unique_change(Changes *ch, int row, ItemPointer tid)
+{
+	KsWrite    *w = ch->w;
+
+	if (!w->fast->other_unique || ch->unique_changed)
+		return true;
+	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
+		return false;
+	ch->unique_changed = ks_unique_changes(w, row, ch->old);
+	ExecClearTuple(ch->old);
+	return true;
+}
+
+static bool
+delete_row(Changes *ch, ItemPointer tid)
+{
+	KsWrite    *w = ch->w;
+	TM_FailureData tmfd;
+
+	return table_tuple_delete(w->rel, tid, w->cid, ch->snapshot, InvalidSnapshot, true,
+							  &tmfd, false) == TM_Ok;
+}
+
+static bool
+update_row(Changes *ch, int row, ItemPointer tid)
+{
+	KsWrite    *w = ch->w;
+	TM_FailureData tmfd;
+	LockTupleMode lockmode;
+	KsUpdateIndexes update_indexes;
+
+	if (w->target->accumulate)
+	{
+		/* ON CONFLICT checks what would be inserted, too */
+		ks_fast_fill_slot(w, ch->slot, row);
+		if (!add_old_row(ch, row, tid))
+			return false;
+	}
+	ks_fast_fill_slot(w, ch->slot, row);
+	ks_place_offer(w);
+	if (table_tuple_update(w->rel, tid, ch->slot, w->cid, ch->snapshot, InvalidSnapshot, true,
+						   &tmfd, &lockmode, &update_indexes) != TM_Ok)
+		return false;
+	w->tids[row] = ch->slot->tts_tid;
+	if (KS_UPDATE_ALL_INDEXES(update_indexes))
+	{
+		w->entries[w->nentries++] = row;
+		if (!note_unique_change(ch, row, tid))
+			return false;
+		ks_place_moved(w, ItemPointerGetBlockNumber(tid),
+					   ItemPointerGetBlockNumber(&ch->slot->tts_tid),
+					   ExecFetchSlotHeapTuple(ch->slot, false, NULL)->t_len);
+	}
+	return true;
+}
+
+/*
+ * Updates or deletes the row that was found.  False if somebody else has changed it:
+ * the general path waits for him, and sees why.
+ */
+static bool
+change_row(void *arg, int row, ItemPointer tid)
+{
+	Changes    *ch = arg;
+	KsWrite    *w = ch->w;
+	bool		delete = w->ap->ops[row] == KS_ROW_DELETE;
+	MemoryContext old;
+	bool		changed;
+
+	w->counts[w->ap->recs[row].pidx].applied += !delete;
+	w->counts[w->ap->recs[row].pidx].deleted += delete;
+
+	old = MemoryContextSwitchTo(w->scratch);
+	changed = delete ? delete_row(ch, tid) : update_row(ch, row, tid);
+	MemoryContextSwitchTo(old);
+	if (++ch->n % 256 == 0)
+	{
+		ResetPerTupleExprContext(w->estate);
+		MemoryContextReset(w->scratch);
+	}
+	return changed;
+}
+
+/* As statements do, whether a row is there to be changed or not. */
+static void
+check_replica_identity(KsWrite *w, const KsSortItem *items, int n)
+{
+	bool		checked[2] = {false, false};
+
+	for (int i = 0; i < n && !(checked[0] && checked[1]); i++)
+	{
+		bool		delete = w->ap->ops[items[i].row] == KS_ROW_DELETE;
+
+		if (!checked[delete])
+			CheckCmdReplicaIdentity(w->rel, delete ? CMD_DELETE : CMD_UPDATE);
+		checked[delete] = true;
+	}
+}
+
+/* What no row was found for, to idx; returns how many. */
+static int
+list_new(KsWrite *w, const KsSortItem *items, int missing, int *idx)
+{
+	int			n = 0;
+
+	for (int i = 0; i < missing; i++)
+	{
+		int			row = items[i].row;
+
+		if (w->ap->ops[row] == KS_ROW_WRITE)
+			idx[n++] = row;
+		else
+			w->counts[w->ap->recs[row].pidx].unmatched++;
+	}
+	return n;
+}
+
+KsWritten
+ks_fast_upsert(KsApply *ap, const KsRoute *r, const KsRows *rows, KsSortItem *items, int n,
+			   KsCounts *counts)
+{
+	KsWrite		w;
+	Changes		changes = {.w = &w};
+	int		   *idx;
+	int			missing;
+	int			new;
+	KsWritten	result = KS_WRITTEN;
+
+	if (n == 0)
+		return KS_WRITTEN;
+	PreventCommandIfReadOnly("INSERT");
+	ks_fast_begin(&w, ap, r, rows, counts);
+	check_replica_identity(&w, items, n);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	changes.snapshot = GetActiveSnapshot();
+	changes.slot = ks_fast_make_slot(&w);
+	changes.old = ks_fast_make_slot(&w);
+	ks_place_begin(&w);
+	missing = ks_fast_probe(&w, items, n, change_row, &changes);
+	ExecDropSingleTupleTableSlot(changes.slot);
+	ExecDropSingleTupleTableSlot(changes.old);
+	ResetPerTupleExprContext(w.estate);
+	MemoryContextReset(w.scratch);
+	w.nupdated = w.nentries;
+
+	idx = palloc_extended((Size) (Max(missing, 0) + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	new = list_new(&w, items, missing, idx);
+	if (missing < 0 || (changes.unique_changed && !ks_unique_check(&w, idx, new)))
+		result = KS_USE_SQL;
+	else
+	{
+		ks_fast_insert_rows(&w, idx, new);
+		ks_fast_insert_all_entries(&w);
+	}
+	PopActiveSnapshot();
+	ks_fast_end(&w);
+	pfree(idx);
+	return result;
+}

@@ -1,0 +1,204 @@
+/*
+ * evaluate.c
+ *	  What is evaluated anew in each attempt: defaults, domains' checks, the filter.
+ *
+ * Records are parsed and converted once, and what came of them survives an attempt
+ * that is rolled back.  What an expression wrote does not, and what it saw may be
+ * different in the next: so its result is the attempt's (volatility.h says which
+ * expressions that are; the others are evaluated with the record).
+ *
+ * A row has NULL where its value is still to come, and a place in the route's list
+ * of these, which is in the order of the rows.  Whatever an attempt evaluates lives
+ * in its context.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "write/apply.h"
+#include "write/command.h"
+
+/* Rows between looks at interrupts. */
+#define CHUNK		1024
+
+static void
+add_pending(KsRoute *r, int row, KsLater what)
+{
+	KsPending  *p;
+
+	if (r->npending == r->maxpending)
+	{
+		r->maxpending = Max(256, r->maxpending * 2);
+		r->pending = r->pending ? repalloc_huge(r->pending, r->maxpending * sizeof(KsPending)) :
+			palloc(r->maxpending * sizeof(KsPending));
+	}
+	p = &r->pending[r->npending++];
+	p->row = row;
+	p->what = what;
+}
+
+void
+ks_evaluate_later(KsRoute *r, int row)
+{
+	const KsDecoder *d = r->decoder;
+
+	for (int i = 0; i < d->nlater; i++)
+	{
+		add_pending(r, row, d->later[i]);
+		r->when = Max(r->when, r->target->cols[d->later[i].col].when);
+	}
+	if (d->unmatched && d->must_match)
+		add_pending(r, row, (KsLater) {.col = -1});
+}
+
+/* The first that is pending of this row or one behind it. */
+static int
+first_pending(const KsRoute *r, int row)
+{
+	int			lo = 0,
+				hi = r->npending;
+
+	while (lo < hi)
+	{
+		int			mid = lo + (hi - lo) / 2;
+
+		if (r->pending[mid].row < row)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* A default, or the check of the domain of a value that is there. */
+static void
+evaluate_value(const KsRoute *r, const KsPending *p)
+{
+	KsColumn   *col = &r->target->cols[p->what.col];
+	Size		at = (Size) p->row * r->rows.ncols + p->what.col;
+	ExprContext *econtext = r->target->late_econtext;
+	Datum		v;
+
+	r->decoder->column = col->name;
+	if (p->what.check)
+	{
+		domain_check(r->rows.values[at], r->rows.isnull[at], col->type.typid,
+					 &col->late_domain, r->target->late_cxt);
+		return;
+	}
+	ResetExprContext(econtext);
+	v = ExecEvalExprSwitchContext(col->late_default, econtext, &r->rows.isnull[at]);
+	if (!r->rows.isnull[at])
+		v = datumCopy(v, col->type.typbyval, col->type.typlen);
+	r->rows.values[at] = v;
+}
+
+static void
+evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
+{
+	const KsRecord *rec = &ap->recs[row];
+	Datum	   *values = r->rows.values + (Size) row * r->rows.ncols;
+	bool	   *isnull = r->rows.isnull + (Size) row * r->rows.ncols;
+	struct KsFilter *filter = r->target->filter;
+	bool		unmatched = false;
+	bool		pending = *next < r->npending && r->pending[*next].row == row;
+
+	/* what the decoder still knows is of another record */
+	r->decoder->record = rec;
+	r->decoder->key.p = NULL;
+	r->decoder->unmatched = NULL;
+	ap->ops[row] = ap->parsed_ops[row];
+	for (; *next < r->npending && r->pending[*next].row == row; (*next)++)
+	{
+		if (r->pending[*next].what.col >= 0)
+			evaluate_value(r, &r->pending[*next]);
+		else
+			unmatched = true;
+	}
+	r->decoder->column = NULL;
+	if (ap->ops[row] != KS_ROW_WRITE && ap->ops[row] != KS_ROW_PATCH)
+		return;
+	/* without either it has passed the filter, or not, with the record */
+	pending |= filter && ks_filter_when(filter) != KS_WITH_RECORD;
+	if (pending && filter &&
+		!ks_filter_passes(filter, r->decoder, rec, &ap->parts[rec->pidx], values, isnull))
+		ap->ops[row] = KS_ROW_FILTERED;
+	else if (pending)
+	{
+		/* once more, to say which they are */
+		if (unmatched)
+			(void) ks_decode(r->decoder, rec, &ap->parts[rec->pidx],
+							 palloc(r->rows.ncols * sizeof(Datum)),
+							 palloc(r->rows.ncols * sizeof(bool)));
+		ks_decode_check_row(r->decoder, isnull);
+	}
+}
+
+/* An expression that has thrown an error was left in its middle. */
+static void
+begin_expressions(KsTarget *target)
+{
+	MemoryContext old;
+
+	if (target->late_cxt && !target->late_broken)
+		return;
+	if (target->late_cxt == NULL)
+		target->late_cxt = AllocSetContextCreate(target->cxt, "kafka_sink expressions",
+												 ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(target->late_cxt);
+	old = MemoryContextSwitchTo(target->late_cxt);
+	target->late_econtext = CreateStandaloneExprContext();
+	for (int i = 0; i < target->ncols; i++)
+	{
+		KsColumn   *col = &target->cols[i];
+
+		col->late_domain = NULL;
+		col->late_default = col->when != KS_WITH_RECORD && col->default_expr ?
+			ExecInitExpr(col->default_expr, NULL) : NULL;
+	}
+	if (target->filter)
+		ks_filter_begin(target->filter);
+	MemoryContextSwitchTo(old);
+}
+
+void
+ks_evaluate(KsApply *ap, KsRoute *r, int lo, int hi)
+{
+	int			next = first_pending(r, lo);
+	MemoryContext old;
+
+	Assert(r->when != KS_WITH_RECORD);
+	old = MemoryContextSwitchTo(ap->batch_cxt);
+	if (ap->parsed_ops == NULL)
+	{
+		ap->parsed_ops = palloc(ap->nrecs);
+		memcpy(ap->parsed_ops, ap->ops, ap->nrecs);
+	}
+	begin_expressions(r->target);
+	MemoryContextSwitchTo(ap->attempt_cxt);
+	r->target->late_broken = true;
+	/* what was written before is seen, as by a statement */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	for (int i = lo; i < hi; i++)
+	{
+		if (i % CHUNK == CHUNK - 1)
+			CHECK_FOR_INTERRUPTS();
+		if (ap->ops[i] == KS_ROW_REJECTED)
+		{
+			while (next < r->npending && r->pending[next].row == i)
+				next++;
+			continue;
+		}
+		ap->evaluating = i;
+		evaluate_row(ap, r, i, &next);
+	}
+	PopActiveSnapshot();
+	ap->evaluating = -1;
+	r->target->late_broken = false;
+	MemoryContextSwitchTo(old);
+}
