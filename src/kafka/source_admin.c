@@ -444,6 +444,9 @@ resolve_range(KsSource *src, KsSourcePart *part, int64 low, int64 high)
 {
 	int64		position = Max(part->expected, part->floor);
 
+	/* an end that was not told yet holds: the partition gave nothing since */
+	if (part->pending & KS_PENDING_EOF)
+		part->passed = Max(part->passed, part->eof);
 	if (part->err == KS_ERR_LOG_TRUNCATION || high < position)
 		ks_source_fail(src, part, KS_EVENT_TRUNCATED, high, part->err);
 	else if (low > Max(position, part->passed))

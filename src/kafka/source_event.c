@@ -34,6 +34,7 @@ next_of_partition(KsSource *src, KsSourcePart *part, KsSourceEvent *ev)
 		part->pending &= ~KS_PENDING_EOF;
 		ev->type = KS_EVENT_EOF;
 		ev->off = part->eof;
+		part->passed = Max(part->passed, part->eof);
 		return true;
 	}
 	if (part->pending & KS_PENDING_FAILURE)

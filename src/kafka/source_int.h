@@ -79,10 +79,9 @@ typedef struct KsSourcePart
 	uint8		pending;
 	int64		expected;		/* lowest offset that is not a redelivery */
 	int64		floor;			/* lowest offset that is handed out */
-	int64		passed;			/* no record is left below it: an end was seen there */
+	int64		passed;			/* no record is left below it: stored, or an end was told */
 	int64		last_off;		/* last record handed out or checked, -1: none */
 	uint64		last_hash;
-	int64		first_off;		/* first record of this poll, if there is one */
 	int			last_rec;		/* index of the last one in it, -1: none */
 	rd_kafka_resp_err_t topic_err;	/* told while messages were taken */
 	int64		redelivered;

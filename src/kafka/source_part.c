@@ -227,9 +227,6 @@ ks_source_suspect(KsSource *src, KsSourcePart *part)
 		return;
 	begin_epoch(src, part);
 	ks_source_set_state(part, KS_PART_SUSPECT);
-	/* an end that was seen behind records that are given back */
-	if (part->last_rec >= 0)
-		part->passed = Min(part->passed, part->first_off);
 	src->suspects = true;
 }
 
@@ -259,6 +256,7 @@ ks_source_recheck(KsSource *src, KsSourcePart *part)
 
 	stop_part(src, part);
 	part->floor = Max(part->floor, part->last_off + 1);
+	part->passed = Max(part->passed, part->floor);
 	part->lso = -1;
 	start_part(src, part, check ? part->last_off : part->floor,
 			   check ? KS_PART_CHECKING : KS_PART_FETCHING);

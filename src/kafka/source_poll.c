@@ -6,7 +6,8 @@
  * of an older epoch, or the partition does not receive; an end of partition or
  * an error becomes an event; a record below the expected offset is a redelivery;
  * in CHECKING the first record decides; a record below the floor (the stored
- * offset) was consumed or passed over before; all others are handed out, unless
+ * offset) was consumed or passed over before; a record below an end that was told
+ * since, where none was, is of another log; all others are handed out, unless
  * logs that came before them tell of an interruption (source_watch.c).
  *
  * librdkafka drops what its queue holds of a partition when that is stopped.
@@ -97,7 +98,8 @@ high_at_eof(KsSource *src, const KsSourcePart *part, const rd_kafka_message_t *m
 
 /*
  * The log ends where a fetch has shown.  It cannot end before what was read of
- * it, nor before what was consumed or passed over.  A leader that is new, or a
+ * it, nor before what was consumed or passed over, nor before an end that was
+ * told: a marker behind the last record is consumed by that alone.  A leader that is new, or a
  * replica that is behind, can say so all the same, for a moment: the brokers are
  * asked, who do not tell an end as long as the leader does not know it.
  */
@@ -107,7 +109,7 @@ judge_eof(KsSource *src, KsSourcePart *part, const rd_kafka_message_t *msg)
 #ifdef KS_BREAK_TAIL_CHECK
 	int64		position = 0;
 #else
-	int64		position = Max(part->expected, part->floor);
+	int64		position = Max(part->expected, part->passed);
 #endif
 	int64		end = msg->offset;
 
@@ -125,7 +127,6 @@ judge_eof(KsSource *src, KsSourcePart *part, const rd_kafka_message_t *msg)
 	if (part->state == KS_PART_CHECKING)
 		tail_checked(src, part, KS_EVENT_TAIL_UNCHECKABLE);
 	part->eof = end;
-	part->passed = Max(part->passed, end);
 	part->lso = Max(part->lso, end);
 	part->known_at = GetCurrentTimestamp();
 	ks_source_wait_event(src, part, KS_PENDING_EOF);
@@ -156,7 +157,7 @@ tail_differs(const KsSourcePart *part, const KsRecord *rec)
 #endif
 }
 
-/* A record in CHECKING or below the floor: is it handed out? */
+/* A record in CHECKING, or where none is to come: is it handed out? */
 static bool
 judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec)
 {
@@ -178,7 +179,18 @@ judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec)
 			return false;
 		}
 	}
-	return rec->off >= part->floor;
+	if (rec->off < part->floor)
+		return false;
+#ifndef KS_BREAK_TAIL_CHECK
+	/* an end was told behind this place, and no record in it */
+	if (rec->off < part->passed)
+	{
+		ks_source_fail(src, part, KS_EVENT_TAIL_MISMATCH, rec->off,
+					   RD_KAFKA_RESP_ERR_NO_ERROR);
+		return false;
+	}
+#endif
+	return true;
 }
 
 static KsSourcePart *
@@ -262,7 +274,9 @@ fail_unfinished(KsSource *src)
 		if (src->parts[i] == NULL)
 			continue;
 		src->parts[i]->last_rec = -1;
-		if (KS_PART_RECEIVES(src->parts[i]))
+		/* where it stands in its log is not known any more, whatever was told of it */
+		src->parts[i]->pending &= ~(KS_PENDING_TAIL | KS_PENDING_EOF | KS_PENDING_RANGE);
+		if (KS_PART_RECEIVES(src->parts[i]) || src->parts[i]->state == KS_PART_OUT_OF_RANGE)
 			ks_source_fail(src, src->parts[i], KS_EVENT_PARTITION_ERROR, -1,
 						   RD_KAFKA_RESP_ERR__FAIL);
 	}
@@ -407,7 +421,7 @@ take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecor
 	}
 	part->expected = msg->offset + 1;
 	fill_record(rec, part, msg);
-	if (unlikely(part->state == KS_PART_CHECKING || rec->off < part->floor) &&
+	if (unlikely(part->state == KS_PART_CHECKING || rec->off < part->passed) &&
 		!judge_tail(src, part, rec))
 		return false;
 	if (src->want_headers && !count_headers(rec, msg))
@@ -459,10 +473,7 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 				continue;
 			}
 			if (part->last_rec < 0)
-			{
 				src->touched[src->ntouched++] = part;
-				part->first_off = msg->offset;
-			}
 			part->last_rec = n;
 			recs[n].msg = ks_source_hold(src, msg);
 			*bytes += msg->key_len + msg->len;

@@ -84,6 +84,8 @@ enqueue(int part, int64 off, rd_kafka_resp_err_t err)
 	m->m.offset = off;
 	m->m.err = err;
 	m->content = (Content) {part, logs[part].generation, off};
+	if (off >= 0 && off < MAX_LOG)
+		m->content.by = logs[part].by[off];
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		m->m.payload = &m->content;
@@ -109,17 +111,17 @@ kafka_fetch(int part, int n)
 		log->stuck = true;
 		return;
 	}
-	while (log->pos < log->end && n-- > 0)
+	while (log->pos < STABLE(log) && n-- > 0)
 	{
-		while (log->pos < log->end && !log->there[log->pos])
+		while (log->pos < STABLE(log) && !log->there[log->pos])
 			log->pos++;
-		if (log->pos < log->end)
+		if (log->pos < STABLE(log))
 			enqueue(part, log->pos++, RD_KAFKA_RESP_ERR_NO_ERROR);
 	}
-	if (log->pos == log->end && log->told_end != log->end)
+	if (log->pos == STABLE(log) && log->told_end != log->pos)
 	{
-		enqueue(part, log->end, RD_KAFKA_RESP_ERR__PARTITION_EOF);
-		log->told_end = log->end;
+		enqueue(part, log->pos, RD_KAFKA_RESP_ERR__PARTITION_EOF);
+		log->told_end = log->pos;
 	}
 }
 
@@ -329,27 +331,28 @@ rd_kafka_header_get_all(const rd_kafka_headers_t *hdrs, size_t i, const char **n
 
 /* --- questions --- */
 
+/* The end is the high watermark of a fetch; what is asked is answered for stable records. */
 static rd_kafka_resp_err_t
-watermarks(int part, int64_t *low, int64_t *high)
+watermarks(int part, bool stable, int64_t *low, int64_t *high)
 {
 	if (kafka_silent)
 		return RD_KAFKA_RESP_ERR__TIMED_OUT;
 	*low = logs[part].low;
-	*high = logs[part].end;
+	*high = stable ? STABLE(&logs[part]) : logs[part].end;
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 rd_kafka_resp_err_t
 rd_kafka_get_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, int64_t *low, int64_t *high)
 {
-	return watermarks(part, low, high);
+	return watermarks(part, false, low, high);
 }
 
 rd_kafka_resp_err_t
 rd_kafka_query_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, int64_t *low, int64_t *high, int timeout)
 {
 	unit_now += kafka_silent || kafka_no_ends ? timeout * INT64CONST(1000) : 1;
-	return kafka_no_ends ? RD_KAFKA_RESP_ERR__TIMED_OUT : watermarks(part, low, high);
+	return kafka_no_ends ? RD_KAFKA_RESP_ERR__TIMED_OUT : watermarks(part, true, low, high);
 }
 
 rd_kafka_resp_err_t
@@ -365,7 +368,7 @@ rd_kafka_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list
 		rd_kafka_topic_partition_t *p = &list->elems[i];
 
 		p->offset = kafka_no_times ? -1 : p->offset == KS_OFFSET_EARLIEST ? logs[p->partition].low :
-			p->offset == KS_OFFSET_LATEST ? logs[p->partition].end :
+			p->offset == KS_OFFSET_LATEST ? STABLE(&logs[p->partition]) :
 			p->offset < logs[p->partition].end ? p->offset : -1;
 	}
 	return RD_KAFKA_RESP_ERR_NO_ERROR;

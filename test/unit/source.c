@@ -37,11 +37,12 @@ typedef struct Part
 	int64		handed[MAX_LOG];	/* in the batch at hand */
 	int			nhanded;
 	uint64		hash;			/* of the last of them */
+	Content		last;			/* of all, and what it holds */
+	int64		furthest;		/* it has got that far, ever */
 	bool		restart;		/* when the batch is applied */
 	bool		halted;			/* the log is another one */
 	bool		unchecked;		/* records of another log: it has to be told */
 	bool		mixed;			/* the batch has records of two logs */
-	int			moved_in;		/* generation of the log when the offset moved last */
 } Part;
 
 static KsSource *src;
@@ -51,8 +52,20 @@ static int	nheld;
 static KsRecord recs[MAX_RECS];
 static int	tests;
 static int	history[32];		/* what has happened, for the note */
+static bool	transactions;		/* logs have markers at their ends */
 
-static int	dice(int n) { return (int) (random() % n); }
+/* The same histories everywhere (splitmix64). */
+static uint64 chance;
+
+static int
+dice(int n)
+{
+	uint64		x = chance += UINT64CONST(0x9e3779b97f4a7c15);
+
+	x = (x ^ (x >> 30)) * UINT64CONST(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64CONST(0x94d049bb133111eb);
+	return (int) ((x ^ (x >> 31)) % n);
+}
 
 static void
 ok(bool fine, const char *what)
@@ -65,12 +78,43 @@ ok(bool fine, const char *what)
 /* --- the log --- */
 
 static void
+append(Log *log, bool record)
+{
+	if (log->end == MAX_LOG)
+		return;
+	log->by[log->end] = log->leader;
+	log->there[log->end++] = record;
+}
+
+static void
 extend(int i, int n)
 {
 	Log		   *log = &logs[i];
+	int64		before = STABLE(log);
 
-	while (n-- > 0 && log->end < MAX_LOG)
-		log->there[log->end++] = dice(8) != 0;
+	while (n-- > 0)
+		append(log, dice(8) != 0);
+	if (!transactions)
+		return;
+	/* the marker of one that ends, and what is open */
+	append(log, false);
+	log->open = dice(3) ? 0 : dice(log->end - before + 1);
+}
+
+/* What was not replicated is gone, when another leader takes over. */
+static void
+cut(int i)
+{
+	Log		   *log = &logs[i];
+	int64		end = log->end - dice(dice(2) ? 3 : 30);
+
+	end = Max(end, log->low);
+	log->leader++;
+	log->open = Max(log->open - (log->end - end), 0);
+	log->end = end;
+	log->cut = Min(log->cut, end);
+	/* what was handed out before is not to be compared */
+	parts[i].mixed = true;
 }
 
 /* Another log, of any length. */
@@ -80,11 +124,10 @@ replace(int i)
 	Log		   *log = &logs[i];
 
 	log->generation++;
-	log->low = 0;
-	log->end = 0;
+	log->low = log->end = log->open = 0;
 	extend(i, dice(MAX_LOG / 2));
-	/* nearly always with a record to compare */
-	if (dice(8) > 0)
+	/* often with a record to compare */
+	if (dice(transactions ? 2 : 8) > 0)
 		memset(log->there, true, log->end);
 }
 
@@ -122,8 +165,6 @@ check_handed(int i)
 		FUZZ_CHECK(n == part->nhanded);
 	for (int j = 0; j < part->nhanded; j++)
 		FUZZ_CHECK(part->handed[j] >= part->p.off && (j == 0 || part->handed[j] > part->handed[j - 1]));
-	if (until > part->p.off)
-		part->moved_in = part->generation;
 	part->p.off = Max(part->p.off, until);
 	if (part->nhanded > 0)
 	{
@@ -158,21 +199,14 @@ take(KsRecord *rec)
 	FUZZ_CHECK(c->part == rec->pidx && c->off == rec->off && rec->valuelen == sizeof(Content));
 	if (part->halted)
 		return;
-	/* where no record was there is one: the consumer refuses it, since the log is another */
-	if (rec->off < part->p.off)
-	{
-		FUZZ_CHECK(c->generation != part->moved_in);
-		part->halted = true;
-		history[23]++;
-		ks_source_stop(src, rec->pidx);
-		ks_source_release(rec, 1);
-		return;
-	}
+	FUZZ_CHECK(rec->off >= part->p.off);
 	/* possible only where the record to compare is gone, which is told next */
 	if (part->generation != 0 && c->generation != part->generation)
 		part->unchecked = part->mixed = true;
 	part->generation = c->generation;
 	part->hash = ks_record_hash(rec);
+	part->last = *c;
+	part->furthest = Max(part->furthest, rec->off + 1);
 	FUZZ_CHECK(part->nhanded < MAX_LOG);
 	part->handed[part->nhanded++] = rec->off;
 	held[nheld++] = *rec;
@@ -189,12 +223,14 @@ handle(const KsSourceEvent *ev)
 		case KS_EVENT_EOF:
 			part->end = ev->off;
 			part->end_epoch = ev->epoch;
+			part->furthest = Max(part->furthest, ev->off);
 			break;
 		case KS_EVENT_TAIL_MISMATCH:
 		case KS_EVENT_TRUNCATED:
 		case KS_EVENT_OUT_OF_RANGE:
 			/* nobody is accused in vain */
-			FUZZ_CHECK(part->generation != logs[ev->pidx].generation || logs[ev->pidx].low > part->p.off);
+			FUZZ_CHECK(part->generation != logs[ev->pidx].generation || logs[ev->pidx].low > part->p.off ||
+					   logs[ev->pidx].cut < part->furthest);
 			part->halted = true;
 			ks_source_stop(src, ev->pidx);
 			break;
@@ -251,6 +287,7 @@ step(void)
 	FUZZ_CHECK(unit_try(next_events, NULL));
 	for (int i = 0; i < nparts; i++)
 		FUZZ_CHECK(!parts[i].unchecked);
+	fuzz_reset();
 }
 
 /* --- faults --- */
@@ -280,6 +317,8 @@ fault(int i)
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", line);
 			if (dice(4) == 0)
 				replace(i);
+			else if (dice(3) == 0)
+				cut(i);
 			break;
 		case 4:					/* retention */
 			logs[i].low = logs[i].end > 0 && dice(8) == 0 ? dice(logs[i].end) : logs[i].low;
@@ -322,8 +361,15 @@ open_source(bool in_worker, bool want_headers)
 		{.name = "debug", .value = "all"}, {.name = "client.rack", .value = ""}};
 	static KsConf conf = {.nprops = 6, .props = props};
 	KsSourceOptions opts = {.in_worker = in_worker, .want_headers = want_headers};
+	static MemoryContext cxt;
 
-	src = ks_source_open(&conf, &opts, TopMemoryContext);
+	if (cxt)
+	{
+		unit_reset(cxt);
+		MemoryContextDelete(cxt);
+	}
+	cxt = AllocSetContextCreate(TopMemoryContext, "source", ALLOCSET_DEFAULT_SIZES);
+	src = ks_source_open(&conf, &opts, cxt);
 }
 
 static void
@@ -335,9 +381,11 @@ history_of(void)
 	memset(parts, 0, sizeof(parts));
 	nparts = 1 + dice(dice(2) ? 4 : MAX_PARTS);
 	open_source(dice(2), dice(4) == 0);
+	transactions = dice(2);
 	for (int i = 0; i < nparts; i++)
 	{
 		logs[i].generation = 1;
+		logs[i].cut = MAX_LOG;
 		extend(i, dice(40));
 		parts[i].p = (KsPartition) {.topic = "t", .part = i, .last_off = -1};
 		start(i);
@@ -364,9 +412,16 @@ history_of(void)
 	for (int quiet = 0; quiet < 12; quiet++)
 	{
 		for (int i = 0; i < nparts; i++)
+		{
+			logs[i].open = 0;
 			kafka_fetch(i, MAX_LOG);
-		for (int j = 0; j < 40; j++)
+		}
+		step();
+		for (int j = 0; kafka_queued() > 0 || ks_source_is_busy(src); j++)
+		{
+			FUZZ_CHECK(j < MAX_PARTS * MAX_LOG);
 			step();
+		}
 		apply();
 	}
 	for (int i = 0; i < nparts; i++)
@@ -378,6 +433,10 @@ history_of(void)
 		/* (a log that was made again before a record of it was read is another, and all is well) */
 		FUZZ_CHECK(parts[i].p.off == logs[i].end);
 		FUZZ_CHECK(parts[i].generation == 0 || parts[i].generation == logs[i].generation);
+		/* what was read last, if it can be had, is in the log */
+		if (parts[i].p.last_off >= logs[i].low && logs[i].there[parts[i].p.last_off])
+			FUZZ_CHECK(parts[i].last.generation == logs[i].generation &&
+					   parts[i].last.by == logs[i].by[parts[i].p.last_off]);
 	}
 	ks_source_close(src);
 	FUZZ_CHECK(kafka_out == kafka_queued());
@@ -728,6 +787,174 @@ ranges(void)
 	ok(true, "behind a gap: the tail is checked, what lies between is not read");
 }
 
+/* --- ends behind the last record --- */
+
+static void
+interrupted(void)
+{
+	kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UP -> DOWN");
+	FUZZ_CHECK(poll_all() == 0 && told_nothing());
+}
+
+/* Nine records and a marker are consumed, and then their connection breaks. */
+static void
+begin_with_marker(void)
+{
+	Size		bytes;
+	bool		drained;
+	int			n;
+
+	begin(1, 10);
+	logs[0].there[9] = false;
+	kafka_fetch(0, 10);
+	n = ks_source_poll(src, recs, MAX_RECS, 1 << 20, &bytes, &drained);
+	FUZZ_CHECK(n == 9 && told(KS_EVENT_EOF).off == 10);
+	parts[0].p.off = 10;
+	parts[0].p.last_off = 8;
+	parts[0].p.last_hash = ks_record_hash(&recs[8]);
+	ks_source_release(recs, n);
+	interrupted();
+}
+
+/* The end comes before one that was told before: it starts where the consumer is. */
+static void
+start_after_error(void)
+{
+	FUZZ_CHECK(told(KS_EVENT_PARTITION_ERROR).action == KS_ERROR_RETRY && told_nothing());
+	start(0);
+	kafka_fetch(0, 10);
+	poll_all();
+}
+
+static void
+poll_once(void *arg)
+{
+	Size		bytes;
+	bool		drained;
+
+	(void) ks_source_poll(src, recs, MAX_RECS, 1 << 20, &bytes, &drained);
+}
+
+static void
+markers(void)
+{
+	/* the marker is not in the log any more; nor, then, the record before it */
+	for (int same = 1; same >= 0; same--)
+	{
+		begin_with_marker();
+		logs[0].there[8] = same;
+		logs[0].end = 9;
+		kafka_fetch(0, 10);
+		poll_all();
+		if (same)
+			(void) told(KS_EVENT_TAIL_OK);
+		start_after_error();
+		if (same)
+			(void) told(KS_EVENT_TAIL_OK);
+		FUZZ_CHECK(told(KS_EVENT_TRUNCATED).off == 9 && told_nothing());
+		end();
+	}
+
+	/* it was away for a moment: the leader did not know yet */
+	begin_with_marker();
+	logs[0].end = 9;
+	kafka_fetch(0, 10);
+	poll_all();
+	logs[0].end = 10;
+	(void) told(KS_EVENT_TAIL_OK);
+	start_after_error();
+	(void) told(KS_EVENT_TAIL_OK);
+	FUZZ_CHECK(told(KS_EVENT_EOF).off == 10 && told_nothing());
+	end();
+
+	/* a record stands in its place */
+	begin_with_marker();
+	logs[0].there[9] = logs[0].there[10] = true;
+	logs[0].end = 11;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0);
+	(void) told(KS_EVENT_TAIL_OK);
+	FUZZ_CHECK(told(KS_EVENT_TAIL_MISMATCH).off == 9 && told_nothing());
+	end();
+
+	/* and so where there is no record at all to compare */
+	begin(1, 0);
+	logs[0].end = 5;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0 && told(KS_EVENT_EOF).off == 5);
+	interrupted();
+	logs[0].there[3] = true;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0 && told(KS_EVENT_TAIL_MISMATCH).off == 3);
+	end();
+
+	/* an end that nobody was told of is held against none */
+	begin(1, 10);
+	logs[0].there[9] = false;
+	kafka_fetch(0, 10);
+	interrupted();
+	logs[0].end = 9;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 9 && told(KS_EVENT_EOF).off == 9 && told_nothing());
+	end();
+
+	/* a record that was read counts as well, without an end behind it */
+	begin(1, 10);
+	kafka_fetch(0, 5);
+	FUZZ_CHECK(poll_all() == 5);
+	interrupted();
+	logs[0].end = 4;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0 && told(KS_EVENT_TRUNCATED).off == 4 && told_nothing());
+	end();
+
+	/* no end is known while records that are not stable follow: it is seen when they are */
+	begin_with_marker();
+	logs[0].there[9] = logs[0].there[10] = true;
+	logs[0].end = 11;
+	logs[0].open = 2;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0);
+	(void) told(KS_EVENT_TAIL_OK);
+	FUZZ_CHECK(told_nothing());
+	logs[0].open = 0;
+	kafka_fetch(0, 10);
+	FUZZ_CHECK(poll_all() == 0 && told(KS_EVENT_TAIL_MISMATCH).off == 9);
+	end();
+	ok(true, "what was consumed behind the last record is not there, or a record is");
+
+	/* a record, a marker, the end, and word that this is out of range, which it is not */
+	for (int lost = 0; lost <= 1; lost++)
+	{
+		begin(1, 9);
+		kafka_fetch(0, 10);
+		FUZZ_CHECK(poll_all() == 9 && told(KS_EVENT_EOF).off == 9);
+		logs[0].there[9] = true;
+		logs[0].end = 11;
+		kafka_fetch(0, 10);
+		kafka_error(0, RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET);
+		logs[0].low = 11;
+		if (!lost)
+		{
+			FUZZ_CHECK(poll_all() == 1 && told_nothing());
+			kafka_fetch(0, 10);
+			FUZZ_CHECK(poll_all() == 0 && told(KS_EVENT_EOF).off == 11);
+		}
+		else
+		{
+			/* an error ends the poll that took the record */
+			kafka_say(RD_KAFKA_EVENT_LOG, 3, "FAIL", "localhost:9092/1: said aloud");
+			unit_interrupt = true;
+			FUZZ_CHECK(!unit_try(poll_once, NULL));
+			FUZZ_CHECK(poll_all() == 0);
+			FUZZ_CHECK(told(KS_EVENT_PARTITION_ERROR).action == KS_ERROR_RETRY);
+		}
+		FUZZ_CHECK(told_nothing());
+		end();
+	}
+	ok(true, "what is gone behind an end is no loss, unless a record is");
+}
+
 /* --- questions --- */
 
 static int	answer;
@@ -967,13 +1194,14 @@ main(int argc, char **argv)
 	client_trouble();
 	statistics();
 	ranges();
+	markers();
 	questions();
 	refused();
 	for (int i = 0; i < rounds; i++)
 	{
 		/* each can be had by itself: source 1 SEED */
 		at = seed + i;
-		srandom(at);
+		chance = at;
 		history_of();
 	}
 	printf("# %d ends, tails: %d as they were, %d not to be checked, %d others; %d truncated, %d out of range, %d errors; %d interrupts, %d of %d partitions halted\n",

@@ -19,9 +19,13 @@
 typedef struct Log
 {
 	int			generation;		/* +1 whenever it is another log */
+	int			leader;			/* +1 whenever it is cut */
 	int64		low;
 	int64		end;
+	int64		open;			/* so much of it is not stable yet, and not shown */
+	int64		cut;			/* where it was cut lowest */
 	bool		there[MAX_LOG];
+	int			by[MAX_LOG];	/* under which leader it was written */
 	/* the fetcher */
 	bool		started;
 	int64		pos;
@@ -29,15 +33,18 @@ typedef struct Log
 	bool		stuck;			/* gives nothing until it is started again */
 } Log;
 
+#define STABLE(log) ((log)->end - (log)->open)
+
 extern Log	logs[MAX_PARTS];
 extern int	nparts;
 
-/* What a record holds: its partition, generation and offset. */
+/* What a record holds. */
 typedef struct Content
 {
 	int			part;
 	int			generation;
 	int64		off;
+	int			by;
 } Content;
 
 /* --- librdkafka (kafka.c) --- */
