@@ -49,7 +49,7 @@ override with_llvm = no
 
 REGRESS = $(sort $(basename $(notdir $(wildcard $(ks_dir)/sql/*.sql))))
 
-ks_tools = test/tools/kfk test/tools/proxy test/tools/full.so
+ks_tools = test/tools/kfk test/tools/proxy test/tools/full.so test/tools/chunks.so
 EXTRA_CLEAN = $(ks_tools) results regression.diffs regression.out
 
 include $(PGXS)
@@ -69,6 +69,9 @@ test/tools/proxy: test/tools/proxy.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $<
 test/tools/full.so: test/tools/full.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -fPIC -shared -o $@ $< -ldl
+test/tools/chunks.so: test/tools/chunks.c
+	$(CC) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -isystem $(shell $(PG_CONFIG) --includedir-server) \
+		-fPIC -shared -o $@ $<
 
 # cppcheck does not read the server's headers: it has to be told of the loops,
 # and that an error does not return.

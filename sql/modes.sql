@@ -229,7 +229,7 @@ DROP TABLE t;
 REVOKE CREATE ON SCHEMA public FROM regress_ks_modes;
 DROP ROLE regress_ks_modes;
 
--- inheritance children are tables of their own
+-- a delete looks in inheritance children too; a key is unique in each of them only
 CREATE TABLE t (id int PRIMARY KEY, v text);
 CREATE TABLE child () INHERITS (t);
 SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', delete_enabled => true);

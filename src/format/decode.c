@@ -351,7 +351,8 @@ missing(KsDecoder *d, KsColumn *col, bool *isnull)
 	static const KsJsonToken null = {.type = KS_JSON_NULL};
 
 	d->missing = true;
-	if (d->settings.insert_mode == KS_UPDATE || d->settings.insert_mode == KS_ACCUMULATE)
+	if (d->settings.insert_mode == KS_UPDATE ||
+		(d->settings.insert_mode == KS_ACCUMULATE && !col->insert_only))
 	{
 		/* it leaves the column as it is */
 		*isnull = true;

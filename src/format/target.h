@@ -13,6 +13,7 @@
 
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "optimizer/planner.h"
 #include "utils/rel.h"
 
 #include "base/sort.h"
@@ -59,6 +60,10 @@ typedef struct KsColumn
 	Expr	   *default_expr;	/* the same, planned */
 	KsWhen		when;			/* its default, and its domain's check, are evaluated */
 	int			keyno;			/* position in the key, or -1 */
+	const char *compared;		/* of the key: SQL behind it for the index's notion of
+								 * equality, mostly none */
+	bool		insert_only;	/* no update may change it: an identity that is
+								 * GENERATED ALWAYS, and not of the key */
 	bool		unused;			/* nothing reads it: not converted */
 	bool		by_name;		/* its field is what the table calls it */
 	bool		filled;			/* by some record, since the target was built */
@@ -115,10 +120,14 @@ typedef struct KsTarget
 	int		   *keycols;		/* index into cols */
 	Oid			key_index;		/* InvalidOid: no key */
 	KsSortKey	sortkey;		/* its order, over rows */
+	char	   *conflict;		/* what ON CONFLICT says to mean it */
 
 	/* rows may be left out silently: DO NOTHING, row triggers */
 	bool		rows_may_vanish;
 	bool		deletes;
+	bool		bare;			/* the server writes to this table alone, by itself */
+	planner_hook_type planner;	/* as it is with these hooks */
+	ExecutorCheckPerms_hook_type checker;
 	struct KsFast *fast;		/* apply_fast.c does the same, faster; NULL: not */
 	Bitmapset  *written_cols;	/* offset by FirstLowInvalidHeapAttributeNumber */
 	char	   *insert_sql;

@@ -173,16 +173,20 @@ ks_accumulate_plan(const KsSink *sink, Relation rel, KsTarget *target)
 						(errcode(ERRCODE_UNDEFINED_COLUMN),
 						 errmsg("column \"%s\" of \"accumulate\" does not exist in \"%s\"",
 								name, RelationGetRelationName(rel))));
-			if (c < 0 || target->cols[c].keyno >= 0)
+			if (c < 0 || target->cols[c].keyno >= 0 || target->cols[c].insert_only)
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 						 errmsg("column \"%s\" cannot be accumulated", name),
 						 c < 0 ? errdetail("It is not filled from records.") :
-						 errdetail("It belongs to the key.")));
+						 target->cols[c].keyno >= 0 ? errdetail("It belongs to the key.") :
+						 errdetail("It is an identity column that is generated always.")));
 		}
 		else if (tok == WJB_VALUE)
 			acc->folds[c].how = word_to_how(name, &v);
 	}
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].insert_only)
+			acc->folds[i].how = HOW_FIRST;
 	for (int i = 0; i < target->ncols; i++)
 		prepare_fold(target, &acc->folds[i], &target->cols[i], target->rowdesc, i);
 }

@@ -3,10 +3,11 @@
  *	  Rows to the target by the table access method: the fast path of plain
  *	  tables.
  *
- * Taken where it does provably the same as the statement of apply_sql.c: an
- * ordinary table, not a partition, without triggers of any kind (so without
- * foreign keys), row security, rules, generated columns, deferrable or
- * exclusion constraints, every column filled from records.  Upserts need more:
+ * Taken where it does provably the same as the statement of apply_sql.c: the
+ * server plans that as a change of this table alone (target_plan.c), which is an
+ * ordinary one, not a partition, without triggers of any kind (so without
+ * foreign keys), row security, generated columns, deferrable or exclusion
+ * constraints, every column filled from records.  Upserts need more:
  * nothing but btree indexes over plain columns, and a key whose type has one
  * spelling for each value, because ON CONFLICT DO UPDATE keeps the old one.
  *
@@ -96,23 +97,26 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 	ListCell   *lc;
 	int			live = 0;
 
-	if (sink->update_if || ks_accumulate_by_sql(target) ||
+	if (!target->bare || sink->update_if || ks_accumulate_by_sql(target) ||
 		(sink->insert_mode != KS_UPSERT && sink->insert_mode != KS_ACCUMULATE && (sink->insert_mode != KS_INSERT || sink->delete_enabled)) ||
 		rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
-		rel->trigdesc != NULL || rel->rd_rel->relrowsecurity ||
-		rel->rd_rules != NULL)
+		rel->trigdesc != NULL || rel->rd_rel->relrowsecurity)
 		return NULL;
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (att->attgenerated != '\0' || att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
+		if (att->attgenerated != '\0')
 			return NULL;
 		live += !att->attisdropped;
 	}
 	/* a column that no record fills may have a default, or a value to be kept */
 	if (live != target->ncols || target->given)
 		return NULL;
+	if (sink->insert_mode == KS_UPSERT)
+		for (int i = 0; i < target->ncols; i++)
+			if (target->cols[i].insert_only)
+				return NULL;
 
 	indexes = RelationGetIndexList(rel);
 	fast = palloc0(sizeof(KsFast));

@@ -47,7 +47,9 @@ execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n
 		*plan = p;
 	}
 	rc = SPI_execute_plan(*plan, NULL, NULL, false, 0);
-	if (rc != SPI_OK_INSERT && rc != SPI_OK_UPDATE && rc != SPI_OK_DELETE)
+	if (rc == SPI_OK_SELECT)
+		SPI_freetuptable(SPI_tuptable);	/* records were counted */
+	else if (rc != SPI_OK_INSERT && rc != SPI_OK_UPDATE && rc != SPI_OK_DELETE)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	r->enr->reldata = NULL;
 	tuplestore_end(store);

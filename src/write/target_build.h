@@ -37,7 +37,7 @@ extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
 
 extern bool ks_target_has_privileges(const KsSink *sink, const KsTarget *target);
 
-/* --- between target.c, target_key.c and target_sql.c --- */
+/* --- between target_build.c, target_key.c and target_sql.c --- */
 
 /* Finds the key; appends the condition of deletes by it, on t and b. */
 extern void ks_target_build_key(KsTarget *target, const KsSink *sink, Relation rel,
@@ -46,6 +46,14 @@ extern void ks_target_build_key(KsTarget *target, const KsSink *sink, Relation r
 /* Columns and key are there: the statements, and update_if checked. */
 extern void ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel,
 								const char *deletes);
+
+/* --- target_plan.c --- */
+
+/* The statements are there: what the server would do with them. */
+extern void ks_target_plan(KsTarget *target);
+
+/* Is whatever else has a say in it the same as then? */
+extern bool ks_target_plan_valid(const KsTarget *target);
 
 /* --- target_columns.c --- */
 

@@ -1,9 +1,13 @@
 /*
  * target_sql.c
  *	  The statements that write to a target, over the relation "batch".
+ *
+ * None says ONLY: rows may be in partitions, in children to which a trigger or
+ * another extension has brought them, or in children that are tables of their own.
  */
 #include "postgres.h"
 
+#include "catalog/pg_attribute.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -53,90 +57,123 @@ check_update_if(KsTarget *target, const KsSink *sink)
 	PG_END_TRY();
 }
 
-void
-ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *deletes)
+/* What an update writes to the columns that are not of the key; patch: if the record has them. */
+static char *
+build_set(const KsTarget *target, Relation rel, bool patch)
 {
-	bool		partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	const char *table = quote_identifier(RelationGetRelationName(rel));
-	StringInfoData sql,
-				cols,
-				set,
-				patch;
+	StringInfoData set;
 
-	initStringInfo(&cols);
 	initStringInfo(&set);
-	initStringInfo(&patch);
 	for (int i = 0; i < target->ncols; i++)
 	{
-		const char *quoted = quote_identifier(target->cols[i].name);
+		const KsColumn *col = &target->cols[i];
+		const char *quoted = quote_identifier(col->name);
 
-		appendStringInfo(&cols, "%s%s", i ? ", " : "", quoted);
-		if (target->cols[i].keyno >= 0)
-			continue;
-		if (target->given)
-			appendStringInfo(&patch, "%s%s = CASE pg_catalog.get_byte(excluded.%s, %d) WHEN 1 THEN excluded.%s ELSE %s.%s END",
-							 patch.len ? ", " : "", quoted, quote_identifier(target->given), i,
-							 quoted, table, quoted);
-		if (sink->insert_mode == KS_UPDATE)
+		if (col->keyno >= 0 || col->insert_only)
 			continue;
 		appendStringInfo(&set, "%s%s = ", set.len ? ", " : "", quoted);
-		if (target->accumulate)
+		if (patch)
+			appendStringInfo(&set, "CASE pg_catalog.get_byte(excluded.%s, %d) WHEN 1 THEN excluded.%s ELSE %s.%s END",
+							 quote_identifier(target->given), i, quoted, table, quoted);
+		else if (target->accumulate)
 			appendStringInfoString(&set, ks_accumulate_sql(target->accumulate, i, table, quoted));
 		else
 			appendStringInfo(&set, "EXCLUDED.%s", quoted);
 	}
-	if (sink->insert_mode == KS_UPDATE)
-		set = patch;
+	return set.len > 0 ? set.data : NULL;
+}
+
+/*
+ * A statement that changes rows by the key.  Where rows are in children of the
+ * table, of which each has keys of its own, one record may change several rows,
+ * and the records that did are counted.
+ */
+static char *
+count_keys(const KsTarget *target, Relation rel, const char *sql, const char *batch)
+{
+	StringInfoData keys;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION || !rel->rd_rel->relhassubclass)
+		return pstrdup(sql);
+	initStringInfo(&keys);
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		const KsColumn *col = &target->cols[target->keycols[i]];
+
+		appendStringInfo(&keys, "%s%s.%s%s", i ? ", " : "", batch, quote_identifier(col->name),
+						 col->compared);
+	}
+	return psprintf("WITH changed AS (%s RETURNING %s) SELECT DISTINCT * FROM changed", sql, keys.data);
+}
+
+static char *
+build_update(const KsTarget *target, const KsSink *sink, Relation rel, const char *set)
+{
+	StringInfoData sql;
+
 	initStringInfo(&sql);
-	if (sink->insert_mode == KS_UPDATE && set.len == 0)
+	appendStringInfo(&sql, "UPDATE %s SET %s FROM batch excluded WHERE %s",
+					 target->qualified_name, set, target->same_key.data);
+	if (sink->update_if)
+		appendStringInfo(&sql, " AND (%s\n)", sink->update_if);
+	return count_keys(target, rel, sql.data, "excluded");
+}
+
+static char *
+build_insert(const KsTarget *target, const KsSink *sink, Relation rel, const char *set)
+{
+	StringInfoData sql;
+	StringInfoData cols;
+	bool		overriding = false;
+
+	initStringInfo(&cols);
+	for (int i = 0; i < target->ncols; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), target->cols[i].attnum - 1);
+
+		appendStringInfo(&cols, "%s%s", i ? ", " : "", quote_identifier(target->cols[i].name));
+		overriding |= att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+	}
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "INSERT INTO %s (%s)%s SELECT %s FROM batch", target->qualified_name,
+					 cols.data, overriding ? " OVERRIDING SYSTEM VALUE" : "", cols.data);
+	if (target->conflict && set)
+		appendStringInfo(&sql, " ON CONFLICT %s DO UPDATE SET %s", target->conflict, set);
+	else if (target->conflict)
+		appendStringInfo(&sql, " ON CONFLICT %s DO NOTHING", target->conflict);
+	else if (sink->insert_mode == KS_IGNORE)
+		appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
+	if (sink->update_if)
+		appendStringInfo(&sql, " WHERE (%s\n)", sink->update_if);
+	return sql.data;
+}
+
+void
+ks_target_build_sql(KsTarget *target, const KsSink *sink, Relation rel, const char *deletes)
+{
+	bool		update = sink->insert_mode == KS_UPDATE;
+	char	   *set = build_set(target, rel, update);
+
+	if (update && set == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no column of \"%s\" is left to update", RelationGetRelationName(rel)),
 				 errdetail("All that are filled from records belong to the key.")));
-	if (sink->insert_mode == KS_UPDATE)
-		appendStringInfo(&sql, "UPDATE %s%s SET %s FROM batch excluded WHERE %s",
-						 partitioned ? "" : "ONLY ", target->qualified_name, set.data,
-						 target->same_key.data);
-	else
-		appendStringInfo(&sql, "INSERT INTO %s (%s) SELECT %s FROM batch",
-					 target->qualified_name, cols.data, cols.data);
-	if (sink->insert_mode == KS_UPSERT || sink->insert_mode == KS_ACCUMULATE)
-	{
-		appendStringInfoString(&sql, " ON CONFLICT (");
-		for (int i = 0; i < target->nkeys; i++)
-			appendStringInfo(&sql, "%s%s", i ? ", " : "",
-							 quote_identifier(target->cols[target->keycols[i]].name));
-		if (set.len)
-			appendStringInfo(&sql, ") DO UPDATE SET %s", set.data);
-		else
-			appendStringInfoString(&sql, ") DO NOTHING");
-	}
-	else if (sink->insert_mode == KS_IGNORE)
-		appendStringInfoString(&sql, " ON CONFLICT DO NOTHING");
-	if (sink->update_if)
-		appendStringInfo(&sql, " %s (%s\n)", sink->insert_mode == KS_UPDATE ? "AND" : "WHERE",
-						 sink->update_if);
-	target->insert_sql = sql.data;
-	if (ks_sink_patches(sink) && patch.len)
-	{
-		initStringInfo(&sql);
-		appendStringInfo(&sql, "UPDATE %s%s SET %s FROM batch excluded WHERE %s",
-						 partitioned ? "" : "ONLY ", target->qualified_name, patch.data,
-						 target->same_key.data);
-		if (sink->update_if)
-			appendStringInfo(&sql, " AND (%s\n)", sink->update_if);
-		target->patch_sql = sql.data;
-	}
-
+	target->insert_sql = update ? build_update(target, sink, rel, set) :
+		build_insert(target, sink, rel, set);
+	if (ks_sink_patches(sink) && set)
+		target->patch_sql = build_update(target, sink, rel, build_set(target, rel, true));
 	if (target->deletes)
-		target->empty_sql = psprintf("DELETE FROM %s%s", partitioned ? "" : "ONLY ", target->qualified_name);
-	if (target->deletes)
-		/* inserts leave inheritance children alone, and so do deletes */
-		target->delete_sql = psprintf("DELETE FROM %s%s t USING batch b WHERE %s",
-									  partitioned ? "" : "ONLY ", target->qualified_name, deletes);
+	{
+		target->empty_sql = psprintf("DELETE FROM %s", target->qualified_name);
+		target->delete_sql = count_keys(target, rel,
+										psprintf("DELETE FROM %s t USING batch b WHERE %s",
+												 target->qualified_name, deletes), "b");
+	}
 	target->rows_may_vanish = target->rows_may_vanish ||
-		sink->insert_mode == KS_IGNORE || sink->insert_mode == KS_UPDATE || sink->update_if ||
-		(sink->insert_mode != KS_INSERT && set.len == 0);
+		sink->insert_mode == KS_IGNORE || update || sink->update_if ||
+		(sink->insert_mode != KS_INSERT && set == NULL);
 	if (sink->update_if)
 		check_update_if(target, sink);
 }

@@ -505,7 +505,10 @@ sub _features
 sub _plain_json { return '"' . $_[0] =~ s/(["\\])/\\$1/gr . '"'; }
 
 # Does the server fill it, whatever a record has?
-sub _servers { my ($col) = @_; return $col->{generated} || $col->{always}; }
+sub _servers { my ($col) = @_; return $col->{generated}; }
+
+# Or does it allow no update?
+sub _fixed { my ($col) = @_; return $col->{generated} || $col->{always}; }
 
 sub _sink
 {
@@ -541,7 +544,7 @@ sub _sink
 	{
 		foreach my $col (@{ $self->{cols} })
 		{
-			next if _servers($col) || $col->{later} || $col->{few} || !chance(0.4);
+			next if _fixed($col) || $col->{later} || $col->{few} || !chance(0.4);
 			my $from = $col->{key} ? one_of("f_$col->{name}", undef)
 			  : $col->{type} eq 'jsonb' ? one_of(qw(@rest @headers @value @key))
 			  : $col->{type} eq 'text' ? one_of(qw(@topic @offset @timestamp @value))
@@ -551,7 +554,7 @@ sub _sink
 			  : one_of("f_$col->{name}", '$.deep.v', '$.deep.list[1]', undef, undef);
 			$map{ $col->{name} } = $col->{from} = $from if defined $from;
 		}
-		my $left = first { !$_->{key} && !$_->{notnull} && !$_->{t}{never_null} && !_servers($_) && !$_->{later} && !exists $map{ $_->{name} } } reverse @{ $self->{cols} };
+		my $left = first { !$_->{key} && !$_->{notnull} && !$_->{t}{never_null} && !_fixed($_) && !$_->{later} && !exists $map{ $_->{name} } } reverse @{ $self->{cols} };
 		if ($left && chance(0.3))
 		{
 			$map{ $left->{name} } = undef;
@@ -572,7 +575,7 @@ sub _sink
 		my %how;
 		foreach my $col (@{ $self->{cols} })
 		{
-			next if $col->{key} || _servers($col) || $col->{later} || (exists $map{ $col->{name} } && !defined $map{ $col->{name} }) || chance(0.2);
+			next if $col->{key} || _fixed($col) || $col->{later} || (exists $map{ $col->{name} } && !defined $map{ $col->{name} }) || chance(0.2);
 			$how{ $col->{name} } = one_of(qw(first last),
 				$col->{type} =~ /^(int[248]|numeric|float[48])$/ ? qw(sum sum min max) : (),
 				$col->{type} =~ /^(int[48]|numeric)$/ ? 'count' : (),
