@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "format/decode_format.h"
 
 struct KsCsv
@@ -69,6 +71,7 @@ split(const KsFormatSettings *set, struct KsCsv *csv, const char *s, int len, in
 		int			from = csv->text.len;
 		bool		quoted = false;
 
+		CHECK_FOR_INTERRUPTS();
 		csv->nfields++;
 		while (s < end && *s != set->csv_delimiter)
 		{

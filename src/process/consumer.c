@@ -129,10 +129,16 @@ ks_consumer_keep(KsConsumer *c, int n)
 	c->nrecs = n;
 }
 
+static int
+max_records(const KsConsumer *c)
+{
+	return Min(c->sink->batch_records, ks_apply_max_records(c->apply));
+}
+
 static bool
 is_full(const KsConsumer *c)
 {
-	return c->nrecs >= c->sink->batch_records || c->bytes >= (Size) c->sink->batch_bytes;
+	return c->nrecs >= max_records(c) || c->bytes >= (Size) c->sink->batch_bytes;
 }
 
 /* Partitions whose back-off is over, between batches. */
@@ -175,7 +181,7 @@ take_records(KsConsumer *c)
 			MemoryContext old = MemoryContextSwitchTo(c->batch_cxt);
 
 			c->nrecs += ks_source_poll(c->source, c->recs + from,
-									   Min(c->sink->batch_records - from, 4096),
+									   Min(max_records(c) - from, 4096),
 									   c->sink->batch_bytes - c->bytes, &bytes, &c->drained);
 			MemoryContextSwitchTo(old);
 		}

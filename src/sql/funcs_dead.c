@@ -274,6 +274,8 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink retry",
 											  ALLOCSET_DEFAULT_SIZES);
 	KsApply    *ap;
+	int			nestlevel,
+				max;
 	Selection	sel;
 	KsCounts	sum = {0};
 	TupleDesc	desc;
@@ -291,6 +293,11 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 	sink->reject_limit.max = -1;
 	ap = ks_apply_create(sink, false, cxt, cxt);
 	ap->keep_rejects = true;
+	nestlevel = ks_session_enter();
+	ks_apply_prepare(ap);
+	ks_apply_finish(ap);
+	ks_session_leave(nestlevel);
+	max = Min(sink->batch_records, ks_apply_max_records(ap));
 	for (int i = 0, j; i < sel.n; i = j)
 	{
 		MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink retry batch",
@@ -298,7 +305,7 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 		int64		bytes = 0;
 
 		CHECK_FOR_INTERRUPTS();
-		for (j = i; j < sel.n && j - i < sink->batch_records && (j == i || bytes < sink->batch_bytes); j++)
+		for (j = i; j < sel.n && j - i < max && (j == i || bytes < sink->batch_bytes); j++)
 			bytes += sel.bytes[j];
 		ap->batch_cxt = batch_cxt;
 		retry_batch(ap, sel.ids + i, j - i, &sum, batch_cxt);

@@ -216,6 +216,28 @@ throw_record_error(const KsSink *sink, const KsRecord *rec, int number, const Ks
 	ReThrowError(edata);
 }
 
+/* In as many batches as their rows take; they are brought into another order. */
+static void
+apply_records(KsApply *ap, KsRecord *recs, int n, KsPartition *parts, int nparts)
+{
+	int			max = ks_apply_max_records(ap);
+
+	for (int from = 0, m; from < n; from += m)
+	{
+		KsRecord   *batch = recs + from;
+		KsRecordError err;
+		int		   *order;
+
+		m = Min(n - from, max);
+		order = ks_apply_order(ap, batch, m, parts, nparts);
+		if (ks_apply(ap, batch, m, parts, nparts, &err) < m)
+			throw_record_error(ap->sink, &batch[err.index], from + (order ? order[err.index] : err.index),
+							   &parts[batch[err.index].pidx], &err);
+		ks_rejects_committed(&ap->rejects, m);
+		MemoryContextReset(ap->batch_cxt);
+	}
+}
+
 Datum
 kafka_sink_ingest(PG_FUNCTION_ARGS)
 {
@@ -226,9 +248,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	KsRecord   *recs;
 	KsPartition *parts;
 	KsPartition **moved;
-	KsRecordError err;
 	KsCounts	sum = {0};
-	int		   *order;
 	int			nrecs,
 				nparts,
 				nestlevel;
@@ -250,12 +270,10 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	if (guarded && !ks_offsets_lock(sink->name, moved, nparts))
 		ks_offsets_mismatch(sink->name, moved, nparts);
 
-	ap = ks_apply_create(sink, false, cxt, cxt);
+	ap = ks_apply_create(sink, false, cxt,
+						 AllocSetContextCreate(cxt, "kafka_sink rows", ALLOCSET_DEFAULT_SIZES));
 	ks_apply_prepare(ap);
-	order = ks_apply_order(ap, recs, nrecs, parts, nparts);
-	if (nrecs > 0 && ks_apply(ap, recs, nrecs, parts, nparts, &err) < nrecs)
-		throw_record_error(sink, &recs[err.index], order ? order[err.index] : err.index,
-						   &parts[recs[err.index].pidx], &err);
+	apply_records(ap, recs, nrecs, parts, nparts);
 
 	for (int i = 0; i < nparts; i++)
 	{

@@ -174,6 +174,7 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 		const KsRecord *rec = &ap->recs[i];
 		Size		row = (Size) i * nvalues;
 
+		CHECK_FOR_INTERRUPTS();
 		ap->decoding = i;
 		ap->ops[i] = ks_decode(r->decoder, rec, &ap->parts[rec->pidx],
 							   r->rows.values + row, r->rows.isnull + row);

@@ -154,6 +154,9 @@ extern void ks_apply_finish(KsApply *ap);
 /* Before it is prepared: the topic has no records, and its own target may be gone. */
 extern void ks_apply_leave_out(KsApply *ap, const char *topic);
 
+/* So many records make as many bytes of rows as a batch may have, as far as is known. */
+extern int	ks_apply_max_records(const KsApply *ap);
+
 /* The targets; the memory is its context's. */
 extern void ks_apply_free(KsApply *ap);
 

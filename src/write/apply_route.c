@@ -22,6 +22,9 @@
 #include "write/command.h"
 #include "write/writer.h"
 
+/* Of a batch, before what its values point to: records may be much smaller. */
+#define MAX_ROW_BYTES	(64 * 1024 * 1024)
+
 /* --- the list --- */
 
 static void
@@ -238,6 +241,17 @@ ks_apply_free(KsApply *ap)
 		if (ap->routes[i].target)
 			ks_target_free(ap->routes[i].target);
 	ap->nroutes = 0;
+}
+
+int
+ks_apply_max_records(const KsApply *ap)
+{
+	int			nvalues = 1;
+
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].target)	/* else it could not be built */
+			nvalues = Max(nvalues, ap->routes[i].target->nvalues);
+	return MAX_ROW_BYTES / (nvalues * (int) (sizeof(Datum) + sizeof(bool)));
 }
 
 bool

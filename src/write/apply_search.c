@@ -161,7 +161,7 @@ reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodabl
 {
 	if (undecodable)
 		ap->ops[i] = KS_ROW_REJECTED;
-	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, undecodable, ap->limit);
+	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, ap->limit);
 	/* one that stops the sink is told in full */
 	if (ap->rejects.limit.max < 0)
 		strip_error(edata);

@@ -17,50 +17,70 @@ void
 ks_rejects_begin(KsRejects *r)
 {
 	r->items = NULL;
-	r->n = r->size = r->undecodable = 0;
+	r->n = r->size = 0;
+	r->seq = NULL;
+	r->nseq = r->maxseq = 0;
 }
 
-/* The first one of the batch that is too many, in the order of the log. */
+/* Into the order of the log; where it stands in seq. */
+static int64
+insert_number(KsRejects *r, int64 number)
+{
+	int64		lo = r->nlast,
+				hi = r->nseq;
+
+	if (r->seq == NULL)
+	{
+		r->maxseq = r->nlast + 64;
+		r->seq = palloc_extended(r->maxseq * sizeof(int64), MCXT_ALLOC_HUGE);
+		if (r->nlast > 0)
+			memcpy(r->seq, r->last, r->nlast * sizeof(int64));
+		lo = hi = r->nseq = r->nlast;
+	}
+	if (r->nseq == r->maxseq)
+	{
+		r->maxseq *= 2;
+		r->seq = repalloc_huge(r->seq, r->maxseq * sizeof(int64));
+	}
+	while (lo < hi)
+	{
+		int64		mid = lo + (hi - lo) / 2;
+
+		if (r->seq[mid] < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	memmove(r->seq + lo + 1, r->seq + lo, (r->nseq - lo) * sizeof(int64));
+	r->seq[lo] = number;
+	r->nseq++;
+	return lo;
+}
+
+/*
+ * The first one of the batch that is too many, in the order of the log.  Those
+ * before the one that has just come, at seq[from], are none.
+ */
 static int
-first_excess(const KsRejects *r, int limit)
+first_excess(const KsRejects *r, int64 from, int limit)
 {
 	int64		max = r->limit.max;
-	int64	   *seq;
-	int64		n = 0;
-	int			a = 0,
-				b = r->undecodable;
 
-	/* cannot be, wherever they stand */
-	if (max < 0 || (r->limit.window ? r->nlast : r->total) + r->n <= max)
-		return limit;
-	seq = palloc_extended((r->nlast + r->n) * sizeof(int64), MCXT_ALLOC_HUGE);
-	for (; n < r->nlast; n++)
-		seq[n] = r->last[n];
-	while (a < r->undecodable || b < r->n)
+	if (r->limit.window == 0)
 	{
-		bool		from_a = b == r->n ||
-			(a < r->undecodable && r->items[a].index < r->items[b].index);
-		int			index = r->items[from_a ? a++ : b++].index;
+		int64		at = r->nlast + Max(max - r->total, 0);
 
-		if (index >= limit)
-			break;
-		seq[n] = r->seen + index;
-		if (r->limit.window ?
-			n >= max && (max == 0 || seq[n] - seq[n - max] < r->limit.window) :
-			r->total + (n - r->nlast) >= max)
-		{
-			limit = index;
-			break;
-		}
-		n++;
+		return at < r->nseq ? (int) Min(limit, r->seq[at] - r->seen) : limit;
 	}
-	pfree(seq);
+	for (int64 i = Max(from, max); i < r->nseq && r->seq[i] - r->seen < limit; i++)
+		if (max == 0 || r->seq[i] - r->seq[i - max] < r->limit.window)
+			return (int) (r->seq[i] - r->seen);
 	return limit;
 }
 
 int
 ks_rejects_add(KsRejects *r, int index, ErrorData *edata, const char *column,
-			   bool undecodable, int limit)
+			   int limit)
 {
 	KsReject   *item;
 
@@ -74,8 +94,9 @@ ks_rejects_add(KsRejects *r, int index, ErrorData *edata, const char *column,
 	item->index = index;
 	item->edata = edata;
 	item->column = column ? pstrdup(column) : NULL;
-	r->undecodable += undecodable;
-	return first_excess(r, limit);
+	if (r->limit.max < 0)
+		return limit;
+	return first_excess(r, insert_number(r, r->seen + index), limit);
 }
 
 static int

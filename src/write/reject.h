@@ -38,7 +38,11 @@ typedef struct KsRejects
 	KsReject   *items;
 	int			n;
 	int			size;
-	int			undecodable;
+
+	/* with a limit: last, and the numbers of items, in the order of the log */
+	int64	   *seq;
+	int64		nseq;
+	int64		maxseq;
 } KsRejects;
 
 /* Empties the batch. */
@@ -49,7 +53,7 @@ extern void ks_rejects_begin(KsRejects *rejects);
  * the first one that is too many, or 'limit' if none is below it.
  */
 extern int	ks_rejects_add(KsRejects *rejects, int index, ErrorData *edata,
-						   const char *column, bool undecodable, int limit);
+						   const char *column, int limit);
 
 /*
  * The batch ends before record 'done': sorts the items and drops those behind.

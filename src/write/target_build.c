@@ -51,15 +51,26 @@ relcache_callback(Datum arg, Oid relid)
 			t->valid = false;
 }
 
+/* However its memory goes: plans are not in it. */
 static void
-unlink_target(void *arg)
+release_target(void *arg)
 {
+	KsTarget   *target = arg;
+
 	for (KsTarget **p = &targets; *p; p = &(*p)->next)
-		if (*p == arg)
+		if (*p == target)
 		{
-			*p = (*p)->next;
+			*p = target->next;
 			break;
 		}
+	if (target->insert_plan)
+		SPI_freeplan(target->insert_plan);
+	if (target->delete_plan)
+		SPI_freeplan(target->delete_plan);
+	if (target->patch_plan)
+		SPI_freeplan(target->patch_plan);
+	if (target->command)
+		ks_command_free(target);
 }
 
 /* --- what may be a target --- */
@@ -435,7 +446,7 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	target->format = sink->format;
 	target->envelope = sink->envelope;
 	cb = palloc0(sizeof(MemoryContextCallback));
-	cb->func = unlink_target;
+	cb->func = release_target;
 	cb->arg = target;
 	MemoryContextRegisterResetCallback(cxt, cb);
 	/* watched from here on: a change while it is built counts */
@@ -458,14 +469,6 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 void
 ks_target_free(KsTarget *target)
 {
-	if (target->insert_plan)
-		SPI_freeplan(target->insert_plan);
-	if (target->delete_plan)
-		SPI_freeplan(target->delete_plan);
-	if (target->patch_plan)
-		SPI_freeplan(target->patch_plan);
-	if (target->command)
-		ks_command_free(target);
 	MemoryContextDelete(target->cxt);
 }
 
