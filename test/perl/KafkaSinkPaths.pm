@@ -28,31 +28,21 @@ use strict;
 use warnings FATAL => 'all';
 use utf8;
 
-use List::Util qw(first min shuffle uniq);
+use List::Util qw(first shuffle);
 
+use KafkaSinkTables;
 use KafkaSinkValues;
+
+our @ISA = qw(KafkaSinkTables);
 
 # --- the server's side, once per database ---
 
 sub setup
 {
 	my ($version, $icu) = @_;
-	my $collation = $icu
-	  ? q{CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);}
-	  : '';
 
-	return $collation . <<'EOF';
+	return KafkaSinkTables::types($icu) . <<'EOF';
 CREATE EXTENSION amcheck;
-CREATE TYPE public.colour AS ENUM ('red', 'green', 'blue');
-CREATE DOMAIN public.small AS int CHECK (value < 1000);
-CREATE DOMAIN public.required AS text NOT NULL CHECK (value <> '');
-CREATE DOMAIN public.padded AS char(5) DEFAULT 'pad' CHECK (value <> 'no');
-CREATE DOMAIN public.amount AS numeric(9,3) DEFAULT 1.5 CHECK (value > -999);
-CREATE TYPE public.pair AS (a int, b text, c numeric(6,2));
-CREATE TYPE public.nest AS (p public.pair, q public.pair[], s public.small);
-CREATE TABLE public.parent (id bigint PRIMARY KEY);
-INSERT INTO public.parent SELECT i FROM generate_series(0, 999) i WHERE i % 19 <> 5;
-GRANT SELECT, REFERENCES ON public.parent TO app;
 CREATE FUNCTION public.r(part int, off bigint, key text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
 $$SELECT ROW('t', part, off, timestamptz '2026-01-01 00:00:00.123Z' + make_interval(secs => coalesce(off, 0)), convert_to(key, 'UTF8'), convert_to(value, 'UTF8'),
              CASE WHEN off % 3 = 1 THEN ARRAY[ROW('h', '\x6162'), ROW('n', NULL)]::kafka_sink.header[] END)::kafka_sink.record$$;
@@ -147,368 +137,10 @@ sub new
 	return $self;
 }
 
-sub _about { my ($self, @what) = @_; push @{ $self->{about} }, @what; return 1; }
-
-my @names = ('a' .. 'h', 'Odd Name', 'select', 'ключ', 'x"y', 'm' .. 'z');
-
-sub _add_column
-{
-	my ($self, $type, %more) = @_;
-	my $name = $names[ @{ $self->{cols} } ];
-	my $col = { name => $name, quoted => '"' . $name =~ s/"/""/gr . '"', type => $type, t => type($type), from => $name, %more };
-
-	push @{ $self->{cols} }, $col;
-	return $col;
-}
-
-# Columns with what a plain table may have: defaults, NOT NULL, collations.
-sub _columns
-{
-	my ($self) = @_;
-
-	for (1 .. between(2, 8))
-	{
-		my $type = chance(0.25) ? one_of(qw(int4 int8 text numeric timestamptz bool)) : one_of(type_names());
-		my $col = $self->_add_column($type);
-
-		$col->{collation} = one_of('"C"', $self->{icu} ? ('public.loose') : ()) if $col->{t}{collates} && chance(0.3);
-		$col->{notnull} = 1 if chance(0.12);
-		if (chance(0.2))
-		{
-			$col->{default} = $type =~ /^int[48]$/ ? one_of('1 + 2', "length('abcd')")
-			  : $type eq 'text' ? one_of(q('none'), q('de' || 'fault'), 'NULL')
-			  : $type =~ /^numeric/ && $type !~ /\[/ ? '1.50'
-			  : $type eq 'timestamptz' ? q('2026-01-01 00:00:00+01')
-			  : $type eq 'int4[]' ? q('{1,2}')
-			  : undef;
-		}
-	}
-	return;
-}
-
-sub _key
-{
-	my ($self) = @_;
-	my $mode = $self->{mode};
-	my @able = shuffle(grep { !$_->{t}{nokey} && !($mode eq 'insert' && $_->{t}{narrow}) } @{ $self->{cols} });
-
-	# most keys are what keys are
-	unshift @able, $self->_add_column(one_of(qw(int4 int8 int8 text uuid))) if chance(0.5) || !@able;
-	$self->{key} = [];
-	return if $mode eq 'insert' && chance(0.2);
-	@able = map { $self->_add_column(one_of(qw(int2 int4 int8 int8 text uuid date timestamptz))) } 1 .. 3
-	  if $self->{swift};
-	my $n = one_of(1, 1, 1, 2, 3);
-	$self->{key} = [ @able[ 0 .. min($n - 1, $#able) ] ];
-	$_->{key} = 1 foreach @{ $self->{key} };
-	# one that is unique but not primary, named by pk_fields
-	$self->{unique_key} = $mode ne 'ignore' && chance(0.2);
-	return;
-}
-
-sub _key_list { my ($self) = @_; return join ', ', map { $_->{quoted} } @{ $self->{key} }; }
-
-# --- features ---
-
-sub _some_column
-{
-	my ($self, $re, $type) = @_;
-	my $col = first { $_->{type} =~ $re && !$_->{key} && !$_->{seq} && !$_->{later} && !$_->{generated} } @{ $self->{cols} };
-	return $col // $self->_add_column($type);
-}
-
-sub _after { my ($self, @sql) = @_; push @{ $self->{after} }, @sql; return 1; }
-sub _constraint { my ($self, $sql) = @_; push @{ $self->{extra} }, $sql; return 1; }
-
-sub _trigger
-{
-	my ($self, $when, $body) = @_;
-	push @{ $self->{triggers} }, [ $when, $body ];
-	return 1;
-}
-
-# Each adds to the table and says whether it did.
-my %common = (
-	check => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^int4$/, 'int4');
-		return $self->_constraint("CHECK ($col->{quoted} IS NULL OR $col->{quoted} <> 13 AND $col->{quoted} > -90)");
-	},
-	check_text => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^(text|varchar)$/, 'text');
-		return $self->_constraint("CONSTRAINT \"some check\" CHECK (length($col->{quoted}) < 11 OR length($col->{quoted}) > 900)");
-	},
-	unique => sub {
-		my ($self) = @_;
-		my $col = $self->_add_column(one_of(qw(int4 int8 numeric text)), few => 1);
-		my $nulls = $self->{version} >= 150000 && chance(0.4) ? ' NULLS NOT DISTINCT' : '';
-		return $self->_constraint("UNIQUE$nulls ($col->{quoted})");
-	},
-	partial_unique => sub {
-		my ($self) = @_;
-		my $col = $self->_add_column('int4', few => 1);
-		return $self->_after("CREATE UNIQUE INDEX ON t ($col->{quoted}) WHERE $col->{quoted} > 4");
-	},
-	expression_unique => sub {
-		my ($self) = @_;
-		my $col = $self->_add_column('text', few => 1);
-		return $self->_after("CREATE UNIQUE INDEX ON t (upper($col->{quoted}))");
-	},
-	expression => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^int4$/, 'int4');
-		# the second fails for 17: an error of the index, not of the table
-		return $self->_after('CREATE INDEX ON t ((' . one_of("$col->{quoted}::numeric + 1", "100 / ($col->{quoted} - 17)") . '))');
-	},
-	btree => sub {
-		my ($self) = @_;
-		my $col = $self->_add_column(one_of(qw(int4 text timestamptz)));
-		my $order = one_of('', ' DESC', ' NULLS FIRST', @{ $self->{key} } ? " INCLUDE ($self->{key}[0]{quoted})" : ());
-		return $self->_after('CREATE INDEX ON t (' . ($order =~ /INCLUDE/ ? "$col->{quoted})$order" : "$col->{quoted}$order)"));
-	},
-	index => sub {
-		my ($self) = @_;
-		my @able = grep { !$_->{t}{nokey} && !$_->{later} } @{ $self->{cols} } or return 0;
-		my $col = one_of(@able);
-		return $self->_after("CREATE INDEX ON t ($col->{quoted})" . one_of('', ' WITH (fillfactor = 50)', " WHERE $col->{quoted} IS NOT NULL"));
-	},
-	hash => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^(int[48]|text|uuid|numeric)$/, 'int4');
-		push @{ $self->{look} }, $col;
-		return $self->_after("CREATE INDEX ON t USING hash ($col->{quoted})");
-	},
-	gin => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^(jsonb|int4\[\]|text\[\]|tsvector)$/, 'jsonb');
-		push @{ $self->{look_gin} }, $col if $col->{type} eq 'jsonb';
-		return $self->_after("CREATE INDEX ON t USING gin ($col->{quoted})" . one_of('', ' WITH (fastupdate = off)'));
-	},
-	brin => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^(int[48]|timestamptz)$/, 'int8');
-		push @{ $self->{look} }, $col;
-		return $self->_after("CREATE INDEX ON t USING brin ($col->{quoted}) WITH (pages_per_range = 1)");
-	},
-	dropped => sub {
-		my ($self) = @_;
-		push @{ $self->{dropped} }, map { one_of('int', 'text NOT NULL', 'text DEFAULT \'x\'') } 1 .. between(1, 2);
-		return 1;
-	},
-	added => sub {
-		my ($self) = @_;
-		my $type = one_of(qw(int4 text));
-		$self->_add_column($type, later => 1, default => $type eq 'int4' ? '42' : q('added'));
-		return 1;
-	},
-	serial => sub { my ($self) = @_; $self->_add_column('int8', serial => 1, seq => 1); return 1; },
-	identity => sub { my ($self) = @_; $self->_add_column('int8', identity => 1, seq => 1); return 1; },
-	fillfactor => sub { my ($self) = @_; return $self->{with} = ' WITH (fillfactor = ' . between(10, 90) . ')'; },
-	big => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^text$/, 'text');
-		$col->{big} = 1;
-		return $self->_after("ALTER TABLE t ALTER $col->{quoted} SET STORAGE " . one_of(qw(EXTERNAL EXTENDED MAIN)));
-	},
-);
-
-# Whether what is there allows partitions: no unique constraint without the
-# column that they are made by, no sequences that they do not inherit.
-sub _may_have_partitions
-{
-	my ($self) = @_;
-	return $self->{top} eq 't' && !$self->{partitioned} && !$self->{alone} &&
-	  !grep({ $_->{seq} || $_->{later} } @{ $self->{cols} }) && !grep({ /UNIQUE|EXCLUDE/ } @{ $self->{extra} }, @{ $self->{after} });
-}
-
-# Those that a fast path may have to leave to SQL.
-my %rich = (
-	partitioned => sub {
-		my ($self) = @_;
-		$self->_may_have_partitions or return 0;
-		my $how = one_of(qw(range list hash));
-		my $col = $how eq 'hash' ? first { $_->{type} =~ /^(int[48]|text|numeric|uuid|timestamptz|varchar\(5\)|bytea)$/ } @{ $self->{key} }
-		  : first { $_->{type} =~ /^int[48]$/ } @{ $self->{key} };
-
-		if (!$col)
-		{
-			$col = $self->_add_column('int4', few => 1);
-			if (@{ $self->{key} })
-			{
-				push @{ $self->{key} }, $col;
-				$col->{key} = 1;
-			}
-		}
-		$self->{partitioned} = $how;
-		$self->{part_col} = $col;
-		delete $self->{with};
-		return $self->_about("by $how");
-	},
-	partition => sub {
-		my ($self) = @_;
-		$self->_may_have_partitions or return 0;
-		my $col = first { $_->{type} =~ /^int[48]$/ } @{ $self->{key} };
-		return 0 if !$col && @{ $self->{key} };
-		$col //= $self->_add_column('int4', few => 1);
-		$self->{part_col} = $col;
-		delete $self->{with};
-		return $self->{top} = 'whole';
-	},
-	before => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^text$/, 'text');
-		return $self->_trigger('BEFORE INSERT' . one_of('', ' OR UPDATE') . ' ON t FOR EACH ROW', "NEW.$col->{quoted} := upper(NEW.$col->{quoted}); RETURN NEW;");
-	},
-	skip => sub {
-		my ($self) = @_;
-		my $q = $self->{cols}[0]{quoted};
-		return $self->_trigger(one_of('BEFORE INSERT', 'BEFORE UPDATE', 'BEFORE INSERT OR UPDATE', 'BEFORE DELETE') . ' ON t FOR EACH ROW',
-			"IF abs(hashtext(coalesce(NEW.$q, OLD.$q)::text)) % 3 = 0 THEN RETURN NULL; END IF; IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW;");
-	},
-	raises => sub {
-		my ($self) = @_;
-		my $q = $self->{cols}[0]{quoted};
-		return $self->_trigger(one_of('BEFORE', 'AFTER') . ' INSERT OR UPDATE ON t FOR EACH ROW',
-			"IF abs(hashtext(NEW.$q\::text)) % 7 = 0 THEN RAISE EXCEPTION 'not this one: %', NEW.$q; END IF; RETURN NEW;");
-	},
-	after => sub {
-		my ($self) = @_;
-		my $q = one_of(@{ $self->{key} }, $self->{cols}[0])->{quoted};
-		return $self->_trigger('AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW', "INSERT INTO log (op, what) VALUES (TG_OP, coalesce(NEW.$q, OLD.$q)::text); RETURN NULL;");
-	},
-	statement => sub {
-		my ($self) = @_;
-		return $self->_trigger(one_of('BEFORE', 'AFTER') . ' INSERT OR UPDATE OR DELETE ON t FOR EACH STATEMENT', 'INSERT INTO log (op, what) VALUES (TG_OP, TG_WHEN); RETURN NULL;');
-	},
-	transition => sub {
-		my ($self) = @_;
-		return 0 if $self->{top} ne 't';
-		return $self->_trigger('AFTER INSERT ON t REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT', 'INSERT INTO log (op, what) SELECT TG_OP, count(*)::text FROM fresh; RETURN NULL;');
-	},
-	constraint_trigger => sub {
-		my ($self) = @_;
-		return 0 if $self->{partitioned};
-		my $q = $self->{cols}[0]{quoted};
-		$self->{deferred} = $self->{alone} = 1;
-		return $self->_trigger('CONSTRAINT AFTER INSERT OR UPDATE ON t DEFERRABLE INITIALLY ' . one_of('DEFERRED', 'DEFERRED', 'IMMEDIATE') . ' FOR EACH ROW',
-			"IF abs(hashtext(NEW.$q\::text)) % 9 = 0 THEN RAISE EXCEPTION 'late: %', NEW.$q; END IF; RETURN NULL;");
-	},
-	security => sub {
-		my ($self) = @_;
-		my $q = one_of(grep { !$_->{later} } @{ $self->{cols} })->{quoted};
-		$self->{owner} = 'app';
-		return $self->_after('ALTER TABLE t ENABLE ROW LEVEL SECURITY',
-			one_of([], ['ALTER TABLE t OWNER TO app'], [ 'ALTER TABLE t FORCE ROW LEVEL SECURITY', 'ALTER TABLE t OWNER TO app' ])->@*,
-			'CREATE POLICY p ON t USING (' . one_of('true', 'true', "coalesce(abs(hashtext($q\::text)) % 5 <> 0, true)") . ') '
-			  . one_of('', 'WITH CHECK (true)', "WITH CHECK (coalesce(abs(hashtext($q\::text)) % 6 <> 0, true))"));
-	},
-	exclude => sub {
-		my ($self) = @_;
-		return 0 if $self->{partitioned} || $self->{top} ne 't';
-		my $defer = chance(0.3) ? ' DEFERRABLE INITIALLY DEFERRED' : '';
-		$self->{deferred} = 1 if $defer;
-		if (chance(0.5))
-		{
-			my $col = $self->_add_column('int4range', few => 1);
-			return $self->_constraint("EXCLUDE USING gist ($col->{quoted} WITH &&)$defer");
-		}
-		my $col = $self->_add_column('int4', few => 1);
-		return $self->_constraint('EXCLUDE USING ' . one_of('btree', 'hash') . " ($col->{quoted} WITH =)$defer");
-	},
-	deferrable => sub {
-		my ($self) = @_;
-		return 0 if $self->{partitioned} || $self->{top} ne 't';
-		my $col = $self->_add_column('int4', few => 1);
-		$self->{deferred} = 1;
-		return $self->_constraint("UNIQUE ($col->{quoted}) DEFERRABLE" . one_of('', ' INITIALLY DEFERRED'));
-	},
-	references => sub {
-		my ($self) = @_;
-		my $col = $self->_add_column('int8', few => 1);
-		my $defer = one_of('', ' DEFERRABLE', (' DEFERRABLE INITIALLY DEFERRED') x 3);
-		$self->{deferred} = 1 if $defer;
-		return $self->_constraint("FOREIGN KEY ($col->{quoted}) REFERENCES public.parent$defer");
-	},
-	referenced => sub {
-		my ($self) = @_;
-		return 0 unless @{ $self->{key} } == 1 && !$self->{partitioned};
-		my $col = $self->{key}[0];
-		my $type = $col->{type} . ($col->{collation} ? " COLLATE $col->{collation}" : '');
-		$self->{alone} = 1;
-		push @{ $self->{loaded} }, "INSERT INTO ref SELECT $col->{quoted} FROM t ORDER BY 1 LIMIT 2";
-		push @{ $self->{dump} }, 'SELECT \'ref \', k FROM ref ORDER BY k::text';
-		return $self->_after("CREATE TABLE ref (k $type REFERENCES t ($col->{quoted}) ON DELETE " . one_of('CASCADE', 'SET NULL', 'NO ACTION') . ')');
-	},
-	generated => sub {
-		my ($self) = @_;
-		my $col = $self->_some_column(qr/^int4$/, 'int4');
-		my $new = $self->_add_column('int8', generated => "($col->{quoted}::int8 * 2)");
-		$self->_after("CREATE INDEX ON t ($new->{quoted})") if chance(0.5);
-		return 1;
-	},
-	always => sub {
-		my ($self) = @_;
-		return 0 if $self->{partitioned} || $self->{top} ne 't';
-		$self->_add_column('int8', always => 1, seq => 1);
-		return 1;
-	},
-	inherits => sub {
-		my ($self) = @_;
-		return 0 if $self->{partitioned} || $self->{top} ne 't';
-		$self->{alone} = 1;
-		push @{ $self->{loaded} }, 'INSERT INTO child SELECT * FROM ONLY t ORDER BY t::text COLLATE "C" LIMIT 3';
-		return $self->_after('CREATE TABLE child () INHERITS (t)');
-	},
-	publication => sub {
-		my ($self) = @_;
-		return $self->_after("CREATE PUBLICATION p$self->{nth} FOR TABLE t");
-	},
-	few_columns => sub {
-		my ($self) = @_;
-		$self->{owner} = 'app';
-		return $self->{column_grants} = one_of('INSERT', 'INSERT, UPDATE', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
-	},
-);
-
-sub _features
-{
-	my ($self) = @_;
-
-	my @common = $self->{swift} ? qw(check check_text unique btree) : sort keys %common;
-
-	foreach my $f ((shuffle(@common))[ 0 .. between(0, 3) ])
-	{
-		$self->_about($f) if $common{$f}->($self);
-	}
-	if ($self->{plain})
-	{
-		$self->{owner} = 'app' if chance(0.15);
-	}
-	else
-	{
-		my @f = (shuffle(sort keys %rich))[ 0 .. between(0, 2) ];
-
-		# what fails at COMMIT, often enough to see it
-		unshift @f, one_of(qw(constraint_trigger deferrable references)) if chance(0.4);
-		foreach my $f (uniq @f)
-		{
-			$self->_about($f) if $rich{$f}->($self);
-		}
-	}
-	$self->{seq} = grep { $_->{seq} } @{ $self->{cols} };
-	return;
-}
 
 # --- the sink ---
 
 sub _plain_json { return '"' . $_[0] =~ s/(["\\])/\\$1/gr . '"'; }
-
-# Does the server fill it, whatever a record has?
-sub _servers { my ($col) = @_; return $col->{generated}; }
-
-# Or does it allow no update?
-sub _fixed { my ($col) = @_; return $col->{generated} || $col->{always}; }
 
 sub _sink
 {
@@ -544,7 +176,7 @@ sub _sink
 	{
 		foreach my $col (@{ $self->{cols} })
 		{
-			next if _fixed($col) || $col->{later} || $col->{few} || !chance(0.4);
+			next if KafkaSinkTables::_fixed($col) || $col->{later} || $col->{few} || !chance(0.4);
 			my $from = $col->{key} ? one_of("f_$col->{name}", undef)
 			  : $col->{type} eq 'jsonb' ? one_of(qw(@rest @headers @value @key))
 			  : $col->{type} eq 'text' ? one_of(qw(@topic @offset @timestamp @value))
@@ -554,7 +186,7 @@ sub _sink
 			  : one_of("f_$col->{name}", '$.deep.v', '$.deep.list[1]', undef, undef);
 			$map{ $col->{name} } = $col->{from} = $from if defined $from;
 		}
-		my $left = first { !$_->{key} && !$_->{notnull} && !$_->{t}{never_null} && !_fixed($_) && !$_->{later} && !exists $map{ $_->{name} } } reverse @{ $self->{cols} };
+		my $left = first { !$_->{key} && !$_->{notnull} && !$_->{t}{never_null} && !KafkaSinkTables::_fixed($_) && !$_->{later} && !exists $map{ $_->{name} } } reverse @{ $self->{cols} };
 		if ($left && chance(0.3))
 		{
 			$map{ $left->{name} } = undef;
@@ -575,7 +207,7 @@ sub _sink
 		my %how;
 		foreach my $col (@{ $self->{cols} })
 		{
-			next if $col->{key} || _fixed($col) || $col->{later} || (exists $map{ $col->{name} } && !defined $map{ $col->{name} }) || chance(0.2);
+			next if $col->{key} || KafkaSinkTables::_fixed($col) || $col->{later} || (exists $map{ $col->{name} } && !defined $map{ $col->{name} }) || chance(0.2);
 			$how{ $col->{name} } = one_of(qw(first last),
 				$col->{type} =~ /^(int[248]|numeric|float[48])$/ ? qw(sum sum min max) : (),
 				$col->{type} =~ /^(int[48]|numeric)$/ ? 'count' : (),
@@ -627,7 +259,7 @@ sub _record
 
 	foreach my $col (@{ $self->{cols} })
 	{
-		next if _servers($col) && !chance(0.1);
+		next if KafkaSinkTables::_servers($col) && !chance(0.1);
 		my $optional = !$col->{key} && !$col->{notnull} && !$col->{t}{never_null} && !$col->{seq};
 		my $rare = $self->{bad} / 2;
 		my $v = $self->_value_of($col, $nth);
@@ -692,102 +324,6 @@ sub _batch
 }
 
 # --- the script ---
-
-sub _column_ddl
-{
-	my ($col) = @_;
-	my $type = $col->{serial} ? 'bigserial' : $col->{type};
-
-	return join ' ', $col->{quoted}, $type,
-	  $col->{collation} ? "COLLATE $col->{collation}" : (),
-	  defined $col->{default} ? "DEFAULT $col->{default}" : (),
-	  $col->{notnull} ? 'NOT NULL' : (),
-	  $col->{identity} ? 'GENERATED BY DEFAULT AS IDENTITY' : (),
-	  $col->{always} ? 'GENERATED ALWAYS AS IDENTITY' : (),
-	  $col->{generated} ? "GENERATED ALWAYS AS $col->{generated} STORED" : ();
-}
-
-sub _partitions
-{
-	my ($self) = @_;
-	my $how = $self->{partitioned};
-	my @bounds = $how eq 'hash' ? map { "FOR VALUES WITH (MODULUS 3, REMAINDER $_)" } 0 .. (chance(0.2) ? 1 : 2)
-	  : $how eq 'range' ? ('FOR VALUES FROM (MINVALUE) TO (3)', 'FOR VALUES FROM (3) TO (6)', one_of('DEFAULT', 'FOR VALUES FROM (7) TO (5000)'))
-	  : ('FOR VALUES IN (0, 1, 2, 7)', 'FOR VALUES IN (3, 4, NULL)', @{ $self->{key} } == 1 || chance(0.5) ? 'DEFAULT' : 'FOR VALUES IN (5, 6)');
-	my @sql;
-	my $n = 0;
-
-	foreach my $bound (@bounds)
-	{
-		$n++;
-		# the second is laid out in another way
-		push @sql, $n == 2
-		  ? ("CREATE TABLE t2 (gone int, LIKE t INCLUDING CONSTRAINTS INCLUDING GENERATED)", 'ALTER TABLE t2 DROP gone', "ALTER TABLE t ATTACH PARTITION t2 $bound")
-		  : "CREATE TABLE t$n PARTITION OF t $bound";
-	}
-	return @sql;
-}
-
-sub _grants
-{
-	my ($self) = @_;
-	my @sql = map { "GRANT ALL ON ALL $_ IN SCHEMA $self->{schema} TO app" } qw(TABLES SEQUENCES);
-
-	unshift @sql, "GRANT USAGE ON SCHEMA $self->{schema} TO app";
-	if ($self->{column_grants})
-	{
-		my $list = join ', ', map { $_->{quoted} } grep { !$_->{later} && !_servers($_) } @{ $self->{cols} };
-
-		push @sql, 'REVOKE ALL ON t FROM app', map { "GRANT $_ ($list) ON t TO app" } split /, /, $self->{column_grants};
-		push @sql, 'GRANT DELETE ON t TO app' if $self->{deletes};
-	}
-	return @sql;
-}
-
-sub _ddl
-{
-	my ($self) = @_;
-	my @parts = map { _column_ddl($_) } grep { !$_->{later} } @{ $self->{cols} };
-	my @drops;
-	my @sql;
-	my $part_col = $self->{part_col} && $self->{part_col}{quoted};
-
-	foreach my $type (@{ $self->{dropped} })
-	{
-		my $name = 'dropped' . @drops;
-
-		splice @parts, between(0, scalar @parts), 0, "$name $type";
-		push @drops, "ALTER TABLE $self->{top} DROP COLUMN $name";
-	}
-	push @parts, ($self->{unique_key} ? 'UNIQUE (' : 'PRIMARY KEY (') . $self->_key_list . ')' if @{ $self->{key} };
-	my $table = '(' . join(",\n    ", @parts, @{ $self->{extra} }) . ')';
-	if ($self->{top} eq 'whole')
-	{
-		@sql = ("CREATE TABLE whole $table PARTITION BY RANGE ($part_col)", 'CREATE TABLE t PARTITION OF whole FOR VALUES FROM (2) TO (5000)', @drops);
-	}
-	elsif ($self->{partitioned})
-	{
-		@sql = ("CREATE TABLE t $table PARTITION BY $self->{partitioned} ($part_col)", @drops, $self->_partitions);
-	}
-	else
-	{
-		@sql = ("CREATE TABLE t $table" . ($self->{with} // ''), @drops);
-	}
-	push @sql, 'CREATE TABLE log (n bigserial, op text, what text)';
-	my $n = 0;
-	foreach (@{ $self->{triggers} })
-	{
-		my ($when, $body) = @$_;
-		my $constraint = $when =~ s/^CONSTRAINT // ? 'CONSTRAINT ' : '';
-
-		$n++;
-		push @sql, "CREATE FUNCTION trig$n() RETURNS trigger LANGUAGE plpgsql SET search_path = $self->{schema} AS \$f\$BEGIN $body END\$f\$",
-		  "CREATE ${constraint}TRIGGER trig$n $when EXECUTE FUNCTION trig$n()";
-	}
-	push @sql, @{ $self->{after} };
-	push @sql, $self->_grants if $self->{owner};
-	return map { "$_;" } @sql;
-}
 
 # What the table has now, and the offsets.
 sub _state
