@@ -1,13 +1,15 @@
 # kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
 
 # These need neither PostgreSQL nor PGXS: what they run installs what is missing.
-ks_scripts = check coverage demo torture fuzz bench bench-quick bench-full bench-peers
+ks_scripts = check check-assert check-asan coverage demo torture fuzz bench bench-quick bench-full bench-peers
 
 ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
 
 .PHONY: $(ks_scripts)
 check:
 	test/run
+check-assert check-asan:
+	test/checked $(@:check-%=%) $(SUITES)
 coverage:
 	test/coverage
 demo:
