@@ -42,11 +42,13 @@ my %common = (
 	check => sub {
 		my ($self) = @_;
 		my $col = $self->_some_column(qr/^int4$/, 'int4');
+		push @{ $self->{plants} }, [ $col, one_of(13, -91) ];
 		return $self->_constraint("CHECK ($col->{quoted} IS NULL OR $col->{quoted} <> 13 AND $col->{quoted} > -90)");
 	},
 	check_text => sub {
 		my ($self) = @_;
 		my $col = $self->_some_column(qr/^(text|varchar)$/, 'text');
+		push @{ $self->{plants} }, [ $col, '"longer than it may be"' ];
 		return $self->_constraint("CONSTRAINT \"some check\" CHECK (length($col->{quoted}) < 11 OR length($col->{quoted}) > 900)");
 	},
 	unique => sub {
@@ -68,6 +70,7 @@ my %common = (
 	expression => sub {
 		my ($self) = @_;
 		my $col = $self->_some_column(qr/^int4$/, 'int4');
+		push @{ $self->{plants} }, [ $col, 17 ];
 		# the second fails for 17: an error of the index, not of the table
 		return $self->_after('CREATE INDEX ON t ((' . one_of("$col->{quoted}::numeric + 1", "100 / ($col->{quoted} - 17)") . '))');
 	},
@@ -238,6 +241,7 @@ my %rich = (
 		my $col = $self->_add_column('int8', few => 1);
 		my $defer = one_of('', ' DEFERRABLE', (' DEFERRABLE INITIALLY DEFERRED') x 3);
 		$self->{deferred} = 1 if $defer;
+		push @{ $self->{plants} }, [ $col, 24 ];
 		return $self->_constraint("FOREIGN KEY ($col->{quoted}) REFERENCES public.parent$defer");
 	},
 	referenced => sub {
@@ -280,6 +284,49 @@ my %rich = (
 		return $self->{column_grants} = one_of('INSERT', 'INSERT, UPDATE', 'SELECT, INSERT, UPDATE', 'SELECT, INSERT, UPDATE');
 	},
 );
+
+# Those that only KafkaSinkOutside asks for.
+my %own = (
+	# a default that writes: numbers without gaps, since an insert that fails is undone
+	counter => sub {
+		my ($self) = @_;
+		my $s = $self->{schema};
+		push @{ $self->{functions} }, 'CREATE TABLE tally (n int8)', 'INSERT INTO tally VALUES (0)',
+		  "CREATE FUNCTION nextno() RETURNS int8 LANGUAGE sql AS 'UPDATE $s.tally SET n = n + 1 RETURNING n'";
+		return $self->_add_column('int8', default => "$s.nextno()", seq => 1, given => 0, exact => scalar $self->{mode} =~ /^(insert|ignore)$/);
+	},
+	# one that looks at the table
+	highest => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		my $s = $self->{schema};
+		$self->{alone} = 1;
+		my $col = $self->_add_column('int8', default => "$s.next_one()", seq => 1, given => 0, exact => 1);
+		push @{ $self->{functions} }, "CREATE FUNCTION next_one() RETURNS int8 LANGUAGE plpgsql AS \$f\$BEGIN RETURN (SELECT coalesce(max($col->{quoted}), 0) + 1 FROM $s.t); END\$f\$";
+		return $self->_constraint("UNIQUE ($col->{quoted})");
+	},
+	random => sub { my ($self) = @_; return $self->_add_column('uuid', default => 'gen_random_uuid()', seq => 1, given => 0, random => 1); },
+	itself => sub {
+		my ($self) = @_;
+		return 0 if @{ $self->{key} } != 1 || $self->{key}[0]{type} !~ /^int/ || $self->{partitioned} || $self->{top} ne 't';
+		my $defer = one_of('', ' DEFERRABLE INITIALLY DEFERRED');
+		$self->{alone} = 1;
+		$self->{deferred} = 1 if $defer;
+		my $col = $self->_add_column($self->{key}[0]{type}, itself => 1);
+		push @{ $self->{plants} }, [ $col, 9999 ];
+		return $self->_constraint("FOREIGN KEY ($col->{quoted}) REFERENCES t ($self->{key}[0]{quoted})$defer");
+	},
+	pair => sub {
+		my ($self) = @_;
+		my $a = $self->_add_column('int4', among => [ 0 .. 2, 'null' ]);
+		my $b = $self->_add_column('text', among => [ '"k0"', '"k1"', 'null' ]);
+		push @{ $self->{plants} }, [ $a, 7 ], [ $b, '"none"' ];
+		return $self->_constraint("FOREIGN KEY ($a->{quoted}, $b->{quoted}) REFERENCES public.couples" . one_of('', ' MATCH FULL'));
+	},
+);
+
+# Adds the one of that name.
+sub _feature { my ($self, $name) = @_; return ($common{$name} // $rich{$name} // $own{$name})->($self); }
 
 sub _features
 {

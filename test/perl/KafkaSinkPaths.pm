@@ -41,8 +41,7 @@ sub setup
 {
 	my ($version, $icu) = @_;
 
-	return KafkaSinkTables::types($icu) . <<'EOF';
-CREATE EXTENSION amcheck;
+	return "CREATE EXTENSION amcheck;\n" . KafkaSinkTables::types($icu) . KafkaSinkTables::check_indexes() . <<'EOF';
 CREATE FUNCTION public.r(part int, off bigint, key text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
 $$SELECT ROW('t', part, off, timestamptz '2026-01-01 00:00:00.123Z' + make_interval(secs => coalesce(off, 0)), convert_to(key, 'UTF8'), convert_to(value, 'UTF8'),
              CASE WHEN off % 3 = 1 THEN ARRAY[ROW('h', '\x6162'), ROW('n', NULL)]::kafka_sink.header[] END)::kafka_sink.record$$;
@@ -88,24 +87,6 @@ BEGIN
     FOR found IN SELECT tableoid AS o, ctid AS c FROM t ORDER BY t::text COLLATE "C" LIMIT how_many LOOP
         DELETE FROM t WHERE tableoid = found.o AND ctid = found.c;
     END LOOP;
-END$$;
--- each index of a table against its heap
-CREATE FUNCTION public.check_indexes(t regclass) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE tab regclass; ind record; n bigint;
-BEGIN
-    FOR tab IN SELECT relid FROM pg_partition_tree(t) WHERE isleaf UNION SELECT t FROM pg_class WHERE oid = t AND relkind = 'r' ORDER BY 1 LOOP
-        FOR ind IN SELECT i.indexrelid::regclass AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
-                    WHERE i.indrelid = tab AND a.amname = 'btree' ORDER BY i.indexrelid LOOP
-            BEGIN
-                PERFORM public.bt_index_parent_check(ind.name, true);
-            EXCEPTION WHEN OTHERS THEN
-                RETURN NEXT format('DAMAGED %s: %s', ind.name, sqlerrm);
-            END;
-        END LOOP;
-        SELECT count(*) INTO n FROM public.verify_heapam(tab);
-        IF n > 0 THEN RETURN NEXT format('DAMAGED %s: %s findings', tab, n); END IF;
-    END LOOP;
-    RETURN NEXT 'indexes checked';
 END$$;
 EOF
 }

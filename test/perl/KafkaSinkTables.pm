@@ -43,6 +43,33 @@ CREATE TYPE public.nest AS (p public.pair, q public.pair[], s public.small);
 CREATE TABLE public.parent (id bigint PRIMARY KEY);
 INSERT INTO public.parent SELECT i FROM generate_series(0, 999) i WHERE i % 19 <> 5;
 GRANT SELECT, REFERENCES ON public.parent TO app;
+CREATE TABLE public.couples (a int, b text, PRIMARY KEY (a, b));
+INSERT INTO public.couples SELECT a, b FROM generate_series(0, 2) a, unnest('{k0,k1}'::text[]) b;
+EOF
+}
+
+# Needs the extension amcheck.
+sub check_indexes
+{
+	return <<'EOF';
+-- each index of a table against its heap
+CREATE FUNCTION public.check_indexes(t regclass) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE tab regclass; ind record; n bigint;
+BEGIN
+    FOR tab IN SELECT relid FROM pg_partition_tree(t) WHERE isleaf UNION SELECT t FROM pg_class WHERE oid = t AND relkind = 'r' ORDER BY 1 LOOP
+        FOR ind IN SELECT i.indexrelid::regclass AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+                    WHERE i.indrelid = tab AND a.amname = 'btree' ORDER BY i.indexrelid LOOP
+            BEGIN
+                PERFORM public.bt_index_parent_check(ind.name, true);
+            EXCEPTION WHEN OTHERS THEN
+                RETURN NEXT format('DAMAGED %s: %s', ind.name, sqlerrm);
+            END;
+        END LOOP;
+        SELECT count(*) INTO n FROM public.verify_heapam(tab);
+        IF n > 0 THEN RETURN NEXT format('DAMAGED %s: %s findings', tab, n); END IF;
+    END LOOP;
+    RETURN NEXT 'indexes checked';
+END$$;
 EOF
 }
 
