@@ -167,6 +167,7 @@ typedef struct KsStateError
 	int64		off;			/* -1: none */
 	const char *column;			/* or NULL */
 	const char *waits_for;		/* in the state waiting: lock, disk, broker, topic, row */
+	bool		of_sink;		/* the topic is but where it was met: it halts the sink */
 } KsStateError;
 
 extern void ks_catalog_set_state(const char *sink, int worker,

@@ -366,8 +366,11 @@ missing(KsDecoder *d, KsColumn *col, bool *isnull)
 	}
 	if (col->defexpr)
 	{
-		Datum		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
+		Datum		v;
 
+		d->evaluating = true;
+		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
+		d->evaluating = false;
 		/* the plan's constants are the target's, results may be too */
 		if (!*isnull)
 			v = datumCopy(v, col->type.typbyval, col->type.typlen);
@@ -804,6 +807,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->has_value = false;
 	d->key.p = NULL;
 	d->unmatched = NULL;
+	d->evaluating = false;
 	if ((int64) Max(len, 0) + Max(rec->keylen, 0) > d->settings.max_record_bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),

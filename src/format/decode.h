@@ -82,6 +82,7 @@ typedef struct KsDecoder
 	const KsRecord *record;
 	const char *column;
 	bool		has_value;		/* a row was made of a value, not of a key alone */
+	bool		evaluating;		/* an expression of the owner's: a default, the filter */
 	bool		missing;		/* the column's field is not there */
 	bytea	   *given;			/* by column, or NULL, see target.h */
 	KsLater    *later;			/* of the row at hand */

@@ -217,14 +217,27 @@ ks_consumer_describe(KsConsumer *c, const KsRecordError *err, KsStateError *out)
 {
 	const KsRecord *rec = &c->recs[err->index];
 	const KsPartition *p = &c->parts[rec->pidx];
+	const char *sink = quote_literal_cstr(c->sink->name);
+	const char *skip;
 
 	memset(out, 0, sizeof(KsStateError));
 	out->sqlstate = err->edata->sqlerrcode;
 	out->message = err->edata->message;
 	out->detail = err->edata->detail;
-	out->hint = psprintf("Mend the cause, or pass over the record with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT "); then kafka_sink.resume(%s).",
-						 quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic),
-						 p->part, rec->off, quote_literal_cstr(c->sink->name));
+	skip = psprintf("kafka_sink.skip(%s, %s, %d, " INT64_FORMAT ")", sink, quote_literal_cstr(p->topic),
+					p->part, rec->off);
+	if (c->apply->done < err->index)
+		out->hint = psprintf("Mend the cause, then kafka_sink.resume(%s).  Records before it need what is behind it: to go on without it, set on_error => 'dead_letter'.",
+							 sink);
+	else if (err->of_record)
+		out->hint = psprintf("Mend the cause, or pass over the record with %s; then kafka_sink.resume(%s).",
+							 skip, sink);
+	else
+		out->hint = psprintf("%s%sMend the cause, then kafka_sink.resume(%s).  It is not told as a fault of the record; if it is one, pass over it with %s.",
+							 err->edata->hint ? err->edata->hint : "", err->edata->hint ? "  " : "",
+							 sink, skip);
+	/* what must be mended is the target's or the command's */
+	out->of_sink = !err->of_record;
 	if (err->exceeded)
 	{
 		out->sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
@@ -233,7 +246,7 @@ ks_consumer_describe(KsConsumer *c, const KsRecordError *err, KsStateError *out)
 							   err->exceeded, err->edata->message,
 							   unpack_sql_state(err->edata->sqlerrcode));
 		out->hint = psprintf("Mend the cause, or raise reject_limit; then kafka_sink.resume(%s) goes on with this record and counts anew.",
-							 quote_literal_cstr(c->sink->name));
+							 sink);
 	}
 	out->topic = p->topic;
 	out->part = p->part;

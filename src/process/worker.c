@@ -195,7 +195,7 @@ expire_dead_letters(void)
 		ErrorData  *edata = ks_transaction_catch(cxt);
 
 		/* somebody holds them, or the like: the next time, then */
-		if (!ks_worker_error_passes(edata->sqlerrcode))
+		if (!ks_error_passes(edata->sqlerrcode))
 			ReThrowError(edata);
 		FreeErrorData(edata);
 	}
@@ -399,7 +399,7 @@ ks_worker_main(Datum arg)
 		KsStateError error;
 
 		ks_worker_state_error(edata, &error);
-		if (!ks_worker_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
+		if (!ks_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
 			ks_worker_halt(&error, 1);
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);

@@ -57,7 +57,7 @@ handle_error(const ErrorData *edata)
 	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
 	ks_worker_state_error(edata, &error);
-	if (!ks_worker_error_passes(edata->sqlerrcode))
+	if (!ks_error_passes(edata->sqlerrcode))
 		ks_worker_halt(&error, 1);
 	MemoryContextReset(ks_worker.error_cxt);
 	if (lock)

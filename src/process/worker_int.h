@@ -50,8 +50,6 @@ extern void ks_worker_store_ends(bool ask);
  * process. */
 extern void ks_worker_halt(const KsStateError *errors, int n) KS_NORETURN;
 
-/* Is it of a class that passes by itself? */
-extern bool ks_worker_error_passes(int sqlstate);
 
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);

@@ -103,9 +103,10 @@ can_halt_topics(const KsStateError *errors, int n)
 {
 	const KsConsumer *c = ks_worker.consumer;
 
-	return c && ks_catalog_can_halt_topic(ks_worker.sink,
-										  list_length(c->topics) + list_length(c->missing) - (n - 1),
-										  c->apply->linked, errors[0].topic);
+	return c && !errors[0].of_sink &&
+		ks_catalog_can_halt_topic(ks_worker.sink,
+								  list_length(c->topics) + list_length(c->missing) - (n - 1),
+								  c->apply->linked, errors[0].topic);
 }
 
 void
@@ -195,22 +196,6 @@ ks_worker_store_ends(bool ask)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
-}
-
-bool
-ks_worker_error_passes(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_CONNECTION_EXCEPTION:	/* 08 */
-		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40 */
-		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
-		case ERRCODE_OPERATOR_INTERVENTION:	/* 57 */
-			return true;
-		default:
-			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-				sqlstate == ERRCODE_OBJECT_IN_USE;
-	}
 }
 
 /* What it is that must change before it passes, or NULL. */

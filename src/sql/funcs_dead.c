@@ -218,6 +218,19 @@ update_rows(const char *sink, const KsRejects *rejects, const Datum *ids)
 	SPI_finish();
 }
 
+/* What is not a record's fault, and where it was met. */
+KS_NORETURN static void throw_error(const char *sink, const KsRecordError *err, int64 id);
+
+static void
+throw_error(const char *sink, const KsRecordError *err, int64 id)
+{
+	ErrorData  *edata = err->edata;
+
+	edata->context = psprintf("%s%ssink \"%s\", dead letter " INT64_FORMAT,
+							  edata->context ? edata->context : "", edata->context ? "\n" : "", sink, id);
+	ReThrowError(edata);
+}
+
 /* Applies one batch of rows, and adds up what became of them. */
 static void
 retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
@@ -246,7 +259,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 			loaded[i] = ids_before[order[i]];
 	}
 	if (n > 0 && ks_apply(ap, recs, n, parts, nparts, &err) != n)
-		elog(ERROR, "a retry stopped at a record");
+		throw_error(sink, &err, DatumGetInt64(loaded[err.index]));
 	ks_apply_finish(ap);
 	ks_session_leave(nestlevel);
 	for (int i = 0; i < nparts; i++)

@@ -427,6 +427,8 @@ preview_record(KsApply *ap, const KsRecord *rec, KsPartition *parts, int nparts,
 	values[PRE_OFF] = Int64GetDatum(rec->off);
 	if (ks_apply(ap, rec, 1, parts, nparts, &err) == 1)
 		values[PRE_OUTCOME] = CStringGetTextDatum(outcome_of(&p->counts));
+	else if (!err.of_record)
+		ReThrowError(err.edata);
 	else
 	{
 		values[PRE_OUTCOME] = CStringGetTextDatum("error");
@@ -468,6 +470,7 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 	PG_TRY();
 	{
 		(void) ks_session_enter();	/* until the rollback */
+		ks_constraints_remember();
 		ks_apply_prepare(ap);
 		(void) ks_apply_order(ap, recs, n, parts, nparts);
 		for (int i = 0; i < n; i++)

@@ -115,6 +115,8 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 			(errcode(e.sqlstate),
 			 errmsg("%s", e.message),
 			 e.detail ? errdetail_internal("%s", e.detail) : 0,
+			 c->apply->done < err->index ?
+			 errhint("Mend the cause.  Records before it need what is behind it, so it cannot be passed over; what is before those is committed.") :
 			 err->exceeded ?
 			 errhint("Everything before the record is committed.  CALL kafka_sink.run(%s) again goes on with it and counts anew.",
 					 quote_literal_cstr(c->sink->name)) :

@@ -214,6 +214,22 @@ ks_accumulate_sql(const struct KsAccumulate *acc, int col, const char *table, co
 
 /* --- folding --- */
 
+/* Where the sum is NULL the first one stays, as in the statement. */
+static Datum
+add_values(Fold *fold, Datum value, Datum more)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	Datum		sum;
+
+	InitFunctionCallInfoData(*fcinfo, &fold->fn, 2, fold->collation, NULL, NULL);
+	fcinfo->args[0].value = value;
+	fcinfo->args[0].isnull = false;
+	fcinfo->args[1].value = more;
+	fcinfo->args[1].isnull = false;
+	sum = FunctionCallInvoke(fcinfo);
+	return fcinfo->isnull ? value : sum;
+}
+
 /* One column: what comes later to what is there. */
 static inline void
 fold_value(Fold *fold, Datum *value, bool *isnull, Datum more, bool more_null)
@@ -235,7 +251,7 @@ fold_value(Fold *fold, Datum *value, bool *isnull, Datum more, bool more_null)
 			break;
 		case HOW_SUM:
 		case HOW_COUNT:
-			*value = FunctionCall2Coll(&fold->fn, fold->collation, *value, more);
+			*value = add_values(fold, *value, more);
 			break;
 		case HOW_MIN:
 			if (DatumGetInt32(FunctionCall2Coll(&fold->fn, fold->collation, *value, more)) > 0)

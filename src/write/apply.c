@@ -240,7 +240,14 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->waiting = NULL;
 	ap->owner = CurrentResourceOwner;
 	ap->nwaiting = 0;
+	ap->done = n;
+	ap->decoded_until = 0;
+	ap->looks_around = -1;
+	ap->one_by_one = ap->quiet = false;
+	ap->key_sets = NIL;
+	memset(&ap->stopped, 0, sizeof(KsRecordError));
 	ks_rejects_begin(&ap->rejects);
+	ap->nundecodable = 0;
 	ap->ops = palloc(n);
 	ap->parsed_ops = NULL;
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
@@ -266,22 +273,26 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		return 0;
 	}
 	stopped = ks_rejects_end(&ap->rejects, ap->limit);
+	(void) ks_rejects_end(&ap->rejects, ap->done);
 	INSTR_TIME_SET_CURRENT(start);
 	dispose(ap);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	ap->apply_us += INSTR_TIME_GET_MICROSEC(end);
-	if (ap->limit < n)
+	if (ap->stopped.edata && ap->stopped.index == ap->limit)
+		*err = ap->stopped;
+	else if (ap->limit < n)
 	{
 		err->index = ap->limit;
 		err->edata = stopped->edata;
 		err->column = stopped->column;
 		err->exceeded = ap->rejects.limit.text;
+		err->of_record = true;
 	}
 	ereport(DEBUG1,
 			(errmsg_internal("sink \"%s\" applied %d of %d records %s SQL", ap->sink->name,
-							 ap->limit, n, ap->fast ? "without" : "by")));
+							 ap->done, n, ap->fast ? "without" : "by")));
 	SPI_finish();
 	MemoryContextSwitchTo(old);
-	return ap->limit;
+	return ap->done;
 }

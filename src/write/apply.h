@@ -17,6 +17,7 @@ typedef struct KsRecordError
 	char	   *column;			/* or NULL */
 	ErrorData  *edata;
 	const char *exceeded;		/* the reject_limit that it exceeds, or NULL */
+	bool		of_record;		/* it is the record's fault, not only met there */
 } KsRecordError;
 
 /* What is not known of a row yet, see evaluate.c. */
@@ -25,6 +26,15 @@ typedef struct KsPending
 	int			row;
 	KsLater		what;
 } KsPending;
+
+/* Whose fault an error is. */
+typedef enum KsFault
+{
+	KS_FAULT_OF_RECORD,
+	KS_FAULT_OF_BATCH,			/* its records cannot be in one statement */
+	KS_FAULT_OF_NONE,			/* something else must be mended */
+	KS_FAULT_PASSES				/* so the batch may be applied again */
+} KsFault;
 
 /* Where the records of a topic go, or of all that have no place of their own. */
 typedef struct KsRoute
@@ -93,11 +103,21 @@ typedef struct KsApply
 	bool		fast;			/* no record was written by SQL */
 	bool		one_by_one;		/* records are refused: ranges are small */
 	bool		use_sql;		/* the attempt was rolled back for that */
-	int			limit;			/* records from here on are not applied */
+	int			limit;			/* records from here on are not applied, */
+	int			done;			/* nor from here on, which need them */
+	int			decoded_until;	/* records before it are decoded, or cannot be */
+	KsFault		fault;			/* of the last attempt's error */
+	KsRecordError stopped;		/* the first record with an error that is not its own */
+	bool		quiet;			/* rows are written without their AFTER triggers */
+	List	   *key_sets;		/* KsKeySet: rows that foreign keys may find */
+	int			looks_around;	/* does code of the owner's? -1: not known */
+	bool		looks_behind;	/* and does some of it behind a statement? */
+	bool		constraints_set;	/* all constraints are immediate */
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */
 	KsRecordError wait_error;	/* of the first of them */
 	KsRejects	rejects;
+	int			nundecodable;	/* of these: their rows are not known */
 	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
 	int		   *idx;			/* scratch: rows to write, in order */
 	KsCounts   *counts;			/* scratch: of one attempt, by partition */
@@ -116,10 +136,11 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
  * Decodes and applies recs[0..n).  A record that is refused goes by on_error.
  * If that stops the batch, everything before the record is applied and nothing
  * after: the number of records done is returned, and err tells of the one
- * behind them.  What became of the records done is added
- * to the partitions' counts (consumed, until and gaps excepted).  Any error
- * that is not a record's fault is thrown.  In a transaction with an active
- * snapshot.
+ * behind them, or of a later one, if some between need what is behind it.  So does
+ * an error that is not a record's fault, but that one of them provokes alone; any
+ * other is thrown, and those that may pass.  What became of the records done is
+ * added to the partitions' counts (consumed, until and gaps excepted).  In a
+ * transaction with an active snapshot.
  *
  * If records wait (nwaiting > 0), nothing is applied and 0 returned: the caller
  * takes them and what is behind them in their partitions out of the batch, and
@@ -137,8 +158,19 @@ extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 extern void ks_apply_decode_range(KsApply *ap, int lo, int hi);
 extern bool ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts);
 
-/* Applies all records below ap->limit but those that are refused. */
+/* Applies all records below ap->done but those that are refused. */
 extern void ks_apply_search(KsApply *ap);
+
+/* --- apply_blame.c, apply_constraints.c --- */
+
+/* Is it of a kind that may pass by itself? */
+extern bool ks_error_passes(int sqlstate);
+
+/*
+ * In a subtransaction that will be rolled back: the modes of constraints are then
+ * what they are now, whatever subtransactions below it do.
+ */
+extern void ks_constraints_remember(void);
 
 /* --- apply_route.c --- */
 

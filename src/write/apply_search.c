@@ -1,14 +1,42 @@
 /*
  * apply_search.c
- *	  A batch in subtransactions, and the search for its bad records.
+ *	  A batch in subtransactions, and the search for the records to blame.
  *
  * The whole batch is tried in one subtransaction: decode all, apply all, check
- * deferred constraints.  A record that cannot be decoded is known by its
- * index: the next attempt decodes what is behind it.  For one that the table
- * refuses the batch is searched: ranges of it are tried in subtransactions of
- * their own, those that succeed stay, so that k bad records in n cost
- * O(k log n) retries, and n if all are bad.  Decoded rows live in the batch's
+ * deferred constraints.  A record that cannot be decoded is known by its index:
+ * the next attempt decodes what is behind it.  Decoded rows live in the batch's
  * context and survive the rollback.
+ *
+ * For what the tables refuse the batch is gone through in the order of the log, in
+ * ranges that are tried in subtransactions of their own.  Those that succeed stay;
+ * one that fails is halved until its first bad record is found.  So k bad records
+ * in n cost O(k log n) attempts, and n if all are bad.
+ *
+ * But a range that fails is not always bad: a row may refer to one that a later
+ * record writes, or take a value that it gives up.  A record whose error others of
+ * the batch might cure is a suspect: it is left out, and the search goes on to the
+ * end.  If there are suspects, what was written is of no use but to find out who is
+ * bad; it is rolled back, and all records that remain are tried as a whole again.
+ * If other records were found to be bad, that may be all.  If not, the suspects are
+ * judged beside all others (apply_judge.c).
+ *
+ * Invariants:
+ *	- what stays was written as a whole, or as ranges in the order of the log
+ *	  each of which was valid behind those before it;
+ *	- a record that is refused failed alone, behind all that are before it and
+ *	  stay; one that others might have cured also failed beside all others that
+ *	  were not refused before it.
+ * Each round costs the batch as a whole, a search and a judgement, and refuses one
+ * record at least; behind the last round (MAX_ROUNDS) all that fail in the order of
+ * the log are refused.
+ *
+ * What is not a record's fault stops the batch, as an error of on_error => 'stop'
+ * does, if there is one record that provokes it alone: everything before it stays,
+ * and the caller is told where it happened.  Otherwise, and if it may pass by itself,
+ * it is thrown, and the caller rolls back the transaction.
+ *
+ * If a batch stops at a record, what is before it may need what is behind it; then
+ * it stops before the first one that does (done < limit).
  *
  * A batch that the fast path cannot write is tried once more by SQL, which has
  * the last word on what is wrong.  Inserts need not be: what the fast path cannot
@@ -18,54 +46,27 @@
  * A record whose foreign key finds no row may wait for it: then the search leaves
  * out what is behind it in its partition, and all is rolled back in the end, so
  * that the caller can apply the batch without these.
- *
- * Only errors that are a record's fault are caught (is_record_error);
- * everything else leaves through the caller, who rolls back the transaction.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/trigger.h"
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "base/session.h"
+#include "write/apply_search.h"
 #include "write/writer.h"
 
-/* SQLSTATEs that are a record's fault; the others are not. */
-static bool
-is_record_error(KsApply *ap, int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_DATA_EXCEPTION:	/* 22 */
-		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:	/* 23 */
-		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:	/* 44 */
-		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* 54 */
-		case ERRCODE_PLPGSQL_ERROR: /* P0 */
-			return true;
-		default:
-			/* row security, if it is not the table's own privileges */
-			return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE &&
-				OidIsValid(ap->at_route->target->relid) &&
-				ks_target_has_privileges(ap->at_route->sink, ap->at_route->target);
-	}
-}
-
-/*
- * Applies [lo, hi) in a subtransaction, decoding [from, hi) first.  NULL and
- * the counts added to the partitions', or the record's error; NULL and nothing
- * applied if it is to be done by SQL (use_sql), which the fast path may say.
- */
-static ErrorData *
-attempt(KsApply *ap, int lo, int hi, int from)
+ErrorData *
+ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
 	volatile int first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
 	volatile int end = hi - lo == 1 ? first + 1 : ap->nparts;
+	bool		constraints_set = ap->constraints_set;
 	instr_time	t0,
 				t1,
 				t2;
@@ -79,6 +80,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	MemoryContextSwitchTo(ap->attempt_cxt);
 	PG_TRY();
 	{
+		ks_constraints_reset(ap);
 		if (from < hi)
 		{
 			ks_apply_decode_range(ap, from, hi);
@@ -87,11 +89,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 		memset(ap->counts + first, 0, (end - first) * sizeof(KsCounts));
 		ap->use_sql = !ks_apply_range(ap, lo, hi, ap->counts);
 		if (ap->set_constraints && !ap->use_sql)
-		{
-			ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
-
-			AfterTriggerSetState(&stmt);
-		}
+			ks_constraints_check(ap);
 		if (ap->use_sql)
 			RollbackAndReleaseCurrentSubTransaction();
 		else
@@ -117,10 +115,10 @@ attempt(KsApply *ap, int lo, int hi, int from)
 
 	if (edata)
 	{
-		for (int i = 0; i < ap->nroutes; i++)
-			if (ap->routes[i].writer->failed)
-				ap->routes[i].writer->failed(&ap->routes[i], edata);
-		if (!is_record_error(ap, edata->sqlerrcode))
+		ks_apply_attempt_failed(ap, edata);
+		ap->constraints_set = constraints_set;
+		ap->fault = ks_fault_of(ap, edata);
+		if (ap->fault == KS_FAULT_PASSES)
 			ReThrowError(edata);
 		return edata;
 	}
@@ -129,7 +127,18 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	return NULL;
 }
 
-/* --- records that are refused --- */
+/* Rounds of the search behind which nothing is left to a cure. */
+#define MAX_ROUNDS	10
+
+void
+ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].writer->failed)
+			ap->routes[i].writer->failed(&ap->routes[i], edata);
+}
+
+/* --- records that are put aside --- */
 
 static void
 free_text(char **text)
@@ -156,17 +165,27 @@ strip_error(ErrorData *edata)
 	free_text(&edata->internalquery);
 }
 
-static void
-reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodable)
+const char *
+ks_apply_trim_error(KsApply *ap, ErrorData *edata)
 {
-	if (undecodable)
-		ap->ops[i] = KS_ROW_REJECTED;
-	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, ap->limit);
-	/* one that stops the sink is told in full */
+	const char *column = edata->column_name ? pstrdup(edata->column_name) : NULL;
+
 	if (ap->rejects.limit.max < 0)
 		strip_error(edata);
 	else if (ap->sink->on_error != KS_ON_ERROR_STOP)
 		free_text(&edata->context);
+	return column;
+}
+
+static void
+reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodable)
+{
+	/* where there are no others it is not tried again, and may be looked at */
+	if (undecodable || ap->nrecs > 1)
+		ap->ops[i] = KS_ROW_REJECTED;
+	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, ap->limit);
+	ap->nundecodable += undecodable;
+	(void) ks_apply_trim_error(ap, edata);
 }
 
 /*
@@ -194,93 +213,362 @@ wait_for_row(KsApply *ap, int i, ErrorData *edata)
 			ap->ops[j] = KS_ROW_REJECTED;
 }
 
+/* The column of the last attempt's error, or NULL. */
+static const char *
+column_of(const KsApply *ap, const ErrorData *edata)
+{
+	return ap->evaluating >= 0 ? ap->at_route->decoder->column : edata->column_name;
+}
+
+/* May the row that its foreign key needs still come? */
+static bool
+may_wait(KsApply *ap, int i, const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		ap->may_wait && ap->may_wait(ap->wait_arg, &ap->recs[i]);
+}
+
 /* The table refuses the record. */
 static void
-refuse(KsApply *ap, int i, ErrorData *edata)
+refuse(KsApply *ap, int i, ErrorData *edata, const char *column)
 {
-	if (edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		ap->may_wait && ap->may_wait(ap->wait_arg, &ap->recs[i]))
+	if (may_wait(ap, i, edata))
 		wait_for_row(ap, i, edata);
 	else
-		reject(ap, i, edata, ap->evaluating >= 0 ? ap->at_route->decoder->column : edata->column_name,
-			   false);
+		reject(ap, i, edata, column, false);
 }
 
-/*
- * [0, n) as a whole has failed.  Goes through it in the order of the log, so
- * that nothing behind the limit is applied.  A range that has failed is halved
- * until its first bad record is found.  Behind that one the search begins anew,
- * with ranges that double as long as they succeed: where all are bad each is
- * tried once, alone.
- */
+/* What is not its fault happens at this record, and at no other before it. */
 static void
-search(KsApply *ap, int n)
+stop_at(KsApply *ap, int i, ErrorData *edata, const char *column)
 {
-	int			from = 0;		/* what is before it is done */
-	int			failed = n;		/* [from, failed) has failed; from: not known */
-	int			size = 1;		/* of the next range, if it is not known */
-	int			known = ap->evaluating; /* what is before it can be evaluated, it cannot */
-
-	ap->one_by_one = true;
-	while (from < ap->limit)
-	{
-		int			until = failed > from ? from + Max((failed - from) / 2, 1) : from + size;
-		ErrorData  *edata;
-
-		if (known >= from)
-			until = Max(known, from + 1);
-		until = Min(until, ap->limit);
-		edata = attempt(ap, from, until, until);
-		if (edata)
-			known = ap->evaluating;
-		if (edata == NULL)
-		{
-			size = failed > from ? 1 : size * 2;
-			from = until;
-		}
-		else if (until - from > 1)
-		{
-			FreeErrorData(edata);
-			failed = until;
-		}
-		else
-		{
-			refuse(ap, from, edata);
-			from = until;
-			size = 1;
-		}
-	}
-	ap->one_by_one = false;
+	ap->ops[i] = KS_ROW_REJECTED;
+	if (ap->stopped.edata && ap->stopped.index <= i)
+		return;
+	ap->stopped.index = i;
+	ap->stopped.edata = edata;
+	ap->stopped.column = column ? pstrdup(column) : NULL;
+	ap->stopped.of_record = false;
+	ap->limit = Min(ap->limit, i);
 }
 
-/* The same, undone if records wait. */
+/* By the fault of its error. */
 static void
-search_waiting(KsApply *ap, int n)
+put_aside(KsApply *ap, int i, ErrorData *edata, const char *column, KsFault fault)
+{
+	if (fault == KS_FAULT_OF_RECORD)
+		refuse(ap, i, edata, column);
+	else
+		stop_at(ap, i, edata, column);
+}
+
+/* One of them cannot be decoded: known by its index. */
+static void
+put_aside_undecodable(KsApply *ap, ErrorData *edata)
+{
+	if (ap->fault == KS_FAULT_OF_RECORD)
+		reject(ap, ap->decoding, edata, ap->at_route->decoder->column, true);
+	else
+		stop_at(ap, ap->decoding, edata, ap->at_route->decoder->column);
+}
+
+/* --- the search --- */
+
+typedef enum How
+{
+	WITH_SUSPECTS,				/* those that others might cure are left out */
+	STRICT,						/* all that fail are put aside */
+	UNTIL_FIRST					/* ends at the first that fails */
+} How;
+
+typedef struct Search
+{
+	KsApply    *ap;
+	How			how;
+	KsSuspects	suspects;
+	int			nbad;			/* put aside */
+	bool		needs;			/* some may need the record that the batch stops at */
+	bool		stays;			/* the round has written what is to be written */
+	int			from;			/* what is before it is done */
+	ErrorData  *whole;			/* the error of all as a whole, */
+	KsFault		fault;			/* and whose fault it is */
+} Search;
+
+void
+ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg)
 {
 	ResourceOwner owner = CurrentResourceOwner;
+	bool		constraints_set = ap->constraints_set;
+	volatile bool stays = false;
 
-	if (ap->may_wait == NULL)
-	{
-		search(ap, n);
-		return;
-	}
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(ap->batch_cxt);
 	PG_TRY();
 	{
-		search(ap, n);
+		if (ap->set_constraints)
+			ks_constraints_remember();
+		stays = fn(arg);
 	}
 	PG_CATCH();
 	{
 		ks_session_leave_subtransaction(owner, ap->batch_cxt);
 	}
 	PG_END_TRY();
-	if (ap->nwaiting > 0)
-		RollbackAndReleaseCurrentSubTransaction();
-	else
+	if (stays)
 		ReleaseCurrentSubTransaction();
+	else
+	{
+		RollbackAndReleaseCurrentSubTransaction();
+		ap->constraints_set = constraints_set;
+	}
 	MemoryContextSwitchTo(ap->batch_cxt);
 	CurrentResourceOwner = owner;
+}
+
+/* The records behind the limit, which others may need. */
+static void
+decode_rest(KsApply *ap)
+{
+	for (int from = ap->decoded_until; from < ap->nrecs; from = ap->decoded_until)
+	{
+		ErrorData  *edata = ks_apply_attempt(ap, ap->nrecs, ap->nrecs, from);
+
+		ap->decoded_until = edata ? ap->decoding + 1 : ap->nrecs;
+		if (edata)
+			put_aside_undecodable(ap, edata);
+	}
+}
+
+static void
+suspect(Search *s, int i, ErrorData *edata)
+{
+	KsSuspects *list = &s->suspects;
+
+	if (list->n == list->size)
+	{
+		list->size = Max(64, list->size * 2);
+		list->items = list->items ? repalloc_huge(list->items, list->size * sizeof(KsSuspect)) :
+			palloc(list->size * sizeof(KsSuspect));
+	}
+	list->items[list->n].index = i;
+	list->items[list->n].constraint = ks_fault_constraint(edata);
+	list->items[list->n].edata = edata;
+	list->items[list->n].at_once = ks_fault_is_at_once(s->ap, edata);
+	list->items[list->n].column = ks_apply_trim_error(s->ap, edata);
+	list->items[list->n].fault = s->ap->fault;
+	list->items[list->n].bad = list->items[list->n].convicted = false;
+	if (list->n++ == 0)
+		decode_rest(s->ap);
+}
+
+/* A record that fails alone; false ends the search. */
+static bool
+found(Search *s, int i, ErrorData *edata)
+{
+	KsApply    *ap = s->ap;
+	KsFault		fault = ap->fault;
+
+	if (s->how == UNTIL_FIRST)
+		return false;
+	if (s->how == WITH_SUSPECTS && ks_fault_may_be_cured(ap, i, edata))
+		suspect(s, i, edata);
+	else
+	{
+		put_aside(ap, i, edata, column_of(ap, edata), fault);
+		s->nbad++;
+	}
+	return true;
+}
+
+/*
+ * Goes through the records in the order of the log: nothing behind the limit is
+ * applied, unless it might cure a suspect.  A range that has failed is halved until
+ * its first bad record is found.  Behind that one the search begins anew, with ranges
+ * that double as long as they succeed: where all are bad each is tried once, alone.
+ */
+static void
+go_through(Search *s)
+{
+	KsApply    *ap = s->ap;
+	int			failed = ap->limit; /* [from, failed) has failed; from: not known */
+	int			size = 1;		/* of the next range, if it is not known */
+	int			known = ap->evaluating; /* what is before it can be evaluated, it cannot */
+	bool		more = true;
+
+	s->from = 0;
+	ap->one_by_one = true;
+	while (more)
+	{
+		int			end = s->suspects.n > 0 ? ap->nrecs : ap->limit;
+		int			until;
+		ErrorData  *edata;
+
+		while (s->from < end && ap->ops[s->from] == KS_ROW_REJECTED)
+			s->from++;
+		if (s->from >= end)
+			break;
+		until = failed > s->from ? s->from + Max((failed - s->from) / 2, 1) : s->from + size;
+		if (known >= s->from)
+			until = Max(known, s->from + 1);
+		until = Min(until, end);
+		edata = ks_apply_attempt(ap, s->from, until, until);
+		if (edata)
+			known = ap->evaluating;
+		if (edata == NULL)
+		{
+			size = failed > s->from ? 1 : size * 2;
+			s->from = until;
+		}
+		else if (until - s->from > 1)
+		{
+			FreeErrorData(edata);
+			failed = until;
+		}
+		else
+		{
+			more = found(s, s->from, edata);
+			if (more)
+				s->from = until;
+			size = 1;
+		}
+	}
+	ap->one_by_one = false;
+}
+
+/*
+ * The batch stops at a record behind this one, and it may need a row of those that
+ * were put aside: nothing is wrong with it then, as far as is known.
+ */
+static bool
+may_need_stopped(KsApply *ap, const KsSuspect *item)
+{
+	return item->index < ap->limit && ap->limit < ap->nrecs &&
+		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		!may_wait(ap, item->index, item->edata) &&
+		ks_refer_may_need_rejected(ap, item->index, item->constraint);
+}
+
+static void
+sentence(Search *s, const KsSuspect *item)
+{
+	KsApply    *ap = s->ap;
+	int			waits_from = ap->waiting ? ap->waiting[ap->recs[item->index].pidx] : -1;
+
+	/* behind one that waits nothing is tried */
+	if (waits_from >= 0 && waits_from <= item->index)
+		return;
+	if (may_need_stopped(ap, item))
+	{
+		s->needs = true;
+		return;
+	}
+	put_aside(ap, item->index, item->edata, item->column, item->fault);
+	s->nbad++;
+}
+
+/* Those that are bad beside all others are put aside. */
+static void
+judge_suspects(Search *s)
+{
+	ks_apply_judge(s->ap, &s->suspects);
+	for (int i = 0; i < s->suspects.n; i++)
+		if (s->suspects.items[i].bad && s->suspects.items[i].at_first)
+			sentence(s, &s->suspects.items[i]);
+	for (int i = 0; i < s->suspects.n; i++)
+		if (s->suspects.items[i].bad && !s->suspects.items[i].at_first)
+			sentence(s, &s->suspects.items[i]);
+}
+
+/* Is there an error of the whole that no record provokes alone? */
+static bool
+is_unexplained(const Search *s)
+{
+	return s->fault == KS_FAULT_OF_NONE && s->ap->stopped.edata == NULL;
+}
+
+/* One round; true if what it has written stays. */
+static bool
+one_round(void *arg)
+{
+	Search	   *s = arg;
+
+	go_through(s);
+	s->stays = s->suspects.n == 0 && s->ap->nwaiting == 0 && !is_unexplained(s);
+	if (s->suspects.n > 0 && s->nbad == 0)
+		judge_suspects(s);
+	return s->stays;
+}
+
+/* All that remain, as a whole. */
+static bool
+try_all(void *arg)
+{
+	Search	   *s = arg;
+
+	s->whole = ks_apply_attempt(s->ap, 0, s->ap->nrecs, s->ap->nrecs);
+	s->fault = s->ap->fault;
+	return false;
+}
+
+/* What is before the limit, up to where it needs what is not. */
+static bool
+keep_beginning(void *arg)
+{
+	Search	   *s = arg;
+
+	s->how = UNTIL_FIRST;
+	go_through(s);
+	s->ap->done = s->from;
+	return true;
+}
+
+/* What remains, as a whole; true if all is done. */
+static bool
+try_remaining(Search *s)
+{
+	KsApply    *ap = s->ap;
+
+	ap->done = ap->limit;
+	s->whole = ks_apply_attempt(ap, 0, ap->limit, ap->limit);
+	s->fault = ap->fault;
+	if (s->whole == NULL)
+		return true;
+	/* without the suspects' need the batch would not have been decoded so far */
+	if (ap->limit == ap->nrecs || ap->decoded_until < ap->nrecs)
+		return false;
+	ks_apply_undoable(ap, try_all, s);
+	if (s->whole && !s->needs)
+		return false;
+	ks_apply_undoable(ap, keep_beginning, s);
+	return true;
+}
+
+/* The records below the limit have failed as a whole. */
+static void
+search(KsApply *ap, ErrorData *edata)
+{
+	Search		s = {.ap = ap, .whole = edata, .fault = ap->fault};
+	KsCounts   *counts = palloc(ap->nparts * sizeof(KsCounts));
+
+	for (int round = 0; round == 0 || !try_remaining(&s); round++)
+	{
+		s.how = round < MAX_ROUNDS ? WITH_SUSPECTS : STRICT;
+		s.suspects.n = 0;
+		s.nbad = 0;
+		s.needs = false;
+		for (int i = 0; i < ap->nparts; i++)
+			counts[i] = ap->parts[i].counts;
+		ks_apply_undoable(ap, one_round, &s);
+		ap->done = ap->limit;
+		if (s.stays || ap->nwaiting > 0)
+			return;
+		for (int i = 0; i < ap->nparts; i++)
+			ap->parts[i].counts = counts[i];
+		if (s.nbad == 0 && s.fault == KS_FAULT_OF_NONE)
+			ReThrowError(s.whole);
+		if (s.nbad == 0 && !s.needs)
+			round = MAX_ROUNDS;
+	}
 }
 
 /*
@@ -308,29 +596,28 @@ void
 ks_apply_search(KsApply *ap)
 {
 	ErrorData  *edata = NULL;
-	int			from = 0;
 
 	while (ap->limit > 0)
 	{
-		edata = attempt(ap, 0, ap->limit, from);
+		edata = ks_apply_attempt(ap, 0, ap->limit, Min(ap->decoded_until, ap->limit));
+		ap->decoded_until = ap->decoding < 0 ? ap->limit : ap->decoding + 1;
 		if (edata == NULL || ap->decoding < 0)
 			break;
-		/* known by its index; what is before it is decoded */
-		from = ap->decoding + 1;
-		reject(ap, ap->decoding, edata, ap->at_route->decoder->column, true);
-		from = Min(from, ap->limit);
+		/* what is before it is decoded */
+		put_aside_undecodable(ap, edata);
 		edata = NULL;
 	}
+	ap->done = ap->limit;
 	if ((edata || ap->use_sql) && leave_fast_path(ap) && ap->evaluating < 0)
 	{
 		/* what went wrong is the general path's to say, and to wait for */
-		edata = attempt(ap, 0, ap->limit, ap->limit);
+		edata = ks_apply_attempt(ap, 0, ap->limit, ap->limit);
 	}
-	if (edata && ap->limit == 1)
-		refuse(ap, 0, edata);
-	else if (edata)
+	if (edata && ap->nrecs == 1)
 	{
-		FreeErrorData(edata);
-		search_waiting(ap, ap->limit);
+		put_aside(ap, 0, edata, column_of(ap, edata), ap->fault);
+		ap->done = ap->limit;
 	}
+	else if (edata)
+		search(ap, edata);
 }

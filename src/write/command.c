@@ -455,7 +455,7 @@ ks_command_free(KsTarget *target)
 }
 
 static void
-execute_plan(Statement *stmt, int size)
+execute_plan(Statement *stmt, int size, bool quiet)
 {
 	SPIExecuteOptions options = {0};
 	int			rc;
@@ -469,13 +469,14 @@ execute_plan(Statement *stmt, int size)
 	}
 	/* rows that a statement returns are for nobody */
 	options.dest = None_Receiver;
-	rc = SPI_execute_plan_extended(stmt->plans[size], &options);
+	rc = quiet ? SPI_execute_snapshot(stmt->plans[size], NULL, NULL, InvalidSnapshot, InvalidSnapshot, false, false, 0) :
+		SPI_execute_plan_extended(stmt->plans[size], &options);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 }
 
 static void
-execute(struct KsCommand *cmd, int i, int size)
+execute(struct KsCommand *cmd, int i, int size, bool quiet)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Place		place = {cmd->sink, i + 1, cmd->nstatements};
@@ -484,7 +485,7 @@ execute(struct KsCommand *cmd, int i, int size)
 	PG_TRY();
 	{
 		error_context_stack = &callback;
-		execute_plan(&cmd->statements[i], size);
+		execute_plan(&cmd->statements[i], size, quiet);
 		error_context_stack = callback.previous;
 	}
 	PG_CATCH();
@@ -519,7 +520,7 @@ command_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 	r->enr->reldata = store;
 	r->enr->md.enrtuples = sizes[size].rows;
 	for (int i = 0; i < cmd->nstatements; i++)
-		execute(cmd, i, size);
+		execute(cmd, i, size, ap->quiet);
 	r->enr->reldata = NULL;
 	tuplestore_end(store);
 	for (int i = 0; i < run->n; i++)

@@ -92,7 +92,9 @@ evaluate_value(const KsRoute *r, const KsPending *p)
 		return;
 	}
 	ResetExprContext(econtext);
+	r->decoder->evaluating = true;
 	v = ExecEvalExprSwitchContext(col->late_default, econtext, &r->rows.isnull[at]);
+	r->decoder->evaluating = false;
 	if (!r->rows.isnull[at])
 		v = datumCopy(v, col->type.typbyval, col->type.typlen);
 	r->rows.values[at] = v;
@@ -110,6 +112,7 @@ evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 
 	/* what the decoder still knows is of another record */
 	r->decoder->record = rec;
+	r->decoder->evaluating = false;
 	r->decoder->key.p = NULL;
 	r->decoder->unmatched = NULL;
 	ap->ops[row] = ap->parsed_ops[row];

@@ -254,7 +254,9 @@ ks_filter_passes(KsFilter *filter, KsDecoder *decoder, const KsRecord *rec,
 	}
 	ExecStoreVirtualTuple(slot);
 	ResetExprContext(filter->econtext);
+	decoder->evaluating = true;
 	result = ExecEvalExprSwitchContext(filter->state, filter->econtext, &null);
+	decoder->evaluating = false;
 	error_context_stack = callback.previous;
 	return !null && DatumGetBool(result);
 }

@@ -32,8 +32,7 @@ typedef struct KsRejects
 	int64		nlast;			/* at most limit.max */
 
 	/*
-	 * Of the batch at hand, in its context: first those that cannot be decoded,
-	 * then those that the table refuses, each in the order of the log.
+	 * Of the batch at hand, in its context, in the order in which they were found.
 	 */
 	KsReject   *items;
 	int			n;

@@ -1,0 +1,293 @@
+/*
+ * apply_blame.c
+ *	  Whose fault an error is.
+ *
+ * What is raised while a record is converted is the record's, whatever its
+ * SQLSTATE: input functions raise what they like (42601, 42P01, XX000 for bad
+ * text).  Only what is the server's, or may pass by itself, is not.  Nor is a
+ * right that a domain's check lacks.
+ *
+ * What is raised by a statement over the batch, and by the expressions that are
+ * the owner's (filters, defaults), goes by its class.  A statement that may not
+ * do something (42501) tells nothing of a record, but for one case: the row that
+ * is refused by a policy of the target itself, in our own statement, while the
+ * owner has all it needs on the target.  A trigger that may not write, or that
+ * meets a policy of another table, is nobody's record's fault.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "write/apply_search.h"
+
+bool
+ks_error_passes(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_CONNECTION_EXCEPTION:	/* 08 */
+		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40 */
+		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION:	/* 57 */
+			return true;
+		default:
+			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+				sqlstate == ERRCODE_OBJECT_IN_USE;
+	}
+}
+
+/* May a domain's check be part of how values of the type are made? */
+static bool
+has_domain(const KsType *type)
+{
+	return type->kind == KS_TYPE_DOMAIN || type->kind == KS_TYPE_COMPOSITE ||
+		(type->elem && has_domain(type->elem));
+}
+
+/* Of the column that was converted. */
+static bool
+column_has_domain(const KsDecoder *d)
+{
+	for (int i = 0; d->column && i < d->target->ncols; i++)
+		if (d->target->cols[i].name == d->column)
+			return has_domain(&d->target->cols[i].type);
+	return false;
+}
+
+static KsFault
+fault_of_conversion(const KsDecoder *d, int sqlstate)
+{
+	if (ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_SYSTEM_ERROR ||
+		sqlstate == ERRCODE_DATA_CORRUPTED || sqlstate == ERRCODE_INDEX_CORRUPTED)
+		return KS_FAULT_OF_NONE;
+	if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && column_has_domain(d))
+		return KS_FAULT_OF_NONE;
+	return KS_FAULT_OF_RECORD;
+}
+
+static bool
+is_record_class(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_DATA_EXCEPTION:	/* 22 */
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:	/* 23 */
+		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:	/* 44 */
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* 54 */
+		case ERRCODE_PLPGSQL_ERROR: /* P0 */
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Was it raised by our statement itself, not by what a trigger runs? */
+static bool
+is_of_statement(const char *sql, const ErrorData *edata)
+{
+	const char *found = sql && edata->context ? strstr(edata->context, sql) : NULL;
+	const char *newline = edata->context ? strchr(edata->context, '\n') : NULL;
+
+	return found && (newline == NULL || found < newline);
+}
+
+static bool
+is_of_our_statement(const KsApply *ap, const ErrorData *edata)
+{
+	const KsTarget *t = ap->at_route->target;
+
+	return is_of_statement(t->insert_sql, edata) || is_of_statement(t->patch_sql, edata) ||
+		is_of_statement(t->delete_sql, edata);
+}
+
+/* Does a policy of the target refuse the row, and nothing else? */
+static bool
+is_policy_violation(const KsApply *ap, const ErrorData *edata)
+{
+	return edata->funcname && strcmp(edata->funcname, "ExecWithCheckOptions") == 0 &&
+		OidIsValid(ap->at_route->target->relid) && is_of_our_statement(ap, edata) &&
+		ks_target_has_privileges(ap->at_route->sink, ap->at_route->target);
+}
+
+KsFault
+ks_fault_of(const KsApply *ap, const ErrorData *edata)
+{
+	int			sqlstate = edata->sqlerrcode;
+
+	if (ks_error_passes(sqlstate))
+		return KS_FAULT_PASSES;
+	if ((ap->decoding >= 0 || ap->evaluating >= 0) && !ap->at_route->decoder->evaluating)
+		return fault_of_conversion(ap->at_route->decoder, sqlstate);
+	if (is_record_class(sqlstate))
+		return KS_FAULT_OF_RECORD;
+	if (ap->decoding >= 0 || ap->evaluating >= 0)
+		return KS_FAULT_OF_NONE;
+	if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && is_policy_violation(ap, edata))
+		return KS_FAULT_OF_RECORD;
+	/* a trigger has made two keys one */
+	if (sqlstate == ERRCODE_CARDINALITY_VIOLATION && ap->at_route->target->command == NULL &&
+		is_of_our_statement(ap, edata))
+		return KS_FAULT_OF_BATCH;
+	return KS_FAULT_OF_NONE;
+}
+
+/* --- what other records of the batch can cure --- */
+
+/* Does the batch write to the table? */
+static bool
+is_written(const KsApply *ap, Oid relid)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].lo < ap->routes[i].hi &&
+			list_member_oid(ap->routes[i].target->relids, relid))
+			return true;
+	return false;
+}
+
+static bool
+has_triggers(Oid relid, bool before, bool after)
+{
+	char		relkind = get_rel_relkind(relid);
+	Relation	rel;
+	bool		found = false;
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		return false;			/* the relation of a composite type, or gone */
+	rel = table_open(relid, AccessShareLock);
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		found |= !trigger->tgisinternal &&
+			(TRIGGER_FOR_AFTER(trigger->tgtype) ? after : before);
+	}
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/*
+ * Is there code of the owner's that may look at what other records write?  What
+ * comes before a row sees only rows that are written before it, so those of later
+ * records where rows are written in the order of the key.
+ */
+static void
+look_for_code(KsApply *ap)
+{
+	ListCell   *lc;
+
+	if (ap->looks_around >= 0)
+		return;
+	ap->looks_around = ap->looks_behind = false;
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		const KsRoute *r = &ap->routes[i];
+
+		if (r->lo == r->hi)
+			continue;
+		if (r->target->command)
+		{
+			ap->looks_around = ap->looks_behind = true;
+			continue;
+		}
+		foreach(lc, r->target->relids)
+		{
+			Oid			relid = lfirst_oid(lc);
+
+			ap->looks_behind |= has_triggers(relid, false, true);
+			ap->looks_around |= has_triggers(relid, r->sink->insert_mode != KS_INSERT, true);
+		}
+	}
+}
+
+static bool
+code_looks_around(KsApply *ap)
+{
+	look_for_code(ap);
+	return ap->looks_around;
+}
+
+Oid
+ks_fault_constraint(const ErrorData *edata)
+{
+	Oid			nspid = edata->schema_name ? get_namespace_oid(edata->schema_name, true) : InvalidOid;
+	Oid			relid = OidIsValid(nspid) && edata->table_name ?
+		get_relname_relid(edata->table_name, nspid) : InvalidOid;
+
+	return OidIsValid(relid) && edata->constraint_name ?
+		get_relation_constraint_oid(relid, edata->constraint_name, true) : InvalidOid;
+}
+
+static bool
+find_constraint(const ErrorData *edata, FormData_pg_constraint *con)
+{
+	Oid			oid = ks_fault_constraint(edata);
+	HeapTuple	tup = OidIsValid(oid) ? SearchSysCache1(CONSTROID, ObjectIdGetDatum(oid)) : NULL;
+
+	if (!HeapTupleIsValid(tup))
+		return false;
+	memcpy(con, GETSTRUCT(tup), sizeof(FormData_pg_constraint));
+	ReleaseSysCache(tup);
+	return true;
+}
+
+bool
+ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
+{
+	FormData_pg_constraint con;
+	KsInsertMode mode = ap->at_route->sink->insert_mode;
+	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
+
+	if (ap->fault != KS_FAULT_OF_RECORD || ap->decoding >= 0 || ap->evaluating >= 0 ||
+		ap->nrecs == 1)
+		return false;
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_FOREIGN_KEY_VIOLATION:
+			if (!find_constraint(edata, &con) || code_looks_around(ap))
+				return true;
+			return is_written(ap, con.conrelid) && is_written(ap, con.confrelid) &&
+				ks_refer_may_find(ap, index, con.oid);
+		case ERRCODE_UNIQUE_VIOLATION:
+		case ERRCODE_EXCLUSION_VIOLATION:
+			/* a value that another row gives up, in the order of the key or of deletes */
+			return ap->at_route->target->command || (mode != KS_INSERT && mode != KS_IGNORE) ||
+				(find_constraint(edata, &con) && con.condeferrable);
+		default:
+			/* all records of a key are one row */
+			if (mode == KS_ACCUMULATE && ap->at_route->target->command == NULL &&
+				(category == ERRCODE_DATA_EXCEPTION ||
+				 category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION))
+				return true;
+			return (category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+					category == ERRCODE_PLPGSQL_ERROR) && code_looks_around(ap);
+	}
+}
+
+bool
+ks_fault_is_at_once(KsApply *ap, const ErrorData *edata)
+{
+	FormData_pg_constraint con;
+
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_FOREIGN_KEY_VIOLATION:
+			return false;
+		case ERRCODE_UNIQUE_VIOLATION:
+		case ERRCODE_EXCLUSION_VIOLATION:
+			return !find_constraint(edata, &con) || !con.condeferrable;
+		case ERRCODE_CHECK_VIOLATION:
+		case ERRCODE_NOT_NULL_VIOLATION:
+			/* not if it is a trigger's word */
+			return edata->constraint_name || edata->column_name;
+		default:
+			look_for_code(ap);
+			return !ap->looks_behind;
+	}
+}

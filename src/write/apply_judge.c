@@ -1,0 +1,437 @@
+/*
+ * apply_judge.c
+ *	  Records that fail alone, and that others of the batch might cure.
+ *
+ * Suspects are judged in a state in which all other records are written.  Which of
+ * them are bad is a question of what else is there: a child without its parent, and
+ * a parent that stands behind it in the batch, are both suspects, and neither is bad
+ * if the parent is not.
+ *
+ * So a group of suspects is tried beside all the other suspects, which are written
+ * before it without their AFTER triggers: rows are there, and what they need
+ * themselves is not asked.  That is monotone where it matters: a group fails if one of
+ * it is bad beside all others, and is halved to find it.  Each level of the halving
+ * writes each suspect once, so n suspects cost O(n log n) rows and O(k log n)
+ * attempts for k bad ones.  Where others cannot be written at all (an error that does
+ * not wait for AFTER triggers), a suspect counts as bad only if it cannot either.
+ *
+ * A suspect whose row cannot be written at all needs no such trial: it is tried
+ * once more behind all others, in the order of the log.
+ *
+ * Who fails so, and alone beside the records that are written for good too, is bad:
+ * two that get in each other's way are not both.  If nobody is, those that can be
+ * written in the order of the log are, and if there is none, the last one is bad.
+ *
+ * Without the bad ones others can be bad in turn.  After some passes (MAX_PASSES,
+ * MAX_TIMES) suspects that can be written behind all others, from the last to the
+ * first and back, are good, and all that are left are bad: a long chain whose end is
+ * missing.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "base/session.h"
+#include "write/apply_search.h"
+
+#define MAX_PASSES	8
+
+/* So many times the suspects' rows, or so many rows, are written by passes but one. */
+#define MAX_TIMES	2
+#define MIN_ROWS	10000
+
+/* Behind so many bad ones in a row groups are not tried, as they have one too. */
+#define ALL_BAD		16
+
+typedef struct Judge
+{
+	KsApply    *ap;
+	KsSuspect  *items;
+	uint8	   *ops;			/* of all records, as they were */
+	int		   *left;			/* suspects that are not judged yet, in order */
+	int			nleft;
+	bool		consistent;		/* what is left is good */
+	int			last_written;	/* the last record that is not a suspect */
+	bool		absolved;		/* more was written since the suspects failed */
+	int			alone;			/* levels whose others could not be written */
+	int			passes;
+	int64		written;		/* rows, of whatever became nothing */
+	int			nbad_in_row;	/* suspects accused one behind the other */
+	int			tried;			/* the suspect at hand */
+	bool		failed;
+} Judge;
+
+/* Only suspects that are left are written. */
+static void
+hide(Judge *j, int k)
+{
+	j->ap->ops[j->items[k].index] = KS_ROW_REJECTED;
+}
+
+static int
+first_record(const Judge *j, int a)
+{
+	return j->items[j->left[a]].index;
+}
+
+/* Is all that is written what was there when it failed? */
+static bool
+failed_beside_all(const Judge *j, int k)
+{
+	return j->items[k].index > j->last_written && !j->absolved;
+}
+
+/* Suspects left[a..b) in an attempt of their own. */
+static ErrorData *
+try_group(Judge *j, int a, int b)
+{
+	int			end = first_record(j, b - 1) + 1;
+
+	j->written += b - a;
+	return ks_apply_attempt(j->ap, first_record(j, a), end, end);
+}
+
+/*
+ * Writes left[a..b) without their AFTER triggers, in a subtransaction that stays
+ * open; false if that is not possible, and there is none.
+ */
+static bool
+write_quietly(Judge *j, int a, int b)
+{
+	KsApply    *ap = j->ap;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+
+	j->written += b - a;
+	ap->decoding = ap->evaluating = -1;
+	MemoryContextReset(ap->attempt_cxt);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(ap->attempt_cxt);
+	PG_TRY();
+	{
+		if (ap->set_constraints)
+			ks_constraints_remember();
+		ks_constraints_reset(ap);
+		/* their events are of this query, which does not end */
+		AfterTriggerBeginQuery();
+		ap->quiet = true;
+		if (!ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts))
+			elog(ERROR, "the fast path has met what others of the batch might cure");
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(ap->batch_cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	ap->quiet = false;
+	MemoryContextSwitchTo(ap->batch_cxt);
+	if (edata == NULL)
+		return true;
+	ks_apply_attempt_failed(ap, edata);
+	if (ks_fault_of(ap, edata) == KS_FAULT_PASSES)
+		ReThrowError(edata);
+	FreeErrorData(edata);
+	return false;
+}
+
+/* Ends it. */
+static void
+forget_written(Judge *j, ResourceOwner owner, bool constraints_set)
+{
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(j->ap->batch_cxt);
+	CurrentResourceOwner = owner;
+	j->ap->constraints_set = constraints_set;
+}
+
+/* Does writing it fail by itself, whatever comes behind it? */
+static bool
+fails_at_once(Judge *j, int a)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		constraints_set = j->ap->constraints_set;
+
+	if (!write_quietly(j, a, a + 1))
+		return true;
+	forget_written(j, owner, constraints_set);
+	return false;
+}
+
+static void accuse(Judge *j, int a, int b);
+
+/* Accuses left[a..b) beside left[c..d). */
+static void
+accuse_beside(Judge *j, int a, int b, int c, int d)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		constraints_set = j->ap->constraints_set;
+
+	if (!write_quietly(j, c, d))
+	{
+		j->ap->constraints_set = constraints_set;
+		j->alone++;
+		accuse(j, a, b);
+		j->alone--;
+		return;
+	}
+	PG_TRY();
+	{
+		accuse(j, a, b);
+	}
+	PG_CATCH();
+	{
+		ks_session_leave_subtransaction(owner, j->ap->batch_cxt);
+	}
+	PG_END_TRY();
+	forget_written(j, owner, constraints_set);
+}
+
+/* The one suspect left[a] fails beside all others. */
+static void
+accuse_one(Judge *j, int a, ErrorData *edata)
+{
+	KsSuspect  *item = &j->items[j->left[a]];
+	KsFault		fault = j->ap->fault;
+	Oid			constraint = ks_fault_constraint(edata);
+
+	if (j->alone > 0 && !fails_at_once(j, a))
+	{
+		FreeErrorData(edata);
+		return;
+	}
+	/* the more rows are there, the less can be missing: it has failed alone, too */
+	item->convicted = edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		item->constraint == constraint && j->ap->ops[item->index] == KS_ROW_WRITE;
+	item->convicted |= failed_beside_all(j, j->left[a]);
+	FreeErrorData(item->edata);
+	item->edata = edata;
+	item->fault = fault;
+	item->constraint = constraint;
+	item->column = ks_apply_trim_error(j->ap, edata);
+	item->bad = true;
+}
+
+/* Finds those of left[a..b), which fail, that fail beside all others. */
+static void
+accuse_group(Judge *j, int a, int b)
+{
+	int			middle = a + (b - a) / 2;
+
+	accuse_beside(j, a, middle, middle, b);
+	accuse_beside(j, middle, b, a, middle);
+}
+
+/* Finds those of left[a..b) that fail beside all others, which are written. */
+static void
+accuse(Judge *j, int a, int b)
+{
+	ErrorData  *edata;
+
+	CHECK_FOR_INTERRUPTS();
+	if (b - a > 1 && j->nbad_in_row >= ALL_BAD)
+	{
+		accuse_group(j, a, b);
+		return;
+	}
+	edata = try_group(j, a, b);
+	if (edata == NULL)
+		j->nbad_in_row = 0;
+	else if (b - a > 1)
+	{
+		FreeErrorData(edata);
+		accuse_group(j, a, b);
+	}
+	else
+	{
+		accuse_one(j, a, edata);
+		j->nbad_in_row++;
+	}
+}
+
+/* All that are left: what is written is rolled back. */
+static bool
+accuse_all(void *arg)
+{
+	Judge	   *j = arg;
+	ErrorData  *edata = try_group(j, 0, j->nleft);
+
+	j->consistent = edata == NULL;
+	j->nbad_in_row = 0;
+	if (edata && j->nleft == 1)
+		accuse_one(j, 0, edata);
+	else if (edata)
+	{
+		FreeErrorData(edata);
+		accuse_group(j, 0, j->nleft);
+	}
+	return false;
+}
+
+static bool
+try_one(void *arg)
+{
+	Judge	   *j = arg;
+	ErrorData  *edata = try_group(j, j->tried, j->tried + 1);
+
+	j->failed = edata != NULL;
+	if (edata)
+		FreeErrorData(edata);
+	return false;
+}
+
+/* Takes those that are judged out of left. */
+static void
+drop_bad(Judge *j)
+{
+	int			n = 0;
+
+	for (int i = 0; i < j->nleft; i++)
+	{
+		if (j->items[j->left[i]].bad)
+		{
+			j->items[j->left[i]].at_first = j->passes == 0;
+			hide(j, j->left[i]);
+		}
+		else
+			j->left[n++] = j->left[i];
+	}
+	j->nleft = n;
+}
+
+/* Who is accused, and fails beside the records that are not suspects, is bad. */
+static bool
+convict(Judge *j)
+{
+	int			n = j->nleft;
+
+	for (int i = 0; i < j->nleft; i++)
+	{
+		if (!j->items[j->left[i]].bad || j->items[j->left[i]].convicted)
+			continue;
+		j->tried = i;
+		ks_apply_undoable(j->ap, try_one, j);
+		j->items[j->left[i]].bad = j->failed;
+	}
+	drop_bad(j);
+	return j->nleft < n;
+}
+
+/* Those that can be written, one behind the other, are good, and stay written. */
+static bool
+absolve(Judge *j, bool backwards)
+{
+	int			n = j->nleft;
+	int			out = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		int			at = backwards ? n - 1 - i : i;
+		ErrorData  *edata;
+
+		CHECK_FOR_INTERRUPTS();
+		if (failed_beside_all(j, j->left[at]))
+			continue;
+		edata = try_group(j, at, at + 1);
+		if (edata == NULL)
+		{
+			j->absolved = true;
+			hide(j, j->left[at]);
+			j->left[at] = -1;
+		}
+		else
+			FreeErrorData(edata);
+	}
+	for (int i = 0; i < n; i++)
+		if (j->left[i] >= 0)
+			j->left[out++] = j->left[i];
+	j->nleft = out;
+	return out < n;
+}
+
+/* With the error that it has met first. */
+static void
+convict_from(Judge *j, int from)
+{
+	for (int i = from; i < j->nleft; i++)
+		j->items[j->left[i]].bad = true;
+	drop_bad(j);
+}
+
+/*
+ * What cannot be written at once is tried but once more, behind all others: it is
+ * not what AFTER triggers find.
+ */
+static void
+judge_at_once(Judge *j)
+{
+	int		   *left = j->left;
+	int			n = j->nleft;
+	int			m = 0;
+
+	/* absolve() and drop_bad() look at those alone */
+	j->left = MemoryContextAllocHuge(j->ap->batch_cxt, Max(n, 1) * sizeof(int));
+	j->nleft = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (j->items[left[i]].at_once)
+			j->left[j->nleft++] = left[i];
+		else
+			left[m++] = left[i];
+	}
+	(void) absolve(j, false);
+	convict_from(j, 0);
+	pfree(j->left);
+	j->left = left;
+	j->nleft = m;
+}
+
+void
+ks_apply_judge(KsApply *ap, KsSuspects *s)
+{
+	Judge		j = {.ap = ap, .items = s->items, .nleft = s->n};
+
+	j.ops = MemoryContextAllocHuge(ap->batch_cxt, ap->nrecs);
+	memcpy(j.ops, ap->ops, ap->nrecs);
+	memset(ap->ops, KS_ROW_REJECTED, ap->nrecs);
+	j.last_written = ap->nrecs - 1;
+	j.left = MemoryContextAllocHuge(ap->batch_cxt, s->n * sizeof(int));
+	for (int i = 0; i < s->n; i++)
+	{
+		j.left[i] = i;
+		ap->ops[s->items[i].index] = j.ops[s->items[i].index];
+	}
+	while (j.last_written >= 0 &&
+		   (j.ops[j.last_written] == KS_ROW_REJECTED || ap->ops[j.last_written] != KS_ROW_REJECTED))
+		j.last_written--;
+	judge_at_once(&j);
+	for (; j.passes < MAX_PASSES && j.nleft > 0; j.passes++)
+	{
+		if (j.passes > 0 && j.written > Max(MIN_ROWS, (int64) MAX_TIMES * s->n))
+			break;
+		ks_apply_undoable(ap, accuse_all, &j);
+		if (j.consistent)
+			j.nleft = 0;
+		if (j.nleft == 0)
+			break;
+		if (!convict(&j) && !absolve(&j, false))
+			convict_from(&j, j.nleft - 1);
+	}
+	if (j.nleft > 0)
+	{
+		if (absolve(&j, true))
+			(void) absolve(&j, false);
+		convict_from(&j, 0);
+	}
+	memcpy(ap->ops, j.ops, ap->nrecs);
+	pfree(j.ops);
+	pfree(j.left);
+}

@@ -1,0 +1,254 @@
+/*
+ * apply_refer.c
+ *	  Foreign keys between records of a batch, by their decoded values.
+ *
+ * Most records whose foreign key finds no row have none in the batch either, and
+ * need no trial to show it.  So the keys that a batch may bring are kept as sorted
+ * hashes, one set for a constraint.  This is a shortcut only: where the values of a
+ * row are not what was decoded (a trigger may change them, a default fill them), or
+ * equal values may differ in their bytes, nothing is known, and trials tell.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "write/apply_search.h"
+
+/* Records that were put aside, beyond which none is looked at. */
+#define MAX_COMPARED	1000
+
+typedef struct KsKeySet
+{
+	ForeignKeyCacheInfo fk;
+	bool		known;			/* or else any key may be there */
+	uint32	   *hashes;			/* sorted */
+	int			n;
+} KsKeySet;
+
+static KsRoute *
+route_of(const KsApply *ap, int i)
+{
+	for (int r = 0; r < ap->nroutes; r++)
+		if (i >= ap->routes[r].lo && i < ap->routes[r].hi)
+			return &ap->routes[r];
+	pg_unreachable();
+}
+
+/* Are values of the type equal only if their bytes are? */
+static bool
+is_equal_by_bytes(const KsTarget *target, int c)
+{
+	Oid			collation = TupleDescAttr(target->rowdesc, c)->attcollation;
+
+	switch (target->cols[c].type.typid)
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case UUIDOID:
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case BYTEAOID:
+			return true;
+		case TEXTOID:
+		case VARCHAROID:
+			return get_collation_isdeterministic(collation);
+		default:
+			return false;
+	}
+}
+
+/* The key's columns in one of its tables; false if their values are not known. */
+static bool
+find_columns(const KsTarget *target, const AttrNumber *attnums, int n, int *cols)
+{
+	for (int k = 0; k < n; k++)
+	{
+		cols[k] = ks_target_find_column(target, attnums[k]);
+		if (cols[k] < 0 || target->cols[cols[k]].defexpr || target->cols[cols[k]].late_default || !is_equal_by_bytes(target, cols[k]))
+			return false;
+	}
+	return true;
+}
+
+/* Of a row as decoded; false if it has NULL in it. */
+static bool
+hash_key(const KsRoute *r, int i, const int *cols, int n, uint32 *hash)
+{
+	Size		row = (Size) i * r->rows.ncols;
+
+	*hash = 0;
+	for (int k = 0; k < n; k++)
+	{
+		const KsType *type = &r->target->cols[cols[k]].type;
+
+		if (r->rows.isnull[row + cols[k]])
+			return false;
+		*hash = hash_combine(*hash, datum_image_hash(r->rows.values[row + cols[k]], type->typbyval, type->typlen));
+	}
+	return true;
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	uint32		ha = *(const uint32 *) a;
+	uint32		hb = *(const uint32 *) b;
+
+	return (ha > hb) - (ha < hb);
+}
+
+/* May code of the owner's change values on their way? */
+static bool
+has_row_triggers(const KsRoute *r)
+{
+	Relation	rel = table_open(r->target->relid, NoLock);
+	bool		found = rel->rd_rel->relkind != RELKIND_RELATION ||
+		(rel->trigdesc && (rel->trigdesc->trig_insert_before_row || rel->trigdesc->trig_update_before_row));
+
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* All keys that the batch may bring to the table that is referred to. */
+static void
+fill_set(KsApply *ap, KsKeySet *set)
+{
+	int			cols[INDEX_MAX_KEYS];
+
+	set->hashes = MemoryContextAllocHuge(ap->batch_cxt, (Size) ap->nrecs * sizeof(uint32));
+	for (int r = 0; r < ap->nroutes; r++)
+	{
+		const KsRoute *route = &ap->routes[r];
+
+		if (route->lo == route->hi)
+			continue;
+		if (route->target->command || has_row_triggers(route))
+			return;
+		if (route->target->relid != set->fk.confrelid)
+			continue;
+		if (!find_columns(route->target, set->fk.confkey, set->fk.nkeys, cols))
+			return;
+		for (int i = route->lo; i < route->hi; i++)
+			if ((ap->ops[i] == KS_ROW_WRITE || ap->ops[i] == KS_ROW_PATCH) &&
+				hash_key(route, i, cols, set->fk.nkeys, &set->hashes[set->n]))
+				set->n++;
+	}
+	qsort(set->hashes, set->n, sizeof(uint32), compare_hashes);
+	set->known = true;
+}
+
+/* What the table refers to by the constraint; false if it does not. */
+static bool
+find_foreign_key(Oid relid, Oid constraint, ForeignKeyCacheInfo *fk)
+{
+	Relation	rel = table_open(relid, NoLock);
+	bool		found = false;
+	ListCell   *lc;
+
+	foreach(lc, RelationGetFKeyList(rel))
+		if (((ForeignKeyCacheInfo *) lfirst(lc))->conoid == constraint)
+		{
+			*fk = *(ForeignKeyCacheInfo *) lfirst(lc);
+			found = true;
+		}
+	table_close(rel, NoLock);
+	return found;
+}
+
+static KsKeySet *
+get_set(KsApply *ap, Oid relid, Oid constraint)
+{
+	MemoryContext old;
+	KsKeySet   *set;
+	ListCell   *lc;
+
+	foreach(lc, ap->key_sets)
+	{
+		set = lfirst(lc);
+		if (set->fk.conoid == constraint)
+			return set;
+	}
+	old = MemoryContextSwitchTo(ap->batch_cxt);
+	set = palloc0(sizeof(KsKeySet));
+	if (find_foreign_key(relid, constraint, &set->fk))
+		fill_set(ap, set);
+	set->fk.conoid = constraint;
+	ap->key_sets = lappend(ap->key_sets, set);
+	MemoryContextSwitchTo(old);
+	return set;
+}
+
+bool
+ks_refer_may_find(KsApply *ap, int index, Oid constraint)
+{
+	const KsRoute *r = route_of(ap, index);
+	const KsKeySet *set;
+	int			cols[INDEX_MAX_KEYS];
+	uint32		hash;
+
+	/* all must be decoded, and only one that is written refers to another */
+	if (r->target->command || ap->decoded_until < ap->nrecs || ap->ops[index] != KS_ROW_WRITE)
+		return true;
+	set = get_set(ap, r->target->relid, constraint);
+	if (!set->known || !find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols))
+		return true;
+	for (int k = 0; k < set->fk.nkeys; k++)
+		if (r->target->cols[cols[k]].type.typid != get_atttype(set->fk.confrelid, set->fk.confkey[k]))
+			return true;
+	/* it may be that another row is still referred to */
+	if (!hash_key(r, index, cols, set->fk.nkeys, &hash))
+		return true;
+	return set->n > 0 && bsearch(&hash, set->hashes, set->n, sizeof(uint32), compare_hashes) != NULL;
+}
+
+/* Is the row of a record known not to be the one that is referred to? */
+static bool
+is_another_row(const KsApply *ap, int i, int other, const ForeignKeyCacheInfo *fk)
+{
+	const KsRoute *from = route_of(ap, i);
+	const KsRoute *to = route_of(ap, other);
+	int			cols1[INDEX_MAX_KEYS];
+	int			cols2[INDEX_MAX_KEYS];
+	uint32		hash1,
+				hash2;
+
+	if (to->target->command)
+		return false;
+	if (to->target->relid != fk->confrelid)
+		return true;
+	if (!find_columns(from->target, fk->conkey, fk->nkeys, cols1) ||
+		!find_columns(to->target, fk->confkey, fk->nkeys, cols2))
+		return false;
+	for (int k = 0; k < fk->nkeys; k++)
+		if (from->target->cols[cols1[k]].type.typid != to->target->cols[cols2[k]].type.typid)
+			return false;
+	return hash_key(from, i, cols1, fk->nkeys, &hash1) &&
+		hash_key(to, other, cols2, fk->nkeys, &hash2) && hash1 != hash2;
+}
+
+bool
+ks_refer_may_need_rejected(KsApply *ap, int index, Oid constraint)
+{
+	Oid			relid = route_of(ap, index)->target->relid;
+	ForeignKeyCacheInfo fk;
+
+	if (!OidIsValid(relid) || !OidIsValid(constraint) || ap->stopped.edata ||
+		ap->rejects.n > MAX_COMPARED || !find_foreign_key(relid, constraint, &fk))
+		return true;
+	/* of one that cannot be decoded the key is not known */
+	if (ap->nundecodable > 0)
+		return true;
+	for (int k = 0; k < ap->rejects.n; k++)
+		if (!is_another_row(ap, index, ap->rejects.items[k].index, &fk))
+			return true;
+	return false;
+}

@@ -1,0 +1,92 @@
+/*
+ * apply_search.h
+ *	  What the files of the search for bad records share; nobody else includes it.
+ *
+ *	apply_search.c	attempts, and which records are to blame
+ *	apply_judge.c	records that others of the batch might cure
+ *	apply_blame.c	whose fault an error is
+ *	apply_refer.c	which records refer to rows of which
+ *	apply_constraints.c	the modes of deferrable constraints
+ */
+#ifndef KS_APPLY_SEARCH_H
+#define KS_APPLY_SEARCH_H
+
+#include "write/apply.h"
+
+/* Records that fail beside those before them, in the order of the batch. */
+typedef struct KsSuspect
+{
+	int			index;			/* into the batch */
+	ErrorData  *edata;
+	const char *column;			/* or NULL */
+	KsFault		fault;
+	Oid			constraint;		/* that was violated, or InvalidOid */
+	bool		at_once;		/* the row cannot be written: AFTER triggers do not come */
+	bool		bad;			/* the verdict, */
+	bool		convicted;		/* whatever else is there */
+	bool		at_first;		/* and not only without others that are bad */
+} KsSuspect;
+
+typedef struct KsSuspects
+{
+	KsSuspect  *items;
+	int			n;
+	int			size;
+} KsSuspects;
+
+/*
+ * Applies [lo, hi) in a subtransaction, decoding [from, hi) first.  NULL and
+ * the counts added to the partitions', or the error, whose fault is ap->fault;
+ * what may pass is thrown.  NULL and nothing applied if it is to be done by SQL
+ * (use_sql), which the fast path may say.
+ */
+extern ErrorData *ks_apply_attempt(KsApply *ap, int lo, int hi, int from);
+
+/* Tells the writers, whose attempt it was. */
+extern void ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata);
+
+/*
+ * Leaves of an error what is told later: all of it, if it stops the sink.  Returns
+ * its column.
+ */
+extern const char *ks_apply_trim_error(KsApply *ap, ErrorData *edata);
+
+/*
+ * A subtransaction whose end restores the modes of constraints too, if it is rolled
+ * back.  Runs fn, rolls back unless it returns true, or if it throws.
+ */
+extern void ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg);
+
+/*
+ * All others that remain are written, suspects are not.  Tells which of them are
+ * bad.  What it writes is the caller's to roll back.
+ */
+extern void ks_apply_judge(KsApply *ap, KsSuspects *s);
+
+/* By ap->fault, ap->decoding and the route at hand: right behind the error. */
+extern KsFault ks_fault_of(const KsApply *ap, const ErrorData *edata);
+
+/* Is it raised while a row is written, as far as is known? */
+extern bool ks_fault_is_at_once(KsApply *ap, const ErrorData *edata);
+
+/* May the record, which fails so, be fine beside others? */
+extern bool ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata);
+
+/* The constraint that was violated, or InvalidOid if the error does not tell. */
+extern Oid	ks_fault_constraint(const ErrorData *edata);
+
+/* Checks what is deferred, which leaves all constraints immediate. */
+extern void ks_constraints_check(KsApply *ap);
+
+/* Each constraint in its initial mode again, if they have been checked. */
+extern void ks_constraints_reset(KsApply *ap);
+
+/*
+ * A record without the row that its foreign key needs: may another one of the
+ * batch bring it?  May it be one of those that were put aside?  If it is not known it
+ * may.
+ */
+extern bool ks_refer_may_find(KsApply *ap, int index, Oid constraint);
+extern bool ks_refer_may_need_rejected(KsApply *ap, int index, Oid constraint);
+
+#endif
