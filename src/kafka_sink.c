@@ -12,10 +12,10 @@
 #include "miscadmin.h"
 
 #include "base/guc.h"
-#include "process/dropped.h"
+#include "process/drop_hook.h"
 #include "process/launcher.h"
 #include "process/shmem.h"
-#include "process/utility.h"
+#include "process/utility_hook.h"
 
 PG_MODULE_MAGIC;
 
@@ -28,8 +28,8 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	ks_shmem_init();
-	ks_utility_init();
-	ks_dropped_init();
+	ks_utility_hook_init();
+	ks_drop_hook_init();
 	if (!IsBinaryUpgrade)
 		ks_launcher_register();
 }

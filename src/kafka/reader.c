@@ -23,7 +23,7 @@
 #define RESTART_MS	200
 
 int
-ks_reader_left(TimestampTz deadline)
+ks_reader_remaining_ms(TimestampTz deadline)
 {
 	return (int) Min(Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)),
 					 PG_INT32_MAX / 2);
@@ -46,7 +46,7 @@ ks_reader_start(KsSource *source, KsPartition *parts, int nparts, bool check_tai
 		r->done[i] = parts[i].off == parts[i].until;
 		if (r->done[i])
 			continue;
-		r->left++;
+		r->nunfinished++;
 		ks_source_start(source, i, &parts[i], check_tail);
 	}
 	return r;
@@ -58,13 +58,13 @@ finish_partition(KsReader *r, int i)
 	if (r->done[i])
 		return;
 	r->done[i] = true;
-	r->left--;
+	r->nunfinished--;
 	ks_source_stop(r->source, i);
 }
 
 /* Keeps those of n records that are in the ranges. */
 static int
-cut(KsReader *r, KsRecord *recs, int n)
+drop_out_of_range(KsReader *r, KsRecord *recs, int n)
 {
 	int			out = 0;
 
@@ -163,7 +163,7 @@ restart_failed(KsReader *r)
 int
 ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes)
 {
-	while (r->left > 0)
+	while (r->nunfinished > 0)
 	{
 		KsSourceEvent ev;
 		int			got;
@@ -176,12 +176,12 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 		restart_failed(r);
 		ks_source_clear_fd(r->source);
 		got = ks_source_poll(r->source, recs, max, max_bytes, bytes, &drained);
-		n = cut(r, recs, got);
+		n = drop_out_of_range(r, recs, got);
 		while (ks_source_next_event(r->source, &ev))
 			handle_event(r, &ev);
 		if (n > 0)
 			return n;
-		if (!drained || r->left == 0 || ks_source_is_busy(r->source))
+		if (!drained || r->nunfinished == 0 || ks_source_is_busy(r->source))
 			continue;
 		if (GetCurrentTimestamp() >= r->deadline)
 			ereport(ERROR,
@@ -189,9 +189,9 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 					 errmsg("timed out while reading from Kafka"),
 					 r->trouble ? errdetail("Kafka said: %s.", r->trouble) : 0,
 					 errhint("Give a longer timeout, or read less.")));
-		wait = ks_reader_left(r->deadline);
+		wait = ks_reader_remaining_ms(r->deadline);
 		if (r->restart_at != 0)
-			wait = Min(wait, ks_reader_left(r->restart_at));
+			wait = Min(wait, ks_reader_remaining_ms(r->restart_at));
 		(void) WaitLatchOrSocket(MyLatch,
 								 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 								 ks_source_fd(r->source), wait, PG_WAIT_EXTENSION);

@@ -21,7 +21,7 @@ typedef struct KsReader
 	bool	   *failed;			/* stopped by an error, started again at restart_at */
 	TimestampTz restart_at;
 	int			nparts;
-	int			left;			/* partitions that are not done */
+	int			nunfinished;	/* partitions that are not done */
 	TimestampTz deadline;
 	const char *trouble;		/* what Kafka said last, or NULL */
 } KsReader;
@@ -40,6 +40,6 @@ extern KsReader *ks_reader_start(KsSource *source, KsPartition *parts, int npart
 extern int	ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes);
 
 /* Milliseconds until a deadline, at least 1. */
-extern int	ks_reader_left(TimestampTz deadline);
+extern int	ks_reader_remaining_ms(TimestampTz deadline);
 
 #endif

@@ -159,7 +159,7 @@ try_count(KsSource *src, const char *topicname, int timeout_ms, int *count)
 		{
 			topic->count = *count = n;
 			topic->absent = false;
-			topic->grew = false;
+			topic->count_grew = false;
 			return err;
 		}
 		if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||

@@ -55,8 +55,8 @@ ks_source_client_error(KsSource *src, rd_kafka_resp_err_t err, const char *text,
 		return;
 	src->trouble = class->trouble;
 	src->client_err = err;
-	src->tell_trouble = true;
-	src->tell_recovered = false;
+	src->report_trouble = true;
+	src->report_recovered = false;
 	src->drained = false;
 }
 
@@ -68,6 +68,6 @@ ks_source_client_works(KsSource *src)
 		return;
 	src->trouble = KS_CLIENT_FINE;
 	src->reason[0] = '\0';
-	src->tell_recovered = !src->tell_trouble;
-	src->tell_trouble = false;
+	src->report_recovered = !src->report_trouble;
+	src->report_trouble = false;
 }

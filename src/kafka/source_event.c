@@ -62,11 +62,11 @@ ks_source_next_event(KsSource *src, KsSourceEvent *ev)
 	ev->pidx = -1;
 	ev->off = -1;
 
-	if (src->tell_trouble)
+	if (src->report_trouble)
 	{
 		const KsErrorClass *class = ks_source_classify(src->client_err, true);
 
-		src->tell_trouble = false;
+		src->report_trouble = false;
 		ev->type = KS_EVENT_ERROR;
 		strlcpy(src->message, ks_source_client_message(class), sizeof(src->message));
 		src->detail[0] = '\0';
@@ -75,9 +75,9 @@ ks_source_next_event(KsSource *src, KsSourceEvent *ev)
 		describe_error(src, ev, class);
 		return true;
 	}
-	if (src->tell_recovered)
+	if (src->report_recovered)
 	{
-		src->tell_recovered = false;
+		src->report_recovered = false;
 		ev->type = KS_EVENT_RECOVERED;
 		return true;
 	}
@@ -93,7 +93,7 @@ ks_source_next_event(KsSource *src, KsSourceEvent *ev)
 		src->waiting_first = (src->waiting_first + 1) % src->nparts;
 		src->nwaiting--;
 	}
-	if (src->tell_counts)
+	if (src->report_counts)
 	{
 		dlist_iter	iter;
 
@@ -101,15 +101,15 @@ ks_source_next_event(KsSource *src, KsSourceEvent *ev)
 		{
 			KsSourceTopic *topic = dlist_container(KsSourceTopic, node, iter.cur);
 
-			if (!topic->grew)
+			if (!topic->count_grew)
 				continue;
-			topic->grew = false;
+			topic->count_grew = false;
 			ev->type = KS_EVENT_PARTITION_COUNT;
 			ev->topic = topic->name;
 			ev->count = topic->count;
 			return true;
 		}
-		src->tell_counts = false;
+		src->report_counts = false;
 	}
 	return false;
 }

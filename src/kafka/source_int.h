@@ -73,7 +73,7 @@ typedef struct KsSourcePart
 	int32		pidx;
 	KsPartState state;
 	uint32		epoch;			/* +1 by each stop and start: what is older is dead */
-	uint64		born;			/* chunk at hand when the epoch began: it is older */
+	uint64		born_chunk;		/* chunk at hand when the epoch began: it is older */
 	bool		started;		/* as far as librdkafka knows */
 	bool		queued;			/* in src->waiting */
 	uint8		pending;
@@ -107,7 +107,7 @@ typedef struct KsSourceTopic
 	int			nparts;			/* length of parts */
 	int			count;			/* partitions in the cluster, 0: not yet known */
 	bool		absent;			/* the cluster was asked and did not know it */
-	bool		grew;			/* KS_EVENT_PARTITION_COUNT is due */
+	bool		count_grew;		/* KS_EVENT_PARTITION_COUNT is due */
 } KsSourceTopic;
 
 /* How bad the trouble of the whole client is; a worse one replaces a lesser. */
@@ -165,9 +165,9 @@ struct KsSource
 	/* the client as a whole */
 	KsClientTrouble trouble;
 	rd_kafka_resp_err_t client_err;
-	bool		tell_trouble;
-	bool		tell_recovered;
-	bool		tell_counts;
+	bool		report_trouble;
+	bool		report_recovered;
+	bool		report_counts;
 	bool		drained;		/* the queue was empty since the trouble began */
 	char		reason[256];	/* librdkafka's words on the last client error */
 	char	  **secrets;		/* values that must not be shown */

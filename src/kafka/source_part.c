@@ -171,7 +171,7 @@ static void
 begin_epoch(KsSource *src, KsSourcePart *part)
 {
 	part->epoch++;
-	part->born = src->chunk;
+	part->born_chunk = src->chunk;
 #ifdef KS_BREAK_STALE_EOF
 	/* for the tests alone, which must find it out: an end outlives its epoch,
 	 * and so what was given back before it is taken for applied */

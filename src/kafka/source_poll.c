@@ -326,7 +326,7 @@ judge_topic_errors(KsSource *src)
 static int
 drop_suspects(KsSource *src, KsRecord *recs, int n, Size *bytes)
 {
-	int			left = 0;
+	int			nkept = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -340,12 +340,12 @@ drop_suspects(KsSource *src, KsRecord *recs, int n, Size *bytes)
 		}
 		else
 		{
-			recs[left] = recs[i];
-			part->last_rec = left++;
+			recs[nkept] = recs[i];
+			part->last_rec = nkept++;
 		}
 	}
 
-	return left;
+	return nkept;
 }
 
 /*
@@ -404,7 +404,7 @@ take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecor
 		msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 		part->floor = Max(part->floor, msg->offset);
 #endif
-	if (unlikely(part == NULL || part->born == src->chunk || !KS_PART_RECEIVES(part)))
+	if (unlikely(part == NULL || part->born_chunk == src->chunk || !KS_PART_RECEIVES(part)))
 		return false;
 	if (unlikely(msg->err != RD_KAFKA_RESP_ERR_NO_ERROR))
 	{

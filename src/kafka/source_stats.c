@@ -162,8 +162,8 @@ read_partitions(KsSource *src, KsSourceTopic *topic, const char *p)
 	if (count > topic->count && (topic->count > 0 || topic->absent))
 	{
 		topic->absent = false;
-		topic->grew = true;
-		src->tell_counts = true;
+		topic->count_grew = true;
+		src->report_counts = true;
 	}
 	if (count > 0)
 		topic->count = count;

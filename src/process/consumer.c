@@ -80,7 +80,7 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 
 /* Records at or above a bound of run() are not ours. */
 static void
-cut_at_bounds(KsConsumer *c, int from)
+drop_beyond_bounds(KsConsumer *c, int from)
 {
 	int			out = from;
 
@@ -98,7 +98,7 @@ cut_at_bounds(KsConsumer *c, int from)
 		}
 		/* no record is left below it, and none behind it is wanted */
 		ks_source_stop(c->source, rec->pidx);
-		ks_consumer_end_seen(c, rec->pidx, st->bound, ks_source_epoch(c->source, rec->pidx));
+		ks_consumer_set_log_end(c, rec->pidx, st->bound, ks_source_epoch(c->source, rec->pidx));
 		ks_source_release(rec, 1);
 	}
 	c->nrecs = out;
@@ -120,7 +120,7 @@ note_handed(KsConsumer *c, int from)
 }
 
 void
-ks_consumer_keep(KsConsumer *c, int n)
+ks_consumer_truncate_batch(KsConsumer *c, int n)
 {
 	for (int i = n; i < c->nrecs; i++)
 		if (!c->states[c->recs[i].pidx].given_back)
@@ -146,7 +146,7 @@ static void
 start_due(KsConsumer *c, TimestampTz now)
 {
 	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].restart_at != 0 && ks_consumer_has_come(c->states[i].restart_at, now))
+		if (c->states[i].restart_at != 0 && ks_consumer_time_reached(c->states[i].restart_at, now))
 			ks_consumer_start_partition(c, i);
 }
 
@@ -186,10 +186,10 @@ take_records(KsConsumer *c)
 			MemoryContextSwitchTo(old);
 		}
 		c->bytes += bytes;
-		if (c->nrecs > from && c->since == 0)
-			c->since = GetCurrentTimestamp();
+		if (c->nrecs > from && c->batch_since == 0)
+			c->batch_since = GetCurrentTimestamp();
 		if (!c->in_worker)
-			cut_at_bounds(c, from);
+			drop_beyond_bounds(c, from);
 		note_handed(c, from);
 		while (ks_source_next_event(c->source, &ev))
 		{
@@ -210,7 +210,7 @@ publish(KsConsumer *c, TimestampTz now, bool events)
 		return;
 	/* nothing is fetched any more for a batch that is full and cannot be applied */
 	if (c->retry_at != 0 && !c->drained &&
-		TimestampDifferenceExceeds(Max(c->refreshed, c->since), now, REFRESH_MS))
+		TimestampDifferenceExceeds(Max(c->refreshed, c->batch_since), now, REFRESH_MS))
 	{
 		ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
 		c->refreshed = GetCurrentTimestamp();
@@ -227,15 +227,15 @@ static bool
 is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
 {
 	*due = 0;
-	if (c->since == 0)
+	if (c->batch_since == 0)
 		return false;
 	if (c->retry_at != 0)
 		*due = c->retry_at;
 	else if (c->halt || is_full(c))
 		return true;
 	else
-		*due = TimestampTzPlusMilliseconds(c->since, c->sink->batch_linger_ms);
-	return ks_consumer_has_come(*due, now);
+		*due = TimestampTzPlusMilliseconds(c->batch_since, c->sink->batch_linger_ms);
+	return ks_consumer_time_reached(*due, now);
 }
 
 /* How long the host may wait, for the batch or a partition. */
@@ -248,8 +248,8 @@ wait_ms(const KsConsumer *c, TimestampTz now, TimestampTz due)
 		for (int i = 0; i < c->nparts; i++)
 			if (c->states[i].restart_at != 0 && (due == 0 || c->states[i].restart_at < due))
 				due = c->states[i].restart_at;
-	if (c->missing_look != 0 && !c->halt && (due == 0 || c->missing_look < due))
-		due = c->missing_look;
+	if (c->missing_check_at != 0 && !c->halt && (due == 0 || c->missing_check_at < due))
+		due = c->missing_check_at;
 	if (due == 0)
 		return -1;
 	/* while a batch is stuck, figures and memory are looked at */
@@ -268,8 +268,8 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 	*timeout = -1;
 	if (c->nrecs == 0 && !c->halt)
 		start_due(c, now);
-	if (c->missing_look != 0 && !c->halt && ks_consumer_has_come(c->missing_look, now))
-		ks_consumer_look_for_missing(c);
+	if (c->missing_check_at != 0 && !c->halt && ks_consumer_time_reached(c->missing_check_at, now))
+		ks_consumer_check_missing_topics(c);
 	INSTR_TIME_SET_CURRENT(start);
 	events = take_records(c);
 	INSTR_TIME_SET_CURRENT(end);
@@ -280,7 +280,7 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 	publish(c, now, events);
 	if (is_due(c, now, &due))
 		return KS_STEP_APPLY;
-	if (c->halt && c->since == 0)
+	if (c->halt && c->batch_since == 0)
 		return KS_STEP_HALT;
 	*timeout = wait_ms(c, now, due);
 	return KS_STEP_WAIT;

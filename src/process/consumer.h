@@ -33,7 +33,7 @@ typedef struct KsPartitionState
 	bool		waiting;		/* a record of the batch waits, see consumer_wait.c */
 	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
 	int64		waiting_off;	/* the last that waited, -1: none */
-	TimestampTz waiting_met;	/* since when */
+	TimestampTz waiting_read_at;	/* since when */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	int64		end;			/* of the log, as seen in ... */
 	uint32		end_epoch;		/* ... this epoch of the source's partition */
@@ -79,7 +79,7 @@ typedef struct KsConsumer
 								 * halted, or missing */
 	List	   *missing;		/* of KsMissingTopic * */
 	TimestampTz missing_until;	/* the deadline of those that were consumed; 0: none */
-	TimestampTz missing_look;	/* they are looked for; 0: never */
+	TimestampTz missing_check_at;	/* they are looked for; 0: never */
 	KsConf	   *conf;
 	bool		in_worker;
 	int			worker;			/* of 'workers': consumes its partitions only; */
@@ -102,7 +102,7 @@ typedef struct KsConsumer
 	KsRecord   *recs;
 	int			nrecs;
 	Size		bytes;
-	TimestampTz since;			/* first record or EOF that counts; 0: empty */
+	TimestampTz batch_since;	/* first record or EOF that counts; 0: empty */
 	int			attempts;		/* that failed */
 	TimestampTz retry_at;		/* the next; 0: none has failed */
 
@@ -111,8 +111,8 @@ typedef struct KsConsumer
 	KsStateError error;			/* message NULL: none */
 	bool		halt;			/* the error is final */
 	bool		reported;		/* the host has seen the error */
-	KsStateError *gone;			/* the error is that of topics which are gone: */
-	int			ngone;			/* all of these; 0: it is not */
+	KsStateError *deleted_topics;	/* the error is that of topics which are gone: */
+	int			ndeleted_topics;	/* all of these; 0: it is not */
 	bool		stale;			/* topics grew, or the sink was changed: begin anew */
 
 	bool		drained;		/* the last poll left nothing in the source */
@@ -143,7 +143,7 @@ extern void ks_consumer_open(KsConsumer *c);
 extern KsStep ks_consumer_step(KsConsumer *c, long *timeout);
 
 /* Leaves only the first n records in the batch; the others will be read again. */
-extern void ks_consumer_keep(KsConsumer *c, int n);
+extern void ks_consumer_truncate_batch(KsConsumer *c, int n);
 
 extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
 

@@ -97,7 +97,7 @@ account(KsConsumer *c, int done)
 		{
 			check_handed(c, i, first[i]);
 			/* control records and what compaction took, up to the end seen */
-			p->until = Max(p->until, ks_consumer_known_end(c, i));
+			p->until = Max(p->until, ks_consumer_log_end(c, i));
 		}
 		p->counts.gaps = p->until - p->off - p->counts.consumed;
 	}
@@ -130,7 +130,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 {
 	KsPartition **touched;
 	int			n;
-	int			moved = 0;
+	int			nmoved = 0;
 	int			done;
 
 	MemoryContextReset(c->row_cxt);
@@ -173,7 +173,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
 		if (c->apply->nwaiting == 0)
 			break;
-		ks_consumer_cut_waiting(c);
+		ks_consumer_drop_waiting_records(c);
 		/* what is left is decoded anew */
 		MemoryContextReset(c->row_cxt);
 		forget_counts(c);
@@ -182,9 +182,9 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	account(c, done);
 	for (int i = 0; i < n; i++)
 		if (touched[i]->until != touched[i]->off)
-			touched[moved++] = touched[i];
+			touched[nmoved++] = touched[i];
 #ifndef KS_BREAK_ATOMICITY
-	if (moved > 0 && !ks_offsets_move(c->sink->name, touched, moved))
+	if (nmoved > 0 && !ks_offsets_move(c->sink->name, touched, nmoved))
 		return KS_APPLY_MISMATCH;
 #endif
 	return done == c->nrecs ? KS_APPLY_DONE : KS_APPLY_STOPPED;
@@ -202,8 +202,8 @@ ks_consumer_committed(KsConsumer *c)
 			p->last_off = p->new_last_off;
 			p->last_hash = p->new_last_hash;
 		}
-		if (!ks_consumer_waits(c, i) && p->until > p->off)
-			ks_consumer_partition_works(c, i);
+		if (!ks_consumer_stop_if_waiting(c, i) && p->until > p->off)
+			ks_consumer_clear_failure(c, i);
 		p->off = p->until;
 	}
 	ks_rejects_committed(&c->apply->rejects, c->nrecs);

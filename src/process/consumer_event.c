@@ -28,7 +28,7 @@ clear_error(KsConsumer *c)
 			return;
 	memset(&c->error, 0, sizeof(c->error));
 	c->reported = false;
-	ks_consumer_tell_missing(c);
+	ks_consumer_report_missing_topics(c);
 }
 
 static void
@@ -52,7 +52,7 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 }
 
 void
-ks_consumer_partition_works(KsConsumer *c, int i)
+ks_consumer_clear_failure(KsConsumer *c, int i)
 {
 	if (c->states[i].failing_since != 0)
 	{
@@ -72,24 +72,24 @@ log_failed(KsConsumer *c, int pidx, KsStateError *error)
 
 /* The partition ends at 'off', for now. */
 void
-ks_consumer_end_seen(KsConsumer *c, int pidx, int64 off, uint32 epoch)
+ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch)
 {
 	KsPartitionState *st = &c->states[pidx];
 
 	/* one that waits has not got past its record by that */
 	if (!ks_consumer_is_waiting(c, pidx))
-		ks_consumer_partition_works(c, pidx);
+		ks_consumer_clear_failure(c, pidx);
 	if (st->bound >= 0)
 		off = Min(off, st->bound);
 	st->end = off;
 	st->end_epoch = epoch;
-	if (off > c->parts[pidx].off && c->since == 0)
-		c->since = GetCurrentTimestamp();
+	if (off > c->parts[pidx].off && c->batch_since == 0)
+		c->batch_since = GetCurrentTimestamp();
 }
 
 /* The end of the partition's log, -1: none was seen that still holds. */
 int64
-ks_consumer_known_end(const KsConsumer *c, int pidx)
+ks_consumer_log_end(const KsConsumer *c, int pidx)
 {
 	const KsPartitionState *st = &c->states[pidx];
 
@@ -122,7 +122,7 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 	switch (ev->type)
 	{
 		case KS_EVENT_EOF:
-			ks_consumer_end_seen(c, ev->pidx, ev->off, ev->epoch);
+			ks_consumer_set_log_end(c, ev->pidx, ev->off, ev->epoch);
 			break;
 		case KS_EVENT_TAIL_OK:
 			c->states[ev->pidx].tail = KS_TAIL_OK;

@@ -33,7 +33,7 @@ extern void ks_consumer_publish(KsConsumer *c);
 extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
 
 /* Has that moment come?  A clock that was set back ends any wait. */
-extern bool ks_consumer_has_come(TimestampTz at, TimestampTz now);
+extern bool ks_consumer_time_reached(TimestampTz at, TimestampTz now);
 
 /* --- consumer_wait.c --- */
 
@@ -41,26 +41,26 @@ extern bool ks_consumer_has_come(TimestampTz at, TimestampTz now);
 extern bool ks_consumer_may_wait(void *arg, const KsRecord *rec);
 
 /* Takes records that wait, and what is behind them, out of the batch. */
-extern void ks_consumer_cut_waiting(KsConsumer *c);
+extern void ks_consumer_drop_waiting_records(KsConsumer *c);
 
 /* Is a record of the partition to be read again, which waited the last time? */
 extern bool ks_consumer_is_waiting(const KsConsumer *c, int pidx);
 
 /* The batch is committed: does the partition wait?  Then it is stopped for a while. */
-extern bool ks_consumer_waits(KsConsumer *c, int pidx);
+extern bool ks_consumer_stop_if_waiting(KsConsumer *c, int pidx);
 
 /* --- consumer_event.c --- */
 
 extern void ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev);
 
 /* The partition ends at 'off', for now, as seen in that epoch. */
-extern void ks_consumer_end_seen(KsConsumer *c, int pidx, int64 off, uint32 epoch);
+extern void ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch);
 
 /* The end of the partition's log, -1: none was seen that still holds. */
-extern int64 ks_consumer_known_end(const KsConsumer *c, int pidx);
+extern int64 ks_consumer_log_end(const KsConsumer *c, int pidx);
 
 /* It gives records, or has come to its end: what went wrong is over. */
-extern void ks_consumer_partition_works(KsConsumer *c, int pidx);
+extern void ks_consumer_clear_failure(KsConsumer *c, int pidx);
 
 /* --- consumer_missing.c --- */
 
@@ -69,16 +69,16 @@ extern void ks_consumer_partition_works(KsConsumer *c, int pidx);
  * a worker's goes to c->missing, run() waits and returns how many there are, or
  * errors.
  */
-extern int	ks_consumer_miss(KsConsumer *c, const char *topic, int count, int wanted);
+extern int	ks_consumer_add_missing_topic(KsConsumer *c, const char *topic, int count, int wanted);
 
 /* All topics were looked for: errors if none is worth waiting for. */
-extern void ks_consumer_begin_missing(KsConsumer *c);
+extern void ks_consumer_begin_missing_topics(KsConsumer *c);
 
 /* That a topic is missing is an error while there is no other. */
-extern void ks_consumer_tell_missing(KsConsumer *c);
+extern void ks_consumer_report_missing_topics(KsConsumer *c);
 
-/* To be called when missing_look has come. */
-extern void ks_consumer_look_for_missing(KsConsumer *c);
+/* To be called when missing_check_at has come. */
+extern void ks_consumer_check_missing_topics(KsConsumer *c);
 
 /* --- consumer_open.c --- */
 

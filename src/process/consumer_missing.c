@@ -22,8 +22,8 @@
 #include "process/consumer_int.h"
 
 #define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
-#define LOOK_MS				1000	/* between questions for it */
-#define LOOK_TIMEOUT_MS		1000
+#define CHECK_MS			1000	/* between questions for it */
+#define CHECK_TIMEOUT_MS	1000
 
 /* It was consumed, and some of it, or all, does not exist any more. */
 static void
@@ -93,7 +93,7 @@ wait_for_topic(KsConsumer *c, KsMissingTopic *m)
 	while (m->wanted > 0 && m->count < m->wanted && GetCurrentTimestamp() < until)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 LOOK_MS, PG_WAIT_EXTENSION);
+						 CHECK_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		m->count = ks_source_partition_count(c->source, m->topic, c->timeout_ms);
@@ -104,7 +104,7 @@ wait_for_topic(KsConsumer *c, KsMissingTopic *m)
 }
 
 int
-ks_consumer_miss(KsConsumer *c, const char *topic, int count, int wanted)
+ks_consumer_add_missing_topic(KsConsumer *c, const char *topic, int count, int wanted)
 {
 	MemoryContext old = MemoryContextSwitchTo(c->cxt);
 	KsMissingTopic *m = palloc(sizeof(KsMissingTopic));
@@ -119,7 +119,7 @@ ks_consumer_miss(KsConsumer *c, const char *topic, int count, int wanted)
 }
 
 void
-ks_consumer_begin_missing(KsConsumer *c)
+ks_consumer_begin_missing_topics(KsConsumer *c)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
@@ -128,16 +128,16 @@ ks_consumer_begin_missing(KsConsumer *c)
 		if (((KsMissingTopic *) lfirst(lc))->wanted > 0)
 		{
 			c->missing_until = TimestampTzPlusMilliseconds(now, DELETED_TOPIC_MS);
-			c->missing_look = TimestampTzPlusMilliseconds(now, LOOK_MS);
+			c->missing_check_at = TimestampTzPlusMilliseconds(now, CHECK_MS);
 		}
 	if (c->missing != NIL && c->topics == NIL && c->missing_until == 0)
 		raise_missing(c, linitial(c->missing));
-	ks_consumer_tell_missing(c);
+	ks_consumer_report_missing_topics(c);
 }
 
 /* Of several it is one that was consumed. */
 static const KsMissingTopic *
-missing_to_tell(const KsConsumer *c)
+topic_to_report(const KsConsumer *c)
 {
 	ListCell   *lc;
 
@@ -148,7 +148,7 @@ missing_to_tell(const KsConsumer *c)
 }
 
 void
-ks_consumer_tell_missing(KsConsumer *c)
+ks_consumer_report_missing_topics(KsConsumer *c)
 {
 	const KsMissingTopic *m;
 	KsStateError error;
@@ -159,7 +159,7 @@ ks_consumer_tell_missing(KsConsumer *c)
 		return;
 	scratch = AllocSetContextCreate(c->cxt, "kafka_sink missing topic", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(scratch);
-	m = missing_to_tell(c);
+	m = topic_to_report(c);
 	if (m->count < 0)
 		describe_undefined(c, m, &error);
 	else
@@ -174,21 +174,21 @@ ks_consumer_tell_missing(KsConsumer *c)
 
 /* The deadline is over: those that were consumed are errors. */
 static void
-give_up(KsConsumer *c)
+halt_deleted(KsConsumer *c)
 {
 	MemoryContext old = MemoryContextSwitchTo(c->cxt);
 	ListCell   *lc;
 
-	c->gone = palloc(list_length(c->missing) * sizeof(KsStateError));
+	c->deleted_topics = palloc(list_length(c->missing) * sizeof(KsStateError));
 	foreach(lc, c->missing)
 	{
 		const KsMissingTopic *m = lfirst(lc);
 
 		if (m->wanted > 0)
-			describe_deleted(c, m, &c->gone[c->ngone++]);
+			describe_deleted(c, m, &c->deleted_topics[c->ndeleted_topics++]);
 	}
 	MemoryContextSwitchTo(old);
-	ks_consumer_set_error(c, &c->gone[0], true);
+	ks_consumer_set_error(c, &c->deleted_topics[0], true);
 }
 
 /*
@@ -196,7 +196,7 @@ give_up(KsConsumer *c)
  * only a while after.  Without an answer none of them is gone.
  */
 void
-ks_consumer_look_for_missing(KsConsumer *c)
+ks_consumer_check_missing_topics(KsConsumer *c)
 {
 	bool		known = true;
 	TimestampTz now;
@@ -209,7 +209,7 @@ ks_consumer_look_for_missing(KsConsumer *c)
 
 		if (m->wanted == 0)
 			continue;
-		known = ks_source_try_partition_count(c->source, m->topic, LOOK_TIMEOUT_MS, &count);
+		known = ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
 		if (!known)
 			break;
 		m->count = count;
@@ -217,7 +217,7 @@ ks_consumer_look_for_missing(KsConsumer *c)
 			c->stale = true;	/* begins anew, with all of them */
 	}
 	now = GetCurrentTimestamp();
-	c->missing_look = c->stale ? 0 : TimestampTzPlusMilliseconds(now, LOOK_MS);
-	if (known && !c->stale && ks_consumer_has_come(c->missing_until, now))
-		give_up(c);
+	c->missing_check_at = c->stale ? 0 : TimestampTzPlusMilliseconds(now, CHECK_MS);
+	if (known && !c->stale && ks_consumer_time_reached(c->missing_until, now))
+		halt_deleted(c);
 }

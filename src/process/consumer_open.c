@@ -202,7 +202,7 @@ find_partitions(KsConsumer *c)
 		checked = true;
 		wanted = consumed_partitions(c, t->topic);
 		if (n < Max(wanted, 1))
-			n = ks_consumer_miss(c, t->topic, n, wanted);
+			n = ks_consumer_add_missing_topic(c, t->topic, n, wanted);
 		if (n < Max(wanted, 1))
 		{
 			c->topics = foreach_delete_current(c->topics, lc);
@@ -212,7 +212,7 @@ find_partitions(KsConsumer *c)
 			if (ks_topic_has_partition(t, i))
 				append_partition(c, t->topic, i);
 	}
-	ks_consumer_begin_missing(c);
+	ks_consumer_begin_missing_topics(c);
 }
 
 static void

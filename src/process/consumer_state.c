@@ -35,7 +35,7 @@ ks_consumer_reset_batch(KsConsumer *c)
 	cb->arg = c;
 	MemoryContextRegisterResetCallback(c->batch_cxt, cb);
 	c->bytes = 0;
-	c->since = 0;
+	c->batch_since = 0;
 	c->attempts = 0;
 	c->retry_at = 0;
 	for (int i = 0; i < c->nparts; i++)
@@ -88,7 +88,7 @@ ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 }
 
 bool
-ks_consumer_has_come(TimestampTz at, TimestampTz now)
+ks_consumer_time_reached(TimestampTz at, TimestampTz now)
 {
 	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
 }

@@ -41,12 +41,12 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	const KsPartitionState *st = &c->states[rec->pidx];
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz begin = st->waiting_since;
-	TimestampTz met = rec->off == st->waiting_off ? Min(st->waiting_met, now) : now;
+	TimestampTz read_at = rec->off == st->waiting_off ? Min(st->waiting_read_at, now) : now;
 
 	if (begin == 0 || begin > now)
 		begin = now;
 	if (rec->ts_ms >= 0 && rec->ts_ms < PG_INT64_MAX / 1000)
-		begin = Max(begin, Min(record_time(rec), met));
+		begin = Max(begin, Min(record_time(rec), read_at));
 	return now - begin < c->sink->retry_within_us;
 }
 
@@ -60,7 +60,7 @@ ks_consumer_is_waiting(const KsConsumer *c, int pidx)
 
 /* Is that record told of, and does it wait, in this batch or in its back-off? */
 static bool
-is_told(const KsConsumer *c, int pidx)
+is_reported(const KsConsumer *c, int pidx)
 {
 	int			rec = c->apply->waiting[pidx];
 
@@ -81,7 +81,7 @@ report_waiting(KsConsumer *c, const KsStateError *error)
 	if (c->error.message && c->error.topic && c->error.sqlstate == error->sqlstate)
 	{
 		for (int i = 0; i < c->nparts; i++)
-			if (is_told(c, i))
+			if (is_reported(c, i))
 				return;
 		/* the same message may be of another record: news */
 		c->error.message = NULL;
@@ -90,7 +90,7 @@ report_waiting(KsConsumer *c, const KsStateError *error)
 }
 
 void
-ks_consumer_cut_waiting(KsConsumer *c)
+ks_consumer_drop_waiting_records(KsConsumer *c)
 {
 	const KsApply *ap = c->apply;
 	const KsRecord *first = &c->recs[ap->wait_error.index];
@@ -116,7 +116,7 @@ ks_consumer_cut_waiting(KsConsumer *c)
 			if (off != st->waiting_off)
 			{
 				st->waiting_off = off;
-				st->waiting_met = GetCurrentTimestamp();
+				st->waiting_read_at = GetCurrentTimestamp();
 			}
 			st->waiting = true;
 			ks_consumer_give_back(c, i, GetCurrentTimestamp());
@@ -147,13 +147,13 @@ has_refused(const KsConsumer *c, int pidx)
 }
 
 bool
-ks_consumer_waits(KsConsumer *c, int pidx)
+ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 {
 	KsPartitionState *st = &c->states[pidx];
-	bool		moved = c->parts[pidx].until > c->parts[pidx].off;
+	bool		offset_moves = c->parts[pidx].until > c->parts[pidx].off;
 	TimestampTz now;
 
-	if (st->waiting_since != 0 && moved && !has_refused(c, pidx))
+	if (st->waiting_since != 0 && offset_moves && !has_refused(c, pidx))
 		st->waiting_since = 0;
 	if (!st->waiting)
 		return false;
@@ -163,7 +163,7 @@ ks_consumer_waits(KsConsumer *c, int pidx)
 		st->waiting_since = now;
 	if (st->failing_since == 0)
 		st->failing_since = now;
-	if (moved)
+	if (offset_moves)
 		st->failures = 0;
 	st->restart_at = ks_backoff_until(now, st->failures, WAIT_FIRST_MS, WAIT_MAX_MS);
 	st->failures++;

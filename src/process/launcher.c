@@ -302,7 +302,7 @@ begin_visit(Oid dbid)
  * -1: until woken.
  */
 static long
-look(List **listed)
+start_due_visits(List **listed)
 {
 	VisitPlan		plan = make_plan(listed);
 
@@ -366,7 +366,7 @@ ks_launcher_main(Datum arg)
 				listed = list_databases(cxt);
 				has_listed = true;
 			}
-			timeout = look(&listed);
+			timeout = start_due_visits(&listed);
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, PG_WAIT_EXTENSION);

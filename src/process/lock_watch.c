@@ -24,7 +24,7 @@
 
 #include "process/lock_watch.h"
 
-#define LOOK_MS		100
+#define SAMPLE_MS	100
 
 static TimeoutId timer;
 static bool registered = false;
@@ -35,7 +35,7 @@ static LOCKTAG waited_for;		/* locktag_type LOCKTAG_LAST_TYPE + 1: none */
 
 /* In a signal handler. */
 static void
-look(void)
+sample_lock_wait(void)
 {
 	LOCK	   *lock;
 
@@ -45,18 +45,18 @@ look(void)
 	lock = *(LOCK *volatile *) &MyProc->waitLock;
 	if (lock != NULL)
 		waited_for = lock->tag;
-	enable_timeout_after(timer, LOOK_MS);
+	enable_timeout_after(timer, SAMPLE_MS);
 }
 
 void
 ks_lock_watch_begin(void)
 {
 	if (!registered)
-		timer = RegisterTimeout(USER_TIMEOUT, look);
+		timer = RegisterTimeout(USER_TIMEOUT, sample_lock_wait);
 	registered = true;
 	waited_for.locktag_type = NO_LOCK;
 	watching = true;
-	enable_timeout_after(timer, LOOK_MS);
+	enable_timeout_after(timer, SAMPLE_MS);
 }
 
 void

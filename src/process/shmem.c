@@ -68,9 +68,9 @@ startup(void)
 		ks_shared->lock = &(GetNamedLWLockTranche("kafka_sink"))->lock;
 		ks_shared->nworkers = ks_guc_max_workers;
 		ks_shared->npartitions = ks_guc_max_partitions;
-		ConditionVariableInit(&ks_shared->left);
-		for (int i = 0; i < KS_MOVED_CVS; i++)
-			ConditionVariableInit(&ks_shared->moved[i]);
+		ConditionVariableInit(&ks_shared->process_exited);
+		for (int i = 0; i < KS_PROGRESS_CVS; i++)
+			ConditionVariableInit(&ks_shared->sink_progress[i]);
 		for (int i = 0; i < ks_guc_max_workers; i++)
 		{
 			KsWorkerSlot *slot = &ks_worker_slots[i];

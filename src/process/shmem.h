@@ -124,7 +124,7 @@ extern void ks_shmem_worker_runs(void);
 extern bool ks_shmem_can_park(void);
 
 /* Is it asked to leave at the next batch boundary?  Takes no lock. */
-extern bool ks_shmem_stop_asked(void);
+extern bool ks_shmem_stop_requested(void);
 
 /* Says why it will leave now. */
 extern void ks_shmem_say_farewell(KsFarewell farewell);
@@ -138,7 +138,7 @@ extern void ks_shmem_clear_partitions(void);
 
 /* The CV that is broadcast after each commit and state change of any of the
  * sink's workers (other sinks may share it); NULL without shared memory. */
-extern ConditionVariable *ks_shmem_sink_cv(const char *sink);
+extern ConditionVariable *ks_shmem_progress_cv(const char *sink);
 
 /* Is any worker of this sink in this database alive, or watched for?  Returns
  * its pid, or the watcher's or supervisor's; or 0. */

@@ -12,7 +12,7 @@
 #include "process/shmem.h"
 
 #define KS_MAX_DATABASES	256
-#define KS_MOVED_CVS		64
+#define KS_PROGRESS_CVS		64
 
 /*
  * A database that has, or may have, sinks; see src/README.md for who moves it
@@ -80,8 +80,8 @@ typedef struct KsShared
 	LWLock	   *lock;			/* everything but counters and atomics */
 	pid_t		launcher;
 	bool		rescan;			/* the table of databases was full */
-	ConditionVariable left;		/* a process of ours has ended */
-	ConditionVariable moved[KS_MOVED_CVS];	/* a sink has, by hash of its name */
+	ConditionVariable process_exited;	/* a process of ours has ended */
+	ConditionVariable sink_progress[KS_PROGRESS_CVS];	/* a sink has, by hash of its name */
 	KsDatabase	databases[KS_MAX_DATABASES];
 	int			nworkers;
 	int			npartitions;

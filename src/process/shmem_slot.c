@@ -21,12 +21,12 @@ static int	my_slot = -1;
 /* --- workers --- */
 
 static ConditionVariable *
-moved_cv(Oid dbid, const char *sink)
+progress_cv(Oid dbid, const char *sink)
 {
 	uint32		hash = hash_combine(hash_bytes((const unsigned char *) sink, strlen(sink)),
 									hash_bytes_uint32(dbid));
 
-	return &ks_shared->moved[hash % KS_MOVED_CVS];
+	return &ks_shared->sink_progress[hash % KS_PROGRESS_CVS];
 }
 
 #define TO(state) (1 << KS_SLOT_##state)
@@ -141,7 +141,7 @@ ks_shmem_free_worker(int slot_no, uint32 generation)
 	}
 	LWLockRelease(ks_shared->lock);
 	if (freed)
-		ConditionVariableBroadcast(&ks_shared->left);
+		ConditionVariableBroadcast(&ks_shared->process_exited);
 }
 
 /* The worker is about to be gone; its supervisor, if there is one, frees the slot. */
@@ -159,8 +159,8 @@ detach_worker(int code, Datum arg)
 	clear_partitions(my_slot);
 	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
 	LWLockRelease(ks_shared->lock);
-	ConditionVariableBroadcast(moved_cv(slot->dbid, slot->sink));
-	ConditionVariableBroadcast(&ks_shared->left);
+	ConditionVariableBroadcast(progress_cv(slot->dbid, slot->sink));
+	ConditionVariableBroadcast(&ks_shared->process_exited);
 	ks_shmem_wake(supervisor);
 }
 
@@ -192,7 +192,7 @@ ks_shmem_attach_worker(int slot_no, uint32 generation)
 	LWLockRelease(ks_shared->lock);
 	if (!wanted)
 	{
-		ConditionVariableBroadcast(&ks_shared->left);
+		ConditionVariableBroadcast(&ks_shared->process_exited);
 		ks_shmem_wake(supervisor);
 		proc_exit(0);
 	}
@@ -220,7 +220,7 @@ ks_shmem_worker_runs(void)
 }
 
 bool
-ks_shmem_stop_asked(void)
+ks_shmem_stop_requested(void)
 {
 	return ((volatile KsWorkerSlot *) &ks_worker_slots[my_slot])->state == KS_SLOT_STOPPING;
 }
@@ -301,9 +301,9 @@ ks_shmem_clear_partitions(void)
 /* --- anybody --- */
 
 ConditionVariable *
-ks_shmem_sink_cv(const char *sink)
+ks_shmem_progress_cv(const char *sink)
 {
-	return ks_shmem_available() ? moved_cv(MyDatabaseId, sink) : NULL;
+	return ks_shmem_available() ? progress_cv(MyDatabaseId, sink) : NULL;
 }
 
 /* Who would start a worker of the sink, if one is parked; the lock is held. */

@@ -26,7 +26,7 @@
 #include "process/shmem_int.h"
 
 /* Locks are waited for all the time, for moments: those are not told. */
-#define TOLD_AFTER_MS	100
+#define REPORTED_AFTER_MS	100
 
 PG_FUNCTION_INFO_V1(kafka_sink_lock_waits);
 
@@ -48,7 +48,7 @@ waits_since(pid_t pid)
 	if (proc == NULL || (proc->wait_event_info & 0xFF000000) != PG_WAIT_LOCK)
 		return 0;
 	since = (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
-	return since != 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), TOLD_AFTER_MS) ? since : 0;
+	return since != 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), REPORTED_AFTER_MS) ? since : 0;
 }
 
 /* This database's workers, in 'waiters'; returns how many. */

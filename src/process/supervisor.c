@@ -132,17 +132,17 @@ start_if_due(KsSupervised *s, KsManaged *m)
 
 /* What its workers should do.  Returns the next moment to look at, 0: none. */
 static TimestampTz
-compare(KsSupervised *s)
+reconcile(KsSupervised *s)
 {
-	bool		run = ks_guc_enabled && s->runs && !ks_supervised_lost_table(s);
+	bool		run = ks_guc_enabled && s->runs && !ks_supervised_has_dropped_table(s);
 	bool		old = false;	/* a worker of another definition is alive */
 	TimestampTz next = 0;
 
 	/* nothing is known of it yet, or something has changed since */
-	if (!s->known)
+	if (!s->loaded)
 		return 0;
 	for (int i = 0; i < s->nmanaged; i++)
-		old |= ks_managed_is_alive(s->managed[i]) && s->managed[i]->running != s->generation;
+		old |= ks_managed_is_alive(s->managed[i]) && s->managed[i]->definition != s->generation;
 	for (int i = 0; i < s->nmanaged; i++)
 	{
 		KsManaged  *m = s->managed[i];
@@ -154,7 +154,7 @@ compare(KsSupervised *s)
 			if (m->state == KS_MANAGED_DUE && !s->stale)
 				next = earlier(next, start_if_due(s, m));
 		}
-		else if (!wanted || m->running != s->generation || m->state == KS_MANAGED_STOPPING)
+		else if (!wanted || m->definition != s->generation || m->state == KS_MANAGED_STOPPING)
 			next = earlier(next, ks_managed_stop(m));
 		else if (m->state == KS_MANAGED_STARTING && m->handle == NULL)
 			next = earlier(next, ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_FIRST_MS, KS_RETRY_FIRST_MS));
@@ -163,9 +163,9 @@ compare(KsSupervised *s)
 }
 
 static bool
-is_gone(const KsSupervised *s)
+is_forgettable(const KsSupervised *s)
 {
-	if (!s->known || s->workers > 0)
+	if (!s->loaded || s->workers > 0)
 		return false;
 	for (int i = 0; i < s->nmanaged; i++)
 		if (ks_managed_is_alive(s->managed[i]))
@@ -230,7 +230,7 @@ read_catalog(void)
 
 /* Starts and stops workers.  Returns when to look again. */
 static TimestampTz
-compare_all(bool *any, bool *alive, bool *parked)
+reconcile_all(bool *any, bool *alive, bool *parked)
 {
 	HASH_SEQ_STATUS scan;
 	KsSupervised *s;
@@ -240,15 +240,15 @@ compare_all(bool *any, bool *alive, bool *parked)
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 	{
-		next = earlier(next, compare(s));
+		next = earlier(next, reconcile(s));
 		for (int i = 0; i < s->nmanaged; i++)
 		{
 			*alive |= ks_managed_is_alive(s->managed[i]);
 			*parked |= s->managed[i]->state == KS_MANAGED_PARKED;
 		}
-		*any |= !s->known || s->workers > 0;
+		*any |= !s->loaded || s->workers > 0;
 		/* the scan allows to remove what it stands at */
-		if (is_gone(s))
+		if (is_forgettable(s))
 			ks_supervised_forget(s);
 	}
 	return next;
@@ -285,19 +285,19 @@ follow_all(void)
  * other, until a commit asks for something more urgent.  Returns when to go on.
  */
 static TimestampTz
-write_news(void)
+write_states(void)
 {
 	HASH_SEQ_STATUS scan;
 	KsSupervised *s;
-	List	   *news = NIL;
+	List	   *differing = NIL;
 	ListCell   *lc;
 	TimestampTz next = 0;
 
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
-		if (ks_supervised_has_news(s) || s->stale)
-			news = lappend(news, s);
-	foreach(lc, news)
+		if (ks_supervised_states_differ(s) || s->stale)
+			differing = lappend(differing, s);
+	foreach(lc, differing)
 	{
 		s = lfirst(lc);
 		if (ks_supervisor_is_changed())
@@ -306,17 +306,17 @@ write_news(void)
 			break;
 		}
 		serve_interrupts();
-		if (s->next_try <= GetCurrentTimestamp() && ks_supervised_has_news(s))
+		if (s->next_try <= GetCurrentTimestamp() && ks_supervised_states_differ(s))
 		{
-			ConditionVariable *moved = ks_shmem_sink_cv(s->name);
+			ConditionVariable *progress = ks_shmem_progress_cv(s->name);
 
-			if (try_sink(s, ks_supervised_write_news))
-				ConditionVariableBroadcast(moved);
+			if (try_sink(s, ks_supervised_write_states))
+				ConditionVariableBroadcast(progress);
 		}
-		if (ks_supervised_has_news(s) || s->stale)
+		if (ks_supervised_states_differ(s) || s->stale)
 			next = earlier(next, Max(s->next_try, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1)));
 	}
-	list_free(news);
+	list_free(differing);
 	return next;
 }
 
@@ -342,7 +342,7 @@ main_loop(void)
 		}
 		follow_all();
 		due = read_catalog();
-		next = earlier(due, compare_all(&any, &alive, &parked));
+		next = earlier(due, reconcile_all(&any, &alive, &parked));
 		next = earlier(next, ks_supervisor_watch(parked, &unwatched));
 		if (unwatched)
 		{
@@ -351,7 +351,7 @@ main_loop(void)
 		}
 		if (was_read && any && ks_guc_enabled)
 			ks_supervisor_settle();
-		next = earlier(next, write_news());
+		next = earlier(next, write_states());
 		if (was_read && !alive && !(any && ks_guc_enabled) && !ks_supervisor_is_changed())
 		{
 			/* a change from here on stays marked, and the launcher is told */

@@ -58,7 +58,7 @@ detach(int code, Datum arg)
 	if (done)
 		ks_shmem_unpark_all(MyDatabaseId);
 	free_ended_workers();
-	ConditionVariableBroadcast(&ks_shared->left);
+	ConditionVariableBroadcast(&ks_shared->process_exited);
 	ks_shmem_wake(launcher);
 }
 

@@ -63,12 +63,12 @@ typedef struct KsManaged
 	uint32		slot_generation;
 	int			parked;			/* slot of one that is parked, else -1 */
 	uint32		parked_serial;
-	int64		running;		/* generation of the definition it runs, or is parked, by */
+	int64		definition;		/* generation of the definition it runs, or is parked, by */
 	BackgroundWorkerHandle *handle; /* NULL: started by another supervisor */
 	TimestampTz started_at;
-	TimestampTz stop_asked;
+	TimestampTz stop_requested_at;
 
-	bool		met;			/* we have decided about it before */
+	bool		decided;		/* we have decided about it before */
 	bool		idle;			/* it has left because there was nothing to do */
 	int			failures;
 	TimestampTz next_start;
@@ -82,7 +82,7 @@ typedef struct KsWrittenTable
 	Oid			relid;
 	char	   *topic;			/* NULL: of the sink */
 	char	   *name;			/* as last known, NULL: never known */
-	bool		gone;
+	bool		dropped;
 } KsWrittenTable;
 
 /* A row of sink_state. */
@@ -97,16 +97,16 @@ typedef struct KsStateRow
 typedef struct KsSupervised
 {
 	char		name[NAMEDATALEN];	/* the key */
-	bool		known;			/* it was read since we began */
+	bool		loaded;			/* it was read since we began */
 	bool		stale;			/* it is to be read again */
-	bool		seen;			/* by the reading at hand */
+	bool		listed;			/* by the reading at hand */
 
 	MemoryContext cxt;			/* of what follows */
 	int64		generation;
 	Oid			owner;
 	int			workers;		/* 0: it was dropped */
 	bool		runs;			/* enabled, complete, not halted, ... */
-	bool		tell_suspended;
+	bool		report_suspended;
 	bool		parks;			/* its workers may leave when there is nothing to do */
 	KsTrouble	owner_trouble;	/* NO_OWNER, NO_LOGIN */
 	char	   *owner_name;		/* NULL: there is no such role */
@@ -130,7 +130,7 @@ extern HTAB *ks_supervised_sinks;	/* of KsSupervised, by name */
 extern void ks_supervised_init(void);
 extern KsSupervised *ks_supervised(const char *sink);	/* made if it is missing */
 extern void ks_supervised_forget(KsSupervised *s);
-extern bool ks_supervised_lost_table(const KsSupervised *s);
+extern bool ks_supervised_has_dropped_table(const KsSupervised *s);
 
 /* NULL: the worker has none. */
 extern const KsStateRow *ks_supervised_row(const KsSupervised *s, int worker);
@@ -184,7 +184,7 @@ extern void ks_supervisor_end_watch(void);
 
 /* --- supervisor_state.c --- */
 
-extern bool ks_supervised_has_news(const KsSupervised *s);
-extern void ks_supervised_write_news(void *sink);
+extern bool ks_supervised_states_differ(const KsSupervised *s);
+extern void ks_supervised_write_states(void *sink);
 
 #endif

@@ -137,13 +137,13 @@ fill_table(const KsSupervised *s, KsWrittenTable *t, const PartRow *part)
 
 	t->relid = part->relid;
 	t->topic = part->name ? pstrdup(part->name) : NULL;
-	t->gone = part->table == NULL && (part->kind == PART_SINK || !part->flag);
+	t->dropped = part->table == NULL && (part->kind == PART_SINK || !part->flag);
 	t->name = name ? pstrdup(name) : NULL;
 }
 
 /* Takes over what was read of one sink, in the current context. */
 static int
-take_parts(KsSupervised *s, const PartRow *parts, int nparts, KsTrouble *owner_trouble)
+store_parts(KsSupervised *s, const PartRow *parts, int nparts, KsTrouble *owner_trouble)
 {
 	KsWrittenTable *tables = palloc(Max(nparts, 1) * sizeof(KsWrittenTable));
 	KsStateRow *rows = palloc(Max(nparts, 1) * sizeof(KsStateRow));
@@ -184,13 +184,13 @@ take_parts(KsSupervised *s, const PartRow *parts, int nparts, KsTrouble *owner_t
 
 /* Takes over what was read of one sink. */
 static void
-take(const KsSink *sink, const PartRow *parts, int nparts)
+store_sink(const KsSink *sink, const PartRow *parts, int nparts)
 {
 	KsSupervised *s = ks_supervised(sink->name);
 	MemoryContext cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink supervised", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	KsTrouble	trouble;
-	int			ntopics = take_parts(s, parts, nparts, &trouble);
+	int			ntopics = store_parts(s, parts, nparts, &trouble);
 	bool		mended = s->owner_trouble != KS_TROUBLE_NONE && trouble == KS_TROUBLE_NONE;
 
 	MemoryContextSwitchTo(old);
@@ -208,24 +208,24 @@ take(const KsSink *sink, const PartRow *parts, int nparts)
 	s->owner = sink->owner;
 	s->runs = sink->server != NULL && ks_sink_writes(sink) && sink->enabled && !sink->suspended &&
 		!sink->halted && ntopics > 0;
-	s->tell_suspended = sink->suspended && sink->enabled;
+	s->report_suspended = sink->suspended && sink->enabled;
 	s->parks = sink->idle_after_us > 0;
 	for (int i = 0; i < s->workers; i++)
 		(void) ks_managed(s, i);
-	s->known = s->seen = true;
+	s->loaded = s->listed = true;
 	s->stale = false;
 	s->failures = 0;
 	s->next_try = 0;
 }
 
 static void
-take_dropped(KsSupervised *s)
+store_dropped(KsSupervised *s)
 {
 	s->workers = 0;
-	s->runs = s->tell_suspended = false;
+	s->runs = s->report_suspended = false;
 	s->owner_trouble = KS_TROUBLE_NONE;
 	s->nrows = s->ntables = 0;
-	s->known = true;
+	s->loaded = true;
 	s->stale = false;
 }
 
@@ -240,11 +240,11 @@ ks_supervised_read(void *arg)
 
 	if (sink == NULL)
 	{
-		take_dropped(s);
+		store_dropped(s);
 		return;
 	}
 	parts = read_parts(s->name, &n);
-	take(sink, parts, n);
+	store_sink(sink, parts, n);
 }
 
 /* --- all of them --- */
@@ -274,7 +274,7 @@ read_each(void)
 	{
 		KsSupervised *s = ks_supervised(names[i]);
 
-		s->seen = s->stale = true;
+		s->listed = s->stale = true;
 		if (s->next_try > GetCurrentTimestamp())
 			continue;
 		BeginInternalSubTransaction(NULL);
@@ -331,7 +331,7 @@ read_together(void)
 		const KsSink *sink = lfirst(lc);
 
 		range = hash_search(ranges, sink->name, HASH_FIND, NULL);
-		take(sink, range ? parts + range->from : NULL, range ? range->count : 0);
+		store_sink(sink, range ? parts + range->from : NULL, range ? range->count : 0);
 	}
 }
 
@@ -382,7 +382,7 @@ ks_supervised_read_all(void *unused)
 	/* what is committed from here on marks us again; so does what was before */
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
-		s->seen = false;
+		s->listed = false;
 	if (ks_catalog_exists())
 	{
 		BeginInternalSubTransaction(NULL);
@@ -406,7 +406,7 @@ ks_supervised_read_all(void *unused)
 	}
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
-		if (!s->seen)
-			take_dropped(s);
+		if (!s->listed)
+			store_dropped(s);
 	watch_written_tables();
 }

@@ -54,10 +54,10 @@ ks_supervised_forget(KsSupervised *s)
 }
 
 bool
-ks_supervised_lost_table(const KsSupervised *s)
+ks_supervised_has_dropped_table(const KsSupervised *s)
 {
 	for (int i = 0; i < s->ntables; i++)
-		if (s->tables[i].gone)
+		if (s->tables[i].dropped)
 			return true;
 	return false;
 }

@@ -26,7 +26,7 @@ row_is(const KsSupervised *s, int worker, const char *state)
 static bool
 has_lost_table(const KsSupervised *s)
 {
-	return s->runs && ks_supervised_lost_table(s);
+	return s->runs && ks_supervised_has_dropped_table(s);
 }
 
 static bool
@@ -43,7 +43,7 @@ static bool
 any_old(const KsSupervised *s)
 {
 	for (int i = 0; i < s->nmanaged; i++)
-		if (ks_managed_is_alive(s->managed[i]) && s->managed[i]->running != s->generation)
+		if (ks_managed_is_alive(s->managed[i]) && s->managed[i]->definition != s->generation)
 			return true;
 	return false;
 }
@@ -96,7 +96,7 @@ trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
  * why it cannot start; and what we have said is not the worker's word.
  */
 static KsTrouble
-trouble_to_tell(const KsSupervised *s, const KsManaged *m)
+trouble_to_report(const KsSupervised *s, const KsManaged *m)
 {
 	KsTrouble	trouble = s->owner_trouble != KS_TROUBLE_NONE ? s->owner_trouble : m->trouble;
 	const KsStateRow *row = ks_supervised_row(s, m->worker);
@@ -113,15 +113,15 @@ trouble_to_tell(const KsSupervised *s, const KsManaged *m)
 
 /* Do its rows not say what is known? */
 bool
-ks_supervised_has_news(const KsSupervised *s)
+ks_supervised_states_differ(const KsSupervised *s)
 {
-	if (!s->known || s->workers == 0)
+	if (!s->loaded || s->workers == 0)
 		return false;
-	if ((s->tell_suspended && !row_is(s, 0, "suspended")) || has_lost_table(s) ||
+	if ((s->report_suspended && !row_is(s, 0, "suspended")) || has_lost_table(s) ||
 		has_rows_of_nobody(s))
 		return true;
 	for (int i = 0; i < s->nmanaged; i++)
-		if (trouble_to_tell(s, s->managed[i]) != KS_TROUBLE_NONE)
+		if (trouble_to_report(s, s->managed[i]) != KS_TROUBLE_NONE)
 			return true;
 	return false;
 }
@@ -172,7 +172,7 @@ write_lost_table(const KsSupervised *s)
 	/* changed since its tables were read: they will be read again */
 	if (sink == NULL || sink->generation != s->generation)
 		return;
-	while (!t->gone)
+	while (!t->dropped)
 		t++;
 	error.topic = t->topic;
 	error.message = t->name ? psprintf("table %s does not exist any more", t->name) :
@@ -237,12 +237,12 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
  * was written is read again, so that nothing is written twice.
  */
 void
-ks_supervised_write_news(void *arg)
+ks_supervised_write_states(void *arg)
 {
 	KsSupervised *s = arg;
 
 	ks_supervised_read(s);
-	if (!ks_supervised_has_news(s))
+	if (!ks_supervised_states_differ(s))
 		return;
 	if (has_rows_of_nobody(s))
 	{
@@ -251,12 +251,12 @@ ks_supervised_write_news(void *arg)
 		if (sink)
 			ks_catalog_clear_states(sink, first_of_nobody(s));
 	}
-	if (s->tell_suspended && !row_is(s, 0, "suspended"))
+	if (s->report_suspended && !row_is(s, 0, "suspended"))
 		write_suspended(s);
 	else if (has_lost_table(s))
 		write_lost_table(s);
 	else
 		for (int i = 0; i < s->nmanaged; i++)
-			write_trouble(s, s->managed[i], trouble_to_tell(s, s->managed[i]));
+			write_trouble(s, s->managed[i], trouble_to_report(s, s->managed[i]));
 	ks_supervised_read(s);
 }

@@ -86,10 +86,10 @@ adopt_parked(void)
 			ks_shmem_unpark(i, slot.serial);
 			continue;
 		}
-		m->met = true;
+		m->decided = true;
 		m->parked = i;
 		m->parked_serial = slot.serial;
-		m->running = slot.definition;
+		m->definition = slot.definition;
 		ks_managed_move(m, KS_MANAGED_PARKED);
 	}
 }
@@ -116,10 +116,10 @@ ks_managed_adopt_all(void)
 		m = ks_managed(ks_supervised(slot.sink), slot.worker);
 		m->slot = i;
 		m->slot_generation = slot.generation;
-		m->running = slot.definition;
+		m->definition = slot.definition;
 		m->started_at = slot.started_at;
-		m->stop_asked = GetCurrentTimestamp();
-		m->met = true;
+		m->stop_requested_at = GetCurrentTimestamp();
+		m->decided = true;
 		ks_managed_move(m, state_of_slot(slot.state));
 	}
 	adopt_parked();
@@ -127,7 +127,7 @@ ks_managed_adopt_all(void)
 
 /* Registered, and its process will not come any more. */
 static bool
-never_came(const KsManaged *m)
+never_started(const KsManaged *m)
 {
 	pid_t		pid;
 
@@ -184,7 +184,7 @@ ks_managed_follow(KsManaged *m)
 	LWLockRelease(ks_shared->lock);
 	if (slot.generation != m->slot_generation)
 		slot.state = KS_SLOT_FREE;
-	if (ks_slot_is_alive(&slot) && slot.pid == 0 && never_came(m))
+	if (ks_slot_is_alive(&slot) && slot.pid == 0 && never_started(m))
 		slot.state = KS_SLOT_ENDED;
 	state = state_of_slot(slot.state);
 	if (slot.state == KS_SLOT_ENDED)
@@ -219,7 +219,7 @@ park(KsManaged *m)
 							  &m->parked_serial);
 	if (m->parked < 0)
 		return false;
-	m->running = s->generation;
+	m->definition = s->generation;
 	ks_managed_move(m, KS_MANAGED_PARKED);
 	return true;
 }
@@ -235,7 +235,7 @@ may_park(const KsManaged *m)
 
 	if (!m->sink->parks || m->sink->owner_trouble != KS_TROUBLE_NONE || !ks_supervisor_may_park())
 		return false;
-	return m->met ? m->idle && m->running == m->sink->generation :
+	return m->decided ? m->idle && m->definition == m->sink->generation :
 		row != NULL && strcmp(row->state, "idle") == 0;
 }
 
@@ -248,13 +248,13 @@ ks_managed_settle(KsManaged *m, bool wanted, bool held)
 	Assert(!ks_managed_is_alive(m));
 	if (m->state == KS_MANAGED_PARKED)
 	{
-		if (wanted && m->running == m->sink->generation)
+		if (wanted && m->definition == m->sink->generation)
 			return;
 		ks_managed_unpark(m);
 	}
 	if (to == KS_MANAGED_DUE && m->state == KS_MANAGED_NONE && !m->sink->stale && may_park(m) && park(m))
 		to = KS_MANAGED_PARKED;
-	m->met |= wanted;
+	m->decided |= wanted;
 	m->idle = false;
 	if (to != m->state)
 		ks_managed_move(m, to);
@@ -309,7 +309,7 @@ ks_managed_start(KsManaged *m, Oid owner)
 	}
 	m->slot = slot;
 	m->slot_generation = args.slot_generation;
-	m->running = s->generation;
+	m->definition = s->generation;
 	m->started_at = GetCurrentTimestamp();
 	ks_managed_move(m, KS_MANAGED_STARTING);
 }
@@ -327,12 +327,12 @@ ks_managed_stop(KsManaged *m)
 	{
 		ks_shmem_stop_worker(m->slot, m->slot_generation, false);
 		ks_managed_move(m, KS_MANAGED_STOPPING);
-		m->stop_asked = now;
+		m->stop_requested_at = now;
 	}
-	else if (TimestampDifferenceExceeds(m->stop_asked, now, STOP_TIMEOUT_MS))
+	else if (TimestampDifferenceExceeds(m->stop_requested_at, now, STOP_TIMEOUT_MS))
 	{
 		ks_shmem_stop_worker(m->slot, m->slot_generation, true);
-		m->stop_asked = now;
+		m->stop_requested_at = now;
 	}
-	return TimestampTzPlusMilliseconds(m->stop_asked, STOP_TIMEOUT_MS);
+	return TimestampTzPlusMilliseconds(m->stop_requested_at, STOP_TIMEOUT_MS);
 }

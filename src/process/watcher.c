@@ -69,7 +69,7 @@ detach(int code, Datum arg)
 			ks_partition_slots[i].dbid == MyDatabaseId)
 			ks_partition_slots[i].in_use = false;
 	LWLockRelease(ks_shared->lock);
-	ConditionVariableBroadcast(&ks_shared->left);
+	ConditionVariableBroadcast(&ks_shared->process_exited);
 	ks_shmem_wake(supervisor);
 }
 
@@ -112,7 +112,7 @@ write_state(void *arg)
 
 /* Tells the trouble of clients, and its end.  Returns when to go on. */
 static TimestampTz
-tell_trouble(void)
+report_trouble(void)
 {
 	TimestampTz next = 0;
 	dlist_iter	iter;
@@ -121,12 +121,12 @@ tell_trouble(void)
 	{
 		KsWatched  *w = dlist_container(KsWatched, node, iter.cur);
 
-		if (w->client == NULL || w->woken || w->told_trouble == w->client->trouble)
+		if (w->client == NULL || w->woken || w->reported_trouble == w->client->trouble)
 			continue;
 		if (ks_watched_try(w, write_state))
 		{
-			w->told_trouble = w->client->trouble;
-			ConditionVariableBroadcast(ks_shmem_sink_cv(w->parked.sink));
+			w->reported_trouble = w->client->trouble;
+			ConditionVariableBroadcast(ks_shmem_progress_cv(w->parked.sink));
 		}
 		else if (next == 0 || w->next_try < next)
 			next = w->next_try;
@@ -212,7 +212,7 @@ main_loop(void)
 			ks_watch_poll(client, &ks_watched);
 			busy |= client->busy;
 		}
-		sooner(&next, tell_trouble());
+		sooner(&next, report_trouble());
 
 		now = GetCurrentTimestamp();
 		if (!dlist_is_empty(&ks_watched))

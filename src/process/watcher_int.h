@@ -77,7 +77,7 @@ typedef struct KsWatchUser
 typedef struct KsWatchTopic
 {
 	const KsTopic *topic;
-	int			known;			/* partitions that have a row, by the highest number */
+	int			settled;		/* partitions that have a row, by the highest number */
 } KsWatchTopic;
 
 /* A parked worker; lives in cxt, as all that hangs on it. */
@@ -93,7 +93,7 @@ typedef struct KsWatched
 	int			nusers;
 	KsWatchTopic *topics;
 	int			ntopics;
-	bool		told_trouble;	/* its row says waiting, by us */
+	bool		reported_trouble;	/* its row says waiting, by us */
 	int			failures;		/* to load it, or to write its state */
 	TimestampTz next_try;
 } KsWatched;

@@ -71,7 +71,7 @@ load_rows(KsWatched *w, const KsSink *sink, KsWatchTopic *t)
 		user->watched = w;
 		user->row = rows[i];
 		user->row.topic = t->topic->topic;
-		t->known = Max(t->known, user->row.part + 1);
+		t->settled = Max(t->settled, user->row.part + 1);
 		if (user->row.part % sink->workers == w->parked.worker &&
 			ks_topic_has_partition(t->topic, user->row.part))
 			w->nusers++;
@@ -107,7 +107,7 @@ load(void *arg)
 		w->ntopics++;
 		load_rows(w, sink, t);
 		/* registered since: nobody has settled where it begins */
-		complete &= t->known > 0;
+		complete &= t->settled > 0;
 	}
 	MemoryContextSwitchTo(old);
 	if (!complete)
@@ -149,15 +149,15 @@ add_watched(int slot)
 void
 ks_watched_take_over(KsDatabase *database)
 {
-	static uint32 seen = 0;
+	static uint32 parked_changes = 0;
 	static bool known[KS_MAX_PARKED];
 	static bool fresh[KS_MAX_PARKED];
 	bool		changed;
 	dlist_mutable_iter iter;
 
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	changed = database->parked_changes != seen;
-	seen = database->parked_changes;
+	changed = database->parked_changes != parked_changes;
+	parked_changes = database->parked_changes;
 	for (int i = 0; i < KS_MAX_PARKED && changed; i++)
 		fresh[i] = ks_shared->parked[i].state == KS_PARKED_WATCHED && ks_shared->parked[i].dbid == MyDatabaseId;
 	LWLockRelease(ks_shared->lock);

@@ -214,7 +214,7 @@ client_failed(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watche
 static bool
 has_grown(const KsWatchTopic *t, int count)
 {
-	for (int i = t->known; i < count; i++)
+	for (int i = t->settled; i < count; i++)
 		if (ks_topic_has_partition(t->topic, i))
 			return true;
 	return false;

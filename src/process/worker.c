@@ -55,7 +55,7 @@
 #include "process/worker_int.h"
 #include "write/dead_letters.h"
 
-#define LOOK_MS				5000
+#define MAX_WAIT_MS			5000
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
 static volatile bool connection_changed = false;
@@ -80,7 +80,7 @@ connection_callback(Datum arg, int cacheid, uint32 hashvalue)
 static void
 respawn(void)
 {
-	ks_worker_store_ends(false);
+	ks_worker_store_partition_ends(false);
 	ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
 	proc_exit(0);
 }
@@ -117,9 +117,9 @@ check_requests(void)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
-	if (ks_shmem_stop_asked())
+	if (ks_shmem_stop_requested())
 	{
-		ks_worker_store_ends(false);
+		ks_worker_store_partition_ends(false);
 		proc_exit(0);
 	}
 	if (connection_changed)
@@ -310,7 +310,7 @@ main_loop(void)
 		check_requests();
 		step = ks_consumer_step(c, &timeout);
 		if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
-			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->since);
+			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->batch_since);
 		check_memory();
 		expire_dead_letters();
 		switch (step)
@@ -319,21 +319,21 @@ main_loop(void)
 				ks_worker_apply_batch();
 				report_consumer();
 				/* not only when nothing is left to do, which may never be */
-				if (c->stale && c->since == 0)
+				if (c->stale && c->batch_since == 0)
 					respawn();
 				break;
 			case KS_STEP_HALT:
-				if (c->ngone > 0)
-					ks_worker_halt(c->gone, c->ngone);
+				if (c->ndeleted_topics > 0)
+					ks_worker_halt(c->deleted_topics, c->ndeleted_topics);
 				ks_worker_halt(&c->error, 1);
 				break;
 			case KS_STEP_WAIT:
 				report_consumer();
-				if (c->stale && c->since == 0)
+				if (c->stale && c->batch_since == 0)
 					respawn();
 				ks_worker_leave_if_idle(&timeout);
 				/* nothing else may wake it, and a connection be changed */
-				wait_event(timeout < 0 ? LOOK_MS : Min(timeout, LOOK_MS));
+				wait_event(timeout < 0 ? MAX_WAIT_MS : Min(timeout, MAX_WAIT_MS));
 				break;
 		}
 	}
@@ -369,7 +369,7 @@ ks_worker_main(Datum arg)
 
 	ks_worker.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
-	ks_worker.moved = ks_shmem_sink_cv(ks_worker.slot->sink);
+	ks_worker.progress = ks_shmem_progress_cv(ks_worker.slot->sink);
 	ks_session_fix();
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);

@@ -167,5 +167,5 @@ ks_worker_apply_batch(void)
 	if (c->attempts > 0 || strcmp(ks_worker.state, "unknown") == 0)
 		c->reported = false;
 	ks_consumer_committed(c);
-	ConditionVariableBroadcast(ks_worker.moved);
+	ConditionVariableBroadcast(ks_worker.progress);
 }

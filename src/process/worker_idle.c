@@ -28,7 +28,7 @@ partition_idles(const KsConsumer *c, int pidx)
 static bool
 worker_idles(const KsConsumer *c)
 {
-	if (c->nrecs > 0 || c->since != 0 || c->attempts > 0 || !c->drained || c->stale || c->halt ||
+	if (c->nrecs > 0 || c->batch_since != 0 || c->attempts > 0 || !c->drained || c->stale || c->halt ||
 		c->error.message != NULL || ks_source_is_busy(c->source) ||
 		ks_worker.state == NULL || strcmp(ks_worker.state, "running") != 0)
 		return false;
@@ -50,7 +50,7 @@ ks_worker_leave_if_idle(long *timeout)
 {
 	int64		after = ks_worker.sink->idle_after_us;
 	TimestampTz now;
-	long		left;
+	long		remaining;
 
 	if (after == 0 || !worker_idles(ks_worker.consumer))
 	{
@@ -67,7 +67,7 @@ ks_worker_leave_if_idle(long *timeout)
 			ks_worker_write_state("idle", NULL);
 			if (strcmp(ks_worker.state, "idle") == 0)
 			{
-				ks_worker_store_ends(false);
+				ks_worker_store_partition_ends(false);
 				ks_shmem_say_farewell(KS_FAREWELL_IDLE);
 				proc_exit(0);
 			}
@@ -76,6 +76,6 @@ ks_worker_leave_if_idle(long *timeout)
 		/* another time */
 		ks_worker.idle_since = now;
 	}
-	left = Min((after - (now - ks_worker.idle_since)) / 1000 + 1, PG_INT32_MAX);
-	*timeout = *timeout < 0 ? left : Min(*timeout, left);
+	remaining = Min((after - (now - ks_worker.idle_since)) / 1000 + 1, PG_INT32_MAX);
+	*timeout = *timeout < 0 ? remaining : Min(*timeout, remaining);
 }

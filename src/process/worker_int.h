@@ -23,7 +23,7 @@
 typedef struct KsWorker
 {
 	KsWorkerSlot *slot;
-	ConditionVariable *moved;	/* of the sink */
+	ConditionVariable *progress;	/* of the sink */
 	KsSink	   *sink;
 	KsConsumer *consumer;
 	WaitEventSet *events;
@@ -44,7 +44,7 @@ extern void ks_worker_write_state(const char *state, const KsStateError *error);
 
 /* Stores the ends of the partitions, before a worker leaves by itself or because
  * it was asked to; 'ask': as of now, if the brokers answer in time. */
-extern void ks_worker_store_ends(bool ask);
+extern void ks_worker_store_partition_ends(bool ask);
 
 /* Writes that the sink is halted, or the errors' topics alone, and ends the
  * process. */

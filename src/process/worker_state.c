@@ -10,7 +10,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#include "catalog/ends.h"
+#include "catalog/partition_ends.h"
 #include "process/transaction.h"
 #include "process/worker_int.h"
 
@@ -41,7 +41,7 @@ ks_worker_write_state(const char *state, const KsStateError *error)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
-	ConditionVariableBroadcast(ks_worker.moved);
+	ConditionVariableBroadcast(ks_worker.progress);
 }
 
 typedef enum HaltResult
@@ -77,7 +77,7 @@ write_halt(const KsStateError *errors, int n, bool whole)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);
-	ConditionVariableBroadcast(ks_worker.moved);
+	ConditionVariableBroadcast(ks_worker.progress);
 	return result;
 }
 
@@ -117,7 +117,7 @@ ks_worker_halt(const KsStateError *errors, int n)
 	/* all that are left: the last of them halts the sink */
 	if (whole && n > 1 && !can_halt_topics(errors, n - 1))
 		n = 1;
-	ks_worker_store_ends(true);
+	ks_worker_store_partition_ends(true);
 	switch (write_halt(errors, n, whole))
 	{
 		case HALT_WRITTEN:
@@ -143,7 +143,7 @@ ks_worker_halt(const KsStateError *errors, int n)
 
 /* What is known of the ends of the partitions; false if one is not known. */
 static bool
-known_ends(KsConsumer *c, KsEnds *ends)
+known_ends(KsConsumer *c, KsPartitionEnds *ends)
 {
 	bool		all = true;
 
@@ -163,7 +163,7 @@ known_ends(KsConsumer *c, KsEnds *ends)
  * is worth waiting for: who holds it has more to do.
  */
 void
-ks_worker_store_ends(bool ask)
+ks_worker_store_partition_ends(bool ask)
 {
 	KsConsumer *c = ks_worker.consumer;
 	MemoryContext cxt = CurrentMemoryContext;
@@ -172,7 +172,7 @@ ks_worker_store_ends(bool ask)
 		return;
 	PG_TRY();
 	{
-		KsEnds	   *ends = palloc0(Max(c->nparts, 1) * sizeof(KsEnds));
+		KsPartitionEnds *ends = palloc0(Max(c->nparts, 1) * sizeof(KsPartitionEnds));
 
 		/* one that has not been here for long does not know all of them */
 		if (!known_ends(c, ends) || ask)
@@ -183,7 +183,7 @@ ks_worker_store_ends(bool ask)
 		ks_transaction_begin();
 		(void) set_config_option("lock_timeout", STORE_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
-		ks_catalog_store_ends(ks_worker.sink->name, ends, c->nparts);
+		ks_catalog_store_partition_ends(ks_worker.sink->name, ends, c->nparts);
 		ks_transaction_commit();
 		pfree(ends);
 	}

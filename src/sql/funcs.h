@@ -21,12 +21,12 @@ extern int	ks_timeout_ms(const Interval *timeout);
 /* A tuplestore for the result of a set-returning function. */
 extern ReturnSetInfo *ks_materialize(FunctionCallInfo fcinfo);
 
-/* --- ends of partitions (funcs_ends.c) --- */
+/* --- ends of partitions (funcs_lag.c) --- */
 
 /* A client that sees last stable offsets, or with read_uncommitted the high
  * watermarks, as KS_OFFSET_LATEST. */
-extern KsSource *ks_ends_open(const KsSink *sink, const KsConf *conf, bool read_uncommitted,
-							  MemoryContext cxt);
+extern KsSource *ks_lag_open_source(const KsSink *sink, const KsConf *conf, bool read_uncommitted,
+									MemoryContext cxt);
 
 /* --- procedures --- */
 

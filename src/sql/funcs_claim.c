@@ -20,7 +20,7 @@
 #include "catalog/claim.h"
 #include "catalog/offsets.h"
 #include "catalog/sinks.h"
-#include "process/offsets_ask.h"
+#include "process/start_offsets.h"
 #include "sql/funcs.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_claim);
@@ -404,7 +404,7 @@ find_starts(KsSink *sink, const char *topic, bool refresh, int *n)
 	int			nstored;
 	int			nasked = 0;
 	KsPartition *stored = ks_offsets_list(sink->name, NULL, &nstored);
-	KsPartition *asked = refresh ? ks_offsets_ask(sink, NULL, stored, nstored, &nasked) : NULL;
+	KsPartition *asked = refresh ? ks_start_offsets_query(sink, NULL, stored, nstored, &nasked) : NULL;
 	KsPartition *parts = palloc((nstored + nasked + 1) * sizeof(KsPartition));
 	int			m = 0;
 

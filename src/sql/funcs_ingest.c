@@ -247,7 +247,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	KsApply    *ap;
 	KsRecord   *recs;
 	KsPartition *parts;
-	KsPartition **moved;
+	KsPartition **guarded_parts;
 	KsCounts	sum = {0};
 	int			nrecs,
 				nparts,
@@ -264,11 +264,11 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	guarded = read_records(PG_GETARG_ARRAYTYPE_P(1), &recs, &nrecs, &parts, &nparts);
 
 	nestlevel = ks_session_enter();
-	moved = palloc((nparts + 1) * sizeof(KsPartition *));
+	guarded_parts = palloc((nparts + 1) * sizeof(KsPartition *));
 	for (int i = 0; i < nparts; i++)
-		moved[i] = &parts[i];
-	if (guarded && !ks_offsets_lock(sink->name, moved, nparts))
-		ks_offsets_mismatch(sink->name, moved, nparts);
+		guarded_parts[i] = &parts[i];
+	if (guarded && !ks_offsets_lock(sink->name, guarded_parts, nparts))
+		ks_offsets_mismatch(sink->name, guarded_parts, nparts);
 
 	ap = ks_apply_create(sink, false, cxt,
 						 AllocSetContextCreate(cxt, "kafka_sink rows", ALLOCSET_DEFAULT_SIZES));
@@ -286,8 +286,8 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 		p->counts.gaps = p->until - p->off - p->counts.consumed;
 	}
 	ks_apply_finish(ap);
-	if (guarded && !ks_offsets_move(sink->name, moved, nparts))
-		ks_offsets_mismatch(sink->name, moved, nparts);
+	if (guarded && !ks_offsets_move(sink->name, guarded_parts, nparts))
+		ks_offsets_mismatch(sink->name, guarded_parts, nparts);
 	ks_session_leave(nestlevel);
 	ks_apply_free(ap);
 

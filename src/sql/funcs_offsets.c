@@ -18,12 +18,12 @@
 #include "utils/jsonb.h"
 
 #include "catalog/claim.h"
-#include "catalog/ends.h"
 #include "catalog/offsets.h"
+#include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
 #include "process/consumer.h"
-#include "process/offsets_ask.h"
 #include "process/shmem.h"
+#include "process/start_offsets.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_pause);
@@ -128,7 +128,7 @@ seek_partition(const char *sink, const char *topic, int32 part, int64 off)
 	p.off = off;
 	ks_offsets_put(sink, &p, true);
 	ks_offsets_log(sink, topic, part, "seek", from, off);
-	ks_catalog_forget_ends(sink, topic, part);
+	ks_catalog_forget_partition_ends(sink, topic, part);
 	forget_cluster(sink, topic);
 }
 
@@ -157,7 +157,7 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 
 	ks_catalog_check_owner(sink, false);
 	if (ask)
-		parts = ks_offsets_ask(sink, to, NULL, 0, &n);
+		parts = ks_start_offsets_query(sink, to, NULL, 0, &n);
 	else
 		parts = ks_offsets_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(to))), &n);
 	start_anew(sink->name);

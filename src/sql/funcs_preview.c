@@ -74,7 +74,7 @@ query_ends(KsSource *src, const KsPartition *parts, int n, int64 ts, TimestampTz
 		q[i].part = parts[i].part;
 		q[i].ts = ts;
 	}
-	ks_source_query_offsets(src, q, n, ks_reader_left(deadline));
+	ks_source_query_offsets(src, q, n, ks_reader_remaining_ms(deadline));
 	for (int i = 0; i < n; i++)
 		result[i] = q[i].off;
 	pfree(q);
@@ -174,7 +174,7 @@ static void
 settle_range(KsSource *src, KsPartition *p, int64 from, int64 until, const char *server,
 			 TimestampTz deadline)
 {
-	int			count = ks_source_partition_count(src, p->topic, ks_reader_left(deadline));
+	int			count = ks_source_partition_count(src, p->topic, ks_reader_remaining_ms(deadline));
 	int64		low,
 				end;
 
@@ -213,7 +213,7 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 	char	   *server;
 	int64		from,
 				until;
-	int			left,
+	int			remaining,
 				n;
 	Size		bytes;
 	Oid			headertype;
@@ -231,8 +231,8 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("until_off must not be below from_off")));
-	left = PG_GETARG_INT32(PEEK_MAX);
-	check_count("max_records", left);
+	remaining = PG_GETARG_INT32(PEEK_MAX);
+	check_count("max_records", remaining);
 	deadline = deadline_of(PG_GETARG_INTERVAL_P(PEEK_TIMEOUT));
 	rsinfo = ks_materialize(fcinfo);
 
@@ -246,13 +246,13 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 	settle_range(src, &part, from, until, server, deadline);
 	reader = ks_reader_start(src, &part, 1, false, deadline);
 	MemoryContextSwitchTo(chunk_cxt);
-	while (left > 0 &&
-		   (n = ks_reader_next(reader, recs, Min(left, CHUNK), CHUNK_BYTES, &bytes)) > 0)
+	while (remaining > 0 &&
+		   (n = ks_reader_next(reader, recs, Min(remaining, CHUNK), CHUNK_BYTES, &bytes)) > 0)
 	{
 		for (int i = 0; i < n; i++)
 			put_record(rsinfo, &recs[i], &part, headertype, headerdesc);
 		ks_source_release(recs, n);
-		left -= n;
+		remaining -= n;
 		MemoryContextReset(chunk_cxt);
 	}
 	MemoryContextSwitchTo(old);
@@ -280,7 +280,7 @@ list_partitions(KsSource *src, const KsSink *sink, List *topics, TimestampTz dea
 	foreach(lc, topics)
 	{
 		KsTopic    *t = lfirst(lc);
-		int			count = ks_source_partition_count(src, t->topic, ks_reader_left(deadline));
+		int			count = ks_source_partition_count(src, t->topic, ks_reader_remaining_ms(deadline));
 
 		if (count < 0)
 			ereport(ERROR,

@@ -75,13 +75,13 @@ set_bounds(KsConsumer *c, Jsonb *until)
 }
 
 static int64
-left_to_do(KsConsumer *c)
+remaining_records(KsConsumer *c)
 {
-	int64		left = 0;
+	int64		remaining = 0;
 
 	for (int i = 0; i < c->nparts; i++)
-		left += Max(0, c->states[i].bound - c->parts[i].off);
-	return left;
+		remaining += Max(0, c->states[i].bound - c->parts[i].off);
+	return remaining;
 }
 
 static void
@@ -207,7 +207,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	set_bounds(c, until);
 	last_progress = GetCurrentTimestamp();
 
-	while (left_to_do(c) > 0 && total < max_records)
+	while (remaining_records(c) > 0 && total < max_records)
 	{
 		long		timeout;
 		KsStep		step;
@@ -219,14 +219,14 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 		if (step == KS_STEP_APPLY || c->nrecs >= max_records - total)
 		{
 			if (c->nrecs > max_records - total)
-				ks_consumer_keep(c, (int) (max_records - total));
+				ks_consumer_truncate_batch(c, (int) (max_records - total));
 			total += run_batch(c);
 			MemoryContextSwitchTo(cxt);
 			if (TimestampDifferenceExceeds(last_progress, GetCurrentTimestamp(), PROGRESS_MS))
 			{
 				ereport(INFO,
 						(errmsg("sink \"%s\": " INT64_FORMAT " records, " INT64_FORMAT " offsets to go",
-								name, total, left_to_do(c))));
+								name, total, remaining_records(c))));
 				last_progress = GetCurrentTimestamp();
 			}
 			continue;
@@ -235,9 +235,9 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 		ks_call_check_deadline(deadline, name);
 		if (deadline != 0)
 		{
-			long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+			long		remaining = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
-			timeout = timeout < 0 ? left : Min(timeout, left);
+			timeout = timeout < 0 ? remaining : Min(timeout, remaining);
 		}
 		(void) WaitLatchOrSocket(MyLatch,
 								 WL_LATCH_SET | WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH |
@@ -247,7 +247,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	}
 	ereport(INFO,
 			(errmsg("sink \"%s\": " INT64_FORMAT " records, " INT64_FORMAT " offsets to go",
-					name, total, left_to_do(c))));
+					name, total, remaining_records(c))));
 	MemoryContextSwitchTo(PortalContext);
 	MemoryContextDelete(cxt);	/* closes the source */
 	SPI_finish();

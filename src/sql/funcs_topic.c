@@ -10,8 +10,8 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
-#include "catalog/ends.h"
 #include "catalog/offsets.h"
+#include "catalog/partition_ends.h"
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
 #include "process/consumer.h"
@@ -203,7 +203,7 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 		undefined_topic(text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
 				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
-	ks_catalog_forget_ends(name, text_to_cstring(PG_GETARG_TEXT_PP(1)), -1);
+	ks_catalog_forget_partition_ends(name, text_to_cstring(PG_GETARG_TEXT_PP(1)), -1);
 	ks_catalog_halt_if_all_topics_are(name);
 	PG_RETURN_VOID();
 }

@@ -33,7 +33,7 @@
 #include "process/shmem.h"
 #include "sql/funcs.h"
 
-#define LOOK_MS		1000		/* at least so often, if nothing wakes us */
+#define CHECK_MS		1000		/* at least so often, if nothing wakes us */
 
 PG_FUNCTION_INFO_V1(kafka_sink_wait_for);
 
@@ -53,7 +53,7 @@ typedef struct WaitFor
 	KsConf	   *conf;
 	MemoryContext source_cxt;	/* NULL: not open */
 	KsSource   *source;
-	TimestampTz asked;
+	TimestampTz asked_at;
 } WaitFor;
 
 /* --- what to wait for --- */
@@ -96,11 +96,11 @@ ask_for_topics(WaitFor *w)
 	MemoryContext old = MemoryContextSwitchTo(w->cxt);
 	ListCell   *lc;
 
-	w->asked = GetCurrentTimestamp();
+	w->asked_at = GetCurrentTimestamp();
 	if (w->source_cxt == NULL)
 	{
 		w->source_cxt = AllocSetContextCreate(w->cxt, "kafka_sink ends", ALLOCSET_DEFAULT_SIZES);
-		w->source = ks_ends_open(w->sink, w->conf, w->sink->read_uncommitted, w->source_cxt);
+		w->source = ks_lag_open_source(w->sink, w->conf, w->sink->read_uncommitted, w->source_cxt);
 	}
 	foreach(lc, w->unknown)
 	{
@@ -318,7 +318,7 @@ check_deadline(const WaitFor *w)
 
 /* Has all of it arrived?  Errors if it will not, or not in time. */
 static bool
-look(WaitFor *w)
+check_progress(WaitFor *w)
 {
 	MemoryContext scratch = AllocSetContextCreate(w->cxt, "kafka_sink look", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(scratch);
@@ -344,10 +344,10 @@ is_time_to_ask(const WaitFor *w)
 	TimestampTz now = GetCurrentTimestamp();
 
 	/* not again when it would have to be answered in no time */
-	if (w->unknown == NIL || (w->asked != 0 && w->deadline != 0 &&
-							  TimestampTzPlusMilliseconds(now, LOOK_MS) >= w->deadline))
+	if (w->unknown == NIL || (w->asked_at != 0 && w->deadline != 0 &&
+							  TimestampTzPlusMilliseconds(now, CHECK_MS) >= w->deadline))
 		return false;
-	return w->asked == 0 || TimestampDifferenceExceeds(w->asked, now, LOOK_MS);
+	return w->asked_at == 0 || TimestampDifferenceExceeds(w->asked_at, now, CHECK_MS);
 }
 
 static void
@@ -355,14 +355,14 @@ wait_until_there(WaitFor *w)
 {
 	for (;;)
 	{
-		ConditionVariable *cv = ks_shmem_sink_cv(w->name);
-		long		timeout = LOOK_MS;
+		ConditionVariable *cv = ks_shmem_progress_cv(w->name);
+		long		timeout = CHECK_MS;
 
 		if (is_time_to_ask(w))
 			ask_for_topics(w);
 		/* listen first, then look: no commit goes unnoticed */
 		ConditionVariablePrepareToSleep(cv);
-		if (look(w))
+		if (check_progress(w))
 			break;
 		if (w->deadline != 0)
 			timeout = Min(timeout, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), w->deadline)));

@@ -1,5 +1,5 @@
 /*
- * funcs_dead.c
+ * funcs_dead_letters.c
  *	  retry_dead_letters() and discard_dead_letters().
  *
  * The caller's condition runs as the caller, in the caller's session, over the

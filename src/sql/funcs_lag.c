@@ -1,5 +1,5 @@
 /*
- * funcs_ends.c
+ * funcs_lag.c
  *	  Ends of partitions, asked of the broker: for wait_for() and lag().
  *
  * The broker is asked with the connection of the sink's owner, and never for
@@ -16,7 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "base/message.h"
-#include "catalog/ends.h"
+#include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
 #include "kafka/reader.h"
 #include "sql/funcs.h"
@@ -24,7 +24,7 @@
 PG_FUNCTION_INFO_V1(kafka_sink_lag);
 
 KsSource *
-ks_ends_open(const KsSink *sink, const KsConf *conf, bool read_uncommitted, MemoryContext cxt)
+ks_lag_open_source(const KsSink *sink, const KsConf *conf, bool read_uncommitted, MemoryContext cxt)
 {
 	KsSourceOptions opts = {
 		.client_id = psprintf("kafka_sink/%s", sink->name),
@@ -36,14 +36,14 @@ ks_ends_open(const KsSink *sink, const KsConf *conf, bool read_uncommitted, Memo
 }
 
 /* The partitions that the sink has offsets for, by topic, in the current context. */
-static KsEnds *
+static KsPartitionEnds *
 stored_partitions(const char *sink, int *n)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(sink)};
 	MemoryContext cxt = CurrentMemoryContext;
 	KsCatalogUser save;
-	KsEnds	   *ends;
+	KsPartitionEnds *ends;
 
 	SPI_connect();
 	ks_catalog_enter(&save);
@@ -52,7 +52,7 @@ stored_partitions(const char *sink, int *n)
 						  lengthof(types), types, values, NULL, false, 0);
 	ks_catalog_leave(&save);
 	*n = (int) SPI_processed;
-	ends = MemoryContextAllocZero(cxt, Max(*n, 1) * sizeof(KsEnds));
+	ends = MemoryContextAllocZero(cxt, Max(*n, 1) * sizeof(KsPartitionEnds));
 	for (int i = 0; i < *n; i++)
 	{
 		HeapTuple	tup = SPI_tuptable->vals[i];
@@ -69,7 +69,7 @@ stored_partitions(const char *sink, int *n)
 
 /* Leaves out partitions that Kafka does not have, and says so. */
 static int
-keep_existing(KsSource *src, const KsSink *sink, KsEnds *ends, int n, TimestampTz deadline)
+keep_existing(KsSource *src, const KsSink *sink, KsPartitionEnds *ends, int n, TimestampTz deadline)
 {
 	int			m = 0;
 	int			count = -1;
@@ -80,7 +80,7 @@ keep_existing(KsSource *src, const KsSink *sink, KsEnds *ends, int n, TimestampT
 		if (ends[i].topic != topic)
 		{
 			topic = ends[i].topic;
-			count = ks_source_partition_count(src, topic, ks_reader_left(deadline));
+			count = ks_source_partition_count(src, topic, ks_reader_remaining_ms(deadline));
 			if (count < 0)
 				ereport(WARNING,
 						(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -95,7 +95,7 @@ keep_existing(KsSource *src, const KsSink *sink, KsEnds *ends, int n, TimestampT
 
 /* One kind of end of all of them, into the field at that place. */
 static void
-ask(KsSource *src, KsEnds *ends, int n, int64 which, Size field, TimestampTz deadline)
+ask(KsSource *src, KsPartitionEnds *ends, int n, int64 which, Size field, TimestampTz deadline)
 {
 	KsOffsetQuery *q = palloc0(Max(n, 1) * sizeof(KsOffsetQuery));
 
@@ -105,7 +105,7 @@ ask(KsSource *src, KsEnds *ends, int n, int64 which, Size field, TimestampTz dea
 		q[i].part = ends[i].part;
 		q[i].ts = which;
 	}
-	ks_source_query_offsets(src, q, n, ks_reader_left(deadline));
+	ks_source_query_offsets(src, q, n, ks_reader_remaining_ms(deadline));
 	for (int i = 0; i < n; i++)
 		*(int64 *) ((char *) &ends[i] + field) = q[i].off;
 	pfree(q);
@@ -118,21 +118,21 @@ refresh(const KsSink *sink, TimestampTz deadline)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink ends", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	const KsConf *conf = ks_options_load(sink->server, sink->owner);
-	KsSource   *src = ks_ends_open(sink, conf, sink->read_uncommitted, cxt);
+	KsSource   *src = ks_lag_open_source(sink, conf, sink->read_uncommitted, cxt);
 	TimestampTz now = GetCurrentTimestamp();
 	int			n;
-	KsEnds	   *ends = stored_partitions(sink->name, &n);
+	KsPartitionEnds *ends = stored_partitions(sink->name, &n);
 
 	n = keep_existing(src, sink, ends, n, deadline);
-	ask(src, ends, n, KS_OFFSET_EARLIEST, offsetof(KsEnds, low), deadline);
-	ask(src, ends, n, KS_OFFSET_LATEST, offsetof(KsEnds, last_stable), deadline);
+	ask(src, ends, n, KS_OFFSET_EARLIEST, offsetof(KsPartitionEnds, low), deadline);
+	ask(src, ends, n, KS_OFFSET_LATEST, offsetof(KsPartitionEnds, last_stable), deadline);
 	/* a client sees one of the two ends, by its isolation level */
 	if (!sink->read_uncommitted)
-		src = ks_ends_open(sink, conf, true, cxt);
-	ask(src, ends, n, KS_OFFSET_LATEST, offsetof(KsEnds, high), deadline);
+		src = ks_lag_open_source(sink, conf, true, cxt);
+	ask(src, ends, n, KS_OFFSET_LATEST, offsetof(KsPartitionEnds, high), deadline);
 	for (int i = 0; i < n; i++)
 		ends[i].as_of = now;
-	ks_catalog_store_ends(sink->name, ends, n);
+	ks_catalog_store_partition_ends(sink->name, ends, n);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);	/* closes the sources */
 }

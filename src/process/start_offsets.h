@@ -1,9 +1,9 @@
 /*
- * offsets_ask.h
+ * start_offsets.h
  *	  What Kafka says of the offsets of a sink's partitions.
  */
-#ifndef KS_OFFSETS_ASK_H
-#define KS_OFFSETS_ASK_H
+#ifndef KS_START_OFFSETS_H
+#define KS_START_OFFSETS_H
 
 #include "base/message.h"
 #include "catalog/sinks.h"
@@ -15,7 +15,7 @@
  * Kafka, for at most 30 s in all: the caller holds no lock.  Errors (55000) if
  * there is nothing to ask or to ask for.
  */
-extern KsPartition *ks_offsets_ask(KsSink *sink, const char *to,
-								   const KsPartition *stored, int nstored, int *n);
+extern KsPartition *ks_start_offsets_query(KsSink *sink, const char *to,
+										   const KsPartition *stored, int nstored, int *n);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * ends.c
+ * partition_ends.c
  *	  Ends of partitions as last seen: rows of partition_ends.
  */
 #include "postgres.h"
@@ -10,7 +10,7 @@
 #include "utils/builtins.h"
 
 #include "base/compat.h"
-#include "catalog/ends.h"
+#include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
 
 static Datum
@@ -24,7 +24,7 @@ array_of(Datum *elems, bool *nulls, int n, Oid type, int len, bool byval, char a
 
 /* One of the three offsets of each. */
 static Datum
-offsets_array(const KsEnds *const *ends, int n, Size field)
+offsets_array(const KsPartitionEnds *const *ends, int n, Size field)
 {
 	Datum	   *elems = palloc(n * sizeof(Datum));
 	bool	   *nulls = palloc(n * sizeof(bool));
@@ -40,12 +40,12 @@ offsets_array(const KsEnds *const *ends, int n, Size field)
 }
 
 void
-ks_catalog_store_ends(const char *sink, const KsEnds *ends, int n)
+ks_catalog_store_partition_ends(const char *sink, const KsPartitionEnds *ends, int n)
 {
 	Oid			types[] = {TEXTOID, TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 	INT8ARRAYOID, TIMESTAMPTZARRAYOID};
 	Datum		values[lengthof(types)];
-	const KsEnds **seen = palloc(Max(n, 1) * sizeof(KsEnds *));
+	const KsPartitionEnds **known = palloc(Max(n, 1) * sizeof(KsPartitionEnds *));
 	Datum	   *topics,
 			   *parts,
 			   *as_of;
@@ -54,7 +54,7 @@ ks_catalog_store_ends(const char *sink, const KsEnds *ends, int n)
 
 	for (int i = 0; i < n; i++)
 		if (ends[i].as_of != 0)
-			seen[m++] = &ends[i];
+			known[m++] = &ends[i];
 	if (m == 0)
 		return;
 	topics = palloc(m * sizeof(Datum));
@@ -62,16 +62,16 @@ ks_catalog_store_ends(const char *sink, const KsEnds *ends, int n)
 	as_of = palloc(m * sizeof(Datum));
 	for (int i = 0; i < m; i++)
 	{
-		topics[i] = CStringGetTextDatum(seen[i]->topic);
-		parts[i] = Int32GetDatum(seen[i]->part);
-		as_of[i] = TimestampTzGetDatum(seen[i]->as_of);
+		topics[i] = CStringGetTextDatum(known[i]->topic);
+		parts[i] = Int32GetDatum(known[i]->part);
+		as_of[i] = TimestampTzGetDatum(known[i]->as_of);
 	}
 	values[0] = CStringGetTextDatum(sink);
 	values[1] = array_of(topics, NULL, m, TEXTOID, -1, false, TYPALIGN_INT);
 	values[2] = array_of(parts, NULL, m, INT4OID, 4, true, TYPALIGN_INT);
-	values[3] = offsets_array(seen, m, offsetof(KsEnds, low));
-	values[4] = offsets_array(seen, m, offsetof(KsEnds, high));
-	values[5] = offsets_array(seen, m, offsetof(KsEnds, last_stable));
+	values[3] = offsets_array(known, m, offsetof(KsPartitionEnds, low));
+	values[4] = offsets_array(known, m, offsetof(KsPartitionEnds, high));
+	values[5] = offsets_array(known, m, offsetof(KsPartitionEnds, last_stable));
 	values[6] = array_of(as_of, NULL, m, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
 
 	SPI_connect();
@@ -98,7 +98,7 @@ ks_catalog_store_ends(const char *sink, const KsEnds *ends, int n)
 }
 
 void
-ks_catalog_forget_ends(const char *sink, const char *topic, int32 part)
+ks_catalog_forget_partition_ends(const char *sink, const char *topic, int32 part)
 {
 	Oid			types[] = {TEXTOID, TEXTOID, INT4OID};
 	Datum		values[] = {CStringGetTextDatum(sink), CStringGetTextDatum(topic), Int32GetDatum(part)};

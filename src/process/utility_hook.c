@@ -1,5 +1,5 @@
 /*
- * utility.c
+ * utility_hook.c
  *	  Commands that need a database without our processes.
  *
  * DROP DATABASE and its like fail while somebody is connected, and the server
@@ -32,9 +32,9 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "process/dropped.h"
+#include "process/drop_hook.h"
 #include "process/shmem_int.h"
-#include "process/utility.h"
+#include "process/utility_hook.h"
 
 #define LEAVE_TIMEOUT_MS	4000
 #define ASK_AGAIN_MS		500
@@ -110,38 +110,38 @@ xact_callback(XactEvent event, void *arg)
 
 /* Is anybody of the database left?  With 'ask', asks them to leave. */
 static bool
-anybody_left(Oid dbid, bool ask)
+any_process_left(Oid dbid, bool ask)
 {
 	KsDatabase *db;
-	bool		left = false;
+	bool		any = false;
 
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
 	db = ks_shmem_database(dbid, false);
 	if (db && db->supervisor != 0)
 	{
-		left = true;
+		any = true;
 		if (ask)
 			kill(db->supervisor, SIGTERM);
 	}
 	if (db && db->watcher != 0)
 	{
-		left = true;
+		any = true;
 		if (ask)
 			kill(db->watcher, SIGTERM);
 	}
-	for (int i = 0; i < ks_shared->nworkers && (ask || !left); i++)
+	for (int i = 0; i < ks_shared->nworkers && (ask || !any); i++)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 
 		/* one that comes yet sees that it may not */
 		if (!ks_slot_is_alive(slot) || slot->dbid != dbid || slot->pid == 0)
 			continue;
-		left = true;
+		any = true;
 		if (ask)
 			kill(slot->pid, SIGTERM);
 	}
 	LWLockRelease(ks_shared->lock);
-	return left;
+	return any;
 }
 
 /* Nobody new may come; false if there is no entry, and so nobody. */
@@ -179,18 +179,18 @@ block(Oid dbid)
 		return;
 	}
 	until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEAVE_TIMEOUT_MS);
-	ConditionVariablePrepareToSleep(&ks_shared->left);
+	ConditionVariablePrepareToSleep(&ks_shared->process_exited);
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		bool		ask = now >= ask_again;
 
 		/* each end of many wakes us: asking again and again would slow them */
-		if (!anybody_left(dbid, ask) || now >= until)
+		if (!any_process_left(dbid, ask) || now >= until)
 			break;
 		if (ask)
 			ask_again = TimestampTzPlusMilliseconds(now, ASK_AGAIN_MS);
-		(void) ConditionVariableTimedSleep(&ks_shared->left, 100, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&ks_shared->process_exited, 100, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
 	/* who was parked is found again by its state, if the database stays */
@@ -323,7 +323,7 @@ follow_up(Node *stmt)
 			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)
-				ks_dropped_prepared();
+				ks_drop_hook_prepared();
 			break;
 		default:
 			break;
@@ -355,7 +355,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 }
 
 void
-ks_utility_init(void)
+ks_utility_hook_init(void)
 {
 	prev_hook = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;

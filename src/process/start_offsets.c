@@ -1,5 +1,5 @@
 /*
- * offsets_ask.c
+ * start_offsets.c
  *	  What Kafka says of the offsets of a sink's partitions.
  *
  * A source of its own is opened for the question and closed after it.
@@ -13,7 +13,7 @@
 #include "kafka/options.h"
 #include "kafka/source.h"
 #include "process/consumer.h"
-#include "process/offsets_ask.h"
+#include "process/start_offsets.h"
 
 #define ASK_TIMEOUT_MS		30000
 
@@ -67,7 +67,7 @@ add_partition(const KsTopic *t, int32 part, const char *to, bool under_way,
 }
 
 KsPartition *
-ks_offsets_ask(KsSink *sink, const char *to, const KsPartition *stored, int nstored, int *n)
+ks_start_offsets_query(KsSink *sink, const char *to, const KsPartition *stored, int nstored, int *n)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink question", ALLOCSET_DEFAULT_SIZES);
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ASK_TIMEOUT_MS);

@@ -1,5 +1,5 @@
 /*
- * dropped.c
+ * drop_hook.c
  *	  Tells a database's supervisor that a table is gone that a sink may write to.
  *
  * A sink whose target is dropped is to halt at once, and not with the next
@@ -20,7 +20,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 
-#include "process/dropped.h"
+#include "process/drop_hook.h"
 #include "process/shmem_int.h"
 
 static object_access_hook_type prev_hook = NULL;
@@ -70,7 +70,7 @@ xact_callback(XactEvent event, void *arg)
 }
 
 void
-ks_dropped_prepared(void)
+ks_drop_hook_prepared(void)
 {
 	uint64		all[KS_TARGET_BITS / 64];
 
@@ -80,7 +80,7 @@ ks_dropped_prepared(void)
 }
 
 void
-ks_dropped_init(void)
+ks_drop_hook_init(void)
 {
 	prev_hook = object_access_hook;
 	object_access_hook = object_access;
