@@ -36,11 +36,7 @@ use KafkaSinkValues;
 our @ISA = qw(KafkaSinkTables);
 
 # What is known to go wrong, and is left out as long as it does: name => why.
-our %excluded = (
-	counter => 'what a default writes is undone with an attempt, and its value stays',
-'always filled' => 'a record does not fill GENERATED ALWAYS AS IDENTITY',
-	itself => 'the search for a bad record takes the beginning of a batch for all of it',
-	highest => 'defaults are evaluated before the rows of the batch are there');
+our %excluded = ();
 
 our @ways = qw(insert ignore upsert update accumulate insert upsert upsert_if);
 
@@ -141,6 +137,8 @@ sub _rules
 	$self->{on_error} = 'dead_letter' if $self->{cross} && $self->{on_error} eq 'ignore';
 	# the records of one partition after those of another: not the order of the batch
 	$self->{parts} = ($unique && $mode eq 'ignore') || $has{counter} || $has{highest} || $has{itself} ? 1 : one_of(1, 1, 3);
+	# a volatile default wants its rows one after the other: all of a key are written
+	$self->{superseding} = 0 if $has{counter};
 	# the row-level triggers see each record that is not superseded
 	$self->{logs} = $has{after} && !$self->{superseding} && !$has{statement} && !$has{transition};
 	# a record that is refused by a constraint of its own makes the others go one by one

@@ -24,7 +24,8 @@ All that the model grants:
 
 Where a batch writes the last record of a key only, those before it are
 C<superseded>, refused or not.  If a record is refused, the batch is searched in
-pieces, and those before the last of a key may be tried after all.  Whether a
+pieces, and those before the last of a key may be tried after all; and so it is
+if a statement fails by the order of its rows.  Whether a
 delete has found a row is asked of what was there before the batch.  (C<may> in
 C<model.expect()>.)
 
@@ -304,6 +305,7 @@ BEGIN
     FOR w IN SELECT * FROM model.route LOOP
         UPDATE model.recs SET may = ARRAY[outcome] WHERE topic = w.topic AND n BETWEEN lo AND hi;
         CONTINUE WHEN NOT w.superseding;
+        -- a statement that the order of its rows makes fail is divided too
         EXECUTE format('UPDATE model.recs r SET may = CASE
                 WHEN outcome = ''rejected'' AND (NOT decoded OR hint IS NOT NULL OR NOT overtaken) THEN ARRAY[outcome]
                 WHEN outcome = ''rejected'' THEN CASE WHEN %1$L THEN ''{rejected,superseded}'' ELSE ''{superseded}'' END::text[]
@@ -313,7 +315,7 @@ BEGIN
                 WHEN op = ''delete'' THEN ARRAY[CASE WHEN (SELECT f.existed FROM keys_%2$s a JOIN keys_%2$s b USING (%3$s) JOIN model.recs f ON f.n = b.n
                                                             WHERE a.n = r.n AND b.n BETWEEN %4$s AND r.n AND f.existed IS NOT NULL ORDER BY f.n LIMIT 1) THEN ''deleted'' ELSE ''unmatched'' END]
                 ELSE ARRAY[outcome] END
-             WHERE topic = %2$L AND n BETWEEN %4$s AND %5$s AND outcome <> ''filtered''', searched, w.topic, (SELECT string_agg(quote_ident(c), ', ') FROM unnest(w.key) c), lo, hi);
+             WHERE topic = %2$L AND n BETWEEN %4$s AND %5$s AND outcome <> ''filtered''', searched OR w.crosses, w.topic, (SELECT string_agg(quote_ident(c), ', ') FROM unnest(w.key) c), lo, hi);
     END LOOP;
 END$$;
 
