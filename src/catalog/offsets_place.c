@@ -326,3 +326,22 @@ ks_offsets_pass_checks(Relation rel, Relation key, TupleTableSlot *row)
 	(void) index_getnext_tid(scan, ForwardScanDirection);
 	index_endscan(scan);
 }
+
+/* --- order --- */
+
+static int
+compare_partitions(const void *a, const void *b)
+{
+	const KsPartition *pa = a;
+	const KsPartition *pb = b;
+	int			cmp = strcmp(pa->topic, pb->topic);
+
+	return cmp != 0 ? cmp : (pa->part > pb->part) - (pa->part < pb->part);
+}
+
+void
+ks_offsets_sort(KsPartition *parts, int n)
+{
+	if (n > 1)
+		qsort(parts, n, sizeof(KsPartition), compare_partitions);
+}

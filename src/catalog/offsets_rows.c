@@ -292,23 +292,6 @@ bad_offsets(void)
 			 errhint("Write topics, partitions and offsets, such as {\"orders\": {\"0\": 42}}.")));
 }
 
-static int
-compare_partitions(const void *a, const void *b)
-{
-	const KsPartition *pa = a;
-	const KsPartition *pb = b;
-	int			cmp = strcmp(pa->topic, pb->topic);
-
-	return cmp != 0 ? cmp : (pa->part > pb->part) - (pa->part < pb->part);
-}
-
-void
-ks_offsets_sort(KsPartition *parts, int n)
-{
-	if (n > 1)
-		qsort(parts, n, sizeof(KsPartition), compare_partitions);
-}
-
 bool
 ks_offsets_partition(const char *s, int len, int32 *part)
 {

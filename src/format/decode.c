@@ -2,10 +2,8 @@
  * decode.c
  *	  Records to rows: the value's fields and the metadata as Datums.
  *
- * One pass over the value finds the members that columns want; then each
- * column converts its slice.  Producers write their members in the same order
- * again and again, so the name at each position is compared with the one that
- * stood there in the last record before anything is searched.
+ * One pass over the value finds the members that columns want (decode_fields.c);
+ * then each column converts its slice.
  */
 #include "postgres.h"
 
@@ -137,253 +135,7 @@ to_server(KsDecoder *d, const char **s, int *len)
 	}
 }
 
-/* --- fields of the value --- */
-
-static int
-search_field(KsDecoder *d, const KsJsonToken *name)
-{
-	KsJsonToken plain = *name;
-
-	if (unlikely(name->escaped) && !ks_json_plain_name(name, &d->name, &plain))
-		return -1;
-	return ks_names_find(&d->target->names, plain.p, plain.len);
-}
-
-/* Does the guess stand there, name, quotes, colon and all? */
-static inline bool
-is_guess(const KsMember *m, const char *p, const char *end)
-{
-	uint64		w;
-
-	if (unlikely(m->len == 0 || end - p < Max(m->len, 8)))
-		return false;
-	memcpy(&w, p, 8);
-	if (((w ^ m->head) & m->mask) != 0)
-		return false;
-	for (int i = 8; i < m->len; i += 8)
-	{
-		uint64		v;
-		int			at = Min(i, m->len - 8);
-
-		memcpy(&w, p + at, 8);
-		memcpy(&v, m->text + at, 8);
-		if (w != v)
-			return false;
-	}
-	return true;
-}
-
-static void
-make_guess(KsMember *m, int field, const char *p, int len)
-{
-	m->len = 0;
-	if (len > KS_MEMBER_TEXT)
-		return;
-	memset(m->text, 0, sizeof(m->text));
-	memcpy(m->text, p, len);
-	memcpy(&m->head, m->text, 8);
-	memset(&m->mask, 0, 8);
-	memset(&m->mask, 0xff, Min(len, 8));
-	m->field = field;
-	m->len = len;
-}
-
-/* The name at this position: to the value, and the field it is for. */
-static inline const char *
-scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
-				KsJsonToken *name, int *field)
-{
-	KsMember   *m = pos < KS_MEMBERS ? &d->members[pos] : NULL;
-	const char *start = p;
-
-	if (likely(m && is_guess(m, p, json->end)))
-	{
-		name->type = KS_JSON_STRING;
-		name->escaped = false;
-		name->p = p + 1;
-		name->len = m->len - 3;
-		*field = m->field;
-		return ks_json_skip_space(p + m->len, json->end);
-	}
-	p = ks_json_scan_name(json, p, name);
-	*field = search_field(d, name);
-	/* only if nothing stands between the name and the colon */
-	if (m && !name->escaped && name->p[name->len + 1] == ':')
-		make_guess(m, *field, start, name->len + 3);
-	return p;
-}
-
-/* A member that no column takes. */
-static void
-other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
-{
-	if (!d->target->has_rest)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("record has an unknown field"),
-				 errdetail("No column takes the field \"%s\".", pnstrdup(name->p, pg_mbcliplen(name->p, name->len, 64))),
-				 errhint("Map it or @rest to a column, or set strict => false.")));
-	appendStringInfoChar(&d->rest, d->rest.len == 0 ? '{' : ',');
-	ks_json_append_raw(name, d->cv.strip_nul, &d->rest);
-	appendStringInfoChar(&d->rest, ':');
-	ks_json_append_raw(value, d->cv.strip_nul, &d->rest);
-}
-
-/* The value's members into tokens; of a name given twice the last counts. */
-static void
-scan_fields(KsDecoder *d, const char *s, int len)
-{
-	KsJson		json = {s, s + len};
-	KsJsonToken name,
-				value;
-	const char *p = s;
-	int			pos = 0;
-	bool		matched = false;
-
-	for (int i = 0; i < d->target->nfields; i++)
-		d->tokens[i].p = NULL;
-	resetStringInfo(&d->rest);
-
-	while (p < json.end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
-		p++;
-	if (p >= json.end || *p != '{')
-	{
-		ks_json_document(&json, &value);	/* a syntax error comes first */
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("record value is not a JSON object"),
-				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
-	}
-	p = ks_json_begin(&json, p);
-	if (p < json.end && *p == '}')
-	{
-		p++;
-		matched = true;			/* there is nothing to match */
-	}
-	else
-		for (;;)
-		{
-			int			field;
-
-			CHECK_FOR_INTERRUPTS();
-			p = scan_field_name(d, &json, p, pos++, &name, &field);
-			p = ks_json_scan_value(&json, p, &value);
-			if (field >= 0)
-			{
-				d->tokens[field] = value;
-				matched = true;
-			}
-			else if (d->wants_others)
-				other_member(d, &name, &value);
-			p = ks_json_after_value(&json, p, '}');
-			if (p < json.end && *p == '}')
-			{
-				p++;
-				break;
-			}
-		}
-	ks_json_finish(&json, p);
-	d->unmatched = matched ? NULL : s;
-	d->unmatched_len = len;
-	if (d->target->has_rest)
-		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
-}
-
-void
-ks_scan_fields(KsDecoder *d, const char *s, int len)
-{
-	scan_fields(d, s, len);
-}
-
-/* Follows a path below a token; false if it leads nowhere. */
-static bool
-follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
-{
-	for (int i = 0; i < npath; i++)
-	{
-		const KsPathStep *step = &path[i];
-		KsJson		json = {tok->p, tok->p + tok->len};
-		KsJsonToken name,
-					value;
-		KsJsonToken found = {.p = NULL};
-		const char *p;
-
-		if (tok->type != (step->name ? KS_JSON_OBJECT : KS_JSON_ARRAY))
-			return false;
-		p = ks_json_begin(&json, tok->p);
-		for (int n = 0;; n++)
-		{
-			p = step->name ? ks_json_next_member(&json, p, &name, &value) :
-				ks_json_next_element(&json, p, &value);
-			if (value.p == NULL)
-				break;
-			if (step->name ? ks_json_name_is(&name, step->name, step->len) : n == step->index)
-				found = value;
-		}
-		if (found.p == NULL)
-			return false;
-		*tok = found;
-	}
-	return true;
-}
-
-bool
-ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
-{
-	return follow_path(path, npath, tok);
-}
-
 /* --- one column --- */
-
-static void
-evaluate_later(KsDecoder *d, const KsColumn *col, bool check)
-{
-	KsLater    *later = &d->later[d->nlater++];
-
-	later->col = col - d->target->cols;
-	later->check = check;
-}
-
-/* A field that the record lacks: the column's default. */
-static Datum
-missing(KsDecoder *d, KsColumn *col, bool *isnull)
-{
-	static const KsJsonToken null = {.type = KS_JSON_NULL};
-
-	d->missing = true;
-	if (d->settings.insert_mode == KS_UPDATE ||
-		(d->settings.insert_mode == KS_ACCUMULATE && !col->insert_only))
-	{
-		/* it leaves the column as it is */
-		*isnull = true;
-		return (Datum) 0;
-	}
-	if (col->default_expr && col->when != KS_WITH_RECORD)
-	{
-		evaluate_later(d, col, false);
-		*isnull = true;
-		return (Datum) 0;
-	}
-	if (col->defexpr)
-	{
-		Datum		v;
-
-		d->evaluating = true;
-		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
-		d->evaluating = false;
-		/* the plan's constants are the target's, results may be too */
-		if (!*isnull)
-			v = datumCopy(v, col->type.typbyval, col->type.typlen);
-		return v;
-	}
-	return ks_convert_json(&d->cv, &col->type, &null, isnull);	/* domains check NULL */
-}
-
-Datum
-ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
-{
-	return missing(d, col, isnull);
-}
 
 /* The rest is about values as a whole; types are those underneath domains. */
 
@@ -553,19 +305,19 @@ decode_whole(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec,
 			return from_headers(d, type, rec);
 		case KS_FROM_TOPIC:
 			if (*part->topic == '\0')
-				return missing(d, col, isnull);
+				return ks_decode_missing(d, col, isnull);
 			return ks_convert_text(&d->cv, type, part->topic, strlen(part->topic));
 		case KS_FROM_PARTITION:
 			if (part->part < 0)
-				return missing(d, col, isnull);
+				return ks_decode_missing(d, col, isnull);
 			return from_int(d, type, part->part);
 		case KS_FROM_OFFSET:
 			if (rec->off < 0)
-				return missing(d, col, isnull);
+				return ks_decode_missing(d, col, isnull);
 			return from_int(d, type, rec->off);
 		case KS_FROM_TIMESTAMP:
 			if (rec->ts_ms < 0)
-				return missing(d, col, isnull);
+				return ks_decode_missing(d, col, isnull);
 			return from_timestamp(d, type, rec->ts_ms);
 		default:
 			pg_unreachable();
@@ -587,14 +339,14 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 	{
 		tok = d->tokens[col->field];
 		if (tok.p == NULL ||
-			(col->npath > 0 && !follow_path(col->path, col->npath, &tok)))
-			return missing(d, col, isnull);
+			(col->npath > 0 && !ks_follow_path(col->path, col->npath, &tok)))
+			return ks_decode_missing(d, col, isnull);
 		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
 	if (col->source == KS_FROM_KEY_FIELD)
 	{
-		if (!key_document(d, rec, &tok) || !follow_path(col->path, col->npath, &tok))
-			return missing(d, col, isnull);
+		if (!key_document(d, rec, &tok) || !ks_follow_path(col->path, col->npath, &tok))
+			return ks_decode_missing(d, col, isnull);
 		return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
 			ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
@@ -638,7 +390,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 			tok = *key;
 			if (d->settings.key_format != KS_FORMAT_JSON)
 				(void) key_document(d, rec, &tok);
-			if (follow_path(col->path, col->npath, &tok))
+			if (ks_follow_path(col->path, col->npath, &tok))
 				return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
 					ks_convert_json(&d->cv, &col->type, &tok, isnull);
 			key_does_not_tell(col);
@@ -689,11 +441,11 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 			KsPathStep	by_field = {d->target->fields[col->field].name,
 			d->target->fields[col->field].len, 0};
 
-			if (follow_path(&by_field, 1, &tok) && follow_path(col->path, col->npath, &tok))
+			if (ks_follow_path(&by_field, 1, &tok) && ks_follow_path(col->path, col->npath, &tok))
 				return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 			tok = *key;
 		}
-		if (follow_path(&by_name, 1, &tok))
+		if (ks_follow_path(&by_name, 1, &tok))
 			return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
 	else if (d->target->nkeys == 1)
@@ -843,7 +595,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	else if (target->nfields > 0 || d->wants_others)
 	{
 		to_server(d, &s, &len);
-		scan_fields(d, s, len);
+		ks_scan_fields(d, s, len);
 	}
 	for (int i = 0; i < target->ncols; i++)
 	{
@@ -867,7 +619,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			given[i] = !d->missing;
 		col->filled |= !d->missing;
 		if (unlikely(col->type.check_later) && needs_check(d, col))
-			evaluate_later(d, col, true);
+			ks_decode_later(d, col, true);
 	}
 	d->column = NULL;
 	d->has_value = true;

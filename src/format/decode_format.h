@@ -8,6 +8,9 @@
 #include "base/compat.h"
 #include "format/decode.h"
 
+/* decode_fields.c: the column is to be evaluated, or checked, in the attempt. */
+extern void ks_decode_later(KsDecoder *d, const KsColumn *col, bool check);
+
 extern const KsFormatOps ks_csv_ops;
 
 /* In the current context. */

@@ -149,7 +149,7 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);
 
-/* --- between apply.c and apply_search.c --- */
+/* --- apply_range.c, apply_search.c --- */
 
 /*
  * Decodes, or applies, records [lo, hi); errors are thrown.  False if a writer wants
@@ -206,7 +206,7 @@ extern int *ks_apply_order(const KsApply *ap, KsRecord *recs, int n,
 extern void ks_apply_begin_routes(KsApply *ap);
 extern KsRoute *ks_apply_route_at(const KsApply *ap, int record);
 
-/* The relation "batch" is this route's from here on. */
+/* batch_relation.c: the relation "batch" is this route's from here on. */
 extern void ks_apply_register_rows(KsApply *ap, const KsRoute *r);
 
 /* evaluate.c: what the decoder has left of a row, in the current context. */
@@ -222,7 +222,7 @@ extern void ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec);
 extern void ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts);
 
 /*
- * apply_fast.c: what the fast path knows of a plain table, where nothing can tell the
+ * apply_fast_plan.c: what the fast path knows of a plain table, where nothing can tell the
  * difference; NULL if the general path must be taken.  In the current context.
  */
 extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);

@@ -2,7 +2,9 @@
  * apply_fast.h
  *	  What the files of the fast path share; nobody else includes it.
  *
- *	apply_fast.c	whether it may be taken; rows into the table; the writer
+ *	apply_fast_writer.c	the writer
+ *	apply_fast_plan.c	whether it may be taken
+ *	apply_fast.c	rows into the table
  *	apply_upsert.c	upserts and deletes by key
  *	apply_probe.c	which keys of a batch are there already
  *	apply_place.c	where updates put rows that move
@@ -105,8 +107,8 @@ typedef bool (*KsFound) (void *arg, int row, ItemPointer tid);
 /*
  * For each of n keys in ascending order: is a row there that the active snapshot
  * sees?  Those that are not are moved to the front of items, in order; returns
- * how many, or -1 if found() has ended it.  found() may change the row at once, which is when its page is at
- * hand, but not the index.
+ * how many, or -1 if found() has ended it.  found() may change the row at once,
+ * which is when its page is at hand, but not the index.
  */
 extern int	ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg);
 

@@ -392,20 +392,3 @@ ks_apply_route_at(const KsApply *ap, int record)
 		r++;
 	return r;
 }
-
-void
-ks_apply_register_rows(KsApply *ap, const KsRoute *r)
-{
-	MemoryContext old;
-
-	if (ap->enr == r->enr)
-		return;
-	/* SPI's list of relations outlives the attempt */
-	old = MemoryContextSwitchTo(ap->batch_cxt);
-	if (ap->enr)
-		(void) SPI_unregister_relation("batch");
-	ap->enr = r->enr;
-	if (SPI_register_relation(ap->enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the relation \"batch\"");
-	MemoryContextSwitchTo(old);
-}

@@ -10,7 +10,7 @@
  * A key that is there already is looked for before the row is written: a
  * subtransaction that has written nothing costs half, and leaves nothing behind.
  *
- * Only inserts are taken, into tables as apply_fast.c takes them: an INSERT of
+ * Only inserts are taken, into tables as the fast path takes them: an INSERT of
  * one row makes the same checks in the same order, and in the same words.  An
  * upsert that finds a row changed by others must wait for them, by SQL.
  */

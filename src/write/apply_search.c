@@ -58,124 +58,10 @@
 #include "write/apply_search.h"
 #include "write/writer.h"
 
-ErrorData *
-ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-	volatile int first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
-	volatile int end = hi - lo == 1 ? first + 1 : ap->nparts;
-	bool		constraints_set = ap->constraints_set;
-	instr_time	t0,
-				t1,
-				t2;
-
-	ap->decoding = ap->evaluating = -1;
-	ap->use_sql = false;
-	MemoryContextReset(ap->attempt_cxt);	/* what was in it may be looked at until now */
-	INSTR_TIME_SET_CURRENT(t0);
-	t1 = t0;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(ap->attempt_cxt);
-	PG_TRY();
-	{
-		ks_constraints_reset(ap);
-		if (from < hi)
-		{
-			ks_apply_decode_range(ap, from, hi);
-			INSTR_TIME_SET_CURRENT(t1);
-		}
-		memset(ap->counts + first, 0, (end - first) * sizeof(KsCounts));
-		ap->use_sql = !ks_apply_range(ap, lo, hi, ap->counts);
-		if (ap->set_constraints && !ap->use_sql)
-			ks_constraints_check(ap);
-		if (ap->use_sql)
-			RollbackAndReleaseCurrentSubTransaction();
-		else
-			ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(ap->batch_cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
-	}
-	PG_END_TRY();
-	INSTR_TIME_SET_CURRENT(t2);
-	INSTR_TIME_SUBTRACT(t2, t1);
-	INSTR_TIME_SUBTRACT(t1, t0);
-	ap->decode_us += INSTR_TIME_GET_MICROSEC(t1);
-	ap->apply_us += INSTR_TIME_GET_MICROSEC(t2);
-
-	if (edata)
-	{
-		ks_apply_attempt_failed(ap, edata);
-		ap->constraints_set = constraints_set;
-		ap->fault = ks_fault_of(ap, edata);
-		if (ap->fault == KS_FAULT_PASSES)
-			ReThrowError(edata);
-		return edata;
-	}
-	for (int i = first; i < end && !ap->use_sql; i++)
-		ks_counts_add(&ap->parts[i].counts, &ap->counts[i]);
-	return NULL;
-}
-
 /* Rounds of the search behind which nothing is left to a cure. */
 #define MAX_ROUNDS	10
 
-void
-ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata)
-{
-	for (int i = 0; i < ap->nroutes; i++)
-		if (ap->routes[i].writer->failed)
-			ap->routes[i].writer->failed(&ap->routes[i], edata);
-}
-
 /* --- records that are put aside --- */
-
-static void
-free_text(char **text)
-{
-	if (*text)
-		pfree(*text);
-	*text = NULL;
-}
-
-/* Leaves what a dead letter holds: there may be many, and they may be long. */
-static void
-strip_error(ErrorData *edata)
-{
-	free_text(&edata->detail);
-	free_text(&edata->detail_log);
-	free_text(&edata->hint);
-	free_text(&edata->context);
-	free_text(&edata->backtrace);
-	free_text(&edata->schema_name);
-	free_text(&edata->table_name);
-	free_text(&edata->column_name);
-	free_text(&edata->datatype_name);
-	free_text(&edata->constraint_name);
-	free_text(&edata->internalquery);
-}
-
-const char *
-ks_apply_trim_error(KsApply *ap, ErrorData *edata)
-{
-	const char *column = edata->column_name ? pstrdup(edata->column_name) : NULL;
-
-	if (ap->rejects.limit.max < 0)
-		strip_error(edata);
-	else if (ap->sink->on_error != KS_ON_ERROR_STOP)
-		free_text(&edata->context);
-	return column;
-}
 
 static void
 reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodable)
@@ -293,37 +179,6 @@ typedef struct Search
 	ErrorData  *whole;			/* the error of all as a whole, */
 	KsFault		fault;			/* and whose fault it is */
 } Search;
-
-void
-ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	bool		constraints_set = ap->constraints_set;
-	volatile bool stays = false;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(ap->batch_cxt);
-	PG_TRY();
-	{
-		if (ap->set_constraints)
-			ks_constraints_remember();
-		stays = fn(arg);
-	}
-	PG_CATCH();
-	{
-		ks_session_leave_subtransaction(owner, ap->batch_cxt);
-	}
-	PG_END_TRY();
-	if (stays)
-		ReleaseCurrentSubTransaction();
-	else
-	{
-		RollbackAndReleaseCurrentSubTransaction();
-		ap->constraints_set = constraints_set;
-	}
-	MemoryContextSwitchTo(ap->batch_cxt);
-	CurrentResourceOwner = owner;
-}
 
 /* The records behind the limit, which others may need. */
 static void

@@ -2,7 +2,8 @@
  * apply_search.h
  *	  What the files of the search for bad records share; nobody else includes it.
  *
- *	apply_search.c	attempts, and which records are to blame
+ *	apply_search.c	which records are to blame
+ *	apply_attempt.c	attempts
  *	apply_judge.c	records that others of the batch might cure
  *	apply_blame.c	whose fault an error is
  *	apply_refer.c	which records refer to rows of which

@@ -371,15 +371,6 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 	describe_rows(target, sink, rel);
 }
 
-int
-ks_target_find_column(const KsTarget *target, AttrNumber attnum)
-{
-	for (int i = 0; i < target->ncols; i++)
-		if (target->cols[i].attnum == attnum)
-			return i;
-	return -1;
-}
-
 static void
 build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 {

@@ -311,3 +311,12 @@ ks_columns_check_names(const KsSink *sink, Relation rel)
 		}
 	}
 }
+
+int
+ks_target_find_column(const KsTarget *target, AttrNumber attnum)
+{
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].attnum == attnum)
+			return i;
+	return -1;
+}

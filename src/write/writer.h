@@ -2,7 +2,7 @@
  * writer.h
  *	  How rows get into a target: writers that do not know each other.
  *
- *	fast path	apply_fast.c and what is behind apply_fast.h; one by one where
+ *	fast path	apply_fast_writer.c and what is behind apply_fast.h; one by one where
  *				records are refused or look at each other (apply_rows.c)
  *	SQL			apply_sql.c
  *	accumulate	accumulate.c: folds the records of a key, and has another writer
@@ -68,7 +68,7 @@ extern const KsWriter ks_command_writer;
 
 /*
  * Of a batch, or of what is left of it: the writer of a route.  The fast path, if
- * the target's plan allows it (apply_fast.c) and 'fast' does.
+ * the target's plan allows it (apply_fast_plan.c) and 'fast' does.
  */
 extern void ks_writer_choose(KsRoute *r, bool fast);
 extern void ks_writer_end(KsRoute *r);

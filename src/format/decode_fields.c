@@ -1,0 +1,249 @@
+/*
+ * decode_fields.c
+ *	  Members of JSON objects, for decode.c and the formats that are made of them.
+ *
+ * Producers write their members in the same order again and again, so the name at
+ * each position is compared with the one that stood there in the last record before
+ * anything is searched.
+ */
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/datum.h"
+#include "utils/json.h"
+
+#include "base/compat.h"
+#include "format/decode_format.h"
+#include "format/json_scan.h"
+
+/* --- fields of the value --- */
+
+static int
+search_field(KsDecoder *d, const KsJsonToken *name)
+{
+	KsJsonToken plain = *name;
+
+	if (unlikely(name->escaped) && !ks_json_plain_name(name, &d->name, &plain))
+		return -1;
+	return ks_names_find(&d->target->names, plain.p, plain.len);
+}
+
+/* Does the guess stand there, name, quotes, colon and all? */
+static inline bool
+is_guess(const KsMember *m, const char *p, const char *end)
+{
+	uint64		w;
+
+	if (unlikely(m->len == 0 || end - p < Max(m->len, 8)))
+		return false;
+	memcpy(&w, p, 8);
+	if (((w ^ m->head) & m->mask) != 0)
+		return false;
+	for (int i = 8; i < m->len; i += 8)
+	{
+		uint64		v;
+		int			at = Min(i, m->len - 8);
+
+		memcpy(&w, p + at, 8);
+		memcpy(&v, m->text + at, 8);
+		if (w != v)
+			return false;
+	}
+	return true;
+}
+
+static void
+make_guess(KsMember *m, int field, const char *p, int len)
+{
+	m->len = 0;
+	if (len > KS_MEMBER_TEXT)
+		return;
+	memset(m->text, 0, sizeof(m->text));
+	memcpy(m->text, p, len);
+	memcpy(&m->head, m->text, 8);
+	memset(&m->mask, 0, 8);
+	memset(&m->mask, 0xff, Min(len, 8));
+	m->field = field;
+	m->len = len;
+}
+
+/* The name at this position: to the value, and the field it is for. */
+static inline const char *
+scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
+				KsJsonToken *name, int *field)
+{
+	KsMember   *m = pos < KS_MEMBERS ? &d->members[pos] : NULL;
+	const char *start = p;
+
+	if (likely(m && is_guess(m, p, json->end)))
+	{
+		name->type = KS_JSON_STRING;
+		name->escaped = false;
+		name->p = p + 1;
+		name->len = m->len - 3;
+		*field = m->field;
+		return ks_json_skip_space(p + m->len, json->end);
+	}
+	p = ks_json_scan_name(json, p, name);
+	*field = search_field(d, name);
+	/* only if nothing stands between the name and the colon */
+	if (m && !name->escaped && name->p[name->len + 1] == ':')
+		make_guess(m, *field, start, name->len + 3);
+	return p;
+}
+
+/* A member that no column takes. */
+static void
+other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
+{
+	if (!d->target->has_rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record has an unknown field"),
+				 errdetail("No column takes the field \"%s\".", pnstrdup(name->p, pg_mbcliplen(name->p, name->len, 64))),
+				 errhint("Map it or @rest to a column, or set strict => false.")));
+	appendStringInfoChar(&d->rest, d->rest.len == 0 ? '{' : ',');
+	ks_json_append_raw(name, d->cv.strip_nul, &d->rest);
+	appendStringInfoChar(&d->rest, ':');
+	ks_json_append_raw(value, d->cv.strip_nul, &d->rest);
+}
+
+/* The value's members into tokens; of a name given twice the last counts. */
+void
+ks_scan_fields(KsDecoder *d, const char *s, int len)
+{
+	KsJson		json = {s, s + len};
+	KsJsonToken name,
+				value;
+	const char *p = s;
+	int			pos = 0;
+	bool		matched = false;
+
+	for (int i = 0; i < d->target->nfields; i++)
+		d->tokens[i].p = NULL;
+	resetStringInfo(&d->rest);
+
+	while (p < json.end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
+		p++;
+	if (p >= json.end || *p != '{')
+	{
+		ks_json_document(&json, &value);	/* a syntax error comes first */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record value is not a JSON object"),
+				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
+	}
+	p = ks_json_begin(&json, p);
+	if (p < json.end && *p == '}')
+	{
+		p++;
+		matched = true;			/* there is nothing to match */
+	}
+	else
+		for (;;)
+		{
+			int			field;
+
+			CHECK_FOR_INTERRUPTS();
+			p = scan_field_name(d, &json, p, pos++, &name, &field);
+			p = ks_json_scan_value(&json, p, &value);
+			if (field >= 0)
+			{
+				d->tokens[field] = value;
+				matched = true;
+			}
+			else if (d->wants_others)
+				other_member(d, &name, &value);
+			p = ks_json_after_value(&json, p, '}');
+			if (p < json.end && *p == '}')
+			{
+				p++;
+				break;
+			}
+		}
+	ks_json_finish(&json, p);
+	d->unmatched = matched ? NULL : s;
+	d->unmatched_len = len;
+	if (d->target->has_rest)
+		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
+}
+
+/* Follows a path below a token; false if it leads nowhere. */
+bool
+ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
+{
+	for (int i = 0; i < npath; i++)
+	{
+		const KsPathStep *step = &path[i];
+		KsJson		json = {tok->p, tok->p + tok->len};
+		KsJsonToken name,
+					value;
+		KsJsonToken found = {.p = NULL};
+		const char *p;
+
+		if (tok->type != (step->name ? KS_JSON_OBJECT : KS_JSON_ARRAY))
+			return false;
+		p = ks_json_begin(&json, tok->p);
+		for (int n = 0;; n++)
+		{
+			p = step->name ? ks_json_next_member(&json, p, &name, &value) :
+				ks_json_next_element(&json, p, &value);
+			if (value.p == NULL)
+				break;
+			if (step->name ? ks_json_name_is(&name, step->name, step->len) : n == step->index)
+				found = value;
+		}
+		if (found.p == NULL)
+			return false;
+		*tok = found;
+	}
+	return true;
+}
+
+/* --- a column whose field is not there --- */
+
+void
+ks_decode_later(KsDecoder *d, const KsColumn *col, bool check)
+{
+	KsLater    *later = &d->later[d->nlater++];
+
+	later->col = col - d->target->cols;
+	later->check = check;
+}
+
+/* A field that the record lacks: the column's default. */
+Datum
+ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
+{
+	static const KsJsonToken null = {.type = KS_JSON_NULL};
+
+	d->missing = true;
+	if (d->settings.insert_mode == KS_UPDATE ||
+		(d->settings.insert_mode == KS_ACCUMULATE && !col->insert_only))
+	{
+		/* it leaves the column as it is */
+		*isnull = true;
+		return (Datum) 0;
+	}
+	if (col->default_expr && col->when != KS_WITH_RECORD)
+	{
+		ks_decode_later(d, col, false);
+		*isnull = true;
+		return (Datum) 0;
+	}
+	if (col->defexpr)
+	{
+		Datum		v;
+
+		d->evaluating = true;
+		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
+		d->evaluating = false;
+		/* the plan's constants are the target's, results may be too */
+		if (!*isnull)
+			v = datumCopy(v, col->type.typbyval, col->type.typlen);
+		return v;
+	}
+	return ks_convert_json(&d->cv, &col->type, &null, isnull);	/* domains check NULL */
+}

@@ -1,0 +1,182 @@
+/*
+ * apply_range.c
+ *	  Records of a batch to the targets: rows, and which route's writer has which.
+ *
+ * Rows are written by the route's writer (writer.h).  Of several targets
+ * (apply_route.c) what is referred to is written first, and deleted last.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "write/command.h"
+#include "write/writer.h"
+
+static KsWritten
+apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	KsRun		run = {.idx = ap->idx, .step = step};
+
+	for (int i = lo; i < hi; i++)
+	{
+		if (ap->ops[i] == KS_ROW_FILTERED)
+			counts[ap->recs[i].pidx].filtered += step != KS_STEP_DELETES;
+		else if (ap->ops[i] != KS_ROW_REJECTED)
+		{
+			run.deletes |= ap->ops[i] == KS_ROW_DELETE;
+			run.patches |= ap->ops[i] == KS_ROW_PATCH;
+			run.idx[run.n++] = i;
+		}
+	}
+	return run.n > 0 ? r->writer->write(ap, r, &run, counts) : KS_WRITTEN;
+}
+
+/* Truncations divide what is before them from what is behind them. */
+static KsWritten
+apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	uint8	   *truncation;
+
+	while (r->target->empty_sql &&
+		   (truncation = memchr(ap->ops + lo, KS_ROW_TRUNCATE, hi - lo)) != NULL)
+	{
+		int			i = truncation - ap->ops;
+
+		if (step == KS_STEP_DELETES)
+			return KS_WRITTEN;	/* all in its order, then */
+		step = KS_STEP_ALL;
+		if (apply_rows(ap, r, lo, i, step, counts) != KS_WRITTEN)
+			return KS_USE_SQL;
+		ks_apply_truncation(ap, r, i, counts);
+		lo = i + 1;
+	}
+	return apply_rows(ap, r, lo, hi, step, counts);
+}
+
+/* Each row is evaluated when those before it are written. */
+static KsWritten
+apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, KsCounts *counts)
+{
+	KsWritten	result = KS_WRITTEN;
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink row",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+
+	for (int i = lo; i < hi && result == KS_WRITTEN; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ks_evaluate(ap, r, i, i + 1);
+		result = apply_evaluated(ap, r, i, i + 1, KS_STEP_ALL, counts);
+		MemoryContextReset(cxt);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return result;
+}
+
+/*
+ * Evaluates what belongs to the attempt, and applies the rows; one after the other
+ * if something looks at the rows before, or writes.  A command takes them as a set.
+ */
+static KsWritten
+apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	if (likely(r->when == KS_WITH_RECORD))
+		return apply_evaluated(ap, r, lo, hi, step, counts);
+	if (r->when == KS_IN_ATTEMPT || r->target->command)
+	{
+		/* where deletes are early they have to be known */
+		if (step == KS_STEP_DELETES && memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
+			return KS_WRITTEN;
+		if (!r->evaluated)
+			ks_evaluate(ap, r, lo, hi);
+		r->evaluated = step == KS_STEP_DELETES;
+		return apply_evaluated(ap, r, lo, hi, step, counts);
+	}
+	return step == KS_STEP_DELETES ? KS_WRITTEN : apply_row_by_row(ap, r, lo, hi, counts);
+}
+
+/* Of one route, as far as it has any of the records. */
+static KsWritten
+apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	lo = Max(lo, r->lo);
+	hi = Min(hi, r->hi);
+	if (lo >= hi)
+		return KS_WRITTEN;
+	ap->at_route = r;
+	return apply_to_target(ap, r, lo, hi, step, counts);
+}
+
+bool
+ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		ap->routes[i].evaluated = false;
+	for (int i = ap->nroutes - 1; ap->linked && i >= 0; i--)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts) != KS_WRITTEN)
+			return false;
+	for (int i = 0; i < ap->nroutes; i++)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi,
+						   ap->linked ? KS_STEP_WRITES : KS_STEP_ALL, counts) != KS_WRITTEN)
+			return false;
+	return true;
+}
+
+/* Does the record go on, as far as that is known? */
+static bool
+passes(KsApply *ap, const KsRoute *r, const KsRecord *rec, const Datum *values, const bool *isnull)
+{
+	struct KsFilter *filter = r->target->filter;
+
+	if (filter && ks_filter_when(filter) != KS_WITH_RECORD)
+		return true;			/* and its key counts if it does */
+	if (filter && !ks_filter_passes(filter, r->decoder, rec, &ap->parts[rec->pidx], values, isnull))
+		return false;
+	ks_decode_check_row(r->decoder, isnull);
+	return true;
+}
+
+static void
+decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
+{
+	int			nvalues = r->rows.ncols;
+	bool		late = r->when != KS_WITH_RECORD;	/* something is evaluated later */
+
+	for (int i = lo; i < hi; i++)
+	{
+		const KsRecord *rec = &ap->recs[i];
+		Size		row = (Size) i * nvalues;
+
+		CHECK_FOR_INTERRUPTS();
+		ap->decoding = i;
+		ap->ops[i] = ks_decode(r->decoder, rec, &ap->parts[rec->pidx],
+							   r->rows.values + row, r->rows.isnull + row);
+		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
+			ks_apply_check_truncation(ap, rec);
+		if (unlikely(r->decoder->nlater > 0 || (r->decoder->unmatched && late)))
+			ks_evaluate_later(r, i);
+		else if (r->decoder->has_value &&
+				 !passes(ap, r, rec, r->rows.values + row, r->rows.isnull + row))
+			ap->ops[i] = KS_ROW_FILTERED;
+	}
+}
+
+void
+ks_apply_decode_range(KsApply *ap, int lo, int hi)
+{
+	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
+
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (Max(lo, r->lo) >= Min(hi, r->hi))
+			continue;
+		ap->at_route = r;
+		decode_rows(ap, r, Max(lo, r->lo), Min(hi, r->hi));
+	}
+	ap->decoding = -1;
+	MemoryContextSwitchTo(old);
+}
