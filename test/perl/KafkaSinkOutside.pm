@@ -28,7 +28,7 @@ use strict;
 use warnings FATAL => 'all';
 use utf8;
 
-use List::Util qw(first max shuffle sum0);
+use List::Util qw(first max min shuffle sum0);
 
 use KafkaSinkTables;
 use KafkaSinkValues;
@@ -202,6 +202,8 @@ sub _sink
 			$left->{left} = 1;
 			$map{ $left->{name} } = undef;
 			$self->_about('excluded');
+			# its default is the server's to evaluate, for the rows that are left
+			@$self{qw(superseding logs)} = (1, 0) if $self->{way} eq 'upsert' && ($left->{default} // '') =~ /nextno/;
 		}
 		$self->_about('columns') if %map;
 	}
@@ -542,13 +544,15 @@ sub model_script
 				"($_->{n}, '$_->{topic}', '$_->{op}', " . _text($_->{state}) . ', ' . join(', ', map { $_ ? 'true' : 'false' } @$_{qw(decoded loose)}) . ', ' . _text(_json_fields($_->{fields} // {})) . ')'
 			} @$batch) . ';', "\\echo batch $nth";
 		my @steps = @{ $seen->{$nth}{steps} // [] };
+		my $next = $batch->[0]{n};	# what is before it has been applied, or has stopped the sink
 		foreach my $i (0 .. $#steps)
 		{
 			my ($what, @args) = @{ $steps[$i] };
 
 			push @sql, $what eq 'late' ? "SELECT * FROM model.late($args[0], $args[1], '$args[2]');"
 			  : $what eq 'step' ? "SELECT * FROM model.step($args[0], $args[1], '$args[2]', " . ($self->{on_error} eq 'ignore' ? 'NULL' : "'" . _json_fields({ map { $_ => qq("$seen->{$nth}{rejected}{$_}") } keys %{ $seen->{$nth}{rejected} } }) . "'") . ');'
-			  : "SELECT * FROM model.stop($args[0], '$args[1]', $batch->[-1]{n});";
+			  : "SELECT * FROM model.stop(" . min($next, $args[0]) . ", $args[0], '$args[1]', $batch->[-1]{n}); DELETE FROM model.recs WHERE n = $args[0];";
+			$next = $args[1] + 1 unless $what eq 'stop';
 		}
 		push @sql, $self->_state($nth), $self->_between($nth);
 	}

@@ -42,7 +42,14 @@ place decides.  (C<crosses>.)
 =item deferred constraints
 
 The caller of ingest() looks at them: a batch that leaves what is not allowed is
-refused as a whole.  (C<model.late()>.)
+refused as a whole, by any of the constraints that are deferred: which is looked at
+first is not the batch's business, and the model's foreign keys wait longer than the
+sink's.  (C<model.late()>.)
+
+=item what stops the sink
+
+Records before it that need what is behind it are not applied before it is passed
+over, but beside what is behind it.  (C<test.feed()>.)
 
 =item the pieces of a value
 
@@ -84,7 +91,10 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
         RAISE 'late %', sqlstate USING ERRCODE = 'LATE0';
     END;
-    SET CONSTRAINTS ALL DEFERRED;
+    -- the rest of the transaction with the modes that it began with
+    c := (SELECT string_agg(format('%s.%I', connamespace::regnamespace, conname), ', ') FROM pg_constraint
+           WHERE condeferred AND connamespace = current_schema()::regnamespace);
+    IF c IS NOT NULL THEN EXECUTE format('SET CONSTRAINTS %s DEFERRED', c); END IF;
     IF poison IS NOT NULL THEN
         FOREACH c IN ARRAY ARRAY['consumed', rejected] LOOP
             result := jsonb_set(result, ARRAY[c], to_jsonb((result->>c)::int - 1));
@@ -93,11 +103,13 @@ BEGIN
     RETURN result;
 END$$;
 
--- Records [lo, hi] as a batch, past those that stop the sink.  "rows": in a way
--- that takes them one by one.
+-- Records [lo, hi] as a batch, past those that stop the sink.  What is before one
+-- of these is a batch of its own; if that needs what is behind it, what is before
+-- the first that does, and the rest goes with what is behind.  "rows": in a way that
+-- takes them one by one.
 CREATE FUNCTION test.feed(s text, lo int, hi int, way text, poison text, on_error text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
-    e int; k int; state text; message text; context text; result jsonb; bad test.recs; seen bigint;
+    e int; k int; state text; why text; message text; context text; result jsonb; bad test.recs; failed test.recs; seen bigint;
     singly boolean := way = 'rows' AND poison IS NULL;
     rejected text := CASE on_error WHEN 'dead_letter' THEN 'dead_lettered' ELSE 'ignored' END;
 BEGIN
@@ -106,40 +118,40 @@ BEGIN
     WHILE lo <= hi LOOP
         e := CASE WHEN singly THEN lo ELSE hi END;
         bad := NULL;
-        BEGIN
-            result := test.ingest(s, lo, e, poison, rejected);
-        EXCEPTION WHEN SQLSTATE 'LATE0' THEN
-            RETURN NEXT format('late %s %s %s', lo, e, right(sqlerrm, 5));
-            lo := e + 1;
-            CONTINUE;
-        WHEN OTHERS THEN
-            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
-            k := substring(context FROM 'sink "[^"]*", record (\d+)')::int;
-            IF k IS NULL OR on_error <> 'stop' THEN
-                RETURN NEXT format('halt %s %s %s', lo, state, message);
-                RETURN;
-            END IF;
-            SELECT * INTO bad FROM test.recs WHERE n = lo + k - 1;
-            e := bad.n - 1;
+        WHILE lo <= e LOOP
             BEGIN
-                result := test.ingest(s, lo, e, NULL, rejected);
+                result := test.ingest(s, lo, e, poison, rejected);
+                RETURN NEXT format('step %s %s %s', lo, e, result);
+                EXIT;
             EXCEPTION WHEN SQLSTATE 'LATE0' THEN
                 RETURN NEXT format('late %s %s %s', lo, e, right(sqlerrm, 5));
-                lo := e + 1;
+                EXIT;
             WHEN OTHERS THEN
-                RETURN NEXT format('halt %s %s before record %s: %s', lo, sqlstate, bad.n, sqlerrm);
-                RETURN;
+                GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
+                k := substring(context FROM 'sink "[^"]*", record (\d+)')::int;
+                IF k IS NULL OR on_error <> 'stop' THEN
+                    RETURN NEXT format('halt %s %s %s', lo, state, message);
+                    RETURN;
+                END IF;
+                SELECT * INTO STRICT failed FROM test.recs WHERE n BETWEEN lo AND e ORDER BY n OFFSET k - 1 LIMIT 1;
+                IF bad.n IS NULL THEN
+                    bad := failed;
+                    why := state;
+                END IF;
+                e := failed.n - 1;
             END;
-        END;
-        IF e >= lo THEN RETURN NEXT format('step %s %s %s', lo, e, result); END IF;
-        lo := e + 1;
+        END LOOP;
         IF bad.n IS NOT NULL THEN
-            PERFORM kafka_sink.accept_gap(s, bad.topic, bad.part, o.off, bad.off) FROM kafka_sink.txn_offsets o
-              WHERE o.sink = s AND (o.topic, o.part) = (bad.topic, bad.part) AND o.off < bad.off;
-            PERFORM kafka_sink.skip(s, bad.topic, bad.part, bad.off);
-            RETURN NEXT format('stop %s %s', bad.n, state);
-            lo := bad.n + 1;
+            -- not over what is before it: then it is one that the log has lost
+            IF e = bad.n - 1 THEN
+                PERFORM kafka_sink.accept_gap(s, bad.topic, bad.part, o.off, bad.off) FROM kafka_sink.txn_offsets o
+                  WHERE o.sink = s AND (o.topic, o.part) = (bad.topic, bad.part) AND o.off < bad.off;
+                PERFORM kafka_sink.skip(s, bad.topic, bad.part, bad.off);
+            END IF;
+            DELETE FROM test.recs WHERE n = bad.n;
+            RETURN NEXT format('stop %s %s', bad.n, why);
         END IF;
+        lo := coalesce((SELECT min(n) FROM test.recs WHERE n > e AND n <= hi), hi + 1);
     END LOOP;
     RETURN QUERY SELECT CASE WHEN (d.key, d.value) IS NOT DISTINCT FROM (r.key, r.value) THEN format('reject %s %s', r.n, d.sqlstate)
                              ELSE format('halt dead letter %s is of another record', d.id) END
@@ -327,6 +339,7 @@ DECLARE
 BEGIN
     FOR i IN lo .. hi LOOP
         SELECT * INTO r FROM model.recs WHERE n = i;
+        CONTINUE WHEN NOT FOUND;    -- it has stopped the sink
         crosses := (SELECT w.crosses FROM model.route w WHERE topic = r.topic);
         r.hint := hints->>i::text;
         UPDATE model.recs SET hint = r.hint WHERE n = i;
@@ -392,32 +405,36 @@ BEGIN
             RETURN NEXT format('records %s to %s: %s is %s instead of %s to %s', lo, hi, c, counts->>c, least, most);
         END IF;
     END LOOP;
-    IF taken <> hi - lo + 1 OR taken <> (counts->>'consumed')::int THEN
+    IF taken <> (SELECT count(*) FROM model.recs WHERE n BETWEEN lo AND hi) OR taken <> (counts->>'consumed')::int THEN
         RETURN NEXT format('records %s to %s: consumed is %s, the others add up to %s', lo, hi, counts->>'consumed', taken);
     END IF;
 END$$;
 
--- A batch is refused in the end.
+-- A batch is refused in the end, by one of the constraints that wait for it.
 CREATE FUNCTION model.late(lo int, hi int, said text) RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE found text;
+DECLARE found text[] := '{}'; c text;
 BEGIN
     BEGIN
         PERFORM model.attempt(n, true) FROM (SELECT n FROM model.recs WHERE n BETWEEN lo AND hi AND op <> 'filtered' ORDER BY n) x;
-        BEGIN
-            SET CONSTRAINTS ALL IMMEDIATE;
-        EXCEPTION WHEN OTHERS THEN
-            found := sqlstate;
-        END;
+        FOR c IN SELECT DISTINCT format('%s.%I', connamespace::regnamespace, conname) FROM pg_constraint
+                  WHERE condeferred AND connamespace = current_schema()::regnamespace LOOP
+            BEGIN
+                EXECUTE format('SET CONSTRAINTS %s IMMEDIATE', c);
+            EXCEPTION WHEN OTHERS THEN
+                found := found || sqlstate;
+            END;
+        END LOOP;
         RAISE 'undo' USING ERRCODE = 'UNDO0';
     EXCEPTION WHEN SQLSTATE 'UNDO0' THEN NULL;
     END;
-    IF found IS DISTINCT FROM said THEN
-        RETURN NEXT format('records %s to %s are refused in the end: %s instead of %s', lo, hi, said, coalesce(found, 'nothing'));
+    IF said <> ALL (found) THEN
+        RETURN NEXT format('records %s to %s are refused in the end: %s instead of %s', lo, hi, said, coalesce(nullif(array_to_string(found, ' or '), ''), 'nothing'));
     END IF;
 END$$;
 
--- A record stops the sink, behind what was applied.
-CREATE FUNCTION model.stop(i int, said text, last int) RETURNS SETOF text LANGUAGE plpgsql AS $$
+-- A record stops the sink, behind what was applied; from lo on not even what is
+-- before it was.
+CREATE FUNCTION model.stop(lo int, i int, said text, last int) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE r model.recs; l model.recs; crosses boolean; why text; passes boolean; ends boolean := false;
 BEGIN
     SELECT * INTO r FROM model.recs WHERE n = i;
@@ -434,7 +451,7 @@ BEGIN
     FOR j IN i .. least(last, i + 40) LOOP
         passes := false;
         BEGIN
-            FOR l IN SELECT * FROM model.recs WHERE n BETWEEN i AND j AND op <> 'filtered' ORDER BY n LOOP
+            FOR l IN SELECT * FROM model.recs WHERE n BETWEEN lo AND j AND op <> 'filtered' ORDER BY n LOOP
                 ends := true;
                 IF l.op = 'error' THEN RAISE 'error'; END IF;
                 PERFORM model.apply(l);
@@ -444,7 +461,7 @@ BEGIN
             passes := true;
             RAISE 'undo';
         EXCEPTION WHEN OTHERS THEN
-            IF passes THEN RETURN NEXT format('record %s stops the sink with %s, and records %s to %s could be taken', i, said, i, j); END IF;
+            IF passes THEN RETURN NEXT format('record %s stops the sink with %s, and records %s to %s could be taken', i, said, lo, j); END IF;
         END;
         EXIT WHEN passes OR ends;
     END LOOP;
