@@ -331,3 +331,9 @@ TABLE p ORDER BY id;
 SELECT sqlstate, message FROM letters;
 SELECT kafka_sink.drop_sink('p');
 DROP TABLE p;
+
+DROP VIEW letters;
+DROP FUNCTION r, rs, forget, bad, by, raises, try, links, trees, balance, sums, rt, halt, lower_key, leave, change;
+DROP TYPE pair;
+DROP FUNCTION valid;
+DROP EXTENSION kafka_sink;
