@@ -120,7 +120,8 @@ unit_try(void (*f) (void *), void *arg)
 {
 	sigjmp_buf	here;
 	sigjmp_buf *before = PG_exception_stack;
-	bool		fine = false;
+	MemoryContext cxt = CurrentMemoryContext;
+	volatile bool fine = false;
 
 	if (sigsetjmp(here, 0) == 0)
 	{
@@ -129,6 +130,9 @@ unit_try(void (*f) (void *), void *arg)
 		fine = true;
 	}
 	PG_exception_stack = before;
+	/* as whoever catches an error does */
+	if (!fine)
+		CurrentMemoryContext = cxt;
 	return fine;
 }
 
