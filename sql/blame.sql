@@ -150,8 +150,24 @@ SELECT applied, deleted, dead_lettered FROM kafka_sink.ingest('u', ARRAY[r('{"id
 TABLE u ORDER BY id;
 SELECT value, sqlstate FROM letters;
 SELECT forget();
+-- to a delete behind the record that stops the sink: it is not to blame, and not written before it
+SELECT kafka_sink.alter_sink('u', on_error => 'stop');
+CREATE FUNCTION stops(at int, VARIADIC recs kafka_sink.record[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE c text;
+BEGIN
+    RETURN kafka_sink.ingest('u', recs);
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS c = PG_EXCEPTION_CONTEXT;
+    RETURN sqlstate || ', ' || substring(c FROM 'record \d+') || '; without it ' || kafka_sink.ingest('u', recs[:at - 1] || recs[at + 1:])::text;
+END$$;
+SELECT stops(2, r('{"id": 20, "v": "a"}'), r('{"id": 21, "n": 1000}'), r(NULL, '20'));
+SELECT stops(2, r('{"id": 20, "v": "a"}'), r('{"id": 21, "n": "x"}'), r(NULL, '20'));
+SELECT stops(3, r('{"id": 30}'), r('{"id": 20, "v": "a"}'), r('{"id": 21, "n": 1000}'), r(NULL, '2'));
+SELECT kafka_sink.ingest('u', ARRAY[r('{"id": 40, "v": "a"}'), r('{"id": 41, "n": "x"}'), r(NULL, '42')]);
+TABLE u ORDER BY id;
 SELECT kafka_sink.drop_sink('u');
 DROP TABLE u;
+DROP FUNCTION stops;
 -- and intervals
 CREATE TABLE x (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&) DEFERRABLE INITIALLY IMMEDIATE);
 INSERT INTO x VALUES (1, '[1,5)'), (2, '[5,9)');

@@ -36,7 +36,8 @@
  * it is thrown, and the caller rolls back the transaction.
  *
  * If a batch stops at a record, what is before it may need what is behind it; then
- * it stops before the first one that does (done < limit).
+ * it stops before the first one that does (done < limit).  So suspects before a
+ * record that cannot be decoded are not judged before all others have been tried.
  *
  * A batch that the fast path cannot write is tried once more by SQL, which has
  * the last word on what is wrong.  Inserts need not be: what the fast path cannot
@@ -174,10 +175,13 @@ typedef struct Search
 	KsSuspects	suspects;
 	int			nbad;			/* put aside */
 	bool		needs;			/* some may need the record that the batch stops at */
+	bool		with_rest;		/* all but that one are to be tried before suspects are judged, */
+	bool		rest_tried;		/* and have been */
 	bool		stays;			/* the round has written what is to be written */
 	int			from;			/* what is before it is done */
 	ErrorData  *whole;			/* the error of all as a whole, */
 	KsFault		fault;			/* and whose fault it is */
+	KsCounts   *counts;			/* what was counted before it, by partition */
 } Search;
 
 /* The records behind the limit, which others may need. */
@@ -350,8 +354,20 @@ one_round(void *arg)
 	go_through(s);
 	s->stays = s->suspects.n == 0 && s->ap->nwaiting == 0 && !is_unexplained(s);
 	if (s->suspects.n > 0 && s->nbad == 0)
-		judge_suspects(s);
+	{
+		s->with_rest = !s->rest_tried && s->ap->limit < s->ap->nrecs;
+		if (!s->with_rest)
+			judge_suspects(s);
+	}
 	return s->stays;
+}
+
+/* What was written is rolled back: it does not count. */
+static void
+forget_counts(Search *s)
+{
+	for (int i = 0; i < s->ap->nparts; i++)
+		s->ap->parts[i].counts = s->counts[i];
 }
 
 /* All that remain, as a whole. */
@@ -392,6 +408,7 @@ try_remaining(Search *s)
 	if (ap->limit == ap->nrecs || ap->decoded_until < ap->nrecs)
 		return false;
 	ks_apply_undoable(ap, try_all, s);
+	forget_counts(s);
 	if (s->whole && !s->needs)
 		return false;
 	ks_apply_undoable(ap, keep_beginning, s);
@@ -403,22 +420,24 @@ static void
 search(KsApply *ap, ErrorData *edata)
 {
 	Search		s = {.ap = ap, .whole = edata, .fault = ap->fault};
-	KsCounts   *counts = palloc(ap->nparts * sizeof(KsCounts));
 
+	s.counts = palloc(ap->nparts * sizeof(KsCounts));
+	for (int i = 0; i < ap->nparts; i++)
+		s.counts[i] = ap->parts[i].counts;
 	for (int round = 0; round == 0 || !try_remaining(&s); round++)
 	{
 		s.how = round < MAX_ROUNDS ? WITH_SUSPECTS : STRICT;
 		s.suspects.n = 0;
 		s.nbad = 0;
-		s.needs = false;
-		for (int i = 0; i < ap->nparts; i++)
-			counts[i] = ap->parts[i].counts;
+		s.needs = s.with_rest = false;
 		ks_apply_undoable(ap, one_round, &s);
 		ap->done = ap->limit;
 		if (s.stays || ap->nwaiting > 0)
 			return;
-		for (int i = 0; i < ap->nparts; i++)
-			ap->parts[i].counts = counts[i];
+		forget_counts(&s);
+		s.rest_tried |= s.with_rest;
+		if (s.with_rest)
+			continue;
 		if (s.nbad == 0 && s.fault == KS_FAULT_OF_NONE)
 			ReThrowError(s.whole);
 		if (s.nbad == 0 && !s.needs)

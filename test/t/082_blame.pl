@@ -74,6 +74,18 @@ sql("SELECT kafka_sink.alter_sink('needs', on_error => 'dead_letter'); SELECT ka
 wait_until($node, 'SELECT string_agg(id::text, \' \' ORDER BY id) FROM needs', '1 2 4', 'and that does it');
 is(sql("SELECT string_agg(off || ' ' || sqlstate, ', ') FROM kafka_sink.dead_letters WHERE sink = 'needs'"), '2 23514', 'one record is bad');
 
+# what is before those is committed and counted, once
+foreach my $bad ('1000', '"x"')
+{
+	my $name = $bad =~ /x/ ? 'needs_text' : 'needs_more';
+	my $t = $kafka->topic($name, 1);
+	produce($t, '{"id": 5}', '{"id": 6}', '{"id": 1, "parent": 4}', '{"id": 2}', qq({"id": 3, "n": $bad}), '{"id": 4}');
+	sql("CREATE TABLE $name " . sprintf $tree, $name, 'immediate');
+	create_sink($name, $t, "on_error => 'stop'");
+	halts_at($name, 4, $bad =~ /x/ ? '22P02' : '23514', 2, "$name: others need a later one");
+	is(sql("SELECT consumed, applied FROM kafka_sink.txn_offsets WHERE sink = '$name'"), '2|2', 'and is counted once');
+}
+
 # --- deferred constraints are deferred in each attempt ---
 
 $topic = $kafka->topic('moved', 1);
