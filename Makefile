@@ -82,7 +82,7 @@ lint: floors cppcheck clang-tidy shellcheck
 floors: all
 	$(ks_dir)/test/floors .
 cppcheck:
-	cppcheck --quiet --error-exitcode=1 --inline-suppr --library=posix \
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --library=posix -I$(ks_dir)/src \
 		--enable=warning,performance,portability -DPG_VERSION_NUM=$(VERSION_NUM) \
 		'-Dforeach(c,l)=while (next(&c, l))' '-Ddlist_foreach(i,l)=while (next(&i, l))' \
 		'-Ddlist_foreach_modify(i,l)=while (next(&i, l))' \
