@@ -51,8 +51,8 @@ extern bool ks_offsets_move(const char *sink, KsPartition *const *parts, int n);
 extern int	ks_offsets_hold(const char *sink, KsPartition *const *parts, int n,
 							int64 *starts);
 
-/* Does the partition have a row, as far as can be seen without looking twice?
- * It may be gone since, or have come. */
+/* Does the partition have a row that can be seen?  It may be gone since, or have
+ * come. */
 extern bool ks_offsets_exists(const char *sink, const KsPartition *p);
 
 /* Creates rows at ->off for those that have none, in the same order. */
