@@ -122,7 +122,7 @@ has_row_triggers(const KsRoute *r)
 static void
 fill_set(KsApply *ap, KsKeySet *set)
 {
-	int			cols[INDEX_MAX_KEYS];
+	int			cols[INDEX_MAX_KEYS] = {0};
 
 	set->hashes = MemoryContextAllocHuge(ap->batch_cxt, (Size) ap->nrecs * sizeof(uint32));
 	for (int r = 0; r < ap->nroutes; r++)
@@ -192,7 +192,7 @@ ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 {
 	const KsRoute *r = route_of(ap, index);
 	const KsKeySet *set;
-	int			cols[INDEX_MAX_KEYS];
+	int			cols[INDEX_MAX_KEYS] = {0};
 	uint32		hash;
 
 	/* all must be decoded, and only one that is written refers to another */
@@ -216,8 +216,8 @@ is_another_row(const KsApply *ap, int i, int other, const ForeignKeyCacheInfo *f
 {
 	const KsRoute *from = route_of(ap, i);
 	const KsRoute *to = route_of(ap, other);
-	int			cols1[INDEX_MAX_KEYS];
-	int			cols2[INDEX_MAX_KEYS];
+	int			cols1[INDEX_MAX_KEYS] = {0};
+	int			cols2[INDEX_MAX_KEYS] = {0};
 	uint32		hash1,
 				hash2;
 

@@ -229,9 +229,9 @@ read_mapping(KsMapping *mapping, const char *column, JsonbContainer *object)
 		{
 			char	   *word = v.type == jbvString ? pnstrdup(v.val.string.val, v.val.string.len) : NULL;
 
-			if (word && strcmp(member, "source") == 0)
+			if (word && member && strcmp(member, "source") == 0)
 				mapping->source = word;
-			else if (word && strcmp(member, "unit") == 0)
+			else if (word && member && strcmp(member, "unit") == 0)
 				set_mapped_unit(mapping, column, word);
 			else
 				bad_mapping(column);
