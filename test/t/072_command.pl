@@ -88,7 +88,7 @@ is(sql(q{SELECT consumed, applied, filtered FROM kafka_sink.txn_offsets WHERE si
 sql('DROP TABLE by_tenant');
 $kafka->produce($routed, 0, [ undef, '{"n": 5}' ]);
 wait_until($node, q{SELECT state, sqlstate, message, detail, off FROM kafka_sink.sinks WHERE sink = 'routed'},
-	'halted|42P01|relation "public.by_tenant" does not exist|Statement 1 of 2 of the command.|', 'a table is missing: halted');
+	'halted|42P01|relation "public.by_tenant" does not exist|Statement 1 of 2 of the command.|5', 'a table is missing: halted, where it was met');
 like(sql(q{SELECT hint FROM kafka_sink.sinks WHERE sink = 'routed'}), qr/need their schema/, 'with a hint');
 sql(q{CREATE TABLE by_tenant (tenant text, n int); SELECT kafka_sink.resume('routed')});
 wait_until($node, q{SELECT consumed FROM kafka_sink.txn_offsets WHERE sink = 'routed'}, '6', 'it is back: it goes on');
