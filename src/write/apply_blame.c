@@ -247,11 +247,6 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 	if (ap->fault != KS_FAULT_OF_RECORD || ap->decoding >= 0 || ap->evaluating >= 0 ||
 		ap->nrecs == 1)
 		return false;
-	/* what a command's statements do to each other's rows is not known */
-	if (ap->at_route->target->command &&
-		(edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION ||
-		 edata->sqlerrcode == ERRCODE_UNIQUE_VIOLATION || edata->sqlerrcode == ERRCODE_EXCLUSION_VIOLATION))
-		return false;
 	switch (edata->sqlerrcode)
 	{
 		case ERRCODE_FOREIGN_KEY_VIOLATION:
@@ -262,7 +257,7 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 		case ERRCODE_UNIQUE_VIOLATION:
 		case ERRCODE_EXCLUSION_VIOLATION:
 			/* a value that another row gives up, in the order of the key or of deletes */
-			return (mode != KS_INSERT && mode != KS_IGNORE) ||
+			return ap->at_route->target->command || (mode != KS_INSERT && mode != KS_IGNORE) ||
 				(find_constraint(edata, &con) && con.condeferrable);
 		default:
 			/* all records of a key are one row */

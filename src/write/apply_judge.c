@@ -62,7 +62,6 @@ typedef struct Judge
 	int64		written;		/* rows, of whatever became nothing */
 	int			nbad_in_row;	/* suspects accused one behind the other */
 	int			tried;			/* the suspect at hand */
-	bool		failed;
 } Judge;
 
 /* Only suspects that are left are written. */
@@ -199,7 +198,6 @@ static void
 accuse_one(Judge *j, int a, ErrorData *edata)
 {
 	KsSuspect  *item = &j->items[j->left[a]];
-	KsFault		fault = j->ap->fault;
 	Oid			constraint = ks_fault_constraint(edata);
 
 	if (j->alone > 0 && !fails_at_once(j, a))
@@ -212,11 +210,7 @@ accuse_one(Judge *j, int a, ErrorData *edata)
 		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
 		item->constraint == constraint && j->ap->ops[item->index] == KS_ROW_WRITE;
 	item->convicted |= failed_beside_all(j, j->left[a]);
-	FreeErrorData(item->edata);
-	item->edata = edata;
-	item->fault = fault;
-	item->constraint = constraint;
-	item->column = ks_apply_trim_error(j->ap, edata);
+	FreeErrorData(edata);
 	item->bad = true;
 }
 
@@ -276,15 +270,31 @@ accuse_all(void *arg)
 	return false;
 }
 
+/* The error of the last attempt, which was this suspect's. */
+static void
+keep_error(Judge *j, KsSuspect *item, ErrorData *edata)
+{
+	FreeErrorData(item->edata);
+	item->edata = edata;
+	item->fault = j->ap->fault;
+	item->constraint = ks_fault_constraint(edata);
+	item->column = ks_apply_trim_error(j->ap, edata);
+}
+
+/*
+ * What it fails with here is what is told of it, or what it has met first in the
+ * same state: beside others that are bad too it may meet those.
+ */
 static bool
 try_one(void *arg)
 {
 	Judge	   *j = arg;
+	KsSuspect  *item = &j->items[j->left[j->tried]];
 	ErrorData  *edata = try_group(j, j->tried, j->tried + 1);
 
-	j->failed = edata != NULL;
+	item->bad = edata != NULL;
 	if (edata)
-		FreeErrorData(edata);
+		keep_error(j, item, edata);
 	return false;
 }
 
@@ -319,7 +329,6 @@ convict(Judge *j)
 			continue;
 		j->tried = i;
 		ks_apply_undoable(j->ap, try_one, j);
-		j->items[j->left[i]].bad = j->failed;
 	}
 	drop_bad(j);
 	return j->nleft < n;
