@@ -31,15 +31,6 @@ typedef struct KsKeySet
 	int			n;
 } KsKeySet;
 
-static KsRoute *
-route_of(const KsApply *ap, int i)
-{
-	for (int r = 0; r < ap->nroutes; r++)
-		if (i >= ap->routes[r].lo && i < ap->routes[r].hi)
-			return &ap->routes[r];
-	pg_unreachable();
-}
-
 /* Are values of the type equal only if their bytes are? */
 static bool
 is_equal_by_bytes(const KsTarget *target, int c)
@@ -190,7 +181,7 @@ get_set(KsApply *ap, Oid relid, Oid constraint)
 bool
 ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 {
-	const KsRoute *r = route_of(ap, index);
+	const KsRoute *r = ks_apply_route_at(ap, index);
 	const KsKeySet *set;
 	int			cols[INDEX_MAX_KEYS] = {0};
 	uint32		hash;
@@ -214,8 +205,8 @@ ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 static bool
 is_another_row(const KsApply *ap, int i, int other, const ForeignKeyCacheInfo *fk)
 {
-	const KsRoute *from = route_of(ap, i);
-	const KsRoute *to = route_of(ap, other);
+	const KsRoute *from = ks_apply_route_at(ap, i);
+	const KsRoute *to = ks_apply_route_at(ap, other);
 	int			cols1[INDEX_MAX_KEYS] = {0};
 	int			cols2[INDEX_MAX_KEYS] = {0};
 	uint32		hash1,
@@ -225,7 +216,9 @@ is_another_row(const KsApply *ap, int i, int other, const ForeignKeyCacheInfo *f
 		return false;
 	if (to->target->relid != fk->confrelid)
 		return true;
-	if (!find_columns(from->target, fk->conkey, fk->nkeys, cols1) ||
+	/* of one that cannot be decoded the key is not known */
+	if (ap->nundecodable > 0 ||
+		!find_columns(from->target, fk->conkey, fk->nkeys, cols1) ||
 		!find_columns(to->target, fk->confkey, fk->nkeys, cols2))
 		return false;
 	for (int k = 0; k < fk->nkeys; k++)
@@ -238,14 +231,11 @@ is_another_row(const KsApply *ap, int i, int other, const ForeignKeyCacheInfo *f
 bool
 ks_refer_may_need_rejected(KsApply *ap, int index, Oid constraint)
 {
-	Oid			relid = route_of(ap, index)->target->relid;
+	Oid			relid = ks_apply_route_at(ap, index)->target->relid;
 	ForeignKeyCacheInfo fk;
 
 	if (!OidIsValid(relid) || !OidIsValid(constraint) || ap->stopped.edata ||
 		ap->rejects.n > MAX_COMPARED || !find_foreign_key(relid, constraint, &fk))
-		return true;
-	/* of one that cannot be decoded the key is not known */
-	if (ap->nundecodable > 0)
 		return true;
 	for (int k = 0; k < ap->rejects.n; k++)
 		if (!is_another_row(ap, index, ap->rejects.items[k].index, &fk))
