@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
@@ -50,11 +51,13 @@ ks_constraints_check(KsApply *ap)
 /* What deferred_names() knows, in the top context; kept until a constraint changes. */
 static List *deferred = NIL;
 static bool deferred_valid = false;
+static bool constraint_changed = false;
 
 static void
 constraint_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
 	deferred_valid = false;
+	constraint_changed = true;
 }
 
 static void
@@ -98,19 +101,22 @@ deferred_names(void)
 	if (deferred_valid)
 		return deferred;
 	forget_names();
-	deferred_valid = true;
+	constraint_changed = false;
 	rel = table_open(ConstraintRelationId, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
 	{
 		Form_pg_constraint con = (Form_pg_constraint) GETSTRUCT(tup);
-		char	   *schema = con->condeferred ? get_namespace_name(con->connamespace) : NULL;
+		/* of a session's own temporary tables nobody else has events */
+		char	   *schema = con->condeferred && !isOtherTempNamespace(con->connamespace) ?
+			get_namespace_name(con->connamespace) : NULL;
 
 		if (schema)
 			add_name(schema, NameStr(con->conname));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	deferred_valid = !constraint_changed;
 	return deferred;
 }
 
