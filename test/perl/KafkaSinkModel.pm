@@ -38,6 +38,7 @@ CREATE TABLE test.sink (
     sink text, on_error text, reject_limit text, batch_records int,
     superseding boolean,        -- a batch writes the last record of a key, or what is behind the last delete
     asks boolean,               -- update_if
+    curing boolean,             -- what one record is refused for, another may cure: sums, commands
     by_part boolean);           -- what each partition's counts must be is known
 CREATE TABLE test.recs (
     n int PRIMARY KEY, part int, off bigint, key bytea, value bytea,
@@ -233,9 +234,10 @@ BEGIN
                 BEGIN
                     result := test.ingest(lo, hi);
                     EXIT;
-                EXCEPTION WHEN configuration_limit_exceeded THEN
-                    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
-                    IF NOT s.superseding THEN RAISE; END IF;
+                EXCEPTION WHEN configuration_limit_exceeded OR integrity_constraint_violation OR data_exception THEN
+                    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
+                    -- (and what is wrong with it might have been cured by what it is tried without now)
+                    IF NOT (s.curing AND (state = '53400' OR s.on_error = 'stop') OR s.superseding AND state = '53400') THEN RAISE; END IF;
                     bad := lo - 1 + substring(context FROM 'sink "[^"]*", record (\d+)')::int;
                 END;
             END LOOP;

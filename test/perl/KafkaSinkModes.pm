@@ -429,7 +429,7 @@ sub _script
 	  (map { _both($_) } @{ $self->{ddl} }), $self->_create,
 	  "SELECT kafka_sink.seek('$self->{sink}', '{\"t\": {" . join(', ', map { "\"$_\": $self->{start}[$_]" } 0 .. $self->{nparts} - 1) . "}}');",
 	  "INSERT INTO test.sink VALUES ('$self->{sink}', '$self->{on_error}', " . q1($self->{limit}) . ", $self->{batch_records}, "
-	  . ($self->{superseding} ? 'true' : 'false') . ', ' . ($self->{asks} ? 'true' : 'false') . ", $by_part);",
+	  . ($self->{superseding} ? 'true' : 'false') . ', ' . ($self->{asks} ? 'true' : 'false') . ', ' . ($self->{mode} =~ /^(command|accumulate)$/ ? 'true' : 'false') . ", $by_part);",
 	  'INSERT INTO test.recs (n, part, off, key, value, op, state, filter, late, sql, probe, k, complete) VALUES', join(",\n", @rows) . ';',
 	  "SET kafka_sink.fast_path = $self->{fast};", 'SET client_min_messages = debug1;',
 	  'SELECT test.feed(' . q1('{' . join(',', $self->_ends) . '}') . ');', 'RESET client_min_messages;', $compare,

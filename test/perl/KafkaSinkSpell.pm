@@ -110,6 +110,8 @@ sub _broken
 	return one_of(@json, [ '[1]', '22P02' ], [ '{"id": 1}', '22P02' ], [ '{"schema":null,"payload":[1]}', '22P02' ], [ '{"payload":{"id":1}}', '22P02' ]) if $format eq 'connect';
 	return one_of(@json, [ '{}', '22P02' ], [ '{"op":"x"}', '22P02' ], [ '{"op":"c","after":null}', '22P02' ], [ '{"op":"u","after":[1]}', '22P02' ]) if $format eq 'debezium';
 	return one_of([ '1', '22P04' ], [ '', '22P04' ], [ "1$delimiter\n$delimiter", '22P04' ], [ "\xc3\x28", '22021' ], $quote ne '' ? [ "1$delimiter${quote}x", '22P04' ] : ()) if $format eq 'csv';
+	# a command takes the text apart by itself, behind the filter
+	return [ "\xff", '22021' ] if $self->{mode} eq 'command';
 	return one_of([ 'x', '22P02' ], [ "\xff", '22021' ], [ '1 2', '22P02' ]);
 }
 
