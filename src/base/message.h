@@ -13,6 +13,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 /* One record header; name is NUL-terminated, value may be NULL. */
 typedef struct KsHeader
 {
@@ -80,6 +82,16 @@ typedef struct KsPartition
 	int			last_rec;		/* index of its last record in the batch, or -1 */
 	bool		has_siblings;	/* its topic has, or may have, partitions that others consume */
 } KsPartition;
+
+/* Kafka counts milliseconds since 1970, the server microseconds since 2000. */
+#define KS_EPOCH_MS \
+	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000))
+
+static inline int64
+ks_timestamp_to_ms(TimestampTz ts)
+{
+	return ts / 1000 + KS_EPOCH_MS;
+}
 
 /* 64-bit hash of timestamp, key and value: identifies the log's tail. */
 extern uint64 ks_record_hash(const KsRecord *rec);

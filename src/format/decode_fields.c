@@ -16,7 +16,6 @@
 
 #include "base/compat.h"
 #include "format/decode_format.h"
-#include "format/json_scan.h"
 
 /* --- fields of the value --- */
 

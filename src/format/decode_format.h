@@ -5,8 +5,74 @@
 #ifndef KS_DECODE_FORMAT_H
 #define KS_DECODE_FORMAT_H
 
+#include "mb/pg_wchar.h"
+
 #include "base/compat.h"
 #include "format/decode.h"
+#include "format/json_scan.h"
+
+/* --- decode_column.c, decode_key.c --- */
+
+/* Bytes as a whole: a key, a value. */
+extern Datum ks_decode_bytes(KsDecoder *d, KsType *type, const char *s, int len, bool json,
+							 bool *isnull);
+
+/* The key as a JSON document; false if it is NULL. */
+extern bool ks_decode_key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok);
+
+/* A delete: the key columns from the Kafka key, or from the change. */
+extern KsRowOp ks_decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
+								   Datum *values, bool *isnull);
+
+/* Nothing but ASCII, and no NUL: the same in every encoding of a server. */
+static inline bool
+ks_is_ascii(const char *s, int len)
+{
+	const char *end = s + len;
+
+#ifdef __SSE2__
+	__m128i		bad = _mm_setzero_si128();
+
+	for (; end - s >= 16; s += 16)
+	{
+		__m128i		v = _mm_loadu_si128((const __m128i *) s);
+
+		bad = _mm_or_si128(bad, _mm_or_si128(v, _mm_cmpeq_epi8(v, _mm_setzero_si128())));
+	}
+	if (_mm_movemask_epi8(bad) != 0)
+		return false;
+#endif
+	for (; end - s >= 8; s += 8)
+	{
+		uint64		w;
+
+		memcpy(&w, s, 8);
+		if ((w & KS_HIGHS) || KS_HAS_ZERO(w))
+			return false;
+	}
+	for (; s < end; s++)
+		if (*s == '\0' || IS_HIGHBIT_SET(*s))
+			return false;
+	return true;
+}
+
+/* Bytes of Kafka are UTF-8 where they are text: verified, converted if needed. */
+static inline void
+ks_to_server(KsDecoder *d, const char **s, int *len)
+{
+	if (likely(ks_is_ascii(*s, *len)))
+		return;
+	if (d->encoding == PG_UTF8 || d->encoding == PG_SQL_ASCII)
+		(void) pg_verify_mbstr(PG_UTF8, *s, *len, false);
+	else
+	{
+		char	   *conv = pg_any_to_server(*s, *len, PG_UTF8);
+
+		if (conv != *s)
+			*len = strlen(conv);
+		*s = conv;
+	}
+}
 
 /* decode_fields.c: the column is to be evaluated, or checked, in the attempt. */
 extern void ks_decode_later(KsDecoder *d, const KsColumn *col, bool check);

@@ -65,7 +65,7 @@ ks_start_timestamp(const char *start_at, const char *topic, int32 part, int64 *e
 					 errmsg("a topic cannot be read from an infinite timestamp"),
 					 errhint("Valid values: earliest, latest, a timestamp, or offsets by partition.")));
 		/* offsets-for-times: the first record at or after it */
-		return Max(0, ts / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000));
+		return Max(0, ks_timestamp_to_ms(ts));
 	}
 }
 

@@ -30,8 +30,7 @@
 static TimestampTz
 record_time(const KsRecord *rec)
 {
-	return rec->ts_ms * INT64CONST(1000) -
-		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+	return (rec->ts_ms - KS_EPOCH_MS) * 1000;
 }
 
 bool

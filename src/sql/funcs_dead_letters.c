@@ -169,8 +169,7 @@ load_records(const char *sink, Datum *ids, int n, KsRecord *recs, Datum *loaded,
 		rec->off = isnull[OFF] ? -1 : DatumGetInt64(values[OFF]);
 		rec->ts_ms = -1;
 		if (!isnull[TS])
-			rec->ts_ms = DatumGetTimestampTz(values[TS]) / 1000 +
-				(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
+			rec->ts_ms = ks_timestamp_to_ms(DatumGetTimestampTz(values[TS]));
 		ks_record_bytes(values[KEY], isnull[KEY], &rec->key, &rec->keylen);
 		ks_record_bytes(values[VALUE], isnull[VALUE], &rec->value, &rec->valuelen);
 		if (!isnull[HEADERS])

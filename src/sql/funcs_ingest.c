@@ -172,8 +172,7 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 					 errmsg("timestamp of record %d is infinite", i + 1)));
 		if (!isnull[REC_TS])
-			rec->ts_ms = DatumGetTimestampTz(values[REC_TS]) / 1000 +
-				(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
+			rec->ts_ms = ks_timestamp_to_ms(DatumGetTimestampTz(values[REC_TS]));
 		ks_record_bytes(values[REC_KEY], isnull[REC_KEY], &rec->key, &rec->keylen);
 		ks_record_bytes(values[REC_VALUE], isnull[REC_VALUE], &rec->value, &rec->valuelen);
 		if (!isnull[REC_HEADERS])

@@ -40,9 +40,6 @@
 #define CHUNK			512
 #define CHUNK_BYTES		(4 * 1024 * 1024)
 
-#define EPOCH_MS \
-	((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000))
-
 PG_FUNCTION_INFO_V1(kafka_sink_peek);
 PG_FUNCTION_INFO_V1(kafka_sink_preview);
 
@@ -148,7 +145,7 @@ put_record(ReturnSetInfo *rsinfo, const KsRecord *rec, const KsPartition *p,
 	Datum		values[REC_NATTS] = {0};
 	bool		nulls[REC_NATTS] = {false};
 
-	if (rec->ts_ms >= END_TIMESTAMP / 1000 + EPOCH_MS)
+	if (rec->ts_ms >= END_TIMESTAMP / 1000 + KS_EPOCH_MS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				 errmsg("timestamp of the record at offset " INT64_FORMAT " is out of range", rec->off),
@@ -158,7 +155,7 @@ put_record(ReturnSetInfo *rsinfo, const KsRecord *rec, const KsPartition *p,
 	values[REC_OFF] = Int64GetDatum(rec->off);
 	nulls[REC_TS] = rec->ts_ms < 0;
 	if (rec->ts_ms >= 0)
-		values[REC_TS] = TimestampTzGetDatum((rec->ts_ms - EPOCH_MS) * 1000);
+		values[REC_TS] = TimestampTzGetDatum((rec->ts_ms - KS_EPOCH_MS) * 1000);
 	nulls[REC_KEY] = rec->keylen < 0;
 	if (rec->keylen >= 0)
 		values[REC_KEY] = bytes_datum(rec->key, rec->keylen);

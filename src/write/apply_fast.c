@@ -12,20 +12,13 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
-#include "access/nbtree.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_attribute.h"
-#include "catalog/pg_index.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
-#include "tcop/utility.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "base/compat.h"
-#include "write/accumulate.h"
 #include "write/apply_fast.h"
 
 #define ROWS_PER_INSERT		256

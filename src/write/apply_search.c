@@ -50,12 +50,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "portability/instr_time.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
-#include "base/session.h"
 #include "write/apply_search.h"
 #include "write/writer.h"
 

@@ -121,11 +121,9 @@ headers_datum(const KsRecord *rec, Oid type, TupleDesc desc)
 static bool
 timestamp_of(const KsRecord *rec, TimestampTz *ts)
 {
-	const int64 epoch_ms = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000);
-
-	if (rec->ts_ms < 0 || rec->ts_ms >= END_TIMESTAMP / 1000 + epoch_ms)
+	if (rec->ts_ms < 0 || rec->ts_ms >= END_TIMESTAMP / 1000 + KS_EPOCH_MS)
 		return false;
-	*ts = (rec->ts_ms - epoch_ms) * 1000;
+	*ts = (rec->ts_ms - KS_EPOCH_MS) * 1000;
 	return true;
 }
 
