@@ -39,11 +39,13 @@ insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
 		}
 
 		/*
-		 * A new version of a row with the same key needs no check: nobody else
-		 * can have that key as long as the old one is ours to replace.
+		 * A new version of a row with the same key is checked as well, as the
+		 * server does: the check holds the key's first page, and without it a rival
+		 * who looks through several pages of old versions could pass this entry's
+		 * place before it is there and come to the old one when it is dead.
 		 */
 		index_insert(index, values, isnull, &w->tids[row], w->rel,
-					 fi->unique && !same ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, same, info);
+					 fi->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, same, info);
 		if (i % CHUNK == CHUNK - 1)
 		{
 			CHECK_FOR_INTERRUPTS();
