@@ -7,7 +7,13 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+#ifdef KS_COVERAGE
+#include <gcov.h>
+#endif
+
 #include "access/xact.h"
+#include "storage/ipc.h"
 #include "utils/guc.h"
 
 #include "base/session.h"
@@ -88,4 +94,20 @@ ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
 	MemoryContextSwitchTo(cxt);
 	CurrentResourceOwner = owner;
 	ReThrowError(edata);
+}
+
+/* The last callback to run. */
+static void
+end_process(int code, Datum arg)
+{
+#ifdef KS_COVERAGE
+	__gcov_dump();
+#endif
+	_exit(code);
+}
+
+void
+ks_session_end_by_exit(void)
+{
+	on_proc_exit(end_process, (Datum) 0);
 }

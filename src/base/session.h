@@ -18,12 +18,15 @@ extern void ks_session_fix(void);
 extern int	ks_session_enter(void);
 extern void ks_session_leave(int nestlevel);
 
-
 /*
  * In PG_CATCH(), within an internal subtransaction: rolls that back, and throws
  * the error again, so that it does not reach the top with the subtransaction
  * open.  owner is the resource owner from before it.
  */
 KS_NORETURN extern void ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt);
+
+/* The process ends without the destructors of libraries, which could meet the
+ * threads of librdkafka.  Called before any other callback of proc_exit(). */
+extern void ks_session_end_by_exit(void);
 
 #endif

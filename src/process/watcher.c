@@ -15,9 +15,6 @@
  */
 #include "postgres.h"
 
-#ifdef KS_COVERAGE
-#include <gcov.h>
-#endif
 #include <unistd.h>
 
 #include "miscadmin.h"
@@ -44,16 +41,6 @@
 static KsDatabase *database;
 static MemoryContext pass_cxt;	/* of one pass of the loop */
 static volatile bool connection_changed = false;
-
-/* The last callback to run: no destructor of a library meets librdkafka's threads. */
-static void
-leave(int code, Datum arg)
-{
-#ifdef KS_COVERAGE
-	__gcov_dump();
-#endif
-	_exit(code);
-}
 
 static void
 detach(int code, Datum arg)
@@ -235,7 +222,7 @@ ks_watcher_main(Datum arg)
 {
 	Oid			dbid = DatumGetObjectId(arg);
 
-	on_proc_exit(leave, (Datum) 0);
+	ks_session_end_by_exit();
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();

@@ -23,9 +23,6 @@
  */
 #include "postgres.h"
 
-#ifdef KS_COVERAGE
-#include <gcov.h>
-#endif
 #include <malloc.h>
 #include <unistd.h>
 
@@ -59,16 +56,6 @@
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
 static volatile bool connection_changed = false;
-
-/* The last callback to run: see the file's head. */
-static void
-leave(int code, Datum arg)
-{
-#ifdef KS_COVERAGE
-	__gcov_dump();
-#endif
-	_exit(code);
-}
 
 static void
 connection_callback(Datum arg, int cacheid, uint32 hashvalue)
@@ -362,7 +349,7 @@ ks_worker_main(Datum arg)
 
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
 	keep_memory();
-	on_proc_exit(leave, (Datum) 0);
+	ks_session_end_by_exit();
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
