@@ -31,11 +31,10 @@ ks_dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 ks_sources := $(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/src/*.c $(ks_dir)/src/*/*.c)))
 
 EXTENSION = kafka_sink
-EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(ks_dir)/kafka_sink.control)
 MODULE_big = kafka_sink
 OBJS = $(ks_sources:.c=.o)
-DATA = kafka_sink--$(EXTVERSION).sql \
-	$(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/kafka_sink--*--*.sql)))
+# the newest version, those before it, and the ways from one to the next
+DATA = $(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/kafka_sink--*.sql)))
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

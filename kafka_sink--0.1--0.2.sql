@@ -1,0 +1,4 @@
+/* kafka_sink--0.1--0.2.sql */
+
+-- complain if script is sourced in psql, rather than via ALTER EXTENSION
+\echo Use "ALTER EXTENSION kafka_sink UPDATE TO '0.2'" to load this file. \quit

@@ -1,0 +1,932 @@
+/* kafka_sink--0.2.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION kafka_sink" to load this file. \quit
+
+GRANT USAGE ON SCHEMA kafka_sink TO PUBLIC;
+
+--
+-- Connections
+--
+CREATE FUNCTION kafka_sink.validate_options(text[], oid)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_validate_options'
+LANGUAGE C STRICT PARALLEL SAFE;
+
+COMMENT ON FUNCTION kafka_sink.validate_options(text[], oid) IS
+'validates the options of servers and user mappings of the foreign-data wrapper kafka_sink';
+
+CREATE FOREIGN DATA WRAPPER kafka_sink
+    NO HANDLER
+    VALIDATOR kafka_sink.validate_options;
+
+COMMENT ON FOREIGN DATA WRAPPER kafka_sink IS
+'connections to Apache Kafka: bootstrap servers and properties in the server, credentials in user mappings';
+
+--
+-- Records
+--
+CREATE TYPE kafka_sink.header AS (
+    name text,
+    value bytea
+);
+
+COMMENT ON TYPE kafka_sink.header IS 'one header of a Kafka record';
+
+CREATE TYPE kafka_sink.record AS (
+    topic text,
+    part integer,
+    off bigint,
+    ts timestamptz,
+    key bytea,
+    value bytea,
+    headers kafka_sink.header[]
+);
+
+COMMENT ON TYPE kafka_sink.record IS 'one Kafka record, as ingest() takes it';
+
+--
+-- Catalogs. They grant nothing; functions and views check membership in the
+-- sink's owner.
+--
+CREATE TABLE kafka_sink.sink_catalog (
+    sink text PRIMARY KEY
+        CHECK (sink OPERATOR(pg_catalog.<>) '' AND pg_catalog.octet_length(sink) OPERATOR(pg_catalog.<=) 63),
+    owner regrole NOT NULL,
+    server text,
+    target regclass,
+    insert_mode text NOT NULL,
+    columns jsonb,
+    pk_fields text[],
+    format text NOT NULL,
+    key_format text NOT NULL,
+    delete_enabled boolean NOT NULL,
+    on_tombstone text NOT NULL,
+    on_error text NOT NULL,
+    on_nul text NOT NULL,
+    on_nonfinite text NOT NULL,
+    isolation_level text NOT NULL,
+    synchronous_commit text NOT NULL,
+    batch_records integer,
+    batch_bytes integer NOT NULL,
+    batch_linger_ms integer NOT NULL,
+    max_record_bytes integer NOT NULL,
+    workers integer NOT NULL,
+    command text,
+    value_type regtype,
+    filter text,
+    update_if text,
+    accumulate jsonb,
+    reject_limit text,
+    dead_letter_retention interval,
+    envelope text NOT NULL,
+    csv_delimiter text NOT NULL,
+    csv_quote text NOT NULL,
+    csv_null text NOT NULL,
+    strict boolean NOT NULL,
+    retry_within interval NOT NULL,
+    on_topic_error text NOT NULL,
+    lock_timeout interval NOT NULL,
+    idle_after interval NOT NULL,
+    statistics_interval interval,
+    enabled boolean NOT NULL,
+    generation bigint NOT NULL,
+    -- where the offsets belong: elsewhere the sink is suspended until resume()
+    system_identifier bigint NOT NULL,
+    database_oid oid NOT NULL
+);
+
+CREATE TABLE kafka_sink.topic_catalog (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text NOT NULL
+        CHECK (topic OPERATOR(pg_catalog.~) '^[a-zA-Z0-9._-]{1,249}$'),
+    partitions text,
+    start_at text NOT NULL,
+    cluster_id text,
+    -- instead of the sink's target or command
+    target regclass,
+    insert_mode text,
+    columns jsonb,
+    pk_fields text[],
+    filter text,
+    update_if text,
+    accumulate jsonb,
+    PRIMARY KEY (sink, topic)
+);
+
+CREATE TABLE kafka_sink.txn_offsets (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text NOT NULL,
+    part integer NOT NULL CHECK (part OPERATOR(pg_catalog.>=) 0),
+    off bigint NOT NULL CHECK (off OPERATOR(pg_catalog.>=) 0),
+    start_off bigint NOT NULL,
+    last_off bigint,
+    last_hash bigint,
+    topic_id uuid,
+    consumed bigint NOT NULL DEFAULT 0,
+    applied bigint NOT NULL DEFAULT 0,
+    deleted bigint NOT NULL DEFAULT 0,
+    filtered bigint NOT NULL DEFAULT 0,
+    dead_lettered bigint NOT NULL DEFAULT 0,
+    ignored bigint NOT NULL DEFAULT 0,
+    superseded bigint NOT NULL DEFAULT 0,
+    unmatched bigint NOT NULL DEFAULT 0,
+    gaps bigint NOT NULL DEFAULT 0,
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    PRIMARY KEY (sink, topic, part)
+) WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+COMMENT ON TABLE kafka_sink.txn_offsets IS
+'where each sink stands: off is the next offset to fetch, moved in the transaction that writes the records before it';
+COMMENT ON COLUMN kafka_sink.txn_offsets.off IS 'next offset to fetch';
+COMMENT ON COLUMN kafka_sink.txn_offsets.start_off IS 'offset at which the counts began; off - start_off = consumed + gaps';
+COMMENT ON COLUMN kafka_sink.txn_offsets.last_off IS 'offset of the last record consumed, NULL if none';
+COMMENT ON COLUMN kafka_sink.txn_offsets.last_hash IS 'hash of timestamp, key and value of the record at last_off; a start compares it with the log';
+COMMENT ON COLUMN kafka_sink.txn_offsets.topic_id IS 'reserved for Kafka''s id of the topic; NULL in this version';
+COMMENT ON COLUMN kafka_sink.txn_offsets.consumed IS 'records: applied + deleted + filtered + dead_lettered + ignored + superseded + unmatched';
+COMMENT ON COLUMN kafka_sink.txn_offsets.applied IS 'records written to the target';
+COMMENT ON COLUMN kafka_sink.txn_offsets.deleted IS 'tombstones that deleted a row';
+COMMENT ON COLUMN kafka_sink.txn_offsets.filtered IS 'records left out by the sink''s definition (on_tombstone => ''ignore'')';
+COMMENT ON COLUMN kafka_sink.txn_offsets.dead_lettered IS 'records kept in dead letters';
+COMMENT ON COLUMN kafka_sink.txn_offsets.ignored IS 'records dropped by on_error';
+COMMENT ON COLUMN kafka_sink.txn_offsets.superseded IS 'records overtaken by a later one of the same key in the same batch';
+COMMENT ON COLUMN kafka_sink.txn_offsets.unmatched IS 'records that changed no row: ON CONFLICT DO NOTHING, delete of a missing row, a trigger that returned NULL';
+COMMENT ON COLUMN kafka_sink.txn_offsets.gaps IS 'offsets without a visible record: compaction, transaction markers, aborted records, accept_gap(), skip()';
+COMMENT ON COLUMN kafka_sink.txn_offsets.updated_at IS 'start of the transaction that moved the row last';
+
+-- state of each worker; shared memory would forget it in a crash
+CREATE TABLE kafka_sink.sink_state (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    worker integer NOT NULL,
+    state text NOT NULL,
+    since timestamptz NOT NULL,
+    sqlstate text,
+    message text,
+    detail text,
+    hint text,
+    topic text,
+    part integer,
+    off bigint,
+    column_name text,
+    waits_for text,
+    PRIMARY KEY (sink, worker)
+);
+
+-- topics that have stopped alone, the others of the sink go on
+CREATE TABLE kafka_sink.topic_state (
+    sink text NOT NULL,
+    topic text NOT NULL,
+    state text NOT NULL,
+    since timestamptz NOT NULL,
+    sqlstate text,
+    message text,
+    detail text,
+    hint text,
+    part integer,
+    off bigint,
+    column_name text,
+    PRIMARY KEY (sink, topic),
+    FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON DELETE CASCADE
+);
+
+-- ends of partitions as last seen, for sinks whose workers do not run
+CREATE TABLE kafka_sink.partition_ends (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    low bigint,
+    high bigint,
+    last_stable bigint,
+    as_of timestamptz NOT NULL,
+    PRIMARY KEY (sink, topic, part)
+);
+
+-- every move of an offset that no record made
+CREATE TABLE kafka_sink.offset_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL,
+    owner regrole NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    action text NOT NULL,
+    from_off bigint,
+    until_off bigint NOT NULL,
+    role text NOT NULL,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+COMMENT ON TABLE kafka_sink.sink_catalog IS 'definitions of sinks; see the view kafka_sink.sinks';
+COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sinks';
+COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views kafka_sink.sinks and kafka_sink.stat_sinks';
+COMMENT ON TABLE kafka_sink.topic_state IS 'topics that are halted alone; see the view kafka_sink.sink_topics';
+COMMENT ON TABLE kafka_sink.partition_ends IS 'ends of partitions as last seen; see the view kafka_sink.lag';
+COMMENT ON TABLE kafka_sink.offset_history IS
+'audit: offsets moved by seek, skip and accept_gap, by whom and when';
+
+-- Data of a dump goes on where it stood (suspended until resume() elsewhere).
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_catalog', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.txn_offsets', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_state', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_state', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.partition_ends', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history_id_seq', '');
+
+-- for policies: once a query, not once a row
+CREATE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
+    SELECT c.sink
+      FROM kafka_sink.sink_catalog c
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.visible_sinks IS
+'names of the sinks whose owner the current role is a member of';
+
+GRANT SELECT ON kafka_sink.visible_sinks TO PUBLIC;
+
+CREATE FUNCTION kafka_sink.is_home(system_identifier bigint, database_oid oid)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'kafka_sink_is_home'
+LANGUAGE C STABLE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.is_home(bigint, oid) IS
+'true if this is the server and database that offsets were written in';
+
+ALTER TABLE kafka_sink.txn_offsets ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.txn_offsets FOR SELECT
+    USING (sink OPERATOR(pg_catalog.=) ANY (SELECT v.sink FROM kafka_sink.visible_sinks v));
+GRANT SELECT ON kafka_sink.txn_offsets TO PUBLIC;
+
+ALTER TABLE kafka_sink.offset_history ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.offset_history FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+GRANT SELECT ON kafka_sink.offset_history TO PUBLIC;
+
+--
+-- Define
+--
+CREATE FUNCTION kafka_sink.create_sink(
+    sink text,
+    server text DEFAULT NULL,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT 'insert',
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    format text DEFAULT 'json',
+    key_format text DEFAULT 'json',
+    delete_enabled boolean DEFAULT false,
+    on_tombstone text DEFAULT 'error',
+    on_error text DEFAULT 'stop',
+    on_nul text DEFAULT 'error',
+    on_nonfinite text DEFAULT 'accept',
+    isolation_level text DEFAULT 'read_committed',
+    synchronous_commit text DEFAULT 'off',
+    batch_records integer DEFAULT NULL,
+    batch_bytes integer DEFAULT 16777216,
+    batch_linger_ms integer DEFAULT 2,
+    max_record_bytes integer DEFAULT 8388608,
+    workers integer DEFAULT 1,
+    command text DEFAULT NULL,
+    value_type regtype DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    reject_limit text DEFAULT NULL,
+    dead_letter_retention interval DEFAULT NULL,
+    envelope text DEFAULT 'none',
+    csv_delimiter text DEFAULT ',',
+    csv_quote text DEFAULT '"',
+    csv_null text DEFAULT '',
+    strict boolean DEFAULT false,
+    retry_within interval DEFAULT '10 s',
+    on_topic_error text DEFAULT 'halt_topic',
+    lock_timeout interval DEFAULT '2 s',
+    idle_after interval DEFAULT '1 min',
+    statistics_interval interval DEFAULT NULL,
+    enabled boolean DEFAULT true)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean) IS
+'defines a sink: what to do with records; owned by the current role';
+
+CREATE FUNCTION kafka_sink.alter_sink(
+    sink text,
+    server text DEFAULT NULL,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    format text DEFAULT NULL,
+    key_format text DEFAULT NULL,
+    delete_enabled boolean DEFAULT NULL,
+    on_tombstone text DEFAULT NULL,
+    on_error text DEFAULT NULL,
+    on_nul text DEFAULT NULL,
+    on_nonfinite text DEFAULT NULL,
+    isolation_level text DEFAULT NULL,
+    synchronous_commit text DEFAULT NULL,
+    batch_records integer DEFAULT NULL,
+    batch_bytes integer DEFAULT NULL,
+    batch_linger_ms integer DEFAULT NULL,
+    max_record_bytes integer DEFAULT NULL,
+    workers integer DEFAULT NULL,
+    command text DEFAULT NULL,
+    value_type regtype DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    reject_limit text DEFAULT NULL,
+    dead_letter_retention interval DEFAULT NULL,
+    envelope text DEFAULT NULL,
+    csv_delimiter text DEFAULT NULL,
+    csv_quote text DEFAULT NULL,
+    csv_null text DEFAULT NULL,
+    strict boolean DEFAULT NULL,
+    retry_within interval DEFAULT NULL,
+    on_topic_error text DEFAULT NULL,
+    lock_timeout interval DEFAULT NULL,
+    idle_after interval DEFAULT NULL,
+    statistics_interval interval DEFAULT NULL,
+    reset text[] DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[]) IS
+'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
+
+CREATE FUNCTION kafka_sink.drop_sink(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_drop_sink'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.drop_sink(text) IS
+'forgets a sink, its topics and its offsets; the target keeps its rows';
+
+CREATE FUNCTION kafka_sink.register_topic(
+    sink text,
+    topic text,
+    partitions text DEFAULT NULL,
+    start_at text DEFAULT 'earliest',
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb) IS
+'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
+
+CREATE FUNCTION kafka_sink.alter_topic(
+    sink text,
+    topic text,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    reset text[] DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
+'changes the settings given of a topic''s own target (NULL: unchanged) and forgets those named in reset; its offsets stay';
+
+CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_unregister_topic'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text) IS
+'takes a topic from a sink and forgets its offsets';
+
+--
+-- Run
+--
+CREATE FUNCTION kafka_sink.pause(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_pause'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.pause(text) IS
+'stops a sink''s workers after the batch at hand, until resume()';
+
+CREATE FUNCTION kafka_sink.resume(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_resume'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.resume(text) IS
+'lets a paused, halted or suspended sink, and all of its topics, go on from its stored offsets';
+
+CREATE FUNCTION kafka_sink.resume(sink text, topic text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_resume_topic'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.resume(text, text) IS
+'lets a halted topic of a sink go on from its stored offsets';
+
+CREATE FUNCTION kafka_sink.seek(sink text, "to" text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_seek'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.seek(text, text) IS
+'moves a sink to earliest, latest, a timestamp, or {"topic": {"0": 42}}, and starts its counts anew; records may be applied again or left out';
+
+CREATE FUNCTION kafka_sink.skip(sink text, topic text, part integer, off bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_skip'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.skip(text, text, integer, bigint) IS
+'passes over the record at off, which must be the next one; audited, counted as a gap';
+
+CREATE FUNCTION kafka_sink.accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_accept_gap'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.accept_gap(text, text, integer, bigint, bigint) IS
+'goes on at until_off although the records from from_off, the next one, are lost; audited, counted as a gap';
+
+CREATE FUNCTION kafka_sink.claim(
+    sink text,
+    topic text,
+    part bigint,
+    from_off bigint,
+    until_off bigint,
+    records bigint DEFAULT NULL,
+    start_at bigint DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'kafka_sink_claim'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.claim(text, text, bigint, bigint, bigint, bigint, bigint) IS
+'takes a range for the current transaction, which applies it, and moves the stored offset over it: the offset to apply from, NULL if all of it is applied already; an error of class KS if what is before it is missing';
+
+CREATE FUNCTION kafka_sink.claim(sink text, ranges jsonb)
+RETURNS TABLE (topic text, part integer, apply_from bigint, until_off bigint)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_many'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.claim(text, jsonb) IS
+'takes many ranges, {"topic": {"0": [from_off, until_off]}}, all or none, in one order for all callers';
+
+CREATE FUNCTION kafka_sink.claim(sink text, ranges text)
+RETURNS TABLE (topic text, part integer, apply_from bigint, until_off bigint)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_many_text'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.claim(text, text) IS
+'the same for drivers that send JSON as text';
+
+CREATE PROCEDURE kafka_sink.claim_range(
+    sink text,
+    topic text,
+    part bigint,
+    from_off bigint,
+    until_off bigint,
+    records bigint DEFAULT NULL,
+    start_at bigint DEFAULT NULL,
+    INOUT apply_from bigint DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_range'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.claim_range(text, text, bigint, bigint, bigint, bigint, bigint, bigint) IS
+'claim() for CALL';
+
+CREATE FUNCTION kafka_sink.advance(sink text, topic text, part bigint, from_off bigint, until_off bigint)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_advance'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.advance(text, text, bigint, bigint, bigint) IS
+'moves exactly one row of txn_offsets from from_off to until_off, or raises an error of class KS; from_off NULL creates the row';
+
+CREATE FUNCTION kafka_sink.starting_offsets(
+    sink text,
+    format text DEFAULT 'spark',
+    topic text DEFAULT NULL,
+    refresh boolean DEFAULT false)
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_starting_offsets'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.starting_offsets(text, text, text, boolean) IS
+'where a sink stands, as Spark''s startingOffsets or Flink''s scan.startup.specific-offsets; NULL if it has no offsets; refresh: Kafka is asked for partitions without one';
+
+CREATE TYPE kafka_sink.batch_result AS (
+    consumed bigint,
+    applied bigint,
+    deleted bigint,
+    filtered bigint,
+    dead_lettered bigint,
+    ignored bigint,
+    superseded bigint,
+    unmatched bigint
+);
+
+COMMENT ON TYPE kafka_sink.batch_result IS 'what became of the records of a batch';
+
+CREATE FUNCTION kafka_sink.ingest(sink text, records kafka_sink.record[])
+RETURNS kafka_sink.batch_result
+AS 'MODULE_PATHNAME', 'kafka_sink_ingest'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.ingest(text, kafka_sink.record[]) IS
+'decodes and applies records in the current transaction; with offsets under the guard of txn_offsets, without them unguarded';
+
+CREATE PROCEDURE kafka_sink.run(
+    sink text,
+    until jsonb DEFAULT NULL,
+    max_records bigint DEFAULT NULL,
+    timeout interval DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_run'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.run(text, jsonb, bigint, interval) IS
+'consumes in this session, committing batch by batch, up to the last stable offsets at its start, or {"topic": {"0": 42}}';
+
+CREATE PROCEDURE kafka_sink.wait_for(
+    sink text,
+    timeout interval DEFAULT '1 minute',
+    until jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_wait_for'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.wait_for(text, interval, jsonb) IS
+'waits until the workers have applied all that is in Kafka now, or {"topic": {"0": 42}}; 57014 after the timeout';
+
+--
+-- Look
+--
+CREATE FUNCTION kafka_sink.topics(
+    server text,
+    timeout interval DEFAULT '10 seconds',
+    OUT topic text,
+    OUT partitions integer,
+    OUT replicas integer,
+    OUT error text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_topics'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.topics(text, interval) IS
+'topics that the current role sees on a server';
+
+CREATE FUNCTION kafka_sink.peek(
+    server text,
+    topic text,
+    part integer,
+    from_off bigint DEFAULT NULL,
+    until_off bigint DEFAULT NULL,
+    max_records integer DEFAULT 100,
+    timeout interval DEFAULT '10 seconds')
+RETURNS SETOF kafka_sink.record
+AS 'MODULE_PATHNAME', 'kafka_sink_peek'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.peek(text, text, integer, bigint, bigint, integer, interval) IS
+'records of one partition from from_off (NULL: its beginning) to below until_off (NULL: its end as of now), at most max_records of them';
+
+CREATE FUNCTION kafka_sink.preview(
+    sink text,
+    n integer DEFAULT 10,
+    timeout interval DEFAULT '10 seconds',
+    OUT topic text,
+    OUT part integer,
+    OUT off bigint,
+    OUT outcome text,
+    OUT "row" jsonb,
+    OUT sqlstate text,
+    OUT message text,
+    OUT detail text,
+    OUT column_name text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_preview'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.preview(text, integer, interval) IS
+'what would become of a sink''s next n records: each is applied, and all is rolled back';
+
+CREATE FUNCTION kafka_sink.worker_stats(
+    OUT sink text,
+    OUT worker integer,
+    OUT pid integer,
+    OUT started_at timestamptz,
+    OUT batches bigint,
+    OUT records bigint,
+    OUT bytes bigint,
+    OUT fast_batches bigint,
+    OUT retries bigint,
+    OUT guard_mismatches bigint,
+    OUT redelivered bigint,
+    OUT wait_ms double precision,
+    OUT fetch_ms double precision,
+    OUT decode_ms double precision,
+    OUT apply_ms double precision,
+    OUT index_ms double precision,
+    OUT commit_ms double precision,
+    OUT first_record timestamptz,
+    OUT last_commit timestamptz,
+    OUT rss_anon_peak bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_worker_stats'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.worker_stats() IS
+'live counters of this database''s workers; see the view kafka_sink.stat_sinks';
+
+CREATE FUNCTION kafka_sink.partition_stats(
+    OUT sink text,
+    OUT topic text,
+    OUT part integer,
+    OUT low bigint,
+    OUT high bigint,
+    OUT last_stable bigint,
+    OUT as_of timestamptz,
+    OUT redelivered bigint,
+    OUT tail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_partition_stats'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.partition_stats() IS
+'live facts about this database''s partitions; see the view kafka_sink.stat_partitions';
+
+CREATE FUNCTION kafka_sink.lock_waits(
+    OUT sink text,
+    OUT worker integer,
+    OUT since timestamptz,
+    OUT message text,
+    OUT detail text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_lock_waits'
+LANGUAGE C VOLATILE ROWS 1;
+
+COMMENT ON FUNCTION kafka_sink.lock_waits() IS
+'workers of this database that wait for a lock right now; see the view kafka_sink.sinks';
+
+-- what workers have said last, or are seen to wait for
+CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
+    SELECT c.sink, c.workers, s.worker,
+           CASE WHEN l.sink IS NULL THEN s.state ELSE 'waiting' END AS state,
+           CASE WHEN l.sink IS NULL THEN s.since ELSE l.since END AS since,
+           CASE WHEN l.sink IS NULL THEN s.sqlstate END AS sqlstate,
+           CASE WHEN l.sink IS NULL THEN s.message ELSE l.message END AS message,
+           CASE WHEN l.sink IS NULL THEN s.detail ELSE l.detail END AS detail,
+           CASE WHEN l.sink IS NULL THEN s.hint END AS hint,
+           CASE WHEN l.sink IS NULL THEN s.topic END AS topic,
+           CASE WHEN l.sink IS NULL THEN s.part END AS part,
+           CASE WHEN l.sink IS NULL THEN s.off END AS off,
+           CASE WHEN l.sink IS NULL THEN s.column_name END AS column_name,
+           CASE WHEN l.sink IS NULL THEN s.waits_for ELSE 'lock' END AS waits_for
+      FROM kafka_sink.sink_catalog c
+      JOIN kafka_sink.sink_state s ON s.sink OPERATOR(pg_catalog.=) c.sink
+      LEFT JOIN kafka_sink.lock_waits() l
+        ON l.sink OPERATOR(pg_catalog.=) s.sink
+       AND l.worker OPERATOR(pg_catalog.=) s.worker
+       AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
+       -- one that waits again has said for what, and since when
+       AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.worker_states IS
+'states of workers, for the views kafka_sink.sinks and kafka_sink.stat_sinks';
+
+CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
+    SELECT c.sink, c.owner, c.server, c.target,
+           t.topics,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                -- some of its workers have not said anything yet
+                WHEN s.state OPERATOR(pg_catalog.=) 'running'
+                 AND s.present OPERATOR(pg_catalog.<) c.workers THEN 'starting'
+                ELSE s.state END AS state,
+           s.since, s.sqlstate,
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.message
+                ELSE 'the sink''s offsets were written in another database or server' END AS message,
+           s.detail,
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.hint
+                ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
+           s.topic, s.part, s.off, s.column_name, s.waits_for,
+           t.halted_topics,
+           c.insert_mode, c.columns, c.pk_fields, c.format, c.key_format,
+           c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
+           c.on_nonfinite, c.isolation_level, c.synchronous_commit,
+           -- the default is in catalog.c, too
+           COALESCE(c.batch_records, CASE WHEN c.command IS NULL THEN 50000 ELSE 200000 END) AS batch_records,
+           c.batch_bytes, c.batch_linger_ms,
+           c.max_record_bytes, c.workers,
+           c.command, c.value_type, c.filter, c.update_if, c.accumulate,
+           c.reject_limit, c.dead_letter_retention,
+           c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
+           c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
+           c.statistics_interval
+      FROM kafka_sink.sink_catalog c
+      LEFT JOIN
+           (SELECT t.sink,
+                   pg_catalog.array_agg(t.topic ORDER BY t.topic) AS topics,
+                   pg_catalog.array_agg(t.topic ORDER BY t.topic) FILTER (WHERE h.topic IS NOT NULL) AS halted_topics
+              FROM kafka_sink.topic_catalog t
+              LEFT JOIN kafka_sink.topic_state h
+                ON h.sink OPERATOR(pg_catalog.=) t.sink
+               AND h.topic OPERATOR(pg_catalog.=) t.topic
+             GROUP BY t.sink) t ON t.sink OPERATOR(pg_catalog.=) c.sink
+      -- the worst of its workers' states
+      LEFT JOIN
+           (SELECT DISTINCT ON (w.sink) w.*,
+                   pg_catalog.count(*) FILTER (WHERE w.worker OPERATOR(pg_catalog.<) w.workers)
+                        OVER (PARTITION BY w.sink) AS present
+              FROM kafka_sink.worker_states w
+             ORDER BY w.sink,
+                      pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
+                      w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.sinks IS
+'sinks whose owner the current role is a member of: definition, the worst of its workers'' states, and the error that stopped it';
+
+CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
+    SELECT t.sink, t.topic, t.partitions, t.start_at, t.cluster_id,
+           COALESCE(t.target, c.target) AS target,
+           CASE WHEN t.target IS NOT NULL THEN COALESCE(t.insert_mode, c.insert_mode)
+                WHEN c.target IS NOT NULL THEN c.insert_mode END AS insert_mode,
+           CASE WHEN t.target IS NULL THEN c.columns ELSE t.columns END AS columns,
+           CASE WHEN t.target IS NULL THEN c.pk_fields ELSE t.pk_fields END AS pk_fields,
+           CASE WHEN t.target IS NULL THEN c.filter ELSE t.filter END AS filter,
+           CASE WHEN t.target IS NULL THEN c.update_if ELSE t.update_if END AS update_if,
+           CASE WHEN t.target IS NULL THEN c.accumulate ELSE t.accumulate END AS accumulate,
+           t.target IS NOT NULL AS own_target,
+           h.state, h.since, h.sqlstate, h.message, h.detail, h.hint,
+           h.part, h.off, h.column_name
+      FROM kafka_sink.topic_catalog t
+      JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
+      LEFT JOIN kafka_sink.topic_state h
+        ON h.sink OPERATOR(pg_catalog.=) t.sink
+       AND h.topic OPERATOR(pg_catalog.=) t.topic
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.sink_topics IS
+'topics of the sinks whose owner the current role is a member of, where their records go: the topic''s own target, or the sink''s (NULL: its command), and the error of those that are halted alone';
+
+CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
+    SELECT c.sink, COALESCE(s.worker, w.worker) AS worker, w.pid,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                ELSE s.state END AS state,
+           s.since, s.waits_for, s.sqlstate, s.message,
+           w.started_at, w.batches, w.records, w.bytes, w.fast_batches, w.retries,
+           w.guard_mismatches, w.redelivered,
+           w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.index_ms, w.commit_ms,
+           w.first_record, w.last_commit, w.rss_anon_peak
+      FROM kafka_sink.sink_catalog c
+      LEFT JOIN (kafka_sink.worker_states s
+                 FULL JOIN kafka_sink.worker_stats() w
+                   ON w.sink OPERATOR(pg_catalog.=) s.sink
+                  AND w.worker OPERATOR(pg_catalog.=) s.worker)
+        ON COALESCE(s.sink, w.sink) OPERATOR(pg_catalog.=) c.sink
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.stat_sinks IS
+'one row a worker: state, and counters since it started (NULL without a running worker); times in milliseconds';
+
+CREATE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
+    SELECT o.sink, o.topic, o.part, o.off, o.start_off,
+           e.low AS low_watermark, e.last_stable AS end_offset, e.high AS high_watermark,
+           o.consumed, o.applied, o.deleted, o.filtered, o.dead_lettered,
+           o.ignored, o.superseded, o.unmatched, o.gaps,
+           p.redelivered, p.tail AS tail_check, o.updated_at, e.as_of
+      FROM kafka_sink.sink_catalog c
+      JOIN kafka_sink.txn_offsets o ON o.sink OPERATOR(pg_catalog.=) c.sink
+      LEFT JOIN kafka_sink.partition_stats() p
+        ON p.sink OPERATOR(pg_catalog.=) o.sink
+       AND p.topic OPERATOR(pg_catalog.=) o.topic
+       AND p.part OPERATOR(pg_catalog.=) o.part
+      LEFT JOIN kafka_sink.partition_ends k
+        ON k.sink OPERATOR(pg_catalog.=) o.sink
+       AND k.topic OPERATOR(pg_catalog.=) o.topic
+       AND k.part OPERATOR(pg_catalog.=) o.part
+      -- what a running worker sees, or what is newer
+     CROSS JOIN LATERAL
+           (SELECT p.last_stable IS NULL OR k.as_of OPERATOR(pg_catalog.>) p.as_of AS stored) n
+     CROSS JOIN LATERAL
+           (SELECT CASE WHEN n.stored THEN k.low ELSE p.low END AS low,
+                   CASE WHEN n.stored THEN k.last_stable ELSE p.last_stable END AS last_stable,
+                   CASE WHEN n.stored THEN k.high ELSE p.high END AS high,
+                   CASE WHEN n.stored THEN k.as_of ELSE p.as_of END AS as_of) e
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+COMMENT ON VIEW kafka_sink.stat_partitions IS
+'one row a partition: the accounting of txn_offsets, and the ends of the log as a worker, or lag(), last saw them';
+
+CREATE VIEW kafka_sink.lag WITH (security_barrier) AS
+    SELECT p.sink, p.topic, p.part, p.off, p.end_offset,
+           CASE WHEN p.end_offset OPERATOR(pg_catalog.<) p.off THEN 0
+                ELSE p.end_offset OPERATOR(pg_catalog.-) p.off END AS lag,
+           p.high_watermark,
+           CASE WHEN p.high_watermark OPERATOR(pg_catalog.<) p.end_offset THEN 0
+                ELSE p.high_watermark OPERATOR(pg_catalog.-) p.end_offset END AS open_transaction_lag,
+           p.updated_at, p.as_of
+      FROM kafka_sink.stat_partitions p;
+
+COMMENT ON VIEW kafka_sink.lag IS
+'records (offsets) between where a sink stands and the last stable offset, as the partition''s worker, or lag(), last saw it';
+
+-- refresh has no default: lag(text) would hide the window function
+CREATE FUNCTION kafka_sink.lag(
+    sink text,
+    refresh boolean,
+    timeout interval DEFAULT '10 seconds',
+    OUT sink text,
+    OUT topic text,
+    OUT part integer,
+    OUT off bigint,
+    OUT end_offset bigint,
+    OUT lag bigint,
+    OUT high_watermark bigint,
+    OUT open_transaction_lag bigint,
+    OUT updated_at timestamptz,
+    OUT as_of timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_lag'
+LANGUAGE C VOLATILE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.lag(text, boolean, interval) IS
+'the view kafka_sink.lag of one sink; with refresh the broker is asked first, for at most timeout';
+
+GRANT SELECT ON kafka_sink.worker_states, kafka_sink.sinks, kafka_sink.sink_topics, kafka_sink.lag,
+    kafka_sink.stat_sinks, kafka_sink.stat_partitions TO PUBLIC;
+
+--
+-- Dead letters
+--
+CREATE TABLE kafka_sink.dead_letters (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    topic text,
+    part integer,
+    off bigint,
+    ts timestamptz,
+    key bytea,
+    value bytea,
+    headers kafka_sink.header[],
+    sqlstate text NOT NULL,
+    message text NOT NULL,
+    column_name text,
+    failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+CREATE INDEX dead_letters_sink_failed_at_idx ON kafka_sink.dead_letters (sink, failed_at);
+
+COMMENT ON TABLE kafka_sink.dead_letters IS
+'records that could not be applied by sinks with on_error => ''dead_letter'', written in the transaction that moves the offset';
+COMMENT ON COLUMN kafka_sink.dead_letters.id IS 'in the order in which they were written';
+COMMENT ON COLUMN kafka_sink.dead_letters.sink IS 'sink that consumed the record';
+COMMENT ON COLUMN kafka_sink.dead_letters.topic IS 'topic, NULL if ingest() was given none';
+COMMENT ON COLUMN kafka_sink.dead_letters.part IS 'partition, NULL if ingest() was given none';
+COMMENT ON COLUMN kafka_sink.dead_letters.off IS 'offset, NULL if ingest() was given none';
+COMMENT ON COLUMN kafka_sink.dead_letters.ts IS 'timestamp of the record, NULL if it has none or one out of range';
+COMMENT ON COLUMN kafka_sink.dead_letters.key IS 'key, as bytes';
+COMMENT ON COLUMN kafka_sink.dead_letters.value IS 'value, as bytes';
+COMMENT ON COLUMN kafka_sink.dead_letters.headers IS 'headers, values as bytes; NULL if there are none';
+COMMENT ON COLUMN kafka_sink.dead_letters.sqlstate IS 'SQLSTATE of the error, when it was last tried';
+COMMENT ON COLUMN kafka_sink.dead_letters.message IS 'message of the error';
+COMMENT ON COLUMN kafka_sink.dead_letters.column_name IS 'column of the target, where known';
+COMMENT ON COLUMN kafka_sink.dead_letters.failed_at IS 'when it was last tried';
+
+ALTER TABLE kafka_sink.dead_letters ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.dead_letters FOR SELECT
+    USING (sink OPERATOR(pg_catalog.=) ANY (SELECT v.sink FROM kafka_sink.visible_sinks v));
+GRANT SELECT ON kafka_sink.dead_letters TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters_id_seq', '');
+
+CREATE FUNCTION kafka_sink.retry_dead_letters(sink text, "where" text DEFAULT NULL)
+RETURNS kafka_sink.batch_result
+AS 'MODULE_PATHNAME', 'kafka_sink_retry_dead_letters'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.retry_dead_letters(text, text) IS
+'applies a sink''s dead letters (those that a condition over their columns selects) again, in the current transaction; those that fail again stay and are counted as dead_lettered';
+
+CREATE FUNCTION kafka_sink.discard_dead_letters(sink text, "where" text DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'kafka_sink_discard_dead_letters'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.discard_dead_letters(text, text) IS
+'deletes a sink''s dead letters (those that a condition over their columns selects), returns how many';
