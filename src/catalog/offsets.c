@@ -354,21 +354,21 @@ move_in_place(const char *sink, KsPartition *const *parts, int n, bool *hit)
 bool
 ks_offsets_move(const char *sink, KsPartition *const *parts, int n)
 {
-	KsPartition **left;
+	KsPartition **missed;
 	bool	   *hit;
-	int			nleft = 0;
+	int			nmissed = 0;
 	bool		ok = true;
 
 	SPI_connect();
-	left = palloc(n * sizeof(KsPartition *));
+	missed = palloc(n * sizeof(KsPartition *));
 	hit = palloc0(n * sizeof(bool));
 	if (!move_in_place(sink, parts, n, hit))
 		(void) move(MOVE_AT_PLACE, sink, parts, n, hit);
 	for (int i = 0; i < n; i++)
 		if (!hit[i])
-			left[nleft++] = parts[i];
-	if (nleft > 0)
-		ok = move(MOVE_BY_KEY, sink, left, nleft, hit) == nleft;
+			missed[nmissed++] = parts[i];
+	if (nmissed > 0)
+		ok = move(MOVE_BY_KEY, sink, missed, nmissed, hit) == nmissed;
 	SPI_finish();
 	return ok;
 }

@@ -76,7 +76,7 @@ typedef struct KsApply
 	ResourceOwner owner;		/* around the attempts, of what outlives them */
 	KsRoute    *routes;			/* in the order of their foreign keys */
 	int			nroutes;
-	List	   *left_out;		/* topics (String) without a route */
+	List	   *unrouted;		/* topics (String) without a route */
 	bool		linked;			/* there are foreign keys between them */
 	bool		set_constraints;	/* check deferred constraints per batch */
 
@@ -110,8 +110,8 @@ typedef struct KsApply
 	KsRecordError stopped;		/* the first record with an error that is not its own */
 	bool		quiet;			/* rows are written without their AFTER triggers */
 	List	   *key_sets;		/* KsKeySet: rows that foreign keys may find */
-	int			looks_around;	/* does code of the owner's? -1: not known */
-	bool		looks_behind;	/* and does some of it behind a statement? */
+	int			owner_code_around;	/* sees code of the owner's other records? -1: not known */
+	bool		owner_code_behind;	/* and some of it behind a statement? */
 	bool		constraints_set;	/* all constraints are immediate */
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */

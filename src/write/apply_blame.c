@@ -178,13 +178,13 @@ has_triggers(Oid relid, bool before, bool after)
  * records where rows are written in the order of the key.
  */
 static void
-look_for_code(KsApply *ap)
+find_owner_code(KsApply *ap)
 {
 	ListCell   *lc;
 
-	if (ap->looks_around >= 0)
+	if (ap->owner_code_around >= 0)
 		return;
-	ap->looks_around = ap->looks_behind = false;
+	ap->owner_code_around = ap->owner_code_behind = false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		const KsRoute *r = &ap->routes[i];
@@ -193,24 +193,24 @@ look_for_code(KsApply *ap)
 			continue;
 		if (r->target->command)
 		{
-			ap->looks_around = ap->looks_behind = true;
+			ap->owner_code_around = ap->owner_code_behind = true;
 			continue;
 		}
 		foreach(lc, r->target->relids)
 		{
 			Oid			relid = lfirst_oid(lc);
 
-			ap->looks_behind |= has_triggers(relid, false, true);
-			ap->looks_around |= has_triggers(relid, r->sink->insert_mode != KS_INSERT, true);
+			ap->owner_code_behind |= has_triggers(relid, false, true);
+			ap->owner_code_around |= has_triggers(relid, r->sink->insert_mode != KS_INSERT, true);
 		}
 	}
 }
 
 static bool
-code_looks_around(KsApply *ap)
+has_owner_code_around(KsApply *ap)
 {
-	look_for_code(ap);
-	return ap->looks_around;
+	find_owner_code(ap);
+	return ap->owner_code_around;
 }
 
 Oid
@@ -250,7 +250,7 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 	switch (edata->sqlerrcode)
 	{
 		case ERRCODE_FOREIGN_KEY_VIOLATION:
-			if (!find_constraint(edata, &con) || code_looks_around(ap))
+			if (!find_constraint(edata, &con) || has_owner_code_around(ap))
 				return true;
 			return is_written(ap, con.conrelid) && is_written(ap, con.confrelid) &&
 				ks_refer_may_find(ap, index, con.oid);
@@ -266,7 +266,7 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 				 category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION))
 				return true;
 			return (category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
-					category == ERRCODE_PLPGSQL_ERROR) && code_looks_around(ap);
+					category == ERRCODE_PLPGSQL_ERROR) && has_owner_code_around(ap);
 	}
 }
 
@@ -287,7 +287,7 @@ ks_fault_is_at_once(KsApply *ap, const ErrorData *edata)
 			/* not if it is a trigger's word */
 			return edata->constraint_name || edata->column_name;
 		default:
-			look_for_code(ap);
-			return !ap->looks_behind;
+			find_owner_code(ap);
+			return !ap->owner_code_behind;
 	}
 }

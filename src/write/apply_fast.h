@@ -38,8 +38,8 @@ typedef struct KsFastIndex
 typedef struct KsPlace
 {
 	bool		active;			/* the table's storage has pages */
-	BlockNumber *left;			/* by the batch at hand, NULL at first */
-	int			nleft;
+	BlockNumber *vacated;		/* by the batch at hand, NULL at first */
+	int			nvacated;
 	BlockNumber *offered;		/* by the batch before */
 	int			noffered;
 	int			next;			/* of offered */
@@ -114,7 +114,7 @@ extern int	ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, vo
 
 extern void ks_place_begin(KsWrite *w);
 extern void ks_place_offer(KsWrite *w);
-extern void ks_place_moved(KsWrite *w, BlockNumber from, BlockNumber to, Size len);
+extern void ks_place_vacate(KsWrite *w, BlockNumber from, BlockNumber to, Size len);
 
 /* Has the key any index beside it whose values must be unique, and can change? */
 extern bool ks_unique_has_others(const KsFast *fast);

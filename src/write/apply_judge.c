@@ -52,8 +52,8 @@ typedef struct Judge
 	KsApply    *ap;
 	KsSuspect  *items;
 	uint8	   *ops;			/* of all records, as they were */
-	int		   *left;			/* suspects that are not judged yet, in order */
-	int			nleft;
+	int		   *unjudged;		/* suspects that are not judged yet, in order */
+	int			nunjudged;
 	bool		consistent;		/* what is left is good */
 	int			last_written;	/* the last record that is not a suspect */
 	bool		absolved;		/* more was written since the suspects failed */
@@ -74,7 +74,7 @@ hide(Judge *j, int k)
 static int
 first_record(const Judge *j, int a)
 {
-	return j->items[j->left[a]].index;
+	return j->items[j->unjudged[a]].index;
 }
 
 /* Is all that is written what was there when it failed? */
@@ -84,7 +84,7 @@ failed_beside_all(const Judge *j, int k)
 	return j->items[k].index > j->last_written && !j->absolved;
 }
 
-/* Suspects left[a..b) in an attempt of their own. */
+/* Suspects unjudged[a..b) in an attempt of their own. */
 static ErrorData *
 try_group(Judge *j, int a, int b)
 {
@@ -95,7 +95,7 @@ try_group(Judge *j, int a, int b)
 }
 
 /*
- * Writes left[a..b) without their AFTER triggers, in a subtransaction that stays
+ * Writes unjudged[a..b) without their AFTER triggers, in a subtransaction that stays
  * open; false if that is not possible, and there is none.
  */
 static bool
@@ -166,7 +166,7 @@ fails_at_once(Judge *j, int a)
 
 static void accuse(Judge *j, int a, int b);
 
-/* Accuses left[a..b) beside left[c..d). */
+/* Accuses unjudged[a..b) beside unjudged[c..d). */
 static void
 accuse_beside(Judge *j, int a, int b, int c, int d)
 {
@@ -193,11 +193,11 @@ accuse_beside(Judge *j, int a, int b, int c, int d)
 	forget_written(j, owner, constraints_set);
 }
 
-/* The one suspect left[a] fails beside all others. */
+/* The one suspect unjudged[a] fails beside all others. */
 static void
 accuse_one(Judge *j, int a, ErrorData *edata)
 {
-	KsSuspect  *item = &j->items[j->left[a]];
+	KsSuspect  *item = &j->items[j->unjudged[a]];
 	Oid			constraint = ks_fault_constraint(edata);
 
 	if (j->alone > 0 && !fails_at_once(j, a))
@@ -209,12 +209,12 @@ accuse_one(Judge *j, int a, ErrorData *edata)
 	item->convicted = edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
 		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
 		item->constraint == constraint && j->ap->ops[item->index] == KS_ROW_WRITE;
-	item->convicted |= failed_beside_all(j, j->left[a]);
+	item->convicted |= failed_beside_all(j, j->unjudged[a]);
 	FreeErrorData(edata);
 	item->bad = true;
 }
 
-/* Finds those of left[a..b), which fail, that fail beside all others. */
+/* Finds those of unjudged[a..b), which fail, that fail beside all others. */
 static void
 accuse_group(Judge *j, int a, int b)
 {
@@ -224,7 +224,7 @@ accuse_group(Judge *j, int a, int b)
 	accuse_beside(j, middle, b, a, middle);
 }
 
-/* Finds those of left[a..b) that fail beside all others, which are written. */
+/* Finds those of unjudged[a..b) that fail beside all others, which are written. */
 static void
 accuse(Judge *j, int a, int b)
 {
@@ -256,16 +256,16 @@ static bool
 accuse_all(void *arg)
 {
 	Judge	   *j = arg;
-	ErrorData  *edata = try_group(j, 0, j->nleft);
+	ErrorData  *edata = try_group(j, 0, j->nunjudged);
 
 	j->consistent = edata == NULL;
 	j->nbad_in_row = 0;
-	if (edata && j->nleft == 1)
+	if (edata && j->nunjudged == 1)
 		accuse_one(j, 0, edata);
 	else if (edata)
 	{
 		FreeErrorData(edata);
-		accuse_group(j, 0, j->nleft);
+		accuse_group(j, 0, j->nunjudged);
 	}
 	return false;
 }
@@ -289,7 +289,7 @@ static bool
 try_one(void *arg)
 {
 	Judge	   *j = arg;
-	KsSuspect  *item = &j->items[j->left[j->tried]];
+	KsSuspect  *item = &j->items[j->unjudged[j->tried]];
 	ErrorData  *edata = try_group(j, j->tried, j->tried + 1);
 
 	item->bad = edata != NULL;
@@ -298,47 +298,47 @@ try_one(void *arg)
 	return false;
 }
 
-/* Takes those that are judged out of left. */
+/* Forgets those that are judged by now. */
 static void
 drop_bad(Judge *j)
 {
 	int			n = 0;
 
-	for (int i = 0; i < j->nleft; i++)
+	for (int i = 0; i < j->nunjudged; i++)
 	{
-		if (j->items[j->left[i]].bad)
+		if (j->items[j->unjudged[i]].bad)
 		{
-			j->items[j->left[i]].at_first = j->passes == 0;
-			hide(j, j->left[i]);
+			j->items[j->unjudged[i]].at_first = j->passes == 0;
+			hide(j, j->unjudged[i]);
 		}
 		else
-			j->left[n++] = j->left[i];
+			j->unjudged[n++] = j->unjudged[i];
 	}
-	j->nleft = n;
+	j->nunjudged = n;
 }
 
 /* Who is accused, and fails beside the records that are not suspects, is bad. */
 static bool
 convict(Judge *j)
 {
-	int			n = j->nleft;
+	int			n = j->nunjudged;
 
-	for (int i = 0; i < j->nleft; i++)
+	for (int i = 0; i < j->nunjudged; i++)
 	{
-		if (!j->items[j->left[i]].bad || j->items[j->left[i]].convicted)
+		if (!j->items[j->unjudged[i]].bad || j->items[j->unjudged[i]].convicted)
 			continue;
 		j->tried = i;
 		ks_apply_undoable(j->ap, try_one, j);
 	}
 	drop_bad(j);
-	return j->nleft < n;
+	return j->nunjudged < n;
 }
 
 /* Those that can be written, one behind the other, are good, and stay written. */
 static bool
 absolve(Judge *j, bool backwards)
 {
-	int			n = j->nleft;
+	int			n = j->nunjudged;
 	int			out = 0;
 
 	for (int i = 0; i < n; i++)
@@ -347,22 +347,22 @@ absolve(Judge *j, bool backwards)
 		ErrorData  *edata;
 
 		CHECK_FOR_INTERRUPTS();
-		if (failed_beside_all(j, j->left[at]))
+		if (failed_beside_all(j, j->unjudged[at]))
 			continue;
 		edata = try_group(j, at, at + 1);
 		if (edata == NULL)
 		{
 			j->absolved = true;
-			hide(j, j->left[at]);
-			j->left[at] = -1;
+			hide(j, j->unjudged[at]);
+			j->unjudged[at] = -1;
 		}
 		else
 			FreeErrorData(edata);
 	}
 	for (int i = 0; i < n; i++)
-		if (j->left[i] >= 0)
-			j->left[out++] = j->left[i];
-	j->nleft = out;
+		if (j->unjudged[i] >= 0)
+			j->unjudged[out++] = j->unjudged[i];
+	j->nunjudged = out;
 	return out < n;
 }
 
@@ -370,8 +370,8 @@ absolve(Judge *j, bool backwards)
 static void
 convict_from(Judge *j, int from)
 {
-	for (int i = from; i < j->nleft; i++)
-		j->items[j->left[i]].bad = true;
+	for (int i = from; i < j->nunjudged; i++)
+		j->items[j->unjudged[i]].bad = true;
 	drop_bad(j);
 }
 
@@ -382,59 +382,59 @@ convict_from(Judge *j, int from)
 static void
 judge_at_once(Judge *j)
 {
-	int		   *left = j->left;
-	int			n = j->nleft;
+	int		   *unjudged = j->unjudged;
+	int			n = j->nunjudged;
 	int			m = 0;
 
 	/* absolve() and drop_bad() look at those alone */
-	j->left = MemoryContextAllocHuge(j->ap->batch_cxt, Max(n, 1) * sizeof(int));
-	j->nleft = 0;
+	j->unjudged = MemoryContextAllocHuge(j->ap->batch_cxt, Max(n, 1) * sizeof(int));
+	j->nunjudged = 0;
 	for (int i = 0; i < n; i++)
 	{
-		if (j->items[left[i]].at_once)
-			j->left[j->nleft++] = left[i];
+		if (j->items[unjudged[i]].at_once)
+			j->unjudged[j->nunjudged++] = unjudged[i];
 		else
-			left[m++] = left[i];
+			unjudged[m++] = unjudged[i];
 	}
 	(void) absolve(j, false);
 	convict_from(j, 0);
-	pfree(j->left);
-	j->left = left;
-	j->nleft = m;
+	pfree(j->unjudged);
+	j->unjudged = unjudged;
+	j->nunjudged = m;
 }
 
 void
 ks_apply_judge(KsApply *ap, KsSuspects *s)
 {
-	Judge		j = {.ap = ap, .items = s->items, .nleft = s->n};
+	Judge		j = {.ap = ap, .items = s->items, .nunjudged = s->n};
 
 	j.ops = MemoryContextAllocHuge(ap->batch_cxt, ap->nrecs);
 	memcpy(j.ops, ap->ops, ap->nrecs);
 	memset(ap->ops, KS_ROW_REJECTED, ap->nrecs);
 	j.last_written = ap->nrecs - 1;
-	j.left = MemoryContextAllocHuge(ap->batch_cxt, s->n * sizeof(int));
+	j.unjudged = MemoryContextAllocHuge(ap->batch_cxt, s->n * sizeof(int));
 	for (int i = 0; i < s->n; i++)
 	{
-		j.left[i] = i;
+		j.unjudged[i] = i;
 		ap->ops[s->items[i].index] = j.ops[s->items[i].index];
 	}
 	while (j.last_written >= 0 &&
 		   (j.ops[j.last_written] == KS_ROW_REJECTED || ap->ops[j.last_written] != KS_ROW_REJECTED))
 		j.last_written--;
 	judge_at_once(&j);
-	for (; j.passes < MAX_PASSES && j.nleft > 0; j.passes++)
+	for (; j.passes < MAX_PASSES && j.nunjudged > 0; j.passes++)
 	{
 		if (j.passes > 0 && j.written > Max(MIN_ROWS, (int64) MAX_TIMES * s->n))
 			break;
 		ks_apply_undoable(ap, accuse_all, &j);
 		if (j.consistent)
-			j.nleft = 0;
-		if (j.nleft == 0)
+			j.nunjudged = 0;
+		if (j.nunjudged == 0)
 			break;
 		if (!convict(&j) && !absolve(&j, false))
-			convict_from(&j, j.nleft - 1);
+			convict_from(&j, j.nunjudged - 1);
 	}
-	if (j.nleft > 0)
+	if (j.nunjudged > 0)
 	{
 		if (absolve(&j, true))
 			(void) absolve(&j, false);
@@ -442,5 +442,5 @@ ks_apply_judge(KsApply *ap, KsSuspects *s)
 	}
 	memcpy(ap->ops, j.ops, ap->nrecs);
 	pfree(j.ops);
-	pfree(j.left);
+	pfree(j.unjudged);
 }

@@ -31,7 +31,7 @@
 #define OFFERED		(BLCKSZ / 2)
 
 /* Blocks remembered from one batch to the next. */
-#define MAX_LEFT	16384
+#define MAX_VACATED	16384
 
 static bool
 has_room(Relation rel, BlockNumber block)
@@ -52,10 +52,10 @@ ks_place_begin(KsWrite *w)
 	KsPlace    *place = &w->fast->place;
 	BlockNumber *swap = place->offered;
 
-	place->offered = place->left;
-	place->noffered = place->nleft;
-	place->left = swap;
-	place->nleft = 0;
+	place->offered = place->vacated;
+	place->noffered = place->nvacated;
+	place->vacated = swap;
+	place->nvacated = 0;
 	place->next = 0;
 	place->block = InvalidBlockNumber;
 	place->active = w->rel->rd_tableam == GetHeapamTableAmRoutine();
@@ -85,7 +85,7 @@ ks_place_offer(KsWrite *w)
 
 /* After an update that moved a row of this length to another page. */
 void
-ks_place_moved(KsWrite *w, BlockNumber from, BlockNumber to, Size len)
+ks_place_vacate(KsWrite *w, BlockNumber from, BlockNumber to, Size len)
 {
 	KsPlace    *place = &w->fast->place;
 
@@ -97,9 +97,9 @@ ks_place_moved(KsWrite *w, BlockNumber from, BlockNumber to, Size len)
 		if (to != place->block || place->used >= OFFERED)
 			place->block = InvalidBlockNumber;
 	}
-	if (place->nleft == MAX_LEFT || (place->nleft > 0 && place->left[place->nleft - 1] == from))
+	if (place->nvacated == MAX_VACATED || (place->nvacated > 0 && place->vacated[place->nvacated - 1] == from))
 		return;
-	if (place->left == NULL)
-		place->left = MemoryContextAlloc(w->target->cxt, MAX_LEFT * sizeof(BlockNumber));
-	place->left[place->nleft++] = from;
+	if (place->vacated == NULL)
+		place->vacated = MemoryContextAlloc(w->target->cxt, MAX_VACATED * sizeof(BlockNumber));
+	place->vacated[place->nvacated++] = from;
 }

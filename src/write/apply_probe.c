@@ -157,7 +157,7 @@ find_here(Walk *walk, const KsSortItem *item, const Datum *values, const bool *i
 }
 
 static bool
-look_up(Walk *walk, const Datum *values)
+probe_key(Walk *walk, const Datum *values)
 {
 	const KsSortKey *key = &walk->fi->key;
 
@@ -223,7 +223,7 @@ ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
 		else
 		{
 			walk.positioned = false;
-			there = look_up(&walk, values);
+			there = probe_key(&walk, values);
 		}
 		if (there && !found(arg, items[i].row, &walk.slot->tts_tid))
 		{

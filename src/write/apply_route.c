@@ -43,7 +43,7 @@ ks_apply_leave_out(KsApply *ap, const char *topic)
 	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
 
 	Assert(ap->routes == NULL);
-	ap->left_out = lappend(ap->left_out, makeString(pstrdup(topic)));
+	ap->unrouted = lappend(ap->unrouted, makeString(pstrdup(topic)));
 	MemoryContextSwitchTo(old);
 }
 
@@ -61,7 +61,7 @@ list_routes(KsApply *ap)
 	{
 		const KsTopic *topic = lfirst(lc);
 
-		if (OidIsValid(topic->target) && !list_member(ap->left_out, makeString(topic->topic)))
+		if (OidIsValid(topic->target) && !list_member(ap->unrouted, makeString(topic->topic)))
 			add_route(ap, ks_catalog_topic_sink(ap->sink, topic), topic->topic);
 	}
 	MemoryContextSwitchTo(old);

@@ -448,7 +448,7 @@ search(KsApply *ap, ErrorData *edata)
 static bool
 leave_fast_path(KsApply *ap)
 {
-	bool		left = false;
+	bool		changed = false;
 
 	for (int i = 0; i < ap->nroutes; i++)
 	{
@@ -456,10 +456,10 @@ leave_fast_path(KsApply *ap)
 
 		if (r->sink->insert_mode == KS_INSERT && ap->rejects.limit.max < 0)
 			continue;
-		left |= r->fast && r->lo < r->hi;
+		changed |= r->fast && r->lo < r->hi;
 		ks_writer_choose(r, false);
 	}
-	return left;
+	return changed;
 }
 
 void

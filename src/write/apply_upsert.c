@@ -103,7 +103,7 @@ update_row(Changes *ch, int row, ItemPointer tid)
 		w->entries[w->nentries++] = row;
 		if (!note_unique_change(ch, row, tid))
 			return false;
-		ks_place_moved(w, ItemPointerGetBlockNumber(tid),
+		ks_place_vacate(w, ItemPointerGetBlockNumber(tid),
 					   ItemPointerGetBlockNumber(&ch->slot->tts_tid),
 					   ExecFetchSlotHeapTuple(ch->slot, false, NULL)->t_len);
 	}

@@ -100,7 +100,7 @@ place_of(Relation index, AttrNumber attnum)
 
 /* Would a list of columns with collations and classes that names one name the other? */
 static bool
-looks_alike(Relation a, Relation b)
+compare_alike(Relation a, Relation b)
 {
 	for (int i = 0; i < a->rd_index->indnkeyatts; i++)
 	{
@@ -166,7 +166,7 @@ choose_index(Relation rel, List *indexes, const AttrNumber *attnums, int n)
 			best = index;
 			rival = NULL;
 		}
-		else if (rank(rel, index) == rank(rel, best) && !looks_alike(index, best))
+		else if (rank(rel, index) == rank(rel, best) && !compare_alike(index, best))
 			rival = index;
 	}
 	if (best == NULL)
@@ -324,7 +324,7 @@ conflict_target(Relation rel, Relation key, List *indexes)
 			continue;
 		alone = false;
 		/* an equal of it can stand for it, unless it is checked in another way */
-		if (!OidIsValid(constraint) && looks_alike(index, key) &&
+		if (!OidIsValid(constraint) && compare_alike(index, key) &&
 			(!index->rd_index->indimmediate ||
 			 KS_NULLS_NOT_DISTINCT(index) != KS_NULLS_NOT_DISTINCT(key)))
 			ereport(ERROR,
