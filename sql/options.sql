@@ -69,6 +69,10 @@ SELECT p, t.message FROM unnest(ARRAY['sasl.username', 'sasl.password', 'ssl.key
     'sasl.oauthbearer.assertion.private.key.file', 'sasl.oauthbearer.assertion.file']) p,
     pg_temp.try_server(format('%I %L', p, 'hunter2')) t;
 
+-- who executes the statement from a function does not show it either
+DO $$BEGIN CREATE USER MAPPING FOR CURRENT_USER SERVER regress_ks_a OPTIONS (sasl_usrname 'hunter2'); END$$;
+DO $$BEGIN EXECUTE 'CREATE USER MAPPING FOR CURRENT_USER SERVER regress_ks_a OPTIONS (sasl_username ''a'', sasl_username ''hunter2'')'; END$$;
+
 -- nothing else has options
 ALTER FOREIGN DATA WRAPPER kafka_sink OPTIONS (ADD bootstrap_servers 'localhost');
 CREATE FOREIGN TABLE regress_ks_t (a integer) SERVER regress_ks_a OPTIONS (topic 'x');

@@ -62,11 +62,16 @@ extern const KsOption ks_options[];
 extern const KsOption *ks_option_find(const char *name);
 
 /*
- * All errors of the validator: their statement holds the password, so it is
- * kept from the server's log.
+ * All errors of the validator.  Their statement holds the password, so it is
+ * kept from the server's log; and so does the context of whoever executes the
+ * statement from a function, so there is none.  (Whoever catches the error has
+ * his contexts back.)
  */
 #define ks_option_error(...) \
-	ereport(ERROR, (errhidestmt(true), errhidecontext(true), __VA_ARGS__))
+	do { \
+		error_context_stack = NULL; \
+		ereport(ERROR, (errhidestmt(true), __VA_ARGS__)); \
+	} while (0)
 
 /*
  * options_value.c: a value as librdkafka gets it, or an error that names the

@@ -7,6 +7,8 @@
  * the caller may run it, this database's supervisor and workers are made to
  * leave, and are kept away until the transaction ends, however it ends.  They
  * leave before the command takes its locks, so nothing can wait for itself.
+ *
+ * Statements that hold passwords run as secrets.c says.
  */
 #include "postgres.h"
 
@@ -33,6 +35,7 @@
 
 #include "base/compat.h"
 #include "process/drop_hook.h"
+#include "process/secrets.h"
 #include "process/shmem_int.h"
 #include "process/utility_hook.h"
 
@@ -337,6 +340,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	static bool registered = false;
 	bool		active = ks_shmem_available() && !RecoveryInProgress();
+	bool		secret = ks_secrets_in(pstmt->utilityStmt);
+	ErrorContextCallback callback;
 
 	if (!registered)
 	{
@@ -345,10 +350,14 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	}
 	if (active)
 		prepare_for(pstmt->utilityStmt);
+	if (secret)
+		ks_secrets_enter(&callback);
 	if (prev_hook)
 		prev_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	if (secret)
+		ks_secrets_leave(&callback);
 
 	if (active)
 		follow_up(pstmt->utilityStmt);
