@@ -45,6 +45,8 @@ static const KsSetting settings[] = {
 	{"default_transaction_deferrable", "off", true},
 	{"session_replication_role", "origin", true},
 	{"jit", "off", true},
+	{"role", "none", true},		/* a sink runs as its owner, not as what his sessions are set to be */
+	{"exit_on_error", "off", true}, /* or the first bad record ended the worker */
 };
 
 void

@@ -61,6 +61,15 @@ typedef enum KsFarewell
 	KS_FAREWELL_IDLE			/* nothing to do: the watcher will tell when there is */
 } KsFarewell;
 
+/* What the server has said as it ended a process (FATAL), cut where it is long. */
+typedef struct KsLastWords
+{
+	int			sqlstate;			/* 0: nothing */
+	char		message[256];
+	char		detail[256];		/* or empty */
+	char		hint[256];			/* or empty */
+} KsLastWords;
+
 typedef struct KsWorkerSlot
 {
 	KsSlotState state;
@@ -73,6 +82,7 @@ typedef struct KsWorkerSlot
 	pid_t		pid;				/* 0 until the worker attached */
 	TimestampTz started_at;
 	KsFarewell	farewell;			/* of KS_SLOT_ENDED */
+	KsLastWords last_words;			/* likewise */
 	KsWorkerCounters counters;
 } KsWorkerSlot;
 
@@ -128,6 +138,9 @@ extern bool ks_shmem_stop_requested(void);
 
 /* Says why it will leave now. */
 extern void ks_shmem_say_farewell(KsFarewell farewell);
+
+/* From here on, what the server says as it ends this process is kept. */
+extern void ks_shmem_hear_last_words(void);
 
 /* Slots for the worker's partitions; freed with the worker's slot at exit.
  * NULL where the table (kafka_sink.max_partitions) is full: no live figures. */

@@ -11,12 +11,14 @@
 #include <signal.h>
 
 #include "common/hashfn.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 
 #include "process/shmem_int.h"
 
 static int	my_slot = -1;
+static emit_log_hook_type prev_log_hook = NULL;
 
 /* --- workers --- */
 
@@ -75,6 +77,7 @@ ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int64 d
 		slot->definition = definition;
 		slot->started_at = GetCurrentTimestamp();
 		slot->farewell = KS_FAREWELL_NONE;
+		slot->last_words.sqlstate = 0;
 		for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
 			pg_atomic_write_u64(&counter[j], 0);
 		found = i;
@@ -229,6 +232,39 @@ void
 ks_shmem_say_farewell(KsFarewell farewell)
 {
 	ks_worker_slots[my_slot].farewell = farewell;
+}
+
+static void
+copy_words(char *dst, size_t size, const char *src)
+{
+	int			len = src ? strlen(src) : 0;
+
+	len = pg_mbcliplen(src ? src : "", len, size - 1);
+	memcpy(dst, src ? src : "", len);
+	dst[len] = '\0';
+}
+
+static void
+keep_last_words(ErrorData *edata)
+{
+	KsLastWords *words = &ks_worker_slots[my_slot].last_words;
+
+	if (edata->elevel == FATAL)
+	{
+		words->sqlstate = edata->sqlerrcode;
+		copy_words(words->message, sizeof(words->message), edata->message);
+		copy_words(words->detail, sizeof(words->detail), edata->detail);
+		copy_words(words->hint, sizeof(words->hint), edata->hint);
+	}
+	if (prev_log_hook)
+		prev_log_hook(edata);
+}
+
+void
+ks_shmem_hear_last_words(void)
+{
+	prev_log_hook = emit_log_hook;
+	emit_log_hook = keep_last_words;
 }
 
 /* A slot for a partition, NULL if the table is full. */

@@ -47,7 +47,7 @@ typedef enum KsManagedState
 typedef enum KsTrouble
 {
 	KS_TROUBLE_NONE,
-	KS_TROUBLE_ENDED,			/* it ended without a word */
+	KS_TROUBLE_ENDED,			/* it ended without a word of its own */
 	KS_TROUBLE_NO_SLOT,			/* the server has none for it */
 	KS_TROUBLE_NO_OWNER,		/* the role was dropped */
 	KS_TROUBLE_NO_LOGIN			/* the role may not log in */
@@ -74,6 +74,7 @@ typedef struct KsManaged
 	TimestampTz next_start;
 	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT */
 	const char *setting;		/* NO_SLOT: which is too low */
+	KsLastWords last_words;		/* ENDED: the server's, as it ended it */
 } KsManaged;
 
 /* A table that the sink writes to. */

@@ -9,10 +9,16 @@
  */
 #include "postgres.h"
 
+#include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "base/guc.h"
 #include "process/supervisor_int.h"
+
+/* How all that we say of an end begins. */
+#define ENDED	"the worker ended"
 
 static bool
 row_is(const KsSupervised *s, int worker, const char *state)
@@ -69,6 +75,19 @@ has_rows_of_nobody(const KsSupervised *s)
 	return false;
 }
 
+/* Words that were kept before the process knew its encoding. */
+static const char *
+valid_words(const char *words)
+{
+	char	   *result = pstrdup(words);
+
+	if (!pg_verifymbstr(words, strlen(words), true))
+		for (char *p = result; *p; p++)
+			if (IS_HIGHBIT_SET(*p))
+				*p = '?';
+	return result;
+}
+
 /* In our words. */
 static const char *
 trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
@@ -78,7 +97,8 @@ trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 		case KS_TROUBLE_NONE:
 			break;
 		case KS_TROUBLE_ENDED:
-			return "the worker ended unexpectedly";
+			return m->last_words.sqlstate == 0 ? ENDED " unexpectedly" :
+				psprintf(ENDED ": %s", valid_words(m->last_words.message));
 		case KS_TROUBLE_NO_SLOT:
 			return psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
 							m->worker, s->workers, s->name);
@@ -88,6 +108,25 @@ trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			return psprintf("role \"%s\" cannot log in, so its sinks cannot run", s->owner_name);
 	}
 	return NULL;
+}
+
+/* Has the server said why it ended it?  That somebody wanted it is no reason. */
+static bool
+has_reason(const KsLastWords *words)
+{
+	return words->sqlstate != 0 && ERRCODE_TO_CATEGORY(words->sqlstate) != ERRCODE_OPERATOR_INTERVENTION;
+}
+
+/* Is it what we say of a worker, whether it is so now or was? */
+static bool
+is_ours(const KsSupervised *s, const KsManaged *m, const char *message)
+{
+	if (strncmp(message, ENDED, strlen(ENDED)) == 0)
+		return true;
+	for (KsTrouble said = KS_TROUBLE_NO_SLOT; said <= KS_TROUBLE_NO_LOGIN; said++)
+		if (trouble_message(s, m, said) && strcmp(message, trouble_message(s, m, said)) == 0)
+			return true;
+	return false;
 }
 
 /*
@@ -105,10 +144,11 @@ trouble_to_report(const KsSupervised *s, const KsManaged *m)
 		return KS_TROUBLE_NONE;
 	if (row == NULL || row->message == NULL)
 		return trouble;
-	for (KsTrouble said = KS_TROUBLE_ENDED; said <= KS_TROUBLE_NO_LOGIN; said++)
-		if (trouble_message(s, m, said) && strcmp(row->message, trouble_message(s, m, said)) == 0)
-			return said == trouble ? KS_TROUBLE_NONE : trouble;
-	return trouble == KS_TROUBLE_ENDED ? KS_TROUBLE_NONE : trouble;
+	if (strcmp(row->message, trouble_message(s, m, trouble)) == 0)
+		return KS_TROUBLE_NONE;
+	if (trouble == KS_TROUBLE_ENDED && !has_reason(&m->last_words) && !is_ours(s, m, row->message))
+		return KS_TROUBLE_NONE;
+	return trouble;
 }
 
 /* Do its rows not say what is known? */
@@ -195,6 +235,28 @@ write_lost_table(const KsSupervised *s)
 			 errhint("%s", error.hint)));
 }
 
+/* What is to be done about what the server said, where it does not say so. */
+static const char *
+hint_of_end(const KsSupervised *s, int sqlstate)
+{
+	const char *role = quote_identifier(s->owner_name ? s->owner_name : "");
+	const char *database = quote_identifier(get_database_name(MyDatabaseId));
+
+	switch (sqlstate)
+	{
+		case 0:
+			return "The server log tells why; it is started again after a while.";
+		case ERRCODE_INSUFFICIENT_PRIVILEGE:
+			return psprintf("GRANT CONNECT ON DATABASE %s TO %s.", database, role);
+		case ERRCODE_TOO_MANY_CONNECTIONS:
+			return psprintf("ALTER ROLE %s CONNECTION LIMIT, or ALTER DATABASE %s CONNECTION LIMIT.", role, database);
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+			return psprintf("ALTER DATABASE %s ALLOW_CONNECTIONS true.", database);
+		default:
+			return "It is started again after a while.";
+	}
+}
+
 static void
 write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 {
@@ -209,7 +271,14 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 		case KS_TROUBLE_NONE:
 			return;
 		case KS_TROUBLE_ENDED:
-			error.hint = "The server log tells why; it is started again after a while.";
+			error.hint = hint_of_end(s, m->last_words.sqlstate);
+			if (m->last_words.sqlstate == 0)
+				break;
+			error.sqlstate = m->last_words.sqlstate;
+			if (m->last_words.detail[0])
+				error.detail = valid_words(m->last_words.detail);
+			if (m->last_words.hint[0])
+				error.hint = valid_words(m->last_words.hint);
 			break;
 		case KS_TROUBLE_NO_SLOT:
 			/* the others of the sink go on, this one's partitions do not */

@@ -138,7 +138,7 @@ never_started(const KsManaged *m)
 
 /* It has ended: when is the next one due, if one is wanted? */
 static void
-note_end(KsManaged *m, KsFarewell farewell)
+note_end(KsManaged *m, KsFarewell farewell, const KsLastWords *words)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -159,6 +159,7 @@ note_end(KsManaged *m, KsFarewell farewell)
 		m->next_start = ks_backoff_until(now, m->failures, KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
 		m->failures++;
 		m->trouble = KS_TROUBLE_ENDED;
+		m->last_words = *words;
 	}
 	ks_managed_move(m, KS_MANAGED_NONE);
 	/* it may have said why */
@@ -183,14 +184,17 @@ ks_managed_follow(KsManaged *m)
 	slot = ks_worker_slots[m->slot];
 	LWLockRelease(ks_shared->lock);
 	if (slot.generation != m->slot_generation)
+	{
 		slot.state = KS_SLOT_FREE;
+		slot.last_words.sqlstate = 0;
+	}
 	if (ks_slot_is_alive(&slot) && slot.pid == 0 && never_started(m))
 		slot.state = KS_SLOT_ENDED;
 	state = state_of_slot(slot.state);
 	if (slot.state == KS_SLOT_ENDED)
 		ks_shmem_free_worker(m->slot, m->slot_generation);
 	if (state == KS_MANAGED_NONE)
-		note_end(m, slot.state == KS_SLOT_ENDED ? slot.farewell : KS_FAREWELL_NONE);
+		note_end(m, slot.state == KS_SLOT_ENDED ? slot.farewell : KS_FAREWELL_NONE, &slot.last_words);
 	else if (state != m->state)
 	{
 		ks_managed_move(m, state);

@@ -355,6 +355,7 @@ ks_worker_main(Datum arg)
 	BackgroundWorkerUnblockSignals();
 
 	ks_worker.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
+	ks_shmem_hear_last_words();
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
 	ks_worker.progress = ks_shmem_progress_cv(ks_worker.slot->sink);
 	ks_session_fix();

@@ -173,7 +173,7 @@ sub knock_down
 
 	wait_until($node, qq{
 		SELECT state, message, (SELECT count(pg_terminate_backend(pid)) >= 0 FROM kafka_sink.stat_sinks WHERE sink = '$sink')
-		  FROM kafka_sink.sinks WHERE sink = '$sink'}, 'backoff|the worker ended unexpectedly|t', 'a worker is terminated', undef, 'app');
+		  FROM kafka_sink.sinks WHERE sink = '$sink'}, qr/^backoff\|the worker ended: terminating .*administrator command\|t$/, 'a worker is terminated', undef, 'app');
 	return;
 }
 
