@@ -30,6 +30,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -245,7 +246,10 @@ find_places(const char *sink, KsPartition *const *parts, int n, bool again)
 
 	for (int i = 0; i < n; i++)
 		if (again || ks_offsets_place(sink, parts[i]) == NULL)
+		{
+			CHECK_FOR_INTERRUPTS();
 			found &= ks_offsets_find(sink, parts[i], NULL);
+		}
 	return found;
 }
 

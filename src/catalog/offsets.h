@@ -88,6 +88,7 @@ extern KsPartition *ks_offsets_list(const char *sink, const char *topic, int *n)
 
 /* In order of (topic, part), as batches lock the rows. */
 extern void ks_offsets_sort(KsPartition *parts, int n);
+extern int	ks_offsets_compare(const void *a, const void *b);	/* of KsPartition */
 
 /* Errors (22023) unless 0 <= from <= until. */
 extern void ks_offsets_check_range(int64 from, int64 until);

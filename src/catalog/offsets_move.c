@@ -312,7 +312,10 @@ ks_offsets_move_in_place(const char *sink, KsPartition *const *parts, int n, boo
 	{
 		begin(&m);
 		for (int i = 0; i < n; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
 			hit[i] = move_row(&m, parts[i]);
+		}
 		end(&m);
 	}
 	table_close(rel, NoLock);

@@ -329,8 +329,8 @@ ks_offsets_pass_checks(Relation rel, Relation key, TupleTableSlot *row)
 
 /* --- order --- */
 
-static int
-compare_partitions(const void *a, const void *b)
+int
+ks_offsets_compare(const void *a, const void *b)
 {
 	const KsPartition *pa = a;
 	const KsPartition *pb = b;
@@ -343,5 +343,5 @@ void
 ks_offsets_sort(KsPartition *parts, int n)
 {
 	if (n > 1)
-		qsort(parts, n, sizeof(KsPartition), compare_partitions);
+		qsort(parts, n, sizeof(KsPartition), ks_offsets_compare);
 }

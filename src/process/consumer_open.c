@@ -44,15 +44,22 @@ ks_start_timestamp(const char *start_at, const char *topic, int32 part, int64 *e
 		return KS_OFFSET_LATEST;
 	if (*start_at == '{')
 	{
+		/* once for each partition: nothing of it stays */
+		MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink start_at",
+												  ALLOCSET_DEFAULT_SIZES);
+		MemoryContext old = MemoryContextSwitchTo(cxt);
 		Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(start_at)));
 		char		name[12];
 		JsonbValue	buf;
 		JsonbValue *v;
 
+		CHECK_FOR_INTERRUPTS();
 		pg_ltoa(part, name);
 		v = getKeyJsonValueFromContainer(&jb->root, name, strlen(name), &buf);
 		if (v && v->type == jbvNumeric)
 			*explicit_off = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(cxt);
 		return KS_OFFSET_EARLIEST;
 	}
 	{
@@ -293,6 +300,21 @@ settle_offsets(KsConsumer *c)
 	c->commit();
 }
 
+/* Are others' workers reading partitions of the same topic?  Those of one stand together. */
+static void
+mark_siblings(KsConsumer *c)
+{
+	for (int i = 0, j; i < c->nparts && c->workers > 1; i = j)
+	{
+		bool		others = false;
+
+		for (j = i; j < c->nparts && c->parts[j].topic == c->parts[i].topic; j++)
+			others |= c->parts[j].part % c->workers != c->worker;
+		for (int k = i; k < j; k++)
+			c->parts[k].has_siblings |= others;
+	}
+}
+
 /* From here on this worker knows of no partitions but its own. */
 static void
 keep_own(KsConsumer *c)
@@ -307,10 +329,7 @@ keep_own(KsConsumer *c)
 		for (int i = 0; i < c->nparts; i++)
 			c->parts[i].has_siblings |= t->partitions != NULL && c->parts[i].topic == t->topic;
 	}
-	for (int i = 0; i < c->nparts; i++)
-		for (int j = 0; c->workers > 1 && j < c->nparts; j++)
-			c->parts[i].has_siblings |= c->parts[i].topic == c->parts[j].topic &&
-				c->parts[j].part % c->workers != c->worker;
+	mark_siblings(c);
 	for (int i = 0; i < c->nparts; i++)
 		if (c->workers == 0 || c->parts[i].part % c->workers == c->worker)
 			c->parts[n++] = c->parts[i];

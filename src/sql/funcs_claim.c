@@ -361,12 +361,6 @@ kafka_sink_advance(PG_FUNCTION_ARGS)
 
 /* --- where to start --- */
 
-static bool
-is_same(const KsPartition *a, const KsPartition *b)
-{
-	return a->part == b->part && strcmp(a->topic, b->topic) == 0;
-}
-
 /* The offsets of one topic (NULL: of all) in the words of a framework. */
 static char *
 spell(const KsPartition *parts, int n, bool flink)
@@ -412,14 +406,8 @@ find_starts(KsSink *sink, const char *topic, bool refresh, int *n)
 	while (m < nstored)
 		parts[(*n)++] = stored[m++];
 	for (int i = 0; i < nasked; i++)
-	{
-		bool		has_row = false;
-
-		for (int j = 0; j < nstored && !has_row; j++)
-			has_row = is_same(&stored[j], &asked[i]);
-		if (!has_row)
+		if (bsearch(&asked[i], stored, nstored, sizeof(KsPartition), ks_offsets_compare) == NULL)
 			parts[(*n)++] = asked[i];
-	}
 	if (topic)
 	{
 		m = 0;

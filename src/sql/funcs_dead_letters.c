@@ -27,6 +27,7 @@
 #include "catalog/sinks.h"
 #include "write/apply.h"
 #include "write/dead_letters.h"
+#include "write/partitions.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_retry_dead_letters);
 PG_FUNCTION_INFO_V1(kafka_sink_discard_dead_letters);
@@ -137,11 +138,10 @@ delete_rows(const char *sink, Datum *ids, int n)
 /* The rows, locked, as records; those that are gone meanwhile are left out. */
 static int
 load_records(const char *sink, Datum *ids, int n, KsRecord *recs, Datum *loaded,
-			 KsPartition *parts, int *nparts, MemoryContext cxt)
+			 KsPartitionSet *set, MemoryContext cxt)
 {
 	int			last = -1;
 
-	*nparts = 0;
 	SPI_connect();
 	execute_on_rows("SELECT d.id, d.topic, d.part, d.off, d.ts, d.key, d.value, d.headers "
 					"FROM kafka_sink.dead_letters d WHERE " THESE_ROWS " ORDER BY d.id FOR UPDATE",
@@ -163,9 +163,9 @@ load_records(const char *sink, Datum *ids, int n, KsRecord *recs, Datum *loaded,
 		heap_deform_tuple(heap_copytuple(SPI_tuptable->vals[i]), SPI_tuptable->tupdesc, values, isnull);
 		memset(rec, 0, sizeof(KsRecord));
 		loaded[i] = values[ID];
-		last = rec->pidx = ks_record_partition(parts, nparts,
-											   isnull[TOPIC] ? "" : TextDatumGetCString(values[TOPIC]),
-											   isnull[PART] ? -1 : DatumGetInt32(values[PART]), last);
+		last = rec->pidx = ks_partition_set_add(set,
+												isnull[TOPIC] ? "" : TextDatumGetCString(values[TOPIC]),
+												isnull[PART] ? -1 : DatumGetInt32(values[PART]), last);
 		rec->off = isnull[OFF] ? -1 : DatumGetInt64(values[OFF]);
 		rec->ts_ms = -1;
 		if (!isnull[TS])
@@ -237,18 +237,18 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	const char *sink = ap->sink->name;
 	KsRecord   *recs = palloc_extended((Size) n * sizeof(KsRecord), MCXT_ALLOC_HUGE);
-	KsPartition *parts = palloc_extended((Size) n * sizeof(KsPartition), MCXT_ALLOC_HUGE);
+	KsPartitionSet set;
 	Datum	   *loaded = palloc_extended((Size) n * sizeof(Datum), MCXT_ALLOC_HUGE);
 	KsRecordError err;
 	int		   *order;
-	int			nparts;
 	int			done = 0;
 	int			nestlevel;
 
-	n = load_records(sink, ids, n, recs, loaded, parts, &nparts, cxt);
+	ks_partition_set_init(&set, n);
+	n = load_records(sink, ids, n, recs, loaded, &set, cxt);
 	nestlevel = ks_session_enter();
 	ks_apply_prepare(ap);
-	order = ks_apply_order(ap, recs, n, parts, nparts);
+	order = ks_apply_order(ap, recs, n, set.parts, set.n);
 	if (order)
 	{
 		Datum	   *ids_before = palloc_extended((Size) n * sizeof(Datum), MCXT_ALLOC_HUGE);
@@ -257,12 +257,12 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 		for (int i = 0; i < n; i++)
 			loaded[i] = ids_before[order[i]];
 	}
-	if (n > 0 && ks_apply(ap, recs, n, parts, nparts, &err) != n)
+	if (n > 0 && ks_apply(ap, recs, n, set.parts, set.n, &err) != n)
 		throw_error(sink, &err, DatumGetInt64(loaded[err.index]));
 	ks_apply_finish(ap);
 	ks_session_leave(nestlevel);
-	for (int i = 0; i < nparts; i++)
-		ks_counts_add(sum, &parts[i].counts);
+	for (int i = 0; i < set.n; i++)
+		ks_counts_add(sum, &set.parts[i].counts);
 	sum->consumed += n;
 
 	update_rows(sink, &ap->rejects, loaded);

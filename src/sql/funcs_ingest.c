@@ -26,6 +26,7 @@
 #include "catalog/sinks.h"
 #include "write/apply.h"
 #include "write/dead_letters.h"
+#include "write/partitions.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_ingest);
 
@@ -34,24 +35,6 @@ enum
 {
 	REC_TOPIC, REC_PART, REC_OFF, REC_TS, REC_KEY, REC_VALUE, REC_HEADERS, REC_NATTS
 };
-
-int
-ks_record_partition(KsPartition *parts, int *nparts, const char *topic, int32 part, int last)
-{
-	KsPartition *p;
-
-	if (last >= 0 && parts[last].part == part && strcmp(parts[last].topic, topic) == 0)
-		return last;
-	for (int i = 0; i < *nparts; i++)
-		if (parts[i].part == part && strcmp(parts[i].topic, topic) == 0)
-			return i;
-	p = &parts[*nparts];
-	memset(p, 0, sizeof(KsPartition));
-	p->topic = topic;
-	p->part = part;
-	p->off = p->last_off = p->new_last_off = -1;
-	return (*nparts)++;
-}
 
 void
 ks_record_bytes(Datum d, bool isnull, const char **p, int32 *len)
@@ -112,14 +95,13 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 	bool	   *nulls;
 	int			n;
 	KsRecord   *recs;
-	KsPartition *parts;
+	KsPartitionSet set;
 	bool		guarded = false;
 	int			last = -1;
 
 	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false, TYPALIGN_DOUBLE, &elems, &nulls, &n);
 	recs = palloc0((n + 1) * sizeof(KsRecord));
-	parts = palloc((n + 1) * sizeof(KsPartition));
-	*nparts = 0;
+	ks_partition_set_init(&set, n);
 	for (int i = 0; i < n; i++)
 	{
 		HeapTupleData tup;
@@ -151,10 +133,10 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("record %d has an offset but no topic and partition", i + 1)));
-		last = rec->pidx = ks_record_partition(parts, nparts,
+		last = rec->pidx = ks_partition_set_add(&set,
 												isnull[REC_TOPIC] ? "" : TextDatumGetCString(values[REC_TOPIC]),
 												isnull[REC_PART] ? -1 : DatumGetInt32(values[REC_PART]), last);
-		p = &parts[rec->pidx];
+		p = &set.parts[rec->pidx];
 		if (p->off < 0)
 			p->off = rec->off;
 		else if (guarded && rec->off < p->until)
@@ -181,7 +163,8 @@ read_records(ArrayType *array, KsRecord **recs_p, int *nrecs, KsPartition **part
 	ReleaseTupleDesc(desc);
 	*recs_p = recs;
 	*nrecs = n;
-	*parts_p = parts;
+	*parts_p = set.parts;
+	*nparts = set.n;
 	return guarded;
 }
 

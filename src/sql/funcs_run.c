@@ -44,6 +44,7 @@ set_bounds(KsConsumer *c, Jsonb *until)
 		{
 			bool		found = false;
 
+			CHECK_FOR_INTERRUPTS();
 			for (int i = 0; i < c->nparts; i++)
 				if (c->parts[i].part == bounds[j].part &&
 					strcmp(c->parts[i].topic, bounds[j].topic) == 0)

@@ -27,8 +27,4 @@ extern void ks_record_bytes(Datum d, bool isnull, const char **p, int32 *len);
 /* header[] to rec->headers. */
 extern void ks_record_headers(Datum d, KsRecord *rec);
 
-/* The partition's index, appended if it is new; last: where the last was, or -1. */
-extern int	ks_record_partition(KsPartition *parts, int *nparts, const char *topic,
-								int32 part, int last);
-
 #endif
