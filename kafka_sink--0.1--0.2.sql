@@ -2,3 +2,6 @@
 
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION kafka_sink UPDATE TO '0.2'" to load this file. \quit
+
+-- a sink costs everybody who uses the server: its administrator says who may make some
+REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;

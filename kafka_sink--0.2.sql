@@ -308,6 +308,9 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
 
+-- a sink costs everybody who uses the server: its administrator says who may make some
+REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
+
 COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 

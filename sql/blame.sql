@@ -253,6 +253,7 @@ DROP TABLE parents, children;
 
 -- a right that is missing is no record's fault: where it is met, and that nothing is dropped
 CREATE ROLE regress_ks_blame;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 GRANT CREATE ON SCHEMA public TO regress_ks_blame;
 SET ROLE regress_ks_blame;
 CREATE TABLE t (id int PRIMARY KEY, v int);

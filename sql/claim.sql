@@ -206,6 +206,7 @@ SELECT kafka_sink.starting_offsets('served');
 
 -- who may
 CREATE ROLE regress_ks_other;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 SET ROLE regress_ks_other;
 SELECT state FROM unnest('{"SELECT kafka_sink.claim(''l'', ''a'', 0, 60, 61)","SELECT kafka_sink.claim(''l'', ''{}'')",
     "CALL kafka_sink.claim_range(''l'', ''a'', 0, 60, 61)","SELECT kafka_sink.starting_offsets(''l'')"}'::text[]) s, try(s);

@@ -177,6 +177,7 @@ DROP TABLE t;
 
 -- by the rights of the owner, and nobody else's
 CREATE ROLE regress_ks_command;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 CREATE TABLE secret (id int);
 GRANT INSERT ON one TO regress_ks_command;
 SET ROLE regress_ks_command;

@@ -186,6 +186,7 @@ SELECT ignored FROM kafka_sink.ingest('s', pattern('dt......td.....dt'));
 -- who sees them, and who may do what
 SELECT kafka_sink.alter_sink('s', on_error => 'dead_letter', reset => '{reject_limit}');
 CREATE ROLE regress_ks_a;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 CREATE ROLE regress_ks_b;
 GRANT CREATE ON SCHEMA public TO regress_ks_a;
 SET ROLE regress_ks_a;

@@ -102,6 +102,7 @@ SELECT state FROM kafka_sink.sinks;
 
 -- who may do what
 CREATE ROLE regress_ks_owner;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 CREATE ROLE regress_ks_other;
 GRANT SELECT, INSERT, UPDATE ON t TO regress_ks_owner;
 GRANT EXECUTE ON FUNCTION r TO PUBLIC;

@@ -162,6 +162,7 @@ DROP TABLE t;
 
 -- row security, and an index row that is too big
 CREATE ROLE regress_ks_modes;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 CREATE TABLE t (id int PRIMARY KEY, v text);
 CREATE INDEX ON t (v);
 ALTER TABLE t ENABLE ROW LEVEL SECURITY;

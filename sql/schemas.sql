@@ -4,6 +4,7 @@ SET client_min_messages = warning;
 CREATE FUNCTION j(value text) RETURNS kafka_sink.record LANGUAGE sql AS
 $$SELECT ROW(NULL, NULL, NULL, NULL, NULL, convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
 CREATE ROLE regress_ks_writer;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 CREATE SCHEMA closed;
 CREATE TABLE closed.t (a int PRIMARY KEY, b int);
 GRANT SELECT, INSERT, UPDATE ON closed.t TO regress_ks_writer;

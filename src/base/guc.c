@@ -18,6 +18,9 @@ int			ks_guc_max_workers = 64;
 int			ks_guc_max_partitions = 4096;
 int			ks_guc_worker_memory_limit = 1024;
 int			ks_guc_max_fetch_memory = 256;
+int			ks_guc_max_sinks_per_role = 1000;
+int			ks_guc_max_topics_per_role = 10000;
+int			ks_guc_max_partitions_per_sink = 20000;
 
 void
 ks_guc_init(void)
@@ -34,6 +37,20 @@ ks_guc_init(void)
 							"Largest fetch and queue sizes that a server's options may ask for.",
 							NULL, &ks_guc_max_fetch_memory, 256, 16, 2000,
 							PGC_SUSET, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka_sink.max_sinks_per_role",
+							"Number of sinks in a database that a role can own, 0: any number.",
+							"Superusers can own any number.",
+							&ks_guc_max_sinks_per_role, 1000, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka_sink.max_topics_per_role",
+							"Number of topics that a role's sinks in a database can have, 0: any number.",
+							"Superusers' sinks can have any number.",
+							&ks_guc_max_topics_per_role, 10000, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka_sink.max_partitions_per_sink",
+							"Number of partitions that a sink can have offsets of, 0: any number.",
+							NULL, &ks_guc_max_partitions_per_sink, 20000, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("kafka_sink.fast_path",
 							 "Writes to plain tables without SQL where that is the same.",
 							 NULL, &ks_guc_fast_path, true, PGC_USERSET, 0,

@@ -12,6 +12,9 @@ extern bool ks_guc_fast_path;			/* user */
 extern int	ks_guc_max_workers;		/* postmaster: worker slots */
 extern int	ks_guc_max_partitions;	/* postmaster: partitions with live figures */
 extern int	ks_guc_worker_memory_limit; /* sighup, MB of RssAnon */
+extern int	ks_guc_max_sinks_per_role;	/* superuser, 0: any number */
+extern int	ks_guc_max_topics_per_role; /* superuser, 0: any number */
+extern int	ks_guc_max_partitions_per_sink; /* superuser, 0: any number */
 extern int	ks_guc_max_fetch_memory;	/* superuser, MB: cap of fetch sizes */
 
 extern void ks_guc_init(void);		/* from _PG_init */

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 
+#include "catalog/limits.h"
 #include "catalog/offsets_int.h"
 #include "catalog/sinks.h"
 
@@ -213,6 +214,8 @@ ks_offsets_put(const char *sink, const KsPartition *p, bool replace)
 	ks_catalog_leave(&save);
 	done = SPI_processed == 1;
 	SPI_finish();
+	if (done && !replace)
+		ks_limits_check_partitions(sink, 1);
 	return done;
 }
 
@@ -247,7 +250,10 @@ ks_offsets_put_missing(const char *sink, KsPartition *const *parts, int n)
 						  "ON CONFLICT (sink, topic, part) DO NOTHING",
 						  lengthof(types), types, args, NULL, false, 0);
 	ks_catalog_leave(&save);
+	n = (int) SPI_processed;
 	SPI_finish();
+	if (n > 0)
+		ks_limits_check_partitions(sink, n);
 }
 
 void

@@ -10,6 +10,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "base/interval.h"
+#include "catalog/limits.h"
 #include "catalog/reject_limit.h"
 #include "catalog/settings.h"
 
@@ -97,42 +99,45 @@ check_csv(const char *name, const char *value)
 				 quote ? errhint("An empty text means that fields are never quoted.") : 0));
 }
 
-/* Settings for which 0 means something. */
+/* How long intervals may be. */
 static const struct
 {
 	const char *name;
+	int64		min;			/* microseconds */
+	int64		max;
+	const char *range;
 	const char *hint;
-}			zero_settings[] = {
-	{"retry_within", "With 0, a record whose foreign key finds no row is refused at once."},
-	{"lock_timeout", "With 0, a batch waits for a lock until it gets it."},
-	{"idle_after", "With 0, a worker stays however long its sink is idle."},
+}			interval_ranges[] = {
+	{"dead_letter_retention", 1, KS_INTERVAL_MAX_US, "more than 0, to 1000 years",
+	"Without it, dead letters are kept until they are retried or discarded."},
+	{"retry_within", 0, KS_DAYS(30), "0 to 30 days",
+	"With 0, a record whose foreign key finds no row is refused at once."},
+	{"lock_timeout", 0, KS_TIMEOUT_MAX_US, "0 to " KS_TIMEOUT_MAX,
+	"With 0, a batch waits for a lock until it gets it."},
+	{"idle_after", 0, KS_TIMEOUT_MAX_US, "0 to " KS_TIMEOUT_MAX,
+	"With 0, a worker stays however long its sink is idle."},
+	{"statistics_interval", 100 * KS_US_PER_MS, 10 * USECS_PER_MINUTE, "100 ms to 10 minutes",
+	"Without it, the number of partitions decides."},
 };
 
 static void
-check_interval(const char *name, Datum value)
+check_interval(const char *name, const Interval *value)
 {
-	Interval	zero = {0};
-	const char *hint = NULL;
-
-	for (int i = 0; i < (int) lengthof(zero_settings); i++)
-		if (strcmp(zero_settings[i].name, name) == 0)
-			hint = zero_settings[i].hint;
-	if (hint && !DatumGetBool(DirectFunctionCall2(interval_ge, value, IntervalPGetDatum(&zero))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"%s\" must not be negative", name),
-				 errhint("%s", hint)));
-	if (!hint && !DatumGetBool(DirectFunctionCall2(interval_gt, value, IntervalPGetDatum(&zero))))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"%s\" must be positive", name),
-				 strcmp(name, "dead_letter_retention") == 0 ?
-				 errhint("Without it, dead letters are kept until they are retried or discarded.") : 0));
+	for (int i = 0; i < (int) lengthof(interval_ranges); i++)
+		if (strcmp(interval_ranges[i].name, name) == 0)
+		{
+			(void) ks_interval_check(value, psprintf("setting \"%s\"", name), interval_ranges[i].min,
+									 interval_ranges[i].max, interval_ranges[i].range, interval_ranges[i].hint);
+			return;
+		}
+	elog(ERROR, "no range is known for setting \"%s\"", name);
 }
 
 void
 ks_setting_check(const KsSetting *s, Datum value)
 {
+	if (s->type == TEXTOID || s->type == TEXTARRAYOID || s->type == JSONBOID)
+		ks_limits_check_size(psprintf("setting \"%s\"", s->name), value, KS_MAX_SETTING_BYTES);
 	if (s->values)
 	{
 		char	   *word = TextDatumGetCString(value);
@@ -183,7 +188,7 @@ ks_setting_check(const KsSetting *s, Datum value)
 		ks_reject_limit_parse(TextDatumGetCString(value), &limit);
 	}
 	if (s->type == INTERVALOID)
-		check_interval(s->name, value);
+		check_interval(s->name, DatumGetIntervalP(value));
 }
 
 const KsSetting *

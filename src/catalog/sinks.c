@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/interval.h"
 #include "catalog/sinks.h"
 
 /* Defaults of batch_records; the view sinks says them too. */
@@ -218,17 +219,19 @@ column_names(HeapTuple tup, int col, MemoryContext cxt)
 	return result;
 }
 
-/* An interval in microseconds, 0 for NULL; a month has 30 days. */
+/*
+ * An interval in microseconds, 0 for NULL.  What was stored before there were
+ * limits, or by hand, is what can be reckoned with.
+ */
 static int64
 column_interval_us(HeapTuple tup, int col)
 {
 	bool		isnull;
 	Datum		d = column(tup, col, &isnull);
-	const Interval *iv = DatumGetIntervalP(d);
 
 	if (isnull)
 		return 0;
-	return iv->time + (iv->day + iv->month * INT64CONST(30)) * USECS_PER_DAY;
+	return Max(0, Min(ks_interval_us(DatumGetIntervalP(d)), KS_INTERVAL_MAX_US));
 }
 
 /* The rows of sink_state. */

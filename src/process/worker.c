@@ -44,6 +44,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "base/interval.h"
 #include "base/memory.h"
 #include "base/session.h"
 #include "process/consumer.h"
@@ -162,12 +163,11 @@ expire_dead_letters(void)
 	const Interval *keep = ks_worker.sink->dead_letter_retention;
 	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext cxt = CurrentMemoryContext;
-	double		us;
+	int64		us;
 
 	if (keep == NULL || ks_worker.slot->worker != 0)
 		return;
-	us = (keep->time + (keep->day + keep->month * (double) DAYS_PER_MONTH) * USECS_PER_DAY) / 10;
-	us = Max(USECS_PER_SEC, Min(us, EXPIRE_MAX_US));
+	us = Max(USECS_PER_SEC, Min(ks_interval_us(keep) / 10, EXPIRE_MAX_US));
 	if (now - ks_worker.expired < us && now >= ks_worker.expired)
 		return;
 	ks_worker.expired = now;
@@ -232,7 +232,8 @@ open_consumer(int64 generation, MemoryContext cxt)
 	}
 	set_application_name();
 	SetConfigOption("lock_timeout",
-					psprintf("%d", (int) Min(ks_worker.sink->lock_timeout_us / 1000, PG_INT32_MAX)),
+					/* 0 is for ever, less than 1 ms is not */
+					psprintf("%d", (int) Min((ks_worker.sink->lock_timeout_us + 999) / 1000, PG_INT32_MAX)),
 					PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
 	ks_transaction_commit();

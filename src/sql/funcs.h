@@ -15,7 +15,7 @@
 #include "catalog/sinks.h"
 #include "kafka/source.h"
 
-/* A positive interval in milliseconds; a month counts 30 days. */
+/* A positive interval in milliseconds, at least 1; errors (22023) if it is out of range. */
 extern int	ks_timeout_ms(const Interval *timeout);
 
 /* A tuplestore for the result of a set-returning function. */
@@ -36,7 +36,7 @@ extern void ks_call_require_nonatomic(FunctionCallInfo fcinfo, const char *name)
 /* The first argument; errors (22004) if it is NULL. */
 extern char *ks_call_sink(FunctionCallInfo fcinfo);
 
-/* The end of a timeout argument; 0: none. */
+/* The end of a timeout argument; 0: none; errors (22023) if it is out of range. */
 extern TimestampTz ks_call_deadline(FunctionCallInfo fcinfo, int arg);
 
 /* For a call that waits for a broker, in ms: no longer than the caller wants. */

@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/interval.h"
 #include "base/session.h"
 #include "sql/funcs.h"
 
@@ -62,9 +63,9 @@ ks_call_deadline(FunctionCallInfo fcinfo, int arg)
 {
 	if (PG_ARGISNULL(arg))
 		return 0;
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(GetCurrentTimestamp()),
-												   PG_GETARG_DATUM(arg)));
+	return GetCurrentTimestamp() +
+		ks_interval_check(PG_GETARG_INTERVAL_P(arg), "timeout", 0, KS_TIMEOUT_MAX_US,
+						  "0 to " KS_TIMEOUT_MAX, "Without a timeout it waits as long as it takes.");
 }
 
 int

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "catalog/limits.h"
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
 #include "sql/define.h"
@@ -37,6 +38,7 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("sink \"%s\" already exists", name)));
+	ks_limits_check_sinks(GetUserId());
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "INSERT INTO kafka_sink.sink_catalog (sink, owner, system_identifier, database_oid, enabled, generation");

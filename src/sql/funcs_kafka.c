@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/interval.h"
 #include "kafka/source.h"
 #include "sql/funcs.h"
 
@@ -24,14 +25,10 @@ PG_FUNCTION_INFO_V1(kafka_sink_topics);
 int
 ks_timeout_ms(const Interval *timeout)
 {
-	double		ms = timeout->time / 1000.0 +
-		((double) timeout->month * DAYS_PER_MONTH + timeout->day) * SECS_PER_DAY * 1000.0;
+	int64		us = ks_interval_check(timeout, "timeout", 1, KS_TIMEOUT_MAX_US,
+									   "more than 0, to " KS_TIMEOUT_MAX, NULL);
 
-	if (ms <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must be positive")));
-	return (int) Min(Max(ms, 1), PG_INT32_MAX / 2);
+	return (int) ((us + 999) / 1000);
 }
 
 ReturnSetInfo *

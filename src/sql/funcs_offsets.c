@@ -18,6 +18,7 @@
 #include "utils/jsonb.h"
 
 #include "catalog/claim.h"
+#include "catalog/limits.h"
 #include "catalog/offsets.h"
 #include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
@@ -127,6 +128,8 @@ seek_partition(const char *sink, const char *topic, int32 part, int64 off)
 
 	p.off = off;
 	ks_offsets_put(sink, &p, true);
+	if (from < 0)
+		ks_limits_check_partitions(sink, 1);
 	ks_offsets_log(sink, topic, part, "seek", from, off);
 	ks_catalog_forget_partition_ends(sink, topic, part);
 	forget_cluster(sink, topic);

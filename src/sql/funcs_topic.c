@@ -10,6 +10,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "catalog/limits.h"
 #include "catalog/offsets.h"
 #include "catalog/partition_ends.h"
 #include "catalog/settings.h"
@@ -115,6 +116,10 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 				 errmsg("invalid topic name"),
 				 errdetail("Kafka's topics have 1 to %d letters, digits, dots, underscores and hyphens.",
 						   KS_MAX_TOPIC_LEN)));
+	if (partitions)
+		ks_limits_check_size("list of partitions", PG_GETARG_DATUM(2), KS_MAX_PARTITIONS_BYTES);
+	ks_limits_check_size("start_at", PG_GETARG_DATUM(3), KS_MAX_START_AT_BYTES);
+	ks_limits_check_topics(sink->owner);
 	ks_catalog_check_partitions(partitions);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(topic);

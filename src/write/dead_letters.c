@@ -36,6 +36,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "base/interval.h"
 #include "write/dead_letters.h"
 
 /* So many rows go in at once, unless they are large. */
@@ -389,6 +390,9 @@ ks_dead_letters_expire(const KsSink *sink)
 	Datum		args[] = {CStringGetTextDatum(sink->name), IntervalPGetDatum(sink->dead_letter_retention)};
 	KsCatalogUser save;
 
+	/* stored before there was a limit: no dead letter is that old */
+	if (ks_interval_us(sink->dead_letter_retention) > KS_INTERVAL_MAX_US)
+		return;
 	SPI_connect();
 	ks_catalog_enter(&save);
 	/* not those that somebody retries at this moment */

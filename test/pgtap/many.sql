@@ -8,6 +8,7 @@ SELECT plan(8);
 
 CREATE ROLE regress_ks_many;
 CREATE ROLE regress_ks_other;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO regress_ks_many, regress_ks_other;
 -- the buffers that a query touches
 CREATE FUNCTION pg_temp.buffers(query text) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE

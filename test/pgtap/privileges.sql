@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(40);
+SELECT plan(42);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -48,6 +48,12 @@ SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE prosecdef', 'none
 SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE prolang <> (SELECT oid FROM pg_language WHERE lanname = 'c')$$,
     'all are in C');
 SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE proleakproof', 'none claims to be leakproof');
+-- what makes sinks out of nothing is granted to nobody: a sink costs all who use the server
+SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE NOT has_function_privilege('regress_ks_nobody', oid, 'EXECUTE')$$,
+    ARRAY['create_sink'], 'functions that PUBLIC cannot call');
+SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proname = 'create_sink'
+    AND has_function_privilege('regress_ks_nobody', oid, 'EXECUTE')$$, 'in none of their forms');
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO regress_ks_nobody;
 
 -- what they check by themselves: nobody has a sink
 CREATE TABLE target (id int PRIMARY KEY);

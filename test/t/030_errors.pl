@@ -73,6 +73,7 @@ sub passes_over
 create_server($node, $kafka);
 sql(q{
 	CREATE ROLE app LOGIN;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO app;
 	GRANT USAGE ON FOREIGN SERVER kafka TO app;
 	GRANT CREATE ON SCHEMA public TO app;
 });

@@ -169,6 +169,7 @@ wait_until($node, 'SELECT count(*) FROM busy_by_key', '2', 'with another table i
 
 sql(qq{
 	CREATE ROLE owner LOGIN;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 	CREATE TABLE owned (part int, off bigint, PRIMARY KEY (part, off));
 	GRANT INSERT ON owned TO PUBLIC;
 	GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;

@@ -43,6 +43,9 @@ sql('CREATE ROLE app LOGIN; CREATE ROLE other LOGIN; CREATE SCHEMA app AUTHORIZA
 
 # --- the path of an ordinary role ---
 
+like(as_role('app', "SELECT kafka_sink.create_sink('orders')"), qr/ERROR:  permission denied for function create_sink/,
+	'who may make sinks is said by a superuser');
+sql('GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO app');
 like(as_role('app', "SELECT kafka_sink.create_sink('orders', server => 'kafka')"),
 	qr/ERROR:  permission denied for server "kafka"/, 'a sink needs USAGE on the server');
 sql('GRANT USAGE ON FOREIGN SERVER kafka TO app, other');

@@ -86,7 +86,8 @@ foreach my $dbname (qw(app other third))
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $dbname");
 	sql(q{CREATE EXTENSION kafka_sink; CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '}
-		  . $kafka->bootstrap . q{'); GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC}, $dbname);
+		  . $kafka->bootstrap . q{'); GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;
+		GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC}, $dbname);
 }
 sql('CREATE ROLE alice LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE carol LOGIN');
 create_sink("s_$_", 'app', $_) foreach qw(alice bob carol);

@@ -125,7 +125,7 @@ foreach (
 	[ "'kafka', '$topic', 0, -1", '22023', 'from_off must not be negative', 'negative offset' ],
 	[ "'kafka', '$topic', 0, 5, 4", '22023', 'until_off must not be below from_off', 'range upside down' ],
 	[ "'kafka', '$topic', 0, max_records => 0", '22023', 'max_records must be between 1 and', 'no records' ],
-	[ "'kafka', '$topic', 0, timeout => '0'", '22023', 'timeout must be positive', 'no time' ],
+	[ "'kafka', '$topic', 0, timeout => '0'", '22023', '00:00:00 is outside the valid range for timeout', 'no time' ],
 	[ "'kafka', NULL, 0", '22004', 'topic must not be null', 'NULL' ])
 {
 	my ($args, $sqlstate, $re, $what) = @$_;
@@ -274,7 +274,7 @@ foreach (
 	[ "'local'", '55000', 'has no server', 'no server' ],
 	[ "'topicless'", '55000', 'has no topics', 'no topics' ],
 	[ "'preview', 0", '22023', 'n must be between 1 and', 'no records' ],
-	[ "'preview', 1, '-1 s'", '22023', 'timeout must be positive', 'no time' ])
+	[ "'preview', 1, '-1 s'", '22023', '-00:00:01 is outside the valid range for timeout', 'no time' ])
 {
 	my ($args, $sqlstate, $re, $what) = @$_;
 	fails("SELECT * FROM kafka_sink.preview($args)", $sqlstate, $re, "preview: $what");

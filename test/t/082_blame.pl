@@ -116,6 +116,7 @@ $topic = $kafka->topic('rights', 1);
 my $other = $kafka->topic('rights_too', 1);
 sql(q{
 	CREATE ROLE owner LOGIN;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO owner;
 	GRANT CREATE ON SCHEMA public TO owner;
 	GRANT USAGE ON FOREIGN SERVER kafka TO owner;
 	SET ROLE owner;
