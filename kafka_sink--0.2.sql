@@ -358,12 +358,12 @@ AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[]) IS
-'changes the settings given (NULL: unchanged) and sets those named in reset to their defaults';
+'changes the settings given and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_drop_sink'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.drop_sink(text) IS
 'forgets a sink, its topics and its offsets; the target keeps its rows';
@@ -403,12 +403,12 @@ AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
-'changes the settings given of a topic''s own target (NULL: unchanged) and forgets those named in reset; its offsets stay';
+'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
 CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_unregister_topic'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text) IS
 'takes a topic from a sink and forgets its offsets';
@@ -419,7 +419,7 @@ COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text) IS
 CREATE FUNCTION kafka_sink.pause(sink text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_pause'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.pause(text) IS
 'stops a sink''s workers after the batch at hand, until resume()';
@@ -427,7 +427,7 @@ COMMENT ON FUNCTION kafka_sink.pause(text) IS
 CREATE FUNCTION kafka_sink.resume(sink text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_resume'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.resume(text) IS
 'lets a paused, halted or suspended sink, and all of its topics, go on from its stored offsets';
@@ -435,7 +435,7 @@ COMMENT ON FUNCTION kafka_sink.resume(text) IS
 CREATE FUNCTION kafka_sink.resume(sink text, topic text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_resume_topic'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.resume(text, text) IS
 'lets a halted topic of a sink go on from its stored offsets';
@@ -443,7 +443,7 @@ COMMENT ON FUNCTION kafka_sink.resume(text, text) IS
 CREATE FUNCTION kafka_sink.seek(sink text, "to" text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_seek'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.seek(text, text) IS
 'moves a sink to earliest, latest, a timestamp, or {"topic": {"0": 42}}, and starts its counts anew; records may be applied again or left out';
@@ -451,7 +451,7 @@ COMMENT ON FUNCTION kafka_sink.seek(text, text) IS
 CREATE FUNCTION kafka_sink.skip(sink text, topic text, part integer, off bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_skip'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.skip(text, text, integer, bigint) IS
 'passes over the record at off, which must be the next one; audited, counted as a gap';
@@ -459,7 +459,7 @@ COMMENT ON FUNCTION kafka_sink.skip(text, text, integer, bigint) IS
 CREATE FUNCTION kafka_sink.accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_accept_gap'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.accept_gap(text, text, integer, bigint, bigint) IS
 'goes on at until_off although the records from from_off, the next one, are lost; audited, counted as a gap';
@@ -482,7 +482,7 @@ COMMENT ON FUNCTION kafka_sink.claim(text, text, bigint, bigint, bigint, bigint,
 CREATE FUNCTION kafka_sink.claim(sink text, ranges jsonb)
 RETURNS TABLE (topic text, part integer, apply_from bigint, until_off bigint)
 AS 'MODULE_PATHNAME', 'kafka_sink_claim_many'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.claim(text, jsonb) IS
 'takes many ranges, {"topic": {"0": [from_off, until_off]}}, all or none, in one order for all callers';
@@ -490,7 +490,7 @@ COMMENT ON FUNCTION kafka_sink.claim(text, jsonb) IS
 CREATE FUNCTION kafka_sink.claim(sink text, ranges text)
 RETURNS TABLE (topic text, part integer, apply_from bigint, until_off bigint)
 AS 'MODULE_PATHNAME', 'kafka_sink_claim_many_text'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.claim(text, text) IS
 'the same for drivers that send JSON as text';
@@ -546,7 +546,7 @@ COMMENT ON TYPE kafka_sink.batch_result IS 'what became of the records of a batc
 CREATE FUNCTION kafka_sink.ingest(sink text, records kafka_sink.record[])
 RETURNS kafka_sink.batch_result
 AS 'MODULE_PATHNAME', 'kafka_sink_ingest'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.ingest(text, kafka_sink.record[]) IS
 'decodes and applies records in the current transaction; with offsets under the guard of txn_offsets, without them unguarded';
@@ -584,7 +584,7 @@ CREATE FUNCTION kafka_sink.topics(
     OUT error text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'kafka_sink_topics'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.topics(text, interval) IS
 'topics that the current role sees on a server';
@@ -619,7 +619,7 @@ CREATE FUNCTION kafka_sink.preview(
     OUT column_name text)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'kafka_sink_preview'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.preview(text, integer, interval) IS
 'what would become of a sink''s next n records: each is applied, and all is rolled back';
@@ -865,7 +865,7 @@ CREATE FUNCTION kafka_sink.lag(
     OUT as_of timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'kafka_sink_lag'
-LANGUAGE C VOLATILE STRICT;
+LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.lag(text, boolean, interval) IS
 'the view kafka_sink.lag of one sink; with refresh the broker is asked first, for at most timeout';

@@ -133,7 +133,7 @@ SELECT * FROM try($$SELECT kafka_sink.advance('l', 'a', 0, NULL, 1)$$);
 SELECT off FROM o WHERE topic = 'a';
 -- the whole of what a program can read
 SELECT kafka_sink.claim('l', E'a"\\', 0, 0, 5);
-SELECT kafka_sink.claim('l', E'a"\\', 0, 7, 9);
+SELECT kafka_sink.skip('l', E'a"\\', 0, 7);
 
 -- a trigger that keeps the row where it is makes the claim fail
 CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';

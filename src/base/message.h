@@ -15,6 +15,8 @@
 
 #include "datatype/timestamp.h"
 
+#define KS_MAX_TOPIC_LEN	249 /* Kafka's own limit */
+
 /* One record header; name is NUL-terminated, value may be NULL. */
 typedef struct KsHeader
 {

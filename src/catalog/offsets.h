@@ -90,6 +90,13 @@ extern KsPartition *ks_offsets_list(const char *sink, const char *topic, int *n)
 extern void ks_offsets_sort(KsPartition *parts, int n);
 extern int	ks_offsets_compare(const void *a, const void *b);	/* of KsPartition */
 
+/* JSON that people have written, as jsonb; errors (22023) if a key is there twice
+ * in one object, of which jsonb would keep the last. */
+extern Jsonb *ks_offsets_jsonb(const char *json);
+
+/* A number of JSON as an offset; false if it is none. */
+extern bool ks_offsets_number(const JsonbValue *v, int64 *off);
+
 /* Errors (22023) unless 0 <= from <= until. */
 extern void ks_offsets_check_range(int64 from, int64 until);
 

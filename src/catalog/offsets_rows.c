@@ -200,6 +200,7 @@ ks_offsets_put(const char *sink, const KsPartition *p, bool replace)
 	KsCatalogUser save;
 	bool		done;
 
+	ks_catalog_check_topic(p->topic);
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args(replace ?
@@ -231,6 +232,7 @@ ks_offsets_put_missing(const char *sink, KsPartition *const *parts, int n)
 
 	for (int i = 0; i < n; i++)
 	{
+		ks_catalog_check_topic(parts[i]->topic);
 		topics[i] = CStringGetTextDatum(parts[i]->topic);
 		nums[i] = Int32GetDatum(parts[i]->part);
 		offs[i] = Int64GetDatum(parts[i]->off);
@@ -313,6 +315,50 @@ ks_offsets_partition(const char *s, int len, int32 *part)
 	return true;
 }
 
+bool
+ks_offsets_number(const JsonbValue *v, int64 *off)
+{
+	char	   *s;
+
+	if (v == NULL || v->type != jbvNumeric)
+		return false;
+	s = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
+	if (strspn(s, "0123456789") != strlen(s))
+		return false;
+	errno = 0;
+	*off = (int64) strtoll(s, NULL, 10);
+	return errno == 0;
+}
+
+/* The first key that is twice in the object, or in one of its objects. */
+#define KEY_THERE_TWICE \
+	"SELECT o.key FROM pg_catalog.json_each($1::pg_catalog.json) o GROUP BY o.key " \
+	"HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1 " \
+	"UNION ALL " \
+	"(SELECT i.key FROM pg_catalog.json_each($1::pg_catalog.json) WITH ORDINALITY AS o (key, value, n) " \
+	"CROSS JOIN LATERAL pg_catalog.json_each(CASE WHEN pg_catalog.json_typeof(o.value) OPERATOR(pg_catalog.=) 'object' THEN o.value END) i " \
+	"GROUP BY o.n, i.key HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 1) LIMIT 1"
+
+Jsonb *
+ks_offsets_jsonb(const char *json)
+{
+	Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
+	Oid			types[] = {TEXTOID};
+	Datum		args[] = {CStringGetTextDatum(json)};
+
+	if (!JB_ROOT_IS_OBJECT(jb))
+		return jb;
+	SPI_connect();
+	SPI_execute_with_args(KEY_THERE_TWICE, lengthof(types), types, args, NULL, true, 0);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is there twice", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)),
+				 errhint("Write each topic and each of its partitions once.")));
+	SPI_finish();
+	return jb;
+}
+
 KsPartition *
 ks_offsets_parse(Jsonb *jb, int *n)
 {
@@ -347,12 +393,8 @@ ks_offsets_parse(Jsonb *jb, int *n)
 					bad_offsets();
 				break;
 			case WJB_VALUE:
-				if (depth != 2 || v.type != jbvNumeric)
+				if (depth != 2 || !ks_offsets_number(&v, &off))
 					bad_offsets();
-				s = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v.val.numeric)));
-				if (strspn(s, "0123456789") != strlen(s))
-					bad_offsets();
-				off = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
 				parts = parts ? repalloc(parts, (*n + 1) * sizeof(KsPartition)) : palloc(sizeof(KsPartition));
 				memset(&parts[*n], 0, sizeof(KsPartition));
 				parts[*n].topic = topic;

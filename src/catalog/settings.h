@@ -34,8 +34,4 @@ extern const KsSetting *ks_topic_setting(int i);
 /* Errors (22023) unless the value, not NULL, is valid by itself. */
 extern void ks_setting_check(const KsSetting *setting, Datum value);
 
-/* Of reset => '{...}': errors unless these are names of settings; is this one? */
-extern void ks_settings_check_reset(ArrayType *reset, const KsSetting *(*setting) (int i), int nsettings);
-extern bool ks_setting_is_reset(ArrayType *reset, const char *name);
-
 #endif

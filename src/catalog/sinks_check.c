@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
+#include "base/message.h"
 #include "catalog/sinks.h"
 
 /*
@@ -57,6 +58,35 @@ partition_list_has(const char *list, int32 part)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid list of partitions: \"%s\"", list),
 			 errhint("Write partitions and ranges of them with commas between, such as 0-15,20.")));
+}
+
+void
+ks_catalog_check_topic(const char *topic)
+{
+	size_t		len = strlen(topic);
+
+	if (len == 0 || len > KS_MAX_TOPIC_LEN || strcmp(topic, ".") == 0 || strcmp(topic, "..") == 0 ||
+		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != len)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid topic name"),
+				 errdetail("Kafka's topics have 1 to %d letters, digits, dots, underscores and hyphens, and are not \".\" or \"..\".",
+						   KS_MAX_TOPIC_LEN)));
+}
+
+void
+ks_catalog_check_name(const char *name)
+{
+	size_t		len = strlen(name);
+	bool		printable = true;
+
+	for (const char *p = name; *p; p++)
+		printable &= (unsigned char) *p >= 0x20 && *p != 0x7f;
+	if (len == 0 || len >= NAMEDATALEN || !printable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid sink name"),
+				 errdetail("A name has 1 to %d bytes, and no control characters.", NAMEDATALEN - 1)));
 }
 
 bool

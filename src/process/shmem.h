@@ -16,8 +16,6 @@
 #include "utils/timestamp.h"
 #include "base/message.h"
 
-#define KS_MAX_TOPIC_LEN	249		/* Kafka's own limit */
-
 /* Counters of one worker, written by it alone, read by anyone. */
 typedef struct KsWorkerCounters
 {

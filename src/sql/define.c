@@ -235,16 +235,6 @@ ks_define_bump_generation(const char *sink)
 				   "WHERE c.sink OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
 }
 
-char *
-ks_required_text(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
-}
-
 void
 ks_warn_without_workers(const char *sink)
 {

@@ -7,8 +7,6 @@
 
 #include "postgres.h"
 
-#include "fmgr.h"
-
 /* Errors unless a worker could run the sink as it is defined now. */
 extern void ks_define_check(const char *sink);
 
@@ -18,9 +16,6 @@ extern uint64 ks_define_change(const char *sql, int nargs, Oid *types, Datum *va
 
 /* Workers of the old definition are to end. */
 extern void ks_define_bump_generation(const char *sink);
-
-/* An argument that must not be NULL (22004). */
-extern char *ks_required_text(FunctionCallInfo fcinfo, int arg, const char *name);
 
 extern void ks_warn_without_workers(const char *sink);
 

@@ -15,6 +15,7 @@
 
 #include "base/interval.h"
 #include "base/session.h"
+#include "sql/arguments.h"
 #include "sql/funcs.h"
 
 #define QUERY_TIMEOUT_MS	30000
@@ -51,11 +52,7 @@ ks_call_commit(void)
 char *
 ks_call_sink(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the sink's name must not be null")));
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+	return ks_text_argument(fcinfo, 0);
 }
 
 TimestampTz

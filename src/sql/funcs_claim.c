@@ -21,6 +21,7 @@
 #include "catalog/offsets.h"
 #include "catalog/sinks.h"
 #include "process/start_offsets.h"
+#include "sql/arguments.h"
 #include "sql/funcs.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_claim);
@@ -41,23 +42,13 @@ static const char *const argument_names[NARGUMENTS] = {
 	"sink", "topic", "part", "from_off", "until_off", "records", "start_at"
 };
 
-static void
-refuse_null(FunctionCallInfo fcinfo, int arg)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", argument_names[arg])));
-}
-
 /* The sink, if the caller may move its offsets, and anybody may at the time. */
 static KsSink *
 sink_to_move(FunctionCallInfo fcinfo)
 {
 	KsSink	   *sink;
 
-	refuse_null(fcinfo, ARG_SINK);
-	sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(ARG_SINK)), false);
+	sink = ks_catalog_sink(ks_text_argument(fcinfo, ARG_SINK), false);
 	ks_catalog_check_owner(sink, false);
 	if (!sink->enabled || sink->suspended)
 		ereport(ERROR,
@@ -72,7 +63,7 @@ partition_argument(FunctionCallInfo fcinfo)
 {
 	int64		part;
 
-	refuse_null(fcinfo, ARG_PART);
+	ks_refuse_null(fcinfo, ARG_PART);
 	part = PG_GETARG_INT64(ARG_PART);
 	if (part < 0 || part > PG_INT32_MAX)
 		ereport(ERROR,
@@ -125,10 +116,9 @@ claim(FunctionCallInfo fcinfo)
 	KsSink	   *sink = sink_to_move(fcinfo);
 	KsRange		r;
 
-	refuse_null(fcinfo, ARG_TOPIC);
-	refuse_null(fcinfo, ARG_FROM);
-	refuse_null(fcinfo, ARG_UNTIL);
-	range_init(&r, text_to_cstring(PG_GETARG_TEXT_PP(ARG_TOPIC)), partition_argument(fcinfo));
+	ks_refuse_null(fcinfo, ARG_FROM);
+	ks_refuse_null(fcinfo, ARG_UNTIL);
+	range_init(&r, ks_text_argument(fcinfo, ARG_TOPIC), partition_argument(fcinfo));
 	r.from = PG_GETARG_INT64(ARG_FROM);
 	r.until = PG_GETARG_INT64(ARG_UNTIL);
 	r.records = optional_argument(fcinfo, ARG_RECORDS);
@@ -178,14 +168,11 @@ bad_ranges(void)
 static int64
 range_number(const JsonbValue *v)
 {
-	char	   *s;
+	int64		number;
 
-	if (v == NULL || v->type != jbvNumeric)
+	if (!ks_offsets_number(v, &number))
 		bad_ranges();
-	s = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
-	if (strspn(s, "0123456789") != strlen(s))
-		bad_ranges();
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
+	return number;
 }
 
 /* [from, until] or [from, until, records] */
@@ -317,15 +304,18 @@ claim_many(FunctionCallInfo fcinfo, Jsonb *jb)
 Datum
 kafka_sink_claim_many(PG_FUNCTION_ARGS)
 {
+	ks_refuse_nulls(fcinfo);
 	return claim_many(fcinfo, PG_GETARG_JSONB_P(1));
 }
 
 Datum
 kafka_sink_claim_many_text(PG_FUNCTION_ARGS)
 {
-	char	   *ranges = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *ranges;
 
-	return claim_many(fcinfo, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(ranges))));
+	ks_refuse_nulls(fcinfo);
+	ranges = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	return claim_many(fcinfo, ks_offsets_jsonb(ranges));
 }
 
 /* --- advance --- */
@@ -336,9 +326,8 @@ kafka_sink_advance(PG_FUNCTION_ARGS)
 	KsSink	   *sink = sink_to_move(fcinfo);
 	KsRange		r;
 
-	refuse_null(fcinfo, ARG_TOPIC);
-	refuse_null(fcinfo, ARG_UNTIL);
-	range_init(&r, text_to_cstring(PG_GETARG_TEXT_PP(ARG_TOPIC)), partition_argument(fcinfo));
+	ks_refuse_null(fcinfo, ARG_UNTIL);
+	range_init(&r, ks_text_argument(fcinfo, ARG_TOPIC), partition_argument(fcinfo));
 	r.until = PG_GETARG_INT64(ARG_UNTIL);
 	if (PG_ARGISNULL(ARG_FROM))
 	{
@@ -430,12 +419,9 @@ kafka_sink_starting_offsets(PG_FUNCTION_ARGS)
 	int			n;
 	bool		flink;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(3))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("sink, format and refresh must not be null")));
-	sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	format = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	format = ks_text_argument(fcinfo, 1);
+	ks_refuse_null(fcinfo, 3);
 	ks_catalog_check_owner(sink, false);
 	flink = strcmp(format, "flink") == 0;
 	if (!flink && strcmp(format, "spark") != 0)

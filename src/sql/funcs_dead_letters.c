@@ -25,6 +25,7 @@
 
 #include "base/session.h"
 #include "catalog/sinks.h"
+#include "sql/arguments.h"
 #include "write/apply.h"
 #include "write/dead_letters.h"
 #include "write/partitions.h"
@@ -39,16 +40,6 @@ typedef struct Selection
 	int64	   *bytes;			/* of key and value */
 	int			n;
 } Selection;
-
-static char *
-sink_argument(FunctionCallInfo fcinfo)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the sink's name must not be null")));
-	return text_to_cstring(PG_GETARG_TEXT_PP(0));
-}
 
 /* As the caller; NULL: all of the sink.  In the current context. */
 static void
@@ -280,7 +271,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 Datum
 kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 {
-	char	   *name = sink_argument(fcinfo);
+	char	   *name = ks_text_argument(fcinfo, 0);
 	char	   *where = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	KsSink	   *sink = ks_catalog_sink(name, false);
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink retry",
@@ -333,7 +324,7 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_discard_dead_letters(PG_FUNCTION_ARGS)
 {
-	char	   *name = sink_argument(fcinfo);
+	char	   *name = ks_text_argument(fcinfo, 0);
 	char	   *where = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	Selection	sel;
 

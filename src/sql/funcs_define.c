@@ -13,7 +13,9 @@
 #include "catalog/limits.h"
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
+#include "sql/arguments.h"
 #include "sql/define.h"
+#include "sql/given.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_create_sink);
 PG_FUNCTION_INFO_V1(kafka_sink_alter_sink);
@@ -22,18 +24,14 @@ PG_FUNCTION_INFO_V1(kafka_sink_drop_sink);
 Datum
 kafka_sink_create_sink(PG_FUNCTION_ARGS)
 {
-	char	   *name = ks_required_text(fcinfo, 0, "the sink's name");
+	char	   *name = ks_text_argument(fcinfo, 0);
 	Oid			types[KS_SINK_SETTINGS + 6];
 	Datum		values[KS_SINK_SETTINGS + 6];
 	char		nulls[KS_SINK_SETTINGS + 6];
 	StringInfoData sql;
 	int			n = 0;
 
-	if (*name == '\0' || strlen(name) >= NAMEDATALEN)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid sink name"),
-				 errdetail("A name has 1 to %d bytes.", NAMEDATALEN - 1)));
+	ks_catalog_check_name(name);
 	if (ks_catalog_sink(name, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
@@ -77,33 +75,38 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 {
-	char	   *name = ks_required_text(fcinfo, 0, "the sink's name");
+	char	   *name = ks_text_argument(fcinfo, 0);
 	KsSink	   *sink = ks_catalog_sink(name, false);
-	ArrayType  *reset = PG_ARGISNULL(KS_SINK_SETTINGS + 1) ? NULL : PG_GETARG_ARRAYTYPE_P(KS_SINK_SETTINGS + 1);
+	KsGiven		given[KS_SINK_SETTINGS];
 	Oid			types[KS_SINK_SETTINGS + 1];
 	Datum		values[KS_SINK_SETTINGS + 1];
 	StringInfoData sql;
 	int			n = 1;
 
 	ks_catalog_check_owner(sink, false);
-	if (reset)
-		ks_settings_check_reset(reset, ks_sink_setting, KS_SINK_SETTINGS);
+	ks_given_init(given, KS_SINK_SETTINGS, ks_sink_setting);
+	ks_given_refuse_nulls(given, KS_SINK_SETTINGS, fcinfo, 1);
+	ks_given_arguments(given, KS_SINK_SETTINGS, fcinfo, 1);
+	ks_given_reset(given, KS_SINK_SETTINGS, fcinfo, KS_SINK_SETTINGS + 1);
+	if (!ks_given_any(given, KS_SINK_SETTINGS))
+		ks_given_nothing(psprintf("sink \"%s\"", name));
 	types[0] = TEXTOID;
 	values[0] = CStringGetTextDatum(name);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1");
 	for (int i = 0; i < KS_SINK_SETTINGS; i++)
 	{
-		if (!PG_ARGISNULL(i + 1))
+		const KsSetting *setting = given[i].setting;
+
+		if (given[i].given)
 		{
-			ks_setting_check(&ks_sink_settings[i], PG_GETARG_DATUM(i + 1));
-			types[n] = ks_sink_settings[i].type;
-			values[n] = PG_GETARG_DATUM(i + 1);
-			appendStringInfo(&sql, ", %s = $%d", ks_sink_settings[i].name, ++n);
+			types[n] = setting->type;
+			values[n] = given[i].value;
+			appendStringInfo(&sql, ", %s = $%d", setting->name, ++n);
 		}
-		else if (reset && ks_setting_is_reset(reset, ks_sink_settings[i].name))
-			appendStringInfo(&sql, ", %s = %s", ks_sink_settings[i].name,
-							 ks_sink_settings[i].def ? quote_literal_cstr(ks_sink_settings[i].def) : "NULL");
+		else if (given[i].reset)
+			appendStringInfo(&sql, ", %s = %s", setting->name,
+							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
 	}
 	appendStringInfoString(&sql, " WHERE c.sink OPERATOR(pg_catalog.=) $1");
 	ks_define_change(sql.data, n, types, values, NULL);
@@ -114,7 +117,7 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_drop_sink(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name = ks_text_argument(fcinfo, 0);
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 

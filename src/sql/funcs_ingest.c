@@ -24,6 +24,7 @@
 #include "base/session.h"
 #include "catalog/offsets.h"
 #include "catalog/sinks.h"
+#include "sql/arguments.h"
 #include "write/apply.h"
 #include "write/dead_letters.h"
 #include "write/partitions.h"
@@ -223,7 +224,7 @@ apply_records(KsApply *ap, KsRecord *recs, int n, KsPartition *parts, int nparts
 Datum
 kafka_sink_ingest(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink ingest",
 											  ALLOCSET_DEFAULT_SIZES);
 	KsApply    *ap;
@@ -239,6 +240,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	Datum		values[8];
 	bool		nulls[8] = {0};
 
+	ks_refuse_nulls(fcinfo);
 	ks_catalog_check_owner(sink, true);
 	ks_catalog_check_writes(sink);
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)

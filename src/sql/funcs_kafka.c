@@ -16,6 +16,7 @@
 
 #include "base/interval.h"
 #include "kafka/source.h"
+#include "sql/arguments.h"
 #include "sql/funcs.h"
 
 #define TOPICS_COLUMNS	4
@@ -58,9 +59,9 @@ ks_materialize(FunctionCallInfo fcinfo)
 Datum
 kafka_sink_topics(PG_FUNCTION_ARGS)
 {
-	char	   *server = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	int			timeout = ks_timeout_ms(PG_GETARG_INTERVAL_P(1));
-	ReturnSetInfo *rsinfo = ks_materialize(fcinfo);
+	char	   *server = ks_text_argument(fcinfo, 0);
+	int			timeout;
+	ReturnSetInfo *rsinfo;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink topics",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
@@ -69,6 +70,9 @@ kafka_sink_topics(PG_FUNCTION_ARGS)
 	KsTopicInfo *info;
 	int			n;
 
+	ks_refuse_null(fcinfo, 1);
+	timeout = ks_timeout_ms(PG_GETARG_INTERVAL_P(1));
+	rsinfo = ks_materialize(fcinfo);
 	src = ks_source_open(ks_options_load(server, GetUserId()), &opts, cxt);
 	info = ks_source_list_topics(src, timeout, &n);
 	for (int i = 0; i < n; i++)

@@ -19,6 +19,7 @@
 #include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
 #include "kafka/reader.h"
+#include "sql/arguments.h"
 #include "sql/funcs.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_lag);
@@ -140,13 +141,18 @@ refresh(const KsSink *sink, TimestampTz deadline)
 Datum
 kafka_sink_lag(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	bool		fresh = PG_GETARG_BOOL(1);
-	int			timeout = ks_timeout_ms(PG_GETARG_INTERVAL_P(2));
-	ReturnSetInfo *rsinfo = ks_materialize(fcinfo);
+	KsSink	   *sink;
+	bool		fresh;
+	int			timeout;
+	ReturnSetInfo *rsinfo;
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
+	ks_refuse_nulls(fcinfo);
+	sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	fresh = PG_GETARG_BOOL(1);
+	timeout = ks_timeout_ms(PG_GETARG_INTERVAL_P(2));
+	rsinfo = ks_materialize(fcinfo);
 	ks_catalog_check_owner(sink, false);
 	if (fresh)
 	{

@@ -25,6 +25,7 @@
 #include "process/consumer.h"
 #include "process/shmem.h"
 #include "process/start_offsets.h"
+#include "sql/arguments.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_pause);
@@ -70,7 +71,7 @@ start_anew(const char *sink)
 Datum
 kafka_sink_pause(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
 
 	ks_catalog_check_owner(sink, false);
 	change_sink(sink->name,
@@ -83,7 +84,7 @@ kafka_sink_pause(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_resume(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
 
 	ks_catalog_check_owner(sink, false);
 	/* the errors are forgotten, and the offsets belong here from now on */
@@ -152,8 +153,8 @@ check_unchanged(const KsSink *sink)
 Datum
 kafka_sink_seek(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	char	   *to = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	char	   *to = ks_text_argument(fcinfo, 1);
 	KsPartition *parts;
 	bool		ask = *to != '{';
 	int			n;
@@ -162,7 +163,12 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 	if (ask)
 		parts = ks_start_offsets_query(sink, to, NULL, 0, &n);
 	else
-		parts = ks_offsets_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(to))), &n);
+		parts = ks_offsets_parse(ks_offsets_jsonb(to), &n);
+	if (!ask && n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no partition is named"),
+				 errhint("Write topics, partitions and offsets, such as {\"orders\": {\"0\": 42}}.")));
 	start_anew(sink->name);
 	if (ask)
 		check_unchanged(sink);
@@ -188,13 +194,21 @@ pass_over(KsSink *sink, const char *topic, int32 part, int64 from, int64 until, 
 Datum
 kafka_sink_skip(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	KsSink	   *sink;
+	char	   *topic;
 	int32		part = PG_GETARG_INT32(2);
 	int64		off = PG_GETARG_INT64(3);
 
+	ks_refuse_nulls(fcinfo);
+	sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ks_catalog_check_owner(sink, false);
 	ks_offsets_check_range(off, off);
+	if (off == PG_INT64_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no offset behind " INT64_FORMAT, off),
+				 errhint("The column off of the view kafka_sink.sinks tells where a sink has halted.")));
 	pass_over(sink, topic, part, off, off + 1, "skip");
 	PG_RETURN_VOID();
 }
@@ -202,12 +216,15 @@ kafka_sink_skip(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_accept_gap(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
-	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	KsSink	   *sink;
+	char	   *topic;
 	int32		part = PG_GETARG_INT32(2);
 	int64		from = PG_GETARG_INT64(3);
 	int64		until = PG_GETARG_INT64(4);
 
+	ks_refuse_nulls(fcinfo);
+	sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	ks_catalog_check_owner(sink, false);
 	ks_offsets_check_range(from, until);
 	pass_over(sink, topic, part, from, until, "accept_gap");

@@ -33,6 +33,7 @@
 #include "catalog/sinks.h"
 #include "kafka/reader.h"
 #include "process/consumer.h"
+#include "sql/arguments.h"
 #include "sql/funcs.h"
 #include "write/apply.h"
 
@@ -89,15 +90,6 @@ enum
 {
 	REC_TOPIC, REC_PART, REC_OFF, REC_TS, REC_KEY, REC_VALUE, REC_HEADERS, REC_NATTS
 };
-
-static void
-refuse_null(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
-}
 
 /* An offset argument, or -1 for NULL. */
 static int64
@@ -196,7 +188,6 @@ settle_range(KsSource *src, KsPartition *p, int64 from, int64 until, const char 
 Datum
 kafka_sink_peek(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"server", "topic", "part", NULL, NULL, "max_records", "timeout"};
 	KsSourceOptions opts = {.client_id = "kafka_sink/peek", .want_headers = true};
 	KsPartition part = {.last_off = -1};
 	ReturnSetInfo *rsinfo;
@@ -216,9 +207,9 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 	Oid			headertype;
 	TupleDesc	headerdesc;
 
-	for (int i = 0; i < (int) lengthof(names); i++)
-		if (names[i])
-			refuse_null(fcinfo, i, names[i]);
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (i != PEEK_FROM && i != PEEK_UNTIL)
+			ks_refuse_null(fcinfo, i);
 	server = text_to_cstring(PG_GETARG_TEXT_PP(PEEK_SERVER));
 	part.topic = text_to_cstring(PG_GETARG_TEXT_PP(PEEK_TOPIC));
 	part.part = PG_GETARG_INT32(PEEK_PART);
@@ -496,7 +487,7 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 Datum
 kafka_sink_preview(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(text_to_cstring(PG_GETARG_TEXT_PP(0)), false);
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
 	int			max = PG_GETARG_INT32(1);
 	TimestampTz deadline;
 	ReturnSetInfo *rsinfo;
@@ -512,6 +503,7 @@ kafka_sink_preview(PG_FUNCTION_ARGS)
 	int			nparts,
 				n;
 
+	ks_refuse_nulls(fcinfo);
 	ks_catalog_check_owner(sink, true);
 	check_count("n", max);
 	deadline = deadline_of(PG_GETARG_INTERVAL_P(2));

@@ -16,7 +16,9 @@
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
 #include "process/consumer.h"
+#include "sql/arguments.h"
 #include "sql/define.h"
+#include "sql/given.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_register_topic);
 PG_FUNCTION_INFO_V1(kafka_sink_alter_topic);
@@ -31,22 +33,17 @@ check_start_at(const char *start_at)
 
 	if (*start_at == '{')
 	{
-		Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(start_at)));
+		Jsonb	   *jb = ks_offsets_jsonb(start_at);
 		JsonbIterator *it = JsonbIteratorInit(&jb->root);
 		JsonbValue	v;
 		JsonbIteratorToken tok;
 
 		while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 		{
-			bool		ok = true;
 			int32		part;
 
-			if (tok == WJB_KEY)
-				ok = ks_offsets_partition(v.val.string.val, v.val.string.len, &part);
-			else if (tok == WJB_VALUE)
-				ok = v.type == jbvNumeric &&
-					DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric))) >= 0;
-			if (!ok)
+			if ((tok == WJB_KEY && !ks_offsets_partition(v.val.string.val, v.val.string.len, &part)) ||
+				(tok == WJB_VALUE && !ks_offsets_number(&v, &off)))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("invalid offsets in start_at"),
@@ -65,57 +62,38 @@ check_start_at(const char *start_at)
 }
 
 /*
- * The settings of a topic's target among the arguments, from 'first' on, as
- * parameters of a statement; returns the number of parameters.
+ * The settings of a topic's target as parameters of a statement, from number n
+ * on; returns the number of parameters.
  */
 static int
-target_settings(FunctionCallInfo fcinfo, int first, int n, Oid *types, Datum *values, char *nulls)
+add_settings(const KsGiven *given, int n, Oid *types, Datum *values, char *nulls)
 {
 	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
 	{
-		const KsSetting *setting = ks_topic_setting(i);
-		bool		isnull = PG_ARGISNULL(first + i);
-
-		if (!isnull)
-			ks_setting_check(setting, PG_GETARG_DATUM(first + i));
-		types[n] = setting->type;
-		values[n] = isnull ? (Datum) 0 : PG_GETARG_DATUM(first + i);
-		nulls[n++] = isnull ? 'n' : ' ';
+		types[n] = given[i].setting->type;
+		values[n] = given[i].value;
+		nulls[n++] = given[i].given ? ' ' : 'n';
 	}
 	nulls[n] = '\0';
 	return n;
 }
 
-static bool
-any_given(FunctionCallInfo fcinfo, int first)
-{
-	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
-		if (!PG_ARGISNULL(first + i))
-			return true;
-	return false;
-}
-
 Datum
 kafka_sink_register_topic(PG_FUNCTION_ARGS)
 {
-	char	   *name = ks_required_text(fcinfo, 0, "the sink's name");
-	char	   *topic = ks_required_text(fcinfo, 1, "the topic");
+	char	   *name = ks_text_argument(fcinfo, 0);
+	char	   *topic = ks_text_argument(fcinfo, 1);
 	char	   *partitions = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
-	char	   *start_at = ks_required_text(fcinfo, 3, "start_at");
+	char	   *start_at = ks_text_argument(fcinfo, 3);
 	KsSink	   *sink = ks_catalog_sink(name, false);
 	Oid			types[4 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID};
 	Datum		values[4 + KS_TOPIC_SETTINGS];
 	char		nulls[4 + KS_TOPIC_SETTINGS + 1] = "    ";
+	KsGiven		given[KS_TOPIC_SETTINGS];
 	StringInfoData sql;
 
 	ks_catalog_check_owner(sink, false);
-	if (*topic == '\0' || strlen(topic) > KS_MAX_TOPIC_LEN ||
-		strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") != strlen(topic))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid topic name"),
-				 errdetail("Kafka's topics have 1 to %d letters, digits, dots, underscores and hyphens.",
-						   KS_MAX_TOPIC_LEN)));
+	ks_catalog_check_topic(topic);
 	if (partitions)
 		ks_limits_check_size("list of partitions", PG_GETARG_DATUM(2), KS_MAX_PARTITIONS_BYTES);
 	ks_limits_check_size("start_at", PG_GETARG_DATUM(3), KS_MAX_START_AT_BYTES);
@@ -126,6 +104,8 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	values[2] = partitions ? CStringGetTextDatum(partitions) : (Datum) 0;
 	nulls[2] = partitions ? ' ' : 'n';
 	values[3] = CStringGetTextDatum(check_start_at(start_at));
+	ks_given_init(given, KS_TOPIC_SETTINGS, ks_topic_setting);
+	ks_given_arguments(given, KS_TOPIC_SETTINGS, fcinfo, 4);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "INSERT INTO kafka_sink.topic_catalog (sink, topic, partitions, start_at");
 	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
@@ -134,13 +114,13 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
 		appendStringInfo(&sql, ", $%d", 5 + i);
 	appendStringInfoString(&sql, ") ON CONFLICT (sink, topic) DO NOTHING");
-	if (ks_define_change(sql.data, target_settings(fcinfo, 4, 4, types, values, nulls),
+	if (ks_define_change(sql.data, add_settings(given, 4, types, values, nulls),
 						 types, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("topic \"%s\" is already registered with sink \"%s\"", topic, name)));
 	ks_define_bump_generation(name);
-	if (any_given(fcinfo, 4))
+	if (ks_given_any(given, KS_TOPIC_SETTINGS))
 		ks_define_check(name);
 	sink = ks_catalog_sink(name, false);
 	if (sink->server && ks_sink_writes(sink) && sink->enabled)
@@ -159,30 +139,32 @@ undefined_topic(const char *topic, const char *sink)
 Datum
 kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 {
-	char	   *name = ks_required_text(fcinfo, 0, "the sink's name");
-	char	   *topic = ks_required_text(fcinfo, 1, "the topic");
-	ArrayType  *reset = PG_ARGISNULL(2 + KS_TOPIC_SETTINGS) ? NULL :
-		PG_GETARG_ARRAYTYPE_P(2 + KS_TOPIC_SETTINGS);
+	char	   *name = ks_text_argument(fcinfo, 0);
+	char	   *topic = ks_text_argument(fcinfo, 1);
+	KsGiven		given[KS_TOPIC_SETTINGS];
 	Oid			types[2 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID};
 	Datum		values[2 + KS_TOPIC_SETTINGS];
 	char		nulls[2 + KS_TOPIC_SETTINGS + 1] = "  ";
 	StringInfoData sql;
 
 	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
-	if (reset)
-		ks_settings_check_reset(reset, ks_topic_setting, KS_TOPIC_SETTINGS);
+	ks_given_init(given, KS_TOPIC_SETTINGS, ks_topic_setting);
+	ks_given_refuse_nulls(given, KS_TOPIC_SETTINGS, fcinfo, 2);
+	ks_given_arguments(given, KS_TOPIC_SETTINGS, fcinfo, 2);
+	ks_given_reset(given, KS_TOPIC_SETTINGS, fcinfo, 2 + KS_TOPIC_SETTINGS);
+	if (!ks_given_any(given, KS_TOPIC_SETTINGS))
+		ks_given_nothing(psprintf("topic \"%s\" of sink \"%s\"", topic, name));
 	ks_define_bump_generation(name);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(topic);
-	(void) target_settings(fcinfo, 2, 2, types, values, nulls);
+	(void) add_settings(given, 2, types, values, nulls);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE kafka_sink.topic_catalog t SET ");
 	for (int i = 0; i < KS_TOPIC_SETTINGS; i++)
 	{
-		const char *setting = ks_topic_setting(i)->name;
-		bool		null = PG_ARGISNULL(2 + i) && reset && ks_setting_is_reset(reset, setting);
+		const char *setting = given[i].setting->name;
 
-		if (null)
+		if (given[i].reset)
 			appendStringInfo(&sql, "%s%s = NULL", i ? ", " : "", setting);
 		else
 			appendStringInfo(&sql, "%s%s = COALESCE($%d, t.%s)", i ? ", " : "", setting, 3 + i, setting);
@@ -197,7 +179,8 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *name = ks_text_argument(fcinfo, 0);
+	char	   *topic = ks_text_argument(fcinfo, 1);
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 
@@ -205,10 +188,10 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 	ks_define_bump_generation(name);
 	if (ks_define_change("DELETE FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
 					   "AND t.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL) == 0)
-		undefined_topic(text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(PG_GETARG_TEXT_PP(0)));
+		undefined_topic(topic, name);
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
 				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
-	ks_catalog_forget_partition_ends(name, text_to_cstring(PG_GETARG_TEXT_PP(1)), -1);
+	ks_catalog_forget_partition_ends(name, topic, -1);
 	ks_catalog_halt_if_all_topics_are(name);
 	PG_RETURN_VOID();
 }
@@ -216,8 +199,8 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *topic = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *name = ks_text_argument(fcinfo, 0);
+	char	   *topic = ks_text_argument(fcinfo, 1);
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 	bool		registered = false;

@@ -89,7 +89,7 @@ ks_metadata_type(int i)
 /* --- errors --- */
 
 void
-ks_command_explain(ErrorData *edata)
+ks_command_explain(ErrorData *edata, bool has_command)
 {
 	const char *hint = NULL;
 
@@ -102,7 +102,9 @@ ks_command_explain(ErrorData *edata)
 			hint = "Names outside of pg_catalog need their schema here, as in public.accounts or OPERATOR(public.+); a function that a statement calls does not see \"batch\", it takes rows of it as arguments.";
 			break;
 		case ERRCODE_UNDEFINED_COLUMN:
-			hint = "The columns of \"batch\" are the fields of value_type (without one: value, of type jsonb) and topic, part, off, ts, key, headers.";
+			hint = !has_command ?
+				"A filter sees the columns of the target that the sink fills, and those of topic, part, off, ts, key, headers whose names are not among them." :
+				"The columns of \"batch\" are the fields of value_type (without one: value, of type jsonb) and topic, part, off, ts, key, headers.";
 			break;
 		case ERRCODE_CARDINALITY_VIOLATION:
 			hint = "A batch can hold several records of one key: aggregate them, or choose one with DISTINCT ON (...) ... ORDER BY ..., part, off DESC.";
@@ -164,7 +166,7 @@ rethrow(const struct KsCommand *cmd, int i, MemoryContext cxt)
 	edata->detail = edata->detail ?
 		psprintf("%s  (Statement %d of %d of the command.)", edata->detail, i + 1, cmd->nstatements) :
 		psprintf("Statement %d of %d of the command.", i + 1, cmd->nstatements);
-	ks_command_explain(edata);
+	ks_command_explain(edata, true);
 	ReThrowError(edata);
 }
 

@@ -16,8 +16,9 @@ extern void ks_command_build(KsTarget *target, const KsSink *sink);
 
 extern void ks_command_free(KsTarget *target);
 
-/* Says what can be done about an error of SQL text that a sink's owner wrote. */
-extern void ks_command_explain(ErrorData *edata);
+/* Says what can be done about an error of SQL text that a sink's owner wrote: a
+ * command or its filter, or the filter of a target. */
+extern void ks_command_explain(ErrorData *edata, bool has_command);
 
 /* --- filter.c --- */
 

@@ -202,7 +202,7 @@ ks_filter_build(KsTarget *target, const KsSink *sink)
 			edata->internalquery = pstrdup(sink->filter);
 			edata->cursorpos = 0;
 		}
-		ks_command_explain(edata);
+		ks_command_explain(edata, sink->command != NULL);
 		ReThrowError(edata);
 	}
 	PG_END_TRY();

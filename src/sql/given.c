@@ -1,0 +1,109 @@
+/*
+ * given.c
+ *	  Settings as a call gives them: by arguments, or in reset.
+ *
+ * Nothing that a call says is ignored: what cannot be meant is an error that
+ * tells what to write instead.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "sql/arguments.h"
+#include "sql/given.h"
+
+void
+ks_given_init(KsGiven *g, int n, const KsSetting *(*setting) (int i))
+{
+	memset(g, 0, n * sizeof(KsGiven));
+	for (int i = 0; i < n; i++)
+		g[i].setting = setting(i);
+}
+
+void
+ks_given_arguments(KsGiven *g, int n, FunctionCallInfo fcinfo, int first)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (PG_ARGISNULL(first + i))
+			continue;
+		ks_setting_check(g[i].setting, PG_GETARG_DATUM(first + i));
+		g[i].given = true;
+		g[i].value = PG_GETARG_DATUM(first + i);
+	}
+}
+
+void
+ks_given_refuse_nulls(const KsGiven *g, int n, FunctionCallInfo fcinfo, int first)
+{
+	for (int i = 0; i < n; i++)
+		if (ks_null_is_given(fcinfo, first + i))
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("setting \"%s\" cannot be set to null", g[i].setting->name),
+					 errhint("Write reset => '{%s}' to set it to its default, or leave it out to keep it as it is.",
+							 g[i].setting->name)));
+}
+
+/* The setting of this name; an error that lists them if there is none. */
+static KsGiven *
+find_setting(KsGiven *g, int n, const char *name, const char *where)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(g[i].setting->name, name) == 0)
+			return &g[i];
+		appendStringInfo(&list, "%s%s", i ? ", " : "", g[i].setting->name);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown setting \"%s\" in %s", name, where),
+			 errhint("Valid settings: %s.", list.data)));
+}
+
+void
+ks_given_reset(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg)
+{
+	Datum	   *names;
+	bool	   *nulls;
+	int			nnames;
+
+	if (PG_ARGISNULL(arg))
+		return;
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &nnames);
+	for (int i = 0; i < nnames; i++)
+	{
+		KsGiven    *one = find_setting(g, n, nulls[i] ? "null" : TextDatumGetCString(names[i]), "reset");
+
+		if (one->given)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("setting \"%s\" is given a value, and reset", one->setting->name),
+					 errhint("Leave out the value, or take it from reset.")));
+		one->reset = true;
+	}
+}
+
+bool
+ks_given_any(const KsGiven *g, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (g[i].given || g[i].reset)
+			return true;
+	return false;
+}
+
+void
+ks_given_nothing(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("nothing is to be changed of %s", what),
+			 errhint("Give settings by their names, such as insert_mode => 'upsert'; reset => '{insert_mode}' sets one to its default.")));
+}

@@ -1,0 +1,40 @@
+/*
+ * given.h
+ *	  Settings as a call gives them: by arguments, or in reset.
+ */
+#ifndef KS_GIVEN_H
+#define KS_GIVEN_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+
+#include "catalog/settings.h"
+
+/* What a call says of one setting. */
+typedef struct KsGiven
+{
+	const KsSetting *setting;
+	bool		given;			/* the value is valid by itself */
+	bool		reset;			/* to its default */
+	Datum		value;
+} KsGiven;
+
+extern void ks_given_init(KsGiven *g, int n, const KsSetting *(*setting) (int i));
+
+/* Those among the arguments, from 'first' on, in the same order. */
+extern void ks_given_arguments(KsGiven *g, int n, FunctionCallInfo fcinfo, int first);
+
+/* Of a call that changes: errors (22004) if NULL is given where it would change
+ * nothing. */
+extern void ks_given_refuse_nulls(const KsGiven *g, int n, FunctionCallInfo fcinfo, int first);
+
+/* Argument 'arg', reset => '{...}'; errors (22023) if one of them is given, too. */
+extern void ks_given_reset(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg);
+
+extern bool ks_given_any(const KsGiven *g, int n);
+
+/* Errors (22023): the call changes nothing. */
+extern void ks_given_nothing(const char *what);
+
+#endif
