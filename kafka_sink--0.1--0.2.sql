@@ -28,3 +28,96 @@ COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, tex
 'changes the settings given and sets those named in reset to their defaults';
 COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
+
+--
+-- Who has changed a sink, and when
+--
+ALTER TABLE kafka_sink.sink_catalog
+    ADD COLUMN created_by text,
+    ADD COLUMN created_at timestamptz,
+    ADD COLUMN altered_by text,
+    ADD COLUMN altered_at timestamptz;
+
+-- every change of a sink; it outlives the sink
+CREATE TABLE kafka_sink.sink_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL,
+    owner regrole NOT NULL,
+    action text NOT NULL,
+    topic text,
+    old jsonb,
+    new jsonb,
+    role text NOT NULL,
+    session_role text NOT NULL,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+COMMENT ON TABLE kafka_sink.sink_history IS
+'audit: sinks created, altered, paused, resumed, renamed and dropped, by whom and when';
+COMMENT ON COLUMN kafka_sink.sink_history.owner IS 'owner of the sink: who has the privileges of this role sees the row';
+COMMENT ON COLUMN kafka_sink.sink_history.action IS 'name of the function';
+COMMENT ON COLUMN kafka_sink.sink_history.topic IS 'topic that was registered, altered, unregistered or resumed; NULL: the sink itself';
+COMMENT ON COLUMN kafka_sink.sink_history.old IS 'settings that were changed as they were before; of what was dropped, all of them';
+COMMENT ON COLUMN kafka_sink.sink_history.new IS 'the same settings as they are since; of what was created, all of them';
+COMMENT ON COLUMN kafka_sink.sink_history.role IS 'current_user of the call';
+COMMENT ON COLUMN kafka_sink.sink_history.session_role IS 'session_user of the call';
+COMMENT ON COLUMN kafka_sink.sink_history.at IS 'time of the call';
+
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history_id_seq', '');
+
+ALTER TABLE kafka_sink.sink_history ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.sink_history FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+GRANT SELECT ON kafka_sink.sink_history TO PUBLIC;
+
+CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
+    SELECT c.sink, c.owner, c.server, c.target,
+           t.topics,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                -- some of its workers have not said anything yet
+                WHEN s.state OPERATOR(pg_catalog.=) 'running'
+                 AND s.present OPERATOR(pg_catalog.<) c.workers THEN 'starting'
+                ELSE s.state END AS state,
+           s.since, s.sqlstate,
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.message
+                ELSE 'the sink''s offsets were written in another database or server' END AS message,
+           s.detail,
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.hint
+                ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
+           s.topic, s.part, s.off, s.column_name, s.waits_for,
+           t.halted_topics,
+           c.insert_mode, c.columns, c.pk_fields, c.format, c.key_format,
+           c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
+           c.on_nonfinite, c.isolation_level, c.synchronous_commit,
+           -- the default is in catalog.c, too
+           COALESCE(c.batch_records, CASE WHEN c.command IS NULL THEN 50000 ELSE 200000 END) AS batch_records,
+           c.batch_bytes, c.batch_linger_ms,
+           c.max_record_bytes, c.workers,
+           c.command, c.value_type, c.filter, c.update_if, c.accumulate,
+           c.reject_limit, c.dead_letter_retention,
+           c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
+           c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
+           c.statistics_interval,
+           c.created_by, c.created_at, c.altered_by, c.altered_at
+      FROM kafka_sink.sink_catalog c
+      LEFT JOIN
+           (SELECT t.sink,
+                   pg_catalog.array_agg(t.topic ORDER BY t.topic) AS topics,
+                   pg_catalog.array_agg(t.topic ORDER BY t.topic) FILTER (WHERE h.topic IS NOT NULL) AS halted_topics
+              FROM kafka_sink.topic_catalog t
+              LEFT JOIN kafka_sink.topic_state h
+                ON h.sink OPERATOR(pg_catalog.=) t.sink
+               AND h.topic OPERATOR(pg_catalog.=) t.topic
+             GROUP BY t.sink) t ON t.sink OPERATOR(pg_catalog.=) c.sink
+      -- the worst of its workers' states
+      LEFT JOIN
+           (SELECT DISTINCT ON (w.sink) w.*,
+                   pg_catalog.count(*) FILTER (WHERE w.worker OPERATOR(pg_catalog.<) w.workers)
+                        OVER (PARTITION BY w.sink) AS present
+              FROM kafka_sink.worker_states w
+             ORDER BY w.sink,
+                      pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
+                      w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
+     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');

@@ -93,7 +93,11 @@ CREATE TABLE kafka_sink.sink_catalog (
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
     system_identifier bigint NOT NULL,
-    database_oid oid NOT NULL
+    database_oid oid NOT NULL,
+    created_by text,
+    created_at timestamptz,
+    altered_by text,
+    altered_at timestamptz
 );
 
 CREATE TABLE kafka_sink.topic_catalog (
@@ -215,6 +219,31 @@ CREATE TABLE kafka_sink.offset_history (
     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
+-- every change of a sink; it outlives the sink
+CREATE TABLE kafka_sink.sink_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL,
+    owner regrole NOT NULL,
+    action text NOT NULL,
+    topic text,
+    old jsonb,
+    new jsonb,
+    role text NOT NULL,
+    session_role text NOT NULL,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+COMMENT ON TABLE kafka_sink.sink_history IS
+'audit: sinks created, altered, paused, resumed, renamed and dropped, by whom and when';
+COMMENT ON COLUMN kafka_sink.sink_history.owner IS 'owner of the sink: who has the privileges of this role sees the row';
+COMMENT ON COLUMN kafka_sink.sink_history.action IS 'name of the function';
+COMMENT ON COLUMN kafka_sink.sink_history.topic IS 'topic that was registered, altered, unregistered or resumed; NULL: the sink itself';
+COMMENT ON COLUMN kafka_sink.sink_history.old IS 'settings that were changed as they were before; of what was dropped, all of them';
+COMMENT ON COLUMN kafka_sink.sink_history.new IS 'the same settings as they are since; of what was created, all of them';
+COMMENT ON COLUMN kafka_sink.sink_history.role IS 'current_user of the call';
+COMMENT ON COLUMN kafka_sink.sink_history.session_role IS 'session_user of the call';
+COMMENT ON COLUMN kafka_sink.sink_history.at IS 'time of the call';
+
 COMMENT ON TABLE kafka_sink.sink_catalog IS 'definitions of sinks; see the view kafka_sink.sinks';
 COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sinks';
 COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views kafka_sink.sinks and kafka_sink.stat_sinks';
@@ -232,6 +261,8 @@ SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_state', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.partition_ends', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history', '');
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history', '');
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history_id_seq', '');
 
 -- for policies: once a query, not once a row
 CREATE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
@@ -261,6 +292,11 @@ ALTER TABLE kafka_sink.offset_history ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.offset_history FOR SELECT
     USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
 GRANT SELECT ON kafka_sink.offset_history TO PUBLIC;
+
+ALTER TABLE kafka_sink.sink_history ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.sink_history FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+GRANT SELECT ON kafka_sink.sink_history TO PUBLIC;
 
 --
 -- Define
@@ -737,7 +773,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.reject_limit, c.dead_letter_retention,
            c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
-           c.statistics_interval
+           c.statistics_interval,
+           c.created_by, c.created_at, c.altered_by, c.altered_at
       FROM kafka_sink.sink_catalog c
       LEFT JOIN
            (SELECT t.sink,

@@ -10,6 +10,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
@@ -69,6 +70,7 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	appendStringInfoString(&sql, ")");
 	ks_define_change(sql.data, n, types, values, nulls);
 	ks_define_check(name);
+	ks_history_log_change(name, "create_sink", NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -78,6 +80,7 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 	char	   *name = ks_text_argument(fcinfo, 0);
 	KsSink	   *sink = ks_catalog_sink(name, false);
 	KsGiven		given[KS_SINK_SETTINGS];
+	Jsonb	   *before;
 	Oid			types[KS_SINK_SETTINGS + 1];
 	Datum		values[KS_SINK_SETTINGS + 1];
 	StringInfoData sql;
@@ -109,8 +112,10 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
 	}
 	appendStringInfoString(&sql, " WHERE c.sink OPERATOR(pg_catalog.=) $1");
+	before = ks_history_definition(name, NULL);
 	ks_define_change(sql.data, n, types, values, NULL);
 	ks_define_check(name);
+	ks_history_log_change(name, "alter_sink", NULL, before);
 	PG_RETURN_VOID();
 }
 
@@ -123,6 +128,7 @@ kafka_sink_drop_sink(PG_FUNCTION_ARGS)
 
 	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
 	ks_define_bump_generation(name);
+	ks_history_log(name, "drop_sink", NULL, ks_history_definition(name, NULL), NULL);
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1",
 				   1, types, values, NULL);
 	ks_define_change("DELETE FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1",

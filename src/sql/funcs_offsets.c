@@ -18,6 +18,7 @@
 #include "utils/jsonb.h"
 
 #include "catalog/claim.h"
+#include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/offsets.h"
 #include "catalog/partition_ends.h"
@@ -41,21 +42,24 @@ kafka_sink_is_home(PG_FUNCTION_ARGS)
 				   PG_GETARG_OID(1) == MyDatabaseId);
 }
 
-/* An UPDATE of one sink's row as the catalog's owner. */
-static void
+/* An UPDATE of one sink's row as the catalog's owner: how many rows it was. */
+static uint64
 change_sink(const char *sink, const char *sql)
 {
 	Oid			types[] = {TEXTOID, INT8OID, OIDOID};
 	Datum		values[] = {CStringGetTextDatum(sink), Int64GetDatum((int64) GetSystemIdentifier()),
 	ObjectIdGetDatum(MyDatabaseId)};
 	KsCatalogUser save;
+	uint64		n;
 
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args(sql, lengthof(types), types, values, NULL, false, 0);
 	ks_catalog_leave(&save);
+	n = SPI_processed;
 	SPI_finish();
 	ks_shmem_note_change();
+	return n;
 }
 
 /* A worker that runs is to read the offsets again. */
@@ -74,10 +78,11 @@ kafka_sink_pause(PG_FUNCTION_ARGS)
 	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
 
 	ks_catalog_check_owner(sink, false);
-	change_sink(sink->name,
-				"UPDATE kafka_sink.sink_catalog c SET enabled = false, "
-				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
-				"WHERE c.sink OPERATOR(pg_catalog.=) $1 AND c.enabled");
+	if (change_sink(sink->name,
+					"UPDATE kafka_sink.sink_catalog c SET enabled = false, "
+					"generation = c.generation OPERATOR(pg_catalog.+) 1 "
+					"WHERE c.sink OPERATOR(pg_catalog.=) $1 AND c.enabled") > 0)
+		ks_history_log(sink->name, "pause", NULL, NULL, NULL);
 	PG_RETURN_VOID();
 }
 
@@ -98,6 +103,7 @@ kafka_sink_resume(PG_FUNCTION_ARGS)
 				"system_identifier = $2, database_oid = $3, "
 				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
 				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
+	ks_history_log(sink->name, "resume", NULL, NULL, NULL);
 	PG_RETURN_VOID();
 }
 

@@ -10,6 +10,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/offsets.h"
 #include "catalog/partition_ends.h"
@@ -122,6 +123,7 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	ks_define_bump_generation(name);
 	if (ks_given_any(given, KS_TOPIC_SETTINGS))
 		ks_define_check(name);
+	ks_history_log_change(name, "register_topic", topic, NULL);
 	sink = ks_catalog_sink(name, false);
 	if (sink->server && ks_sink_writes(sink) && sink->enabled)
 		ks_warn_without_workers(name);
@@ -145,6 +147,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	Oid			types[2 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID};
 	Datum		values[2 + KS_TOPIC_SETTINGS];
 	char		nulls[2 + KS_TOPIC_SETTINGS + 1] = "  ";
+	Jsonb	   *before;
 	StringInfoData sql;
 
 	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
@@ -155,6 +158,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	if (!ks_given_any(given, KS_TOPIC_SETTINGS))
 		ks_given_nothing(psprintf("topic \"%s\" of sink \"%s\"", topic, name));
 	ks_define_bump_generation(name);
+	before = ks_history_definition(name, topic);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(topic);
 	(void) add_settings(given, 2, types, values, nulls);
@@ -173,6 +177,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	if (ks_define_change(sql.data, 2 + KS_TOPIC_SETTINGS, types, values, nulls) == 0)
 		undefined_topic(topic, name);
 	ks_define_check(name);
+	ks_history_log_change(name, "alter_topic", topic, before);
 	PG_RETURN_VOID();
 }
 
@@ -183,9 +188,11 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 	char	   *topic = ks_text_argument(fcinfo, 1);
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
+	Jsonb	   *before;
 
 	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
 	ks_define_bump_generation(name);
+	before = ks_history_definition(name, topic);
 	if (ks_define_change("DELETE FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
 					   "AND t.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL) == 0)
 		undefined_topic(topic, name);
@@ -193,6 +200,7 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
 	ks_catalog_forget_partition_ends(name, topic, -1);
 	ks_catalog_halt_if_all_topics_are(name);
+	ks_history_log_change(name, "unregister_topic", topic, before);
 	PG_RETURN_VOID();
 }
 
@@ -233,5 +241,6 @@ kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 					 "OR s.topic OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.topic FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1)) "
 					 "OR s.topic OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT t.topic FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1)))",
 					 2, types, values, NULL);
+	ks_history_log(name, "resume", topic, NULL, NULL);
 	PG_RETURN_VOID();
 }

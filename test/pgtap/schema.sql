@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(26);
+SELECT plan(27);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -31,6 +31,9 @@ SELECT results_eq(
 SELECT is(pg_temp.columns_of('kafka_sink.offset_history'),
     'id bigint!, sink text!, owner regrole!, topic text!, part integer!, action text!, from_off bigint, until_off bigint!, role text!, '
     'at timestamp with time zone!', 'offset_history');
+SELECT is(pg_temp.columns_of('kafka_sink.sink_history'),
+    'id bigint!, sink text!, owner regrole!, action text!, topic text, old jsonb, new jsonb, role text!, session_role text!, '
+    'at timestamp with time zone!', 'sink_history');
 SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
     'id bigint!, sink text!, topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, '
     'headers kafka_sink.header[], sqlstate text!, message text!, column_name text, failed_at timestamp with time zone!', 'dead_letters');
@@ -43,7 +46,8 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'batch_records integer, batch_bytes integer, batch_linger_ms integer, max_record_bytes integer, workers integer, command text, value_type regtype, filter text, update_if text, accumulate jsonb, '
     'reject_limit text, dead_letter_retention interval, '
     'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean, retry_within interval, '
-    'on_topic_error text, lock_timeout interval, idle_after interval, statistics_interval interval', 'sinks');
+    'on_topic_error text, lock_timeout interval, idle_after interval, statistics_interval interval, '
+    'created_by text, created_at timestamp with time zone, altered_by text, altered_at timestamp with time zone', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.sink_topics'),
     'sink text, topic text, partitions text, start_at text, cluster_id text, target regclass, insert_mode text, columns jsonb, '
     'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean, state text, since timestamp with time zone, '
@@ -118,7 +122,8 @@ SELECT set_eq(
        WHERE setting <> 'enabled'$$,
     $$SELECT attname::text FROM pg_attribute WHERE attrelid = 'kafka_sink.sinks'::regclass AND attnum > 0
          AND (attname IN ('server', 'target') OR attnum >= (SELECT a.attnum FROM pg_attribute a
-              WHERE a.attrelid = 'kafka_sink.sinks'::regclass AND a.attname = 'insert_mode'))$$,
+              WHERE a.attrelid = 'kafka_sink.sinks'::regclass AND a.attname = 'insert_mode'))
+         AND attname NOT IN ('created_by', 'created_at', 'altered_by', 'altered_at')$$,
     'and the view sinks shows them all');
 
 -- a dump takes along what cannot be made again
