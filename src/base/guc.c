@@ -15,6 +15,8 @@
 bool		ks_guc_enabled = true;
 bool		ks_guc_fast_path = true;
 int			ks_guc_max_workers = 64;
+int			ks_guc_max_workers_per_role = -1;
+int			ks_guc_reserved_worker_processes = 2;
 int			ks_guc_max_partitions = 4096;
 int			ks_guc_worker_memory_limit = 1024;
 int			ks_guc_max_fetch_memory = 256;
@@ -62,6 +64,15 @@ ks_guc_init(void)
 								"They also count against max_worker_processes.",
 								&ks_guc_max_workers, 64, 1, 10000,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		DefineCustomIntVariable("kafka_sink.max_workers_per_role",
+								"Number of sink workers that can run for a role at the same time.",
+								"0: any number; -1: half of kafka_sink.max_workers.  Superusers can have any number.",
+								&ks_guc_max_workers_per_role, -1, -1, 10000,
+								PGC_SIGHUP, 0, NULL, NULL, NULL);
+		DefineCustomIntVariable("kafka_sink.reserved_worker_processes",
+								"Number of max_worker_processes that sink workers leave to others.",
+								NULL, &ks_guc_reserved_worker_processes, 2, 0, 10000,
+								PGC_SIGHUP, 0, NULL, NULL, NULL);
 		DefineCustomIntVariable("kafka_sink.max_partitions",
 								"Number of partitions whose live figures can be shown.",
 								NULL, &ks_guc_max_partitions, 4096, 1, 1000000,

@@ -86,6 +86,13 @@ extern void ks_offsets_log(const char *sink, const char *topic, int32 part,
 /* Where a sink stands, or one topic of it (NULL: all), in order of (topic, part). */
 extern KsPartition *ks_offsets_list(const char *sink, const char *topic, int *n);
 
+/*
+ * Which of a sink's workers (at most 64, as bits) have a partition, as far as rows
+ * tell: partition p is of worker p mod workers.  0: there are no rows.  Of so many
+ * that it would take long to look at them, all have.
+ */
+extern uint64 ks_offsets_used_workers(const char *sink, int workers);
+
 /* In order of (topic, part), as batches lock the rows. */
 extern void ks_offsets_sort(KsPartition *parts, int n);
 extern int	ks_offsets_compare(const void *a, const void *b);	/* of KsPartition */

@@ -49,6 +49,7 @@ typedef struct Place
 } Place;
 
 #define MAX_PLACES	16384
+#define MAX_LOOKS	1024		/* for partitions of a sink's workers */
 
 static HTAB *places = NULL;
 
@@ -304,6 +305,38 @@ ks_offsets_find_all(const char *sink, const char *topic, int *n)
 	end_search(&s);
 	ks_offsets_sort(rows, *n);
 	return rows;
+}
+
+uint64
+ks_offsets_used_workers(const char *sink, int workers)
+{
+	uint64		all = workers >= 64 ? ~UINT64CONST(0) : (UINT64CONST(1) << workers) - 1;
+	uint64		used = 0;
+	Search		s;
+	TupleTableSlot *slot;
+	KsPartition last;
+	int			n;
+	MemoryContext scratch;
+	MemoryContext old;
+
+	if (!begin_search(&s))
+		return all;
+	slot = table_slot_create(s.rel, NULL);
+	scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink offsets", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(scratch);
+	for (n = 0; n < MAX_LOOKS && used != all && fetch_before(&s, sink, NULL, n > 0 ? &last : NULL, slot); n++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		slot_getallattrs(slot);
+		last.topic = TextDatumGetCString(slot->tts_values[KS_OFFSETS_TOPIC - 1]);
+		last.part = DatumGetInt32(slot->tts_values[KS_OFFSETS_PART - 1]);
+		used |= UINT64CONST(1) << (last.part % workers);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	ExecDropSingleTupleTableSlot(slot);
+	end_search(&s);
+	return n == MAX_LOOKS ? all : used;
 }
 
 /*

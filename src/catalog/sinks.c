@@ -364,26 +364,6 @@ ks_catalog_sink(const char *name, bool missing_ok)
 }
 
 List *
-ks_catalog_sinks(void)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	List	   *result = NIL;
-
-	SPI_connect();
-	catalog_select("SELECT " SINK_COLUMNS SINK_FROM "ORDER BY c.sink", 0, NULL, NULL);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		KsSink	   *sink = sink_from_tuple(SPI_tuptable->vals[i], cxt);
-		MemoryContext old = MemoryContextSwitchTo(cxt);
-
-		result = lappend(result, sink);
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	return result;
-}
-
-List *
 ks_catalog_topics(const char *sink)
 {
 	MemoryContext cxt = CurrentMemoryContext;

@@ -124,7 +124,6 @@ extern bool ks_catalog_exists(void);
 
 /* NULL if there is none and missing_ok; in the current context. */
 extern KsSink *ks_catalog_sink(const char *name, bool missing_ok);
-extern List *ks_catalog_sinks(void);	/* all sinks, List of KsSink *, for supervisors */
 extern List *ks_catalog_topics(const char *sink);	/* List of KsTopic * */
 extern bool ks_topic_has_partition(const KsTopic *topic, int32 part);
 

@@ -85,6 +85,7 @@ typedef struct KsShared
 	KsDatabase	databases[KS_MAX_DATABASES];
 	int			nworkers;
 	int			npartitions;
+	int			npartitions_used;
 	KsParkedSlot parked[KS_MAX_PARKED];
 } KsShared;
 
@@ -135,9 +136,22 @@ extern void ks_shmem_wake_parked(int slot, uint32 serial);
 extern KsPartitionSlot *ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part);
 extern void ks_shmem_unwatch_partition(KsPartitionSlot *slot);
 
-/* A free slot for one of the sink's workers, or -1; takes the lock. */
-extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner,
+/*
+ * A free slot for one of the sink's workers, or one of these; takes the lock.
+ * 'limit': so many can run for the owner at a time in the whole server, 0: any
+ * number.
+ */
+#define KS_SLOT_NONE		(-1)
+#define KS_SLOT_OVER_LIMIT	(-2)
+extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int limit,
 								  int64 definition);
+
+/*
+ * Is there a process for one more worker, or watcher, beside those that are left
+ * to others (kafka_sink.reserved_worker_processes)?  As of now: what others
+ * start at this moment is not seen.
+ */
+extern bool ks_shmem_has_room(void);
 
 /* How many workers of this server are on their way up, and began to be less
  * than 'ms' ago? */

@@ -55,34 +55,44 @@ ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to)
 		slot->pid = 0;
 }
 
-int
-ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int64 definition)
+static void
+take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner, int64 definition)
 {
-	int			found = -1;
+	pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
+
+	ks_shmem_move_slot(slot, KS_SLOT_REGISTERED);
+	slot->generation++;
+	slot->dbid = dbid;
+	strlcpy(slot->sink, sink, NAMEDATALEN);
+	slot->worker = worker;
+	slot->owner = owner;
+	slot->definition = definition;
+	slot->started_at = GetCurrentTimestamp();
+	slot->farewell = KS_FAREWELL_NONE;
+	slot->last_words.sqlstate = 0;
+	for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
+		pg_atomic_write_u64(&counter[j], 0);
+}
+
+int
+ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int limit, int64 definition)
+{
+	int			found = KS_SLOT_NONE;
+	int			owned = 0;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < ks_shared->nworkers; i++)
+	for (int i = 0; i < ks_shared->nworkers && (found < 0 || limit > 0); i++)
 	{
-		KsWorkerSlot *slot = &ks_worker_slots[i];
-		pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
+		const KsWorkerSlot *slot = &ks_worker_slots[i];
 
-		if (slot->state != KS_SLOT_FREE)
-			continue;
-		ks_shmem_move_slot(slot, KS_SLOT_REGISTERED);
-		slot->generation++;
-		slot->dbid = dbid;
-		strlcpy(slot->sink, sink, NAMEDATALEN);
-		slot->worker = worker;
-		slot->owner = owner;
-		slot->definition = definition;
-		slot->started_at = GetCurrentTimestamp();
-		slot->farewell = KS_FAREWELL_NONE;
-		slot->last_words.sqlstate = 0;
-		for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
-			pg_atomic_write_u64(&counter[j], 0);
-		found = i;
-		break;
+		if (found < 0 && slot->state == KS_SLOT_FREE)
+			found = i;
+		owned += ks_slot_is_alive(slot) && slot->owner == owner;
 	}
+	if (limit > 0 && owned >= limit)
+		found = KS_SLOT_OVER_LIMIT;
+	if (found >= 0)
+		take_slot(&ks_worker_slots[found], dbid, sink, worker, owner, definition);
 	LWLockRelease(ks_shared->lock);
 	return found;
 }
@@ -92,7 +102,10 @@ clear_partitions(int slot)
 {
 	for (int i = 0; i < ks_shared->npartitions; i++)
 		if (ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot == slot)
+		{
 			ks_partition_slots[i].in_use = false;
+			ks_shared->npartitions_used--;
+		}
 }
 
 int
@@ -275,13 +288,15 @@ take_partition(int owner_slot, Oid dbid, const char *sink, Oid owner, const char
 	static int	hint = 0;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < ks_shared->npartitions; i++)
+	/* no search where it would find nothing, again and again */
+	for (int i = 0; i < ks_shared->npartitions && ks_shared->npartitions_used < ks_shared->npartitions; i++)
 	{
 		KsPartitionSlot *slot = &ks_partition_slots[(hint + i) % ks_shared->npartitions];
 
 		if (slot->in_use)
 			continue;
 		slot->in_use = true;
+		ks_shared->npartitions_used++;
 		slot->owner_slot = owner_slot;
 		slot->owner = owner;
 		slot->dbid = dbid;
@@ -322,7 +337,9 @@ ks_shmem_unwatch_partition(KsPartitionSlot *slot)
 	if (slot == NULL)
 		return;
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	Assert(slot->in_use);
 	slot->in_use = false;
+	ks_shared->npartitions_used--;
 	LWLockRelease(ks_shared->lock);
 }
 

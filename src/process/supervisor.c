@@ -52,15 +52,17 @@
 
 #define LOCK_TIMEOUT		"200ms"
 #define READ_RETRY_MAX_MS	10000
-#define MAX_STARTING		8		/* workers of the server on their way up; */
-#define STARTING_MS			1000	/* who takes longer does not count */
-#define STARTING_RETRY_MS	100
+#define MAX_SINGLE_READS	16		/* more sinks are read all together */
+#define MAX_REST_MS			1000	/* after a reading of all; as long as that took */
+#define WRITE_MS			250		/* of writing states at a time */
+#define WRITE_HURRY_MS		20		/* the same if something else is to be done */
 
 static MemoryContext pass_cxt;	/* of one pass of the loop */
 static bool read_due = true;	/* the whole catalog is to be read */
 static bool was_read = false;	/* it was */
 static int	read_failures = 0;
 static TimestampTz next_read = 0;
+static TimestampTz rested = 0;	/* not read before */
 
 /* --- transactions --- */
 
@@ -101,20 +103,17 @@ try_sink(KsSupervised *s, void (*step) (void *arg))
 
 /* --- sinks --- */
 
-/* The earlier of two moments, 0: none. */
-static TimestampTz
-earlier(TimestampTz a, TimestampTz b)
-{
-	return a == 0 ? b : b == 0 ? a : Min(a, b);
-}
+static List *due;				/* of KsManaged *, to be started in this pass */
+static bool room_again;			/* a worker has ended: those that had no room may have some */
 
-/* A worker that is due, and that nothing keeps from starting. */
+/* A worker that is due: is it to be started now?  Returns when to look, 0: now. */
 static TimestampTz
-start_if_due(KsSupervised *s, KsManaged *m)
+note_due(KsSupervised *s, KsManaged *m)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		no_room = m->trouble == KS_TROUBLE_NO_SLOT || m->trouble == KS_TROUBLE_ROLE_LIMIT;
 
-	if (m->next_start > now)
+	if (m->next_start > now && !(room_again && no_room))
 		return m->next_start;
 	if (s->owner_trouble != KS_TROUBLE_NONE)
 	{
@@ -124,10 +123,8 @@ start_if_due(KsSupervised *s, KsManaged *m)
 		s->stale = true;
 		return m->next_start;
 	}
-	if (ks_shmem_count_starting(STARTING_MS) >= MAX_STARTING)
-		return ks_backoff_until(now, 0, STARTING_RETRY_MS, STARTING_RETRY_MS);
-	ks_managed_start(m, s->owner);
-	return m->state == KS_MANAGED_DUE ? m->next_start : 0;
+	due = lappend(due, m);
+	return 0;
 }
 
 /* What its workers should do.  Returns the next moment to look at, 0: none. */
@@ -146,18 +143,18 @@ reconcile(KsSupervised *s)
 	for (int i = 0; i < s->nmanaged; i++)
 	{
 		KsManaged  *m = s->managed[i];
-		bool		wanted = run && m->worker < s->workers;
+		bool		wanted = run && m->worker < s->workers && ks_supervised_needs(s, m->worker);
 
 		if (!ks_managed_is_alive(m))
 		{
 			ks_managed_settle(m, wanted, old);
 			if (m->state == KS_MANAGED_DUE && !s->stale)
-				next = earlier(next, start_if_due(s, m));
+				next = ks_earlier(next, note_due(s, m));
 		}
 		else if (!wanted || m->definition != s->generation || m->state == KS_MANAGED_STOPPING)
-			next = earlier(next, ks_managed_stop(m));
+			next = ks_earlier(next, ks_managed_stop(m));
 		else if (m->state == KS_MANAGED_STARTING && m->handle == NULL)
-			next = earlier(next, ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_FIRST_MS, KS_RETRY_FIRST_MS));
+			next = ks_earlier(next, ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_FIRST_MS, KS_RETRY_FIRST_MS));
 	}
 	return next;
 }
@@ -175,6 +172,21 @@ is_forgettable(const KsSupervised *s)
 
 /* --- the loop --- */
 
+/* Those that are to be read again, and may be by now. */
+static List *
+list_stale(TimestampTz now)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	List	   *stale = NIL;
+
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		if (s->stale && s->next_try <= now)
+			stale = lappend(stale, s);
+	return stale;
+}
+
 /*
  * Reads what is to be read; what cannot be read stays as it was.  Returns when
  * to look again, 0: when woken.
@@ -183,9 +195,7 @@ static TimestampTz
 read_catalog(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	HASH_SEQ_STATUS scan;
-	KsSupervised *s;
-	List	   *stale = NIL;
+	List	   *stale;
 	ListCell   *lc;
 	TimestampTz next;
 
@@ -194,12 +204,21 @@ read_catalog(void)
 		read_due = true;
 		next_read = 0;
 	}
+	/* many of them are read as fast together */
+	stale = list_stale(now);
+	read_due |= list_length(stale) > MAX_SINGLE_READS;
+	/* whoever changes sinks all the time does not keep us reading all the time */
+	rested = Min(rested, TimestampTzPlusMilliseconds(now, MAX_REST_MS));
+	next_read = Max(next_read, rested);
 	if (read_due && next_read <= now)
 	{
 		ErrorData  *edata;
 
 		ereport(DEBUG1, (errmsg_internal("kafka_sink supervisor reads its sinks")));
 		edata = ks_transaction_try(ks_supervised_read_all, NULL);
+		rested = GetCurrentTimestamp();
+		rested += Max(0, Min(rested - now, MAX_REST_MS * INT64CONST(1000)));
+		stale = NIL;
 		if (edata == NULL)
 		{
 			read_due = false;
@@ -216,15 +235,12 @@ read_catalog(void)
 		}
 	}
 	if (read_due)
-		return earlier(next, next_read);	/* then a single one could not be read either */
-	/* not while a loop over the table goes on: an error would end that */
-	hash_seq_init(&scan, ks_supervised_sinks);
-	while ((s = hash_seq_search(&scan)) != NULL)
-		if (s->stale)
-			stale = lappend(stale, s);
+		return ks_earlier(next, next_read);	/* then a single one could not be read either */
 	foreach(lc, stale)
+	{
+		serve_interrupts();
 		(void) try_sink(lfirst(lc), ks_supervised_read);
-	list_free(stale);
+	}
 	return next;
 }
 
@@ -237,10 +253,15 @@ reconcile_all(bool *any, bool *alive, bool *parked)
 	TimestampTz next = 0;
 
 	*any = *alive = *parked = false;
+	due = NIL;
+	room_again = ks_managed_take_room();
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		next = ks_earlier(next, reconcile(s));
+	next = ks_earlier(next, ks_supervisor_start(due));
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 	{
-		next = earlier(next, reconcile(s));
 		for (int i = 0; i < s->nmanaged; i++)
 		{
 			*alive |= ks_managed_is_alive(s->managed[i]);
@@ -280,43 +301,78 @@ follow_all(void)
 			ks_managed_follow(s->managed[i]);
 }
 
-/*
- * Writes the states that are not what they should be, one sink after the
- * other, until a commit asks for something more urgent.  Returns when to go on.
- */
-static TimestampTz
-write_states(void)
+/* Who has been tried, and did not work, comes last. */
+static int
+compare_next_try(const ListCell *a, const ListCell *b)
+{
+	const KsSupervised *sa = lfirst(a);
+	const KsSupervised *sb = lfirst(b);
+
+	return (sa->next_try > sb->next_try) - (sa->next_try < sb->next_try);
+}
+
+static List *
+list_differing(void)
 {
 	HASH_SEQ_STATUS scan;
 	KsSupervised *s;
 	List	   *differing = NIL;
-	ListCell   *lc;
-	TimestampTz next = 0;
 
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		if (ks_supervised_states_differ(s) || s->stale)
 			differing = lappend(differing, s);
+	list_sort(differing, compare_next_try);
+	return differing;
+}
+
+/* The states of one sink; false if they could not be written. */
+static bool
+write_state(KsSupervised *s)
+{
+	ConditionVariable *progress = ks_shmem_progress_cv(s->name);
+
+	if (!try_sink(s, ks_supervised_write_states))
+		return false;
+	ConditionVariableBroadcast(progress);
+	return true;
+}
+
+/*
+ * Writes the states that are not what they should be, one sink after the other,
+ * for some time, and a commit that asks for something more urgent shortens that:
+ * between two such times all else has its turn.  A role that holds one of its
+ * sinks is not waited for again, whatever it holds.  Returns when to go on.
+ */
+static TimestampTz
+write_states(void)
+{
+	List	   *differing = list_differing();
+	List	   *holders = NIL;
+	TimestampTz begun = GetCurrentTimestamp();
+	TimestampTz next = 0;
+	ListCell   *lc;
+
 	foreach(lc, differing)
 	{
-		s = lfirst(lc);
-		if (ks_supervisor_is_changed())
-		{
-			next = GetCurrentTimestamp();
-			break;
-		}
-		serve_interrupts();
-		if (s->next_try <= GetCurrentTimestamp() && ks_supervised_states_differ(s))
-		{
-			ConditionVariable *progress = ks_shmem_progress_cv(s->name);
+		KsSupervised *s = lfirst(lc);
+		TimestampTz now = GetCurrentTimestamp();
 
-			if (try_sink(s, ks_supervised_write_states))
-				ConditionVariableBroadcast(progress);
+		if (now - begun > (ks_supervisor_is_changed() ? WRITE_HURRY_MS : WRITE_MS) * INT64CONST(1000))
+			return now;
+		serve_interrupts();
+		if (s->next_try > now)
+			next = ks_earlier(next, s->next_try);
+		else if (list_member_oid(holders, s->owner))
+			next = ks_earlier(next, TimestampTzPlusMilliseconds(now, WRITE_MS));
+		else
+		{
+			if (ks_supervised_states_differ(s) && !write_state(s))
+				holders = lappend_oid(holders, s->owner);
+			if (ks_supervised_states_differ(s) || s->stale)
+				next = ks_earlier(next, Max(s->next_try, TimestampTzPlusMilliseconds(now, 1)));
 		}
-		if (ks_supervised_states_differ(s) || s->stale)
-			next = earlier(next, Max(s->next_try, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1)));
 	}
-	list_free(differing);
 	return next;
 }
 
@@ -342,8 +398,8 @@ main_loop(void)
 		}
 		follow_all();
 		due = read_catalog();
-		next = earlier(due, reconcile_all(&any, &alive, &parked));
-		next = earlier(next, ks_supervisor_watch(parked, &unwatched));
+		next = ks_earlier(due, reconcile_all(&any, &alive, &parked));
+		next = ks_earlier(next, ks_supervisor_watch(parked, &unwatched));
 		if (unwatched)
 		{
 			unpark_all();
@@ -351,7 +407,7 @@ main_loop(void)
 		}
 		if (was_read && any && ks_guc_enabled)
 			ks_supervisor_settle();
-		next = earlier(next, write_states());
+		next = ks_earlier(next, write_states());
 		if (was_read && !alive && !(any && ks_guc_enabled) && !ks_supervisor_is_changed())
 		{
 			/* a change from here on stays marked, and the launcher is told */
@@ -382,6 +438,8 @@ ks_supervisor_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(dbid, InvalidOid, 0);
 	ks_session_fix();
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	/* what it writes follows from what it sees: after a crash it is written again */
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("application_name", "kafka_sink supervisor", PGC_USERSET, PGC_S_SESSION);
 	ks_supervised_init();
 	pass_cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink supervisor pass", ALLOCSET_DEFAULT_SIZES);

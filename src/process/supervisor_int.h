@@ -7,6 +7,7 @@
  *
  *	supervisor.c			the process: what is due, what is to be done
  *	supervisor_state.c		states that no worker can write
+ *	supervisor_start.c		who is started first, where not all can be
  *	supervisor_read.c		what the catalog says of the sinks
  *	supervisor_worker.c		a worker's states, start and end
  *	supervisor_watch.c		the watcher of those that are parked
@@ -27,6 +28,7 @@
 
 #define KS_RETRY_FIRST_MS	1000
 #define KS_RETRY_MAX_MS		60000
+#define KS_MAX_WORKERS		64		/* of a sink */
 
 /*
  * A worker; src/README.md lists what moves it.  Moves happen in
@@ -49,6 +51,7 @@ typedef enum KsTrouble
 	KS_TROUBLE_NONE,
 	KS_TROUBLE_ENDED,			/* it ended without a word of its own */
 	KS_TROUBLE_NO_SLOT,			/* the server has none for it */
+	KS_TROUBLE_ROLE_LIMIT,		/* its owner has as many as it may */
 	KS_TROUBLE_NO_OWNER,		/* the role was dropped */
 	KS_TROUBLE_NO_LOGIN			/* the role may not log in */
 } KsTrouble;
@@ -72,7 +75,7 @@ typedef struct KsManaged
 	bool		idle;			/* it has left because there was nothing to do */
 	int			failures;
 	TimestampTz next_start;
-	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT */
+	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT, ROLE_LIMIT */
 	const char *setting;		/* NO_SLOT: which is too low */
 	KsLastWords last_words;		/* ENDED: the server's, as it ended it */
 } KsManaged;
@@ -105,7 +108,10 @@ typedef struct KsSupervised
 	MemoryContext cxt;			/* of what follows */
 	int64		generation;
 	Oid			owner;
+	bool		superuser;		/* the owner is: not limited */
 	int			workers;		/* 0: it was dropped */
+	uint64		used;			/* bits of workers that have partitions, as far as ... */
+	bool		used_known;		/* ... rows of txn_offsets said when they were read */
 	bool		runs;			/* enabled, complete, not halted, ... */
 	bool		report_suspended;
 	bool		parks;			/* its workers may leave when there is nothing to do */
@@ -113,6 +119,7 @@ typedef struct KsSupervised
 	char	   *owner_name;		/* NULL: there is no such role */
 	KsStateRow *rows;
 	int			nrows;
+	KsStateRow *row_of[KS_MAX_WORKERS]; /* of rows, by number of the worker */
 	KsWrittenTable *tables;
 	int			ntables;
 
@@ -132,6 +139,9 @@ extern void ks_supervised_init(void);
 extern KsSupervised *ks_supervised(const char *sink);	/* made if it is missing */
 extern void ks_supervised_forget(KsSupervised *s);
 extern bool ks_supervised_has_dropped_table(const KsSupervised *s);
+
+/* Has a worker, or may it have, anything to do?  The first always has: it finds out. */
+extern bool ks_supervised_needs(const KsSupervised *s, int worker);
 
 /* NULL: the worker has none. */
 extern const KsStateRow *ks_supervised_row(const KsSupervised *s, int worker);
@@ -172,9 +182,30 @@ extern void ks_supervised_read(void *sink);
 extern void ks_managed_adopt_all(void);
 extern void ks_managed_follow(KsManaged *m);
 extern void ks_managed_settle(KsManaged *m, bool wanted, bool held);
-extern void ks_managed_start(KsManaged *m, Oid owner);
+/* False if there is no room: because of the server, or of the owner's limit, see m->trouble. */
+extern bool ks_managed_start(KsManaged *m);
+
+/* There was no room for another that is like it. */
+extern void ks_managed_note_no_room(KsManaged *m, KsTrouble trouble, const char *setting);
+
+/* Has a worker ended since this was asked last?  Then there may be room again. */
+extern bool ks_managed_take_room(void);
+
 extern TimestampTz ks_managed_stop(KsManaged *m);
 extern void ks_managed_unpark(KsManaged *m);
+
+/* The earlier of two moments, 0: none. */
+static inline TimestampTz
+ks_earlier(TimestampTz a, TimestampTz b)
+{
+	return a == 0 ? b : b == 0 ? a : Min(a, b);
+}
+
+/* --- supervisor_start.c --- */
+
+/* Starts workers that are due (KsManaged *), as many as may be on their way up;
+ * returns when to look again, 0: when woken. */
+extern TimestampTz ks_supervisor_start(List *due);
 
 /* --- supervisor_watch.c --- */
 

@@ -3,26 +3,46 @@
  *	  What the catalog says of the sinks, as far as their supervisor wants to know.
  *
  * All of it is read by two statements when a commit has changed something, and
- * one sink's when one of its workers has ended.  A sink that cannot be read
- * keeps what was known of it, and keeps nobody else from being read.
+ * one sink's when one of its workers has ended.  Of a definition only what a
+ * supervisor acts upon is read: how long its texts are, and whether they make
+ * sense, is its workers' concern, and costs nobody else.
  */
 #include "postgres.h"
 
-#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "base/compat.h"
+#include "catalog/offsets.h"
 #include "process/supervisor_int.h"
+
+/* Of a sink: what a supervisor wants of its definition, and no more. */
+typedef struct SinkRow
+{
+	char	   *sink;
+	Oid			owner;
+	char	   *owner_name;		/* NULL: there is no such role */
+	bool		may_login;
+	bool		superuser;
+	Oid			target;			/* InvalidOid: none */
+	char	   *table;			/* its name, NULL: there is no such table */
+	bool		has_command;
+	bool		has_server;
+	bool		enabled;
+	bool		suspended;
+	bool		parks;
+	int64		generation;
+	int			workers;
+} SinkRow;
 
 /* What a row of PARTS_OF_SINKS tells of. */
 typedef enum PartKind
 {
-	PART_SINK,					/* the sink itself: owner, target */
 	PART_TOPIC,					/* one of its topics, with a target or without */
 	PART_STATE					/* a row of sink_state */
 } PartKind;
@@ -35,24 +55,27 @@ typedef struct PartRow
 	Oid			relid;			/* target, InvalidOid: none */
 	char	   *table;			/* its name, NULL: there is no such table */
 	int			worker;
-	char	   *text;			/* the owner's name, NULL: gone; the state's message */
-	bool		flag;			/* the owner may log in; the topic is halted alone */
+	char	   *text;			/* the state's message */
+	bool		flag;			/* the topic is halted alone */
 } PartRow;
 
 /*
  * Tables and roles by a snapshot, not by the system caches: who drops one wakes
  * us before the caches hear of it.
  */
-#define PARTS_OF_SINKS \
-	"SELECT c.sink, 0, NULL, c.target::pg_catalog.oid, n.nspname, r.relname, NULL::pg_catalog.int4, " \
-	"o.rolname::pg_catalog.text, o.rolcanlogin " \
+#define SINKS \
+	"SELECT c.sink, c.owner::pg_catalog.oid, o.rolname::pg_catalog.text, o.rolcanlogin, o.rolsuper, " \
+	"c.target::pg_catalog.oid, n.nspname, r.relname, c.command IS NOT NULL, c.server IS NOT NULL, c.enabled, " \
+	"c.system_identifier, c.database_oid, " \
+	"c.idle_after OPERATOR(pg_catalog.>) '0'::pg_catalog.interval, c.generation, c.workers " \
 	"FROM kafka_sink.sink_catalog c " \
 	"LEFT JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) c.target::pg_catalog.oid " \
 	"LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace " \
-	"LEFT JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) c.owner::pg_catalog.oid " \
-	"WHERE $1 IS NULL OR c.sink OPERATOR(pg_catalog.=) $1 " \
-	"UNION ALL " \
-	"SELECT t.sink, 1, t.topic, t.target::pg_catalog.oid, n.nspname, r.relname, NULL, NULL, h.topic IS NOT NULL " \
+	"LEFT JOIN pg_catalog.pg_authid o ON o.oid OPERATOR(pg_catalog.=) c.owner::pg_catalog.oid " \
+	"WHERE $1 IS NULL OR c.sink OPERATOR(pg_catalog.=) $1"
+
+#define PARTS_OF_SINKS \
+	"SELECT t.sink, 0, t.topic, t.target::pg_catalog.oid, n.nspname, r.relname, NULL::pg_catalog.int4, NULL, h.topic IS NOT NULL " \
 	"FROM kafka_sink.topic_catalog t " \
 	"LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink " \
 	"AND h.topic OPERATOR(pg_catalog.=) t.topic " \
@@ -60,7 +83,7 @@ typedef struct PartRow
 	"LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace " \
 	"WHERE $1 IS NULL OR t.sink OPERATOR(pg_catalog.=) $1 " \
 	"UNION ALL " \
-	"SELECT s.sink, 2, s.state, NULL, NULL, NULL, s.worker, s.message, NULL " \
+	"SELECT s.sink, 1, s.state, NULL, NULL, NULL, s.worker, s.message, NULL " \
 	"FROM kafka_sink.sink_state s " \
 	"WHERE $1 IS NULL OR s.sink OPERATOR(pg_catalog.=) $1 " \
 	"ORDER BY 1, 2"
@@ -73,28 +96,108 @@ row_text(int row, int col, MemoryContext cxt)
 	return text ? MemoryContextStrdup(cxt, text) : NULL;
 }
 
+static Datum
+row_value(int row, int col, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col, isnull);
+}
+
+static Oid
+row_oid(int row, int col)
+{
+	bool		isnull;
+	Datum		d = row_value(row, col, &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(d);
+}
+
+static bool
+row_bool(int row, int col)
+{
+	bool		isnull;
+	Datum		d = row_value(row, col, &isnull);
+
+	return !isnull && DatumGetBool(d);
+}
+
+/* The name of a table from its schema's, and its own in the next column; or NULL. */
+static char *
+row_table(int row, int col, MemoryContext cxt)
+{
+	char	   *schema = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col);
+	char	   *table = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col + 1);
+
+	return schema && table ? MemoryContextStrdup(cxt, quote_qualified_identifier(schema, table)) : NULL;
+}
+
+static void
+fill_sink(SinkRow *sink, int row, MemoryContext cxt)
+{
+	bool		isnull;
+
+	sink->sink = row_text(row, 1, cxt);
+	sink->owner = row_oid(row, 2);
+	sink->owner_name = row_text(row, 3, cxt);
+	sink->may_login = row_bool(row, 4);
+	sink->superuser = row_bool(row, 5);
+	sink->target = row_oid(row, 6);
+	sink->table = row_table(row, 7, cxt);
+	sink->has_command = row_bool(row, 9);
+	sink->has_server = row_bool(row, 10);
+	sink->enabled = row_bool(row, 11);
+	sink->suspended = (uint64) DatumGetInt64(row_value(row, 12, &isnull)) != GetSystemIdentifier() ||
+		row_oid(row, 13) != MyDatabaseId;
+	sink->parks = row_bool(row, 14);
+	sink->generation = DatumGetInt64(row_value(row, 15, &isnull));
+	sink->workers = Min(DatumGetInt32(row_value(row, 16, &isnull)), KS_MAX_WORKERS);
+}
+
 static void
 fill_part(PartRow *part, int row, MemoryContext cxt)
 {
-	HeapTuple	tup = SPI_tuptable->vals[row];
-	TupleDesc	desc = SPI_tuptable->tupdesc;
-	char	   *schema = SPI_getvalue(tup, desc, 5);
-	char	   *table = SPI_getvalue(tup, desc, 6);
 	bool		isnull;
 	Datum		d;
 
 	part->sink = row_text(row, 1, cxt);
-	part->kind = DatumGetInt32(SPI_getbinval(tup, desc, 2, &isnull));
+	part->kind = DatumGetInt32(row_value(row, 2, &isnull));
 	part->name = row_text(row, 3, cxt);
-	d = SPI_getbinval(tup, desc, 4, &isnull);
-	part->relid = isnull ? InvalidOid : DatumGetObjectId(d);
-	if (schema && table)
-		part->table = MemoryContextStrdup(cxt, quote_qualified_identifier(schema, table));
-	d = SPI_getbinval(tup, desc, 7, &isnull);
+	part->relid = row_oid(row, 4);
+	part->table = row_table(row, 5, cxt);
+	d = row_value(row, 7, &isnull);
 	part->worker = isnull ? -1 : DatumGetInt32(d);
 	part->text = row_text(row, 8, cxt);
-	d = SPI_getbinval(tup, desc, 9, &isnull);
-	part->flag = !isnull && DatumGetBool(d);
+	part->flag = row_bool(row, 9);
+}
+
+/* Runs one of the statements for one sink, or for all; SPI is connected. */
+static int
+select_rows(const char *sql, const char *sink)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {sink ? CStringGetTextDatum(sink) : (Datum) 0};
+	KsCatalogUser save;
+
+	ks_catalog_enter(&save);
+	if (SPI_execute_with_args(sql, 1, types, values, sink ? " " : "n", false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the catalog of kafka_sink");
+	ks_catalog_leave(&save);
+	return (int) SPI_processed;
+}
+
+/* Of one sink, or of all, in the current context. */
+static SinkRow *
+read_sinks(const char *sink, int *n)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	SinkRow    *sinks;
+
+	SPI_connect();
+	*n = select_rows(SINKS, sink);
+	sinks = MemoryContextAllocExtended(cxt, Max(*n, 1) * sizeof(SinkRow), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < *n; i++)
+		fill_sink(&sinks[i], i, cxt);
+	SPI_finish();
+	return sinks;
 }
 
 /* Of one sink, or of all, by sink, in the current context. */
@@ -102,18 +205,11 @@ static PartRow *
 read_parts(const char *sink, int *n)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {sink ? CStringGetTextDatum(sink) : (Datum) 0};
-	KsCatalogUser save;
 	PartRow    *parts;
 
 	SPI_connect();
-	ks_catalog_enter(&save);
-	if (SPI_execute_with_args(PARTS_OF_SINKS, 1, types, values, sink ? " " : "n", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the catalog of kafka_sink");
-	ks_catalog_leave(&save);
-	*n = SPI_processed;
-	parts = MemoryContextAllocZero(cxt, Max(*n, 1) * sizeof(PartRow));
+	*n = select_rows(PARTS_OF_SINKS, sink);
+	parts = MemoryContextAllocExtended(cxt, Max(*n, 1) * sizeof(PartRow), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int i = 0; i < *n; i++)
 		fill_part(&parts[i], i, cxt);
 	SPI_finish();
@@ -131,74 +227,98 @@ known_name(const KsSupervised *s, Oid relid)
 }
 
 static void
-fill_table(const KsSupervised *s, KsWrittenTable *t, const PartRow *part)
+fill_table(const KsSupervised *s, KsWrittenTable *t, Oid relid, const char *topic, const char *table, bool halted)
 {
-	const char *name = part->table ? part->table : known_name(s, part->relid);
+	const char *name = table ? table : known_name(s, relid);
 
-	t->relid = part->relid;
-	t->topic = part->name ? pstrdup(part->name) : NULL;
-	t->dropped = part->table == NULL && (part->kind == PART_SINK || !part->flag);
+	t->relid = relid;
+	t->topic = topic ? pstrdup(topic) : NULL;
+	t->dropped = table == NULL && !halted;
 	t->name = name ? pstrdup(name) : NULL;
 }
 
-/* Takes over what was read of one sink, in the current context. */
-static int
-store_parts(KsSupervised *s, const PartRow *parts, int nparts, KsTrouble *owner_trouble)
+/* What the topics and states of a sink say of it as a whole. */
+typedef struct Summary
 {
-	KsWrittenTable *tables = palloc(Max(nparts, 1) * sizeof(KsWrittenTable));
+	int			ntopics;
+	bool		topic_targets;	/* one of them has a target of its own */
+	bool		halted;			/* one of its workers is */
+} Summary;
+
+/* Takes over what was read of one sink, in the current context. */
+static Summary
+store_parts(KsSupervised *s, const SinkRow *sink, const PartRow *parts, int nparts)
+{
+	KsWrittenTable *tables = palloc((nparts + 1) * sizeof(KsWrittenTable));
 	KsStateRow *rows = palloc(Max(nparts, 1) * sizeof(KsStateRow));
 	int			ntables = 0;
 	int			nrows = 0;
-	int			ntopics = 0;
+	Summary		sum = {0};
 
-	*owner_trouble = KS_TROUBLE_NONE;
+	if (OidIsValid(sink->target))
+		fill_table(s, &tables[ntables++], sink->target, NULL, sink->table, false);
 	for (int i = 0; i < nparts; i++)
 	{
 		const PartRow *part = &parts[i];
 
-		switch (part->kind)
+		if (part->kind == PART_STATE)
 		{
-			case PART_SINK:
-				s->owner_name = part->text ? pstrdup(part->text) : NULL;
-				*owner_trouble = part->text == NULL ? KS_TROUBLE_NO_OWNER :
-					!PG17_GE && !part->flag ? KS_TROUBLE_NO_LOGIN : KS_TROUBLE_NONE;
-				break;
-			case PART_TOPIC:
-				ntopics++;
-				break;
-			case PART_STATE:
-				rows[nrows].worker = part->worker;
-				rows[nrows].state = pstrdup(part->name);
-				rows[nrows++].message = part->text ? pstrdup(part->text) : NULL;
-				continue;
+			rows[nrows].worker = part->worker;
+			rows[nrows].state = pstrdup(part->name);
+			sum.halted |= strcmp(part->name, "halted") == 0;
+			rows[nrows++].message = part->text ? pstrdup(part->text) : NULL;
+			continue;
 		}
-		if (OidIsValid(part->relid))
-			fill_table(s, &tables[ntables++], part);
+		sum.ntopics++;
+		if (!OidIsValid(part->relid))
+			continue;
+		sum.topic_targets = true;
+		fill_table(s, &tables[ntables++], part->relid, part->name, part->table, part->flag);
 	}
+	s->owner_name = sink->owner_name ? pstrdup(sink->owner_name) : NULL;
 	s->tables = tables;
 	s->ntables = ntables;
 	s->rows = rows;
 	s->nrows = nrows;
-	return ntopics;
+	memset(s->row_of, 0, sizeof(s->row_of));
+	for (int i = 0; i < nrows; i++)
+		if (rows[i].worker >= 0 && rows[i].worker < KS_MAX_WORKERS)
+			s->row_of[rows[i].worker] = &rows[i];
+	return sum;
+}
+
+/*
+ * Which of several workers have partitions: the rows of these tell, which the
+ * first worker makes before it runs.
+ */
+static void
+read_used(KsSupervised *s)
+{
+	if (s->workers == 1 || !s->runs || s->used_known)
+		return;
+	s->used = ks_offsets_used_workers(s->name, s->workers);
+	s->used_known = true;
 }
 
 /* Takes over what was read of one sink. */
 static void
-store_sink(const KsSink *sink, const PartRow *parts, int nparts)
+store_sink(const SinkRow *sink, const PartRow *parts, int nparts)
 {
-	KsSupervised *s = ks_supervised(sink->name);
+	KsSupervised *s = ks_supervised(sink->sink);
 	MemoryContext cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink supervised", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
-	KsTrouble	trouble;
-	int			ntopics = store_parts(s, parts, nparts, &trouble);
+	KsTrouble	trouble = sink->owner_name == NULL ? KS_TROUBLE_NO_OWNER :
+		!PG17_GE && !sink->may_login ? KS_TROUBLE_NO_LOGIN : KS_TROUBLE_NONE;
+	Summary		sum = store_parts(s, sink, parts, nparts);
 	bool		mended = s->owner_trouble != KS_TROUBLE_NONE && trouble == KS_TROUBLE_NONE;
+	bool		changed = s->generation != sink->generation;
 
 	MemoryContextSwitchTo(old);
 	if (s->cxt)
 		MemoryContextDelete(s->cxt);
 	s->cxt = cxt;
 	s->owner_trouble = trouble;
-	for (int i = 0; i < s->nmanaged && (mended || s->generation != sink->generation); i++)
+	for (int i = 0; i < s->nmanaged && (mended || changed); i++)
 	{
 		s->managed[i]->next_start = 0;
 		s->managed[i]->trouble = KS_TROUBLE_NONE;
@@ -206,12 +326,15 @@ store_sink(const KsSink *sink, const PartRow *parts, int nparts)
 	s->generation = sink->generation;
 	s->workers = sink->workers;
 	s->owner = sink->owner;
-	s->runs = sink->server != NULL && ks_sink_writes(sink) && sink->enabled && !sink->suspended &&
-		!sink->halted && ntopics > 0;
+	s->superuser = sink->superuser;
+	s->runs = sink->has_server && (OidIsValid(sink->target) || sink->has_command || sum.topic_targets) &&
+		sink->enabled && !sink->suspended && !sum.halted && sum.ntopics > 0;
 	s->report_suspended = sink->suspended && sink->enabled;
-	s->parks = sink->idle_after_us > 0;
+	s->parks = sink->parks;
 	for (int i = 0; i < s->workers; i++)
 		(void) ks_managed(s, i);
+	s->used_known &= !changed;
+	read_used(s);
 	s->loaded = s->listed = true;
 	s->stale = false;
 	s->failures = 0;
@@ -225,6 +348,7 @@ store_dropped(KsSupervised *s)
 	s->runs = s->report_suspended = false;
 	s->owner_trouble = KS_TROUBLE_NONE;
 	s->nrows = s->ntables = 0;
+	memset(s->row_of, 0, sizeof(s->row_of));
 	s->loaded = true;
 	s->stale = false;
 }
@@ -234,91 +358,41 @@ void
 ks_supervised_read(void *arg)
 {
 	KsSupervised *s = arg;
-	KsSink	   *sink = ks_catalog_exists() ? ks_catalog_sink(s->name, true) : NULL;
-	int			n;
+	int			nsinks = 0;
+	int			nparts;
+	SinkRow    *sinks = ks_catalog_exists() ? read_sinks(s->name, &nsinks) : NULL;
 	PartRow    *parts;
 
-	if (sink == NULL)
+	if (nsinks == 0)
 	{
 		store_dropped(s);
 		return;
 	}
-	parts = read_parts(s->name, &n);
-	store_sink(sink, parts, n);
+	parts = read_parts(s->name, &nparts);
+	store_sink(sinks, parts, nparts);
 }
 
 /* --- all of them --- */
 
-/* Each on its own: one of them cannot be read. */
-static void
-read_each(void)
+typedef struct PartRange
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	KsCatalogUser save;
-	char	  **names;
-	int			n;
+	char		sink[NAMEDATALEN];	/* the key */
+	int			from;
+	int			count;
+} PartRange;
 
-	SPI_connect();
-	ks_catalog_enter(&save);
-	if (SPI_execute("SELECT c.sink FROM kafka_sink.sink_catalog c", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the catalog of kafka_sink");
-	ks_catalog_leave(&save);
-	n = SPI_processed;
-	names = MemoryContextAlloc(cxt, Max(n, 1) * sizeof(char *));
-	for (int i = 0; i < n; i++)
-		names[i] = MemoryContextStrdup(cxt, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
-	SPI_finish();
-
-	for (int i = 0; i < n; i++)
-	{
-		KsSupervised *s = ks_supervised(names[i]);
-
-		s->listed = s->stale = true;
-		if (s->next_try > GetCurrentTimestamp())
-			continue;
-		BeginInternalSubTransaction(NULL);
-		PG_TRY();
-		{
-			ks_supervised_read(s);
-			ReleaseCurrentSubTransaction();
-		}
-		PG_CATCH();
-		{
-			/* it stays stale, and is tried alone later, which tells the error */
-			MemoryContextSwitchTo(cxt);
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
-	}
-}
-
-/* All by two statements. */
-static void
-read_together(void)
+/* Where the parts of each sink are: those of one stand together. */
+static HTAB *
+find_ranges(const PartRow *parts, int n)
 {
-	List	   *sinks = ks_catalog_sinks();
-	int			n;
-	PartRow    *parts = read_parts(NULL, &n);
-	HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = NAMEDATALEN + 2 * sizeof(int), .hcxt = CurrentMemoryContext};
+	HASHCTL		ctl = {.keysize = NAMEDATALEN, .entrysize = sizeof(PartRange), .hcxt = CurrentMemoryContext};
 	HTAB	   *ranges = hash_create("kafka_sink parts", 256, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	ListCell   *lc;
-	struct
-	{
-		char		sink[NAMEDATALEN];
-		int			from;
-		int			count;
-	}		   *range;
 
-	/* those of one sink stand together */
 	for (int i = 0; i < n; i++)
 	{
 		bool		found;
+		PartRange  *range = hash_search(ranges, parts[i].sink, HASH_ENTER, &found);
 
-		range = hash_search(ranges, parts[i].sink, HASH_ENTER, &found);
 		if (!found)
 		{
 			range->from = i;
@@ -326,12 +400,25 @@ read_together(void)
 		}
 		range->count++;
 	}
-	foreach(lc, sinks)
-	{
-		const KsSink *sink = lfirst(lc);
+	return ranges;
+}
 
-		range = hash_search(ranges, sink->name, HASH_FIND, NULL);
-		store_sink(sink, range ? parts + range->from : NULL, range ? range->count : 0);
+/* All by two statements. */
+static void
+read_together(void)
+{
+	int			nsinks;
+	int			nparts;
+	SinkRow    *sinks = read_sinks(NULL, &nsinks);
+	PartRow    *parts = read_parts(NULL, &nparts);
+	HTAB	   *ranges = find_ranges(parts, nparts);
+
+	for (int i = 0; i < nsinks; i++)
+	{
+		PartRange  *range = hash_search(ranges, sinks[i].sink, HASH_FIND, NULL);
+
+		CHECK_FOR_INTERRUPTS();
+		store_sink(&sinks[i], range ? parts + range->from : NULL, range ? range->count : 0);
 	}
 }
 
@@ -372,11 +459,8 @@ watch_written_tables(void)
 void
 ks_supervised_read_all(void *unused)
 {
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext cxt = CurrentMemoryContext;
 	HASH_SEQ_STATUS scan;
 	KsSupervised *s;
-	volatile bool failed = false;
 
 	watch_all_tables();
 	/* what is committed from here on marks us again; so does what was before */
@@ -384,26 +468,7 @@ ks_supervised_read_all(void *unused)
 	while ((s = hash_seq_search(&scan)) != NULL)
 		s->listed = false;
 	if (ks_catalog_exists())
-	{
-		BeginInternalSubTransaction(NULL);
-		PG_TRY();
-		{
-			read_together();
-			ReleaseCurrentSubTransaction();
-		}
-		PG_CATCH();
-		{
-			MemoryContextSwitchTo(cxt);
-			FlushErrorState();
-			RollbackAndReleaseCurrentSubTransaction();
-			failed = true;
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
-		if (failed)
-			read_each();
-	}
+		read_together();
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		if (!s->listed)

@@ -65,10 +65,13 @@ ks_supervised_has_dropped_table(const KsSupervised *s)
 const KsStateRow *
 ks_supervised_row(const KsSupervised *s, int worker)
 {
-	for (int i = 0; i < s->nrows; i++)
-		if (s->rows[i].worker == worker)
-			return &s->rows[i];
-	return NULL;
+	return worker < KS_MAX_WORKERS ? s->row_of[worker] : NULL;
+}
+
+bool
+ks_supervised_needs(const KsSupervised *s, int worker)
+{
+	return worker == 0 || (s->used & (UINT64CONST(1) << worker)) != 0;
 }
 
 bool

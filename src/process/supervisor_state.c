@@ -102,6 +102,9 @@ trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 		case KS_TROUBLE_NO_SLOT:
 			return psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
 							m->worker, s->workers, s->name);
+		case KS_TROUBLE_ROLE_LIMIT:
+			return psprintf("role \"%s\" has as many workers as it may: worker %d of %d of sink \"%s\" waits",
+							s->owner_name, m->worker, s->workers, s->name);
 		case KS_TROUBLE_NO_OWNER:
 			return "the sink's owner does not exist any more";
 		case KS_TROUBLE_NO_LOGIN:
@@ -138,10 +141,11 @@ static KsTrouble
 trouble_to_report(const KsSupervised *s, const KsManaged *m)
 {
 	KsTrouble	trouble = s->owner_trouble != KS_TROUBLE_NONE ? s->owner_trouble : m->trouble;
-	const KsStateRow *row = ks_supervised_row(s, m->worker);
+	const KsStateRow *row;
 
 	if (m->state != KS_MANAGED_DUE || trouble == KS_TROUBLE_NONE)
 		return KS_TROUBLE_NONE;
+	row = ks_supervised_row(s, m->worker);
 	if (row == NULL || row->message == NULL)
 		return trouble;
 	if (strcmp(row->message, trouble_message(s, m, trouble)) == 0)
@@ -151,6 +155,29 @@ trouble_to_report(const KsSupervised *s, const KsManaged *m)
 	return trouble;
 }
 
+/*
+ * A worker without partitions has no process, and its row says that it is idle:
+ * as long as nobody knows of any partition, nobody does.
+ */
+static bool
+is_idle_untold(const KsSupervised *s, int worker)
+{
+	return s->used_known && s->used != 0 && ks_guc_enabled && s->runs && worker < s->workers &&
+		!ks_supervised_needs(s, worker) && !ks_managed_is_alive(s->managed[worker]) &&
+		!row_is(s, worker, "idle");
+}
+
+static bool
+any_idle_untold(const KsSupervised *s)
+{
+	if (s->workers == 1 || any_old(s))
+		return false;
+	for (int i = 0; i < s->nmanaged; i++)
+		if (is_idle_untold(s, i))
+			return true;
+	return false;
+}
+
 /* Do its rows not say what is known? */
 bool
 ks_supervised_states_differ(const KsSupervised *s)
@@ -158,7 +185,7 @@ ks_supervised_states_differ(const KsSupervised *s)
 	if (!s->loaded || s->workers == 0)
 		return false;
 	if ((s->report_suspended && !row_is(s, 0, "suspended")) || has_lost_table(s) ||
-		has_rows_of_nobody(s))
+		has_rows_of_nobody(s) || any_idle_untold(s))
 		return true;
 	for (int i = 0; i < s->nmanaged; i++)
 		if (trouble_to_report(s, s->managed[i]) != KS_TROUBLE_NONE)
@@ -265,6 +292,7 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 		.message = trouble_message(s, m, trouble),
 		.off = -1
 	};
+	const char *state = "backoff";
 
 	switch (trouble)
 	{
@@ -282,12 +310,22 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			break;
 		case KS_TROUBLE_NO_SLOT:
 			/* the others of the sink go on, this one's partitions do not */
+			state = "waiting";
+			error.waits_for = "process";
 			error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 			error.detail = "Its partitions are not consumed until there is one.";
 			error.hint = psprintf("You might need to increase %s.", m->setting);
 			ereport(WARNING,
 					(errcode(error.sqlstate), errmsg("%s", error.message),
 					 errdetail("%s", error.detail), errhint("%s", error.hint)));
+			break;
+		case KS_TROUBLE_ROLE_LIMIT:
+			/* the role's own affair: the server's log is not for that */
+			state = "waiting";
+			error.waits_for = "process";
+			error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+			error.detail = "Its partitions are not consumed until another worker of the role leaves.";
+			error.hint = psprintf("Pause a sink, use fewer workers, or let a superuser raise %s.", m->setting);
 			break;
 		case KS_TROUBLE_NO_OWNER:
 			error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
@@ -298,7 +336,7 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			error.hint = psprintf("ALTER ROLE %s LOGIN.", quote_identifier(s->owner_name));
 			break;
 	}
-	ks_catalog_set_state(s->name, m->worker, "backoff", &error);
+	ks_catalog_set_state(s->name, m->worker, state, &error);
 }
 
 /*
@@ -325,7 +363,15 @@ ks_supervised_write_states(void *arg)
 	else if (has_lost_table(s))
 		write_lost_table(s);
 	else
+	{
+		bool		tell_idle = any_idle_untold(s);
+
 		for (int i = 0; i < s->nmanaged; i++)
+		{
+			if (tell_idle && is_idle_untold(s, i))
+				ks_catalog_set_state(s->name, i, "idle", NULL);
 			write_trouble(s, s->managed[i], trouble_to_report(s, s->managed[i]));
+		}
+	}
 	ks_supervised_read(s);
 }

@@ -136,7 +136,7 @@ ks_supervisor_watch(bool any_parked, bool *failed)
 	if (next_start > now)
 		return next_start;
 	/* the slot of a worker that has just left is free in a moment */
-	if (!start_watcher())
+	if (!ks_shmem_has_room() || !start_watcher())
 	{
 		next_start = ks_backoff_until(now, failures, WATCHER_FIRST_MS, KS_RETRY_MAX_MS);
 		failures++;

@@ -13,6 +13,7 @@
 
 #include "base/backoff.h"
 #include "base/compat.h"
+#include "base/guc.h"
 #include "process/supervisor_int.h"
 #include "process/worker.h"
 
@@ -136,12 +137,24 @@ never_started(const KsManaged *m)
 	return TimestampDifferenceExceeds(m->started_at, GetCurrentTimestamp(), ATTACH_TIMEOUT_MS);
 }
 
+static bool room = false;		/* there may be some again */
+
+bool
+ks_managed_take_room(void)
+{
+	bool		taken = room;
+
+	room = false;
+	return taken;
+}
+
 /* It has ended: when is the next one due, if one is wanted? */
 static void
 note_end(KsManaged *m, KsFarewell farewell, const KsLastWords *words)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	room = true;
 	if (m->handle)
 		pfree(m->handle);
 	m->handle = NULL;
@@ -199,7 +212,15 @@ ks_managed_follow(KsManaged *m)
 	{
 		ks_managed_move(m, state);
 		if (state == KS_MANAGED_RUNNING)
+		{
 			m->trouble = KS_TROUBLE_NONE;
+			/* it has settled where all partitions begin, and some can be new */
+			if (m->sink->workers > 1)
+			{
+				m->sink->used_known = false;
+				m->sink->stale = true;
+			}
+		}
 	}
 }
 
@@ -264,31 +285,58 @@ ks_managed_settle(KsManaged *m, bool wanted, bool held)
 		ks_managed_move(m, to);
 }
 
-/* No worker, because the server has no slot for one, or not yet. */
+/* Not before a back-off, or 'soon'. */
 static void
-note_no_slot(KsManaged *m, const char *setting, bool soon)
+note_no_room(KsManaged *m, KsTrouble trouble, const char *setting, bool soon)
 {
 	m->setting = setting;
-	m->trouble = KS_TROUBLE_NO_SLOT;
+	m->trouble = trouble;
 	m->next_start = ks_backoff_until(GetCurrentTimestamp(), soon ? 0 : m->failures,
 									 soon ? GIVEN_WAY_MS : KS_RETRY_FIRST_MS, KS_RETRY_MAX_MS);
 	m->failures++;
 }
 
 void
-ks_managed_start(KsManaged *m, Oid owner)
+ks_managed_note_no_room(KsManaged *m, KsTrouble trouble, const char *setting)
+{
+	note_no_room(m, trouble, setting, false);
+}
+
+/* How many workers the owner of a sink may have at a time; 0: any number. */
+static int
+limit_of_owner(const KsSupervised *s)
+{
+	if (s->superuser)
+		return 0;
+	return ks_guc_max_workers_per_role >= 0 ? ks_guc_max_workers_per_role : Max(1, ks_shared->nworkers / 2);
+}
+
+bool
+ks_managed_start(KsManaged *m)
 {
 	BackgroundWorker worker = {0};
 	KsSupervised *s = m->sink;
-	KsWorkerArgs args = {MyDatabaseId, owner, 0, s->generation};
-	int			slot = ks_shmem_alloc_worker(MyDatabaseId, s->name, m->worker, owner, s->generation);
+	KsWorkerArgs args = {MyDatabaseId, s->owner, 0, s->generation};
+	int			slot;
 	MemoryContext old;
 	bool		ok;
 
+	if (!ks_shmem_has_room())
+	{
+		note_no_room(m, KS_TROUBLE_NO_SLOT, "max_worker_processes, of which kafka_sink.reserved_worker_processes are left to others",
+					 ks_supervisor_give_way());
+		return false;
+	}
+	slot = ks_shmem_alloc_worker(MyDatabaseId, s->name, m->worker, s->owner, limit_of_owner(s), s->generation);
+	if (slot == KS_SLOT_OVER_LIMIT)
+	{
+		note_no_room(m, KS_TROUBLE_ROLE_LIMIT, "kafka_sink.max_workers_per_role", false);
+		return false;
+	}
 	if (slot < 0)
 	{
-		note_no_slot(m, "kafka_sink.max_workers", false);
-		return;
+		note_no_room(m, KS_TROUBLE_NO_SLOT, "kafka_sink.max_workers", false);
+		return false;
 	}
 	args.slot_generation = ks_worker_slots[slot].generation;
 	snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker %d: %s", m->worker, s->name);
@@ -308,14 +356,15 @@ ks_managed_start(KsManaged *m, Oid owner)
 	{
 		m->handle = NULL;
 		ks_shmem_free_worker(slot, args.slot_generation);
-		note_no_slot(m, "max_worker_processes", ks_supervisor_give_way());
-		return;
+		note_no_room(m, KS_TROUBLE_NO_SLOT, "max_worker_processes", ks_supervisor_give_way());
+		return false;
 	}
 	m->slot = slot;
 	m->slot_generation = args.slot_generation;
 	m->definition = s->generation;
 	m->started_at = GetCurrentTimestamp();
 	ks_managed_move(m, KS_MANAGED_STARTING);
+	return true;
 }
 
 /*

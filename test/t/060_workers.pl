@@ -291,8 +291,9 @@ sql(join ";\n", q{SELECT kafka_sink.drop_sink('again')}, 'BEGIN', (map { qq{
 	SELECT kafka_sink.register_topic('$_', '$few', start_at => 'latest')} } @few), 'COMMIT');
 for my $sink (@few)
 {
-	$pids = '{}';
-	settled($sink, 5, "$sink: more workers than partitions");
+	wait_until($node, qq{SELECT string_agg(concat_ws(' ', worker, state, pid IS NOT NULL), ', ' ORDER BY worker) FROM kafka_sink.stat_sinks WHERE sink = '$sink'},
+		'0 running t, 1 running t, 2 idle f, 3 idle f, 4 idle f', "$sink: more workers than partitions: no more processes than these");
+	is(sql(qq{SELECT state, message IS NULL, workers FROM kafka_sink.sinks WHERE sink = '$sink'}), 'running|t|5', "$sink: the sink runs");
 	# whoever settles first does not make the rest of the topic one that is under way
 	is(sql(qq{SELECT string_agg(part || ' ' || start_off, ', ' ORDER BY part) FROM kafka_sink.txn_offsets WHERE sink = '$sink'}),
 		'0 100, 1 100', "$sink: all begin at start_at");
@@ -303,6 +304,8 @@ for my $sink (@few)
 {
 	wait_until($node, "SELECT count(*), count(DISTINCT (part, off)), count(DISTINCT part) FROM $sink", '900|900|9',
 		"$sink: new partitions are found, by those who had none too, and read from their beginning");
+	wait_until($node, qq{SELECT count(*) FROM kafka_sink.stat_sinks WHERE sink = '$sink' AND state = 'running' AND pid IS NOT NULL}, '5',
+		"$sink: all have partitions now, and run");
 	is(sql(qq{SELECT state FROM kafka_sink.sinks WHERE sink = '$sink'}), 'running', "$sink: it runs");
 }
 wait_until($node, q{SELECT sum(lag), count(lag) FROM kafka_sink.lag}, '0|36', 'lag is 0');
@@ -325,7 +328,7 @@ sql(qq{
 });
 wait_until($node, 'SELECT part, count(*) FROM narrow GROUP BY 1 ORDER BY 1', "0|100\n1|100", 'too few slots: those that run go on');
 is(sql(q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = 'narrow'}),
-	'backoff|53400|no background worker slot is free for worker 2 of 3 of sink "narrow"|You might need to increase kafka_sink.max_workers.',
+	'waiting|53400|no background worker slot is free for worker 2 of 3 of sink "narrow"|You might need to increase kafka_sink.max_workers.',
 	'and the sink says what is missing');
 wait_for_log($node, qr/WARNING:  no background worker slot is free for worker 2 of 3 of sink "narrow"/, $log, 'so does the log');
 sql(q{SELECT kafka_sink.alter_sink('narrow', workers => 2); CALL kafka_sink.wait_for('narrow', timeout => '3 min')});

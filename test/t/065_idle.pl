@@ -201,7 +201,7 @@ wait_until($node, $ours, '0', 'drop_sink: nobody is left');
 # --- nobody can watch ---
 
 # for launcher, supervisor and the server's own, and one worker
-$node->append_conf('postgresql.conf', 'max_worker_processes = 4');
+$node->append_conf('postgresql.conf', "max_worker_processes = 4\nkafka_sink.reserved_worker_processes = 0\n");
 $node->restart;
 my $log = -s $node->logfile;
 my $busy = $kafka->topic('busy', 1);

@@ -1,0 +1,209 @@
+# Nobody takes what is everybody's: workers of a role, processes of the server,
+# a supervisor's time.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main', conf => <<'EOF');
+kafka_sink.max_workers_per_role = 2
+kafka_sink.max_sinks_per_role = 0
+EOF
+my $kafka = shared_broker();
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub setting
+{
+	my ($line) = @_;
+
+	$node->append_conf('postgresql.conf', $line);
+	$node->reload;
+	return;
+}
+
+# A busy sink of a role, with a table of its own.
+sub create_sink
+{
+	my ($role, $sink, $topic, $settings) = @_;
+
+	$settings = $settings ? ", $settings" : '';
+	sql(qq{
+		CREATE TABLE $sink (part int, off bigint, id bigint);
+		ALTER TABLE $sink OWNER TO $role;
+		SET ROLE $role;
+		BEGIN;
+		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', idle_after => '0',
+			columns => '{"part": "\@partition", "off": "\@offset"}'$settings);
+		SELECT kafka_sink.register_topic('$sink', '$topic');
+		COMMIT;
+	});
+	return;
+}
+
+sub drop_sinks
+{
+	my ($what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	sql('SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks');
+	return wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'}, '0', $what);
+}
+
+sub states_of
+{
+	return qq{SELECT string_agg(concat_ws(' ', sink, state, waits_for), ', ' ORDER BY sink) FROM kafka_sink.sinks WHERE owner = '$_[0]'::regrole};
+}
+
+create_server($node, $kafka, options => "topic_metadata_refresh_interval_ms '1000'");
+sql(q{
+	CREATE ROLE alice LOGIN;
+	CREATE ROLE bob LOGIN;
+	GRANT USAGE ON FOREIGN SERVER kafka TO alice, bob;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO alice, bob;
+});
+my $topic = $kafka->topic('limits', 1);
+$kafka->gen($topic, count => 10);
+
+SKIP:
+{
+	skip 'no infinite intervals', 2 if $node->pg_version < 17;
+	foreach my $value (qw(infinity -infinity))
+	{
+		my (undef, undef, $err) = $node->psql('postgres', "SELECT kafka_sink.create_sink('infinite', dead_letter_retention => '$value')");
+		like($err, qr/ERROR:  $value is outside the valid range for setting "dead_letter_retention"/, "an interval of $value");
+	}
+}
+
+# --- workers of a role ---
+
+create_sink('alice', "a$_", $topic) foreach 1 .. 2;
+wait_until($node, states_of('alice'), 'a1 running, a2 running', 'as many as the role may have');
+create_sink('alice', 'a3', $topic);
+wait_until($node, q{SELECT state, waits_for, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = 'a3'},
+	'waiting|process|53400|role "alice" has as many workers as it may: worker 0 of 1 of sink "a3" waits|'
+	  . 'Pause a sink, use fewer workers, or let a superuser raise kafka_sink.max_workers_per_role.', 'one more waits, and says for what');
+create_sink('bob', 'b1', $topic);
+wait_until($node, states_of('bob'), 'b1 running', "which is no other role's affair");
+create_sink('postgres', "p$_", $topic) foreach 1 .. 3;
+wait_until($node, states_of('postgres'), 'p1 running, p2 running, p3 running', "nor a superuser's");
+sql(q{SELECT kafka_sink.pause('a1')});
+wait_until($node, states_of('alice'), 'a1 paused, a2 running, a3 running', 'when one leaves, it starts');
+wait_until($node, 'SELECT count(*) FROM a3', '10', 'and consumes');
+sql(q{SELECT kafka_sink.resume('a1')});
+wait_until($node, states_of('alice'), 'a1 waiting process, a2 running, a3 running', 'the other one waits now');
+setting('kafka_sink.max_workers_per_role = 3');
+# (one that waits looks again after a back-off; a change of the sink hurries it)
+sql(q{SELECT kafka_sink.alter_sink('a1', batch_linger_ms => 3)});
+wait_until($node, states_of('alice'), 'a1 running, a2 running, a3 running', 'a limit that is raised');
+drop_sinks('all leave');
+
+# --- no more workers than partitions ---
+
+my $grown = $kafka->topic('grown', 1);
+$kafka->gen($grown, count => 10);
+create_sink('postgres', 'wide', $grown, 'workers => 64');
+wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'wide'}, 'running', 'one partition, and 64 workers');
+my $processes = q{SELECT count(*) FILTER (WHERE pid IS NOT NULL), count(*) FILTER (WHERE state = 'idle'), count(*) FROM kafka_sink.stat_sinks WHERE sink = 'wide'};
+wait_until($node, $processes, '1|63|64', 'one of them has a process, the others are idle');
+$kafka->add_partitions($grown, 3);
+$kafka->gen($grown, count => 30, from => 10, partitions => 3);
+wait_until($node, 'SELECT count(*), count(DISTINCT (part, off)), count(DISTINCT part) FROM wide', '40|40|3', 'partitions that are added are read');
+wait_until($node, $processes, '3|61|64', 'by workers of their own');
+is(sql('SELECT count(*) FROM wide'), '40', 'once');
+sql(q{SELECT kafka_sink.alter_sink('wide', idle_after => '100 ms')});
+wait_until($node, $processes, '0|64|64', 'and all of them can park');
+$node->restart;
+$kafka->gen($grown, count => 30, from => 100, partitions => 3);
+wait_until($node, 'SELECT count(*), count(DISTINCT (part, off)) FROM wide', '70|70', 'after a restart they are found again');
+sql(q{SELECT kafka_sink.pause('wide')});
+wait_until($node, q{SELECT count(*) FROM kafka_sink.sink_state WHERE sink = 'wide'}, '0', 'pause() leaves no state');
+drop_sinks('it is dropped');
+
+# --- the reserve ---
+
+# the launcher, the supervisor, the server's own for logical replication, and 5
+$node->append_conf('postgresql.conf', "max_worker_processes = 8\nkafka_sink.reserved_worker_processes = 2\n");
+$node->restart;
+create_sink('postgres', "r$_", $topic) foreach 1 .. 5;
+wait_until($node, q{SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE state = 'waiting' AND waits_for = 'process') FROM kafka_sink.sinks},
+	'3|2', 'some processes are left to others');
+like(sql(q{SELECT DISTINCT hint FROM kafka_sink.sinks WHERE state = 'waiting'}),
+	qr/^You might need to increase max_worker_processes, of which kafka_sink.reserved_worker_processes are left to others\.$/, 'and those that wait say so');
+sql(q{CREATE TABLE big AS SELECT generate_series(1, 1000) AS i; ANALYZE big});
+like(sql(q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;
+	EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT count(*) FROM big}), qr/Workers Launched: 2/, 'such as a parallel query');
+setting('kafka_sink.reserved_worker_processes = 1');
+wait_until($node, q{SELECT count(*) FILTER (WHERE state = 'running') FROM kafka_sink.sinks}, '4', 'a reserve that is lowered', 180);
+drop_sinks('all leave');
+
+# --- a role with very many sinks ---
+
+# What the supervisor's looks at changes take, in clock ticks of its own.
+sub ticks_of_changes
+{
+	my ($n) = @_;
+	my ($pid) = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
+	my $ticks = sub {
+		my @stat = split ' ', slurp_file("/proc/$pid/stat") =~ s/^.*\) //r;
+		return $stat[11] + $stat[12];
+	};
+	my $before = $ticks->();
+
+	foreach my $i (1 .. $n)
+	{
+		sql(q{SELECT kafka_sink.resume('b2')});
+		wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'b2'}, 'running', "a change is seen: $i");
+		sql(q{SELECT kafka_sink.pause('b2')});
+		wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE sink = 'b2' AND pid IS NOT NULL}, '0', "and the next one: $i");
+	}
+	return $ticks->() - $before;
+}
+
+# Sinks of alice up to number $n, all of which wait for a process.
+sub many
+{
+	my ($from, $n) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	sql(qq{
+		SET ROLE alice;
+		BEGIN;
+		SELECT count(*) FROM (SELECT kafka_sink.create_sink('m' || i, server => 'kafka', command => 'SELECT FROM batch', idle_after => '0'),
+			kafka_sink.register_topic('m' || i, '$topic') FROM generate_series($from, $n) i) s;
+		COMMIT;
+	});
+	return wait_until($node, q{SELECT count(*) FILTER (WHERE state = 'waiting' AND waits_for = 'process') FROM kafka_sink.sinks WHERE owner = 'alice'::regrole},
+		$n - 1, "$n sinks of a role: all but one wait");
+}
+
+$node->append_conf('postgresql.conf', "max_worker_processes = 32\nkafka_sink.max_workers_per_role = 1\n");
+$node->restart;
+create_sink('bob', 'b2', $topic);
+wait_until($node, states_of('bob'), 'b2 running', 'a sink of somebody else');
+many(1, 500);
+my $few = ticks_of_changes(20);
+many(501, 2000);
+my $many = ticks_of_changes(20);
+note "$few ticks of the supervisor with 500 sinks, $many with 2000";
+# four times as many sinks: four times the work, not sixteen times
+cmp_ok($many, '<', 8 * $few + 20, 'the work of a look grows with the number of sinks, not with its square');
+
+# who holds very many of them keeps nobody waiting
+my $alice = $node->background_psql('postgres');
+$alice->query_safe(q{SET ROLE alice; BEGIN; SELECT count(kafka_sink.drop_sink('m' || i)) FROM generate_series(1, 2000) i});
+setting('kafka_sink.max_workers_per_role = 0');
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
+sql(q{SELECT kafka_sink.resume('b2')});
+wait_until($node, states_of('bob'), 'b2 running', 'a role that holds its sinks keeps no other from starting', 120);
+$alice->query_safe('COMMIT');
+$alice->quit;
+wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE pid IS NOT NULL}, '1', 'nor from going on when they are dropped');
+
+$node->stop('fast');
+unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
+
+done_testing();
