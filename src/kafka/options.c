@@ -9,9 +9,11 @@
  * wrapper without validator).  Only the question who sets an option is asked
  * once, in the validator.
  *
- * No value is ever part of a message: a secret may have been put into the
- * wrong option.  The validator's errors also hide the statement, which holds
- * the password, from the server's log.
+ * No value is ever part of a message of the validator: a secret may have been
+ * put into the wrong option.  Its errors also hide the statement, which holds
+ * the password, from the server's log and from contexts.  Of a connection, what
+ * librdkafka and brokers say is shown unless a value of a user mapping occurs in
+ * it; the user's name may, and options of a server, which every role can read.
  *
  * In option names '_' and '.' are the same.
  */
@@ -138,6 +140,14 @@ starts_with(const char *s, const char *prefix)
 	return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
+/* A text that only the mapping's role may know; flags and numbers are none. */
+static bool
+is_secret(const KsOption *opt)
+{
+	return opt->place == KS_IN_MAPPING && strcmp(opt->name, "sasl.username") != 0 &&
+		(opt->type == KS_OPTION_STRING || opt->type == KS_OPTION_PEM);
+}
+
 /*
  * Adds a list of DefElem to 'conf', which has room.  'by' is the role that
  * sets them, or invalid if that was checked before.
@@ -168,6 +178,7 @@ read_options(KsConf *conf, List *defs, KsOptionPlace place, Oid by)
 							opt->hint ? errhint("%s", opt->hint) : 0);
 		conf->props[conf->nprops].name = opt->name;
 		conf->props[conf->nprops].value = ks_option_value(opt, name, defGetString(def));
+		conf->props[conf->nprops].secret = is_secret(opt);
 		conf->nprops++;
 	}
 }

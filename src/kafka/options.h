@@ -11,6 +11,7 @@ typedef struct KsProperty
 {
 	const char *name;			/* librdkafka's spelling, dots */
 	const char *value;
+	bool		secret;			/* words in which it occurs are not shown */
 } KsProperty;
 
 /* The properties of one connection; never printed. */

@@ -142,21 +142,14 @@ open_pipe(KsSource *src)
 static void
 keep_secrets(KsSource *src, const KsConf *conf)
 {
-	static const char *const names[] = {"password", "secret", "pem", "oauthbearer"};
-
 	src->secrets = palloc0(Max(conf->nprops, 1) * sizeof(char *));
 	for (int i = 0; i < conf->nprops; i++)
 	{
 		if (conf->props[i].value == NULL || conf->props[i].value[0] == '\0')
 			continue;
 		src->show_debug |= strcmp(conf->props[i].name, "debug") == 0;
-		for (int j = 0; j < (int) lengthof(names); j++)
-		{
-			if (strstr(conf->props[i].name, names[j]) == NULL)
-				continue;
+		if (conf->props[i].secret)
 			src->secrets[src->nsecrets++] = pstrdup(conf->props[i].value);
-			break;
-		}
 	}
 }
 

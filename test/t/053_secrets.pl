@@ -127,6 +127,22 @@ like(said($node, 'postgres', q{DO $$BEGIN EXECUTE 'CREATE USER MAPPING FOR app S
 like(said($node, 'postgres', q{DO $$BEGIN CREATE USER MAPPING FOR postgres SERVER kafka; PERFORM 1/0; END$$}),
 	qr/22012.*CONTEXT:  SQL (statement|expression) "SELECT 1\/0"/s, 'and so has what follows');
 
+# --- what is said of a connection: what its server says, nothing of a mapping ---
+
+$node->safe_psql('postgres', qq{
+	CREATE SERVER hosts FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+	CREATE USER MAPPING FOR postgres SERVER hosts OPTIONS (ssl_key_password '$secret');
+	CREATE SERVER tls FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1', security_protocol 'ssl',
+		ssl_ca_location '/no/such/ca.pem');
+	CREATE SERVER client FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1', security_protocol 'ssl');
+	CREATE USER MAPPING FOR postgres SERVER client OPTIONS (ssl_keystore_location '/no/such/$secret.p12',
+		ssl_keystore_password 'more of it')});
+my $topics = sub { return said($node, 'postgres', "SELECT * FROM kafka_sink.topics('$_[0]', '3 s')") };
+like($topics->('hosts'), qr/ERROR:  08006: .*\nDETAIL:  .*localhost:1/, 'hosts and ports are told');
+like($topics->('tls'), qr/ERROR:  HV024: librdkafka refuses.*\nDETAIL:  .*ca/, 'so is what a server says of TLS');
+like($topics->('client'), qr/ERROR:  HV024: librdkafka refuses the connection's properties\nHINT/, 'but no file of a mapping');
+unlike($topics->('client'), qr/$secret/, 'in no word');
+
 foreach my $n ($node, $unloaded)
 {
 	$n->stop('fast');

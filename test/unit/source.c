@@ -361,7 +361,7 @@ open_source(bool in_worker, bool want_headers)
 {
 	static KsProperty props[] = {
 		{.name = "bootstrap.servers", .value = "localhost"}, {.name = "security.protocol", .value = "sasl_plaintext"},
-		{.name = "sasl.username", .value = "me"}, {.name = "sasl.password", .value = "hunter2"},
+		{.name = "sasl.username", .value = "me"}, {.name = "sasl.password", .value = "hunter2", .secret = true},
 		{.name = "debug", .value = "all"}, {.name = "client.rack", .value = ""}};
 	static KsConf conf = {.nprops = 6, .props = props};
 	KsSourceOptions opts = {.in_worker = in_worker, .want_headers = want_headers};
