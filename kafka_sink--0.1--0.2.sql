@@ -63,9 +63,6 @@ COMMENT ON COLUMN kafka_sink.sink_history.role IS 'current_user of the call';
 COMMENT ON COLUMN kafka_sink.sink_history.session_role IS 'session_user of the call';
 COMMENT ON COLUMN kafka_sink.sink_history.at IS 'time of the call';
 
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history_id_seq', '');
-
 ALTER TABLE kafka_sink.sink_history ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.sink_history FOR SELECT
     USING (pg_catalog.pg_has_role(owner, 'USAGE'));
@@ -121,3 +118,50 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
                       pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
                       w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
      WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+
+-- dumps take along kafka_sink.dump alone
+UPDATE pg_catalog.pg_extension SET extconfig = NULL, extcondition = NULL
+ WHERE extname OPERATOR(pg_catalog.=) 'kafka_sink';
+
+--
+-- Dumps: pg_dump reads tables as whoever runs it, and writes numbers for what is
+-- gone. So what it takes along is this empty table, and with it what dumped()
+-- returns (it reads no views); what is restored into it goes where it came from.
+-- Sinks of a dump go on where they stood (suspended until resume() elsewhere).
+--
+CREATE TABLE kafka_sink.dump (
+    relation text NOT NULL,
+    data json NOT NULL,
+    -- a restore without triggers fails
+    CONSTRAINT taken_by_trigger CHECK (false)
+);
+
+COMMENT ON TABLE kafka_sink.dump IS
+'always empty: pg_dump reads kafka_sink.dumped() with it, and what is restored goes to the tables it came from';
+COMMENT ON CONSTRAINT taken_by_trigger ON kafka_sink.dump IS 'rows cannot be restored without the trigger';
+
+CREATE FUNCTION kafka_sink.restore_dump()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'kafka_sink_restore_dump'
+LANGUAGE C;
+
+COMMENT ON FUNCTION kafka_sink.restore_dump() IS
+'puts a row of a dump into the table that it came from; roles, tables and types by name, never by number';
+
+CREATE TRIGGER restore BEFORE INSERT ON kafka_sink.dump
+    FOR EACH ROW EXECUTE FUNCTION kafka_sink.restore_dump();
+
+CREATE FUNCTION kafka_sink.dumped(
+    OUT relation text,
+    OUT data json)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_dumped'
+LANGUAGE C STABLE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.dumped() IS
+'what pg_dump takes along: rows of the extension''s tables, of the sinks whose owner''s privileges the current role has; of all sinks for members of pg_read_all_data';
+
+GRANT SELECT ON kafka_sink.dump TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dump',
+    'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d');

@@ -252,18 +252,6 @@ COMMENT ON TABLE kafka_sink.partition_ends IS 'ends of partitions as last seen; 
 COMMENT ON TABLE kafka_sink.offset_history IS
 'audit: offsets moved by seek, skip and accept_gap, by whom and when';
 
--- Data of a dump goes on where it stood (suspended until resume() elsewhere).
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_catalog', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_catalog', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.txn_offsets', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_state', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.topic_state', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.partition_ends', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.offset_history_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.sink_history_id_seq', '');
-
 -- for policies: once a query, not once a row
 CREATE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
     SELECT c.sink
@@ -952,9 +940,6 @@ CREATE POLICY members ON kafka_sink.dead_letters FOR SELECT
     USING (sink OPERATOR(pg_catalog.=) ANY (SELECT v.sink FROM kafka_sink.visible_sinks v));
 GRANT SELECT ON kafka_sink.dead_letters TO PUBLIC;
 
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters', '');
-SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dead_letters_id_seq', '');
-
 CREATE FUNCTION kafka_sink.retry_dead_letters(sink text, "where" text DEFAULT NULL)
 RETURNS kafka_sink.batch_result
 AS 'MODULE_PATHNAME', 'kafka_sink_retry_dead_letters'
@@ -970,3 +955,46 @@ LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.discard_dead_letters(text, text) IS
 'deletes a sink''s dead letters (those that a condition over their columns selects), returns how many';
+
+--
+-- Dumps: pg_dump reads tables as whoever runs it, and writes numbers for what is
+-- gone. So what it takes along is this empty table, and with it what dumped()
+-- returns (it reads no views); what is restored into it goes where it came from.
+-- Sinks of a dump go on where they stood (suspended until resume() elsewhere).
+--
+CREATE TABLE kafka_sink.dump (
+    relation text NOT NULL,
+    data json NOT NULL,
+    -- a restore without triggers fails
+    CONSTRAINT taken_by_trigger CHECK (false)
+);
+
+COMMENT ON TABLE kafka_sink.dump IS
+'always empty: pg_dump reads kafka_sink.dumped() with it, and what is restored goes to the tables it came from';
+COMMENT ON CONSTRAINT taken_by_trigger ON kafka_sink.dump IS 'rows cannot be restored without the trigger';
+
+CREATE FUNCTION kafka_sink.restore_dump()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'kafka_sink_restore_dump'
+LANGUAGE C;
+
+COMMENT ON FUNCTION kafka_sink.restore_dump() IS
+'puts a row of a dump into the table that it came from; roles, tables and types by name, never by number';
+
+CREATE TRIGGER restore BEFORE INSERT ON kafka_sink.dump
+    FOR EACH ROW EXECUTE FUNCTION kafka_sink.restore_dump();
+
+CREATE FUNCTION kafka_sink.dumped(
+    OUT relation text,
+    OUT data json)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_dumped'
+LANGUAGE C STABLE STRICT;
+
+COMMENT ON FUNCTION kafka_sink.dumped() IS
+'what pg_dump takes along: rows of the extension''s tables, of the sinks whose owner''s privileges the current role has; of all sinks for members of pg_read_all_data';
+
+GRANT SELECT ON kafka_sink.dump TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dump',
+    'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d');

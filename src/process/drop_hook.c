@@ -1,7 +1,15 @@
 /*
  * drop_hook.c
- *	  Tells a database's supervisor that a table is gone that a sink may write to.
+ *	  What is dropped that sinks need: their owners, tables and servers.
  *
+ * Rows have no dependencies that the server knows of.  So a command notes what it
+ * drops of these kinds, and when it has run, it is said which sinks need it, as
+ * far as they are in this database: with an error if it is their owner, else with
+ * a warning, for a sink without its table halts and can be given another.  The
+ * question is asked after the command because while it runs, our own tables may be
+ * among what is being dropped.
+ *
+ * Beside that, a database's supervisor is told that a table is gone.
  * A sink whose target is dropped is to halt at once, and not with the next
  * record.  Databases drop tables all the time, most of them temporary: so the
  * supervisor keeps a bit for each table that sinks write to, by a hash of its
@@ -17,9 +25,17 @@
 
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
 
+#include "catalog/needs.h"
 #include "process/drop_hook.h"
 #include "process/shmem_int.h"
 
@@ -27,11 +43,61 @@ static object_access_hook_type prev_hook = NULL;
 static uint64 dropped[KS_TARGET_BITS / 64];
 static bool any_dropped = false;
 
+/* What this transaction's commands have dropped, and nobody has told yet. */
+typedef struct Dropped
+{
+	Oid			classid;
+	Oid			oid;
+	char	   *name;
+} Dropped;
+
+static List *untold = NIL;		/* of Dropped *, in TopTransactionContext */
+
+/* The name of what sinks can need, NULL: they cannot. */
+static char *
+name_of_needed(Oid classid, Oid oid)
+{
+	switch (classid)
+	{
+		case AuthIdRelationId:
+			return GetUserNameFromId(oid, true);
+		case ForeignServerRelationId:
+			return GetForeignServer(oid)->servername;
+		case RelationRelationId:
+			if ((get_rel_relkind(oid) != RELKIND_RELATION && get_rel_relkind(oid) != RELKIND_PARTITIONED_TABLE) ||
+				get_rel_persistence(oid) == RELPERSISTENCE_TEMP)
+				return NULL;
+			return quote_qualified_identifier(get_namespace_name(get_rel_namespace(oid)), get_rel_name(oid));
+		default:
+			return NULL;
+	}
+}
+
+static void
+note_dropped(Oid classid, Oid oid)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	char	   *name = name_of_needed(classid, oid);
+
+	if (name)
+	{
+		Dropped    *d = palloc(sizeof(Dropped));
+
+		d->classid = classid;
+		d->oid = oid;
+		d->name = name;
+		untold = lappend(untold, d);
+	}
+	MemoryContextSwitchTo(old);
+}
+
 static void
 object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
 	if (prev_hook)
 		prev_hook(access, classid, objid, subid, arg);
+	if (access == OAT_DROP && subid == 0)
+		note_dropped(classid, objid);
 	if (access == OAT_DROP && classid == RelationRelationId && subid == 0)
 	{
 		int			bit = ks_shmem_target_bit(objid);
@@ -57,9 +123,98 @@ is_watched(const uint64 *bits)
 	return found;
 }
 
+/* The drop may have been rolled back by whoever caught an error of its command. */
+static bool
+is_gone(const Dropped *d)
+{
+	return !SearchSysCacheExists1(d->classid == AuthIdRelationId ? AUTHOID :
+								  d->classid == ForeignServerRelationId ? FOREIGNSERVEROID : RELOID,
+								  ObjectIdGetDatum(d->oid));
+}
+
+static void
+refuse_owner(const Dropped *d)
+{
+	char	   *sinks = ks_needs_of_owner(d->oid);
+
+	if (sinks)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("role \"%s\" cannot be dropped because some objects depend on it", d->name),
+				 errdetail("It owns the sinks %s.", sinks),
+				 errhint("REASSIGN OWNED BY gives them to another role, DROP OWNED BY or kafka_sink.drop_sink() drops them.")));
+}
+
+static void
+warn_of_server(const Dropped *d)
+{
+	char	   *sinks = ks_needs_of_server(d->name);
+
+	if (sinks)
+		ereport(WARNING,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("server \"%s\" is dropped, from which sinks consume", d->name),
+				 errdetail("These are %s.", sinks),
+				 errhint("They wait for a server of that name, or for another by kafka_sink.alter_sink().")));
+}
+
+static void
+warn_of_tables(const List *dropped)
+{
+	List	   *relids = NIL;
+	ListCell   *lc,
+			   *lc2;
+
+	foreach(lc, dropped)
+		if (((Dropped *) lfirst(lc))->classid == RelationRelationId)
+			relids = lappend_oid(relids, ((Dropped *) lfirst(lc))->oid);
+	foreach(lc, ks_needs_of_tables(relids))
+	{
+		const KsNeededTable *t = lfirst(lc);
+
+		foreach(lc2, dropped)
+		{
+			const Dropped *d = lfirst(lc2);
+
+			if (d->classid == RelationRelationId && d->oid == t->relid)
+				ereport(WARNING,
+						(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+						 errmsg("table %s is dropped, to which sinks write", d->name),
+						 errdetail("These are %s, which halt.", t->sinks),
+						 errhint("kafka_sink.alter_sink() and alter_topic() name another table, kafka_sink.drop_sink() drops a sink.")));
+		}
+	}
+}
+
+void
+ks_drop_hook_tell(void)
+{
+	List	   *dropped = NIL;
+	ListCell   *lc;
+
+	if (untold == NIL)
+		return;
+	foreach(lc, untold)
+		if (is_gone(lfirst(lc)))
+			dropped = lappend(dropped, lfirst(lc));
+	untold = NIL;
+	foreach(lc, dropped)
+	{
+		const Dropped *d = lfirst(lc);
+
+		if (d->classid == AuthIdRelationId)
+			refuse_owner(d);
+		else if (d->classid == ForeignServerRelationId)
+			warn_of_server(d);
+	}
+	warn_of_tables(dropped);
+}
+
 static void
 xact_callback(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		untold = NIL;
 	if (!any_dropped || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 						 event != XACT_EVENT_PREPARE))
 		return;

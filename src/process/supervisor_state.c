@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 
 #include "base/guc.h"
+#include "catalog/needs.h"
 #include "process/supervisor_int.h"
 
 /* How all that we say of an end begins. */
@@ -243,6 +244,7 @@ write_lost_table(const KsSupervised *s)
 		t++;
 	error.topic = t->topic;
 	error.message = t->name ? psprintf("table %s does not exist any more", t->name) :
+		t->relid == KS_GONE ? pstrdup("the table that the sink wrote to did not exist when it was dumped, or was not restored") :
 		psprintf("the table with OID %u does not exist any more", t->relid);
 	error.detail = t->topic ? psprintf("Sink \"%s\" writes the records of topic \"%s\" to it.", s->name, t->topic) :
 		psprintf("Sink \"%s\" writes to it.", s->name);

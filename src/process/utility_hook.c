@@ -8,7 +8,8 @@
  * leave, and are kept away until the transaction ends, however it ends.  They
  * leave before the command takes its locks, so nothing can wait for itself.
  *
- * Statements that hold passwords run as secrets.c says.
+ * Statements that hold passwords run as secrets.c says; what sinks need of what a
+ * command drops is told by drop_hook.c.
  */
 #include "postgres.h"
 
@@ -24,6 +25,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "commands/extension.h"
+#include "commands/user.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "pgstat.h"
@@ -34,6 +36,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "catalog/needs.h"
 #include "process/drop_hook.h"
 #include "process/secrets.h"
 #include "process/shmem_int.h"
@@ -307,7 +310,49 @@ prepare_for(Node *stmt)
 	}
 }
 
-/* What a command that has run is to be followed by, at its commit. */
+/*
+ * Sinks go with the rest of what a role owns.  The server has checked that the
+ * caller has the privileges of both roles; but the sinks' code will run as the
+ * new one.
+ */
+static void
+reassign(ReassignOwnedStmt *stmt)
+{
+	Oid			to = get_rolespec_oid(stmt->newrole, false);
+	ListCell   *lc;
+
+	foreach(lc, roleSpecsToIds(stmt->roles))
+	{
+		char	   *sinks = lfirst_oid(lc) != to ? ks_needs_reassign(lfirst_oid(lc), to) : NULL;
+
+		if (sinks == NULL)
+			continue;
+		if (!ks_can_set_role(GetUserId(), to))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("permission denied to give sinks to role \"%s\"", GetUserNameFromId(to, false)),
+					 errdetail("Their code would run as a role that you cannot SET ROLE to: %s.", sinks)));
+		ks_shmem_note_change();
+	}
+}
+
+static void
+drop_owned(DropOwnedStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, roleSpecsToIds(stmt->roles))
+	{
+		char	   *sinks = ks_needs_drop_owned(lfirst_oid(lc));
+
+		if (sinks == NULL)
+			continue;
+		ereport(NOTICE, (errmsg("sinks of role \"%s\" are dropped: %s", GetUserNameFromId(lfirst_oid(lc), false), sinks)));
+		ks_shmem_note_change();
+	}
+}
+
+/* What a command that has run is to be followed by, at once or at its commit. */
 static void
 follow_up(Node *stmt)
 {
@@ -323,6 +368,12 @@ follow_up(Node *stmt)
 		case T_AlterRoleStmt:
 		case T_DropRoleStmt:
 			roles_changed = true;
+			break;
+		case T_ReassignOwnedStmt:
+			reassign((ReassignOwnedStmt *) stmt);
+			break;
+		case T_DropOwnedStmt:
+			drop_owned((DropOwnedStmt *) stmt);
 			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)
@@ -360,7 +411,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		ks_secrets_leave(&callback);
 
 	if (active)
+	{
 		follow_up(pstmt->utilityStmt);
+		ks_drop_hook_tell();
+	}
 }
 
 void

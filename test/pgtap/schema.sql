@@ -80,7 +80,7 @@ SELECT set_eq(
         FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
         JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'kafka_sink'
        WHERE d.deptype = 'e' AND p.proname NOT IN ('create_sink', 'alter_sink', 'worker_stats', 'partition_stats',
-             'validate_options', 'lock_waits', 'is_home')$$,
+             'validate_options', 'lock_waits', 'is_home', 'restore_dump', 'dumped')$$,
     ARRAY[
         'drop_sink(sink text)',
         'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb)',
@@ -127,12 +127,15 @@ SELECT set_eq(
     'and the view sinks shows them all');
 
 -- a dump takes along what cannot be made again
-SELECT set_eq(
-    $$SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'kafka_sink'$$,
-    $$SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind IN ('r', 'S')$$,
-    'all tables and sequences are dumped');
+SELECT results_eq(
+    $$SELECT unnest(extconfig)::regclass::text, unnest(extcondition) COLLATE "C" FROM pg_extension WHERE extname = 'kafka_sink'$$,
+    $$VALUES ('kafka_sink.dump', 'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d' COLLATE "C")$$,
+    'what is dumped is what dumped() returns');
 SELECT is_empty(
-    $$SELECT c FROM pg_extension, unnest(extcondition) c WHERE extname = 'kafka_sink' AND c <> ''$$, 'with all their rows');
+    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname <> 'dump'
+         AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'sink')
+         AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'owner' AND atttypid = 'regrole'::regtype)$$,
+    'which knows of each row whose it is');
 
 -- comments
 SELECT is_empty(

@@ -189,7 +189,9 @@ SKIP:
 	wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'owned'}, 'running|',
 		'with LOGIN it goes on', undef, 'app');
 }
-sql('DROP ROLE owner; SELECT pg_terminate_backend(pid) FROM kafka_sink.stat_sinks WHERE sink = \'owned\'');
+like(($node->psql('app', 'DROP ROLE owner'))[2], qr/role "owner" cannot be dropped.*\n.*owns the sinks "owned"/, 'an owner is needed');
+sql('DROP ROLE owner', 'postgres');
+sql(q{SELECT pg_terminate_backend(pid) FROM kafka_sink.stat_sinks WHERE sink = 'owned'});
 wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'owned'},
 	qr/^(backoff|halted)\|the sink's owner does not exist any more/, 'an owner that is dropped', undef, 'app');
 sql(q{SELECT kafka_sink.drop_sink('owned')});

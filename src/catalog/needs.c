@@ -1,0 +1,137 @@
+/*
+ * needs.c
+ *	  What sinks need of what is dropped, reassigned, or owned.
+ *
+ * The server keeps no dependencies of rows: this is what stands in for them.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "catalog/needs.h"
+#include "catalog/sinks.h"
+
+#define NAMES	"pg_catalog.string_agg(pg_catalog.format('\"%s\"', s.sink), ', ' ORDER BY s.sink)"
+
+/* A statement as the tables' owner, whose result is one text, or NULL. */
+static char *
+select_text(const char *sql, int nargs, Oid *types, Datum *values)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	KsCatalogUser save;
+	char	   *result = NULL;
+
+	if (!ks_catalog_exists())
+		return NULL;
+	SPI_connect();
+	ks_catalog_enter(&save);
+	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) < 0)
+		elog(ERROR, "could not read the catalog of kafka_sink");
+	ks_catalog_leave(&save);
+	if (SPI_processed == 1 && SPI_tuptable)
+		result = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (result)
+		result = MemoryContextStrdup(cxt, result);
+	SPI_finish();
+	return result;
+}
+
+static char *
+select_by_oid(const char *sql, Oid oid)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(oid)};
+
+	return select_text(sql, 1, types, values);
+}
+
+char *
+ks_needs_of_owner(Oid role)
+{
+	return select_by_oid("SELECT " NAMES " FROM kafka_sink.sink_catalog s "
+						 "WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", role);
+}
+
+List *
+ks_needs_of_tables(const List *relids)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Datum	   *oids = palloc(list_length(relids) * sizeof(Datum));
+	Oid			types[] = {OIDARRAYOID};
+	Datum		values[1];
+	KsCatalogUser save;
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	if (relids == NIL || !ks_catalog_exists())
+		return NIL;
+	foreach(lc, relids)
+		oids[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
+	values[0] = PointerGetDatum(construct_array(oids, list_length(relids), OIDOID,
+												sizeof(Oid), true, TYPALIGN_INT));
+	SPI_connect();
+	ks_catalog_enter(&save);
+	if (SPI_execute_with_args("SELECT s.relid, " NAMES " FROM (SELECT c.target::pg_catalog.oid AS relid, c.sink "
+							  "FROM kafka_sink.sink_catalog c "
+							  "UNION SELECT t.target::pg_catalog.oid, t.sink FROM kafka_sink.topic_catalog t) s "
+							  "WHERE s.relid OPERATOR(pg_catalog.=) ANY ($1) GROUP BY s.relid ORDER BY s.relid",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the catalog of kafka_sink");
+	ks_catalog_leave(&save);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		KsNeededTable *t = MemoryContextAlloc(cxt, sizeof(KsNeededTable));
+		MemoryContext old;
+		bool		isnull;
+
+		t->relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		t->sinks = MemoryContextStrdup(cxt, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2));
+		old = MemoryContextSwitchTo(cxt);
+		result = lappend(result, t);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return result;
+}
+
+char *
+ks_needs_of_server(const char *server)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(server)};
+
+	return select_text("SELECT " NAMES " FROM kafka_sink.sink_catalog s "
+					   "WHERE s.server OPERATOR(pg_catalog.=) $1", 1, types, values);
+}
+
+char *
+ks_needs_reassign(Oid from, Oid to)
+{
+	Oid			types[] = {OIDOID, OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
+
+	(void) select_text("UPDATE kafka_sink.offset_history h SET owner = $2::pg_catalog.regrole "
+					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
+	return select_text("WITH s AS (UPDATE kafka_sink.sink_catalog c SET owner = $2::pg_catalog.regrole, "
+					   "generation = c.generation OPERATOR(pg_catalog.+) 1 "
+					   "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 RETURNING c.sink) "
+					   "SELECT " NAMES " FROM s", 2, types, values);
+}
+
+char *
+ks_needs_drop_owned(Oid role)
+{
+	/* as drop_sink(): the sink's row first, so that its workers let go of the rest */
+	(void) select_by_oid("UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1 "
+						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", role);
+	(void) select_by_oid("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) ANY "
+						 "(SELECT c.sink FROM kafka_sink.sink_catalog c "
+						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1)", role);
+	return select_by_oid("WITH s AS (DELETE FROM kafka_sink.sink_catalog c "
+						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 RETURNING c.sink) "
+						 "SELECT " NAMES " FROM s", role);
+}
