@@ -165,3 +165,22 @@ GRANT SELECT ON kafka_sink.dump TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dump',
     'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d');
+
+--
+-- Where a sink has halted
+--
+CREATE FUNCTION kafka_sink.skip(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_skip_halted'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.skip(text) IS
+'passes over the record at which the sink, or a topic of it, has halted';
+
+CREATE FUNCTION kafka_sink.accept_gap(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_accept_halted_gap'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.accept_gap(text) IS
+'goes on where the log begins, of the partition at whose lost records the sink, or a topic of it, has halted';

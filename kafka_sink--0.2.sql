@@ -480,6 +480,14 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.skip(text, text, integer, bigint) IS
 'passes over the record at off, which must be the next one; audited, counted as a gap';
 
+CREATE FUNCTION kafka_sink.skip(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_skip_halted'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.skip(text) IS
+'passes over the record at which the sink, or a topic of it, has halted';
+
 CREATE FUNCTION kafka_sink.accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_accept_gap'
@@ -487,6 +495,14 @@ LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.accept_gap(text, text, integer, bigint, bigint) IS
 'goes on at until_off although the records from from_off, the next one, are lost; audited, counted as a gap';
+
+CREATE FUNCTION kafka_sink.accept_gap(sink text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_accept_halted_gap'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.accept_gap(text) IS
+'goes on where the log begins, of the partition at whose lost records the sink, or a topic of it, has halted';
 
 CREATE FUNCTION kafka_sink.claim(
     sink text,

@@ -154,6 +154,37 @@ SELECT kafka_sink.claim('ledger', '', 0, 0, 1);
 SELECT kafka_sink.claim('ledger', '{"a b": {"0": [0, 1]}}'::jsonb);
 SELECT sink, topic FROM kafka_sink.txn_offsets ORDER BY sink, topic, part;
 
+-- where the sink has halted: its states say it (written by hand, and hidden from
+-- the supervisor)
+SELECT kafka_sink.skip('s');
+SELECT kafka_sink.accept_gap('s');
+BEGIN;
+SELECT kafka_sink.seek('s', '{"orders": {"0": 42, "1": 7}}');
+INSERT INTO kafka_sink.sink_state (sink, worker, state, since, sqlstate, message, hint, topic, part, off)
+    VALUES ('s', 0, 'halted', now(), '22P02', 'bad number', 'Mend it.', 'orders', 0, 42),
+        ('s', 1, 'running', now(), NULL, NULL, NULL, 'orders', 1, 7),
+        ('s', 2, 'halted', now(), '42P01', 'no table', 'Mend that.', NULL, NULL, NULL);
+INSERT INTO kafka_sink.topic_state (sink, topic, state, since, sqlstate, message, part, off)
+    VALUES ('s', 'orders', 'halted', now(), '22P02', 'bad number', 0, 42);
+SAVEPOINT halted;
+SELECT kafka_sink.skip('s');
+SELECT action, topic, part, from_off, until_off FROM kafka_sink.offset_history ORDER BY id DESC LIMIT 1;
+SELECT kafka_sink.skip('s');
+ROLLBACK TO halted;
+SELECT kafka_sink.accept_gap('s');
+ROLLBACK TO halted;
+UPDATE kafka_sink.sink_state SET state = 'halted';
+SELECT kafka_sink.skip('s');
+ROLLBACK TO halted;
+UPDATE kafka_sink.sink_state SET message = 'records were deleted before they were consumed', hint = 'Accept it.';
+DELETE FROM kafka_sink.topic_state;
+SELECT kafka_sink.skip('s');
+ROLLBACK TO halted;
+UPDATE kafka_sink.sink_state SET message = 'records were deleted before they were consumed', hint = 'Accept it.';
+DELETE FROM kafka_sink.topic_state;
+SELECT kafka_sink.accept_gap('s');
+ROLLBACK;
+
 -- a filter sees what is filled
 SELECT kafka_sink.alter_sink('s', filter => 'value IS NOT NULL');
 SELECT kafka_sink.alter_sink('s', filter => 'id > 0 AND off > 0');

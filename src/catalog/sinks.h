@@ -207,6 +207,15 @@ extern void ks_catalog_halt_if_all_topics_are(const char *sink);
  */
 extern KsStateError *ks_catalog_read_error(const char *sink, const char *topic, const char **state);
 
+/* What a partition's log says when it is not what was expected. */
+#define KS_LOG_DELETED		"records were deleted before they were consumed"
+#define KS_LOG_REPLACED		"the log is not the one that was consumed"
+#define KS_LOG_TRUNCATED	"the log ends before the stored offset"
+
+/* The errors with a place (topic, part, off) that have halted the sink or topics
+ * of it, by place; of each place one. */
+extern KsStateError *ks_catalog_halted_places(const char *sink, int *n);
+
 /* Forgets the states, of this worker and those behind it, that only a running
  * worker can be in; does nothing if the sink has none. */
 extern void ks_catalog_clear_states(const KsSink *sink, int from_worker);

@@ -271,3 +271,43 @@ ks_catalog_read_error(const char *sink, const char *topic, const char **state)
 	SPI_finish();
 	return error;
 }
+
+KsStateError *
+ks_catalog_halted_places(const char *sink, int *n)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(sink)};
+	MemoryContext cxt = CurrentMemoryContext;
+	KsCatalogUser save;
+	KsStateError *errors;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT DISTINCT ON (h.topic, h.part, h.off) h.topic, h.part, h.off, h.message, h.hint FROM "
+						  "(SELECT s.topic, s.part, s.off, s.message, s.hint FROM kafka_sink.sink_state s "
+						  "WHERE s.sink OPERATOR(pg_catalog.=) $1 AND s.state OPERATOR(pg_catalog.=) 'halted' "
+						  "UNION ALL "
+						  "SELECT t.topic, t.part, t.off, t.message, t.hint FROM kafka_sink.topic_state t "
+						  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.state OPERATOR(pg_catalog.=) 'halted') h "
+						  "WHERE h.part IS NOT NULL AND h.off IS NOT NULL ORDER BY h.topic, h.part, h.off",
+						  lengthof(types), types, values, NULL, false, 0);
+	ks_catalog_leave(&save);
+	*n = (int) SPI_processed;
+	errors = MemoryContextAllocZero(cxt, Max(*n, 1) * sizeof(KsStateError));
+	for (int i = 0; i < *n; i++)
+	{
+		HeapTuple	tup = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		char	   *message = SPI_getvalue(tup, desc, 4);
+		char	   *hint = SPI_getvalue(tup, desc, 5);
+
+		errors[i].topic = MemoryContextStrdup(cxt, SPI_getvalue(tup, desc, 1));
+		errors[i].part = DatumGetInt32(SPI_getbinval(tup, desc, 2, &isnull));
+		errors[i].off = DatumGetInt64(SPI_getbinval(tup, desc, 3, &isnull));
+		errors[i].message = message ? MemoryContextStrdup(cxt, message) : "";
+		errors[i].hint = hint ? MemoryContextStrdup(cxt, hint) : NULL;
+	}
+	SPI_finish();
+	return errors;
+}

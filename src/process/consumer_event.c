@@ -131,21 +131,21 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 			c->states[ev->pidx].tail = KS_TAIL_UNCHECKABLE;
 			break;
 		case KS_EVENT_TAIL_MISMATCH:
-			error.message = "the log is not the one that was consumed";
+			error.message = KS_LOG_REPLACED;
 			error.detail = psprintf("The record at offset " INT64_FORMAT
 									" is not the one that was read there: the topic was recreated, or its log was truncated and written again.",
 									ev->off);
 			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_TRUNCATED:
-			error.message = "the log ends before the stored offset";
+			error.message = KS_LOG_TRUNCATED;
 			error.detail = psprintf("Stored offset " INT64_FORMAT ", end of the log " INT64_FORMAT
 									": the topic was recreated or its log was truncated.", off, ev->off);
 			log_failed(c, ev->pidx, &error);
 			break;
 		case KS_EVENT_OUT_OF_RANGE:
 			error.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-			error.message = "records were deleted before they were consumed";
+			error.message = KS_LOG_DELETED;
 			error.detail = psprintf("Stored offset " INT64_FORMAT ", the log begins at " INT64_FORMAT
 									": retention has overtaken the sink.", off, ev->off);
 			error.hint = psprintf("To go on without them: SELECT kafka_sink.accept_gap(%s, %s, %d, "

@@ -118,3 +118,25 @@ ks_start_offsets_query(KsSink *sink, const char *to, const KsPartition *stored, 
 	ks_offsets_sort(parts, *n);
 	return parts;
 }
+
+int64
+ks_start_offset_of_log(const KsSink *sink, const char *topic, int32 part)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink question", ALLOCSET_DEFAULT_SIZES);
+	KsSourceOptions opts = {
+		.client_id = psprintf("kafka_sink/%s", sink->name),
+		.read_uncommitted = sink->read_uncommitted,
+		.max_record_bytes = sink->max_record_bytes
+	};
+	KsOffsetQuery q = {.topic = topic, .part = part, .ts = KS_OFFSET_EARLIEST};
+	KsSource   *src;
+
+	if (sink->server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has no server to ask for offsets", sink->name)));
+	src = ks_source_open(ks_options_load(sink->server, sink->owner), &opts, cxt);
+	ks_source_query_offsets(src, &q, 1, ASK_TIMEOUT_MS);
+	MemoryContextDelete(cxt);	/* closes the source */
+	return q.off;
+}

@@ -18,4 +18,7 @@
 extern KsPartition *ks_start_offsets_query(KsSink *sink, const char *to,
 										   const KsPartition *stored, int nstored, int *n);
 
+/* Where a partition's log begins, asked of Kafka. */
+extern int64 ks_start_offset_of_log(const KsSink *sink, const char *topic, int32 part);
+
 #endif

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "base/compat.h"
 #include "catalog/claim.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
@@ -28,12 +29,16 @@
 #include "process/start_offsets.h"
 #include "sql/arguments.h"
 
+#define MAX_LISTED_PLACES	10
+
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_pause);
 PG_FUNCTION_INFO_V1(kafka_sink_resume);
 PG_FUNCTION_INFO_V1(kafka_sink_seek);
 PG_FUNCTION_INFO_V1(kafka_sink_skip);
 PG_FUNCTION_INFO_V1(kafka_sink_accept_gap);
+PG_FUNCTION_INFO_V1(kafka_sink_skip_halted);
+PG_FUNCTION_INFO_V1(kafka_sink_accept_halted_gap);
 
 Datum
 kafka_sink_is_home(PG_FUNCTION_ARGS)
@@ -234,5 +239,103 @@ kafka_sink_accept_gap(PG_FUNCTION_ARGS)
 	ks_catalog_check_owner(sink, false);
 	ks_offsets_check_range(from, until);
 	pass_over(sink, topic, part, from, until, "accept_gap");
+	PG_RETURN_VOID();
+}
+
+/* --- the same where the sink has halted --- */
+
+KS_NORETURN static void
+refuse_several(const KsSink *sink, const KsStateError *places, int n, const char *function)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < n && i < MAX_LISTED_PLACES; i++)
+		appendStringInfo(&list, "%stopic \"%s\", partition %d, offset " INT64_FORMAT, i ? "; " : "",
+						 places[i].topic, places[i].part, places[i].off);
+	if (n > MAX_LISTED_PLACES)
+		appendStringInfo(&list, "; and %d more", n - MAX_LISTED_PLACES);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sink \"%s\" has halted at %d places", sink->name, n),
+			 errdetail("They are %s.", list.data),
+			 errhint("Name one of them: kafka_sink.%s(%s, %s, %d, " INT64_FORMAT "%s).", function,
+					 quote_literal_cstr(sink->name), quote_literal_cstr(places[0].topic),
+					 places[0].part, places[0].off, strcmp(function, "skip") == 0 ? "" : ", until_off")));
+}
+
+/* The one place where the sink, or a topic of it, has halted. */
+static KsStateError *
+halted_place(const KsSink *sink, const char *function)
+{
+	int			n;
+	KsStateError *places = ks_catalog_halted_places(sink->name, &n);
+
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has not halted at a record", sink->name),
+				 errhint("The view kafka_sink.sinks shows its state.")));
+	if (n > 1)
+		refuse_several(sink, places, n, function);
+	return places;
+}
+
+/* It has halted there, but what it says is mended otherwise. */
+KS_NORETURN static void
+refuse_halt(const KsSink *sink, const KsStateError *e)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sink \"%s\" has halted for another reason", sink->name),
+			 errdetail("Topic \"%s\", partition %d, offset " INT64_FORMAT ": %s.", e->topic, e->part, e->off, e->message),
+			 e->hint ? errhint("%s", e->hint) : 0));
+}
+
+static void
+note_passed(const KsStateError *e, int64 until)
+{
+	ereport(NOTICE,
+			(errmsg("passed over topic \"%s\", partition %d, from offset " INT64_FORMAT " to below " INT64_FORMAT,
+					e->topic, e->part, e->off, until)));
+}
+
+Datum
+kafka_sink_skip_halted(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	KsStateError *e;
+
+	ks_catalog_check_owner(sink, false);
+	e = halted_place(sink, "skip");
+	if (strcmp(e->message, KS_LOG_DELETED) == 0 || strcmp(e->message, KS_LOG_REPLACED) == 0 ||
+		strcmp(e->message, KS_LOG_TRUNCATED) == 0 || e->off == PG_INT64_MAX)
+		refuse_halt(sink, e);
+	pass_over(sink, e->topic, e->part, e->off, e->off + 1, "skip");
+	note_passed(e, e->off + 1);
+	PG_RETURN_VOID();
+}
+
+Datum
+kafka_sink_accept_halted_gap(PG_FUNCTION_ARGS)
+{
+	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	KsStateError *e;
+	int64		until;
+
+	ks_catalog_check_owner(sink, false);
+	e = halted_place(sink, "accept_gap");
+	if (strcmp(e->message, KS_LOG_DELETED) != 0)
+		refuse_halt(sink, e);
+	/* retention has gone on since */
+	until = ks_start_offset_of_log(sink, e->topic, e->part);
+	if (until <= e->off)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("nothing is missing of topic \"%s\" partition %d", e->topic, e->part),
+				 errdetail("The stored offset is " INT64_FORMAT ", the log begins at " INT64_FORMAT ".", e->off, until),
+				 errhint("kafka_sink.resume(%s) goes on with it.", quote_literal_cstr(sink->name))));
+	pass_over(sink, e->topic, e->part, e->off, until, "accept_gap");
+	note_passed(e, until);
 	PG_RETURN_VOID();
 }

@@ -92,6 +92,8 @@ SELECT set_eq(
         'lag(sink text, refresh boolean, timeout interval DEFAULT ''00:00:10''::interval, OUT sink text, OUT topic text, OUT part integer, OUT off bigint, OUT end_offset bigint, OUT lag bigint, OUT high_watermark bigint, OUT open_transaction_lag bigint, OUT updated_at timestamp with time zone, OUT as_of timestamp with time zone)',
         'seek(sink text, "to" text)',
         'skip(sink text, topic text, part integer, off bigint)',
+        'skip(sink text)',
+        'accept_gap(sink text)',
         'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',
         'claim(sink text, topic text, part bigint, from_off bigint, until_off bigint, records bigint DEFAULT NULL::bigint, start_at bigint DEFAULT NULL::bigint)',
         'claim(sink text, ranges jsonb)',

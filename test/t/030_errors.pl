@@ -65,8 +65,9 @@ sub passes_over
 	my ($sink, $off, $expected, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	sql("SELECT kafka_sink.skip('$sink', '$topic{$sink}', 0, $off); SELECT kafka_sink.resume('$sink'); CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
+	sql("SELECT kafka_sink.skip('$sink'); SELECT kafka_sink.resume('$sink'); CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
 	is(count_and_offset($sink), $expected, "$what: skip and resume");
+	is(sql("SELECT max(from_off) FROM kafka_sink.offset_history WHERE sink = '$sink' AND action = 'skip'"), $off, 'that record');
 	return;
 }
 
