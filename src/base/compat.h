@@ -60,6 +60,14 @@
 	pg_namespace_aclcheck((nsp), (role), (mode))
 #endif
 
+/* May a role become another?  From 16 on it may be a member, and yet not. */
+#include "utils/acl.h"
+#if PG16_GE
+#define ks_can_set_role(member, role)	member_can_set_role((member), (role))
+#else
+#define ks_can_set_role(member, role)	is_member_of_role((member), (role))
+#endif
+
 /* Ownership checks, likewise. */
 #if PG16_GE
 #define ks_database_ownercheck(db, role)	object_ownercheck(DatabaseRelationId, (db), (role))

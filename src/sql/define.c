@@ -20,7 +20,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
-#include "base/session.h"
+#include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "kafka/options.h"
 #include "process/shmem.h"
@@ -187,20 +187,15 @@ ks_define_check(const char *name)
 	if (ks_sink_writes(sink))
 	{
 		/* defaults are planned, so their functions may run: as the owner */
-		Oid			user;
-		int			sec_context;
-		int			nestlevel = ks_session_enter();
+		KsOwnerUser user;
 		KsApply    *apply;
 
-		GetUserIdAndSecContext(&user, &sec_context);
-		SetUserIdAndSecContext(sink->owner, sec_context | SECURITY_LOCAL_USERID_CHANGE |
-							   SECURITY_RESTRICTED_OPERATION);
+		ks_owner_enter_restricted(sink, &user);
 		apply = ks_apply_create(sink, true, CurrentMemoryContext, CurrentMemoryContext);
 		ks_apply_prepare(apply);
 		ks_apply_finish(apply);
 		ks_apply_free(apply);
-		SetUserIdAndSecContext(user, sec_context);
-		ks_session_leave(nestlevel);
+		ks_owner_leave(&user);
 	}
 }
 

@@ -23,7 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "base/session.h"
+#include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "sql/arguments.h"
 #include "write/apply.h"
@@ -233,11 +233,11 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 	KsRecordError err;
 	int		   *order;
 	int			done = 0;
-	int			nestlevel;
+	KsOwnerUser user;
 
 	ks_partition_set_init(&set, n);
 	n = load_records(sink, ids, n, recs, loaded, &set, cxt);
-	nestlevel = ks_session_enter();
+	ks_owner_enter(ap->sink, &user);
 	ks_apply_prepare(ap);
 	order = ks_apply_order(ap, recs, n, set.parts, set.n);
 	if (order)
@@ -251,7 +251,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 	if (n > 0 && ks_apply(ap, recs, n, set.parts, set.n, &err) != n)
 		throw_error(sink, &err, DatumGetInt64(loaded[err.index]));
 	ks_apply_finish(ap);
-	ks_session_leave(nestlevel);
+	ks_owner_leave(&user);
 	for (int i = 0; i < set.n; i++)
 		ks_counts_add(sum, &set.parts[i].counts);
 	sum->consumed += n;
@@ -277,8 +277,8 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink retry",
 											  ALLOCSET_DEFAULT_SIZES);
 	KsApply    *ap;
-	int			nestlevel,
-				max;
+	KsOwnerUser user;
+	int			max;
 	Selection	sel;
 	KsCounts	sum = {0};
 	TupleDesc	desc;
@@ -296,10 +296,10 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 	sink->reject_limit.max = -1;
 	ap = ks_apply_create(sink, false, cxt, cxt);
 	ap->keep_rejects = true;
-	nestlevel = ks_session_enter();
+	ks_owner_enter(sink, &user);
 	ks_apply_prepare(ap);
 	ks_apply_finish(ap);
-	ks_session_leave(nestlevel);
+	ks_owner_leave(&user);
 	max = Min(sink->batch_records, ks_apply_max_records(ap));
 	for (int i = 0, j; i < sel.n; i = j)
 	{

@@ -21,8 +21,8 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
-#include "base/session.h"
 #include "catalog/offsets.h"
+#include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "sql/arguments.h"
 #include "write/apply.h"
@@ -232,9 +232,9 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	KsPartition *parts;
 	KsPartition **guarded_parts;
 	KsCounts	sum = {0};
+	KsOwnerUser user;
 	int			nrecs,
-				nparts,
-				nestlevel;
+				nparts;
 	bool		guarded;
 	TupleDesc	desc;
 	Datum		values[8];
@@ -247,7 +247,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	guarded = read_records(PG_GETARG_ARRAYTYPE_P(1), &recs, &nrecs, &parts, &nparts);
 
-	nestlevel = ks_session_enter();
+	ks_owner_enter(sink, &user);
 	guarded_parts = palloc((nparts + 1) * sizeof(KsPartition *));
 	for (int i = 0; i < nparts; i++)
 		guarded_parts[i] = &parts[i];
@@ -272,7 +272,7 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 	ks_apply_finish(ap);
 	if (guarded && !ks_offsets_move(sink->name, guarded_parts, nparts))
 		ks_offsets_mismatch(sink->name, guarded_parts, nparts);
-	ks_session_leave(nestlevel);
+	ks_owner_leave(&user);
 	ks_apply_free(ap);
 
 	for (int j = 0; j < (int) lengthof(values); j++)

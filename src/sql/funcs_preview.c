@@ -30,6 +30,7 @@
 
 #include "base/session.h"
 #include "catalog/offsets.h"
+#include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "kafka/reader.h"
 #include "process/consumer.h"
@@ -450,6 +451,7 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 	MemoryContext row_cxt = AllocSetContextCreate(cxt, "kafka_sink preview rows",
 												  ALLOCSET_DEFAULT_SIZES);
 	KsApply    *ap = ks_apply_create(sink, true, cxt, row_cxt);
+	KsOwnerUser user;
 
 	/* shows what is wrong with a record, whatever on_error makes of it */
 	memset(&ap->rejects.limit, 0, sizeof(KsRejectLimit));
@@ -457,7 +459,7 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		(void) ks_session_enter();	/* until the rollback */
+		ks_owner_enter(sink, &user);	/* until the rollback */
 		ks_constraints_remember();
 		ks_apply_prepare(ap);
 		(void) ks_apply_order(ap, recs, n, parts, nparts);

@@ -3,7 +3,9 @@
  *	  CALL run(): consume in the caller's session.
  *
  * It commits between steps and waits without snapshot or transaction id, so
- * it needs to be called outside a transaction block.  Memory hangs on the
+ * it needs to be called outside a transaction block.  What a transaction was
+ * allowed the next one need not be (SET LOCAL ROLE has ended with it): each
+ * asks anew whether it may run the owner's code, and how (owner.h).  Memory hangs on the
  * portal's context: an error closes the source with it.
  */
 #include "postgres.h"
@@ -17,17 +19,38 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "base/memory.h"
 #include "catalog/offsets.h"
+#include "catalog/owner.h"
 #include "process/consumer.h"
 #include "sql/funcs.h"
 
 #define PROGRESS_MS			1000
 
 PG_FUNCTION_INFO_V1(kafka_sink_run);
+
+/* The call that is under way; there is one at a time: nothing in it may commit. */
+static const KsSink *run_sink;
+static KsOwnerUser run_user;
+
+static void
+begin(void)
+{
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ks_owner_enter(run_sink, &run_user);
+}
+
+static void
+commit(void)
+{
+	ks_owner_leave(&run_user);
+	PopActiveSnapshot();
+	SPI_commit();
+}
 
 /* Bounds given by the caller, or the last stable offsets as of now. */
 static void
@@ -137,7 +160,7 @@ run_batch(KsConsumer *c)
 	KsApplyResult result;
 	int64		n;
 
-	ks_call_begin();
+	begin();
 	result = ks_consumer_apply(c, &err);
 	if (result == KS_APPLY_MISMATCH)
 		ereport(ERROR,
@@ -145,7 +168,7 @@ run_batch(KsConsumer *c)
 				 errmsg("offsets of sink \"%s\" were moved by another session", c->sink->name),
 				 errdetail("The batch was rolled back; the batches before it are committed."),
 				 errhint("Let one consume at a time, then CALL kafka_sink.run(%s) again.", name)));
-	ks_call_commit();
+	commit();
 	n = c->nrecs;				/* without those that wait */
 	if (result == KS_APPLY_STOPPED)
 		raise_record_error(c, &err);
@@ -195,7 +218,8 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 				 errmsg("sink \"%s\" is suspended", name),
 				 errdetail("Its offsets were written in another database or server."),
 				 errhint("SELECT kafka_sink.resume(%s) to go on from them here.", quote_literal_cstr(name))));
-	c = ks_consumer_create(sink, false, ks_call_begin, ks_call_commit, cxt);
+	run_sink = sink;
+	c = ks_consumer_create(sink, false, begin, commit, cxt);
 	SPI_commit();
 	MemoryContextSwitchTo(cxt);
 	c->timeout_ms = ks_call_broker_timeout(deadline);

@@ -14,6 +14,7 @@
 #include "utils/resowner.h"
 
 #include "base/session.h"
+#include "catalog/owner.h"
 #include "write/apply_search.h"
 #include "write/writer.h"
 
@@ -83,6 +84,7 @@ ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 	if (edata)
 	{
 		ks_apply_attempt_failed(ap, edata);
+		ks_owner_explain(ap->sink, edata);
 		ap->constraints_set = constraints_set;
 		ap->fault = ks_fault_of(ap, edata);
 		if (ap->fault == KS_FAULT_PASSES)

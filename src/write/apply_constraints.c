@@ -8,6 +8,9 @@
  * initially deferred are deferred again before the next attempt; all others are
  * what they were anyhow, since a transaction of ours begins with the initial modes.
  *
+ * Where the owner's code is restricted (owner.c) nothing can be deferred: all
+ * constraints are immediate from the beginning of each attempt.
+ *
  * In a transaction of somebody else's (preview) even that must not stay.  The
  * server remembers the modes for the level of subtransactions that changes them
  * first, and forgets them when that one is released: a change in a subtransaction
@@ -27,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "catalog/owner.h"
 #include "write/apply_search.h"
 
 void
@@ -126,6 +130,11 @@ ks_constraints_reset(KsApply *ap)
 	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt, .deferred = true};
 	KsCatalogUser save;
 
+	if (ap->set_constraints && ks_owner_is_restricted())
+	{
+		ks_constraints_check(ap);
+		return;
+	}
 	if (!ap->constraints_set)
 		return;
 	stmt.constraints = deferred_names();
