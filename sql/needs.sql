@@ -3,6 +3,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION kafka_sink;
 CREATE ROLE regress_ks_needs LOGIN;
 CREATE ROLE regress_ks_heir LOGIN;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 CREATE SCHEMA regress_ks_needs AUTHORIZATION regress_ks_needs;
 CREATE SERVER regress_ks_needs FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
 GRANT USAGE ON FOREIGN SERVER regress_ks_needs TO regress_ks_needs, regress_ks_heir;
@@ -62,6 +63,7 @@ REASSIGN OWNED BY regress_ks_needs TO regress_ks_heir;
 SELECT sink, owner FROM kafka_sink.sinks ORDER BY sink;
 SELECT sum(generation) - :generations AS changed FROM kafka_sink.sink_catalog;
 SELECT sink, owner, action FROM kafka_sink.offset_history;
+SELECT sink, owner, action, old, new FROM kafka_sink.sink_history WHERE action = 'REASSIGN OWNED' ORDER BY id;
 DROP ROLE regress_ks_needs;
 
 -- by somebody who may not
@@ -81,6 +83,7 @@ ROLLBACK;
 SELECT sink FROM kafka_sink.sinks ORDER BY sink;
 DROP OWNED BY regress_ks_heir;
 SELECT sink FROM kafka_sink.sinks;
+SELECT sink, owner, action FROM kafka_sink.sink_history WHERE action = 'DROP OWNED' ORDER BY id;
 DROP ROLE regress_ks_heir, regress_ks_other;
 
 -- all of it goes together, without a word

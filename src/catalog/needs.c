@@ -12,6 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "catalog/history.h"
+#include "catalog/limits.h"
 #include "catalog/needs.h"
 #include "catalog/sinks.h"
 
@@ -108,23 +110,72 @@ ks_needs_of_server(const char *server)
 					   "WHERE s.server OPERATOR(pg_catalog.=) $1", 1, types, values);
 }
 
+/* Names of a role's sinks, in their order, in the current context. */
+static List *
+sinks_of(Oid role)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(role)};
+	KsCatalogUser save;
+	List	   *result = NIL;
+
+	if (!ks_catalog_exists())
+		return NIL;
+	SPI_connect();
+	ks_catalog_enter(&save);
+	if (SPI_execute_with_args("SELECT s.sink FROM kafka_sink.sink_catalog s "
+							  "WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 ORDER BY s.sink FOR UPDATE",
+							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the catalog of kafka_sink");
+	ks_catalog_leave(&save);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		MemoryContext old = MemoryContextSwitchTo(cxt);
+
+		result = lappend(result, pstrdup(name));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	return result;
+}
+
 char *
 ks_needs_reassign(Oid from, Oid to)
 {
 	Oid			types[] = {OIDOID, OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(from), ObjectIdGetDatum(to)};
+	char	   *names = ks_needs_of_owner(from);
+	ListCell   *lc;
 
+	foreach(lc, sinks_of(from))
+	{
+		const char *sink = lfirst(lc);
+		Jsonb	   *before = ks_history_definition(sink, NULL);
+		Oid			sink_types[] = {TEXTOID, OIDOID};
+		Datum		sink_values[] = {CStringGetTextDatum(sink), ObjectIdGetDatum(to)};
+
+		ks_limits_check_sinks(to);
+		(void) select_text("UPDATE kafka_sink.sink_catalog c SET owner = $2::pg_catalog.regrole, "
+						   "generation = c.generation OPERATOR(pg_catalog.+) 1 "
+						   "WHERE c.sink OPERATOR(pg_catalog.=) $1", 2, sink_types, sink_values);
+		ks_history_log_change(sink, "REASSIGN OWNED", NULL, before);
+	}
 	(void) select_text("UPDATE kafka_sink.offset_history h SET owner = $2::pg_catalog.regrole "
 					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
-	return select_text("WITH s AS (UPDATE kafka_sink.sink_catalog c SET owner = $2::pg_catalog.regrole, "
-					   "generation = c.generation OPERATOR(pg_catalog.+) 1 "
-					   "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 RETURNING c.sink) "
-					   "SELECT " NAMES " FROM s", 2, types, values);
+	(void) select_text("UPDATE kafka_sink.sink_history h SET owner = $2::pg_catalog.regrole "
+					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
+	return names;
 }
 
 char *
 ks_needs_drop_owned(Oid role)
 {
+	ListCell   *lc;
+
+	foreach(lc, sinks_of(role))
+		ks_history_log(lfirst(lc), "DROP OWNED", NULL, ks_history_definition(lfirst(lc), NULL), NULL);
 	/* as drop_sink(): the sink's row first, so that its workers let go of the rest */
 	(void) select_by_oid("UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1 "
 						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", role);

@@ -110,7 +110,8 @@ restore_row(Oid relid, const char *relation, Datum row)
 			appendStringInfo(&values, "%sNULL", comma);
 		else
 			appendStringInfo(&values, "%s%s::pg_catalog.%s", comma, oid ? oid : CppAsString2(KS_GONE), SPI_getvalue(tup, desc, 3));
-		if (name && oid == NULL)
+		/* that of the history may well be gone */
+		if (name && oid == NULL && strstr(relation, "_catalog"))
 			warn_of_gone(relation, column, name);
 	}
 	/* jsonb holds less, and is needed only where something is taken out */

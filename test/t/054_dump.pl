@@ -26,6 +26,7 @@ $second->safe_psql('postgres', join(';', map { "CREATE ROLE pad$_" } 1 .. 50) . 
 sql('CREATE DATABASE shop OWNER keeper', 'postgres');
 sql(q{
 	CREATE EXTENSION kafka_sink;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 	CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
 	GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;
 	CREATE SCHEMA "Sch ema" AUTHORIZATION keeper;

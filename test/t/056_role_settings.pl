@@ -23,6 +23,7 @@ sql(qq{
 	CREATE ROLE other LOGIN;
 	GRANT other TO app;
 	GRANT USAGE ON FOREIGN SERVER kafka TO app;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO app;
 	CREATE TABLE orders (id int PRIMARY KEY, usr name DEFAULT current_user, session name DEFAULT session_user);
 	ALTER TABLE orders OWNER TO app;
 	SET ROLE app;
