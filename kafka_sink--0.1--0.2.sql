@@ -68,6 +68,40 @@ CREATE POLICY members ON kafka_sink.sink_history FOR SELECT
     USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 GRANT SELECT ON kafka_sink.sink_history TO PUBLIC;
 
+--
+-- What is shown takes the privileges of the sink's owner, not membership alone.
+--
+CREATE OR REPLACE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
+    SELECT c.sink
+      FROM kafka_sink.sink_catalog c
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
+COMMENT ON VIEW kafka_sink.visible_sinks IS
+'names of the sinks whose owner''s privileges the current role has';
+
+CREATE OR REPLACE VIEW kafka_sink.worker_states WITH (security_barrier) AS
+    SELECT c.sink, c.workers, s.worker,
+           CASE WHEN l.sink IS NULL THEN s.state ELSE 'waiting' END AS state,
+           CASE WHEN l.sink IS NULL THEN s.since ELSE l.since END AS since,
+           CASE WHEN l.sink IS NULL THEN s.sqlstate END AS sqlstate,
+           CASE WHEN l.sink IS NULL THEN s.message ELSE l.message END AS message,
+           CASE WHEN l.sink IS NULL THEN s.detail ELSE l.detail END AS detail,
+           CASE WHEN l.sink IS NULL THEN s.hint END AS hint,
+           CASE WHEN l.sink IS NULL THEN s.topic END AS topic,
+           CASE WHEN l.sink IS NULL THEN s.part END AS part,
+           CASE WHEN l.sink IS NULL THEN s.off END AS off,
+           CASE WHEN l.sink IS NULL THEN s.column_name END AS column_name,
+           CASE WHEN l.sink IS NULL THEN s.waits_for ELSE 'lock' END AS waits_for
+      FROM kafka_sink.sink_catalog c
+      JOIN kafka_sink.sink_state s ON s.sink OPERATOR(pg_catalog.=) c.sink
+      LEFT JOIN kafka_sink.lock_waits() l
+        ON l.sink OPERATOR(pg_catalog.=) s.sink
+       AND l.worker OPERATOR(pg_catalog.=) s.worker
+       AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
+       -- one that waits again has said for what, and since when
+       AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
 CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
     SELECT c.sink, c.owner, c.server, c.target,
            t.topics,
@@ -117,7 +151,80 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
              ORDER BY w.sink,
                       pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
                       w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
+COMMENT ON VIEW kafka_sink.sinks IS
+'sinks whose owner''s privileges the current role has: definition, the worst of its workers'' states, and the error that stopped it';
+
+CREATE OR REPLACE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
+    SELECT t.sink, t.topic, t.partitions, t.start_at, t.cluster_id,
+           COALESCE(t.target, c.target) AS target,
+           CASE WHEN t.target IS NOT NULL THEN COALESCE(t.insert_mode, c.insert_mode)
+                WHEN c.target IS NOT NULL THEN c.insert_mode END AS insert_mode,
+           CASE WHEN t.target IS NULL THEN c.columns ELSE t.columns END AS columns,
+           CASE WHEN t.target IS NULL THEN c.pk_fields ELSE t.pk_fields END AS pk_fields,
+           CASE WHEN t.target IS NULL THEN c.filter ELSE t.filter END AS filter,
+           CASE WHEN t.target IS NULL THEN c.update_if ELSE t.update_if END AS update_if,
+           CASE WHEN t.target IS NULL THEN c.accumulate ELSE t.accumulate END AS accumulate,
+           t.target IS NOT NULL AS own_target,
+           h.state, h.since, h.sqlstate, h.message, h.detail, h.hint,
+           h.part, h.off, h.column_name
+      FROM kafka_sink.topic_catalog t
+      JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
+      LEFT JOIN kafka_sink.topic_state h
+        ON h.sink OPERATOR(pg_catalog.=) t.sink
+       AND h.topic OPERATOR(pg_catalog.=) t.topic
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
+COMMENT ON VIEW kafka_sink.sink_topics IS
+'topics of the sinks whose owner''s privileges the current role has, where their records go: the topic''s own target, or the sink''s (NULL: its command), and the error of those that are halted alone';
+
+CREATE OR REPLACE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
+    SELECT c.sink, COALESCE(s.worker, w.worker) AS worker, w.pid,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                ELSE s.state END AS state,
+           s.since, s.waits_for, s.sqlstate, s.message,
+           w.started_at, w.batches, w.records, w.bytes, w.fast_batches, w.retries,
+           w.guard_mismatches, w.redelivered,
+           w.wait_ms, w.fetch_ms, w.decode_ms, w.apply_ms, w.index_ms, w.commit_ms,
+           w.first_record, w.last_commit, w.rss_anon_peak
+      FROM kafka_sink.sink_catalog c
+      LEFT JOIN (kafka_sink.worker_states s
+                 FULL JOIN kafka_sink.worker_stats() w
+                   ON w.sink OPERATOR(pg_catalog.=) s.sink
+                  AND w.worker OPERATOR(pg_catalog.=) s.worker)
+        ON COALESCE(s.sink, w.sink) OPERATOR(pg_catalog.=) c.sink
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
+CREATE OR REPLACE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
+    SELECT o.sink, o.topic, o.part, o.off, o.start_off,
+           e.low AS low_watermark, e.last_stable AS end_offset, e.high AS high_watermark,
+           o.consumed, o.applied, o.deleted, o.filtered, o.dead_lettered,
+           o.ignored, o.superseded, o.unmatched, o.gaps,
+           p.redelivered, p.tail AS tail_check, o.updated_at, e.as_of
+      FROM kafka_sink.sink_catalog c
+      JOIN kafka_sink.txn_offsets o ON o.sink OPERATOR(pg_catalog.=) c.sink
+      LEFT JOIN kafka_sink.partition_stats() p
+        ON p.sink OPERATOR(pg_catalog.=) o.sink
+       AND p.topic OPERATOR(pg_catalog.=) o.topic
+       AND p.part OPERATOR(pg_catalog.=) o.part
+      LEFT JOIN kafka_sink.partition_ends k
+        ON k.sink OPERATOR(pg_catalog.=) o.sink
+       AND k.topic OPERATOR(pg_catalog.=) o.topic
+       AND k.part OPERATOR(pg_catalog.=) o.part
+      -- what a running worker sees, or what is newer
+     CROSS JOIN LATERAL
+           (SELECT p.last_stable IS NULL OR k.as_of OPERATOR(pg_catalog.>) p.as_of AS stored) n
+     CROSS JOIN LATERAL
+           (SELECT CASE WHEN n.stored THEN k.low ELSE p.low END AS low,
+                   CASE WHEN n.stored THEN k.last_stable ELSE p.last_stable END AS last_stable,
+                   CASE WHEN n.stored THEN k.high ELSE p.high END AS high,
+                   CASE WHEN n.stored THEN k.as_of ELSE p.as_of END AS as_of) e
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
+ALTER POLICY members ON kafka_sink.offset_history
+    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 
 -- dumps take along kafka_sink.dump alone
 UPDATE pg_catalog.pg_extension SET extconfig = NULL, extcondition = NULL

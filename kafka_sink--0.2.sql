@@ -46,8 +46,8 @@ CREATE TYPE kafka_sink.record AS (
 COMMENT ON TYPE kafka_sink.record IS 'one Kafka record, as ingest() takes it';
 
 --
--- Catalogs. They grant nothing; functions and views check membership in the
--- sink's owner.
+-- Catalogs. They grant nothing; functions and views check that the role has
+-- the privileges of the sink's owner.
 --
 CREATE TABLE kafka_sink.sink_catalog (
     sink text PRIMARY KEY
@@ -256,10 +256,10 @@ COMMENT ON TABLE kafka_sink.offset_history IS
 CREATE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
     SELECT c.sink
       FROM kafka_sink.sink_catalog c
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.visible_sinks IS
-'names of the sinks whose owner the current role is a member of';
+'names of the sinks whose owner''s privileges the current role has';
 
 GRANT SELECT ON kafka_sink.visible_sinks TO PUBLIC;
 
@@ -278,7 +278,7 @@ GRANT SELECT ON kafka_sink.txn_offsets TO PUBLIC;
 
 ALTER TABLE kafka_sink.offset_history ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.offset_history FOR SELECT
-    USING (pg_catalog.pg_has_role(owner, 'MEMBER'));
+    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 GRANT SELECT ON kafka_sink.offset_history TO PUBLIC;
 
 ALTER TABLE kafka_sink.sink_history ENABLE ROW LEVEL SECURITY;
@@ -744,7 +744,7 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
        AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
        -- one that waits again has said for what, and since when
        AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.worker_states IS
 'states of workers, for the views kafka_sink.sinks and kafka_sink.stat_sinks';
@@ -798,10 +798,10 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
              ORDER BY w.sink,
                       pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
                       w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.sinks IS
-'sinks whose owner the current role is a member of: definition, the worst of its workers'' states, and the error that stopped it';
+'sinks whose owner''s privileges the current role has: definition, the worst of its workers'' states, and the error that stopped it';
 
 CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
     SELECT t.sink, t.topic, t.partitions, t.start_at, t.cluster_id,
@@ -821,10 +821,10 @@ CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
       LEFT JOIN kafka_sink.topic_state h
         ON h.sink OPERATOR(pg_catalog.=) t.sink
        AND h.topic OPERATOR(pg_catalog.=) t.topic
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.sink_topics IS
-'topics of the sinks whose owner the current role is a member of, where their records go: the topic''s own target, or the sink''s (NULL: its command), and the error of those that are halted alone';
+'topics of the sinks whose owner''s privileges the current role has, where their records go: the topic''s own target, or the sink''s (NULL: its command), and the error of those that are halted alone';
 
 CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
     SELECT c.sink, COALESCE(s.worker, w.worker) AS worker, w.pid,
@@ -842,7 +842,7 @@ CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
                    ON w.sink OPERATOR(pg_catalog.=) s.sink
                   AND w.worker OPERATOR(pg_catalog.=) s.worker)
         ON COALESCE(s.sink, w.sink) OPERATOR(pg_catalog.=) c.sink
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.stat_sinks IS
 'one row a worker: state, and counters since it started (NULL without a running worker); times in milliseconds';
@@ -871,7 +871,7 @@ CREATE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
                    CASE WHEN n.stored THEN k.last_stable ELSE p.last_stable END AS last_stable,
                    CASE WHEN n.stored THEN k.high ELSE p.high END AS high,
                    CASE WHEN n.stored THEN k.as_of ELSE p.as_of END AS as_of) e
-     WHERE pg_catalog.pg_has_role(c.owner, 'MEMBER');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.stat_partitions IS
 'one row a partition: the accounting of txn_offsets, and the ends of the log as a worker, or lag(), last saw them';

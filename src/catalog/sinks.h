@@ -144,9 +144,12 @@ extern void ks_catalog_check_partitions(const char *list);
  */
 extern bool ks_catalog_is_current(const KsSink *sink);
 
-/* Errors (42501) unless the current user is a member of the sink's owner, or
- * with 'exactly' the owner itself. */
+/* Errors (42501) unless the current user has the privileges of the sink's owner,
+ * or with 'exactly' is the owner. */
 extern void ks_catalog_check_owner(const KsSink *sink, bool exactly);
+
+/* The same for those who say what the owner's code is: they may become the owner, too. */
+extern void ks_catalog_check_definer(const KsSink *sink);
 
 /* Errors (55000) unless the sink has something to write to. */
 extern void ks_catalog_check_writes(const KsSink *sink);

@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "base/message.h"
 #include "catalog/sinks.h"
 
@@ -119,10 +120,34 @@ ks_catalog_check_owner(const KsSink *sink, bool exactly)
 						   GetUserNameFromId(user, false)),
 				 errhint("SET ROLE %s first.",
 						 quote_identifier(GetUserNameFromId(sink->owner, false)))));
-	if (!is_member_of_role(user, sink->owner))
+	if (!has_privs_of_role(user, sink->owner))
+	{
+		if (!is_member_of_role(user, sink->owner))
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					 errmsg("must be a member of the owner of sink \"%s\"", sink->name)));
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be a member of the owner of sink \"%s\"", sink->name)));
+				 errmsg("role \"%s\" does not inherit the privileges of the owner of sink \"%s\"",
+						GetUserNameFromId(user, false), sink->name),
+				 ks_can_set_role(user, sink->owner) ?
+				 errhint("SET ROLE %s first.",
+						 quote_identifier(GetUserNameFromId(sink->owner, false))) : 0));
+	}
+}
+
+void
+ks_catalog_check_definer(const KsSink *sink)
+{
+	Oid			user = GetUserId();
+
+	ks_catalog_check_owner(sink, false);
+	if (!ks_can_set_role(user, sink->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\" to change sink \"%s\"",
+						GetUserNameFromId(sink->owner, true), sink->name),
+				 errdetail("What a sink is told to do, it does as its owner.")));
 }
 
 void

@@ -2,7 +2,7 @@
  * shmem_stats.c
  *	  Live figures of this database's workers and partitions, as SQL sees them.
  *
- * A role sees the sinks whose owner it is a member of.  Without shared memory
+ * A role sees the sinks whose owner's privileges it has.  Without shared memory
  * there are no rows.
  */
 #include "postgres.h"
@@ -32,7 +32,7 @@ is_mine(Membership *last, Oid owner)
 {
 	if (last->owner != owner)
 	{
-		last->member = is_member_of_role(GetUserId(), owner);
+		last->member = has_privs_of_role(GetUserId(), owner);
 		last->owner = owner;
 	}
 	return last->member;

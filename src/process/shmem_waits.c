@@ -5,7 +5,7 @@
  * A worker that waits cannot say so itself before it has given up.  What it
  * waits for is asked of the lock manager, which is not cheap, so only of those
  * whose process says that it waits for a lock at all.  A role sees the sinks
- * whose owner it is a member of.
+ * whose owner's privileges it has.
  */
 #include "postgres.h"
 
@@ -149,7 +149,7 @@ kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 		char	   *blockers;
 
 		since = waits_since(waiters[i].pid);
-		if (since == 0 || !is_member_of_role(GetUserId(), waiters[i].owner))
+		if (since == 0 || !has_privs_of_role(GetUserId(), waiters[i].owner))
 			continue;
 		lock = awaited_lock(waiters[i].pid);
 		if (lock == NULL)

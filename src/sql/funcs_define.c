@@ -86,7 +86,7 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 	StringInfoData sql;
 	int			n = 1;
 
-	ks_catalog_check_owner(sink, false);
+	ks_catalog_check_definer(sink);
 	ks_given_init(given, KS_SINK_SETTINGS, ks_sink_setting);
 	ks_given_refuse_nulls(given, KS_SINK_SETTINGS, fcinfo, 1);
 	ks_given_arguments(given, KS_SINK_SETTINGS, fcinfo, 1);

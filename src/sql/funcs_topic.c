@@ -93,7 +93,7 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	KsGiven		given[KS_TOPIC_SETTINGS];
 	StringInfoData sql;
 
-	ks_catalog_check_owner(sink, false);
+	ks_catalog_check_definer(sink);
 	ks_catalog_check_topic(topic);
 	if (partitions)
 		ks_limits_check_size("list of partitions", PG_GETARG_DATUM(2), KS_MAX_PARTITIONS_BYTES);
@@ -150,7 +150,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	Jsonb	   *before;
 	StringInfoData sql;
 
-	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	ks_catalog_check_definer(ks_catalog_sink(name, false));
 	ks_given_init(given, KS_TOPIC_SETTINGS, ks_topic_setting);
 	ks_given_refuse_nulls(given, KS_TOPIC_SETTINGS, fcinfo, 2);
 	ks_given_arguments(given, KS_TOPIC_SETTINGS, fcinfo, 2);

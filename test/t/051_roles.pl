@@ -237,9 +237,94 @@ foreach my $role ($super, 'alice')
 }
 is(sql(q{SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolsuper}), $super, 'no superuser was made');
 
+# --- a member of the owner's role who has not its privileges, or cannot become it ---
+
+# All that shows something of sinks.
+my @shown = map { "kafka_sink.$_" } qw(sinks sink_topics lag stat_sinks stat_partitions txn_offsets offset_history
+  dead_letters visible_sinks worker_states);
+my $shown = join ', ', map { "EXISTS (SELECT FROM $_)" } @shown;
+my $all = join '|', map { /worker_states/ ? 'f' : 't' } @shown;	# there was no worker
+my $none = join '|', ('f') x @shown;
+
+# What the privileges are enough for, and what makes the owner's code another.
+my @calls = ("pause('t')", "resume('t')", "seek('t', 'earliest')", "advance('l', 't', 0, 0, 10)", "claim('l', 't', 0, 0, 10)",
+	"skip('t', '$topic', 0, 0)", "lag('t', false)", "discard_dead_letters('t')", "unregister_topic('c', '$topic')", "drop_sink('c')");
+my @definitions = ("alter_sink('t', batch_records => 1)", "alter_sink('t', filter => 'true')", "register_topic('t', 'x')",
+	"alter_topic('t', '$topic', target => 'open')");
+
+sql(q{
+	CREATE OR REPLACE FUNCTION app.rob(place text) RETURNS void LANGUAGE sql AS '';
+	CREATE TABLE open (id int PRIMARY KEY);
+	ALTER TABLE open OWNER TO app;
+});
+as_role('app', qq{SELECT kafka_sink.create_sink('l'); SELECT kafka_sink.advance('l', 't', 0, NULL, 0);
+	SELECT kafka_sink.ingest('t', $record{bad}); SELECT kafka_sink.seek('t', 'earliest')});
+is(sql("SELECT $shown"), $all, 'a superuser sees all of it');
+
+# Refused, for the reason given; allowed, and rolled back.
+sub refused
+{
+	my ($role, $why, @what) = @_;
+
+	like(as_role($role, "SELECT kafka_sink.$_"), $why, "$role: $_ is refused") foreach @what;
+	return;
+}
+
+sub allowed
+{
+	my ($role, @what) = @_;
+
+	unlike(as_role($role, "BEGIN; SELECT kafka_sink.$_; ROLLBACK"), qr/ERROR/, "$role: $_") foreach @what;
+	return;
+}
+
+my $noinherit = sub {
+	my ($role, $hint) = @_;
+	my $why = qr/ERROR:  42501: role "$role" does not inherit the privileges of the owner of sink "[tcl]"\n\Q$hint\E/;
+
+	is(as_role($role, "SELECT $shown"), $none, "$role sees nothing");
+	refused($role, $why, @calls, @definitions);
+	refused($role, qr/42501: must run as the owner of sink "t"/, "ingest('t', $record)", "preview('t')", "retry_dead_letters('t')");
+};
+
+sql('CREATE ROLE stranger LOGIN; CREATE ROLE heir LOGIN; GRANT app TO heir; CREATE ROLE distant LOGIN NOINHERIT; GRANT app TO distant');
+is(as_role('stranger', "SELECT $shown"), $none, 'a stranger sees nothing');
+refused('stranger', qr/42501: must be a member of the owner of sink/, @calls, @definitions);
+is(as_role('heir', "SELECT $shown"), $all, 'a member sees all');
+allowed('heir', @calls, @definitions);
+$noinherit->('distant', 'HINT:  SET ROLE app first.');
+is(as_role('distant', "SET ROLE app; SELECT $shown"), $all, 'who becomes the owner sees all');
+allowed('distant', "pause('t') FROM set_config('role', 'app', false)", "alter_sink('t', batch_records => 1) FROM set_config('role', 'app', false)");
+
+SKIP:
+{
+	skip 'members have SET and INHERIT from PostgreSQL 16 on', 1 if sql('SHOW server_version_num') < 160000;
+
+	sql(q{
+		CREATE ROLE bare LOGIN; GRANT app TO bare WITH INHERIT FALSE, SET FALSE;
+		CREATE ROLE setter LOGIN; GRANT app TO setter WITH INHERIT FALSE, SET TRUE;
+		CREATE ROLE sharer LOGIN; GRANT app TO sharer WITH INHERIT TRUE, SET FALSE;
+		CREATE ROLE chief LOGIN; GRANT app TO chief WITH INHERIT FALSE, SET FALSE, ADMIN TRUE;
+	});
+	foreach my $role ('bare', 'chief')
+	{
+		$noinherit->($role, 'LOCATION');
+		like(as_role($role, 'SET ROLE app'), qr/42501: permission denied/, "and $role cannot become the owner");
+	}
+	$noinherit->('setter', 'HINT:  SET ROLE app first.');
+	is(as_role('sharer', "SELECT $shown"), $all, 'with INHERIT it sees all');
+	allowed('sharer', @calls);
+	refused('sharer', qr/ERROR:  42501: must be able to SET ROLE "app" to change sink "t"\nDETAIL:  What a sink is told to do, it does as its owner\./,
+		@definitions);
+
+	# a session of a member's is not the owner's, although he has all of its privileges
+	like(as_role('app', "SET ROLE sharer"), qr/42501: permission denied/, 'nor is the owner the member');
+	($out, $err) = as_role('setter', "SET ROLE app; SELECT (kafka_sink.ingest('late', $record)).applied");
+	like($err, qr/cannot fire deferred trigger/, 'nothing is left in a session of another role\'s');
+}
+
 # --- the owner's own session ---
 
-sql(q{CREATE OR REPLACE FUNCTION app.rob(place text) RETURNS void LANGUAGE sql AS ''});
 ($out, $err) = as_role('app', qq{
 	SELECT (kafka_sink.ingest('hidden', $record)).applied;
 	CALL kafka_sink.run('hidden');
