@@ -3,6 +3,74 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION kafka_sink UPDATE TO '0.2'" to load this file. \quit
 
+--
+-- The schema: whoever owns it, or may create in it, could put something of his own
+-- in the place of what others run.
+--
+DO $check$
+DECLARE
+    ext record;
+    trusted pg_catalog.oid[];
+    other pg_catalog.text;
+BEGIN
+    SELECT n.oid AS schema, n.nspname, n.nspowner, n.nspacl, e.oid, e.extowner INTO STRICT ext
+      FROM pg_catalog.pg_extension e
+      JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
+     WHERE e.extname OPERATOR(pg_catalog.=) 'kafka_sink';
+    trusted := ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r
+                      WHERE r.rolsuper OR r.oid OPERATOR(pg_catalog.=) ext.extowner);
+    IF ext.nspname OPERATOR(pg_catalog.<>) 'kafka_sink' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = pg_catalog.format('the schema of extension "kafka_sink" has another name: "%s"', ext.nspname),
+            HINT = pg_catalog.format('ALTER SCHEMA %I RENAME TO kafka_sink.', ext.nspname);
+    END IF;
+    IF ext.nspowner OPERATOR(pg_catalog.<>) ALL (trusted) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = pg_catalog.format('schema "kafka_sink" belongs to role "%s"', pg_catalog.pg_get_userbyid(ext.nspowner)),
+            DETAIL = 'Whoever owns it can replace what is in it, which others run.',
+            HINT = pg_catalog.format('ALTER SCHEMA kafka_sink OWNER TO %I.', pg_catalog.pg_get_userbyid(ext.extowner));
+    END IF;
+    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END INTO other
+      FROM pg_catalog.aclexplode(ext.nspacl) a
+     WHERE a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+       AND a.grantee OPERATOR(pg_catalog.<>) ALL (trusted)
+     LIMIT 1;
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = pg_catalog.format('schema "kafka_sink" is open to %s', other),
+            DETAIL = 'Who may create objects in it can make what others run.',
+            HINT = pg_catalog.format('REVOKE CREATE ON SCHEMA kafka_sink FROM %s.', other);
+    END IF;
+    SELECT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) INTO other
+      FROM pg_catalog.pg_depend d
+     WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+       AND d.refobjid OPERATOR(pg_catalog.=) ext.schema
+       AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass
+       -- not of the extension, and of somebody else
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend m
+                        WHERE m.classid OPERATOR(pg_catalog.=) d.classid
+                          AND m.objid OPERATOR(pg_catalog.=) d.objid
+                          AND m.deptype OPERATOR(pg_catalog.=) 'e'
+                          AND m.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+                          AND m.refobjid OPERATOR(pg_catalog.=) ext.oid)
+       AND EXISTS (SELECT FROM pg_catalog.pg_shdepend s
+                     JOIN pg_catalog.pg_database b ON b.oid OPERATOR(pg_catalog.=) s.dbid
+                    WHERE b.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+                      AND s.classid OPERATOR(pg_catalog.=) d.classid
+                      AND s.objid OPERATOR(pg_catalog.=) d.objid
+                      AND s.deptype OPERATOR(pg_catalog.=) 'o'
+                      AND s.refobjid OPERATOR(pg_catalog.<>) ALL (trusted))
+     ORDER BY 1
+     LIMIT 1;
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'schema "kafka_sink" has things in it that are not the extension''s',
+            DETAIL = pg_catalog.format('One is %s.', other),
+            HINT = 'Drop them, or move them to another schema.';
+    END IF;
+END
+$check$;
+
 -- a sink costs everybody who uses the server: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
 

@@ -31,7 +31,7 @@ TABLE o;
 COMMIT;
 
 -- triggers of every kind: rows with and without a condition, columns, statements
--- with transition tables, deferred ones
+-- with transition tables, deferrable ones
 CREATE TABLE seen (n serial, trigger text, part int, detail text);
 CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -57,7 +57,7 @@ CREATE TRIGGER f_tables AFTER UPDATE ON kafka_sink.txn_offsets REFERENCING OLD T
     FOR EACH STATEMENT EXECUTE FUNCTION see_tables();
 CREATE TRIGGER g_tables AFTER UPDATE ON kafka_sink.txn_offsets REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH ROW EXECUTE FUNCTION see_tables();
-CREATE CONSTRAINT TRIGGER h_deferred AFTER UPDATE ON kafka_sink.txn_offsets DEFERRABLE INITIALLY DEFERRED
+CREATE CONSTRAINT TRIGGER h_deferrable AFTER UPDATE ON kafka_sink.txn_offsets DEFERRABLE
     FOR EACH ROW EXECUTE FUNCTION see();
 CREATE TRIGGER i_off AFTER UPDATE ON kafka_sink.txn_offsets FOR EACH ROW EXECUTE FUNCTION see();
 ALTER TABLE kafka_sink.txn_offsets DISABLE TRIGGER i_off;
@@ -78,6 +78,17 @@ COMMIT;
 CALL by_statement(false);
 SELECT count(*) = (SELECT count(*) FROM seen_then) AS as_many, count(*) FILTER (WHERE s IS DISTINCT FROM t) AS differ
   FROM (SELECT row_number() OVER (ORDER BY n), trigger, part, detail FROM seen) s JOIN seen_then t USING (row_number);
+-- deferred ones would run later as whoever commits
+CREATE CONSTRAINT TRIGGER j_deferred AFTER UPDATE ON kafka_sink.txn_offsets DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION see();
+\set SHOW_CONTEXT never
+SELECT kafka_sink.claim('l', '{"t": {"1": [6, 7]}}');
+CALL by_statement(true);
+SELECT kafka_sink.claim('l', '{"t": {"1": [6, 7]}}');
+CALL by_statement(false);
+\unset SHOW_CONTEXT
+DROP TRIGGER j_deferred ON kafka_sink.txn_offsets;
+SELECT off FROM kafka_sink.txn_offsets WHERE part = 1;
 -- where a replica applies changes, they do not fire
 TRUNCATE seen;
 SET session_replication_role = replica;

@@ -25,7 +25,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -37,6 +36,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "catalog/extension.h"
 #include "catalog/offsets_int.h"
 
 /* --- places --- */
@@ -98,7 +98,7 @@ ks_offsets_forget_places(void)
 Relation
 ks_offsets_open(LOCKMODE mode)
 {
-	return table_open(get_relname_relid("txn_offsets", get_namespace_oid("kafka_sink", false)), mode);
+	return table_open(ks_extension_relation(KS_TXN_OFFSETS), mode);
 }
 
 Relation

@@ -11,10 +11,7 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -24,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "base/interval.h"
+#include "catalog/extension.h"
 #include "catalog/sinks.h"
 
 /* Defaults of batch_records; the view sinks says them too. */
@@ -65,27 +63,20 @@ enum
 	COL_DBID, COL_STATE_WORKERS, COL_STATES
 };
 
-/* Switches to the owner of the extension's tables. */
+/*
+ * Switches to the owner of the extension's tables.  Restricted: a deferred trigger
+ * on one of them would fire at the commit, as whoever commits, which may be
+ * somebody's session or, in a supervisor, a superuser's.  The server refuses to
+ * queue it instead.
+ */
 void
 ks_catalog_enter(KsCatalogUser *save)
 {
-	Oid			nspid = get_namespace_oid("kafka_sink", true);
-	Oid			relid = InvalidOid;
-	HeapTuple	tup;
+	Oid			owner = ks_extension_tables_owner();
 
-	if (OidIsValid(nspid))
-		relid = get_relname_relid("sink_catalog", nspid);
-	tup = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
-	if (!HeapTupleIsValid(tup))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" is not installed in this database", "kafka_sink"),
-				 errhint("Run CREATE EXTENSION kafka_sink.")));
 	GetUserIdAndSecContext(&save->userid, &save->sec_context);
-	SetUserIdAndSecContext(((Form_pg_class) GETSTRUCT(tup))->relowner,
-						   save->sec_context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
-	ReleaseSysCache(tup);
+	SetUserIdAndSecContext(owner, save->sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 }
 
 void
@@ -94,7 +85,6 @@ ks_catalog_leave(const KsCatalogUser *save)
 	SetUserIdAndSecContext(save->userid, save->sec_context);
 }
 
-/* Complete: the script creates the last view at its end. */
 KsFormatSettings
 ks_catalog_format(const KsSink *sink)
 {
@@ -114,16 +104,6 @@ ks_catalog_format(const KsSink *sink)
 			.csv_quote = sink->csv_quote,
 			.csv_null = sink->csv_null
 	};
-}
-
-bool
-ks_catalog_exists(void)
-{
-	Oid			nspid = get_namespace_oid("kafka_sink", true);
-
-	return OidIsValid(get_extension_oid("kafka_sink", true)) &&
-		OidIsValid(nspid) &&
-		OidIsValid(get_relname_relid("sink_catalog", nspid));
 }
 
 static Datum

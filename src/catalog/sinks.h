@@ -119,9 +119,6 @@ extern KsFormatSettings ks_catalog_format(const KsSink *sink);
 extern void ks_catalog_enter(KsCatalogUser *save);
 extern void ks_catalog_leave(const KsCatalogUser *save);
 
-/* Does the extension exist in this database? */
-extern bool ks_catalog_exists(void);
-
 /* NULL if there is none and missing_ok; in the current context. */
 extern KsSink *ks_catalog_sink(const char *name, bool missing_ok);
 extern List *ks_catalog_topics(const char *sink);	/* List of KsTopic * */

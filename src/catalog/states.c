@@ -8,6 +8,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "catalog/extension.h"
 #include "catalog/sinks.h"
 
 /* A text parameter, or NULL. */
@@ -237,6 +238,7 @@ ks_catalog_read_error(const char *sink, const char *topic, const char **state)
 	KsStateError *error = NULL;
 
 	*state = NULL;
+	ks_extension_check();
 	SPI_connect();
 	/* as the caller, whom the views show what is his */
 	SPI_execute_with_args(topic ?

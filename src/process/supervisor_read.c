@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "catalog/extension.h"
 #include "catalog/offsets.h"
 #include "process/supervisor_int.h"
 
@@ -360,7 +361,7 @@ ks_supervised_read(void *arg)
 	KsSupervised *s = arg;
 	int			nsinks = 0;
 	int			nparts;
-	SinkRow    *sinks = ks_catalog_exists() ? read_sinks(s->name, &nsinks) : NULL;
+	SinkRow    *sinks = ks_extension_exists() ? read_sinks(s->name, &nsinks) : NULL;
 	PartRow    *parts;
 
 	if (nsinks == 0)
@@ -467,7 +468,7 @@ ks_supervised_read_all(void *unused)
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		s->listed = false;
-	if (ks_catalog_exists())
+	if (ks_extension_exists())
 		read_together();
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)

@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "catalog/extension.h"
 #include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "sql/arguments.h"
@@ -57,6 +58,7 @@ select_rows(const char *sink, const char *where, Selection *sel)
 					 "COALESCE(pg_catalog.octet_length(dead_letters.value), 0) "
 					 "FROM kafka_sink.dead_letters WHERE dead_letters.sink OPERATOR(pg_catalog.=) $1 AND (%s\n) "
 					 "ORDER BY dead_letters.id", where ? where : "true");
+	ks_extension_check();
 	SPI_connect();
 	plan = SPI_prepare(sql.data, lengthof(types), types);
 	if (plan == NULL)

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "base/message.h"
+#include "catalog/extension.h"
 #include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
 #include "kafka/reader.h"
@@ -163,6 +164,7 @@ kafka_sink_lag(PG_FUNCTION_ARGS)
 					 errhint("SELECT kafka_sink.alter_sink(%s, server => ...).", quote_literal_cstr(sink->name))));
 		refresh(sink, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout));
 	}
+	ks_extension_check();
 	SPI_connect();
 	/* not read only for SPI: it sees what has been stored just now */
 	SPI_execute_with_args("SELECT l.sink, l.topic, l.part, l.off, l.end_offset, l.lag, l.high_watermark, "

@@ -17,7 +17,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -33,6 +32,7 @@
 #include "utils/typcache.h"
 
 #include "base/compat.h"
+#include "catalog/extension.h"
 #include "write/command.h"
 #include "write/writer.h"
 
@@ -80,9 +80,7 @@ ks_metadata_type(int i)
 			return BYTEAOID;
 		default:
 			Assert(ks_metadata[i].source == KS_FROM_HEADERS);
-			return get_array_type(GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
-												  CStringGetDatum("header"),
-												  ObjectIdGetDatum(get_namespace_oid("kafka_sink", false))));
+			return get_array_type(ks_extension_type("header"));
 	}
 }
 

@@ -17,7 +17,6 @@
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -37,6 +36,7 @@
 
 #include "base/compat.h"
 #include "base/interval.h"
+#include "catalog/extension.h"
 #include "write/dead_letters.h"
 
 /* So many rows go in at once, unless they are large. */
@@ -365,8 +365,7 @@ ks_dead_letters_write(const KsSink *sink, const KsRecord *recs, const KsPartitio
 
 	PreventCommandIfReadOnly("INSERT");
 	SPI_connect();
-	rel = table_open(get_relname_relid("dead_letters", get_namespace_oid("kafka_sink", false)),
-					 RowExclusiveLock);
+	rel = table_open(ks_extension_relation(KS_DEAD_LETTERS), RowExclusiveLock);
 	l.headers = get_atttype(RelationGetRelid(rel), get_attnum(RelationGetRelid(rel), "headers"));
 	l.header = get_element_type(l.headers);
 	l.header_desc = lookup_rowtype_tupdesc_copy(l.header, -1);

@@ -34,6 +34,7 @@
 
 #include "base/compat.h"
 #include "base/guc.h"
+#include "catalog/extension.h"
 #include "write/accumulate.h"
 #include "write/apply.h"
 #include "write/command.h"
@@ -116,7 +117,7 @@ check_relation(KsTarget *target, const KsSink *sink, Relation rel)
 				 errmsg("\"%s\" cannot be the target of a sink", name),
 				 errdetail("A target is a table or a partitioned table.")));
 	if (IsCatalogRelation(rel) ||
-		RelationGetNamespace(rel) == get_namespace_oid("kafka_sink", true))
+		RelationGetNamespace(rel) == ks_extension_schema())
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be the target of a sink", name),

@@ -43,6 +43,7 @@ sql(q{
 	GRANT app TO alice;
 	CREATE SCHEMA app AUTHORIZATION app;
 	GRANT USAGE ON FOREIGN SERVER kafka TO app;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO app;
 	CREATE TABLE alices (secret text);
 	INSERT INTO alices VALUES ('what only alice knows');
 	ALTER TABLE alices OWNER TO alice;
@@ -240,7 +241,7 @@ is(sql(q{SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolsuper}), $super,
 # --- a member of the owner's role who has not its privileges, or cannot become it ---
 
 # All that shows something of sinks.
-my @shown = map { "kafka_sink.$_" } qw(sinks sink_topics lag stat_sinks stat_partitions txn_offsets offset_history
+my @shown = map { "kafka_sink.$_" } qw(sinks sink_topics lag stat_sinks stat_partitions txn_offsets offset_history sink_history
   dead_letters visible_sinks worker_states);
 my $shown = join ', ', map { "EXISTS (SELECT FROM $_)" } @shown;
 my $all = join '|', map { /worker_states/ ? 'f' : 't' } @shown;	# there was no worker
