@@ -81,7 +81,8 @@ sql(qq{
 		FOREACH way IN ARRAY ARRAY['SET search_path = app, public', 'SET check_function_bodies = off',
 			'PREPARE left_behind AS SELECT app.rob(''prepared'')', 'LISTEN left_behind',
 			'DECLARE left_behind CURSOR WITH HOLD FOR SELECT app.rob(''cursor'')',
-			'CREATE TEMP TABLE left_behind (id int DEFAULT 1 CHECK (app.trap(''temporary'')))']
+			'CREATE TEMP TABLE left_behind (id int DEFAULT 1 CHECK (app.trap(''temporary'')))',
+			'CREATE DOMAIN pg_temp.timestamptz AS pg_catalog.timestamptz CHECK (app.trap(''hidden''))']
 		LOOP
 			BEGIN
 				EXECUTE way;
@@ -145,9 +146,9 @@ my $record = $record{'{"id": 1, "n": 1}'};
 my $left = q{
 	SELECT current_setting('search_path'), current_setting('check_function_bodies'), (SELECT count(*) FROM pg_prepared_statements),
 		(SELECT count(*) FROM pg_cursors WHERE is_holdable), (SELECT count(*) FROM pg_listening_channels()),
-		to_regclass('pg_temp.left_behind') IS NULL;
+		to_regclass('pg_temp.left_behind') IS NULL, to_regtype('timestamptz') = 'pg_catalog.timestamptz'::regtype;
 };
-my $nothing = '"$user", public|on|0|0|0|t';
+my $nothing = '"$user", public|on|0|0|0|t|t';
 
 my %callers = (
 	'SET ROLE' => [ $super, 'SET ROLE app' ],
