@@ -71,14 +71,9 @@ BEGIN
 END
 $check$;
 
--- a sink costs everybody who uses the server: its administrator says who may make some
-REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
-
 --
 -- A call with NULL is an error, no call that does nothing
 --
-ALTER FUNCTION kafka_sink.drop_sink(text) CALLED ON NULL INPUT;
-ALTER FUNCTION kafka_sink.unregister_topic(text, text) CALLED ON NULL INPUT;
 ALTER FUNCTION kafka_sink.pause(text) CALLED ON NULL INPUT;
 ALTER FUNCTION kafka_sink.resume(text) CALLED ON NULL INPUT;
 ALTER FUNCTION kafka_sink.resume(text, text) CALLED ON NULL INPUT;
@@ -92,8 +87,6 @@ ALTER FUNCTION kafka_sink.topics(text, interval) CALLED ON NULL INPUT;
 ALTER FUNCTION kafka_sink.preview(text, integer, interval) CALLED ON NULL INPUT;
 ALTER FUNCTION kafka_sink.lag(text, boolean, interval) CALLED ON NULL INPUT;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[]) IS
-'changes the settings given and sets those named in reset to their defaults';
 COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
@@ -359,3 +352,171 @@ LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.accept_gap(text) IS
 'goes on where the log begins, of the partition at whose lost records the sink, or a topic of it, has halted';
+
+--
+-- More arguments
+--
+DROP FUNCTION kafka_sink.create_sink;
+DROP FUNCTION kafka_sink.alter_sink;
+DROP FUNCTION kafka_sink.drop_sink;
+DROP FUNCTION kafka_sink.register_topic;
+DROP FUNCTION kafka_sink.unregister_topic;
+
+CREATE FUNCTION kafka_sink.create_sink(
+    sink text,
+    server text DEFAULT NULL,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT 'insert',
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    format text DEFAULT 'json',
+    key_format text DEFAULT 'json',
+    delete_enabled boolean DEFAULT false,
+    on_tombstone text DEFAULT 'error',
+    on_error text DEFAULT 'stop',
+    on_nul text DEFAULT 'error',
+    on_nonfinite text DEFAULT 'accept',
+    isolation_level text DEFAULT 'read_committed',
+    synchronous_commit text DEFAULT 'off',
+    batch_records integer DEFAULT NULL,
+    batch_bytes integer DEFAULT 16777216,
+    batch_linger_ms integer DEFAULT 2,
+    max_record_bytes integer DEFAULT 8388608,
+    workers integer DEFAULT 1,
+    command text DEFAULT NULL,
+    value_type regtype DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    reject_limit text DEFAULT NULL,
+    dead_letter_retention interval DEFAULT NULL,
+    envelope text DEFAULT 'none',
+    csv_delimiter text DEFAULT ',',
+    csv_quote text DEFAULT '"',
+    csv_null text DEFAULT '',
+    strict boolean DEFAULT false,
+    retry_within interval DEFAULT '10 s',
+    on_topic_error text DEFAULT 'halt_topic',
+    lock_timeout interval DEFAULT '2 s',
+    idle_after interval DEFAULT '1 min',
+    statistics_interval interval DEFAULT NULL,
+    enabled boolean DEFAULT true,
+    settings jsonb DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
+LANGUAGE C VOLATILE;
+
+-- a sink costs everybody who uses the server: its administrator says who may make some
+REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
+
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean, jsonb, boolean) IS
+'defines a sink: what to do with records; owned by the current role';
+
+CREATE FUNCTION kafka_sink.alter_sink(
+    sink text,
+    server text DEFAULT NULL,
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    format text DEFAULT NULL,
+    key_format text DEFAULT NULL,
+    delete_enabled boolean DEFAULT NULL,
+    on_tombstone text DEFAULT NULL,
+    on_error text DEFAULT NULL,
+    on_nul text DEFAULT NULL,
+    on_nonfinite text DEFAULT NULL,
+    isolation_level text DEFAULT NULL,
+    synchronous_commit text DEFAULT NULL,
+    batch_records integer DEFAULT NULL,
+    batch_bytes integer DEFAULT NULL,
+    batch_linger_ms integer DEFAULT NULL,
+    max_record_bytes integer DEFAULT NULL,
+    workers integer DEFAULT NULL,
+    command text DEFAULT NULL,
+    value_type regtype DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    reject_limit text DEFAULT NULL,
+    dead_letter_retention interval DEFAULT NULL,
+    envelope text DEFAULT NULL,
+    csv_delimiter text DEFAULT NULL,
+    csv_quote text DEFAULT NULL,
+    csv_null text DEFAULT NULL,
+    strict boolean DEFAULT NULL,
+    retry_within interval DEFAULT NULL,
+    on_topic_error text DEFAULT NULL,
+    lock_timeout interval DEFAULT NULL,
+    idle_after interval DEFAULT NULL,
+    statistics_interval interval DEFAULT NULL,
+    reset text[] DEFAULT NULL,
+    owner regrole DEFAULT NULL,
+    settings jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[], regrole, jsonb) IS
+'changes the settings given and sets those named in reset to their defaults';
+
+CREATE FUNCTION kafka_sink.drop_sink(sink text, if_exists boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_drop_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.drop_sink(text, boolean) IS
+'forgets a sink, its topics and its offsets; the target keeps its rows';
+
+CREATE FUNCTION kafka_sink.rename_sink(sink text, new_name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_rename_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.rename_sink(text, text) IS
+'gives a sink another name; its topics, offsets, dead letters and history go with it';
+
+CREATE FUNCTION kafka_sink.register_topic(
+    sink text,
+    topic text,
+    partitions text DEFAULT NULL,
+    start_at text DEFAULT 'earliest',
+    target regclass DEFAULT NULL,
+    insert_mode text DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    pk_fields text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    update_if text DEFAULT NULL,
+    accumulate jsonb DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, boolean) IS
+'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
+
+CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_unregister_topic'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text, boolean) IS
+'takes a topic from a sink and forgets its offsets';
+
+--
+-- All of a sink follows its name
+--
+ALTER TABLE kafka_sink.topic_catalog DROP CONSTRAINT topic_catalog_sink_fkey,
+    ADD FOREIGN KEY (sink) REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE kafka_sink.txn_offsets DROP CONSTRAINT txn_offsets_sink_fkey,
+    ADD FOREIGN KEY (sink) REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE kafka_sink.sink_state DROP CONSTRAINT sink_state_sink_fkey,
+    ADD FOREIGN KEY (sink) REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE kafka_sink.partition_ends DROP CONSTRAINT partition_ends_sink_fkey,
+    ADD FOREIGN KEY (sink) REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE kafka_sink.dead_letters DROP CONSTRAINT dead_letters_sink_fkey,
+    ADD FOREIGN KEY (sink) REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE;
+ALTER TABLE kafka_sink.topic_state DROP CONSTRAINT topic_state_sink_topic_fkey,
+    ADD FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE;

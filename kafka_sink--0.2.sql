@@ -150,7 +150,7 @@ CREATE TABLE kafka_sink.sink_catalog (
 );
 
 CREATE TABLE kafka_sink.topic_catalog (
-    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
     topic text NOT NULL
         CHECK (topic OPERATOR(pg_catalog.~) '^[a-zA-Z0-9._-]{1,249}$'),
     partitions text,
@@ -168,7 +168,7 @@ CREATE TABLE kafka_sink.topic_catalog (
 );
 
 CREATE TABLE kafka_sink.txn_offsets (
-    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
     topic text NOT NULL,
     part integer NOT NULL CHECK (part OPERATOR(pg_catalog.>=) 0),
     off bigint NOT NULL CHECK (off OPERATOR(pg_catalog.>=) 0),
@@ -209,7 +209,7 @@ COMMENT ON COLUMN kafka_sink.txn_offsets.updated_at IS 'start of the transaction
 
 -- state of each worker; shared memory would forget it in a crash
 CREATE TABLE kafka_sink.sink_state (
-    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
     worker integer NOT NULL,
     state text NOT NULL,
     since timestamptz NOT NULL,
@@ -239,12 +239,12 @@ CREATE TABLE kafka_sink.topic_state (
     off bigint,
     column_name text,
     PRIMARY KEY (sink, topic),
-    FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON DELETE CASCADE
+    FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE
 );
 
 -- ends of partitions as last seen, for sinks whose workers do not run
 CREATE TABLE kafka_sink.partition_ends (
-    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
     topic text NOT NULL,
     part integer NOT NULL,
     low bigint,
@@ -376,7 +376,9 @@ CREATE FUNCTION kafka_sink.create_sink(
     lock_timeout interval DEFAULT '2 s',
     idle_after interval DEFAULT '1 min',
     statistics_interval interval DEFAULT NULL,
-    enabled boolean DEFAULT true)
+    enabled boolean DEFAULT true,
+    settings jsonb DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_create_sink'
 LANGUAGE C VOLATILE;
@@ -384,7 +386,7 @@ LANGUAGE C VOLATILE;
 -- a sink costs everybody who uses the server: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean, jsonb, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -425,21 +427,31 @@ CREATE FUNCTION kafka_sink.alter_sink(
     lock_timeout interval DEFAULT NULL,
     idle_after interval DEFAULT NULL,
     statistics_interval interval DEFAULT NULL,
-    reset text[] DEFAULT NULL)
+    reset text[] DEFAULT NULL,
+    owner regrole DEFAULT NULL,
+    settings jsonb DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[], regrole, jsonb) IS
 'changes the settings given and sets those named in reset to their defaults';
 
-CREATE FUNCTION kafka_sink.drop_sink(sink text)
+CREATE FUNCTION kafka_sink.drop_sink(sink text, if_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_drop_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.drop_sink(text) IS
+COMMENT ON FUNCTION kafka_sink.drop_sink(text, boolean) IS
 'forgets a sink, its topics and its offsets; the target keeps its rows';
+
+CREATE FUNCTION kafka_sink.rename_sink(sink text, new_name text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_rename_sink'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.rename_sink(text, text) IS
+'gives a sink another name; its topics, offsets, dead letters and history go with it';
 
 CREATE FUNCTION kafka_sink.register_topic(
     sink text,
@@ -452,12 +464,13 @@ CREATE FUNCTION kafka_sink.register_topic(
     pk_fields text[] DEFAULT NULL,
     filter text DEFAULT NULL,
     update_if text DEFAULT NULL,
-    accumulate jsonb DEFAULT NULL)
+    accumulate jsonb DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, boolean) IS
 'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
 
 CREATE FUNCTION kafka_sink.alter_topic(
@@ -478,12 +491,12 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
-CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text)
+CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_unregister_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text) IS
+COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text, boolean) IS
 'takes a topic from a sink and forgets its offsets';
 
 --
@@ -968,7 +981,7 @@ GRANT SELECT ON kafka_sink.worker_states, kafka_sink.sinks, kafka_sink.sink_topi
 --
 CREATE TABLE kafka_sink.dead_letters (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON DELETE CASCADE,
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
     topic text,
     part integer,
     off bigint,

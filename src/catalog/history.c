@@ -86,13 +86,11 @@ ks_history_log(const char *sink, const char *action, const char *topic,
 }
 
 void
-ks_history_log_change(const char *sink, const char *action, const char *topic, const Jsonb *before)
+ks_history_stamp(const char *sink, bool created)
 {
-	bool		created = strcmp(action, "create_sink") == 0;
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(sink), CStringGetTextDatum(GetUserNameFromId(GetUserId(), false))};
 
-	ks_history_log(sink, action, topic, before, ks_history_definition(sink, topic));
 	SPI_connect();
 	run(created ?
 		"UPDATE kafka_sink.sink_catalog c SET created_by = $2, created_at = pg_catalog.clock_timestamp() "
@@ -100,5 +98,32 @@ ks_history_log_change(const char *sink, const char *action, const char *topic, c
 		"UPDATE kafka_sink.sink_catalog c SET altered_by = $2, altered_at = pg_catalog.clock_timestamp() "
 		"WHERE c.sink OPERATOR(pg_catalog.=) $1",
 		lengthof(types), types, values, NULL);
+	SPI_finish();
+}
+
+void
+ks_history_log_change(const char *sink, const char *action, const char *topic, const Jsonb *before)
+{
+	ks_history_log(sink, action, topic, before, ks_history_definition(sink, topic));
+	ks_history_stamp(sink, strcmp(action, "create_sink") == 0);
+}
+
+#define SINCE_IT_EXISTS \
+	"h.sink OPERATOR(pg_catalog.=) $1 AND h.at OPERATOR(pg_catalog.>) ALL " \
+	"(SELECT d.at FROM kafka_sink.sink_history d WHERE d.sink OPERATOR(pg_catalog.=) $1 " \
+	"AND d.action OPERATOR(pg_catalog.=) 'drop_sink')"
+
+void
+ks_history_follow(const char *sink, const char *new_name, Oid new_owner)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, REGROLEOID};
+	Datum		values[] = {CStringGetTextDatum(sink), CStringGetTextDatum(new_name), ObjectIdGetDatum(new_owner)};
+	const char *nulls = OidIsValid(new_owner) ? "   " : "  n";
+
+	SPI_connect();
+	run("UPDATE kafka_sink.sink_history h SET sink = $2, owner = COALESCE($3, h.owner) WHERE " SINCE_IT_EXISTS,
+		lengthof(types), types, values, nulls);
+	run("UPDATE kafka_sink.offset_history h SET sink = $2, owner = COALESCE($3, h.owner) WHERE " SINCE_IT_EXISTS,
+		lengthof(types), types, values, nulls);
 	SPI_finish();
 }

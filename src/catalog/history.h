@@ -24,4 +24,11 @@ extern void ks_history_log(const char *sink, const char *action, const char *top
 extern void ks_history_log_change(const char *sink, const char *action, const char *topic,
 								  const Jsonb *before);
 
+/* The sink's row tells that the current user has changed it now, or created it. */
+extern void ks_history_stamp(const char *sink, bool created);
+
+/* What is told of the sink goes with it to a new name, or owner (InvalidOid: the
+ * same); what is told of another of that name, dropped before, stays. */
+extern void ks_history_follow(const char *sink, const char *new_name, Oid new_owner);
+
 #endif

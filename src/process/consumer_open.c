@@ -38,9 +38,9 @@ int64
 ks_start_timestamp(const char *start_at, const char *topic, int32 part, int64 *explicit_off)
 {
 	*explicit_off = -1;
-	if (strcmp(start_at, "earliest") == 0)
+	if (strcmp(start_at, "earliest") == 0 || strcmp(start_at, "beginning") == 0)
 		return KS_OFFSET_EARLIEST;
-	if (strcmp(start_at, "latest") == 0)
+	if (strcmp(start_at, "latest") == 0 || strcmp(start_at, "end") == 0)
 		return KS_OFFSET_LATEST;
 	if (*start_at == '{')
 	{

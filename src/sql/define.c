@@ -199,6 +199,49 @@ ks_define_check(const char *name)
 	}
 }
 
+/* May the role call create_sink()? */
+static bool
+may_create_sinks(Oid role)
+{
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(role)};
+	KsCatalogUser save;
+	bool		may;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n "
+						  "ON n.oid OPERATOR(pg_catalog.=) p.pronamespace "
+						  "WHERE n.nspname OPERATOR(pg_catalog.=) 'kafka_sink' AND p.proname OPERATOR(pg_catalog.=) 'create_sink' "
+						  "AND pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')",
+						  lengthof(types), types, values, NULL, true, 1);
+	ks_catalog_leave(&save);
+	may = SPI_processed > 0;
+	SPI_finish();
+	return may;
+}
+
+void
+ks_define_check_new_owner(Oid role)
+{
+	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", role)));
+	/* its code will run as that role */
+	if (!ks_can_set_role(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\"", GetUserNameFromId(role, false)),
+				 errdetail("The sink's code will run as that role.")));
+	if (!superuser() && !may_create_sinks(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not create sinks", GetUserNameFromId(role, false)),
+				 errhint("GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO %s.",
+						 quote_identifier(GetUserNameFromId(role, false)))));
+}
+
 uint64
 ks_define_change(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {

@@ -9,6 +9,8 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
 
 #include "catalog/history.h"
 #include "catalog/limits.h"
@@ -21,22 +23,64 @@
 PG_FUNCTION_INFO_V1(kafka_sink_create_sink);
 PG_FUNCTION_INFO_V1(kafka_sink_alter_sink);
 PG_FUNCTION_INFO_V1(kafka_sink_drop_sink);
+PG_FUNCTION_INFO_V1(kafka_sink_rename_sink);
+
+/* The arguments behind the settings. */
+enum
+{
+	CREATE_ENABLED = KS_SINK_SETTINGS + 1, CREATE_SETTINGS, CREATE_IF_NOT_EXISTS
+};
+enum
+{
+	ALTER_RESET = KS_SINK_SETTINGS + 1, ALTER_OWNER, ALTER_SETTINGS
+};
+
+static void
+refuse_existing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("sink \"%s\" already exists", name)));
+}
+
+/* What create_sink() says of each setting; those that it does not give are NULL. */
+static void
+read_settings(FunctionCallInfo fcinfo, KsGiven *given)
+{
+	ks_given_init(given, KS_SINK_SETTINGS, ks_sink_setting);
+	ks_given_arguments(given, KS_SINK_SETTINGS, fcinfo, 1);
+	for (int i = 0; i < KS_SINK_SETTINGS; i++)
+		if (!given[i].given && given[i].setting->def)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("setting \"%s\" must not be null", given[i].setting->name),
+					 errhint("Leave it out for its default, %s.", quote_literal_cstr(given[i].setting->def))));
+	ks_given_json(given, KS_SINK_SETTINGS, fcinfo, CREATE_SETTINGS, true);
+}
 
 Datum
 kafka_sink_create_sink(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
+	KsGiven		given[KS_SINK_SETTINGS];
 	Oid			types[KS_SINK_SETTINGS + 6];
 	Datum		values[KS_SINK_SETTINGS + 6];
-	char		nulls[KS_SINK_SETTINGS + 6];
+	char		nulls[KS_SINK_SETTINGS + 7];
 	StringInfoData sql;
 	int			n = 0;
 
 	ks_catalog_check_name(name);
+	ks_refuse_null(fcinfo, CREATE_IF_NOT_EXISTS);
 	if (ks_catalog_sink(name, true))
-		ereport(ERROR,
+	{
+		if (!PG_GETARG_BOOL(CREATE_IF_NOT_EXISTS))
+			refuse_existing(name);
+		ereport(NOTICE,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("sink \"%s\" already exists", name)));
+				 errmsg("sink \"%s\" already exists, skipping", name)));
+		PG_RETURN_VOID();
+	}
+	read_settings(fcinfo, given);
 	ks_limits_check_sinks(GetUserId());
 
 	initStringInfo(&sql);
@@ -47,23 +91,16 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	ADD(OIDOID, ObjectIdGetDatum(GetUserId()), false);
 	ADD(INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false);
 	ADD(OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
-	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(KS_SINK_SETTINGS + 1) || PG_GETARG_BOOL(KS_SINK_SETTINGS + 1)), false);
+	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED)), false);
 	/* not one that workers of a sink of the same name, dropped before, run by */
 	ADD(INT8OID, Int64GetDatum(GetCurrentTimestamp()), false);
 	for (int i = 0; i < KS_SINK_SETTINGS; i++)
 	{
-		bool		isnull = PG_ARGISNULL(i + 1);
-
-		if (!isnull)
-			ks_setting_check(&ks_sink_settings[i], PG_GETARG_DATUM(i + 1));
-		else if (ks_sink_settings[i].def)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("setting \"%s\" must not be null", ks_sink_settings[i].name)));
-		appendStringInfo(&sql, ", %s", ks_sink_settings[i].name);
-		ADD(ks_sink_settings[i].type, isnull ? (Datum) 0 : PG_GETARG_DATUM(i + 1), isnull);
+		appendStringInfo(&sql, ", %s", given[i].setting->name);
+		ADD(given[i].setting->type, given[i].value, !given[i].given);
 	}
 #undef ADD
+	nulls[n] = '\0';
 	appendStringInfoString(&sql, ") VALUES (");
 	for (int i = 1; i <= n; i++)
 		appendStringInfo(&sql, "%s$%d", i > 1 ? ", " : "", i);
@@ -74,29 +111,10 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-Datum
-kafka_sink_alter_sink(PG_FUNCTION_ARGS)
+/* What is changed of the settings, as assignments; returns the number of parameters. */
+static int
+assign_settings(const KsGiven *given, StringInfo sql, int n, Oid *types, Datum *values)
 {
-	char	   *name = ks_text_argument(fcinfo, 0);
-	KsSink	   *sink = ks_catalog_sink(name, false);
-	KsGiven		given[KS_SINK_SETTINGS];
-	Jsonb	   *before;
-	Oid			types[KS_SINK_SETTINGS + 1];
-	Datum		values[KS_SINK_SETTINGS + 1];
-	StringInfoData sql;
-	int			n = 1;
-
-	ks_catalog_check_definer(sink);
-	ks_given_init(given, KS_SINK_SETTINGS, ks_sink_setting);
-	ks_given_refuse_nulls(given, KS_SINK_SETTINGS, fcinfo, 1);
-	ks_given_arguments(given, KS_SINK_SETTINGS, fcinfo, 1);
-	ks_given_reset(given, KS_SINK_SETTINGS, fcinfo, KS_SINK_SETTINGS + 1);
-	if (!ks_given_any(given, KS_SINK_SETTINGS))
-		ks_given_nothing(psprintf("sink \"%s\"", name));
-	types[0] = TEXTOID;
-	values[0] = CStringGetTextDatum(name);
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1");
 	for (int i = 0; i < KS_SINK_SETTINGS; i++)
 	{
 		const KsSetting *setting = given[i].setting;
@@ -105,16 +123,65 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 		{
 			types[n] = setting->type;
 			values[n] = given[i].value;
-			appendStringInfo(&sql, ", %s = $%d", setting->name, ++n);
+			appendStringInfo(sql, ", %s = $%d", setting->name, ++n);
 		}
 		else if (given[i].reset)
-			appendStringInfo(&sql, ", %s = %s", setting->name,
+			appendStringInfo(sql, ", %s = %s", setting->name,
 							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
 	}
-	appendStringInfoString(&sql, " WHERE c.sink OPERATOR(pg_catalog.=) $1");
+	return n;
+}
+
+Datum
+kafka_sink_alter_sink(PG_FUNCTION_ARGS)
+{
+	char	   *name = ks_text_argument(fcinfo, 0);
+	KsSink	   *sink = ks_catalog_sink(name, false);
+	KsGiven		given[KS_SINK_SETTINGS];
+	Oid			owner = PG_ARGISNULL(ALTER_OWNER) ? InvalidOid : PG_GETARG_OID(ALTER_OWNER);
+	Jsonb	   *before;
+	Oid			types[KS_SINK_SETTINGS + 2];
+	Datum		values[KS_SINK_SETTINGS + 2];
+	StringInfoData sql;
+	int			n;
+
+	ks_catalog_check_definer(sink);
+	ks_given_init(given, KS_SINK_SETTINGS, ks_sink_setting);
+	ks_given_refuse_nulls(given, KS_SINK_SETTINGS, fcinfo, 1);
+	if (ks_null_is_given(fcinfo, ALTER_OWNER))
+		ks_refuse_null(fcinfo, ALTER_OWNER);
+	ks_given_arguments(given, KS_SINK_SETTINGS, fcinfo, 1);
+	ks_given_reset(given, KS_SINK_SETTINGS, fcinfo, ALTER_RESET);
+	ks_given_json(given, KS_SINK_SETTINGS, fcinfo, ALTER_SETTINGS, false);
+	if (!ks_given_any(given, KS_SINK_SETTINGS) && !OidIsValid(owner))
+		ks_given_nothing(psprintf("sink \"%s\"", name));
+	if (OidIsValid(owner))
+	{
+		ks_define_check_new_owner(owner);
+		if (owner != sink->owner)
+		{
+			ks_limits_check_sinks(owner);
+			ks_limits_check_topics(owner);
+		}
+	}
+
 	before = ks_history_definition(name, NULL);
+	types[0] = TEXTOID;
+	values[0] = CStringGetTextDatum(name);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1");
+	n = assign_settings(given, &sql, 1, types, values);
+	if (OidIsValid(owner))
+	{
+		types[n] = REGROLEOID;
+		values[n] = ObjectIdGetDatum(owner);
+		appendStringInfo(&sql, ", owner = $%d", ++n);
+	}
+	appendStringInfoString(&sql, " WHERE c.sink OPERATOR(pg_catalog.=) $1");
 	ks_define_change(sql.data, n, types, values, NULL);
 	ks_define_check(name);
+	if (OidIsValid(owner))
+		ks_history_follow(name, name, owner);
 	ks_history_log_change(name, "alter_sink", NULL, before);
 	PG_RETURN_VOID();
 }
@@ -123,15 +190,66 @@ Datum
 kafka_sink_drop_sink(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
+	KsSink	   *sink;
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
-	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	ks_refuse_null(fcinfo, 1);
+	sink = ks_catalog_sink(name, PG_GETARG_BOOL(1));
+	if (sink == NULL)
+	{
+		ereport(NOTICE,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("sink \"%s\" does not exist, skipping", name)));
+		PG_RETURN_VOID();
+	}
+	ks_catalog_check_owner(sink, false);
 	ks_define_bump_generation(name);
 	ks_history_log(name, "drop_sink", NULL, ks_history_definition(name, NULL), NULL);
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1",
 				   1, types, values, NULL);
 	ks_define_change("DELETE FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1",
 				   1, types, values, NULL);
+	PG_RETURN_VOID();
+}
+
+/* {"sink": name} */
+static Jsonb *
+named(const char *name)
+{
+	StringInfoData s;
+
+	initStringInfo(&s);
+	appendStringInfoString(&s, "{\"sink\": ");
+	escape_json(&s, name);
+	appendStringInfoChar(&s, '}');
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(s.data)));
+}
+
+/*
+ * All rows of the sink follow by its foreign keys.  A worker that runs finds no
+ * rows of its sink any more, as if it were dropped; its batch at hand is waited
+ * for, since it holds them.  The new generation is none that workers of a sink of
+ * that name, dropped before, run by.
+ */
+Datum
+kafka_sink_rename_sink(PG_FUNCTION_ARGS)
+{
+	char	   *name = ks_text_argument(fcinfo, 0);
+	char	   *new_name = ks_text_argument(fcinfo, 1);
+	KsSink	   *sink = ks_catalog_sink(name, false);
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID};
+	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), Int64GetDatum(GetCurrentTimestamp())};
+
+	ks_catalog_check_owner(sink, false);
+	ks_catalog_check_name(new_name);
+	if (ks_catalog_sink(new_name, true))
+		refuse_existing(new_name);
+	ks_define_bump_generation(name);
+	ks_define_change("UPDATE kafka_sink.sink_catalog c SET sink = $2, generation = GREATEST(c.generation, $3) "
+					 "WHERE c.sink OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
+	ks_history_follow(name, new_name, InvalidOid);
+	ks_history_log(new_name, "rename_sink", NULL, named(name), named(new_name));
+	ks_history_stamp(new_name, false);
 	PG_RETURN_VOID();
 }

@@ -26,8 +26,11 @@ PG_FUNCTION_INFO_V1(kafka_sink_alter_topic);
 PG_FUNCTION_INFO_V1(kafka_sink_unregister_topic);
 PG_FUNCTION_INFO_V1(kafka_sink_resume_topic);
 
+/* The argument of register_topic() behind the settings. */
+#define REGISTER_IF_NOT_EXISTS	(4 + KS_TOPIC_SETTINGS)
+
 /* start_at: a word, a timestamp, or an object of offsets by partition. */
-static char *
+static const char *
 check_start_at(const char *start_at)
 {
 	int64		off;
@@ -52,8 +55,10 @@ check_start_at(const char *start_at)
 		}
 		return pstrdup(start_at);
 	}
-	if (strcmp(start_at, "earliest") == 0 || strcmp(start_at, "latest") == 0)
-		return pstrdup(start_at);
+	if (strcmp(start_at, "earliest") == 0 || strcmp(start_at, "beginning") == 0)
+		return "earliest";
+	if (strcmp(start_at, "latest") == 0 || strcmp(start_at, "end") == 0)
+		return "latest";
 	/* errors if it is no timestamp; kept with the zone it was read in */
 	(void) ks_start_timestamp(start_at, "", 0, &off);
 	return pstrdup(timestamptz_to_str(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
@@ -105,6 +110,7 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	values[2] = partitions ? CStringGetTextDatum(partitions) : (Datum) 0;
 	nulls[2] = partitions ? ' ' : 'n';
 	values[3] = CStringGetTextDatum(check_start_at(start_at));
+	ks_refuse_null(fcinfo, REGISTER_IF_NOT_EXISTS);
 	ks_given_init(given, KS_TOPIC_SETTINGS, ks_topic_setting);
 	ks_given_arguments(given, KS_TOPIC_SETTINGS, fcinfo, 4);
 	initStringInfo(&sql);
@@ -117,9 +123,13 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	appendStringInfoString(&sql, ") ON CONFLICT (sink, topic) DO NOTHING");
 	if (ks_define_change(sql.data, add_settings(given, 4, types, values, nulls),
 						 types, values, nulls) == 0)
-		ereport(ERROR,
+	{
+		ereport(PG_GETARG_BOOL(REGISTER_IF_NOT_EXISTS) ? NOTICE : ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("topic \"%s\" is already registered with sink \"%s\"", topic, name)));
+				 errmsg("topic \"%s\" is already registered with sink \"%s\"%s", topic, name,
+						PG_GETARG_BOOL(REGISTER_IF_NOT_EXISTS) ? ", skipping" : "")));
+		PG_RETURN_VOID();
+	}
 	ks_define_bump_generation(name);
 	if (ks_given_any(given, KS_TOPIC_SETTINGS))
 		ks_define_check(name);
@@ -131,11 +141,12 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 }
 
 static void
-undefined_topic(const char *topic, const char *sink)
+undefined_topic(const char *topic, const char *sink, bool missing_ok)
 {
-	ereport(ERROR,
+	ereport(missing_ok ? NOTICE : ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("topic \"%s\" is not registered with sink \"%s\"", topic, sink)));
+			 errmsg("topic \"%s\" is not registered with sink \"%s\"%s", topic, sink,
+					missing_ok ? ", skipping" : "")));
 }
 
 Datum
@@ -175,7 +186,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	}
 	appendStringInfoString(&sql, " WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2");
 	if (ks_define_change(sql.data, 2 + KS_TOPIC_SETTINGS, types, values, nulls) == 0)
-		undefined_topic(topic, name);
+		undefined_topic(topic, name, false);
 	ks_define_check(name);
 	ks_history_log_change(name, "alter_topic", topic, before);
 	PG_RETURN_VOID();
@@ -189,13 +200,25 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 	Jsonb	   *before;
+	KsSink	   *sink;
+	bool		missing_ok;
 
-	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
+	ks_refuse_null(fcinfo, 2);
+	missing_ok = PG_GETARG_BOOL(2);
+	sink = ks_catalog_sink(name, missing_ok);
+	if (sink)
+		ks_catalog_check_owner(sink, false);
+	before = sink ? ks_history_definition(name, topic) : NULL;
+	if (before == NULL)
+	{
+		undefined_topic(topic, name, missing_ok);
+		PG_RETURN_VOID();
+	}
 	ks_define_bump_generation(name);
 	before = ks_history_definition(name, topic);
 	if (ks_define_change("DELETE FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
 					   "AND t.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL) == 0)
-		undefined_topic(topic, name);
+		undefined_topic(topic, name, false);
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
 				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
 	ks_catalog_forget_partition_ends(name, topic, -1);
@@ -219,7 +242,7 @@ kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 	foreach(lc, ks_catalog_topics(name))
 		registered |= strcmp(((KsTopic *) lfirst(lc))->topic, topic) == 0;
 	if (!registered)
-		undefined_topic(topic, name);
+		undefined_topic(topic, name, false);
 	/* one that was the last to go on has halted the sink: it halts alone now */
 	ks_define_change("INSERT INTO kafka_sink.topic_state "
 					 "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name) "

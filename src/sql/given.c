@@ -1,6 +1,7 @@
 /*
  * given.c
- *	  Settings as a call gives them: by arguments, or in reset.
+ *	  Settings as a call gives them: by arguments, or in reset (given_json.c: in
+ *	  settings).
  *
  * Nothing that a call says is ignored: what cannot be meant is an error that
  * tells what to write instead.
@@ -11,6 +12,7 @@
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/varlena.h"
 
 #include "sql/arguments.h"
 #include "sql/given.h"
@@ -48,10 +50,38 @@ ks_given_refuse_nulls(const KsGiven *g, int n, FunctionCallInfo fcinfo, int firs
 							 g[i].setting->name)));
 }
 
-/* The setting of this name; an error that lists them if there is none. */
-static KsGiven *
-find_setting(KsGiven *g, int n, const char *name, const char *where)
+/* How many letters a name may be away from what is meant: not half of them. */
+static int
+tolerance(const char *name)
 {
+	return Min(3, (int) strlen(name) / 2);
+}
+
+/* The setting whose name is the nearest; NULL if none is near. */
+static const char *
+nearest_setting(const KsGiven *g, int n, const char *name)
+{
+	const char *nearest = NULL;
+	int			max = strlen(name) < NAMEDATALEN ? tolerance(name) : 0;
+
+	for (int i = 0; i < n && max > 0; i++)
+	{
+		const char *candidate = g[i].setting->name;
+		int			distance = varstr_levenshtein_less_equal(name, strlen(name), candidate, strlen(candidate),
+															 1, 1, 1, max, true);
+
+		if (distance > max)
+			continue;
+		nearest = candidate;
+		max = distance - 1;
+	}
+	return nearest;
+}
+
+KsGiven *
+ks_given_find(KsGiven *g, int n, const char *name, const char *where)
+{
+	const char *nearest;
 	StringInfoData list;
 
 	initStringInfo(&list);
@@ -61,9 +91,11 @@ find_setting(KsGiven *g, int n, const char *name, const char *where)
 			return &g[i];
 		appendStringInfo(&list, "%s%s", i ? ", " : "", g[i].setting->name);
 	}
+	nearest = nearest_setting(g, n, name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown setting \"%s\" in %s", name, where),
+			 nearest ? errhint("Perhaps you meant \"%s\".", nearest) :
 			 errhint("Valid settings: %s.", list.data)));
 }
 
@@ -79,7 +111,7 @@ ks_given_reset(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(arg), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &nnames);
 	for (int i = 0; i < nnames; i++)
 	{
-		KsGiven    *one = find_setting(g, n, nulls[i] ? "null" : TextDatumGetCString(names[i]), "reset");
+		KsGiven    *one = ks_given_find(g, n, nulls[i] ? "null" : TextDatumGetCString(names[i]), "reset");
 
 		if (one->given)
 			ereport(ERROR,

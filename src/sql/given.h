@@ -1,6 +1,6 @@
 /*
  * given.h
- *	  Settings as a call gives them: by arguments, or in reset.
+ *	  Settings as a call gives them: by arguments, in reset, or in settings.
  */
 #ifndef KS_GIVEN_H
 #define KS_GIVEN_H
@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 
+#include "base/compat.h"
 #include "catalog/settings.h"
 
 /* What a call says of one setting. */
@@ -31,6 +32,14 @@ extern void ks_given_refuse_nulls(const KsGiven *g, int n, FunctionCallInfo fcin
 
 /* Argument 'arg', reset => '{...}'; errors (22023) if one of them is given, too. */
 extern void ks_given_reset(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg);
+
+/* Argument 'arg', settings => '{...}'; errors (22023) if one of them is given
+ * otherwise, too: of a call that creates, an argument that is not the default. */
+extern void ks_given_json(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg, bool create);
+
+/* The setting of this name; errors (22023) if there is none in 'where', and says
+ * which may be meant. */
+extern KsGiven *ks_given_find(KsGiven *g, int n, const char *name, const char *where);
 
 extern bool ks_given_any(const KsGiven *g, int n);
 

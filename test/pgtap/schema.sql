@@ -82,10 +82,11 @@ SELECT set_eq(
        WHERE d.deptype = 'e' AND p.proname NOT IN ('create_sink', 'alter_sink', 'worker_stats', 'partition_stats',
              'validate_options', 'lock_waits', 'is_home', 'restore_dump', 'dumped')$$,
     ARRAY[
-        'drop_sink(sink text)',
-        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb)',
+        'drop_sink(sink text, if_exists boolean DEFAULT false)',
+        'rename_sink(sink text, new_name text)',
+        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false)',
         'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, reset text[] DEFAULT NULL::text[])',
-        'unregister_topic(sink text, topic text)',
+        'unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)',
         'pause(sink text)',
         'resume(sink text)',
         'resume(sink text, topic text)',
@@ -115,13 +116,13 @@ SELECT results_eq($$SELECT DISTINCT pg_get_function_result(oid) FROM pg_proc WHE
 
 -- every setting that can be made can be changed, and has the same type
 SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
-    (SELECT array_remove(proargnames[2:], 'enabled') || 'reset'::text FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc),
-    'alter_sink has the settings of create_sink, and reset');
+    (SELECT proargnames[2:array_position(proargnames, 'enabled') - 1] || '{reset,owner,settings}'::text[] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc),
+    'alter_sink has the settings of create_sink');
 SELECT is((SELECT (proargtypes::oid[])[0:32] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
     (SELECT (proargtypes::oid[])[0:32] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
 SELECT set_eq(
     $$SELECT setting FROM (SELECT unnest(proargnames[2:]) FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc) s (setting)
-       WHERE setting <> 'enabled'$$,
+       WHERE setting NOT IN ('enabled', 'settings', 'if_not_exists')$$,
     $$SELECT attname::text FROM pg_attribute WHERE attrelid = 'kafka_sink.sinks'::regclass AND attnum > 0
          AND (attname IN ('server', 'target') OR attnum >= (SELECT a.attnum FROM pg_attribute a
               WHERE a.attrelid = 'kafka_sink.sinks'::regclass AND a.attname = 'insert_mode'))

@@ -45,7 +45,7 @@ my %default = map { split /=/, $_, 2 } split /\n/,
 my @arguments = split /,/, sql(q{SELECT array_to_string(proargnames, ',') FROM pg_proc WHERE oid::regproc = 'kafka_sink.create_sink'::regproc});
 my @settings = table_of('Settings of a sink');
 
-is(join(' ', sort 'sink', map { words($_->[0]) } @settings), join(' ', sort @arguments), 'settings: each is in the table, once');
+is(join(' ', sort qw(sink settings if_not_exists), map { words($_->[0]) } @settings), join(' ', sort @arguments), 'settings: each is in the table, once');
 my ($list) = $reference =~ /^`create_sink\((.*?)\)`/ms;
 is($list =~ s/\s+/ /gr, join(', ', @arguments), 'create_sink(): the list of its arguments');
 
