@@ -163,6 +163,14 @@ CREATE OR REPLACE VIEW kafka_sink.worker_states WITH (security_barrier) AS
        AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
      WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
+CREATE FUNCTION kafka_sink.workers_off()
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_workers_off'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION kafka_sink.workers_off() IS
+'why no sink of this server has workers; NULL if they have';
+
 CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
     SELECT c.sink, c.owner, c.server, c.target,
            t.topics,
@@ -171,12 +179,12 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
                 -- some of its workers have not said anything yet
                 WHEN s.state OPERATOR(pg_catalog.=) 'running'
                  AND s.present OPERATOR(pg_catalog.<) c.workers THEN 'starting'
-                ELSE s.state END AS state,
+                ELSE COALESCE(s.state, i.state) END AS state,
            s.since, s.sqlstate,
-           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.message
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN COALESCE(s.message, i.message)
                 ELSE 'the sink''s offsets were written in another database or server' END AS message,
            s.detail,
-           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN s.hint
+           CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN COALESCE(s.hint, i.hint)
                 ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
            s.topic, s.part, s.off, s.column_name, s.waits_for,
            t.halted_topics,
@@ -196,6 +204,7 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
       FROM kafka_sink.sink_catalog c
       LEFT JOIN
            (SELECT t.sink,
+                   pg_catalog.bool_or(t.target IS NOT NULL) AS has_target,
                    pg_catalog.array_agg(t.topic ORDER BY t.topic) AS topics,
                    pg_catalog.array_agg(t.topic ORDER BY t.topic) FILTER (WHERE h.topic IS NOT NULL) AS halted_topics
               FROM kafka_sink.topic_catalog t
@@ -212,6 +221,21 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
              ORDER BY w.sink,
                       pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
                       w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
+      -- why none of them has one
+      LEFT JOIN LATERAL
+           (SELECT CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE THEN 'ledger'
+                        WHEN c.server IS NULL OR t.topics IS NULL OR kafka_sink.workers_off() IS NOT NULL THEN 'idle'
+                        ELSE 'starting' END AS state,
+                   CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE
+                        THEN 'its offsets are moved by kafka_sink.claim() and kafka_sink.advance()'
+                        WHEN c.server IS NULL THEN 'it has no server: records come from kafka_sink.ingest()'
+                        WHEN t.topics IS NULL THEN 'no topic is registered with it'
+                        ELSE kafka_sink.workers_off() END AS message,
+                   CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE THEN NULL
+                        WHEN c.server IS NULL THEN 'kafka_sink.alter_sink(..., server => ...) lets workers consume for it'
+                        WHEN t.topics IS NULL THEN 'kafka_sink.register_topic() adds one'
+                        WHEN kafka_sink.workers_off() IS NOT NULL THEN 'kafka_sink.run() consumes in a session' END AS hint) i
+        ON s.sink IS NULL AND c.enabled
      WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
 
 COMMENT ON VIEW kafka_sink.sinks IS
@@ -286,6 +310,7 @@ CREATE OR REPLACE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
 
 ALTER POLICY members ON kafka_sink.offset_history
     USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+
 
 -- dumps take along kafka_sink.dump alone
 UPDATE pg_catalog.pg_extension SET extconfig = NULL, extcondition = NULL

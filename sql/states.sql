@@ -126,6 +126,25 @@ TABLE kafka_sink.topic_state;
 RESET ROLE;
 DROP ROLE regress_ks_states;
 
+-- a sink of which no worker has said anything: what it lacks, in the order in which it is mended
+BEGIN;
+CREATE SERVER regress_ks_states FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+SELECT kafka_sink.drop_sink('s'), kafka_sink.create_sink('s');
+SELECT state, message, hint FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_sink('s', target => 'target');
+SELECT state, message, hint FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_sink('s', server => 'regress_ks_states');
+SELECT state, message, hint FROM kafka_sink.sinks;
+SELECT kafka_sink.register_topic('s', 'a');
+SELECT state, message, hint FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_sink('s', reset => '{target}');
+SELECT state, message, hint FROM kafka_sink.sinks;
+SELECT kafka_sink.alter_topic('s', 'a', target => 'target');
+SELECT state, message, hint FROM kafka_sink.sinks;
+SELECT kafka_sink.pause('s');
+SELECT state, message, hint FROM kafka_sink.sinks;
+ROLLBACK;
+
 SELECT kafka_sink.drop_sink('s');
 DROP FUNCTION shown;
 DROP TABLE target;

@@ -18,6 +18,7 @@
 #include "utils/jsonb.h"
 
 #include "base/compat.h"
+#include "base/guc.h"
 #include "catalog/claim.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
@@ -32,6 +33,7 @@
 #define MAX_LISTED_PLACES	10
 
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
+PG_FUNCTION_INFO_V1(kafka_sink_workers_off);
 PG_FUNCTION_INFO_V1(kafka_sink_pause);
 PG_FUNCTION_INFO_V1(kafka_sink_resume);
 PG_FUNCTION_INFO_V1(kafka_sink_seek);
@@ -45,6 +47,17 @@ kafka_sink_is_home(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL((uint64) PG_GETARG_INT64(0) == GetSystemIdentifier() &&
 				   PG_GETARG_OID(1) == MyDatabaseId);
+}
+
+/* kafka_sink.workers_off(): why no sink has workers, for the view sinks. */
+Datum
+kafka_sink_workers_off(PG_FUNCTION_ARGS)
+{
+	if (!ks_shmem_available())
+		PG_RETURN_TEXT_P(cstring_to_text("kafka_sink is not in shared_preload_libraries"));
+	if (!ks_guc_enabled)
+		PG_RETURN_TEXT_P(cstring_to_text("kafka_sink.enabled is off"));
+	PG_RETURN_NULL();
 }
 
 /* An UPDATE of one sink's row as the catalog's owner: how many rows it was. */
