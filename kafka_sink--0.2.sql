@@ -499,6 +499,14 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.unregister_topic(text, text, boolean) IS
 'takes a topic from a sink and forgets its offsets';
 
+CREATE FUNCTION kafka_sink.sink_definition(sink text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_sink_definition'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION kafka_sink.sink_definition(text) IS
+'SQL that creates the sink and its topics again, as it is defined now';
+
 --
 -- Run
 --

@@ -33,6 +33,8 @@ static const KsSetting settings[] = {
 	{"bytea_output", "hex", false},
 	{"extra_float_digits", "1", false},
 	{"array_nulls", "on", false},
+	{"standard_conforming_strings", "on", false},
+	{"transform_null_equals", "off", false},
 	{"xmloption", "content", false},
 	{"timezone_abbreviations", "Default", false},
 	{"row_security", "on", false},

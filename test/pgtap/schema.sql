@@ -94,6 +94,7 @@ SELECT set_eq(
         'seek(sink text, "to" text)',
         'skip(sink text, topic text, part integer, off bigint)',
         'skip(sink text)',
+        'sink_definition(sink text)',
         'workers_off()',
         'accept_gap(sink text)',
         'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',
