@@ -538,6 +538,16 @@ LANGUAGE C STABLE;
 COMMENT ON FUNCTION kafka_sink.sink_definition(text) IS
 'SQL that creates the sink and its topics again, as it is defined now';
 
+CREATE PROCEDURE kafka_sink.pause(
+    sink text,
+    wait boolean,
+    timeout interval DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_pause_and_wait'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.pause(text, boolean, interval) IS
+'the same for CALL, which returns when the workers have ended; 57014 after the timeout';
+
 --
 -- All of a sink follows its name
 --

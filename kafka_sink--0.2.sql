@@ -518,6 +518,16 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.pause(text) IS
 'stops a sink''s workers after the batch at hand, until resume()';
 
+CREATE PROCEDURE kafka_sink.pause(
+    sink text,
+    wait boolean,
+    timeout interval DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_pause_and_wait'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.pause(text, boolean, interval) IS
+'the same for CALL, which returns when the workers have ended; 57014 after the timeout';
+
 CREATE FUNCTION kafka_sink.resume(sink text)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_resume'

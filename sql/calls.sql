@@ -77,6 +77,21 @@ BEGIN
 END$$;
 SELECT workers, batch_records FROM kafka_sink.sinks WHERE sink = 's';
 
+-- pausing and waiting is two transactions
+SELECT kafka_sink.pause('s', wait => true);
+CALL kafka_sink.pause('s', wait => NULL);
+CALL kafka_sink.pause(NULL, wait => true);
+CALL kafka_sink.pause('nope', wait => true);
+BEGIN;
+CALL kafka_sink.pause('s', wait => false);
+ROLLBACK;
+BEGIN;
+CALL kafka_sink.pause('s', wait => true);
+ROLLBACK;
+CALL kafka_sink.pause('s', wait => true, timeout => '1 min');
+SELECT state FROM kafka_sink.sinks WHERE sink = 's';
+SELECT kafka_sink.resume('s');
+
 -- numbers
 SELECT kafka_sink.seek('s', '{"orders": {"0": 9223372036854775807}}');
 SELECT kafka_sink.skip('s', 'orders', 0, 9223372036854775807);

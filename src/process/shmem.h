@@ -155,6 +155,9 @@ extern ConditionVariable *ks_shmem_progress_cv(const char *sink);
  * its pid, or the watcher's or supervisor's; or 0. */
 extern pid_t ks_shmem_worker_pid(const char *sink);
 
+/* The same, but of those that are on their way, too. */
+extern bool ks_shmem_has_worker(const char *sink);
+
 /*
  * Marks that this transaction changed sinks of this database: at commit its
  * supervisor (through the launcher, if there is none yet) looks again.  The

@@ -375,6 +375,25 @@ parked_pid(const char *sink)
 	return 0;
 }
 
+bool
+ks_shmem_has_worker(const char *sink)
+{
+	bool		found = false;
+
+	if (!ks_shmem_available())
+		return false;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers && !found; i++)
+	{
+		const KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		found = ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, sink) == 0;
+	}
+	found = found || parked_pid(sink) != 0;
+	LWLockRelease(ks_shared->lock);
+	return found;
+}
+
 pid_t
 ks_shmem_worker_pid(const char *sink)
 {

@@ -1,6 +1,6 @@
 /*
  * funcs_offsets.c
- *	  SQL functions that stop and start sinks and move offsets.
+ *	  SQL functions that let sinks go on and move offsets.
  *
  * seek(), skip() and accept_gap() move offsets without a record; they are
  * audited in kafka_sink.offset_history.  They lock the sink's row first, then
@@ -34,7 +34,6 @@
 
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_workers_off);
-PG_FUNCTION_INFO_V1(kafka_sink_pause);
 PG_FUNCTION_INFO_V1(kafka_sink_resume);
 PG_FUNCTION_INFO_V1(kafka_sink_seek);
 PG_FUNCTION_INFO_V1(kafka_sink_skip);
@@ -60,24 +59,21 @@ kafka_sink_workers_off(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* An UPDATE of one sink's row as the catalog's owner: how many rows it was. */
-static uint64
+/* An UPDATE of one sink's row as the catalog's owner. */
+static void
 change_sink(const char *sink, const char *sql)
 {
 	Oid			types[] = {TEXTOID, INT8OID, OIDOID};
 	Datum		values[] = {CStringGetTextDatum(sink), Int64GetDatum((int64) GetSystemIdentifier()),
 	ObjectIdGetDatum(MyDatabaseId)};
 	KsCatalogUser save;
-	uint64		n;
 
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args(sql, lengthof(types), types, values, NULL, false, 0);
 	ks_catalog_leave(&save);
-	n = SPI_processed;
 	SPI_finish();
 	ks_shmem_note_change();
-	return n;
 }
 
 /* A worker that runs is to read the offsets again. */
@@ -88,20 +84,6 @@ start_anew(const char *sink)
 				"UPDATE kafka_sink.sink_catalog c SET "
 				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
 				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
-}
-
-Datum
-kafka_sink_pause(PG_FUNCTION_ARGS)
-{
-	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
-
-	ks_catalog_check_owner(sink, false);
-	if (change_sink(sink->name,
-					"UPDATE kafka_sink.sink_catalog c SET enabled = false, "
-					"generation = c.generation OPERATOR(pg_catalog.+) 1 "
-					"WHERE c.sink OPERATOR(pg_catalog.=) $1 AND c.enabled") > 0)
-		ks_history_log(sink->name, "pause", NULL, NULL, NULL);
-	PG_RETURN_VOID();
 }
 
 Datum

@@ -94,6 +94,7 @@ SELECT set_eq(
         'seek(sink text, "to" text)',
         'skip(sink text, topic text, part integer, off bigint)',
         'skip(sink text)',
+        'pause(IN sink text, IN wait boolean, IN timeout interval DEFAULT NULL::interval)',
         'sink_definition(sink text)',
         'workers_off()',
         'accept_gap(sink text)',
