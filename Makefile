@@ -39,11 +39,15 @@ DATA = $(sort $(patsubst $(ks_dir)/%,%,$(wildcard $(ks_dir)/kafka_sink--*.sql)))
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 
+# The control file alone says which version this is.
+ks_version := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(ks_dir)/kafka_sink.control)
+
 # The server's headers as system headers: -Wextra is for our code.  Exempt is
 # an idiom of the server's: fcinfo is there whether it is used or not.
 # WERROR= on the command line is for compilers that warn of more than ours.
 WERROR = -Werror
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(ks_dir)/src
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(ks_dir)/src \
+	-DKS_VERSION='"$(ks_version)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(WERROR)
 SHLIB_LINK = -lrdkafka
 override with_llvm = no
@@ -56,6 +60,7 @@ EXTRA_CLEAN = $(ks_tools) results regression.diffs regression.out
 include $(PGXS)
 
 $(OBJS): $(wildcard $(ks_dir)/src/*/*.h)
+src/catalog/version.o: $(ks_dir)/kafka_sink.control
 
 ifneq ($(ks_dir),.)
 $(shell mkdir -p $(sort $(dir $(OBJS))) test/tools)
@@ -82,7 +87,7 @@ floors: all
 	$(ks_dir)/test/floors .
 cppcheck:
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --library=posix -I$(ks_dir)/src \
-		--enable=warning,performance,portability -DPG_VERSION_NUM=$(VERSION_NUM) \
+		--enable=warning,performance,portability -DPG_VERSION_NUM=$(VERSION_NUM) -DKS_VERSION='"$(ks_version)"' \
 		'-Dforeach(c,l)=while (next(&c, l))' '-Ddlist_foreach(i,l)=while (next(&i, l))' \
 		'-Ddlist_foreach_modify(i,l)=while (next(&i, l))' \
 		'-Dslist_foreach(i,l)=while (next(&i, l))' \

@@ -14,9 +14,9 @@
 
 #include "catalog/history.h"
 #include "catalog/limits.h"
-#include "catalog/extension.h"
 #include "catalog/needs.h"
 #include "catalog/sinks.h"
+#include "catalog/version.h"
 
 #define NAMES	"pg_catalog.string_agg(pg_catalog.format('\"%s\"', s.sink), ', ' ORDER BY s.sink)"
 
@@ -28,7 +28,7 @@ select_text(const char *sql, int nargs, Oid *types, Datum *values)
 	KsCatalogUser save;
 	char	   *result = NULL;
 
-	if (!ks_extension_exists())
+	if (!ks_version_is_ours())
 		return NULL;
 	SPI_connect();
 	ks_catalog_enter(&save);
@@ -70,7 +70,7 @@ ks_needs_of_tables(const List *relids)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	if (relids == NIL || !ks_extension_exists())
+	if (relids == NIL || !ks_version_is_ours())
 		return NIL;
 	foreach(lc, relids)
 		oids[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
@@ -121,7 +121,7 @@ sinks_of(Oid role)
 	KsCatalogUser save;
 	List	   *result = NIL;
 
-	if (!ks_extension_exists())
+	if (!ks_version_is_ours())
 		return NIL;
 	SPI_connect();
 	ks_catalog_enter(&save);

@@ -23,6 +23,7 @@
 #include "base/interval.h"
 #include "catalog/extension.h"
 #include "catalog/sinks.h"
+#include "catalog/version.h"
 
 /* Defaults of batch_records; the view sinks says them too. */
 #define BATCH_RECORDS			50000
@@ -74,6 +75,7 @@ ks_catalog_enter(KsCatalogUser *save)
 {
 	Oid			owner = ks_extension_tables_owner();
 
+	ks_version_check();
 	GetUserIdAndSecContext(&save->userid, &save->sec_context);
 	SetUserIdAndSecContext(owner, save->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);

@@ -18,8 +18,8 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
-#include "catalog/extension.h"
 #include "catalog/offsets.h"
+#include "catalog/version.h"
 #include "process/supervisor_int.h"
 
 /* Of a sink: what a supervisor wants of its definition, and no more. */
@@ -361,7 +361,7 @@ ks_supervised_read(void *arg)
 	KsSupervised *s = arg;
 	int			nsinks = 0;
 	int			nparts;
-	SinkRow    *sinks = ks_extension_exists() ? read_sinks(s->name, &nsinks) : NULL;
+	SinkRow    *sinks = ks_version_is_ours() ? read_sinks(s->name, &nsinks) : NULL;
 	PartRow    *parts;
 
 	if (nsinks == 0)
@@ -454,6 +454,26 @@ watch_written_tables(void)
 }
 
 /*
+ * The library belongs to another version than the extension of this database: no
+ * sink of it runs.  Who updates the extension has sent us away before, and a new
+ * supervisor comes at his commit.
+ */
+static void
+report_version(void)
+{
+	const char *installed = ks_version_installed();
+	int			n = installed ? ks_version_report(installed) : 0;
+
+	if (n > 0)
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg_plural("kafka_sink: %d sink of database %u waits for an update of the extension",
+							   "kafka_sink: %d sinks of database %u wait for an update of the extension", n, n, MyDatabaseId),
+				 errdetail("The extension has version %s, the server's library %s.", installed, KS_VERSION),
+				 errhint(KS_VERSION_HINT)));
+}
+
+/*
  * All sinks.  Whoever drops a table while we read tells us, whether a sink
  * writes to it or not, so no drop falls between.
  */
@@ -468,8 +488,10 @@ ks_supervised_read_all(void *unused)
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		s->listed = false;
-	if (ks_extension_exists())
+	if (ks_version_is_ours())
 		read_together();
+	else
+		report_version();
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		if (!s->listed)

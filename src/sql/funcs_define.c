@@ -16,6 +16,7 @@
 #include "catalog/limits.h"
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
+#include "catalog/version.h"
 #include "sql/arguments.h"
 #include "sql/define.h"
 #include "sql/given.h"
@@ -69,6 +70,8 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	StringInfoData sql;
 	int			n = 0;
 
+	/* the SQL of another version has not so many arguments */
+	ks_version_check();
 	ks_catalog_check_name(name);
 	ks_refuse_null(fcinfo, CREATE_IF_NOT_EXISTS);
 	if (ks_catalog_sink(name, true))
@@ -194,6 +197,8 @@ kafka_sink_drop_sink(PG_FUNCTION_ARGS)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 
+	/* the SQL of another version has not so many arguments */
+	ks_version_check();
 	ks_refuse_null(fcinfo, 1);
 	sink = ks_catalog_sink(name, PG_GETARG_BOOL(1));
 	if (sink == NULL)

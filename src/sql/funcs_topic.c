@@ -16,6 +16,7 @@
 #include "catalog/partition_ends.h"
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
+#include "catalog/version.h"
 #include "process/consumer.h"
 #include "sql/arguments.h"
 #include "sql/define.h"
@@ -203,6 +204,8 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 	KsSink	   *sink;
 	bool		missing_ok;
 
+	/* the SQL of another version has not so many arguments */
+	ks_version_check();
 	ks_refuse_null(fcinfo, 2);
 	missing_ok = PG_GETARG_BOOL(2);
 	sink = ks_catalog_sink(name, missing_ok);

@@ -38,7 +38,7 @@ is(sql("SELECT partitions, replicas, error IS NULL FROM kafka_sink.topics('kafka
 	'3|1|t', 'topics()');
 is(sql('SELECT sink, state, pid, batches, rss_anon_peak FROM kafka_sink.stat_sinks'), 'orders||||',
 	'stat_sinks has no live columns');
-is(sql('SELECT sink, state FROM kafka_sink.sinks'), 'orders|', 'sinks');
+is(sql('SELECT sink, state FROM kafka_sink.sinks'), 'orders|idle', 'sinks');
 is(sql('SELECT count(*) FROM kafka_sink.lag'), '0', 'lag is empty before the first run');
 $said = said("CALL kafka_sink.wait_for('orders')");
 like($said, qr/ERROR: .*no background workers to wait for/, 'wait_for has nobody to wait for');

@@ -172,9 +172,9 @@ foreach my $code (31, 42, 7)
 # --- brokers that are away ---
 
 # seen to be back by what arrives, or by the statistics
-foreach my $interval ('1 hour', '100 ms')
+foreach my $interval ('10 minutes', '100 ms')
 {
-	my $sink = $interval eq '1 hour' ? 'arrival' : 'statistics';
+	my $sink = $interval eq '10 minutes' ? 'arrival' : 'statistics';
 
 	create_sink($sink, 2, ", statistics_interval => '$interval'");
 	# several times: each is trouble, and the end of it
