@@ -129,7 +129,7 @@ extern KsWorkerSlot *ks_shmem_attach_worker(int slot, uint32 generation);
 extern void ks_shmem_worker_runs(void);
 
 /* Is there room for a worker that has nothing to do? */
-extern bool ks_shmem_can_park(void);
+extern bool ks_shmem_can_park(Oid owner);
 
 /* Is it asked to leave at the next batch boundary?  Takes no lock. */
 extern bool ks_shmem_stop_requested(void);

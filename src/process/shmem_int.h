@@ -73,7 +73,7 @@ typedef struct KsParkedSlot
 	int64		definition;		/* generation of the sink */
 } KsParkedSlot;
 
-#define KS_MAX_PARKED		4096
+#define KS_MAX_PARKED		8192	/* half of it at most for a role */
 
 typedef struct KsShared
 {

@@ -37,16 +37,37 @@ move_parked(KsParkedSlot *slot, KsParkedState to)
 	return db;
 }
 
-bool
-ks_shmem_can_park(void)
+/*
+ * A free slot, -1: none.  A role has half of them at most, so that none can keep
+ * all others' workers awake.  The lock is held.
+ */
+static int
+find_free(Oid owner)
 {
-	bool		room = false;
+	int			found = -1;
+	int			owned = 0;
+
+	for (int i = 0; i < KS_MAX_PARKED; i++)
+	{
+		const KsParkedSlot *slot = &ks_shared->parked[i];
+
+		if (slot->state != KS_PARKED_FREE)
+			owned += slot->owner == owner;
+		else if (found < 0)
+			found = i;
+	}
+	return owned < KS_MAX_PARKED / 2 ? found : -1;
+}
+
+bool
+ks_shmem_can_park(Oid owner)
+{
+	bool		room;
 	KsDatabase *db;
 
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
 	db = ks_shmem_database(MyDatabaseId, false);
-	for (int i = 0; i < KS_MAX_PARKED && !room && db && !db->unwatched; i++)
-		room = ks_shared->parked[i].state == KS_PARKED_FREE;
+	room = db && !db->unwatched && find_free(owner) >= 0;
 	LWLockRelease(ks_shared->lock);
 	return room;
 }
@@ -55,17 +76,16 @@ int
 ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
 			  uint32 *serial)
 {
-	int			found = -1;
-	KsDatabase *db;
+	int			found;
 	pid_t		watcher = 0;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < KS_MAX_PARKED && found < 0; i++)
+	found = find_free(owner);
+	if (found >= 0)
 	{
-		KsParkedSlot *slot = &ks_shared->parked[i];
+		KsParkedSlot *slot = &ks_shared->parked[found];
+		KsDatabase *db;
 
-		if (slot->state != KS_PARKED_FREE)
-			continue;
 		*serial = ++slot->serial;
 		slot->dbid = dbid;
 		strlcpy(slot->sink, sink, NAMEDATALEN);
@@ -75,7 +95,6 @@ ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definitio
 		db = move_parked(slot, KS_PARKED_WATCHED);
 		if (db)
 			watcher = db->watcher;
-		found = i;
 	}
 	LWLockRelease(ks_shared->lock);
 	ks_shmem_wake(watcher);

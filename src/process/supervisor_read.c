@@ -72,7 +72,7 @@ typedef struct PartRow
 	"FROM kafka_sink.sink_catalog c " \
 	"LEFT JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) c.target::pg_catalog.oid " \
 	"LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace " \
-	"LEFT JOIN pg_catalog.pg_authid o ON o.oid OPERATOR(pg_catalog.=) c.owner::pg_catalog.oid " \
+	"LEFT JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) c.owner::pg_catalog.oid " \
 	"WHERE $1 IS NULL OR c.sink OPERATOR(pg_catalog.=) $1"
 
 #define PARTS_OF_SINKS \

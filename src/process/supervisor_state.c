@@ -18,6 +18,8 @@
 #include "catalog/needs.h"
 #include "process/supervisor_int.h"
 
+#define WARNINGS_A_MINUTE	20
+
 /* How all that we say of an end begins. */
 #define ENDED	"the worker ended"
 
@@ -286,6 +288,22 @@ hint_of_end(const KsSupervised *s, int sqlstate)
 	}
 }
 
+/* Some warnings a minute tell as much as thousands, if very many sinks have no room. */
+static bool
+may_warn(void)
+{
+	static TimestampTz since = 0;
+	static int	n = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (since == 0 || now < since || now - since > USECS_PER_MINUTE)
+	{
+		since = now;
+		n = 0;
+	}
+	return n++ < WARNINGS_A_MINUTE;
+}
+
 static void
 write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 {
@@ -317,9 +335,10 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 			error.detail = "Its partitions are not consumed until there is one.";
 			error.hint = psprintf("You might need to increase %s.", m->setting);
-			ereport(WARNING,
-					(errcode(error.sqlstate), errmsg("%s", error.message),
-					 errdetail("%s", error.detail), errhint("%s", error.hint)));
+			if (may_warn())
+				ereport(WARNING,
+						(errcode(error.sqlstate), errmsg("%s", error.message),
+						 errdetail("%s", error.detail), errhint("%s", error.hint)));
 			break;
 		case KS_TROUBLE_ROLE_LIMIT:
 			/* the role's own affair: the server's log is not for that */

@@ -62,7 +62,7 @@ ks_worker_leave_if_idle(long *timeout)
 		ks_worker.idle_since = now;
 	if (now - ks_worker.idle_since >= after)
 	{
-		if (ks_shmem_can_park())
+		if (ks_shmem_can_park(ks_worker.slot->owner))
 		{
 			ks_worker_write_state("idle", NULL);
 			if (strcmp(ks_worker.state, "idle") == 0)

@@ -18,11 +18,12 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 sub setting
 {
-	my ($line) = @_;
+	my ($name, $value) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	$node->append_conf('postgresql.conf', $line);
+	$node->append_conf('postgresql.conf', "$name = $value");
 	$node->reload;
-	return;
+	return wait_until($node, "SHOW $name", $value, "$name = $value");
 }
 
 # A busy sink of a role, with a table of its own.
@@ -78,6 +79,22 @@ SKIP:
 	}
 }
 
+# --- two sessions of a role at once ---
+
+setting('kafka_sink.max_sinks_per_role', 1);
+my @sessions = map { $node->background_psql('postgres', on_error_stop => 0) } 1 .. 2;
+$_->query_safe('SET ROLE alice; BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1') foreach @sessions;
+$sessions[0]->query_safe(q{SELECT kafka_sink.create_sink('first')});
+$sessions[1]->query_until(qr/asked/, qq{\\echo asked\nSELECT kafka_sink.create_sink('second');\n});
+wait_until($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND NOT granted}, '1', 'the second waits for the first');
+create_sink('bob', 'other', $kafka->topic('nowhere'), "enabled => false");
+is(sql(q{SELECT count(*) FROM kafka_sink.sinks WHERE sink = 'other'}), '1', 'another role does not');
+$_->query('COMMIT') foreach @sessions;
+is(sql(q{SELECT string_agg(sink, ', ') FROM kafka_sink.sinks WHERE owner = 'alice'::regrole}), 'first', 'together they have no more than the role may');
+$_->quit foreach @sessions;
+sql('SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks');
+setting('kafka_sink.max_sinks_per_role', 0);
+
 # --- workers of a role ---
 
 create_sink('alice', "a$_", $topic) foreach 1 .. 2;
@@ -95,7 +112,7 @@ wait_until($node, states_of('alice'), 'a1 paused, a2 running, a3 running', 'when
 wait_until($node, 'SELECT count(*) FROM a3', '10', 'and consumes');
 sql(q{SELECT kafka_sink.resume('a1')});
 wait_until($node, states_of('alice'), 'a1 waiting process, a2 running, a3 running', 'the other one waits now');
-setting('kafka_sink.max_workers_per_role = 3');
+setting('kafka_sink.max_workers_per_role', 3);
 # (one that waits looks again after a back-off; a change of the sink hurries it)
 sql(q{SELECT kafka_sink.alter_sink('a1', batch_linger_ms => 3)});
 wait_until($node, states_of('alice'), 'a1 running, a2 running, a3 running', 'a limit that is raised');
@@ -136,7 +153,7 @@ like(sql(q{SELECT DISTINCT hint FROM kafka_sink.sinks WHERE state = 'waiting'}),
 sql(q{CREATE TABLE big AS SELECT generate_series(1, 1000) AS i; ANALYZE big});
 like(sql(q{SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 2;
 	EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) SELECT count(*) FROM big}), qr/Workers Launched: 2/, 'such as a parallel query');
-setting('kafka_sink.reserved_worker_processes = 1');
+setting('kafka_sink.reserved_worker_processes', 1);
 wait_until($node, q{SELECT count(*) FILTER (WHERE state = 'running') FROM kafka_sink.sinks}, '4', 'a reserve that is lowered', 180);
 drop_sinks('all leave');
 
@@ -195,7 +212,7 @@ cmp_ok($many, '<', 8 * $few + 20, 'the work of a look grows with the number of s
 # who holds very many of them keeps nobody waiting
 my $alice = $node->background_psql('postgres');
 $alice->query_safe(q{SET ROLE alice; BEGIN; SELECT count(kafka_sink.drop_sink('m' || i)) FROM generate_series(1, 2000) i});
-setting('kafka_sink.max_workers_per_role = 0');
+setting('kafka_sink.max_workers_per_role', 0);
 sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
 sql(q{SELECT kafka_sink.resume('b2')});
 wait_until($node, states_of('bob'), 'b2 running', 'a role that holds its sinks keeps no other from starting', 120);
