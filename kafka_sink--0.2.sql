@@ -816,9 +816,9 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
            CASE WHEN l.sink IS NULL THEN s.state ELSE 'waiting' END AS state,
            CASE WHEN l.sink IS NULL THEN s.since ELSE l.since END AS since,
            CASE WHEN l.sink IS NULL THEN s.sqlstate END AS sqlstate,
-           CASE WHEN l.sink IS NULL THEN s.message ELSE l.message END AS message,
-           CASE WHEN l.sink IS NULL THEN s.detail ELSE l.detail END AS detail,
-           CASE WHEN l.sink IS NULL THEN s.hint END AS hint,
+           CASE WHEN l.sink IS NOT NULL THEN l.message WHEN o.own THEN s.message END AS message,
+           CASE WHEN l.sink IS NOT NULL THEN l.detail WHEN o.own THEN s.detail END AS detail,
+           CASE WHEN l.sink IS NULL AND o.own THEN s.hint END AS hint,
            CASE WHEN l.sink IS NULL THEN s.topic END AS topic,
            CASE WHEN l.sink IS NULL THEN s.part END AS part,
            CASE WHEN l.sink IS NULL THEN s.off END AS off,
@@ -832,7 +832,10 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
        AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
        -- one that waits again has said for what, and since when
        AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+     -- what is said of records may have parts of them
+     CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
+     WHERE o.own
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 
 COMMENT ON VIEW kafka_sink.worker_states IS
 'states of workers, for the views kafka_sink.sinks and kafka_sink.stat_sinks';
@@ -854,14 +857,18 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                 ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
            s.topic, s.part, s.off, s.column_name, s.waits_for,
            t.halted_topics,
-           c.insert_mode, c.columns, c.pk_fields, c.format, c.key_format,
+           c.insert_mode, CASE WHEN o.own THEN c.columns END AS columns,
+           c.pk_fields, c.format, c.key_format,
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
            -- the default is in catalog.c, too
            COALESCE(c.batch_records, CASE WHEN c.command IS NULL THEN 50000 ELSE 200000 END) AS batch_records,
            c.batch_bytes, c.batch_linger_ms,
            c.max_record_bytes, c.workers,
-           c.command, c.value_type, c.filter, c.update_if, c.accumulate,
+           CASE WHEN o.own THEN c.command END AS command, c.value_type,
+           CASE WHEN o.own THEN c.filter END AS filter,
+           CASE WHEN o.own THEN c.update_if END AS update_if,
+           CASE WHEN o.own THEN c.accumulate END AS accumulate,
            c.reject_limit, c.dead_letter_retention,
            c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
@@ -902,10 +909,12 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                         WHEN t.topics IS NULL THEN 'kafka_sink.register_topic() adds one'
                         WHEN kafka_sink.workers_off() IS NOT NULL THEN 'kafka_sink.run() consumes in a session' END AS hint) i
         ON s.sink IS NULL AND c.enabled
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+     CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
+     WHERE o.own
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 
 COMMENT ON VIEW kafka_sink.sinks IS
-'sinks whose owner''s privileges the current role has: definition, the worst of its workers'' states, and the error that stopped it';
+'sinks whose owner''s privileges the current role has: definition, the worst of its workers'' states, and the error that stopped it; for members of pg_read_all_stats all sinks, without code and messages';
 
 CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
     SELECT t.sink, t.topic, t.partitions, t.start_at, t.cluster_id,
@@ -946,7 +955,8 @@ CREATE VIEW kafka_sink.stat_sinks WITH (security_barrier) AS
                    ON w.sink OPERATOR(pg_catalog.=) s.sink
                   AND w.worker OPERATOR(pg_catalog.=) s.worker)
         ON COALESCE(s.sink, w.sink) OPERATOR(pg_catalog.=) c.sink
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 
 COMMENT ON VIEW kafka_sink.stat_sinks IS
 'one row a worker: state, and counters since it started (NULL without a running worker); times in milliseconds';
@@ -975,7 +985,8 @@ CREATE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
                    CASE WHEN n.stored THEN k.last_stable ELSE p.last_stable END AS last_stable,
                    CASE WHEN n.stored THEN k.high ELSE p.high END AS high,
                    CASE WHEN n.stored THEN k.as_of ELSE p.as_of END AS as_of) e
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 
 COMMENT ON VIEW kafka_sink.stat_partitions IS
 'one row a partition: the accounting of txn_offsets, and the ends of the log as a worker, or lag(), last saw them';

@@ -115,6 +115,12 @@ extern int	ks_shmem_target_bit(Oid relid);
 /* The only way from one state to another; the lock is held exclusively. */
 extern void ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to);
 
+/*
+ * May the current user see figures of that owner's sinks?  Who has his privileges,
+ * and members of pg_read_all_stats.
+ */
+extern bool ks_shmem_may_see(Oid owner);
+
 /* Parks a worker; its slot, or -1 if there is no room.  Wakes the watcher. */
 extern int	ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
 						  uint32 *serial);

@@ -2,11 +2,12 @@
  * shmem_stats.c
  *	  Live figures of this database's workers and partitions, as SQL sees them.
  *
- * A role sees the sinks whose owner's privileges it has.  Without shared memory
- * there are no rows.
+ * A role sees the sinks whose owner's privileges it has, members of
+ * pg_read_all_stats all of them.  Without shared memory there are no rows.
  */
 #include "postgres.h"
 
+#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -20,22 +21,28 @@
 PG_FUNCTION_INFO_V1(kafka_sink_worker_stats);
 PG_FUNCTION_INFO_V1(kafka_sink_partition_stats);
 
+bool
+ks_shmem_may_see(Oid owner)
+{
+	return has_privs_of_role(GetUserId(), owner) || has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
+}
+
 /* The last answer: partitions of one sink, and so of one owner, are neighbours. */
 typedef struct Membership
 {
 	Oid			owner;
-	bool		member;
+	bool		seen;
 } Membership;
 
 static bool
-is_mine(Membership *last, Oid owner)
+may_see(Membership *last, Oid owner)
 {
 	if (last->owner != owner)
 	{
-		last->member = has_privs_of_role(GetUserId(), owner);
+		last->seen = ks_shmem_may_see(owner);
 		last->owner = owner;
 	}
-	return last->member;
+	return last->seen;
 }
 
 static Datum
@@ -97,7 +104,7 @@ kafka_sink_worker_stats(PG_FUNCTION_ARGS)
 		values[1] = Int32GetDatum(slot->worker);
 		owner = slot->owner;
 		LWLockRelease(ks_shared->lock);
-		if (!mine || !is_mine(&last, owner))
+		if (!mine || !may_see(&last, owner))
 			continue;
 		values[0] = CStringGetTextDatum(sink);
 		j = 4;
@@ -151,7 +158,7 @@ kafka_sink_partition_stats(PG_FUNCTION_ARGS)
 			values[2] = Int32GetDatum(slot->part);
 		}
 		LWLockRelease(ks_shared->lock);
-		if (!mine || !is_mine(&last, owner))
+		if (!mine || !may_see(&last, owner))
 			continue;
 		values[3] = offset_or_null(&slot->low, &nulls[3]);
 		values[4] = offset_or_null(&slot->high, &nulls[4]);

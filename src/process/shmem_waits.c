@@ -4,8 +4,8 @@
  *
  * A worker that waits cannot say so itself before it has given up.  What it
  * waits for is asked of the lock manager, which is not cheap, so only of those
- * whose process says that it waits for a lock at all.  A role sees the sinks
- * whose owner's privileges it has.
+ * whose process says that it waits for a lock at all.  Who sees what is as in
+ * shmem_stats.c.
  */
 #include "postgres.h"
 
@@ -15,7 +15,6 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -149,7 +148,7 @@ kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 		char	   *blockers;
 
 		since = waits_since(waiters[i].pid);
-		if (since == 0 || !has_privs_of_role(GetUserId(), waiters[i].owner))
+		if (since == 0 || !ks_shmem_may_see(waiters[i].owner))
 			continue;
 		lock = awaited_lock(waiters[i].pid);
 		if (lock == NULL)

@@ -33,6 +33,9 @@ sql(qq{
 my $state = q{SELECT state, sqlstate, message, detail, hint FROM kafka_sink.sinks WHERE sink = 'orders'};
 my $runs = q{SELECT state FROM kafka_sink.stat_sinks WHERE sink = 'orders' AND pid IS NOT NULL};
 wait_until($node, $runs, 'running', 'a sink');
+is(sql(q{CREATE ROLE watchdog IN ROLE pg_monitor; SET ROLE watchdog; SELECT sink, pid > 0, batches >= 0 FROM kafka_sink.stat_sinks}),
+	'orders|t|t', 'which members of pg_monitor see running');
+is(sql(q{SET ROLE other; SELECT count(*) FROM kafka_sink.stat_sinks}), '0', 'and nobody else');
 
 # Another worker, and another supervisor if that is wanted.
 sub replace
