@@ -352,6 +352,8 @@ LANGUAGE C;
 COMMENT ON FUNCTION kafka_sink.restore_dump() IS
 'puts a row of a dump into the table that it came from; roles, tables and types by name, never by number';
 
+REVOKE EXECUTE ON FUNCTION kafka_sink.restore_dump() FROM PUBLIC;
+
 CREATE TRIGGER restore BEFORE INSERT ON kafka_sink.dump
     FOR EACH ROW EXECUTE FUNCTION kafka_sink.restore_dump();
 

@@ -88,6 +88,11 @@ DROP ROLE regress_ks_heir, regress_ks_other;
 
 -- all of it goes together, without a word
 CREATE TABLE a (id int);
+CREATE TABLE b (id int);
 SELECT kafka_sink.create_sink('last', server => 'regress_ks_needs', target => 'a', enabled => false);
+-- nor does an extension that is not in order keep anybody from anything
+ALTER SCHEMA kafka_sink RENAME TO regress_ks_renamed;
+DROP TABLE b;
+ALTER SCHEMA regress_ks_renamed RENAME TO kafka_sink;
 DROP EXTENSION kafka_sink CASCADE;
 DROP TABLE a;

@@ -32,7 +32,7 @@
 static const char *const names[] = {
 	"sink_catalog", "topic_catalog", "txn_offsets", "sink_state", "topic_state",
 	"partition_ends", "offset_history", "sink_history", "dead_letters", "sinks",
-	"sink_topics", "lag"
+	"sink_topics", "lag", "dump"
 };
 
 /* As it was found last. */
@@ -234,6 +234,13 @@ ks_extension_relation(KsRelation which)
 				 errmsg("relation \"%s.%s\" does not exist", NAME, names[which]),
 				 errhint("ALTER EXTENSION %s UPDATE.", NAME)));
 	return found.relids[which];
+}
+
+bool
+ks_extension_has_relation(Oid relid)
+{
+	ks_extension_check();
+	return getExtensionOfObject(RelationRelationId, relid) == found.oid;
 }
 
 Oid

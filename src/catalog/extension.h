@@ -17,10 +17,10 @@ typedef enum KsRelation
 {
 	KS_SINK_CATALOG, KS_TOPIC_CATALOG, KS_TXN_OFFSETS, KS_SINK_STATE, KS_TOPIC_STATE,
 	KS_PARTITION_ENDS, KS_OFFSET_HISTORY, KS_SINK_HISTORY, KS_DEAD_LETTERS, KS_SINKS,
-	KS_SINK_TOPICS, KS_LAG
+	KS_SINK_TOPICS, KS_LAG, KS_DUMP
 } KsRelation;
 
-#define KS_NRELATIONS	(KS_LAG + 1)
+#define KS_NRELATIONS	(KS_DUMP + 1)
 
 /* Does the extension exist in this database? */
 extern bool ks_extension_exists(void);
@@ -34,6 +34,9 @@ extern void ks_extension_check(void);
 /* The same, and what was asked for. */
 extern Oid	ks_extension_schema(void);
 extern Oid	ks_extension_relation(KsRelation which);
+
+/* Is it a member of the extension, whatever it is? */
+extern bool ks_extension_has_relation(Oid relid);
 
 /* Who the tables belong to: whoever the sinks' table belongs to. */
 extern Oid	ks_extension_tables_owner(void);

@@ -28,6 +28,7 @@
 #include "utils/rel.h"
 
 #include "base/compat.h"
+#include "catalog/extension.h"
 #include "catalog/needs.h"
 #include "catalog/sinks.h"
 
@@ -36,13 +37,14 @@ PG_FUNCTION_INFO_V1(kafka_sink_dumped);
 
 /*
  * The columns of a table that a row has, in their order, and the OID that a
- * name stands for here.
+ * name stands for here: not a number, which from PostgreSQL 16 on is one as well.
  */
 #define COLUMNS_OF_ROW \
-	"SELECT a.attname, n.name, pg_catalog.format_type(a.atttypid, NULL), CASE a.atttypid " \
+	"SELECT a.attname, n.name, pg_catalog.format_type(a.atttypid, NULL), " \
+	"CASE WHEN n.name OPERATOR(pg_catalog.~) '^[-0-9]' THEN NULL ELSE CASE a.atttypid " \
 	"WHEN 'pg_catalog.regrole'::pg_catalog.regtype THEN pg_catalog.to_regrole(n.name)::pg_catalog.oid " \
 	"WHEN 'pg_catalog.regclass'::pg_catalog.regtype THEN pg_catalog.to_regclass(n.name)::pg_catalog.oid " \
-	"WHEN 'pg_catalog.regtype'::pg_catalog.regtype THEN pg_catalog.to_regtype(n.name)::pg_catalog.oid END, " \
+	"WHEN 'pg_catalog.regtype'::pg_catalog.regtype THEN pg_catalog.to_regtype(n.name)::pg_catalog.oid END END, " \
 	"n.named " \
 	"FROM pg_catalog.pg_attribute a " \
 	"CROSS JOIN LATERAL (SELECT a.atttypid OPERATOR(pg_catalog.=) ANY " \
@@ -144,6 +146,12 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		elog(ERROR, "kafka_sink.restore_dump() must be called before a row is inserted");
+	/* what it writes to the tables, the caller may not: only by this one */
+	if (RelationGetRelid(trigger->tg_relation) != ks_extension_relation(KS_DUMP))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to restore from table \"%s\"", RelationGetRelationName(trigger->tg_relation)),
+				 errdetail("Rows of a dump are restored through kafka_sink.dump.")));
 	relation = SPI_getvalue(trigger->tg_trigtuple, trigger->tg_relation->rd_att, 1);
 	row = SPI_getbinval(trigger->tg_trigtuple, trigger->tg_relation->rd_att, 2, &isnull);
 	if (relation == NULL || isnull)
@@ -157,9 +165,8 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 				 errdetail("Whoever made it could not see those of other roles: %s", TextDatumGetCString(row))));
 		return PointerGetDatum(NULL);
 	}
-	/* our tables and sequences are beside the one that the trigger is on */
-	relid = get_relname_relid(relation, RelationGetNamespace(trigger->tg_relation));
-	if (!OidIsValid(relid) || relid == RelationGetRelid(trigger->tg_relation) ||
+	relid = get_relname_relid(relation, ks_extension_schema());
+	if (!OidIsValid(relid) || !ks_extension_has_relation(relid) || relid == RelationGetRelid(trigger->tg_relation) ||
 		(get_rel_relkind(relid) != RELKIND_RELATION && get_rel_relkind(relid) != RELKIND_SEQUENCE))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

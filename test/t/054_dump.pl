@@ -165,6 +165,13 @@ foreach (
 }
 like(($second->psql('odd', q{SET session_replication_role = replica; INSERT INTO kafka_sink.dump VALUES ('sink_catalog', '{}')}))[2],
 	qr/violates check constraint "taken_by_trigger"/, 'without the trigger, nothing is');
+# nor through a table of somebody's own
+$second->safe_psql('odd', 'GRANT ALL ON SCHEMA public TO PUBLIC');
+my $own = q{CREATE TABLE IF NOT EXISTS own (relation text, data json); CREATE TABLE IF NOT EXISTS sink_catalog (sink text, owner text);
+	CREATE TRIGGER restore BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION kafka_sink.restore_dump();
+	INSERT INTO own VALUES ('sink_catalog', '{"sink": "x", "owner": "postgres"}')};
+like(($second->psql('odd', "SET ROLE other; $own"))[2], qr/permission denied for function (kafka_sink\.)?restore_dump/, 'no role has a trigger of its own');
+like(($second->psql('odd', $own))[2], qr/permission denied to restore from table "own"/, 'and it would do nothing');
 like(($second->psql('odd', q{SET ROLE other; INSERT INTO kafka_sink.dump VALUES ('sink_catalog', '{}')}))[2],
 	qr/permission denied for table dump/, 'nor by anybody');
 
