@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 #ifdef KS_COVERAGE
 #include <gcov.h>
@@ -114,4 +115,29 @@ void
 ks_session_end_by_exit(void)
 {
 	on_proc_exit(end_process, (Datum) 0);
+}
+
+static int	exit_code;
+
+static void
+note_exit_code(int code, Datum arg)
+{
+	exit_code = code;
+}
+
+static void
+end_session(void)
+{
+	end_process(exit_code, (Datum) 0);
+}
+
+void
+ks_session_end_without_destructors(void)
+{
+	static bool registered = false;
+
+	if (registered || atexit(end_session) != 0)
+		return;
+	registered = true;
+	on_proc_exit(note_exit_code, (Datum) 0);
 }

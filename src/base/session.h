@@ -29,4 +29,7 @@ KS_NORETURN extern void ks_session_leave_subtransaction(ResourceOwner owner, Mem
  * threads of librdkafka.  Called before any other callback of proc_exit(). */
 extern void ks_session_end_by_exit(void);
 
+/* The same for a client's session, which has callbacks already: they run. */
+extern void ks_session_end_without_destructors(void);
+
 #endif

@@ -1,28 +1,18 @@
 /*
  * source.c
- *	  Handles of librdkafka: opened, closed, and what they know of partitions.
+ *	  Handles of librdkafka: opened, and what they know of partitions.
  *
  * A source is a consumer without group: no coordinator, no rebalance, no
  * committed offsets.  All partitions are routed to one queue, everything else
  * (errors, logs, statistics) comes through librdkafka's main queue, and a pipe
  * tells when either has something.  librdkafka's threads run librdkafka's code
- * only, with all signals blocked.
- *
- * In a client's session the handle is destroyed with the memory context it was
- * opened in, or at the latest when the process exits: not before the messages
- * that are still out are given back, or librdkafka would wait for them.  A
- * worker never destroys its handle, which can hang; it leaves by _exit().
+ * only, with all signals blocked but SIGABRT, for which see base/memory.c.
  *
  * Nothing of librdkafka is called when the library is loaded: it does not
  * survive a fork.
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "storage/fd.h"
-#include "storage/ipc.h"
 #include "utils/memutils.h"
 
 #include "base/memory.h"
@@ -30,113 +20,7 @@
 
 #define RDKAFKA_2_2		0x020200ff
 
-static dlist_head open_sources = DLIST_STATIC_INIT(open_sources);
-static bool exit_registered = false;
-
-/* --- closing --- */
-
-static void
-close_pipe(KsSource *src)
-{
-	for (int i = 0; i < 2; i++)
-		if (src->pipe[i] >= 0)
-			close(src->pipe[i]);
-	src->pipe[0] = src->pipe[1] = -1;
-	for (; src->nfds > 0; src->nfds--)
-		ReleaseExternalFD();
-}
-
-static void
-stop_all(KsSource *src)
-{
-	for (int i = 0; i < src->nparts; i++)
-		if (src->parts[i] && src->parts[i]->started)
-			(void) rd_kafka_consume_stop(src->parts[i]->topic->rkt, src->parts[i]->part);
-}
-
-static void
-destroy_handle(KsSource *src)
-{
-	dlist_iter	iter;
-
-	dlist_foreach(iter, &src->topics)
-		rd_kafka_topic_destroy(dlist_container(KsSourceTopic, node, iter.cur)->rkt);
-	rd_kafka_queue_destroy(src->queue);
-	rd_kafka_queue_destroy(src->mainq);
-	rd_kafka_destroy_flags(src->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-}
-
-/*
- * Closes the source; what it gave out is invalid afterwards.  In a worker the
- * handle stays, without partitions, until the process ends.
- */
-void
-ks_source_close(KsSource *src)
-{
-	if (src->closed)
-		return;
-	src->closed = true;
-	dlist_delete(&src->node);
-	if (src->rk)
-	{
-		stop_all(src);
-		ks_source_release_all(src);
-		rd_kafka_queue_io_event_enable(src->queue, -1, NULL, 0);
-		rd_kafka_queue_io_event_enable(src->mainq, -1, NULL, 0);
-		if (!src->in_worker)
-			destroy_handle(src);
-		src->rk = NULL;
-	}
-	close_pipe(src);
-}
-
-static void
-close_on_reset(void *arg)
-{
-	KsSource   *src = arg;
-
-	if (!src->in_worker || !proc_exit_inprogress)
-		ks_source_close(src);
-}
-
-/* A session may end without its memory contexts being reset. */
-static void
-close_on_exit(int code, Datum arg)
-{
-	dlist_mutable_iter iter;
-
-	dlist_foreach_modify(iter, &open_sources)
-		close_on_reset(dlist_container(KsSource, node, iter.cur));
-}
-
 /* --- opening --- */
-
-/* not reached by tests: a system that has no pipe, or no room for its ends */
-static void
-open_pipe(KsSource *src)
-{
-	for (int i = 0; i < 2; i++)
-	{
-		if (!AcquireExternalFD())
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not open a pipe for librdkafka: %m")));
-		src->nfds++;
-	}
-	if (pipe(src->pipe) < 0)
-	{
-		src->pipe[0] = src->pipe[1] = -1;
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open a pipe for librdkafka: %m")));
-	}
-	for (int i = 0; i < 2; i++)
-		if (fcntl(src->pipe[i], F_SETFL, O_NONBLOCK) < 0 ||
-			fcntl(src->pipe[i], F_SETFD, FD_CLOEXEC) < 0)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not set up a pipe for librdkafka: %m")));
-}
 
 /* What decides whether librdkafka's words are shown. */
 static void
@@ -186,6 +70,20 @@ plan_wakeups(KsSource *src, const KsConf *conf, const rd_kafka_conf_t *rkconf)
 	src->wake_every_bytes = ks_source_conf_int(rkconf, "queued.max.messages.kbytes") * 1024 / 16 + 1;
 }
 
+/* In each thread of librdkafka, when it begins: the only code of ours there. */
+static rd_kafka_resp_err_t
+on_thread_start(rd_kafka_t *rk, rd_kafka_thread_type_t type, const char *name, void *opaque)
+{
+	ks_memory_watch_thread();
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t
+on_new(rd_kafka_t *rk, const rd_kafka_conf_t *rkconf, void *opaque, char *errstr, size_t size)
+{
+	return rd_kafka_interceptor_add_on_thread_start(rk, "kafka_sink", on_thread_start, NULL);
+}
+
 static void
 create_handle(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
 {
@@ -195,6 +93,7 @@ create_handle(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
 	plan_wakeups(src, conf, rkconf);
 	rd_kafka_conf_set_error_cb(rkconf, ks_source_error_cb);
 	rd_kafka_conf_set_opaque(rkconf, src);
+	(void) rd_kafka_conf_interceptor_add_on_new(rkconf, "kafka_sink", on_new, NULL);
 	src->rk = rd_kafka_new(RD_KAFKA_CONSUMER, rkconf, errstr, sizeof(errstr));
 	if (src->rk == NULL)
 	{
@@ -223,43 +122,17 @@ ks_source_open(const KsConf *conf, const KsSourceOptions *opts, MemoryContext cx
 	src->cxt = cxt;
 	src->in_worker = opts->in_worker;
 	src->want_headers = opts->want_headers;
+	src->bounded = opts->answer_bytes > 0;
 	src->pipe[0] = src->pipe[1] = -1;
 	src->avg_bytes = 16384;		/* a guess until records are seen */
 	dlist_init(&src->topics);
-	dlist_push_tail(&open_sources, &src->node);
-	src->on_reset.func = close_on_reset;
-	src->on_reset.arg = src;
-	MemoryContextRegisterResetCallback(cxt, &src->on_reset);
-	if (!exit_registered)
-	{
-		before_shmem_exit(close_on_exit, (Datum) 0);
-		exit_registered = true;
-	}
-
-	if (!src->in_worker)
-		ks_memory_begin_session();
+	ks_source_close_later(src);
+	ks_memory_guard_begin(src->in_worker);
 	keep_secrets(src, conf);
-	open_pipe(src);
+	ks_source_open_pipe(src);
 	create_handle(src, conf, opts);
 	MemoryContextSwitchTo(old);
 	return src;
-}
-
-/* --- the wake-up pipe --- */
-
-int
-ks_source_fd(KsSource *src)
-{
-	return src->pipe[0];
-}
-
-void
-ks_source_clear_fd(KsSource *src)
-{
-	char		buf[256];
-
-	while (read(src->pipe[0], buf, sizeof(buf)) == sizeof(buf))
-		;
 }
 
 /* --- what is known of a partition --- */
@@ -273,6 +146,8 @@ ks_source_watermarks(KsSource *src, int pidx, int64 *low, int64 *high, int64 *ls
 	*low = *high = *lso = -1;
 	if (part == NULL)
 		return 0;
+	if (ks_memory_refused())
+		return part->known_at;
 	if (!src->in_worker || part->high < 0)
 	{
 		/* what the last answer to a fetch said: no statistics (yet) */

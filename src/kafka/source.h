@@ -32,6 +32,9 @@ typedef struct KsSourceOptions
 	int32		statistics_ms;	/* interval of librdkafka's statistics; 0: none */
 	int32		max_record_bytes;	/* raises fetch sizes where needed */
 	bool		watch;			/* only whether there are records: fetch little */
+	int32		answer_bytes;	/* what an answer may hold, before it is unpacked; 0:
+								 * as the connection says (base/memory.h) */
+	bool		tell_unpacking;	/* see ks_source_unpacking() */
 	int32		prefetch_kb;	/* librdkafka's queue, 0: 32 MB in a worker, else 16 */
 } KsSourceOptions;
 
@@ -110,7 +113,8 @@ extern void ks_source_stop(KsSource *src, int pidx);
 extern uint32 ks_source_epoch(KsSource *src, int pidx);
 
 /*
- * Appends what is ready to recs[0..max), at most about max_bytes of payload;
+ * Appends what is ready to recs[0..max), at most about max_bytes of payload (keys,
+ * values, and headers if they are wanted);
  * never blocks, never palloc's per record (headers are allocated at once in the
  * current context).  Returns the number of records; *bytes gets their size.
  * Offsets of one partition ascend; a record below the expected offset is
@@ -153,6 +157,12 @@ extern void ks_source_release(KsRecord *recs, int n);
 extern TimestampTz ks_source_watermarks(KsSource *src, int pidx, int64 *low,
 								 int64 *high, int64 *lso);
 extern int64 ks_source_redelivered(KsSource *src, int pidx);
+
+/*
+ * Of which partition a batch of records is being unpacked, -1: none, or not
+ * known.  *off: where it begins, or before that.
+ */
+extern int	ks_source_unpacking(KsSource *src, int64 *off);
 
 /* Partitions of a topic as the statistics last told, 0: not yet. */
 extern int	ks_source_known_count(KsSource *src, const char *topic);

@@ -16,6 +16,7 @@
 #include "utils/wait_event.h"
 
 #include "base/compat.h"
+#include "base/memory.h"
 #include "kafka/source_int.h"
 
 #define SLICE_MIN_MS	500
@@ -54,6 +55,9 @@ wait_slice(Wait *wait)
 	int			elapsed = elapsed_ms(wait);
 
 	CHECK_FOR_INTERRUPTS();
+	/* who would answer may be the one that stands still */
+	if (ks_memory_refused())
+		ks_memory_check_session();
 	ks_source_serve(wait->src);
 	if (elapsed >= wait->timeout_ms)
 		return 0;
@@ -394,8 +398,11 @@ ks_source_query_offsets(KsSource *src, KsOffsetQuery *q, int n, int timeout_ms)
 void
 ks_source_refresh(KsSource *src, int timeout_ms)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(Max(src->nparts, 1));
+	rd_kafka_topic_partition_list_t *list;
 
+	if (ks_memory_refused())
+		return;
+	list = rd_kafka_topic_partition_list_new(Max(src->nparts, 1));
 	PG_TRY();
 	{
 		Wait		wait;

@@ -50,6 +50,7 @@ static const KsSetting fixed[] = {
 
 #define DEFAULT_FETCH_MAX		52428800	/* librdkafka's fetch.max.bytes */
 #define DEFAULT_RECEIVE_MAX		100000000	/* receive.message.max.bytes */
+#define MIN_FETCH_MAX			1000	/* and of message.max.bytes, which is not above it */
 #define PROTOCOL_SLACK			(1024 * 1024)	/* headers around a record */
 
 /*
@@ -99,8 +100,8 @@ set_defaults(rd_kafka_conf_t *rkconf, const KsSourceOptions *opts)
 		set_own(rkconf, defaults[i].name, defaults[i].value);
 
 	set_own_int(rkconf, "queued.max.messages.kbytes", prefetch_kb);
-	/* one answer is not larger than the whole queue */
-	set_own_int(rkconf, "fetch.max.bytes", Min(DEFAULT_FETCH_MAX, (int64) prefetch_kb * 1024));
+	/* one answer, which may be packed, is not larger than a part of the queue */
+	set_own_int(rkconf, "fetch.max.bytes", Min(DEFAULT_FETCH_MAX, (int64) prefetch_kb * 1024 / 4));
 	if (opts->in_worker)
 		set_own_int(rkconf, "topic.metadata.refresh.interval.ms", 30000);
 	else
@@ -147,6 +148,28 @@ set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 	}
 }
 
+static void
+set_at_most(rd_kafka_conf_t *rkconf, const char *name, int64 value)
+{
+	set_own_int(rkconf, name, Min(ks_source_conf_int(rkconf, name), value));
+}
+
+/*
+ * No more is asked for than this, and only when all that came before is taken: the
+ * queue's limits do not know headers, nor a batch of which one record is left.  A
+ * broker gives one whole batch of records all the same, however large, and
+ * librdkafka doubles what it asks of a partition where it finds nothing to give;
+ * so the limit of the whole answer is the one that counts.
+ */
+static void
+bound_answers(rd_kafka_conf_t *rkconf, int64 bytes)
+{
+	set_at_most(rkconf, "queued.min.messages", 1);
+	set_at_most(rkconf, "fetch.message.max.bytes", bytes);
+	set_at_most(rkconf, "fetch.max.bytes", Max(bytes, MIN_FETCH_MAX));
+	set_at_most(rkconf, "message.max.bytes", Max(bytes, MIN_FETCH_MAX));
+}
+
 /*
  * One who only watches whether there are records: a few of them, of one
  * partition at a time, whatever the connection says of consumers.
@@ -154,19 +177,18 @@ set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 static void
 set_watch(rd_kafka_conf_t *rkconf)
 {
-	set_own_int(rkconf, "queued.min.messages", 1);
 	set_own_int(rkconf, "queued.max.messages.kbytes", 64);
-	set_own_int(rkconf, "fetch.message.max.bytes", 4096);
-	set_own_int(rkconf, "fetch.max.bytes", 1024 * 1024);
-	set_own_int(rkconf, "message.max.bytes", 1000000);
+	bound_answers(rkconf, 1);
 }
 
 /* What source_watch.c reads, and what the connection wants to see beside. */
 static void
-set_debug(rd_kafka_conf_t *rkconf, const KsConf *conf)
+set_debug(rd_kafka_conf_t *rkconf, const KsConf *conf, bool tell_unpacking)
 {
 	char		contexts[512] = KS_WATCH_DEBUG;
 
+	if (tell_unpacking)
+		strlcat(contexts, KS_UNPACKING_DEBUG, sizeof(contexts));
 	for (int i = 0; i < conf->nprops; i++)
 	{
 		if (strcmp(conf->props[i].name, "debug") != 0)
@@ -210,6 +232,14 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 	set_connection(rkconf, conf);
 	if (opts->watch)
 		set_watch(rkconf);
+	else if (opts->answer_bytes > 0)
+	{
+		bound_answers(rkconf, opts->answer_bytes);
+		/* who only looks has no time to lose; others stop at the tail before they
+		 * go on */
+		if (!opts->tell_unpacking)
+			set_own(rkconf, "fetch.queue.backoff.ms", "1");
+	}
 
 	for (int i = 0; i < (int) lengthof(fixed); i++)
 		set_own(rkconf, fixed[i].name, fixed[i].value);
@@ -217,7 +247,7 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 	set_own(rkconf, "isolation.level",
 			opts->read_uncommitted ? "read_uncommitted" : "read_committed");
 	set_own_int(rkconf, "statistics.interval.ms", opts->statistics_ms);
-	set_debug(rkconf, conf);
+	set_debug(rkconf, conf, opts->tell_unpacking);
 	fit_sizes(rkconf, opts);
 	rd_kafka_conf_set_events(rkconf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
 							 RD_KAFKA_EVENT_STATS);

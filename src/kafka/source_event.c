@@ -113,3 +113,26 @@ ks_source_next_event(KsSource *src, KsSourceEvent *ev)
 	}
 	return false;
 }
+
+int
+ks_source_unpacking(KsSource *src, int64 *off)
+{
+	KsSourcePart *found = NULL;
+
+	ks_source_serve(src);
+	for (int i = 0; i < src->nparts; i++)
+	{
+		KsSourcePart *part = src->parts[i];
+
+		if (part == NULL || !part->unpacking || !KS_PART_RECEIVES(part))
+			continue;
+		/* two brokers at a time: it could be either */
+		if (found)
+			return -1;
+		found = part;
+	}
+	if (found == NULL)
+		return -1;
+	*off = Max(found->expected, found->floor);
+	return found->pidx;
+}

@@ -2,7 +2,9 @@
  * source_int.h
  *	  What the files source*.c share; nobody else includes it.
  *
- *	source.c		opens and closes handles
+ *	source.c		opens handles
+ *	source_close.c	closes them, in any case
+ *	source_pipe.c	the pipe that wakes
  *	source_part.c	topics and partitions: states, epochs, start and stop
  *	source_conf.c	the configuration of librdkafka
  *	source_poll.c	records: the hot path, the tail check
@@ -39,6 +41,7 @@
 
 /* Debug contexts whose logs source_watch.c reads. */
 #define KS_WATCH_DEBUG		"topic,broker"
+#define KS_UNPACKING_DEBUG	",msg"
 
 /*
  * What a partition is in.  Its transitions are made by ks_source_set_state()
@@ -92,6 +95,8 @@ typedef struct KsSourcePart
 	int64		failure_off;
 	rd_kafka_resp_err_t err;
 
+	bool		unpacking;		/* an answer has come, and nothing of it yet */
+
 	int64		low;			/* as last heard, -1: unknown */
 	int64		high;
 	int64		lso;
@@ -126,6 +131,7 @@ struct KsSource
 	MemoryContextCallback on_reset;
 	bool		in_worker;
 	bool		want_headers;
+	bool		bounded;		/* KsSourceOptions.answer_bytes is given */
 	bool		show_debug;		/* the connection wants debug logs */
 	bool		closed;
 
@@ -176,6 +182,13 @@ struct KsSource
 	char		message[512];	/* of the event told last */
 	char		detail[512];
 };
+
+/* source_close.c */
+extern void ks_source_close_later(KsSource *src);
+
+/* source_pipe.c */
+extern void ks_source_open_pipe(KsSource *src);
+extern void ks_source_close_pipe(KsSource *src);
 
 /* source_conf.c */
 extern rd_kafka_conf_t *ks_source_conf(const KsConf *conf, const KsSourceOptions *opts);

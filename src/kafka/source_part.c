@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/memory.h"
 #include "kafka/source_int.h"
 
 #define MAX_PARTITION	1000000 /* Kafka has fewer in a whole cluster */
@@ -189,11 +190,13 @@ stop_part(KsSource *src, KsSourcePart *part)
 {
 	begin_epoch(src, part);
 	ks_source_set_state(part, KS_PART_STOPPED);
-	if (!part->started)
+	if (!part->started || ks_memory_refused())
 		return;
 	part->started = false;
+	ks_memory_enter_library();
 	/* fails if the topic is gone, and then there is nothing to stop */
 	(void) rd_kafka_consume_stop(part->topic->rkt, part->part);
+	ks_memory_leave_library();
 }
 
 /*
@@ -202,10 +205,17 @@ stop_part(KsSource *src, KsSourcePart *part)
 static void
 start_part(KsSource *src, KsSourcePart *part, int64 off, KsPartState state)
 {
+	int			failed;
+
 	Assert(part->state == KS_PART_STOPPED);
 	begin_epoch(src, part);
 	part->expected = off;
-	if (rd_kafka_consume_start_queue(part->topic->rkt, part->part, off, src->queue) != 0)
+	if (ks_memory_refused())
+		return;
+	ks_memory_enter_library();
+	failed = rd_kafka_consume_start_queue(part->topic->rkt, part->part, off, src->queue);
+	ks_memory_leave_library();
+	if (failed != 0)
 	{
 		ks_source_fail(src, part, KS_EVENT_PARTITION_ERROR, -1, rd_kafka_last_error());
 		return;

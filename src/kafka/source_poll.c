@@ -21,11 +21,14 @@
 #include "common/hashfn.h"
 #include "utils/memutils.h"
 
+#include "base/memory.h"
 #include "kafka/source_int.h"
 
 /*
  * The tail check reads on from the record it compared, unless that many
- * offsets lie between it and the stored offset (a gap that was accepted).
+ * offsets lie between it and the stored offset (a gap that was accepted).  Where
+ * answers are bounded it never does: what lies between can be what there was no
+ * memory for, and was skipped for that.
  */
 #define TAIL_READ_ON	1000
 
@@ -174,7 +177,7 @@ judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec)
 		else
 		{
 			tail_checked(src, part, KS_EVENT_TAIL_OK);
-			if (part->floor - part->last_off > TAIL_READ_ON)
+			if (part->floor - part->last_off > (src->bounded ? 1 : TAIL_READ_ON))
 				ks_source_restart(src, part, part->floor);
 			return false;
 		}
@@ -211,16 +214,18 @@ part_of(KsSource *src, const rd_kafka_message_t *msg, rd_kafka_topic_t **rkt,
 
 /* --- headers --- */
 
-static void
+/* Returns how many bytes they are. */
+static Size
 fill_headers(KsRecord *recs, int n)
 {
 	KsHeader   *all;
+	Size		bytes = 0;
 	int			count = 0;
 
 	for (int i = 0; i < n; i++)
 		count += recs[i].nheaders;
 	if (count == 0)
-		return;
+		return 0;
 	all = MemoryContextAllocHuge(CurrentMemoryContext, (Size) count * sizeof(KsHeader));
 	for (int i = 0; i < n; i++)
 	{
@@ -239,8 +244,10 @@ fill_headers(KsRecord *recs, int n)
 			rd_kafka_header_get_all(hdrs, j, &all->name, &value, &size);
 			all->value = value;
 			all->valuelen = value ? (int32) size : -1;
+			bytes += strlen(all->name) + size;
 		}
 	}
+	return bytes;
 }
 
 /* Counts the headers of a record, false if they are damaged. */
@@ -445,6 +452,8 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 
 	*bytes = 0;
 	*drained = false;
+	if (unlikely(ks_memory_refused()))
+		return 0;
 	if (unlikely(src->unfinished))
 		fail_unfinished(src);
 
@@ -458,7 +467,9 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 		ks_source_reserve(want);
 		src->unfinished = true;
 		src->chunk++;
+		ks_memory_enter_library();
 		got = rd_kafka_consume_batch_queue(src->queue, 0, src->taken, want);
+		ks_memory_leave_library();
 
 		for (int i = 0; i < got; i++)
 		{
@@ -513,7 +524,7 @@ ks_source_poll(KsSource *src, KsRecord *recs, int max, Size max_bytes, Size *byt
 		*drained &= !src->suspects;
 	}
 	if (src->want_headers)
-		fill_headers(recs, n);
+		*bytes += fill_headers(recs, n);
 	src->unfinished = false;
 	return n;
 }

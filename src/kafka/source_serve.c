@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/memory.h"
 #include "kafka/source_int.h"
 
 #define LOG_WARNING_LEVEL	4	/* syslog's, as librdkafka counts */
@@ -20,13 +21,24 @@ client_log(KsSource *src, int level, const char *facility, const char *text)
 			 errhidestmt(true), errhidecontext(true)));
 }
 
+static rd_kafka_event_t *
+next_event(KsSource *src)
+{
+	rd_kafka_event_t *ev;
+
+	ks_memory_enter_library();
+	ev = rd_kafka_queue_poll(src->mainq, 0);
+	ks_memory_leave_library();
+	return ev;
+}
+
 /* Takes what waits in the main queue. */
 void
 ks_source_serve(KsSource *src)
 {
 	rd_kafka_event_t *ev;
 
-	while ((ev = rd_kafka_queue_poll(src->mainq, 0)) != NULL)
+	while ((ev = next_event(src)) != NULL)
 	{
 		const char *facility;
 		const char *text;

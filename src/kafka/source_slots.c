@@ -6,12 +6,14 @@
  * table of this process.  KsRecord.msg is a ticket for that table: its slot and
  * a serial number.  So a source that is closed can give back what others still
  * hold, which librdkafka would wait for, and a release that comes too late, or
- * twice, does nothing.
+ * twice, does nothing.  Of a handle that must not be used any more
+ * (base/memory.c) a message stays where it is.
  */
 #include "postgres.h"
 
 #include "utils/memutils.h"
 
+#include "base/memory.h"
 #include "kafka/source_int.h"
 
 typedef uintptr_t Ticket;
@@ -85,9 +87,10 @@ ks_source_hold(KsSource *src, rd_kafka_message_t *msg)
 }
 
 static inline void
-free_slot(int i)
+free_slot(int i, bool destroy)
 {
-	rd_kafka_message_destroy(slots[i].msg);
+	if (likely(destroy))
+		rd_kafka_message_destroy(slots[i].msg);
 	slots[i].ticket = 0;
 	slots[i].next_free = first_free;
 	first_free = i;
@@ -104,13 +107,15 @@ ks_source_held(const KsRecord *rec)
 void
 ks_source_release(KsRecord *recs, int n)
 {
+	bool		destroy = !ks_memory_refused();
+
 	for (int i = 0; i < n; i++)
 	{
 		Ticket		ticket = (Ticket) recs[i].msg;
 		int			slot = TICKET_SLOT(ticket);
 
 		if (ticket != 0 && slot < nslots && slots[slot].ticket == ticket)
-			free_slot(slot);
+			free_slot(slot, destroy);
 		recs[i].msg = NULL;
 	}
 }
@@ -120,5 +125,5 @@ ks_source_release_all(KsSource *src)
 {
 	for (int i = 0; i < nslots; i++)
 		if (slots[i].ticket != 0 && slots[i].src == src)
-			free_slot(i);
+			free_slot(i, true);
 }

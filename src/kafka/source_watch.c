@@ -16,12 +16,19 @@
  *
  *	BROKERUA	topic [0]: broker unavailable: fetch: Broker: Not leader ...
  *	STATE		host:9092/1: Broker changed state UP -> DOWN
+ *	FETCH		Topic topic [0] MessageSet size 2146, error "Success", ...
+ *	CONSUME		Enqueue 1 message(s) (52428800 bytes, 1 ops) on topic [0] fetch queue ...
  *
  * A log comes into the main queue before any record fetched later comes into
  * the queue of records, so a poll that takes records first and logs second
  * knows whether to trust them: those of an interrupted partition are given
  * back, with all that was told of it, and the partition starts again with a tail
  * check at the last record handed out before.
+ *
+ * The last two of these lines, which are costly and asked for only where there is
+ * reason to (KsSourceOptions.tell_unpacking), come before and after the records of
+ * a partition are unpacked, and so say whose records those are for which there is
+ * no memory.
  */
 #include "postgres.h"
 
@@ -61,6 +68,13 @@ named_part(KsSource *src, const char *text, const char *end)
 	return NULL;
 }
 
+static void
+set_unpacking(KsSourcePart *part, bool unpacking)
+{
+	if (part != NULL)
+		part->unpacking = unpacking;
+}
+
 /* Looks at a log line of librdkafka; raises no error. */
 void
 ks_source_watch(KsSource *src, const char *facility, const char *text)
@@ -75,6 +89,11 @@ ks_source_watch(KsSource *src, const char *facility, const char *text)
 		for (int i = 0; i < src->nparts; i++)
 			suspect(src, src->parts[i]);
 	}
+	else if (strcmp(facility, "FETCH") == 0)
+		set_unpacking(named_part(src, text, strstr(text, "] MessageSet size")),
+					  strstr(text, "] MessageSet size 0,") == NULL);
+	else if (strcmp(facility, "CONSUME") == 0)
+		set_unpacking(named_part(src, text, strstr(text, "] fetch queue")), false);
 }
 
 /*

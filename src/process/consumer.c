@@ -16,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/memory.h"
 #include "process/consumer_int.h"
 
 #define CONNECT_TIMEOUT_MS	10000
@@ -132,13 +133,13 @@ ks_consumer_truncate_batch(KsConsumer *c, int n)
 static int
 max_records(const KsConsumer *c)
 {
-	return Min(c->sink->batch_records, ks_apply_max_records(c->apply));
+	return c->single ? 1 : Min(c->sink->batch_records, ks_apply_max_records(c->apply));
 }
 
 static bool
 is_full(const KsConsumer *c)
 {
-	return c->nrecs >= max_records(c) || c->bytes >= (Size) c->sink->batch_bytes;
+	return c->nrecs >= max_records(c) || c->bytes >= (Size) c->sink->batch_bytes || c->tight;
 }
 
 /* Partitions whose back-off is over, between batches. */
@@ -186,6 +187,8 @@ take_records(KsConsumer *c)
 			MemoryContextSwitchTo(old);
 		}
 		c->bytes += bytes;
+		/* what is borrowed can be more than it seems: whole batches of records */
+		c->tight |= c->nrecs > 0 && ks_memory_is_tight();
 		if (c->nrecs > from && c->batch_since == 0)
 			c->batch_since = GetCurrentTimestamp();
 		if (!c->in_worker)

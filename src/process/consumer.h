@@ -115,6 +115,9 @@ typedef struct KsConsumer
 	int			ndeleted_topics;	/* all of these; 0: it is not */
 	bool		stale;			/* topics grew, or the sink was changed: begin anew */
 
+	int			memory_level;	/* how much is fetched at a time, see base/memory.h */
+	bool		single;			/* one record a batch: more was too much memory */
+	bool		tight;			/* the batch takes no more: memory is getting short */
 	bool		drained;		/* the last poll left nothing in the source */
 	int			statistics_ms;	/* interval of what no event tells */
 	TimestampTz published;		/* live figures, last */

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/memory.h"
 #include "catalog/offsets.h"
 #include "process/consumer_int.h"
 
@@ -377,7 +378,9 @@ ks_consumer_open(KsConsumer *c)
 		.client_id = psprintf("kafka_sink/%s", c->sink->name),
 		.read_uncommitted = c->sink->read_uncommitted,
 		.in_worker = c->in_worker,
-		.max_record_bytes = c->sink->max_record_bytes
+		.max_record_bytes = c->sink->max_record_bytes,
+		.answer_bytes = ks_memory_answer_bytes(c->memory_level),
+		.tell_unpacking = c->memory_level > 0
 	};
 	MemoryContext old;
 

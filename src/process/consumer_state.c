@@ -35,6 +35,7 @@ ks_consumer_reset_batch(KsConsumer *c)
 	cb->arg = c;
 	MemoryContextRegisterResetCallback(c->batch_cxt, cb);
 	c->bytes = 0;
+	c->tight = false;
 	c->batch_since = 0;
 	c->attempts = 0;
 	c->retry_at = 0;

@@ -145,6 +145,24 @@ extern void ks_shmem_hear_last_words(void);
 extern KsPartitionSlot *ks_shmem_add_partition(const char *topic, int32 part);
 extern void ks_shmem_clear_partitions(void);
 
+/* --- the limit of memory: a worker, or run(), which is -1 --- */
+
+/* So many exits at one place are enough: it cannot be passed. */
+#define KS_MEMORY_EXITS		3
+
+/* How much to fetch at a time (base/memory.h), how long to leave it at that, and
+ * whether to apply one record at a time. */
+extern int	ks_shmem_memory_level(const char *sink, int worker, int *quiet_s, bool *single);
+
+/* It leaves because of it, at this place (topic NULL: not known), when it fetched
+ * or when it applied: the level is raised.  Returns the number of exits there, with
+ * this one. */
+extern int	ks_shmem_note_memory_exit(const char *sink, int worker, bool applying,
+									  const char *topic, int32 part, int64 off);
+
+/* It has gone well for a while. */
+extern void ks_shmem_lower_memory_level(const char *sink, int worker);
+
 /* --- anybody --- */
 
 /* The CV that is broadcast after each commit and state change of any of the

@@ -75,6 +75,25 @@ typedef struct KsParkedSlot
 
 #define KS_MAX_PARKED		8192	/* half of it at most for a role */
 
+/* A sink's worker, or run(), that has met the limit of memory (shmem_memory.c). */
+typedef struct KsMemoryNote
+{
+	Oid			dbid;			/* InvalidOid: free */
+	char		sink[NAMEDATALEN];
+	int			worker;			/* -1: run() */
+	int			level;			/* of ks_memory_answer_bytes() */
+	int			exits;			/* in a row, at this place: */
+	char		topic[KS_MAX_TOPIC_LEN + 1];	/* empty: not known */
+	int32		part;
+	int64		off;
+	TimestampTz last_exit;
+	int			quiet_s;		/* how long the level holds */
+	bool		lowered;		/* it was, since the last exit */
+	bool		single;			/* the last exit was when a batch was applied */
+} KsMemoryNote;
+
+#define KS_MEMORY_NOTES		256
+
 typedef struct KsShared
 {
 	LWLock	   *lock;			/* everything but counters and atomics */
@@ -87,6 +106,7 @@ typedef struct KsShared
 	int			npartitions;
 	int			npartitions_used;
 	KsParkedSlot parked[KS_MAX_PARKED];
+	KsMemoryNote memory_notes[KS_MEMORY_NOTES];
 } KsShared;
 
 extern KsShared *ks_shared;

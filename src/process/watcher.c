@@ -29,7 +29,6 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "base/guc.h"
 #include "base/memory.h"
 #include "base/session.h"
 #include "process/watcher.h"
@@ -126,7 +125,7 @@ report_trouble(void)
 static void
 check_memory(void)
 {
-	if (!ks_memory_due() || ks_memory_private() <= (int64) ks_guc_worker_memory_limit * 1024 * 1024)
+	if (!ks_memory_exceeded())
 		return;
 	ereport(LOG,
 			(errcode(ERRCODE_OUT_OF_MEMORY),

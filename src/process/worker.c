@@ -43,7 +43,6 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "base/guc.h"
 #include "base/interval.h"
 #include "base/memory.h"
 #include "base/session.h"
@@ -125,35 +124,20 @@ check_requests(void)
 	}
 }
 
-/* See memory.c: a worker leaves in time. */
+/* See memory.c: a worker leaves in time, when what it has at hand is done. */
 static void
 check_memory(void)
 {
-	int64		bytes;
+	KsConsumer *c = ks_worker.consumer;
+	int64		bytes = ks_memory_used();
 
-	if (!ks_memory_due())
-		return;
-	bytes = ks_memory_private();
 	if (bytes > (int64) pg_atomic_read_u64(&ks_worker.slot->counters.rss_anon_peak))
 		pg_atomic_write_u64(&ks_worker.slot->counters.rss_anon_peak, bytes);
-	if (bytes > (int64) ks_guc_worker_memory_limit * 1024 * 1024)
-	{
-		KsStateError error = {
-			.sqlstate = ERRCODE_OUT_OF_MEMORY,
-			.message = "worker exceeded kafka_sink.worker_memory_limit",
-			.detail = psprintf("It used " INT64_FORMAT " MB, the limit is %d MB.",
-							   bytes / (1024 * 1024), ks_guc_worker_memory_limit),
-			.hint = "Lower batch_bytes or the server's fetch sizes, or raise the limit.",
-			.off = -1
-		};
-
-		ereport(LOG,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("sink \"%s\": %s", ks_worker.sink->name, error.message),
-				 errdetail("%s", error.detail)));
-		ks_worker_write_state("backoff", &error);
-		proc_exit(1);
-	}
+	if (!ks_memory_exceeded())
+		return;
+	if (c->nrecs > 0 && c->attempts == 0)
+		ks_worker_apply_batch();
+	ks_worker_leave_for_memory(NULL);
 }
 
 /* Deletes dead letters that are too old: one worker does, and not all the time. */
@@ -253,6 +237,7 @@ open_consumer(int64 generation, MemoryContext cxt)
 	ks_worker.error_cxt = AllocSetContextCreate(cxt, "kafka_sink batch error", ALLOCSET_SMALL_SIZES);
 	ks_transaction_commit();
 	MemoryContextSwitchTo(cxt);
+	ks_worker_begin_memory_level();
 	ks_consumer_open(ks_worker.consumer);
 	MemoryContextSwitchTo(cxt);
 	return true;
@@ -296,10 +281,10 @@ main_loop(void)
 		KsStep		step;
 
 		check_requests();
+		check_memory();
 		step = ks_consumer_step(c, &timeout);
 		if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
 			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->batch_since);
-		check_memory();
 		expire_dead_letters();
 		switch (step)
 		{
@@ -307,7 +292,7 @@ main_loop(void)
 				ks_worker_apply_batch();
 				report_consumer();
 				/* not only when nothing is left to do, which may never be */
-				if (c->stale && c->batch_since == 0)
+				if ((c->stale && c->batch_since == 0) || ks_worker_lower_memory_level())
 					respawn();
 				break;
 			case KS_STEP_HALT:
@@ -318,6 +303,8 @@ main_loop(void)
 			case KS_STEP_WAIT:
 				report_consumer();
 				if (c->stale && c->batch_since == 0)
+					respawn();
+				if (ks_worker_lower_memory_level())
 					respawn();
 				ks_worker_leave_if_idle(&timeout);
 				/* nothing else may wake it, and a connection be changed */
@@ -387,6 +374,8 @@ ks_worker_main(Datum arg)
 	{
 		KsStateError error;
 
+		if (ks_memory_refused() && ks_worker.consumer)
+			ks_worker_leave_for_memory(NULL);
 		ks_worker_state_error(edata, &error);
 		if (!ks_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)

@@ -14,6 +14,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/backoff.h"
+#include "base/memory.h"
 #include "process/lock_watch.h"
 #include "process/transaction.h"
 #include "process/worker_int.h"
@@ -56,6 +57,8 @@ handle_error(const ErrorData *edata)
 	KsStateError error;
 	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 
+	if (edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && ks_memory_is_to_be_had())
+		ks_worker_leave_for_memory(ks_memory_refused() ? NULL : edata);
 	ks_worker_state_error(edata, &error);
 	if (!ks_error_passes(edata->sqlerrcode))
 		ks_worker_halt(&error, 1);

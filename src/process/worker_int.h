@@ -6,6 +6,7 @@
  *
  *	worker.c		the process: begin, wait, what is due, end
  *	worker_batch.c	one attempt to apply the batch
+ *	worker_memory.c	leaving when there is too little memory
  *	worker_idle.c	leaving when there is nothing to do
  *	worker_state.c	what is written of the worker
  */
@@ -32,6 +33,7 @@ typedef struct KsWorker
 	MemoryContext error_cxt;	/* of the error of the batch at hand */
 	TimestampTz expired;		/* dead letters, last */
 	TimestampTz idle_since;		/* 0: there is something to do */
+	TimestampTz lower_at;		/* the memory level, if all is well; 0: it is 0 */
 } KsWorker;
 
 extern KsWorker ks_worker;
@@ -50,6 +52,18 @@ extern void ks_worker_store_partition_ends(bool ask);
  * process. */
 extern void ks_worker_halt(const KsStateError *errors, int n) KS_NORETURN;
 
+/*
+ * The limit of memory is met, while the batch was applied (its error), or not (NULL):
+ * ends the process, to begin anew with less at a time, or halts where it was met
+ * before.
+ */
+extern void ks_worker_leave_for_memory(const ErrorData *edata) KS_NORETURN;
+
+/* How much to fetch at a time, before the consumer is opened. */
+extern void ks_worker_begin_memory_level(void);
+
+/* It is time for more, and nothing is at hand: the worker is to begin anew. */
+extern bool ks_worker_lower_memory_level(void);
 
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+#include "base/memory.h"
 #include "base/session.h"
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
@@ -39,6 +40,7 @@
 #include "write/apply.h"
 
 #define MAX_RECORDS		1000000
+#define FEW				1000	/* records, which are asked for batch by batch */
 #define CHUNK			512
 #define CHUNK_BYTES		(4 * 1024 * 1024)
 
@@ -222,6 +224,7 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 				 errmsg("until_off must not be below from_off")));
 	remaining = PG_GETARG_INT32(PEEK_MAX);
 	check_count("max_records", remaining);
+	opts.answer_bytes = ks_memory_answer_bytes(remaining <= FEW ? 2 : 1);
 	deadline = deadline_of(PG_GETARG_INTERVAL_P(PEEK_TIMEOUT));
 	rsinfo = ks_materialize(fcinfo);
 
@@ -496,7 +499,7 @@ kafka_sink_preview(PG_FUNCTION_ARGS)
 	MemoryContext cxt,
 				source_cxt,
 				old;
-	KsSourceOptions opts = {.want_headers = true};
+	KsSourceOptions opts = {.want_headers = true, .answer_bytes = ks_memory_answer_bytes(PG_GETARG_INT32(1) <= FEW ? 2 : 1)};
 	List	   *topics;
 	KsSource   *src;
 	KsPartition *parts;

@@ -176,6 +176,46 @@ run_batch(KsConsumer *c)
 	return n;
 }
 
+/* The next call fetches less at a time; the partition where that will not help. */
+static const KsPartition *
+note_memory_exit(const KsConsumer *c)
+{
+	int64		off;
+	int			pidx = ks_source_unpacking(c->source, &off);
+	const KsPartition *p = pidx >= 0 && c->parts[pidx].off == off ? &c->parts[pidx] : NULL;
+	int			exits = ks_shmem_note_memory_exit(c->sink->name, -1, false, p ? p->topic : NULL,
+												  p ? p->part : -1, p ? p->off : -1);
+
+	return exits >= KS_MEMORY_EXITS ? p : NULL;
+}
+
+/*
+ * At the limit of memory what is at hand is applied first, if it is (true), and
+ * then it is an error: the next call fetches less at a time.
+ */
+static bool
+check_memory(const KsConsumer *c)
+{
+	const KsPartition *p;
+
+	if (!ks_memory_exceeded())
+		return false;
+	if (c->nrecs > 0)
+		return true;
+	p = note_memory_exit(c);
+	if (p)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("a batch of records cannot be unpacked within kafka_sink.worker_memory_limit"),
+				 errdetail_internal("%s", ks_memory_describe()),
+				 errhint("Raise the limit, or pass over the record with kafka_sink.skip(%s, %s, %d, " INT64_FORMAT
+						 "), and over others of its batch with kafka_sink.accept_gap().",
+						 quote_literal_cstr(c->sink->name), quote_literal_cstr(p->topic), p->part, p->off),
+				 errcontext("topic \"%s\", partition %d, offset " INT64_FORMAT, p->topic, p->part, p->off)));
+	ks_memory_check_session();
+	return false;
+}
+
 Datum
 kafka_sink_run(PG_FUNCTION_ARGS)
 {
@@ -189,6 +229,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	KsConsumer *c;
 	int64		total = 0;
 	pid_t		worker;
+	int			quiet_s;
 
 	ks_call_require_nonatomic(fcinfo, "run");
 	if (max_records < 0)
@@ -223,13 +264,24 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	SPI_commit();
 	MemoryContextSwitchTo(cxt);
 	c->timeout_ms = ks_call_broker_timeout(deadline);
+	c->memory_level = ks_shmem_memory_level(name, -1, &quiet_s, &c->single);
 	ks_consumer_open(c);
 	if (c->stale)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sink \"%s\" was changed by another session", name),
 				 errhint("CALL kafka_sink.run(%s) again.", quote_literal_cstr(name))));
-	set_bounds(c, until);
+	PG_TRY();
+	{
+		set_bounds(c, until);
+	}
+	PG_CATCH();
+	{
+		if (ks_memory_refused())
+			(void) note_memory_exit(c);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	last_progress = GetCurrentTimestamp();
 
 	while (remaining_records(c) > 0 && total < max_records)
@@ -239,8 +291,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 
 		MemoryContextSwitchTo(cxt);
 		CHECK_FOR_INTERRUPTS();
-		ks_memory_check_session();
-		step = ks_consumer_step(c, &timeout);
+		step = check_memory(c) ? KS_STEP_APPLY : ks_consumer_step(c, &timeout);
 		if (step == KS_STEP_APPLY || c->nrecs >= max_records - total)
 		{
 			if (c->nrecs > max_records - total)
@@ -270,6 +321,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 								 ks_source_fd(c->source), timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 	}
+	ks_shmem_lower_memory_level(name, -1);
 	ereport(INFO,
 			(errmsg("sink \"%s\": " INT64_FORMAT " records, " INT64_FORMAT " offsets to go",
 					name, total, remaining_records(c))));

@@ -458,7 +458,8 @@ sub gen_bg
 =item $broker->script(%properties)
 
 A producer driven command by command: C<-E<gt>P($part, $key, $value, ts =E<gt>
-ms, headers =E<gt> [[name, value], ...])> after C<-E<gt>to($topic)>, C<F> (waits;
+ms, headers =E<gt> [[name, value], ...])> after C<-E<gt>to($topic)>,
+C<R($part, $id, $letters, $header)> (that many letters, in one record), C<F> (waits;
 dies unless all were acknowledged), C<O> (offsets of the last acknowledged
 records, { topic => { part => offset } }), C<B>, C<C>, C<A> (with
 C<'transactional.id' =E<gt> ...>), C<end> (Q).  undef is NULL.
@@ -593,6 +594,15 @@ sub P
 
 	$self->_ok('P', $self->{topic}, $part, _field($key), _field($value), $opts{ts} // '',
 		map { "$_->[0]=" . _field($_->[1]) } @{ $opts{headers} // [] });
+	return $self;
+}
+
+# {"id": $id, "note": "xxx..."}, or the letters in a header.
+sub R
+{
+	my ($self, $part, $id, $letters, $header) = @_;
+
+	$self->_ok('R', $self->{topic}, $part, $id, $letters, $header // ());
 	return $self;
 }
 

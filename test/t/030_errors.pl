@@ -263,16 +263,10 @@ sql("ALTER SYSTEM SET kafka_sink.worker_memory_limit = '64MB'");
 $node->reload;
 $log = -s $node->logfile;
 create_sink('memory', good => 300_000, more => 100_000);
-wait_until($node, q{SELECT state, sqlstate, message FROM kafka_sink.sinks WHERE sink = 'memory'},
-	'backoff|53200|worker exceeded kafka_sink.worker_memory_limit', 'a worker that needs too much memory leaves');
-sql("ALTER SYSTEM RESET kafka_sink.worker_memory_limit");
-$node->reload;
-sql("CALL kafka_sink.wait_for('memory', timeout => '3 min')");
-is(count_and_offset('memory'), '400000|400000', 'with a higher limit it gets through, exactly');
-is(sql('SELECT count(DISTINCT id) FROM memory'), '400000', 'nothing twice');
-my $text = slurp_file($node->logfile, $log);
-like($text, qr/sink "memory": worker exceeded kafka_sink\.worker_memory_limit/, 'the log says why it left');
-unlike($text, qr/terminating any other active server processes/, 'and it took nobody along');
+wait_for_log($node, qr/sink "memory": worker exceeded kafka_sink\.worker_memory_limit/, $log, 'a worker that needs too much memory leaves');
+wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM memory', '400000|400000', 'with less at a time it gets through, nothing twice');
+is(count_and_offset('memory'), '400000|400000', 'exactly');
+unlike(slurp_file($node->logfile, $log), qr/terminating any other active server processes/, 'and it took nobody along');
 
 # the same in a session, which has librdkafka's memory too
 sql(q{
@@ -280,22 +274,21 @@ sql(q{
 	SELECT kafka_sink.alter_sink('memory', batch_records => 1000000, batch_bytes => 500000000, batch_linger_ms => 60000);
 	TRUNCATE memory;
 	SELECT kafka_sink.seek('memory', 'earliest')});
-sql("ALTER SYSTEM SET kafka_sink.worker_memory_limit = '64MB'");
-$node->reload;
-wait_until($node, 'SHOW kafka_sink.worker_memory_limit', '64MB', 'the limit is set');
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kafka_sink memory'}, '0', 'no worker');
-my ($out, $err);
-$node->psql('postgres', q{CALL kafka_sink.run('memory'); SELECT 'still there'}, on_error_stop => 0,
-	stdout => \$out, stderr => \$err, extra_params => ['-v', 'VERBOSITY=verbose']);
-like($err, qr/53200: reading from Kafka takes more memory than kafka_sink\.worker_memory_limit/,
-	'run() that needs too much memory is ended');
-is(count_and_offset('memory'), '0|0', 'before anything is applied');
-sql("ALTER SYSTEM RESET kafka_sink.worker_memory_limit");
-$node->reload;
-sql(q{
-	SELECT kafka_sink.alter_sink('memory', reset => '{batch_records, batch_bytes, batch_linger_ms}')});
-sql(q{CALL kafka_sink.run('memory')});
-is(count_and_offset('memory'), '400000|400000', 'with the settings as they were it gets through');
+my @errors;
+foreach (1 .. 6)
+{
+	my $err;
+
+	$node->psql('postgres', q{CALL kafka_sink.run('memory')}, on_error_stop => 0, stderr => \$err,
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	last unless $err =~ /ERROR/;
+	push @errors, $err;
+}
+is(count_and_offset('memory'), '400000|400000', 'run() gets through as well, when it is called again');
+is(sql('SELECT count(DISTINCT id) FROM memory'), '400000', 'nothing twice');
+is(scalar(grep { !/53200: reading from Kafka takes more memory than kafka_sink\.worker_memory_limit/ } @errors), 0,
+	'it was ended by that alone, if at all');
 
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');

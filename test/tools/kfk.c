@@ -772,11 +772,55 @@ script_produce(rd_kafka_t *rk, char **w, int n)
 	return err;
 }
 
+/* R topic part id letters [header]: one letter many times, which compresses well. */
+static rd_kafka_resp_err_t
+script_repeat(rd_kafka_t *rk, char **w, int n)
+{
+	size_t		letters = (size_t) number(w[4]);
+	bool		in_header = n > 5;
+	char	   *value = malloc(letters + 64);
+	char	   *header = NULL;
+	int			len;
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
+	rd_kafka_resp_err_t err;
+
+	if (value == NULL)
+		die("no memory for %s letters", w[4]);
+	len = sprintf(value, "{\"id\": %s, \"note\": \"", w[3]);
+	if (in_header)
+	{
+		header = malloc(letters + 1);
+		if (header == NULL)
+			die("no memory for %s letters", w[4]);
+		memset(header, 'x', letters);
+		rd_kafka_header_add(headers, w[5], -1, header, (ssize_t) letters);
+		free(header);
+	}
+	else
+	{
+		memset(value + len, 'x', letters);
+		len += (int) letters;
+	}
+	len += sprintf(value + len, "\"}");
+	err = rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(w[1]), RD_KAFKA_V_PARTITION(atoi(w[2])),
+							RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_FREE),
+							RD_KAFKA_V_VALUE(value, len), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END);
+	if (err)
+	{
+		rd_kafka_headers_destroy(headers);
+		free(value);
+	}
+	rd_kafka_poll(rk, 0);
+	return err;
+}
+
 /*
  * One command a line, fields separated by tabs, one line of answer each,
  * "E message" when it failed:
  *
  *	P topic part key value [ts_ms [hname=hvalue ...]]	OK (sent, not yet acknowledged)
+ *	R topic part id letters [header]	OK: {"id": id, "note": "xxx..."}, or with an
+ *			empty note and the letters in a header of that name
  *	F		wait for all: F acked failed (since the last F)
  *	O		wait for all: O topic:part:offset ... of the last acknowledged ones
  *	B C A	begin, commit, abort a transaction (needs -X transactional.id=...)
@@ -814,6 +858,11 @@ run_script(void)
 		if (strcmp(w[0], "P") == 0 && n >= 5)
 		{
 			if (!(err = script_produce(rk, w, n)))
+				puts("OK");
+		}
+		else if (strcmp(w[0], "R") == 0 && n >= 5)
+		{
+			if (!(err = script_repeat(rk, w, n)))
 				puts("OK");
 		}
 		else if (strcmp(w[0], "F") == 0)

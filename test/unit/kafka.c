@@ -173,6 +173,19 @@ rd_kafka_conf_t *ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 int64 ks_source_conf_int(const rd_kafka_conf_t *conf, const char *name) { return 1600; }
 void rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*cb) (rd_kafka_t *, int, const char *, void *)) {}
 void rd_kafka_conf_set_opaque(rd_kafka_conf_t *conf, void *opaque) { conf_opaque = opaque; }
+rd_kafka_resp_err_t
+rd_kafka_conf_interceptor_add_on_new(rd_kafka_conf_t *conf, const char *name,
+									 rd_kafka_interceptor_f_on_new_t *on_new, void *opaque)
+{
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+rd_kafka_resp_err_t
+rd_kafka_interceptor_add_on_thread_start(rd_kafka_t *rk, const char *name,
+										 rd_kafka_interceptor_f_on_thread_start_t *on_thread_start,
+										 void *opaque)
+{
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
 void rd_kafka_conf_destroy(rd_kafka_conf_t *conf) {}
 int rd_kafka_version(void) { return 0x020002ff; }
 

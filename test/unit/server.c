@@ -22,6 +22,7 @@ int			fuzz_sqlstate;
 sigjmp_buf *PG_exception_stack;
 ErrorContextCallback *error_context_stack;
 volatile sig_atomic_t InterruptPending;
+volatile sig_atomic_t ProcDiePending;
 bool		proc_exit_inprogress;
 struct Latch *MyLatch;
 
@@ -142,7 +143,15 @@ void ProcessInterrupts(void) {}
 bool AcquireExternalFD(void) { return true; }
 void ReleaseExternalFD(void) {}
 TimestampTz GetCurrentTimestamp(void) { return unit_now++; }
-void ks_memory_begin_session(void) {}
+void ks_memory_guard_begin(bool ours) {}
+void ks_memory_guard_end(void) {}
+void ks_memory_watch_thread(void) {}
+bool ks_memory_refused(void) { return false; }
+const char *ks_memory_describe(void) { return ""; }
+void ks_memory_wake_by(int fd) {}
+void ks_memory_stop_waking_by(int fd) {}
+void ks_session_end_without_destructors(void) {}
+volatile uint32 ks_memory_library_calls;
 
 /* Time is what has happened. */
 int
