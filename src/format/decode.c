@@ -109,6 +109,17 @@ needs_check(const KsDecoder *d, const KsColumn *col)
 		col->default_expr == NULL;
 }
 
+/* Headers are there where they are wanted. */
+static inline int64
+record_bytes(const KsRecord *rec)
+{
+	int64		bytes = (int64) Max(rec->keylen, 0) + Max(rec->valuelen, 0);
+
+	for (int i = 0; i < rec->nheaders; i++)
+		bytes += strlen(rec->headers[i].name) + Max(rec->headers[i].valuelen, 0);
+	return bytes;
+}
+
 KsRowOp
 ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		  Datum *values, bool *isnull)
@@ -126,12 +137,12 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->key.p = NULL;
 	d->unmatched = NULL;
 	d->evaluating = false;
-	if ((int64) Max(len, 0) + Max(rec->keylen, 0) > d->settings.max_record_bytes)
+	if (record_bytes(rec) > d->settings.max_record_bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("record is too large"),
 				 errdetail("It has " INT64_FORMAT " bytes, the sink takes at most %d.",
-						   (int64) Max(len, 0) + Max(rec->keylen, 0), d->settings.max_record_bytes),
+						   record_bytes(rec), d->settings.max_record_bytes),
 				 errhint("Raise the sink's setting max_record_bytes.")));
 	if (len < 0)
 	{

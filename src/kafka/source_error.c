@@ -16,6 +16,7 @@
 #define HINT_TOPIC "Create the topic, or take it from the sink, which forgets its offsets, with kafka_sink.unregister_topic()."
 #define HINT_SIZE "Raise max_record_bytes of the sink with kafka_sink.alter_sink(), then kafka_sink.resume()."
 #define HINT_DATA "The records are damaged or were written in a format this librdkafka cannot read; pass over them with kafka_sink.accept_gap() if they are lost, then kafka_sink.resume()."
+#define HINT_UNPACK "The batch is damaged, or unpacks to more than this librdkafka takes: 100 MB (zstd), or max_record_bytes of the sink if that is more.  Raise it, or pass over the batch with kafka_sink.accept_gap(), then kafka_sink.resume()."
 #define HINT_ANSWER "Check the options security_protocol (is it a TLS port?) and fetch_max_bytes of the server."
 #define HINT_VERSION "Use a version of librdkafka that knows what the brokers speak."
 
@@ -59,7 +60,7 @@ static const KsErrorClass classes[] = {
 	{ERR(MSG_SIZE_TOO_LARGE), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_PROGRAM_LIMIT_EXCEEDED, HINT_SIZE},
 	{ERR(RECORD_LIST_TOO_LARGE), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_PROGRAM_LIMIT_EXCEEDED, HINT_SIZE},
 	{ERR(_BAD_MSG), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_DATA_CORRUPTED, HINT_DATA},
-	{ERR(_BAD_COMPRESSION), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_DATA_CORRUPTED, HINT_DATA},
+	{ERR(_BAD_COMPRESSION), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_DATA_CORRUPTED, HINT_UNPACK},
 	{ERR(INVALID_MSG), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_DATA_CORRUPTED, HINT_DATA},
 	{ERR(INVALID_RECORD), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_DATA_CORRUPTED, HINT_DATA},
 	{ERR(_NOT_IMPLEMENTED), KS_CLIENT_FINE, KS_ERROR_HALT, ERRCODE_DATA_CORRUPTED, HINT_DATA},

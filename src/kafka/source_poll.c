@@ -149,6 +149,17 @@ judge_error(KsSource *src, KsSourcePart *part, rd_kafka_resp_err_t err)
 		ks_source_fail(src, part, KS_EVENT_PARTITION_ERROR, -1, err);
 }
 
+/*
+ * Between the tail and where the partition goes on there can be a batch that is
+ * damaged, and was passed over for that.
+ */
+static bool
+is_passed_over(const KsSourcePart *part, rd_kafka_resp_err_t err)
+{
+	return part->state == KS_PART_FETCHING && part->expected < part->floor &&
+		ks_source_classify(err, false)->sqlstate == ERRCODE_DATA_CORRUPTED;
+}
+
 static bool
 tail_differs(const KsSourcePart *part, const KsRecord *rec)
 {
@@ -417,6 +428,8 @@ take_message(KsSource *src, KsSourcePart *part, rd_kafka_message_t *msg, KsRecor
 	{
 		if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
 			judge_eof(src, part, msg);
+		else if (is_passed_over(part, msg->err))
+			ks_source_restart(src, part, part->floor);
 		else
 			judge_error(src, part, msg->err);
 		return false;

@@ -34,6 +34,8 @@
 PG_FUNCTION_INFO_V1(kafka_sink_retry_dead_letters);
 PG_FUNCTION_INFO_V1(kafka_sink_discard_dead_letters);
 
+#define SELECT_ROWS		8192	/* of a condition, at a time */
+
 /* The rows that a condition selects, in order. */
 typedef struct Selection
 {
@@ -41,6 +43,33 @@ typedef struct Selection
 	int64	   *bytes;			/* of key and value */
 	int			n;
 } Selection;
+
+/* Rows that were fetched; 16 bytes each stay. */
+static void
+take_selected(Selection *sel)
+{
+	int			n = (int) SPI_processed;
+
+	if (sel->n > PG_INT32_MAX - n)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("too many dead letters at once"),
+				 errhint("Select fewer of them with \"where\".")));
+	sel->ids = repalloc_huge(sel->ids, ((Size) sel->n + n) * sizeof(Datum));
+	sel->bytes = repalloc_huge(sel->bytes, ((Size) sel->n + n) * sizeof(int64));
+	for (int i = 0; i < n; i++)
+	{
+		HeapTuple	tup = SPI_tuptable->vals[i];
+		bool		isnull;
+
+		sel->ids[sel->n + i] = SPI_getbinval(tup, SPI_tuptable->tupdesc, 1, &isnull);
+		sel->bytes[sel->n + i] = DatumGetInt64(SPI_getbinval(tup, SPI_tuptable->tupdesc, 2, &isnull));
+		/* a condition that is no condition, but more of a query */
+		if (isnull)
+			sel->bytes[sel->n + i] = 0;
+	}
+	sel->n += n;
+}
 
 /* As the caller; NULL: all of the sink.  In the current context. */
 static void
@@ -51,6 +80,7 @@ select_rows(const char *sink, const char *where, Selection *sel)
 	Datum		args[] = {CStringGetTextDatum(sink)};
 	StringInfoData sql;
 	SPIPlanPtr	plan;
+	Portal		portal;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT dead_letters.id, "
@@ -69,26 +99,19 @@ select_rows(const char *sink, const char *where, Selection *sel)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"where\" must be one condition"),
 				 errhint("Write what stands behind WHERE, such as sqlstate = '23503' AND failed_at > now() - interval '1 day'.")));
-	if (SPI_execute_plan(plan, args, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read kafka_sink.dead_letters");
-	if (SPI_processed > PG_INT32_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("too many dead letters at once"),
-				 errhint("Select fewer of them with \"where\".")));
-	sel->n = (int) SPI_processed;
-	sel->ids = MemoryContextAllocHuge(cxt, (sel->n + 1) * sizeof(Datum));
-	sel->bytes = MemoryContextAllocHuge(cxt, (sel->n + 1) * sizeof(int64));
-	for (int i = 0; i < sel->n; i++)
+	sel->n = 0;
+	sel->ids = MemoryContextAlloc(cxt, sizeof(Datum));
+	sel->bytes = MemoryContextAlloc(cxt, sizeof(int64));
+	portal = SPI_cursor_open(NULL, plan, args, NULL, false);
+	for (;;)
 	{
-		bool		isnull;
-
-		sel->ids[i] = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-		sel->bytes[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
-		/* a condition that is no condition, but more of a query */
-		if (isnull)
-			sel->bytes[i] = 0;
+		SPI_cursor_fetch(portal, true, SELECT_ROWS);
+		if (SPI_processed == 0)
+			break;
+		take_selected(sel);
+		SPI_freetuptable(SPI_tuptable);
 	}
+	SPI_cursor_close(portal);
 	SPI_finish();
 }
 

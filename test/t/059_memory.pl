@@ -69,6 +69,8 @@ $script->end;
 
 is(sql("SELECT off, length(value) > 6 * $mb FROM kafka_sink.peek('kafka', '$bombs', 0, max_records => 1)"), '0|t',
 	'peek() of one record');
+is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$bombs', 0, max_records => 1); SELECT length(repeat('x', 400000000))"), "1\n400000000",
+	'a session has as much memory as before when it has read');
 is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$bombs', 0, max_records => 30, timeout => '60 s')"), '30',
 	'peek() of many');
 
@@ -130,6 +132,18 @@ is(sql(q{SELECT consumed, applied, ignored FROM kafka_sink.txn_offsets WHERE sin
 sql("ALTER SYSTEM RESET kafka_sink.worker_memory_limit");
 $node->reload;
 wait_until($node, 'SHOW kafka_sink.worker_memory_limit', "${limit}MB", 'the limit is as it was');
+
+# --- a batch that librdkafka does not take ---
+
+my $zstd = $kafka->topic('zstd', 1);
+$script = packer($zstd, 'zstd');
+$script->R(0, 1, 10)->R(0, 2, 200 * $mb)->F;
+$script->R(0, 3, 10)->F;
+$script->end;
+create_sink('zstd', [$zstd]);
+wait_until($node, q{SELECT state, sqlstate, off FROM kafka_sink.sinks WHERE sink = 'zstd'}, 'halted|XX001|1', 'a sink halts at it');
+sql(qq{SELECT kafka_sink.accept_gap('zstd', '$zstd', 0, 1, 2); SELECT kafka_sink.resume('zstd')});
+wait_until($node, 'SELECT count(*) FROM zstd', '2', 'and goes on behind it');
 
 # --- what does not count as bytes of a record ---
 

@@ -146,6 +146,7 @@ TimestampTz GetCurrentTimestamp(void) { return unit_now++; }
 void ks_memory_guard_begin(bool ours) {}
 void ks_memory_guard_end(void) {}
 void ks_memory_watch_thread(void) {}
+void ks_memory_check_session(void) {}
 bool ks_memory_refused(void) { return false; }
 const char *ks_memory_describe(void) { return ""; }
 void ks_memory_wake_by(int fd) {}
