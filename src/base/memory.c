@@ -33,7 +33,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -311,23 +310,22 @@ ks_memory_is_tight(void)
 bool
 ks_memory_is_to_be_had(void)
 {
-	void	   *p;
+	void	   *volatile p; /* or the compiler knows better */
 
 	if (limited_to == 0)
 		return false;
 	(void) setrlimit(RLIMIT_DATA, &original);
-	p = mmap(NULL, (size_t) limit_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p != MAP_FAILED)
-		(void) munmap(p, (size_t) limit_bytes());
+	p = malloc((size_t) limit_bytes());
+	free(p);
 	(void) set_data_limit(limited_to);
-	return p != MAP_FAILED;
+	return p != NULL;
 }
 
 const char *
 ks_memory_describe(void)
 {
 	static char words[200];
-	int64		megabytes = ks_memory_used() / MEGABYTE;
+	int64		megabytes = Max(0, ks_memory_used()) / MEGABYTE;
 
 	if (refused)
 		snprintf(words, sizeof(words), "A batch of records asked for more than was left while it was unpacked; "

@@ -85,7 +85,7 @@ ks_worker_leave_for_memory(const ErrorData *edata)
 		.off = off
 	};
 
-	if (exits >= KS_MEMORY_EXITS)
+	if (p && exits >= KS_MEMORY_EXITS)
 		halt_at(p, off, applying, error.detail);
 	ereport(LOG,
 			(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -120,5 +120,7 @@ ks_worker_lower_memory_level(void)
 	if (now < ks_worker.lower_at)
 		return false;
 	ks_shmem_lower_memory_level(ks_worker.sink->name, ks_worker.slot->worker);
+	ereport(LOG,
+			(errmsg("sink \"%s\" fetches more at a time again", ks_worker.sink->name)));
 	return true;
 }

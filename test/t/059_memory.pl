@@ -122,13 +122,15 @@ sql("SELECT kafka_sink.skip('whole', '$whole', 0, 5); SELECT kafka_sink.resume('
 wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM whole', '109|109', 'after skip() it goes on');
 sql("SELECT kafka_sink.drop_sink('whole')");
 
-create_sink('raised', [$whole], ", on_error => 'ignore'");
+create_sink('raised', [$whole], ", on_error => 'ignore', idle_after => '0'");
 wait_until($node, q{SELECT state, off FROM kafka_sink.sinks WHERE sink = 'raised'}, 'halted|5', 'a sink with this topic alone halts');
 sql("ALTER SYSTEM SET kafka_sink.worker_memory_limit = '1GB'");
 $node->reload;
+$log = -s $node->logfile;
 sql("SELECT kafka_sink.resume('raised')");
 wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM raised', '9|9', 'with a higher limit it goes on');
 is(sql(q{SELECT consumed, applied, ignored FROM kafka_sink.txn_offsets WHERE sink = 'raised'}), '10|9|1', 'and the record is one that is too large');
+wait_for_log($node, qr/sink "raised" fetches more at a time again/, $log, 'when it has gone well for a while, it fetches more');
 sql("ALTER SYSTEM RESET kafka_sink.worker_memory_limit");
 $node->reload;
 wait_until($node, 'SHOW kafka_sink.worker_memory_limit', "${limit}MB", 'the limit is as it was');
