@@ -40,7 +40,7 @@ PG_FUNCTION_INFO_V1(kafka_sink_discard_dead_letters);
 typedef struct Selection
 {
 	Datum	   *ids;			/* int8 */
-	int64	   *bytes;			/* of key and value */
+	int64	   *bytes;			/* of key, value and headers, these as they are stored */
 	int			n;
 } Selection;
 
@@ -85,7 +85,8 @@ select_rows(const char *sink, const char *where, Selection *sel)
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT dead_letters.id, "
 					 "COALESCE(pg_catalog.octet_length(dead_letters.key), 0)::pg_catalog.int8 OPERATOR(pg_catalog.+) "
-					 "COALESCE(pg_catalog.octet_length(dead_letters.value), 0) "
+					 "COALESCE(pg_catalog.octet_length(dead_letters.value), 0) OPERATOR(pg_catalog.+) "
+					 "COALESCE(pg_catalog.pg_column_size(dead_letters.headers), 0) "
 					 "FROM kafka_sink.dead_letters WHERE dead_letters.sink OPERATOR(pg_catalog.=) $1 AND (%s\n) "
 					 "ORDER BY dead_letters.id", where ? where : "true");
 	ks_extension_check();
