@@ -39,6 +39,7 @@ typedef struct KsDatabase
 	pid_t		supervisor;		/* visiting, settled, leaving */
 	pid_t		watcher;		/* of parked workers, 0: none */
 	uint32		parked_changes;	/* +1 whenever one is parked, woken or taken back */
+	bool		watcher_begins_anew;	/* it has left by itself: another is to come */
 	bool		unwatched;		/* there is no watcher for a while: workers stay */
 	bool		changed;		/* sinks have, since the supervisor looked last */
 	bool		roles_changed;	/* so have roles; it was woken for the first of them */
@@ -161,6 +162,7 @@ extern void ks_shmem_wake_parked(int slot, uint32 serial);
 /* A partition that is watched; freed by ks_shmem_unwatch_partition(). */
 extern KsPartitionSlot *ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part);
 extern void ks_shmem_unwatch_partition(KsPartitionSlot *slot);
+extern void ks_shmem_unwatch_partitions(Oid dbid);	/* all of a database */
 
 /*
  * A free slot for one of the sink's workers, or one of these; takes the lock.

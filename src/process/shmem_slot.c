@@ -344,6 +344,20 @@ ks_shmem_unwatch_partition(KsPartitionSlot *slot)
 }
 
 void
+ks_shmem_unwatch_partitions(Oid dbid)
+{
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < ks_shared->npartitions; i++)
+		if (ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot < 0 &&
+			ks_partition_slots[i].dbid == dbid)
+		{
+			ks_partition_slots[i].in_use = false;
+			ks_shared->npartitions_used--;
+		}
+	LWLockRelease(ks_shared->lock);
+}
+
+void
 ks_shmem_clear_partitions(void)
 {
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);

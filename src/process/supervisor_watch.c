@@ -79,6 +79,18 @@ start_watcher(void)
 	return ok;
 }
 
+static bool
+has_left_by_itself(void)
+{
+	bool		result;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	result = ks_supervisor_database->watcher_begins_anew;
+	ks_supervisor_database->watcher_begins_anew = false;
+	LWLockRelease(ks_shared->lock);
+	return result;
+}
+
 /* The one that we have started has ended, or never came. */
 static void
 note_end(void)
@@ -87,7 +99,7 @@ note_end(void)
 
 	pfree(handle);
 	handle = NULL;
-	if (TimestampDifferenceExceeds(started_at, now, LIVED_MS))
+	if (has_left_by_itself() || TimestampDifferenceExceeds(started_at, now, LIVED_MS))
 		failures = 0;
 	next_start = ks_backoff_until(now, failures, WATCHER_FIRST_MS, KS_RETRY_MAX_MS);
 	failures++;

@@ -46,14 +46,12 @@ detach(int code, Datum arg)
 {
 	pid_t		supervisor;
 
+	/* before another may come */
+	ks_shmem_unwatch_partitions(MyDatabaseId);
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	if (database->watcher == MyProcPid)
 		database->watcher = 0;
 	supervisor = database->supervisor;
-	for (int i = 0; i < ks_shared->npartitions; i++)
-		if (ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot < 0 &&
-			ks_partition_slots[i].dbid == MyDatabaseId)
-			ks_partition_slots[i].in_use = false;
 	LWLockRelease(ks_shared->lock);
 	ConditionVariableBroadcast(&ks_shared->process_exited);
 	ks_shmem_wake(supervisor);
@@ -83,6 +81,13 @@ connection_callback(Datum arg, int cacheid, uint32 hashvalue)
 	connection_changed = true;
 }
 
+static void
+sooner(TimestampTz *next, TimestampTz moment)
+{
+	if (moment != 0 && (*next == 0 || moment < *next))
+		*next = moment;
+}
+
 /* --- states --- */
 
 static void
@@ -96,26 +101,41 @@ write_state(void *arg)
 		ks_catalog_set_state(w->parked.sink, w->parked.worker, "idle", NULL);
 }
 
-/* Tells the trouble of clients, and its end.  Returns when to go on. */
+/*
+ * Tells the trouble of clients, and its end, for some time.  Who holds a row is
+ * not waited for again for another of the same client.  Returns when to go on.
+ */
 static TimestampTz
 report_trouble(void)
 {
+	TimestampTz begun = GetCurrentTimestamp();
 	TimestampTz next = 0;
+	const KsWatchClient *held = NULL;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &ks_watched)
 	{
 		KsWatched  *w = dlist_container(KsWatched, node, iter.cur);
+		TimestampTz now;
 
 		if (w->client == NULL || w->woken || w->reported_trouble == w->client->trouble)
 			continue;
-		if (ks_watched_try(w, write_state))
+		now = GetCurrentTimestamp();
+		if (w->next_try > now)
+			sooner(&next, w->next_try);
+		else if (w->client == held || TimestampDifferenceExceeds(begun, now, KS_WATCH_STEP_MS))
+			sooner(&next, TimestampTzPlusMilliseconds(now, w->client == held ? KS_WATCH_STEP_MS : 1));
+		else if (ks_watched_try(w, write_state))
 		{
 			w->reported_trouble = w->client->trouble;
 			ConditionVariableBroadcast(ks_shmem_progress_cv(w->parked.sink));
 		}
-		else if (next == 0 || w->next_try < next)
-			next = w->next_try;
+		else
+		{
+			held = w->client;
+			sooner(&next, w->next_try);
+		}
+		CHECK_FOR_INTERRUPTS();
 	}
 	return next;
 }
@@ -131,6 +151,16 @@ check_memory(void)
 			(errcode(ERRCODE_OUT_OF_MEMORY),
 			 errmsg("the watcher exceeded kafka_sink.worker_memory_limit")));
 	proc_exit(1);
+}
+
+/* Ends the process, which is no failure: another is started at once. */
+static void
+begin_anew(void)
+{
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	database->watcher_begins_anew = true;
+	LWLockRelease(ks_shared->lock);
+	proc_exit(0);
 }
 
 static void
@@ -149,16 +179,9 @@ serve_requests(void)
 	if (connection_changed)
 	{
 		connection_changed = false;
-		if (!ks_watch_connections_hold())
-			proc_exit(0);
+		if (!ks_watch_check_connections(&ks_watched))
+			begin_anew();
 	}
-}
-
-static void
-sooner(TimestampTz *next, TimestampTz moment)
-{
-	if (moment != 0 && (*next == 0 || moment < *next))
-		*next = moment;
 }
 
 /* Is anybody woken whom the supervisor has not yet taken back? */

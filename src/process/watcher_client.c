@@ -3,8 +3,9 @@
  *	  The watcher's connections, and waiting for what they have to tell.
  *
  * One client of librdkafka for all sinks of the same server, owner and
- * isolation.  It lives as long as the process: when its properties have changed,
- * that ends.
+ * isolation.  When its properties have changed it is retired, which is no concern
+ * of the others; but since a handle of librdkafka is not destroyed in a process
+ * that must not hang, that ends when there are some.
  */
 #include "postgres.h"
 
@@ -18,6 +19,7 @@
 #include "process/watcher_int.h"
 
 #define STATISTICS_MS		10000
+#define MAX_RETIRED			16
 
 MemoryContext ks_watcher_cxt;
 dlist_head	ks_watch_clients = DLIST_STATIC_INIT(ks_watch_clients);
@@ -69,30 +71,55 @@ ks_watch_client(const KsSink *sink)
 	return client;
 }
 
+/* Errors if it could not be connected as it is. */
 static void
-check_properties(void *unused)
+check_properties(void *arg)
+{
+	const KsWatchClient *client = arg;
+
+	if (ks_options_fingerprint(ks_options_load(client->server, client->owner)) != client->fingerprint)
+		elog(ERROR, "a connection has changed");
+}
+
+/* Whoever it watched for is started, and connects by what is valid now. */
+static void
+retire(KsWatchClient *client, dlist_head *watched)
 {
 	dlist_iter	iter;
 
-	dlist_foreach(iter, &ks_watch_clients)
+	dlist_delete(&client->node);
+	events_stale = true;
+	ks_source_close(client->source);
+	dlist_foreach(iter, watched)
 	{
-		KsWatchClient *client = dlist_container(KsWatchClient, node, iter.cur);
+		KsWatched  *w = dlist_container(KsWatched, node, iter.cur);
 
-		if (ks_options_fingerprint(ks_options_load(client->server, client->owner)) != client->fingerprint)
-			elog(ERROR, "a connection has changed");
+		if (w->client == client)
+			ks_watcher_wake(w, "a connection that has changed");
 	}
 }
 
 bool
-ks_watch_connections_hold(void)
+ks_watch_check_connections(dlist_head *watched)
 {
-	ErrorData  *edata = ks_transaction_try(check_properties, NULL);
+	static int	nretired = 0;
+	dlist_mutable_iter iter;
 
-	if (edata == NULL)
-		return true;
-	ereport(DEBUG1,
-			(errcode(edata->sqlerrcode), errmsg("kafka_sink watcher: %s", edata->message)));
-	return false;
+	dlist_foreach_modify(iter, &ks_watch_clients)
+	{
+		KsWatchClient *client = dlist_container(KsWatchClient, node, iter.cur);
+		ErrorData  *edata;
+
+		CHECK_FOR_INTERRUPTS();
+		edata = ks_transaction_try(check_properties, client);
+		if (edata == NULL)
+			continue;
+		ereport(DEBUG1,
+				(errcode(edata->sqlerrcode), errmsg("kafka_sink watcher: %s", edata->message)));
+		retire(client, watched);
+		nretired++;
+	}
+	return nretired < MAX_RETIRED;
 }
 
 void

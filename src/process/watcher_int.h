@@ -22,6 +22,9 @@
 #include "kafka/source.h"
 #include "process/shmem_int.h"
 
+/* One kind of work for many sinks goes on so long, and then all else has its turn. */
+#define KS_WATCH_STEP_MS	250
+
 typedef struct KsWatchPart KsWatchPart;
 
 /* A connection: sinks of one server and one owner share it. */
@@ -122,8 +125,11 @@ extern dlist_head ks_watch_clients;	/* of KsWatchClient */
 /* The client of a sink's connection, made when first needed. */
 extern KsWatchClient *ks_watch_client(const KsSink *sink);
 
-/* False if the properties of one have changed. */
-extern bool ks_watch_connections_hold(void);
+/*
+ * Retires the clients whose properties have changed, and wakes those who use them.
+ * False if so many are retired by now that the process is better begun anew.
+ */
+extern bool ks_watch_check_connections(dlist_head *watched);
 
 /* Until the latch, any client, or for that many milliseconds (-1: no limit). */
 extern void ks_watch_wait(long timeout);

@@ -182,6 +182,7 @@ ks_watched_take_over(KsDatabase *database)
 TimestampTz
 ks_watched_load(void)
 {
+	TimestampTz begun = GetCurrentTimestamp();
 	TimestampTz next = 0;
 	dlist_iter	iter;
 
@@ -191,6 +192,10 @@ ks_watched_load(void)
 
 		if (w->client != NULL || w->woken)
 			continue;
+		CHECK_FOR_INTERRUPTS();
+		/* who is watched already is heard in between */
+		if (TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), KS_WATCH_STEP_MS))
+			return GetCurrentTimestamp();
 		if (ks_watched_try(w, load))
 		{
 			if (w->client)

@@ -140,6 +140,34 @@ sql(q{SELECT kafka_sink.pause('wide')});
 wait_until($node, q{SELECT count(*) FROM kafka_sink.sink_state WHERE sink = 'wide'}, '0', 'pause() leaves no state');
 drop_sinks('it is dropped');
 
+# --- the watcher of all idle sinks ---
+
+sql(q{CREATE USER MAPPING FOR alice SERVER kafka});
+foreach my $role (qw(alice bob))
+{
+	create_sink($role, "idle_$role", $topic);
+	sql(qq{SELECT kafka_sink.alter_sink('idle_$role', idle_after => '100 ms')});
+}
+my $parked = q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE state = 'idle' AND pid IS NULL};
+my $watcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink watcher'};
+wait_until($node, $parked, '2', 'sinks of two roles are idle');
+wait_until($node, q{SELECT count(*) FROM kafka_sink.lag WHERE sink ~ '^idle' AND as_of > now() - interval '1 min'}, '2', 'and watched');
+my $pid = sql($watcher);
+my $bob = sql(q{SELECT since FROM kafka_sink.stat_sinks WHERE sink = 'idle_bob'});
+foreach my $i (1 .. 8)
+{
+	my $alice = sql(q{SELECT since FROM kafka_sink.stat_sinks WHERE sink = 'idle_alice'});
+
+	sql(qq{SET ROLE alice; ALTER USER MAPPING FOR alice SERVER kafka OPTIONS (@{[ $i == 1 ? 'ADD' : 'SET' ]} sasl_username 'r$i')});
+	wait_until($node, qq{SELECT count(*) FROM kafka_sink.stat_sinks WHERE sink = 'idle_alice' AND state = 'idle' AND pid IS NULL AND since > '$alice'}, '1',
+		"a role's connection is changed: its sink begins anew");
+}
+is(sql($watcher), $pid, 'in the eyes of the same watcher');
+is(sql(q{SELECT since FROM kafka_sink.stat_sinks WHERE sink = 'idle_bob'}), $bob, "and another role's sink was not touched");
+$kafka->gen($topic, count => 10, from => 10);
+wait_until($node, 'SELECT (SELECT count(*) FROM idle_alice), (SELECT count(*) FROM idle_bob)', '20|20', 'both are woken by records');
+drop_sinks('all leave');
+
 # --- the reserve ---
 
 # the launcher, the supervisor, the server's own for logical replication, and 5

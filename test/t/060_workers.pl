@@ -88,7 +88,7 @@ sql(qq{
 	CREATE FUNCTION chain() RETURNS trigger LANGUAGE plpgsql AS
 	'BEGIN INSERT INTO public.chain (part, from_off, until_off) VALUES (new.part, old.off, new.off); RETURN NULL; END';
 	CREATE TRIGGER chain AFTER UPDATE ON kafka_sink.txn_offsets FOR EACH ROW WHEN (new.sink = 'w') EXECUTE FUNCTION chain();
-	SELECT kafka_sink.create_sink('w', server => 'kafka', target => 't', batch_records => 200,
+	SELECT kafka_sink.create_sink('w', server => 'kafka', target => 't', batch_records => 200, lock_timeout => '1 min',
 		columns => '{"topic": "\@topic", "part": "\@partition", "off": "\@offset"}');
 	SELECT kafka_sink.register_topic('w', '$topic');
 });
