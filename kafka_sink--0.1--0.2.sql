@@ -13,12 +13,11 @@ DECLARE
     trusted pg_catalog.oid[];
     other pg_catalog.text;
 BEGIN
-    SELECT n.oid AS schema, n.nspname, n.nspowner, n.nspacl, e.oid, e.extowner INTO STRICT ext
+    SELECT n.oid AS schema, n.nspname, n.nspowner, n.nspacl, e.oid INTO STRICT ext
       FROM pg_catalog.pg_extension e
       JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) e.extnamespace
      WHERE e.extname OPERATOR(pg_catalog.=) 'kafka_sink';
-    trusted := ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r
-                      WHERE r.rolsuper OR r.oid OPERATOR(pg_catalog.=) ext.extowner);
+    trusted := ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper);
     IF ext.nspname OPERATOR(pg_catalog.<>) 'kafka_sink' THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = pg_catalog.format('the schema of extension "kafka_sink" has another name: "%s"', ext.nspname),
@@ -26,9 +25,9 @@ BEGIN
     END IF;
     IF ext.nspowner OPERATOR(pg_catalog.<>) ALL (trusted) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = pg_catalog.format('schema "kafka_sink" belongs to role "%s"', pg_catalog.pg_get_userbyid(ext.nspowner)),
+            MESSAGE = pg_catalog.format('schema "kafka_sink" belongs to role "%s", who is no superuser', pg_catalog.pg_get_userbyid(ext.nspowner)),
             DETAIL = 'Whoever owns it can replace what is in it, which others run.',
-            HINT = pg_catalog.format('ALTER SCHEMA kafka_sink OWNER TO %I.', pg_catalog.pg_get_userbyid(ext.extowner));
+            HINT = pg_catalog.format('ALTER SCHEMA kafka_sink OWNER TO %I.', current_user);
     END IF;
     SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END INTO other
       FROM pg_catalog.aclexplode(ext.nspacl) a

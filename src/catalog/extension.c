@@ -13,6 +13,7 @@
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_namespace.h"
@@ -105,11 +106,14 @@ find_extension(Found *f)
 	return OidIsValid(f->oid);
 }
 
-/* May he have what the extension runs with its owner's rights? */
+/*
+ * May the role own what the extension uses?  Whoever can write to its tables can
+ * make a sink that runs as any role.
+ */
 static bool
-is_trusted(const Found *f, Oid role)
+is_trusted(Oid role)
 {
-	return role == f->owner || superuser_arg(role);
+	return superuser_arg(role);
 }
 
 /* For messages: the role may be gone. */
@@ -121,61 +125,85 @@ role_name(Oid role)
 	return name ? name : psprintf("%u", role);
 }
 
-static void
-check_schema(const Found *f)
+/* Who it had better belong to, for hints. */
+static const char *
+trusted_name(const Found *f)
 {
-	HeapTuple	tup = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(f->schema));
-	Form_pg_namespace form;
-
-	if (!HeapTupleIsValid(tup))
-		elog(ERROR, "cache lookup failed for schema %u", f->schema);
-	form = (Form_pg_namespace) GETSTRUCT(tup);
-	if (strcmp(NameStr(form->nspname), NAME) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the schema of extension \"%s\" has another name: \"%s\"", NAME, NameStr(form->nspname)),
-				 errhint("ALTER SCHEMA %s RENAME TO %s.", quote_identifier(NameStr(form->nspname)), NAME)));
-	if (!is_trusted(f, form->nspowner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("schema \"%s\" belongs to role \"%s\"", NAME, role_name(form->nspowner)),
-				 errdetail("Whoever owns it can replace what is in it, which others run."),
-				 errhint("ALTER SCHEMA %s OWNER TO %s, and see what is in it that \"%s\" has made.", NAME,
-						 quote_identifier(role_name(f->owner)), role_name(form->nspowner))));
-	ReleaseSysCache(tup);
+	return quote_identifier(role_name(is_trusted(f->owner) ? f->owner : BOOTSTRAP_SUPERUSERID));
 }
 
-/* The relation of that name, if there is one. */
-static Oid
-find_relation(const Found *f, const char *name, Oid *owner)
+/* With 'quiet' false instead of an error, in these two. */
+static bool
+check_schema(const Found *f, bool quiet)
 {
-	Oid			relid = get_relname_relid(name, f->schema);
-	HeapTuple	tup = OidIsValid(relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(relid)) : NULL;
+	char	   *name = get_namespace_name(f->schema);
+	HeapTuple	tup;
+	Oid			owner;
+
+	if (name == NULL)
+		elog(ERROR, "cache lookup failed for schema %u", f->schema);
+	if (strcmp(name, NAME) != 0)
+	{
+		if (!quiet)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the schema of extension \"%s\" has another name: \"%s\"", NAME, name),
+					 errhint("ALTER SCHEMA %s RENAME TO %s.", quote_identifier(name), NAME)));
+		return false;
+	}
+	tup = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(f->schema));
+	if (!HeapTupleIsValid(tup))
+		elog(ERROR, "cache lookup failed for schema %u", f->schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tup))->nspowner;
+	ReleaseSysCache(tup);
+	if (is_trusted(owner))
+		return true;
+	if (!quiet)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("schema \"%s\" belongs to role \"%s\", who is no superuser", NAME, role_name(owner)),
+				 errdetail("Whoever owns it can replace what is in it, which others run."),
+				 errhint("ALTER SCHEMA %s OWNER TO %s, and see what is in it that \"%s\" has made.", NAME,
+						 trusted_name(f), role_name(owner))));
+	return false;
+}
+
+/* The relation of that name, if there is one, and its owner. */
+static bool
+find_relation(const Found *f, const char *name, bool quiet, Oid *relid, Oid *owner)
+{
+	HeapTuple	tup;
 	bool		is_view;
 
+	*relid = get_relname_relid(name, f->schema);
+	tup = OidIsValid(*relid) ? SearchSysCache1(RELOID, ObjectIdGetDatum(*relid)) : NULL;
 	if (!HeapTupleIsValid(tup))
-		return InvalidOid;
+		return true;
 	*owner = ((Form_pg_class) GETSTRUCT(tup))->relowner;
 	is_view = ((Form_pg_class) GETSTRUCT(tup))->relkind == RELKIND_VIEW;
 	ReleaseSysCache(tup);
-	if (getExtensionOfObject(RelationRelationId, relid) != f->oid)
+	if (getExtensionOfObject(RelationRelationId, *relid) == f->oid && is_trusted(*owner))
+		return true;
+	if (quiet)
+		return false;
+	if (getExtensionOfObject(RelationRelationId, *relid) != f->oid)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("\"%s.%s\" is not part of extension \"%s\"", NAME, name, NAME),
 				 errdetail("It belongs to role \"%s\".", role_name(*owner)),
 				 errhint("Drop it, or give it another name.")));
-	if (!is_trusted(f, *owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("\"%s.%s\" belongs to role \"%s\"", NAME, name, role_name(*owner)),
-				 errdetail("Whoever owns it can have others run what he likes."),
-				 errhint("ALTER %s %s.%s OWNER TO %s.", is_view ? "VIEW" : "TABLE", NAME, name,
-						 quote_identifier(role_name(f->owner)))));
-	return relid;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("\"%s.%s\" belongs to role \"%s\", who is no superuser", NAME, name, role_name(*owner)),
+			 errdetail("Whoever owns it can have others run what he likes."),
+			 *owner == f->owner ? errhint("REASSIGN OWNED BY %s TO %s.", quote_identifier(role_name(*owner)), trusted_name(f)) :
+			 errhint("ALTER %s %s.%s OWNER TO %s.", is_view ? "VIEW" : "TABLE", NAME, name, trusted_name(f))));
+	return false;				/* keep the compiler quiet */
 }
 
-static void
-find_all(void)
+/* Fills found; false, or an error unless 'quiet', if it is not as it should be. */
+static bool
+find_all(bool quiet)
 {
 	Found		f = {0};
 
@@ -185,23 +213,30 @@ find_all(void)
 	is_changed = false;
 	if (find_extension(&f))
 	{
-		check_schema(&f);
+		if (!check_schema(&f, quiet))
+			return false;
 		for (int i = 0; i < KS_NRELATIONS; i++)
 		{
 			Oid			owner = InvalidOid;
 
-			f.relids[i] = find_relation(&f, names[i], &owner);
+			if (!find_relation(&f, names[i], quiet, &f.relids[i], &owner))
+				return false;
 			if (i == KS_SINK_CATALOG)
 				f.tables_owner = owner;
 		}
 	}
 	if (!OidIsValid(f.relids[KS_SINK_CATALOG]))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" is not installed in this database", NAME),
-				 errhint("Run CREATE EXTENSION %s.", NAME)));
+	{
+		if (!quiet)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("extension \"%s\" is not installed in this database", NAME),
+					 errhint("Run CREATE EXTENSION %s.", NAME)));
+		return false;
+	}
 	found = f;
 	is_valid = !is_changed;
+	return true;
 }
 
 bool
@@ -214,7 +249,13 @@ void
 ks_extension_check(void)
 {
 	if (unlikely(!is_valid))
-		find_all();
+		(void) find_all(false);
+}
+
+bool
+ks_extension_is_sound(void)
+{
+	return is_valid || (ks_extension_exists() && find_all(true));
 }
 
 Oid

@@ -27,9 +27,12 @@ extern bool ks_extension_exists(void);
 
 /*
  * Errors (42704) if it does not, and (55000) unless schema and relations are its
- * own and belong to its owner or a superuser.  Costs nothing while nothing changes.
+ * own and belong to superusers.  Costs nothing while nothing changes.
  */
 extern void ks_extension_check(void);
+
+/* The same as a question: for what must not fail because of us. */
+extern bool ks_extension_is_sound(void);
 
 /* The same, and what was asked for. */
 extern Oid	ks_extension_schema(void);

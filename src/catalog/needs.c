@@ -12,6 +12,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "catalog/extension.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/needs.h"
@@ -28,7 +29,7 @@ select_text(const char *sql, int nargs, Oid *types, Datum *values)
 	KsCatalogUser save;
 	char	   *result = NULL;
 
-	if (!ks_version_is_ours())
+	if (!ks_extension_is_sound() || !ks_version_is_ours())
 		return NULL;
 	SPI_connect();
 	ks_catalog_enter(&save);
@@ -70,7 +71,7 @@ ks_needs_of_tables(const List *relids)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	if (relids == NIL || !ks_version_is_ours())
+	if (relids == NIL || !ks_extension_is_sound() || !ks_version_is_ours())
 		return NIL;
 	foreach(lc, relids)
 		oids[foreach_current_index(lc)] = ObjectIdGetDatum(lfirst_oid(lc));
@@ -121,7 +122,7 @@ sinks_of(Oid role)
 	KsCatalogUser save;
 	List	   *result = NIL;
 
-	if (!ks_version_is_ours())
+	if (!ks_extension_is_sound() || !ks_version_is_ours())
 		return NIL;
 	SPI_connect();
 	ks_catalog_enter(&save);
