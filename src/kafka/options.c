@@ -246,6 +246,15 @@ check_server(const KsConf *conf, Oid by)
 	if (OidIsValid(by) && !superuser_arg(by))
 		check_server_privileges(conf, tls);
 
+	/* nobody would get it a token */
+	if (value_is(conf, "sasl.mechanisms", "OAUTHBEARER") &&
+		!value_is(conf, "sasl.oauthbearer.method", "oidc") &&
+		!value_is(conf, "enable.sasl.oauthbearer.unsecure.jwt", "true"))
+		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+						errmsg("SASL mechanism OAUTHBEARER requires the option \"sasl_oauthbearer_method\""),
+						errdetail("It says where tokens come from."),
+						errhint("Set it to oidc, and \"sasl_oauthbearer_token_endpoint_url\" to where tokens are given."));
+
 	/* any other value lets librdkafka run kinit in a shell */
 	if (value_is(conf, "sasl.mechanisms", "GSSAPI") &&
 		!value_is(conf, "sasl.kerberos.min.time.before.relogin", "0"))

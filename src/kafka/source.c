@@ -6,7 +6,8 @@
  * committed offsets.  All partitions are routed to one queue, everything else
  * (errors, logs, statistics) comes through librdkafka's main queue, and a pipe
  * tells when either has something.  librdkafka's threads run librdkafka's code
- * only, with all signals blocked but SIGABRT, for which see base/memory.c.
+ * only (but for one callback, see source_verify.c), with all signals blocked but
+ * SIGABRT, for which see base/memory.c.
  *
  * Nothing of librdkafka is called when the library is loaded: it does not
  * survive a fork.
@@ -32,6 +33,8 @@ keep_secrets(KsSource *src, const KsConf *conf)
 		if (conf->props[i].value == NULL || conf->props[i].value[0] == '\0')
 			continue;
 		src->show_debug |= strcmp(conf->props[i].name, "debug") == 0;
+		src->scram |= strcmp(conf->props[i].name, "sasl.mechanisms") == 0 &&
+			strncmp(conf->props[i].value, "SCRAM", 5) == 0;
 		if (conf->props[i].secret)
 			src->secrets[src->nsecrets++] = pstrdup(conf->props[i].value);
 	}
@@ -89,6 +92,7 @@ create_handle(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
 {
 	rd_kafka_conf_t *rkconf = ks_source_conf(conf, opts);
 	char		errstr[512] = "";
+	bool		tls;
 
 	plan_wakeups(src, conf, rkconf);
 	rd_kafka_conf_set_error_cb(rkconf, ks_source_error_cb);
@@ -99,11 +103,14 @@ create_handle(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
 	{
 		rd_kafka_conf_destroy(rkconf);
 		ks_source_clean(src, errstr, src->detail, sizeof(src->detail));
+		ks_source_tidy(src->detail);
+		tls = strstr(errstr, "ssl.") != NULL;
 		explicit_bzero(errstr, sizeof(errstr));
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("librdkafka refuses the connection's properties"),
 				 src->detail[0] ? errdetail_internal("%s", src->detail) : 0,
+				 tls ? errhint("Check ssl_ca_pem of the server, and ssl_certificate_pem, ssl_key_pem and ssl_key_password of the user mapping.") :
 				 errhint("Check the options of the server and of the user mapping.")));
 	}
 	src->mainq = rd_kafka_queue_get_main(src->rk);

@@ -6,7 +6,8 @@
  * explicit offsets on one shared queue.  No call but the ones marked
  * "blocking" waits; blocking calls wait in slices, check for interrupts
  * between them and are bounded by their timeout.  Everything happens on the
- * calling thread: librdkafka's threads never run our code.
+ * calling thread: librdkafka's threads run none of our code, but the words for a
+ * certificate that is refused (source_verify.c).
  *
  * A source lives in a memory context: its deletion or reset (also by an error)
  * closes the handle, unless the process is a worker (KsSourceOptions.in_worker),
@@ -174,6 +175,9 @@ extern int	ks_source_known_count(KsSource *src, const char *topic);
  * fetchers whose queue is full learn nothing.  Silent if they do not answer in time.
  */
 extern void ks_source_refresh(KsSource *src, int timeout_ms);
+
+/* Does what a blocking call has raised last pass, once somebody mends it? */
+extern bool ks_source_may_pass(const KsSource *src);
 
 /* Number of partitions of a topic; -1 if the topic does not exist: an event
  * tells when it does, if the source is in a worker and goes on. */

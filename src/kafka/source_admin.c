@@ -92,6 +92,7 @@ raise_failure(KsSource *src, rd_kafka_resp_err_t err, const char *what)
 {
 	bool		of_client = src->trouble != KS_CLIENT_FINE;
 	const KsErrorClass *class;
+	const char *hint;
 	bool		silent;
 
 	/* the brokers' own answer tells more than the state of the connection */
@@ -101,6 +102,8 @@ raise_failure(KsSource *src, rd_kafka_resp_err_t err, const char *what)
 	class = ks_source_classify(of_client ? src->client_err : err, of_client);
 	silent = !of_client && (err == RD_KAFKA_RESP_ERR__TIMED_OUT ||
 							err == RD_KAFKA_RESP_ERR__TRANSPORT);
+	src->may_pass = class->action != KS_ERROR_HALT;
+	hint = of_client || silent ? ks_source_client_hint(src, class) : class->hint;
 	ereport(ERROR,
 			(errcode(class->sqlstate),
 			 errmsg("could not %s: %s", what,
@@ -108,7 +111,14 @@ raise_failure(KsSource *src, rd_kafka_resp_err_t err, const char *what)
 					silent ? "Kafka does not answer" : rd_kafka_err2str(err)),
 			 (of_client || silent) && src->reason[0] ?
 			 errdetail_internal("%s.", src->reason) : 0,
-			 class->hint ? errhint("%s", class->hint) : 0));
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* Does what a blocking call has raised last pass, once somebody mends it? */
+bool
+ks_source_may_pass(const KsSource *src)
+{
+	return src->may_pass;
 }
 
 /* --- metadata --- */

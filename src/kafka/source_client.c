@@ -5,6 +5,7 @@
  * Trouble of the whole client is told once, when it begins or gets worse, and
  * once when it is over.  librdkafka reports every failed connection of every
  * broker; only that all of them are down, or that one refuses us, is trouble.
+ * That it refuses us for another reason now is news, too.
  * It is over when a broker is seen up in the statistics, or when something
  * arrives after the queue, which outlives the connection, had run empty.
  */
@@ -37,27 +38,57 @@ ks_source_clean(KsSource *src, const char *text, char *buf, Size size)
 			*c = '?';
 }
 
+/* What is shown of an error: why the certificate is refused, or librdkafka's words. */
+static void
+set_reason(KsSource *src, const char *text, const char *hint)
+{
+	if (hint == ks_source_unverified_hint && src->unverified[0])
+	{
+		strlcpy(src->reason, src->unverified, sizeof(src->reason));
+		src->reason_hint = src->unverified_hint;
+		return;
+	}
+	ks_source_clean(src, text, src->reason, sizeof(src->reason));
+	ks_source_tidy(src->reason);
+	src->reason_hint = hint;
+}
+
 /* An error that concerns more than a partition. */
 void
 ks_source_client_error(KsSource *src, rd_kafka_resp_err_t err, const char *text, bool fatal)
 {
+	const char *hint = ks_source_words(src, &err, text);
+	const char *old_hint = src->reason_hint;
 	const KsErrorClass *class;
+	bool		news;
 
 	if (fatal)
 		err = RD_KAFKA_RESP_ERR__FATAL;
 	class = ks_source_classify(err, true);
+	news = class->trouble > src->trouble;
 
 	/* why no broker can be reached was said before */
 	if (class->trouble >= src->trouble &&
 		(err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || src->reason[0] == '\0'))
-		ks_source_clean(src, text, src->reason, sizeof(src->reason));
-	if (class->trouble <= src->trouble)
+	{
+		set_reason(src, text, hint);
+		news |= src->trouble == KS_CLIENT_REFUSED && class->trouble == KS_CLIENT_REFUSED &&
+			(err != src->client_err || src->reason_hint != old_hint);
+	}
+	if (!news)
 		return;
 	src->trouble = class->trouble;
 	src->client_err = err;
 	src->report_trouble = true;
 	src->report_recovered = false;
 	src->drained = false;
+}
+
+/* What to do about trouble of that class. */
+const char *
+ks_source_client_hint(const KsSource *src, const KsErrorClass *class)
+{
+	return src->reason_hint ? src->reason_hint : class->hint;
 }
 
 /* A broker was seen up. */
@@ -68,6 +99,7 @@ ks_source_client_works(KsSource *src)
 		return;
 	src->trouble = KS_CLIENT_FINE;
 	src->reason[0] = '\0';
+	src->reason_hint = NULL;
 	src->report_recovered = !src->report_trouble;
 	src->report_trouble = false;
 }

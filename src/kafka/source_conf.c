@@ -249,6 +249,7 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 	set_own_int(rkconf, "statistics.interval.ms", opts->statistics_ms);
 	set_debug(rkconf, conf, opts->tell_unpacking);
 	fit_sizes(rkconf, opts);
+	ks_source_verify_conf(rkconf);
 	rd_kafka_conf_set_events(rkconf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG |
 							 RD_KAFKA_EVENT_STATS);
 	return rkconf;

@@ -73,6 +73,7 @@ ks_source_next_event(KsSource *src, KsSourceEvent *ev)
 		if (src->reason[0])
 			snprintf(src->detail, sizeof(src->detail), "%s.", src->reason);
 		describe_error(src, ev, class);
+		ev->hint = ks_source_client_hint(src, class);
 		return true;
 	}
 	if (src->report_recovered)

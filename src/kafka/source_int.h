@@ -13,7 +13,9 @@
  *	source_client.c	trouble of the client as a whole
  *	source_serve.c	the main queue
  *	source_error.c	what an error code of librdkafka means
- *	source_watch.c	interruptions, and what else only words tell
+ *	source_words.c	what is told in words only, and which option mends it
+ *	source_verify.c	why the certificate of a broker is refused
+ *	source_watch.c	interruptions, which only logs tell
  *	source_stats.c	librdkafka's statistics
  *	source_admin.c	blocking queries
  *
@@ -35,6 +37,12 @@
 
 /* The headers of librdkafka before 2.1 do not name it, the library may know it. */
 #define KS_ERR_LOG_TRUNCATION	((rd_kafka_resp_err_t) -139)
+
+/* What librdkafka says when ks_source_verify_conf()'s callback refuses. */
+#define KS_VERIFY_FACILITY	"SSLCERTVRFY"
+
+/* Before it, SCRAM does not work with Kafka 4. */
+#define KS_RDKAFKA_SCRAM		0x020601ff
 
 /* Messages taken from librdkafka at once. */
 #define KS_SOURCE_CHUNK		512
@@ -175,12 +183,17 @@ struct KsSource
 	bool		report_recovered;
 	bool		report_counts;
 	bool		drained;		/* the queue was empty since the trouble began */
-	char		reason[256];	/* librdkafka's words on the last client error */
+	char		reason[512];	/* librdkafka's words on the last client error */
+	const char *reason_hint;	/* and what to do about it, NULL: as its class says */
+	char		unverified[512];	/* why the last certificate was refused, "": none was */
+	const char *unverified_hint;
+	bool		may_pass;		/* what a blocking call raised last */
+	bool		scram;			/* the connection authenticates by it */
 	char	  **secrets;		/* values that must not be shown */
 	int			nsecrets;
 
 	char		message[512];	/* of the event told last */
-	char		detail[512];
+	char		detail[1024];
 };
 
 /* source_close.c */
@@ -227,6 +240,18 @@ typedef struct KsErrorClass
 
 extern const KsErrorClass *ks_source_classify(rd_kafka_resp_err_t err, bool of_client);
 extern const char *ks_source_client_message(const KsErrorClass *class);
+
+/* source_client.c, again */
+extern const char *ks_source_client_hint(const KsSource *src, const KsErrorClass *class);
+
+/* source_words.c */
+extern const char ks_source_unverified_hint[];
+extern const char *ks_source_words(const KsSource *src, rd_kafka_resp_err_t *err, const char *text);
+extern void ks_source_tidy(char *text);
+
+/* source_verify.c */
+extern void ks_source_verify_conf(rd_kafka_conf_t *rkconf);
+extern void ks_source_verify_log(KsSource *src, const char *text);
 
 /* source_watch.c */
 extern void ks_source_watch(KsSource *src, const char *facility, const char *text);

@@ -59,6 +59,9 @@ ks_source_serve(KsSource *src)
 				if (rd_kafka_event_log(ev, &facility, &text, &level) != 0)
 					break;
 				ks_source_watch(src, facility, text);
+				/* the error that follows says the same, and not each time */
+				if (strcmp(facility, KS_VERIFY_FACILITY) == 0)
+					level = LOG_WARNING_LEVEL + 1;
 				if (level > LOG_WARNING_LEVEL &&
 					!(src->show_debug && message_level_is_interesting(DEBUG1)))
 					break;

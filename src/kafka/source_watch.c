@@ -1,7 +1,7 @@
 /*
  * source_watch.c
- *	  Interruptions, after which the log may be another one, and what else
- *	  librdkafka tells only in words.
+ *	  Interruptions, after which the log may be another one: only logs tell of
+ *	  them.
  *
  * librdkafka goes on at the next offset whatever happened to the log meanwhile:
  * a topic that is deleted and created again under a running consumer is read
@@ -79,7 +79,9 @@ set_unpacking(KsSourcePart *part, bool unpacking)
 void
 ks_source_watch(KsSource *src, const char *facility, const char *text)
 {
-	if (strcmp(facility, "BROKERUA") == 0)
+	if (strcmp(facility, KS_VERIFY_FACILITY) == 0)
+		ks_source_verify_log(src, text);
+	else if (strcmp(facility, "BROKERUA") == 0)
 		suspect(src, named_part(src, text, strstr(text, "]: broker unavailable")));
 	else if (strcmp(facility, "STATE") == 0 &&
 			 (strstr(text, "state UP -> DOWN") || strstr(text, "state UP -> INIT") ||

@@ -73,7 +73,8 @@ ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 	if (c->halt)
 		return;
 	/* said before: not news */
-	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0)
+	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0 &&
+		strcmp(c->error.hint ? c->error.hint : "", error->hint ? error->hint : "") == 0)
 		return;
 	MemoryContextReset(c->error_cxt);
 	old = MemoryContextSwitchTo(c->error_cxt);

@@ -16,7 +16,8 @@ CREATE SERVER regress_ks_gss FOREIGN DATA WRAPPER kafka_sink
     OPTIONS (bootstrap_servers 'localhost:1', security_protocol 'sasl_plaintext', sasl_mechanisms 'GSSAPI',
              sasl_kerberos_min_time_before_relogin '0');
 CREATE SERVER regress_ks_oauth FOREIGN DATA WRAPPER kafka_sink
-    OPTIONS (bootstrap_servers 'localhost:1', security_protocol 'sasl_plaintext', sasl_mechanisms 'OAUTHBEARER');
+    OPTIONS (bootstrap_servers 'localhost:1', security_protocol 'sasl_plaintext', sasl_mechanisms 'OAUTHBEARER',
+             enable_sasl_oauthbearer_unsecure_jwt 'true');
 CREATE SERVER regress_ks_old FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
 
 -- the server

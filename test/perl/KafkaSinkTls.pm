@@ -1,0 +1,157 @@
+
+=head1 NAME
+
+KafkaSinkTls - certification authorities, certificates, and brokers that ask for both
+
+=head1 SYNOPSIS
+
+  use KafkaSinkTls;
+
+  my $ca   = KafkaSinkTls::Ca->new('ours');
+  my $host = $ca->issue('localhost', san => 'DNS:localhost');
+  my $old  = $ca->issue('localhost', san => 'DNS:localhost', from => -20, until => -10);
+
+  $host->{store}                 # a file with key and certificate, as brokers read it
+  $host->{key}, $host->{cert}    # both as text
+  $ca->pem, $ca->file            # the authority's own certificate
+
+Keys are elliptic ones, which take no time to make.  Needs the program openssl.
+
+=cut
+
+package KafkaSinkTls;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+
+our @EXPORT = qw(sql_text);
+
+=over
+
+=item sql_text($text)
+
+The text as a constant of SQL, line breaks included.
+
+=cut
+
+sub sql_text
+{
+	my ($text) = @_;
+
+	return "'" . $text =~ s/'/''/gr . "'";
+}
+
+
+package KafkaSinkTls::Ca;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+use POSIX ();
+use PostgreSQL::Test::Utils ();
+
+my $day = 24 * 60 * 60;
+
+sub _openssl
+{
+	my (@args) = @_;
+	my ($out, $err) = ('', '');
+
+	IPC::Run::run([ 'openssl', @args ], '<', \'', '>', \$out, '2>', \$err)
+	  or die "openssl @args: $err";
+	return $out;
+}
+
+sub _time { return POSIX::strftime('%Y%m%d%H%M%SZ', gmtime(time + $_[0] * $day)); }
+
+=item KafkaSinkTls::Ca-E<gt>new($name, %opts)
+
+An authority with a certificate that it has signed itself.
+
+=cut
+
+sub new
+{
+	my ($class, $name) = @_;
+	my $self = bless { name => $name, dir => PostgreSQL::Test::Utils::tempdir("ca-$name"), made => 0 }, $class;
+	my $dir = $self->{dir};
+
+	PostgreSQL::Test::Utils::append_to_file("$dir/conf", <<"END");
+[ca]
+default_ca = this
+[this]
+database = $dir/index
+new_certs_dir = $dir
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+[req]
+distinguished_name = dn
+[dn]
+[v3]
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+END
+	PostgreSQL::Test::Utils::append_to_file("$dir/index", '');
+	$self->_key("$dir/key");
+	_openssl('req', '-new', '-x509', '-config', "$dir/conf", '-extensions', 'v3', '-key', "$dir/key",
+		'-subj', "/CN=$name", '-days', 3650, '-out', "$dir/ca");
+	return $self;
+}
+
+sub _key
+{
+	my ($self, $file) = @_;
+
+	return _openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', $file);
+}
+
+=item $ca-E<gt>file, $ca-E<gt>pem
+
+Its certificate.
+
+=cut
+
+sub file { return $_[0]->{dir} . '/ca'; }
+sub pem { return PostgreSQL::Test::Utils::slurp_file($_[0]->file); }
+
+=item $ca-E<gt>issue($cn, %opts)
+
+A certificate for a key of its own: C<san> as openssl has it, C<from> and C<until>
+in days from now (-1, 100), C<password> for the key.
+
+=cut
+
+sub issue
+{
+	my ($self, $cn, %opts) = @_;
+	my $dir = $self->{dir};
+	my $base = "$dir/" . ++$self->{made};
+
+	$self->_key("$base.plain");
+	_openssl('pkcs8', '-topk8', '-in', "$base.plain", '-out', "$base.key",
+		$opts{password} ? ('-v2', 'aes256', '-passout', "pass:$opts{password}") : '-nocrypt');
+	_openssl('req', '-new', '-config', "$dir/conf", '-key', "$base.plain", '-subj', "/CN=$cn", '-out', "$base.csr");
+	PostgreSQL::Test::Utils::append_to_file("$base.ext",
+		'extendedKeyUsage = serverAuth, clientAuth' . ($opts{san} ? "\nsubjectAltName = $opts{san}" : '') . "\n");
+	_openssl('ca', '-batch', '-notext', '-config', "$dir/conf", '-cert', "$dir/ca", '-keyfile', "$dir/key",
+		'-startdate', _time($opts{from} // -1), '-enddate', _time($opts{until} // 100),
+		'-extfile', "$base.ext", '-in', "$base.csr", '-out', "$base.crt");
+
+	my %made = map { $_->[0] => PostgreSQL::Test::Utils::slurp_file("$base.$_->[1]") } [ key => 'key' ], [ cert => 'crt' ];
+	PostgreSQL::Test::Utils::append_to_file("$base.pem", $made{key} . $made{cert});
+	return { %made, store => "$base.pem" };
+}
+
+=back
+
+=cut
+
+1;
