@@ -127,6 +127,22 @@ ks_shmem_mark_roles_changed(void)
 	LWLockRelease(ks_shared->lock);
 }
 
+/* Where there is a supervisor; one that comes later knows of no failures. */
+void
+ks_shmem_mark_connections_changed(Oid dbid)
+{
+	KsDatabase *db;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	db = ks_shmem_database(dbid, false);
+	if (db && db->supervisor != 0 && !db->connections_changed)
+	{
+		db->connections_changed = true;
+		ks_shmem_wake(db->supervisor);
+	}
+	LWLockRelease(ks_shared->lock);
+}
+
 int
 ks_shmem_target_bit(Oid relid)
 {

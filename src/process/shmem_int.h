@@ -43,6 +43,7 @@ typedef struct KsDatabase
 	bool		unwatched;		/* there is no watcher for a while: workers stay */
 	bool		changed;		/* sinks have, since the supervisor looked last */
 	bool		roles_changed;	/* so have roles; it was woken for the first of them */
+	bool		connections_changed;	/* and servers or user mappings, likewise */
 	int			blockers;		/* commands that need it without us */
 	int			failures;		/* of its supervisor, in a row */
 	TimestampTz next_start;
@@ -129,6 +130,7 @@ extern void ks_shmem_mark_changed(Oid dbid);
 
 /* The same for all databases that are looked at. */
 extern void ks_shmem_mark_roles_changed(void);
+extern void ks_shmem_mark_connections_changed(Oid dbid);
 
 /* The bit of a table in 'targets'. */
 extern int	ks_shmem_target_bit(Oid relid);

@@ -289,6 +289,26 @@ unpark_all(void)
 				ks_managed_unpark(s->managed[i]);
 }
 
+/*
+ * If a server or user mapping is another one, whoever could not connect tries at
+ * once; workers that run look by themselves.  Returns when to look again.
+ */
+static TimestampTz
+retry_connections(void)
+{
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	TimestampTz next;
+
+	if (!ks_supervisor_take_connections(&next))
+		return next;
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		for (int i = 0; i < s->nmanaged; i++)
+			ks_managed_retry(s->managed[i]);
+	return next;
+}
+
 static void
 follow_all(void)
 {
@@ -381,6 +401,7 @@ main_loop(void)
 {
 	for (;;)
 	{
+		TimestampTz retry;
 		TimestampTz due;
 		TimestampTz next;
 		long		timeout = -1;
@@ -397,7 +418,8 @@ main_loop(void)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		follow_all();
-		due = read_catalog();
+		retry = retry_connections();
+		due = ks_earlier(read_catalog(), retry);
 		next = ks_earlier(due, reconcile_all(&any, &alive, &parked));
 		next = ks_earlier(next, ks_supervisor_watch(parked, &unwatched));
 		if (unwatched)

@@ -20,6 +20,7 @@ KsDatabase *ks_supervisor_database;
 
 static bool done = false;		/* there is nothing to supervise */
 static TimestampTz next_roles = 0;	/* not before, because of roles */
+static TimestampTz next_connections = 0;
 
 static void
 free_ended_workers(void)
@@ -75,7 +76,7 @@ ks_supervisor_attach(Oid dbid)
 	{
 		ks_shmem_move_database(db, KS_DATABASE_VISITING);
 		db->supervisor = MyProcPid;
-		db->changed = db->roles_changed = db->unwatched = false;
+		db->changed = db->roles_changed = db->connections_changed = db->unwatched = false;
 	}
 	LWLockRelease(ks_shared->lock);
 	if (!ok)
@@ -121,6 +122,29 @@ ks_supervisor_take_changed(TimestampTz *later)
 		proc_exit(0);
 	if (changed)
 		next_roles = TimestampTzPlusMilliseconds(now, ROLES_MS);
+	return changed;
+}
+
+/*
+ * Has a server or a user mapping changed?  Not more often than each ROLES_MS, so
+ * that who changes them in a loop starts nobody's workers in one.
+ */
+bool
+ks_supervisor_take_connections(TimestampTz *later)
+{
+	KsDatabase *db = ks_supervisor_database;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		changed;
+
+	next_connections = Min(next_connections, TimestampTzPlusMilliseconds(now, ROLES_MS));
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	changed = db->connections_changed && next_connections <= now;
+	if (changed)
+		db->connections_changed = false;
+	*later = db->connections_changed ? next_connections : 0;
+	LWLockRelease(ks_shared->lock);
+	if (changed)
+		next_connections = TimestampTzPlusMilliseconds(now, ROLES_MS);
 	return changed;
 }
 

@@ -168,6 +168,7 @@ extern bool ks_supervisor_take_changed(TimestampTz *later);
 
 /* Has a commit changed sinks?  Without taking it. */
 extern bool ks_supervisor_is_changed(void);
+extern bool ks_supervisor_take_connections(TimestampTz *later);
 
 /* There is nothing to supervise: ends the process. */
 extern void ks_supervisor_end(void) KS_NORETURN;
@@ -181,6 +182,7 @@ extern void ks_supervised_read(void *sink);
 
 extern void ks_managed_adopt_all(void);
 extern void ks_managed_follow(KsManaged *m);
+extern void ks_managed_retry(KsManaged *m);
 extern void ks_managed_settle(KsManaged *m, bool wanted, bool held);
 /* False if there is no room: because of the server, or of the owner's limit, see m->trouble. */
 extern bool ks_managed_start(KsManaged *m);

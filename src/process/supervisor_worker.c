@@ -179,6 +179,16 @@ note_end(KsManaged *m, KsFarewell farewell, const KsLastWords *words)
 	m->sink->stale = true;
 }
 
+/* What it ended by may be mended: it is due at once. */
+void
+ks_managed_retry(KsManaged *m)
+{
+	if (ks_managed_is_alive(m) || m->trouble != KS_TROUBLE_ENDED)
+		return;
+	m->failures = 0;
+	m->next_start = 0;
+}
+
 /* Takes over what the slot says. */
 void
 ks_managed_follow(KsManaged *m)

@@ -56,6 +56,9 @@ static List *created = NIL;
 /* Roles that own sinks may have come, gone, or changed. */
 static bool roles_changed = false;
 
+/* A server or user mapping of this database has changed: its supervisor looks. */
+static bool connections_changed = false;
+
 static void
 remember(List **list, Oid dbid)
 {
@@ -111,7 +114,9 @@ xact_callback(XactEvent event, void *arg)
 	created = NIL;
 	if (event == XACT_EVENT_COMMIT && roles_changed)
 		ks_shmem_mark_roles_changed();
-	roles_changed = false;
+	if (event == XACT_EVENT_COMMIT && connections_changed)
+		ks_shmem_mark_connections_changed(MyDatabaseId);
+	roles_changed = connections_changed = false;
 }
 
 /* Is anybody of the database left?  With 'ask', asks them to leave. */
@@ -374,6 +379,16 @@ follow_up(Node *stmt)
 			break;
 		case T_DropOwnedStmt:
 			drop_owned((DropOwnedStmt *) stmt);
+			break;
+		case T_AlterForeignServerStmt:
+		case T_CreateUserMappingStmt:
+		case T_AlterUserMappingStmt:
+			connections_changed = true;
+			break;
+		case T_GrantStmt:
+			if (((GrantStmt *) stmt)->objtype == OBJECT_FOREIGN_SERVER)
+				connections_changed = true;
+			break;
 			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)

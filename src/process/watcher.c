@@ -95,7 +95,7 @@ write_state(void *arg)
 {
 	KsWatched  *w = arg;
 
-	if (w->client->trouble)
+	if (w->client->trouble > 0)
 		ks_catalog_set_state(w->parked.sink, w->parked.worker, "waiting", &w->client->error);
 	else
 		ks_catalog_set_state(w->parked.sink, w->parked.worker, "idle", NULL);

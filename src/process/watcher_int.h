@@ -42,7 +42,8 @@ typedef struct KsWatchClient
 	int			nparts;
 	bool		busy;			/* the source has more, or is to be called again */
 	TimestampTz published;
-	bool		trouble;		/* no broker, or none that lets us in */
+	int			trouble;		/* no broker, or none that lets us in: its number; 0: none */
+	int			ntroubles;		/* so many were told */
 	KsStateError error;			/* in error_cxt */
 	MemoryContext error_cxt;
 } KsWatchClient;
@@ -96,7 +97,7 @@ typedef struct KsWatched
 	int			nusers;
 	KsWatchTopic *topics;
 	int			ntopics;
-	bool		reported_trouble;	/* its row says waiting, by us */
+	int			reported_trouble;	/* its row says waiting, by us, because of that one */
 	int			failures;		/* to load it, or to write its state */
 	TimestampTz next_try;
 } KsWatched;

@@ -207,7 +207,7 @@ client_failed(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watche
 	client->error.off = -1;
 	client->error.waits_for = "broker";
 	MemoryContextSwitchTo(old);
-	client->trouble = true;
+	client->trouble = ++client->ntroubles;
 }
 
 /* Does a topic have partitions that its sink has no row for? */
@@ -260,7 +260,7 @@ handle_event(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watched
 			client_failed(client, ev, watched);
 			break;
 		case KS_EVENT_RECOVERED:
-			client->trouble = false;
+			client->trouble = 0;
 			break;
 		case KS_EVENT_PARTITION_COUNT:
 			break;				/* check_counts() sees it */

@@ -314,6 +314,15 @@ main_loop(void)
 	}
 }
 
+/* Has a question to the brokers ended in what passes, such as a right that is missing? */
+static bool
+kafka_denies(void)
+{
+	const KsConsumer *c = ks_worker.consumer;
+
+	return c != NULL && c->source != NULL && ks_source_may_pass(c->source);
+}
+
 /*
  * Batches and answers to fetches come and go by the megabyte.  By default the C
  * library gives such memory back to the kernel each time, and takes it again
@@ -377,8 +386,15 @@ ks_worker_main(Datum arg)
 		if (ks_memory_refused() && ks_worker.consumer)
 			ks_worker_leave_for_memory(NULL);
 		ks_worker_state_error(edata, &error);
-		if (!ks_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
-			edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
+		/*
+		 * Access that Kafka denies is given sooner or later, properties that do
+		 * not fit together are mended by whoever rotates a key.
+		 */
+		if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_FDW_ERROR) ||
+			(edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && kafka_denies()))
+			error.waits_for = "broker";
+		else if (!ks_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
+				 edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
 			ks_worker_halt(&error, 1);
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
 	}
