@@ -141,6 +141,7 @@ ks_install() {
 				have pg_prove || want+=(libtap-parser-sourcehandler-pgtap-perl)
 				perl -MIPC::Run -e 1 2> /dev/null || want+=(libipc-run-perl)
 				have prove || want+=(perl)
+				have openssl || want+=(openssl)
 				;;
 			consumers)
 				ks_python > /dev/null || want+=(python3-confluent-kafka python3-psycopg)

@@ -389,7 +389,6 @@ follow_up(Node *stmt)
 			if (((GrantStmt *) stmt)->objtype == OBJECT_FOREIGN_SERVER)
 				connections_changed = true;
 			break;
-			break;
 		case T_TransactionStmt:
 			if (((TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT_PREPARED)
 				ks_drop_hook_prepared();

@@ -150,6 +150,76 @@ sub issue
 	return { %made, store => "$base.pem" };
 }
 
+
+package KafkaSinkTls::Tokens;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IO::Socket::INET;
+use MIME::Base64 qw(encode_base64);
+use POSIX ();
+
+=item KafkaSinkTls::Tokens-E<gt>new($id, $secret)
+
+A server of tokens for OAUTHBEARER, in a process of its own, that gives whoever knows
+the client's secret a token with the client's id as its subject.  Tokens are not signed.
+
+=item $tokens-E<gt>url
+
+=cut
+
+sub _base64url { return encode_base64($_[0], '') =~ tr{+/=}{-_}dr; }
+
+sub new
+{
+	my ($class, $id, $secret) = @_;
+	my $socket = IO::Socket::INET->new(Listen => 10, LocalAddr => '127.0.0.1', ReuseAddr => 1) or die "listen: $!";
+	my $self = bless { url => 'http://127.0.0.1:' . $socket->sockport . '/token', parent => $$ }, $class;
+	my $expected = encode_base64("$id:$secret", '');
+
+	$self->{pid} = fork // die "fork: $!";
+	return $self if $self->{pid};
+	$SIG{PIPE} = 'IGNORE';
+	while (my $client = $socket->accept)
+	{
+		_answer($client, $id, $expected);
+		$client->close;
+	}
+	POSIX::_exit(0);
+}
+
+sub _answer
+{
+	my ($client, $id, $expected) = @_;
+	my ($request, $now) = ('', time);
+
+	while ($request !~ /\r\n\r\n/)
+	{
+		$client->sysread($request, 4096, length $request) or return;
+	}
+	my $known = $request =~ /^authorization: basic \Q$expected\E\r$/im;
+	my $token = join '.', map({ _base64url($_) } '{"alg":"none"}', sprintf('{"sub":"%s","iat":%d,"exp":%d}', $id, $now, $now + 3600)), '';
+	my $body = $known ? qq({"access_token":"$token","token_type":"Bearer","expires_in":3600}) : '{"error":"invalid_client"}';
+
+	$client->syswrite('HTTP/1.1 ' . ($known ? '200 OK' : '401 Unauthorized') . "\r\nContent-Type: application/json\r\nContent-Length: "
+		  . length($body) . "\r\nConnection: close\r\n\r\n$body");
+	return;
+}
+
+sub url { return $_[0]->{url}; }
+
+sub DESTROY
+{
+	my ($self) = @_;
+
+	return if $$ != $self->{parent};
+	local $?;
+	kill 'KILL', $self->{pid};
+	waitpid $self->{pid}, 0;
+	return;
+}
+
 =back
 
 =cut

@@ -10,6 +10,8 @@
  *	add-partitions NAME TOTAL
  *	delete-records NAME PART BEFORE_OFFSET|end [PART BEFORE_OFFSET|end]...
  *	alter-config NAME config=value...
+ *	grant PRINCIPAL TOPIC OPERATION...	ACLs: read, describe, ...
+ *	revoke PRINCIPAL TOPIC OPERATION...
  *	features					what librdkafka was built with, and its version
  *	watermarks NAME				part, low, high, last stable offset
  *	cat NAME					part, offset, key, value: all that is committed now
@@ -489,6 +491,81 @@ run_alter_config(const char *name, char **configs, int n)
 		again(a.rk, until, "configuration is not in force");
 	}
 	rd_kafka_ConfigResource_destroy(r);
+	admin_end(a);
+}
+
+/* ---- rights ---- */
+
+static rd_kafka_AclOperation_t
+operation(const char *name)
+{
+	for (int i = RD_KAFKA_ACL_OPERATION_ALL; i < RD_KAFKA_ACL_OPERATION__CNT; i++)
+		if (strcasecmp(rd_kafka_AclOperation_name(i), name) == 0)
+			return i;
+	die("no such operation: %s", name);
+}
+
+/* How many such rights there are. */
+static size_t
+count_acls(Admin a, rd_kafka_AclBindingFilter_t *filter)
+{
+	rd_kafka_event_t *ev;
+	size_t		n;
+
+	rd_kafka_DescribeAcls(a.rk, filter, a.options, a.queue);
+	ev = admin_result(a);
+	rd_kafka_DescribeAcls_result_acls(rd_kafka_event_DescribeAcls_result(ev), &n);
+	rd_kafka_event_destroy(ev);
+	return n;
+}
+
+static void
+create_acl(Admin a, const char *principal, const char *topic, rd_kafka_AclOperation_t op)
+{
+	rd_kafka_AclBinding_t *acl = rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+														 principal, "*", op, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW,
+														 errstr, sizeof(errstr));
+	const rd_kafka_acl_result_t **res;
+	rd_kafka_event_t *ev;
+	size_t		n;
+
+	if (!acl)
+		die("%s", errstr);
+	rd_kafka_CreateAcls(a.rk, &acl, 1, a.options, a.queue);
+	ev = admin_result(a);
+	res = rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(ev), &n);
+	if (n != 1 || rd_kafka_acl_result_error(res[0]))
+		die("%s", n == 1 ? rd_kafka_error_string(rd_kafka_acl_result_error(res[0])) : "no answer");
+	rd_kafka_event_destroy(ev);
+	rd_kafka_AclBinding_destroy(acl);
+}
+
+static void
+run_acl(bool grant, const char *principal, const char *topic, char **operations, int nops)
+{
+	Admin		a = admin();
+
+	for (int i = 0; i < nops; i++)
+	{
+		rd_kafka_AclOperation_t op = operation(operations[i]);
+		rd_kafka_AclBindingFilter_t *filter =
+			rd_kafka_AclBindingFilter_new(RD_KAFKA_RESOURCE_TOPIC, topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+										  principal, "*", op, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, errstr, sizeof(errstr));
+		int64_t		until = deadline();
+
+		if (!filter)
+			die("%s", errstr);
+		if (grant)
+			create_acl(a, principal, topic, op);
+		else
+		{
+			rd_kafka_DeleteAcls(a.rk, &filter, 1, a.options, a.queue);
+			rd_kafka_event_destroy(admin_result(a));
+		}
+		while ((count_acls(a, filter) > 0) != grant)
+			again(a.rk, until, "rights are not in force");
+		rd_kafka_AclBinding_destroy(filter);
+	}
 	admin_end(a);
 }
 
@@ -1637,6 +1714,8 @@ main(int argc, char **argv)
 		run_delete_records(argv[1], argv + 2, argc - 2);
 	else if (COMMAND("alter-config", 2))
 		run_alter_config(argv[1], argv + 2, argc - 2);
+	else if (COMMAND("grant", 3) || COMMAND("revoke", 3))
+		run_acl(argv[0][0] == 'g', argv[1], argv[2], argv + 3, argc - 3);
 	else if (COMMAND("features", 0))
 		run_features();
 	else if (COMMAND("watermarks", 1))
