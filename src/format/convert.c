@@ -14,12 +14,9 @@
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
-#include "utils/datetime.h"
-#include "utils/numeric.h"
-#include "utils/timestamp.h"
 
 #include "format/convert.h"
+#include "format/convert_fast.h"
 
 Datum
 ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
@@ -31,7 +28,7 @@ ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 		resetStringInfo(&cv->buf);
 		appendBinaryStringInfo(&cv->buf, s, len);
 	}
-	if (type->kind == KS_TYPE_TEXT)
+	if (type->kind == KS_TYPE_TEXT && len <= type->max_len)
 		return PointerGetDatum(cstring_to_text_with_len(s, len));
 	d = InputFunctionCall(&type->input, cv->buf.data, type->ioparam, type->typmod);
 	if (cv->refuse_nonfinite && type->has_float)
@@ -65,212 +62,6 @@ ks_convert_field(KsConvert *cv, KsType *type, const char *s, int len)
 	if (base != type)
 		ks_type_check(type, d, false);
 	return d;
-}
-
-/* Decimal integers that fit; others take the input function. */
-static inline bool
-fast_int(const char *s, int len, int64 *result)
-{
-	bool		neg = len > 0 && *s == '-';
-	uint64		v = 0;
-
-	if (neg)
-		s++, len--;
-	/* 19 digits cannot overflow the unsigned sum */
-	if (len < 1 || len > 19)
-		return false;
-	for (int i = 0; i < len; i++)
-	{
-		unsigned char d = s[i] - '0';
-
-		if (d > 9)
-			return false;
-		v = v * 10 + d;
-	}
-	if (v > PG_INT64_MAX)
-		return false;
-	*result = neg ? -(int64) v : (int64) v;
-	return true;
-}
-
-/*
- * Decimals of at most 15 digits: digits and power of ten are exact as doubles,
- * so one division is rounded correctly, as strtod() is (W. D. Clinger, How to
- * Read Floating Point Numbers Accurately, 1990).
- */
-static inline bool
-fast_float8(const char *s, int len, Datum *result)
-{
-	static const double pow10[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
-	1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-	const char *end = s + len;
-	bool		neg = len > 0 && *s == '-';
-	int64		v = 0;
-	int			digits = 0,
-				frac = -1;
-	double		d;
-
-	if (neg)
-		s++;
-	for (; s < end; s++)
-	{
-		unsigned char c = *s - '0';
-
-		if (*s == '.' && frac < 0 && digits > 0)
-		{
-			frac = 0;
-			continue;
-		}
-		if (c > 9 || ++digits > 15)
-			return false;
-		v = v * 10 + c;
-		if (frac >= 0)
-			frac++;
-	}
-	if (digits == 0 || frac == 0)
-		return false;
-	d = (double) v;
-	if (frac > 0)
-		d /= pow10[frac];
-	*result = Float8GetDatum(neg ? -d : d);
-	return true;
-}
-
-/*
- * Plain decimals of at most 18 digits after scaling: exactly value * 10^-scale
- * with the column's display scale.
- */
-static inline bool
-fast_numeric(const char *s, int len, int32 typmod, Datum *result)
-{
-	static const int64 pow10[] = {
-		INT64CONST(1), INT64CONST(10), INT64CONST(100), INT64CONST(1000),
-		INT64CONST(10000), INT64CONST(100000), INT64CONST(1000000),
-		INT64CONST(10000000), INT64CONST(100000000), INT64CONST(1000000000),
-		INT64CONST(10000000000), INT64CONST(100000000000),
-		INT64CONST(1000000000000), INT64CONST(10000000000000),
-		INT64CONST(100000000000000), INT64CONST(1000000000000000),
-		INT64CONST(10000000000000000), INT64CONST(100000000000000000),
-		INT64CONST(1000000000000000000)
-	};
-	const char *end = s + len;
-	bool		neg = len > 0 && *s == '-';
-	int64		v = 0;
-	int			digits = 0,
-				frac = -1;
-
-	if (neg)
-		s++;
-	for (; s < end; s++)
-	{
-		unsigned char d = *s - '0';
-
-		if (*s == '.' && frac < 0)
-		{
-			frac = 0;
-			continue;
-		}
-		if (d > 9 || ++digits > 17)
-			return false;
-		v = v * 10 + d;
-		if (frac >= 0)
-			frac++;
-	}
-	if (digits == 0 || frac == 0)
-		return false;
-	if (frac < 0)
-		frac = 0;
-	if (typmod >= (int32) VARHDRSZ)
-	{
-		int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
-		int			scale = (typmod - VARHDRSZ) & 0x7ff;
-
-		/* a negative scale, rounding and overflow are the server's */
-		if (scale > 18 || frac > scale || digits + scale - frac > 18 ||
-			precision > 18 || v * pow10[scale - frac] >= pow10[precision])
-			return false;
-		v *= pow10[scale - frac];
-		frac = scale;
-	}
-	*result = NumericGetDatum(frac == 0 ? int64_to_numeric(neg ? -v : v) :
-							  int64_div_fast_to_numeric(neg ? -v : v, frac));
-	return true;
-}
-
-#define TWO(q) (((q)[0] - '0') * 10 + ((q)[1] - '0'))
-#define IS2(q) (isdigit((unsigned char) (q)[0]) && isdigit((unsigned char) (q)[1]))
-
-/* YYYY-MM-DD[T ]HH:MM:SS[.ffffff](Z|+HH[:MM]|-HH[:MM]), all in range. */
-static inline bool
-fast_timestamptz(const char *s, int len, Datum *result)
-{
-	const char *end = s + len;
-	int			year,
-				mon,
-				day,
-				hour,
-				min,
-				sec,
-				usec = 0,
-				zone = 0;
-	int64		days;
-
-	if (len < 20 || !IS2(s) || !IS2(s + 2) || s[4] != '-' || !IS2(s + 5) ||
-		s[7] != '-' || !IS2(s + 8) || (s[10] != 'T' && s[10] != ' ') ||
-		!IS2(s + 11) || s[13] != ':' || !IS2(s + 14) || s[16] != ':' || !IS2(s + 17))
-		return false;
-	year = TWO(s) * 100 + TWO(s + 2);
-	mon = TWO(s + 5);
-	day = TWO(s + 8);
-	hour = TWO(s + 11);
-	min = TWO(s + 14);
-	sec = TWO(s + 17);
-	if (year < 1 || mon < 1 || mon > 12 || day < 1 ||
-		day > day_tab[isleap(year)][mon - 1] || hour > 23 || min > 59 || sec > 59)
-		return false;
-	s += 19;
-	if (*s == '.')
-	{
-		int			scale = 100000;
-
-		if (++s >= end || !isdigit((unsigned char) *s))
-			return false;
-		for (; s < end && isdigit((unsigned char) *s); s++, scale /= 10)
-		{
-			if (scale == 0)
-				return false;	/* rounding is the server's */
-			usec += (*s - '0') * scale;
-		}
-	}
-	if (s >= end)
-		return false;
-	if (*s == 'Z')
-		s++;
-	else if (*s == '+' || *s == '-')
-	{
-		int			sign = *s == '-' ? -1 : 1;
-
-		if (end - s < 3 || !IS2(s + 1))
-			return false;
-		zone = TWO(s + 1) * 3600;
-		s += 3;
-		if (s < end && *s == ':')
-		{
-			if (end - s < 3 || !IS2(s + 1) || TWO(s + 1) > 59)
-				return false;
-			zone += TWO(s + 1) * 60;
-			s += 3;
-		}
-		if (zone > 14 * 3600)
-			return false;
-		zone *= sign;
-	}
-	if (s != end)
-		return false;
-	days = date2j(year, mon, day) - POSTGRES_EPOCH_JDATE;
-	*result = TimestampTzGetDatum(((days * 24 + hour) * 60 + min) * 60 * USECS_PER_SEC +
-								  (sec - zone) * USECS_PER_SEC + usec);
-	return true;
 }
 
 /* An array or object whose text happens to be what the type reads otherwise. */
@@ -351,8 +142,16 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 			if (fast_numeric(s, len, type->typmod, &d))
 				return d;
 			break;
+		case KS_TYPE_UUID:
+			if (fast_uuid(s, len, &d))
+				return d;
+			break;
+		case KS_TYPE_DATE:
+		case KS_TYPE_TIMESTAMP:
 		case KS_TYPE_TIMESTAMPTZ:
-			if (tok->type == KS_JSON_STRING && fast_timestamptz(s, len, &d))
+			if (tok->type == KS_JSON_STRING &&
+				(type->kind == KS_TYPE_DATE ? fast_date(s, len, &d) :
+				 fast_moment(s, len, type->kind == KS_TYPE_TIMESTAMPTZ, &d)))
 				return d;
 			/* FALLTHROUGH */
 		case KS_TYPE_DATETIME:
@@ -367,7 +166,9 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 				no_structure(type, tok);
 			break;
 		case KS_TYPE_TEXT:
-			return PointerGetDatum(cstring_to_text_with_len(s, len));
+			if (len <= type->max_len)
+				return PointerGetDatum(cstring_to_text_with_len(s, len));
+			break;
 		default:
 			break;
 	}

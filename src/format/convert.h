@@ -28,8 +28,11 @@ typedef enum KsTypeKind
 	KS_TYPE_INT8,
 	KS_TYPE_FLOAT,				/* float4, float8: generic, but may be NaN */
 	KS_TYPE_NUMERIC,
-	KS_TYPE_TEXT,				/* text, and varchar without length */
-	KS_TYPE_TIMESTAMPTZ,		/* without a precision of its own */
+	KS_TYPE_TEXT,				/* text and varchar */
+	KS_TYPE_UUID,
+	KS_TYPE_DATE,
+	KS_TYPE_TIMESTAMP,			/* in microseconds */
+	KS_TYPE_TIMESTAMPTZ,		/* likewise */
 	KS_TYPE_DATETIME,			/* other dates and times, and intervals */
 	KS_TYPE_JSON,				/* json and jsonb */
 	KS_TYPE_RANGE,
@@ -50,6 +53,7 @@ typedef struct KsType
 	Oid			ioparam;
 	int16		typlen;
 	bool		typbyval;
+	int			max_len;		/* of text: so many bytes are short enough */
 	bool		is_string;		/* text and its like, domains over them */
 	bool		has_time;		/* a date or time is in it */
 	bool		has_float;		/* something that can be NaN or infinite is in it */
@@ -105,6 +109,13 @@ typedef struct KsConvert
 	KsUnit		unit;			/* of the column at hand */
 	StringInfoData buf;			/* scratch: reset by each use */
 } KsConvert;
+
+/* A date, a time or both, or an interval. */
+static inline bool
+ks_type_is_time(const KsType *type)
+{
+	return type->kind >= KS_TYPE_DATE && type->kind <= KS_TYPE_DATETIME;
+}
 
 extern void ks_type_init(KsType *type, Oid typid, int32 typmod, KsTypes *types);
 

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/typcache.h"
 
 #include "format/convert.h"
@@ -87,13 +88,16 @@ kind_of_base_type(Oid typid, int32 typmod)
 		case NUMERICOID:
 			return KS_TYPE_NUMERIC;
 		case TEXTOID:
-			return KS_TYPE_TEXT;
 		case VARCHAROID:
-			return typmod < 0 ? KS_TYPE_TEXT : KS_TYPE_GENERIC;
-		case TIMESTAMPTZOID:
-			return typmod < 0 ? KS_TYPE_TIMESTAMPTZ : KS_TYPE_DATETIME;
-		case TIMESTAMPOID:
+			return KS_TYPE_TEXT;
+		case UUIDOID:
+			return KS_TYPE_UUID;
 		case DATEOID:
+			return KS_TYPE_DATE;
+		case TIMESTAMPOID:
+			return typmod < 0 || typmod == MAX_TIMESTAMP_PRECISION ? KS_TYPE_TIMESTAMP : KS_TYPE_DATETIME;
+		case TIMESTAMPTZOID:
+			return typmod < 0 || typmod == MAX_TIMESTAMP_PRECISION ? KS_TYPE_TIMESTAMPTZ : KS_TYPE_DATETIME;
 		case TIMEOID:
 		case TIMETZOID:
 		case INTERVALOID:
@@ -120,7 +124,8 @@ describe(KsType *type, KsTypes *types)
 	Oid			elem = get_element_type(type->typid);
 
 	type->kind = kind_of_base_type(type->typid, type->typmod);
-	type->has_time = type->kind == KS_TYPE_DATETIME || type->kind == KS_TYPE_TIMESTAMPTZ;
+	type->has_time = ks_type_is_time(type);
+	type->max_len = type->typid == VARCHAROID && type->typmod >= VARHDRSZ ? type->typmod - VARHDRSZ : INT_MAX;
 	type->has_float = type->kind == KS_TYPE_FLOAT || type->kind == KS_TYPE_NUMERIC ||
 		is_geometric(type->typid);
 	if (type->kind != KS_TYPE_GENERIC)

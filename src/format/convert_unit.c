@@ -240,7 +240,7 @@ ks_unit_convert(const KsConvert *cv, const KsType *type, const char *s, int len,
 {
 	Decimal		dec;
 
-	if (type->kind != KS_TYPE_DATETIME && type->kind != KS_TYPE_TIMESTAMPTZ)
+	if (!ks_type_is_time(type))
 		return false;
 	if (cv->unit == KS_UNIT_NONE && is_number)
 		no_unit(type);
