@@ -87,6 +87,7 @@ typedef struct KsTarget
 	char	   *qualified_name;
 	bool		valid;
 	List	   *relids;			/* whose changes count: it, its partitions, with types.relids */
+	List	   *watched;		/* and these, which its foreign keys refer to */
 	struct KsTarget *next;		/* of this process */
 
 	KsTypes		types;

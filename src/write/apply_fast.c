@@ -24,14 +24,15 @@
 #define ROWS_PER_INSERT		256
 
 void
-ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, KsCounts *counts)
+ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, bool patches,
+			  KsCounts *counts)
 {
 	memset(w, 0, sizeof(KsWrite));
 	w->ap = ap;
 	w->counts = counts;
 	w->target = r->target;
 	w->fast = r->target->fast;
-	w->rows = *rows;
+	w->source = *rows;
 	w->rel = r->rel;
 	w->estate = CreateExecutorState();
 	ks_init_range_table(w->estate, w->rel, r->target->written_cols, NULL);
@@ -42,8 +43,10 @@ ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, KsC
 	ExecOpenIndices(w->rri, false);
 	w->tids = palloc_extended((Size) ap->nrecs * sizeof(ItemPointerData), MCXT_ALLOC_HUGE);
 	w->entries = palloc_extended((Size) ap->nrecs * sizeof(int), MCXT_ALLOC_HUGE);
+	w->referring = palloc0((w->fast->nforeign + 1) * sizeof(KsRowList));
 	w->scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink write",
 									   ALLOCSET_DEFAULT_SIZES);
+	ks_fill_begin(w, patches);
 }
 
 void
@@ -53,6 +56,11 @@ ks_fast_end(KsWrite *w)
 	ExecResetTupleTable(w->estate->es_tupleTable, false);
 	FreeExecutorState(w->estate);
 	MemoryContextDelete(w->scratch);
+	ks_fill_end(w);
+	for (int i = 0; i < w->fast->nforeign; i++)
+		if (w->referring[i].rows)
+			pfree(w->referring[i].rows);
+	pfree(w->referring);
 	pfree(w->tids);
 	pfree(w->entries);
 	CommandCounterIncrement();
@@ -62,29 +70,6 @@ TupleTableSlot *
 ks_fast_make_slot(KsWrite *w)
 {
 	return MakeSingleTupleTableSlot(RelationGetDescr(w->rel), table_slot_callbacks(w->rel));
-}
-
-/* A row as a tuple that the table's constraints accept. */
-void
-ks_fast_fill_slot(KsWrite *w, TupleTableSlot *slot, int row)
-{
-	KsTarget   *target = w->target;
-	const Datum *values = w->rows.values + (Size) row * target->ncols;
-	const bool *isnull = w->rows.isnull + (Size) row * target->ncols;
-
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, RelationGetDescr(w->rel)->natts);	/* dropped columns */
-	for (int c = 0; c < target->ncols; c++)
-	{
-		int			a = target->cols[c].attnum - 1;
-
-		slot->tts_values[a] = values[c];
-		slot->tts_isnull[a] = isnull[c];
-	}
-	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(w->rel);
-	if (RelationGetDescr(w->rel)->constr != NULL)
-		ExecConstraints(w->rri, slot, w->estate);
 }
 
 /*
@@ -111,7 +96,7 @@ ks_fast_insert_rows(KsWrite *w, const int *idx, int n)
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < m; i++)
-			ks_fast_fill_slot(w, slots[i], idx[done + i]);
+			ks_fill_insert(w, slots[i], idx[done + i]);
 		old = MemoryContextSwitchTo(w->scratch);
 		table_multi_insert(w->rel, slots, m, w->cid, 0, bistate);
 		MemoryContextSwitchTo(old);
@@ -125,7 +110,11 @@ ks_fast_insert_rows(KsWrite *w, const int *idx, int n)
 			for (int i = 0; i < m; i++)
 				list_free(ks_exec_insert_index_tuples(w->rri, slots[i], w->estate));
 		for (int i = 0; i < m; i++)
+		{
 			w->counts[w->ap->recs[idx[done + i]].pidx].applied++;
+			if (w->fast->nforeign > 0)
+				ks_foreign_note(w, idx[done + i], NULL);
+		}
 		ResetPerTupleExprContext(w->estate);
 		MemoryContextReset(w->scratch);
 		done += m;

@@ -6,7 +6,9 @@
  *	apply_fast_plan.c	whether it may be taken
  *	apply_fast.c	rows into the table
  *	apply_upsert.c	upserts and deletes by key
+ *	apply_fill.c	columns that no record fills, and those that updates leave alone
  *	apply_probe.c	which keys of a batch are there already
+ *	apply_foreign.c	foreign keys, checked for all rows at once
  *	apply_place.c	where updates put rows that move
  *	apply_unique.c	unique values that one row of a batch leaves to another
  *	apply_index.c	index entries, in the order of the index
@@ -30,9 +32,27 @@ typedef struct KsFastIndex
 	int			ncols;			/* with those of INCLUDE */
 	int			cols[INDEX_MAX_KEYS];	/* where their values stand in a row */
 	bool		unique;
-	bool		of_key;			/* no update changes what it holds */
+	bool		fixed;			/* no update changes what it holds */
 	KsSortKey	key;
 } KsFastIndex;
+
+/*
+ * A column that no record fills.  It has a place in a row behind those of the
+ * record.
+ */
+typedef struct KsFastColumn
+{
+	AttrNumber	attnum;
+	Expr	   *default_expr;	/* planned; NULL: it is NULL, or generated */
+	bool		generated;
+} KsFastColumn;
+
+/* A foreign key of the target. */
+typedef struct KsForeignKey
+{
+	Oid			relid;			/* the table that it refers to */
+	KsFastIndex index;			/* of that table, over the target's rows */
+} KsForeignKey;
 
 /* Pages that updates left, and those that they may use. */
 typedef struct KsPlace
@@ -55,10 +75,34 @@ typedef struct KsFast
 	int			nindexes;
 	KsFastIndex *indexes;
 	int			conflict;		/* upsert: the index of the key, else -1 */
-	bool		evaluates;		/* checks or expressions of indexes */
+	bool		evaluates;		/* checks, defaults or expressions of indexes */
 	bool		other_unique;	/* and there are others that must be unique */
+	int			nextra;
+	KsFastColumn *extra;
+	bool		generates;		/* some of them are generated */
+	bool	   *kept;			/* by column that records fill: no update changes it */
+	bool		keeps;			/* an update leaves some column as it is */
+	bool	   *needed;			/* by place: its value after rows are written, too */
+	bool		widens;			/* some such value is not the record's */
+	int			nforeign;
+	KsForeignKey *foreign;
+	bool		referenced;		/* by other tables, or this one: deletes are checked */
 	KsPlace		place;
 } KsFast;
+
+/* The column at a place in a row. */
+static inline AttrNumber
+ks_fast_attnum(const KsTarget *target, const KsFast *fast, int place)
+{
+	return place < target->ncols ? target->cols[place].attnum :
+		fast->extra[place - target->nvalues].attnum;
+}
+
+typedef struct KsRowList
+{
+	int		   *rows;			/* NULL at first */
+	int			n;
+} KsRowList;
 
 /* One batch being written. */
 typedef struct KsWrite
@@ -67,7 +111,11 @@ typedef struct KsWrite
 	KsCounts   *counts;
 	KsTarget   *target;
 	KsFast	   *fast;
-	KsRows		rows;
+	KsRows		source;			/* as decoded */
+	KsRows		rows;			/* as written, which may be the same */
+	bool		wide;			/* or not: then with room for extra columns */
+	MemoryContext cxt;			/* what is needed until the end */
+	ExprState **defaults;		/* by extra column */
 	Relation	rel;			/* the route's */
 	EState	   *estate;
 	ResultRelInfo *rri;
@@ -80,16 +128,65 @@ typedef struct KsWrite
 	int		   *entries;
 	int			nentries;
 	int			nupdated;
+
+	KsRowList  *referring;		/* by foreign key: rows that have a new one */
 } KsWrite;
 
-/* Opens the target's indexes, and closes them: of one resource owner. */
+/*
+ * Opens the target's indexes, and closes them: of one resource owner.  With patches,
+ * rows have values that are not the record's.
+ */
 extern void ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows,
-						  KsCounts *counts);
+						  bool patches, KsCounts *counts);
 extern void ks_fast_end(KsWrite *w);
 
-/* A row as a tuple that the table's constraints accept. */
 extern TupleTableSlot *ks_fast_make_slot(KsWrite *w);
-extern void ks_fast_fill_slot(KsWrite *w, TupleTableSlot *slot, int row);
+
+/* --- apply_fill.c --- */
+
+/* What the table has beside the columns that records fill; false: too much. */
+extern bool ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast);
+
+/* The place of a column in a row, or -1: there is none of that number. */
+extern int	ks_fill_place(const KsTarget *target, const KsFast *fast, AttrNumber attnum);
+
+/* Updates leave the key as it is, where its index takes different values for equal. */
+extern void ks_fill_keep_key(const KsTarget *target, Relation index, KsFast *fast);
+
+/* With indexes and foreign keys: what is needed of rows; false: it is not to be had. */
+extern bool ks_fill_settle(const KsTarget *target, bool updates, KsFast *fast);
+
+extern void ks_fill_begin(KsWrite *w, bool patches);
+extern void ks_fill_end(KsWrite *w);
+
+/* A row to w->rows; those that are filled come there by that. */
+extern void ks_fill_widen(KsWrite *w, int row);
+
+/*
+ * A row as a tuple that the table's constraints accept: as an INSERT makes it, or as
+ * an update of an old one does.
+ */
+extern void ks_fill_insert(KsWrite *w, TupleTableSlot *slot, int row);
+extern void ks_fill_update(KsWrite *w, TupleTableSlot *slot, int row, TupleTableSlot *old);
+
+/* --- apply_foreign.c --- */
+
+/* Has the table no triggers but those of foreign keys that can be checked here? */
+extern bool ks_foreign_plan(Relation rel, bool updates, KsTarget *target, KsFast *fast);
+
+/* May a batch be written, with deletes or without? */
+extern bool ks_foreign_may(const KsFast *fast, bool deletes);
+
+/* A row, as it is filled, is new, or replaces an old one. */
+extern void ks_foreign_note(KsWrite *w, int row, TupleTableSlot *old);
+
+/*
+ * Locks the rows that the noted ones refer to, as the server's triggers do.  False if
+ * there is one that is missing, or that somebody has changed: the triggers tell.
+ */
+extern bool ks_foreign_check(KsWrite *w);
+
+/* --- the others --- */
 
 /* Inserts rows; their places to w->tids, and what needs entries to w->entries. */
 extern void ks_fast_insert_rows(KsWrite *w, const int *idx, int n);
@@ -97,20 +194,24 @@ extern void ks_fast_insert_rows(KsWrite *w, const int *idx, int n);
 /* Entries for w->entries in all indexes, unique ones checked, with the time. */
 extern void ks_fast_insert_all_entries(KsWrite *w);
 
-/* Writes and deletes, one for a key, sorted by it; changes the order of items. */
+/* Writes, patches and deletes, one for a key, sorted by it; changes the order of items. */
 extern KsWritten ks_fast_upsert(KsApply *ap, const KsRoute *r, const KsRows *rows,
-								KsSortItem *items, int n, KsCounts *counts);
+								KsSortItem *items, int n, bool patches, KsCounts *counts);
 
-/* What ks_fast_probe() calls for a row that is there: tid is where.  False ends it. */
-typedef bool (*KsFound) (void *arg, int row, ItemPointer tid);
+/* What ks_fast_probe() calls for a row that is there, in its place.  False ends it. */
+typedef bool (*KsFound) (void *arg, int row, TupleTableSlot *there);
+
+/* Can rows be found by an index? */
+extern bool ks_probe_finds(Relation index);
 
 /*
- * For each of n keys in ascending order: is a row there that the active snapshot
- * sees?  Those that are not are moved to the front of items, in order; returns
- * how many, or -1 if found() has ended it.  found() may change the row at once,
- * which is when its page is at hand, but not the index.
+ * For each of n keys in the ascending order of an index of rel: is a row there that
+ * the active snapshot sees?  Those that are not are moved to the front of items, in
+ * order; returns how many, or -1 if found() has ended it.  found() may change the
+ * row at once, which is when its page is at hand, but not the index.
  */
-extern int	ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg);
+extern int	ks_fast_probe(Relation rel, const KsFastIndex *fi, const KsRows *rows,
+						  KsSortItem *items, int n, KsFound found, void *arg);
 
 extern void ks_place_begin(KsWrite *w);
 extern void ks_place_offer(KsWrite *w);

@@ -4,11 +4,11 @@
  *
  * It may where that does provably the same as the statement of apply_sql.c: the
  * server plans that as a change of this table alone (target_plan.c), which is an
- * ordinary one, not a partition, without triggers of any kind (so without
- * foreign keys), row security, generated columns, deferrable or exclusion
- * constraints, every column filled from records.  Upserts need more:
- * nothing but btree indexes over plain columns, and a key whose type has one
- * spelling for each value, because ON CONFLICT DO UPDATE keeps the old one.
+ * ordinary one, not a partition, without triggers of any kind but those of foreign
+ * keys that are checked at once (apply_foreign.c), row security, deferrable or
+ * exclusion constraints, and what its columns have without the records is known
+ * when a row is written (apply_fill.c).  Upserts need more: nothing but btree
+ * indexes over plain columns.
  */
 #include "postgres.h"
 
@@ -22,7 +22,7 @@
 #include "write/apply_fast.h"
 
 static bool
-describe_index(KsTarget *target, Relation index, KsFastIndex *fi)
+describe_index(KsTarget *target, const KsFast *fast, Relation index, KsFastIndex *fi)
 {
 	Form_pg_index form = index->rd_index;
 
@@ -33,27 +33,57 @@ describe_index(KsTarget *target, Relation index, KsFastIndex *fi)
 	fi->oid = RelationGetRelid(index);
 	fi->unique = form->indisunique;
 	fi->ncols = form->indnatts;
-	fi->of_key = true;
 	for (int i = 0; i < fi->ncols; i++)
 	{
-		fi->cols[i] = ks_target_find_column(target, form->indkey.values[i]);
+		fi->cols[i] = ks_fill_place(target, fast, form->indkey.values[i]);
 		if (fi->cols[i] < 0)
-			return false;
-		if (target->cols[fi->cols[i]].keyno < 0)
-			fi->of_key = false;
+			return false;		/* of the server's own */
 	}
 	ks_sort_init(&fi->key, index, fi->cols, target->cxt);
 	return true;
 }
 
-/* Can an upsert find rows by it, and leave the key as it is? */
+/* Its indexes; false: one of them is checked when the server likes. */
 static bool
-index_finds_rows(Relation index)
+describe_indexes(Relation rel, KsTarget *target, KsFast *fast)
 {
-	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
-		if (index->rd_indoption[i] & INDOPTION_DESC)
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	fast->plain = true;
+	fast->conflict = -1;
+	fast->indexes = palloc0((list_length(indexes) + 1) * sizeof(KsFastIndex));
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		bool		ok = index->rd_index->indimmediate && !index->rd_index->indisexclusion;
+
+		if (ok && describe_index(target, fast, index, &fast->indexes[fast->nindexes]))
+		{
+			if (RelationGetRelid(index) == target->key_index && ks_probe_finds(index))
+			{
+				fast->conflict = fast->nindexes;
+				ks_fill_keep_key(target, index, fast);
+			}
+			fast->nindexes++;
+		}
+		else
+			fast->plain = false;
+		index_close(index, NoLock);
+		if (!ok)
 			return false;
-	return _bt_allequalimage(index, false);
+	}
+	return true;
+}
+
+/* Without a column to update it would be DO NOTHING. */
+static bool
+has_updates(const KsTarget *target)
+{
+	for (int c = 0; c < target->ncols; c++)
+		if (target->cols[c].keyno < 0 && !target->cols[c].insert_only)
+			return true;
+	return false;
 }
 
 /*
@@ -63,60 +93,23 @@ index_finds_rows(Relation index)
 KsFast *
 ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	bool		updates = sink->insert_mode == KS_UPSERT || sink->insert_mode == KS_ACCUMULATE;
 	KsFast	   *fast;
-	List	   *indexes;
-	ListCell   *lc;
-	int			live = 0;
 
 	if (!target->bare || sink->update_if || ks_accumulate_by_sql(target) ||
-		(sink->insert_mode != KS_UPSERT && sink->insert_mode != KS_ACCUMULATE && (sink->insert_mode != KS_INSERT || sink->delete_enabled)) ||
+		(!updates && (sink->insert_mode != KS_INSERT || sink->delete_enabled)) ||
 		rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
-		rel->trigdesc != NULL || rel->rd_rel->relrowsecurity)
+		rel->rd_rel->relrowsecurity || (updates && !has_updates(target)))
 		return NULL;
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attgenerated != '\0')
-			return NULL;
-		live += !att->attisdropped;
-	}
-	/* a column that no record fills may have a default, or a value to be kept */
-	if (live != target->ncols || target->given)
-		return NULL;
-	if (sink->insert_mode == KS_UPSERT)
-		for (int i = 0; i < target->ncols; i++)
-			if (target->cols[i].insert_only)
-				return NULL;
-
-	indexes = RelationGetIndexList(rel);
 	fast = palloc0(sizeof(KsFast));
-	fast->plain = true;
-	fast->conflict = -1;
-	fast->indexes = palloc0((list_length(indexes) + 1) * sizeof(KsFastIndex));
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		bool		ok = index->rd_index->indimmediate && !index->rd_index->indisexclusion;
-
-		if (ok && describe_index(target, index, &fast->indexes[fast->nindexes]))
-		{
-			if (RelationGetRelid(index) == target->key_index && index_finds_rows(index))
-				fast->conflict = fast->nindexes;
-			fast->nindexes++;
-		}
-		else
-			fast->plain = false;
-		index_close(index, NoLock);
-		if (!ok)
-			return NULL;
-	}
-	/* without a column to update it would be DO NOTHING */
-	if (sink->insert_mode != KS_INSERT &&
-		(!fast->plain || fast->conflict < 0 || target->nkeys == target->ncols))
+	if (!ks_fill_plan(rel, target, fast) ||
+		!ks_foreign_plan(rel, updates, target, fast) ||
+		!describe_indexes(rel, target, fast) ||
+		(updates && (!fast->plain || fast->conflict < 0)) ||
+		!ks_fill_settle(target, updates, fast))
 		return NULL;
-	fast->evaluates = !fast->plain || (desc->constr && desc->constr->num_check > 0);
-	fast->other_unique = sink->insert_mode != KS_INSERT && ks_unique_has_others(fast);
+	fast->evaluates |= !fast->plain || (constr && constr->num_check > 0);
+	fast->other_unique = updates && ks_unique_has_others(fast);
 	return fast;
 }

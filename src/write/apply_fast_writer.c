@@ -18,50 +18,84 @@
 #include "base/compat.h"
 #include "write/apply_fast.h"
 
-static void
+static KsWritten
 insert_run(KsApply *ap, const KsRoute *r, const int *idx, int n, KsCounts *counts)
 {
 	KsWrite		w;
+	bool		found;
 
 	PreventCommandIfReadOnly("INSERT");
-	ks_fast_begin(&w, ap, r, &r->rows, counts);
+	ks_fast_begin(&w, ap, r, &r->rows, false, counts);
 	/* checks see what was written before, as in a statement */
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ks_fast_insert_rows(&w, idx, n);
 	ks_fast_insert_all_entries(&w);
 	PopActiveSnapshot();
+	found = ks_foreign_check(&w);
 	ks_fast_end(&w);
+	return found ? KS_WRITTEN : KS_USE_SQL;
+}
+
+/* Patches of one key, or beside others of its records, are written one after the other. */
+static KsWritten
+upsert_patches(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
+{
+	const KsSortKey *key = &r->target->sortkey;
+	KsSortItem *items;
+
+	ks_order_complete(ap, r, run, counts);
+	items = ks_sort_rows(key, &r->rows, run->idx, run->n);
+	for (int i = 1; i < run->n; i++)
+		if (ks_sort_compare(key, &r->rows, &items[i - 1], &items[i]) == 0)
+			return KS_USE_SQL;
+	return ks_fast_upsert(ap, r, &r->rows, items, run->n, true, counts);
+}
+
+static KsWritten
+upsert_run(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
+{
+	KsSortItem *items;
+	int			n = 0;
+
+	/* the last record of a key counts; the others, in the last step */
+	items = ks_order_last(ap, r, run, run->step != KS_STEP_DELETES ? counts :
+						  palloc0(ap->nparts * sizeof(KsCounts)));
+	for (int i = 0; i < run->n; i++)
+		if (run->step == KS_STEP_ALL ||
+			(ap->ops[items[i].row] == KS_ROW_DELETE) == (run->step == KS_STEP_DELETES))
+			items[n++] = items[i];
+	return ks_fast_upsert(ap, r, &r->rows, items, n, false, counts);
 }
 
 static KsWritten
 fast_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
-	KsSortItem *items;
+	const KsFast *fast = r->target->fast;
 
-	/* all at once, where the statements would be two */
-	if (run->step == KS_STEP_DELETES)
+	/* where deletes are early they have to be known */
+	if (run->step == KS_STEP_DELETES && (!run->deletes || run->patches))
 		return KS_WRITTEN;
+	if (!ks_foreign_may(fast, run->deletes))
+		return KS_USE_SQL;
 	if (r->sink->insert_mode == KS_UPSERT)
-	{
-		items = ks_order_last(ap, r, run, counts);
-		return ks_fast_upsert(ap, r, &r->rows, items, run->n, counts);
-	}
-	if (run->n == 1 && (ap->one_by_one || r->when == KS_WITH_ROW))
+		return run->patches ? upsert_patches(ap, r, run, counts) : upsert_run(ap, r, run, counts);
+	if (run->n == 1 && fast->nforeign == 0 && (ap->one_by_one || r->when == KS_WITH_ROW))
 	{
 		if (r->one_by_one == NULL)
 			r->one_by_one = ks_rows_begin(ap, r);
 		ks_rows_insert(r->one_by_one, run->idx[0], counts);
+		return KS_WRITTEN;
 	}
-	else
-		insert_run(ap, r, run->idx, run->n, counts);
-	return KS_WRITTEN;
+	return insert_run(ap, r, run->idx, run->n, counts);
 }
 
 static KsWritten
 fast_store(KsApply *ap, KsRoute *r, const KsRows *rows, KsSortItem *items, int n, KsRowOp op,
 		   KsCounts *counts)
 {
-	return ks_fast_upsert(ap, r, rows, items, n, counts);
+	if (!ks_foreign_may(r->target->fast, op == KS_ROW_DELETE && n > 0))
+		return KS_USE_SQL;
+	return ks_fast_upsert(ap, r, rows, items, n, false, counts);
 }
 
 static void

@@ -30,7 +30,7 @@ insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
 	{
 		int			row = items[i].row;
 		Size		first = (Size) row * w->rows.ncols;
-		bool		same = fi->of_key && updated && updated[row];
+		bool		same = fi->fixed && updated && updated[row];
 
 		for (int c = 0; c < fi->ncols; c++)
 		{

@@ -1,6 +1,6 @@
 /*
  * apply_probe.c
- *	  Which keys of a batch are in the target already.
+ *	  Which keys of a batch are in a table: the target, or one that it refers to.
  *
  * The keys come in the order of the index, so where they lie close together
  * one scan that walks along finds all of them: a step costs a fraction of a
@@ -15,6 +15,7 @@
 #include "access/nbtree.h"
 #include "access/skey.h"
 #include "access/tableam.h"
+#include "catalog/pg_index.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -172,10 +173,19 @@ probe_key(Walk *walk, const Datum *values)
 
 /* --- all keys --- */
 
-int
-ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
+bool
+ks_probe_finds(Relation index)
 {
-	const KsFastIndex *fi = &w->fast->indexes[w->fast->conflict];
+	for (int i = 0; i < index->rd_index->indnkeyatts; i++)
+		if (index->rd_indoption[i] & INDOPTION_DESC)
+			return false;
+	return true;
+}
+
+int
+ks_fast_probe(Relation rel, const KsFastIndex *fi, const KsRows *rows, KsSortItem *items, int n,
+			  KsFound found, void *arg)
+{
 	Snapshot	snapshot = GetActiveSnapshot();
 	Walk		walk = {.fi = fi};
 	int			nmissing = 0;
@@ -184,20 +194,20 @@ ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 
-	walk.index = index_open(fi->oid, NoLock);	/* ExecOpenIndices has locked it */
-	walk.slot = MakeSingleTupleTableSlot(RelationGetDescr(w->rel), table_slot_callbacks(w->rel));
-	walk.values = palloc0(w->rows.ncols * sizeof(Datum));
-	walk.isnull = palloc0(w->rows.ncols * sizeof(bool));
+	walk.index = index_open(fi->oid, NoLock);	/* whoever calls has locked it */
+	walk.slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), table_slot_callbacks(rel));
+	walk.values = palloc0(rows->ncols * sizeof(Datum));
+	walk.isnull = palloc0(rows->ncols * sizeof(bool));
 	init_scan_keys(&walk);
-	walk.scan = ks_index_beginscan(w->rel, walk.index, snapshot, 1);
+	walk.scan = ks_index_beginscan(rel, walk.index, snapshot, 1);
 	walk.scan->xs_want_itup = true;
-	walk.lookup = ks_index_beginscan(w->rel, walk.index, snapshot, fi->key.ncols);
+	walk.lookup = ks_index_beginscan(rel, walk.index, snapshot, fi->key.ncols);
 
 	for (int i = 0; i < n; i++)
 	{
-		Size		first = (Size) items[i].row * w->rows.ncols;
-		const Datum *values = w->rows.values + first;
-		const bool *isnull = w->rows.isnull + first;
+		Size		first = (Size) items[i].row * rows->ncols;
+		const Datum *values = rows->values + first;
+		const bool *isnull = rows->isnull + first;
 		bool		there;
 
 		if (i % CHUNK == 0)
@@ -207,9 +217,9 @@ ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
 		}
 		if (i + PREFETCH < n)
 		{
-			first = (Size) items[i + PREFETCH].row * w->rows.ncols;
-			__builtin_prefetch(w->rows.values + first);
-			__builtin_prefetch(w->rows.isnull + first);
+			first = (Size) items[i + PREFETCH].row * rows->ncols;
+			__builtin_prefetch(rows->values + first);
+			__builtin_prefetch(rows->isnull + first);
 		}
 		if (walk.ended)
 			there = false;
@@ -225,7 +235,7 @@ ks_fast_probe(KsWrite *w, KsSortItem *items, int n, KsFound found, void *arg)
 			walk.positioned = false;
 			there = probe_key(&walk, values);
 		}
-		if (there && !found(arg, items[i].row, &walk.slot->tts_tid))
+		if (there && !found(arg, items[i].row, walk.slot))
 		{
 			nmissing = -1;
 			break;

@@ -49,7 +49,7 @@ open_writer(KsRowWriter *rw)
 	ResourceOwner owner = CurrentResourceOwner;
 
 	CurrentResourceOwner = rw->ap->owner;
-	ks_fast_begin(&rw->w, rw->ap, rw->route, &rw->route->rows, NULL);
+	ks_fast_begin(&rw->w, rw->ap, rw->route, &rw->route->rows, false, NULL);
 	rw->slot = ks_fast_make_slot(&rw->w);
 	rw->found = ks_fast_make_slot(&rw->w);
 	CurrentResourceOwner = owner;
@@ -194,7 +194,8 @@ ks_rows_insert(KsRowWriter *rw, int row, KsCounts *counts)
 	if (w->fast->evaluates)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	rw->evaluating = true;
-	ks_fast_fill_slot(w, rw->slot, row);
+	ks_fill_insert(w, rw->slot, row);
+	slot_getallattrs(rw->slot);
 	rw->evaluating = false;
 	if (w->fast->plain && heap_compute_data_size(RelationGetDescr(w->rel), rw->slot->tts_values,
 												 rw->slot->tts_isnull) <= SMALL_ROW)

@@ -454,7 +454,8 @@ leave_fast_path(KsApply *ap)
 	{
 		KsRoute    *r = &ap->routes[i];
 
-		if (r->sink->insert_mode == KS_INSERT && ap->rejects.limit.max < 0)
+		if (r->sink->insert_mode == KS_INSERT && ap->rejects.limit.max < 0 &&
+			!ks_fast_may_decline(r->target))
 			continue;
 		changed |= r->fast && r->lo < r->hi;
 		ks_writer_choose(r, false);

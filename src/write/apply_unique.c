@@ -35,7 +35,7 @@
 static bool
 is_other_unique(const KsFast *fast, int i)
 {
-	return i != fast->conflict && fast->indexes[i].unique && !fast->indexes[i].of_key;
+	return i != fast->conflict && fast->indexes[i].unique && !fast->indexes[i].fixed;
 }
 
 bool
@@ -62,7 +62,7 @@ ks_unique_changes(KsWrite *w, int row, TupleTableSlot *old)
 		for (int k = 0; k < fi->key.ncols; k++)
 		{
 			int			c = fi->key.cols[k];
-			int			attnum = w->target->cols[c].attnum;
+			AttrNumber	attnum = ks_fast_attnum(w->target, w->fast, c);
 			Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
 			bool		isnull;
 			Datum		value = slot_getattr(old, attnum, &isnull);

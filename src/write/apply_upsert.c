@@ -23,48 +23,22 @@ typedef struct Changes
 	KsWrite    *w;
 	Snapshot	snapshot;
 	TupleTableSlot *slot;
-	TupleTableSlot *old;		/* the row that is there, where its values matter */
 	bool		unique_changed; /* by an update, and not of the key */
 	int			n;
 } Changes;
 
-/*
- * Makes a folded row the sum of it and the row that is there; false if somebody else
- * was faster.
- */
-static bool
-add_old_row(Changes *ch, int row, ItemPointer tid)
+/* Makes a folded row the sum of it and the row that is there. */
+static void
+add_old_row(KsWrite *w, int row, TupleTableSlot *old)
 {
-	KsWrite    *w = ch->w;
-	Size		at = (Size) row * w->target->ncols;
+	Size		at = (Size) row * w->source.ncols;
 	MemoryContext cxt;
 
-	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
-		return false;
-	slot_getallattrs(ch->old);
+	slot_getallattrs(old);
 	cxt = MemoryContextSwitchTo(w->ap->attempt_cxt);
-	ks_accumulate_merge(w->target, w->rows.values + at, w->rows.isnull + at,
-						ch->old->tts_values, ch->old->tts_isnull);
+	ks_accumulate_merge(w->target, w->source.values + at, w->source.isnull + at,
+						old->tts_values, old->tts_isnull);
 	MemoryContextSwitchTo(cxt);
-	return true;
-}
-
-/*
- * Does an update leave a unique value to others?  False if somebody deletes the row
- * in that moment.
- */
-static bool
-note_unique_change(Changes *ch, int row, ItemPointer tid)
-{
-	KsWrite    *w = ch->w;
-
-	if (!w->fast->other_unique || ch->unique_changed)
-		return true;
-	if (!table_tuple_fetch_row_version(w->rel, tid, ch->snapshot, ch->old))
-		return false;
-	ch->unique_changed = ks_unique_changes(w, row, ch->old);
-	ExecClearTuple(ch->old);
-	return true;
 }
 
 static bool
@@ -78,32 +52,33 @@ delete_row(Changes *ch, ItemPointer tid)
 }
 
 static bool
-update_row(Changes *ch, int row, ItemPointer tid)
+update_row(Changes *ch, int row, TupleTableSlot *old)
 {
 	KsWrite    *w = ch->w;
 	TM_FailureData tmfd;
 	LockTupleMode lockmode;
 	KsUpdateIndexes update_indexes;
 
+	/* ON CONFLICT checks what would be inserted, too */
+	if (w->target->accumulate || (w->fast->keeps && w->ap->ops[row] != KS_ROW_PATCH))
+		ks_fill_insert(w, ch->slot, row);
 	if (w->target->accumulate)
-	{
-		/* ON CONFLICT checks what would be inserted, too */
-		ks_fast_fill_slot(w, ch->slot, row);
-		if (!add_old_row(ch, row, tid))
-			return false;
-	}
-	ks_fast_fill_slot(w, ch->slot, row);
+		add_old_row(w, row, old);
+	ks_fill_update(w, ch->slot, row, old);
 	ks_place_offer(w);
-	if (table_tuple_update(w->rel, tid, ch->slot, w->cid, ch->snapshot, InvalidSnapshot, true,
-						   &tmfd, &lockmode, &update_indexes) != TM_Ok)
+	if (table_tuple_update(w->rel, &old->tts_tid, ch->slot, w->cid, ch->snapshot, InvalidSnapshot,
+						   true, &tmfd, &lockmode, &update_indexes) != TM_Ok)
 		return false;
 	w->tids[row] = ch->slot->tts_tid;
+	if (w->fast->nforeign > 0)
+		ks_foreign_note(w, row, old);
 	if (KS_UPDATE_ALL_INDEXES(update_indexes))
 	{
 		w->entries[w->nentries++] = row;
-		if (!note_unique_change(ch, row, tid))
-			return false;
-		ks_place_vacate(w, ItemPointerGetBlockNumber(tid),
+		/* what it had is still at hand */
+		if (w->fast->other_unique && !ch->unique_changed)
+			ch->unique_changed = ks_unique_changes(w, row, old);
+		ks_place_vacate(w, ItemPointerGetBlockNumber(&old->tts_tid),
 					   ItemPointerGetBlockNumber(&ch->slot->tts_tid),
 					   ExecFetchSlotHeapTuple(ch->slot, false, NULL)->t_len);
 	}
@@ -115,7 +90,7 @@ update_row(Changes *ch, int row, ItemPointer tid)
  * the general path waits for him, and sees why.
  */
 static bool
-change_row(void *arg, int row, ItemPointer tid)
+change_row(void *arg, int row, TupleTableSlot *there)
 {
 	Changes    *ch = arg;
 	KsWrite    *w = ch->w;
@@ -127,7 +102,7 @@ change_row(void *arg, int row, ItemPointer tid)
 	w->counts[w->ap->recs[row].pidx].deleted += delete;
 
 	old = MemoryContextSwitchTo(w->scratch);
-	changed = delete ? delete_row(ch, tid) : update_row(ch, row, tid);
+	changed = delete ? delete_row(ch, &there->tts_tid) : update_row(ch, row, there);
 	MemoryContextSwitchTo(old);
 	if (++ch->n % 256 == 0)
 	{
@@ -153,7 +128,7 @@ check_replica_identity(KsWrite *w, const KsSortItem *items, int n)
 	}
 }
 
-/* What no row was found for, to idx; returns how many. */
+/* What no row was found for, to idx; how many, or -1: there is nothing to be patched. */
 static int
 list_new(KsWrite *w, const KsSortItem *items, int missing, int *idx)
 {
@@ -163,6 +138,8 @@ list_new(KsWrite *w, const KsSortItem *items, int missing, int *idx)
 	{
 		int			row = items[i].row;
 
+		if (w->ap->ops[row] == KS_ROW_PATCH)
+			return -1;
 		if (w->ap->ops[row] == KS_ROW_WRITE)
 			idx[n++] = row;
 		else
@@ -173,7 +150,7 @@ list_new(KsWrite *w, const KsSortItem *items, int missing, int *idx)
 
 KsWritten
 ks_fast_upsert(KsApply *ap, const KsRoute *r, const KsRows *rows, KsSortItem *items, int n,
-			   KsCounts *counts)
+			   bool patches, KsCounts *counts)
 {
 	KsWrite		w;
 	Changes		changes = {.w = &w};
@@ -185,23 +162,24 @@ ks_fast_upsert(KsApply *ap, const KsRoute *r, const KsRows *rows, KsSortItem *it
 	if (n == 0)
 		return KS_WRITTEN;
 	PreventCommandIfReadOnly("INSERT");
-	ks_fast_begin(&w, ap, r, rows, counts);
+	ks_fast_begin(&w, ap, r, rows, patches, counts);
 	check_replica_identity(&w, items, n);
+	for (int i = 0; i < n && w.wide; i++)
+		ks_fill_widen(&w, items[i].row);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	changes.snapshot = GetActiveSnapshot();
 	changes.slot = ks_fast_make_slot(&w);
-	changes.old = ks_fast_make_slot(&w);
 	ks_place_begin(&w);
-	missing = ks_fast_probe(&w, items, n, change_row, &changes);
+	missing = ks_fast_probe(w.rel, &w.fast->indexes[w.fast->conflict], &w.rows, items, n,
+							change_row, &changes);
 	ExecDropSingleTupleTableSlot(changes.slot);
-	ExecDropSingleTupleTableSlot(changes.old);
 	ResetPerTupleExprContext(w.estate);
 	MemoryContextReset(w.scratch);
 	w.nupdated = w.nentries;
 
 	idx = palloc_extended((Size) (Max(missing, 0) + 1) * sizeof(int), MCXT_ALLOC_HUGE);
 	new = list_new(&w, items, missing, idx);
-	if (missing < 0 || (changes.unique_changed && !ks_unique_check(&w, idx, new)))
+	if (missing < 0 || new < 0 || (changes.unique_changed && !ks_unique_check(&w, idx, new)))
 		result = KS_USE_SQL;
 	else
 	{
@@ -209,6 +187,8 @@ ks_fast_upsert(KsApply *ap, const KsRoute *r, const KsRows *rows, KsSortItem *it
 		ks_fast_insert_all_entries(&w);
 	}
 	PopActiveSnapshot();
+	if (result == KS_WRITTEN && !ks_foreign_check(&w))
+		result = KS_USE_SQL;
 	ks_fast_end(&w);
 	pfree(idx);
 	return result;

@@ -48,7 +48,7 @@ relcache_callback(Datum arg, Oid relid)
 {
 	for (KsTarget *t = targets; t; t = t->next)
 		if (relid == InvalidOid || list_member_oid(t->relids, relid) ||
-			list_member_oid(t->types.relids, relid))
+			list_member_oid(t->watched, relid) || list_member_oid(t->types.relids, relid))
 			t->valid = false;
 }
 

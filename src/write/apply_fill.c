@@ -1,0 +1,331 @@
+/*
+ * apply_fill.c
+ *	  Rows as tuples of the table: what records say, and the columns of which they
+ *	  say nothing.
+ *
+ * A column that no record fills has its default in a new row, and in an update what
+ * it has.  So have those that an update may not change (an identity that is
+ * generated always), and the key, where values may be equal and yet differ (numeric,
+ * collations that are not deterministic): ON CONFLICT DO UPDATE leaves it as it is.
+ * Generated columns are computed by the executor.
+ *
+ * The statement makes the row that it would insert first, with defaults, and checks
+ * it, whether there is another with its key or not.  So do we: a sequence moves on,
+ * and a row that may not be inserted is refused.
+ *
+ * What indexes and foreign keys want of a row is wanted when all rows are written.
+ * Where that is not what the record says, rows are copied to wider ones ("wide").
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "catalog/pg_attribute.h"
+#include "executor/nodeModifyTable.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "write/apply_fast.h"
+
+/* --- the plan --- */
+
+/* What an INSERT puts into a column that it does not name; NULL: NULL. */
+static Expr *
+default_of(Relation rel, Form_pg_attribute att)
+{
+	Node	   *expr = build_column_default(rel, att->attnum);
+
+	/* a domain may refuse it */
+	if (expr == NULL && get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
+		expr = coerce_to_domain((Node *) makeNullConst(att->atttypid, -1, att->attcollation),
+								InvalidOid, -1, att->atttypid, COERCION_IMPLICIT,
+								COERCE_IMPLICIT_CAST, -1, false);
+	return expr ? expression_planner((Expr *) expr) : NULL;
+}
+
+/* False if it is evaluated when the rows before it are written. */
+static bool
+add_extra(Relation rel, Form_pg_attribute att, KsFast *fast)
+{
+	KsFastColumn *extra = &fast->extra[fast->nextra++];
+
+	extra->attnum = att->attnum;
+	extra->generated = att->attgenerated != '\0';
+	if (extra->generated)
+	{
+		fast->generates = fast->evaluates = true;
+		return att->attgenerated == ATTRIBUTE_GENERATED_STORED;
+	}
+	fast->keeps = true;
+	extra->default_expr = default_of(rel, att);
+	fast->evaluates |= extra->default_expr && !IsA(extra->default_expr, Const);
+	return extra->default_expr == NULL ||
+		ks_volatility_of((Node *) extra->default_expr) == KS_WITH_RECORD;
+}
+
+bool
+ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	fast->extra = palloc0(desc->natts * sizeof(KsFastColumn));
+	fast->kept = palloc0(target->ncols * sizeof(bool));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && ks_target_find_column(target, att->attnum) < 0 &&
+			!add_extra(rel, att, fast))
+			return false;
+	}
+	for (int c = 0; c < target->ncols; c++)
+		fast->keeps |= fast->kept[c] = target->cols[c].insert_only;
+	return true;
+}
+
+int
+ks_fill_place(const KsTarget *target, const KsFast *fast, AttrNumber attnum)
+{
+	int			place = ks_target_find_column(target, attnum);
+
+	for (int i = 0; place < 0 && i < fast->nextra; i++)
+		if (fast->extra[i].attnum == attnum)
+			place = target->nvalues + i;
+	return place;
+}
+
+void
+ks_fill_keep_key(const KsTarget *target, Relation index, KsFast *fast)
+{
+	if (_bt_allequalimage(index, false))
+		return;
+	fast->keeps = true;
+	for (int k = 0; k < target->nkeys; k++)
+		fast->kept[target->keycols[k]] = true;
+}
+
+/* Does no update change it? */
+static bool
+is_fixed(const KsTarget *target, const KsFast *fast, int place)
+{
+	if (place >= target->ncols)
+		return !fast->extra[place - target->nvalues].generated;
+	return target->cols[place].keyno >= 0 || fast->kept[place];
+}
+
+bool
+ks_fill_settle(const KsTarget *target, bool updates, KsFast *fast)
+{
+	fast->needed = palloc0((target->nvalues + fast->nextra) * sizeof(bool));
+	for (int i = 0; i < fast->nforeign; i++)
+		for (int k = 0; k < fast->foreign[i].index.ncols; k++)
+			fast->needed[fast->foreign[i].index.cols[k]] = true;
+	for (int i = 0; i < fast->nindexes && fast->plain; i++)
+	{
+		KsFastIndex *fi = &fast->indexes[i];
+		bool		has_extra = false;
+
+		fi->fixed = true;
+		for (int k = 0; k < fi->ncols; k++)
+		{
+			fast->needed[fi->cols[k]] = true;
+			fi->fixed &= is_fixed(target, fast, fi->cols[k]);
+			has_extra |= fi->cols[k] >= target->ncols;
+		}
+		/* what a new row has there is not known before it is made */
+		if (updates && fi->unique && has_extra && !fi->fixed)
+			return false;
+	}
+	for (int c = 0; c < target->nvalues + fast->nextra; c++)
+		fast->widens |= fast->needed[c] && (c >= target->ncols || fast->kept[c]);
+	return true;
+}
+
+/* --- rows --- */
+
+void
+ks_fill_begin(KsWrite *w, bool patches)
+{
+	const KsFast *fast = w->fast;
+	MemoryContext old;
+
+	w->cxt = CurrentMemoryContext;
+	w->rows = w->source;
+	w->wide = fast->widens || (patches && (fast->nindexes > 1 || fast->nforeign > 0));
+	if (w->wide)
+	{
+		w->rows.ncols = w->target->nvalues + fast->nextra;
+		w->rows.values = palloc_extended((Size) w->ap->nrecs * w->rows.ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
+		w->rows.isnull = palloc_extended((Size) w->ap->nrecs * w->rows.ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+	}
+	if (fast->nextra == 0)
+		return;
+	old = MemoryContextSwitchTo(w->estate->es_query_cxt);
+	w->defaults = palloc0(fast->nextra * sizeof(ExprState *));
+	for (int i = 0; i < fast->nextra; i++)
+		if (fast->extra[i].default_expr)
+			w->defaults[i] = ExecInitExpr(fast->extra[i].default_expr, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+void
+ks_fill_end(KsWrite *w)
+{
+	if (w->wide)
+	{
+		pfree(w->rows.values);
+		pfree(w->rows.isnull);
+	}
+}
+
+void
+ks_fill_widen(KsWrite *w, int row)
+{
+	Size		from = (Size) row * w->source.ncols;
+	Size		to = (Size) row * w->rows.ncols;
+
+	if (!w->wide)
+		return;
+	memcpy(w->rows.values + to, w->source.values + from, w->source.ncols * sizeof(Datum));
+	memcpy(w->rows.isnull + to, w->source.isnull + from, w->source.ncols * sizeof(bool));
+}
+
+/* A value that is not the record's, to where it is looked for afterwards. */
+static void
+remember_value(KsWrite *w, int row, int place, Datum value, bool isnull)
+{
+	AttrNumber	attnum = ks_fast_attnum(w->target, w->fast, place);
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(w->rel), attnum - 1);
+	Size		at = (Size) row * w->rows.ncols + place;
+
+	if (!isnull && !att->attbyval)
+	{
+		MemoryContext old = MemoryContextSwitchTo(w->cxt);
+
+		value = datumCopy(value, false, att->attlen);
+		MemoryContextSwitchTo(old);
+	}
+	w->rows.values[at] = value;
+	w->rows.isnull[at] = isnull;
+}
+
+static void
+put_value(KsWrite *w, TupleTableSlot *slot, int row, int place, Datum value, bool isnull)
+{
+	int			a = ks_fast_attnum(w->target, w->fast, place) - 1;
+
+	slot->tts_values[a] = value;
+	slot->tts_isnull[a] = isnull;
+	if (w->wide && w->fast->needed[place])
+		remember_value(w, row, place, value, isnull);
+}
+
+/* What the record says. */
+static void
+put_record(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	const KsTarget *target = w->target;
+	const Datum *values = w->source.values + (Size) row * w->source.ncols;
+	const bool *isnull = w->source.isnull + (Size) row * w->source.ncols;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, RelationGetDescr(w->rel)->natts);	/* dropped columns */
+	for (int c = 0; c < target->ncols; c++)
+	{
+		int			a = target->cols[c].attnum - 1;
+
+		slot->tts_values[a] = values[c];
+		slot->tts_isnull[a] = isnull[c];
+	}
+	ks_fill_widen(w, row);
+}
+
+static void
+put_defaults(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	for (int i = 0; i < w->fast->nextra; i++)
+	{
+		Datum		value = (Datum) 0;
+		bool		isnull = true;
+
+		if (w->fast->extra[i].generated)
+			continue;
+		if (w->defaults[i])
+			value = ExecEvalExprSwitchContext(w->defaults[i], GetPerTupleExprContext(w->estate), &isnull);
+		put_value(w, slot, row, w->target->nvalues + i, value, isnull);
+	}
+}
+
+/* What an update leaves as it is. */
+static void
+put_kept(KsWrite *w, TupleTableSlot *slot, int row, TupleTableSlot *old)
+{
+	const KsTarget *target = w->target;
+	bool		patch = w->ap->ops[row] == KS_ROW_PATCH;
+	const char *given = NULL;
+
+	if (patch)
+		given = VARDATA_ANY(DatumGetPointer(w->source.values[(Size) row * w->source.ncols + target->ncols]));
+	slot_getallattrs(old);
+	for (int c = 0; c < target->ncols; c++)
+	{
+		int			a = target->cols[c].attnum - 1;
+
+		if (w->fast->kept[c] || (patch && !given[c]))
+			put_value(w, slot, row, c, old->tts_values[a], old->tts_isnull[a]);
+	}
+	for (int i = 0; i < w->fast->nextra; i++)
+	{
+		int			a = w->fast->extra[i].attnum - 1;
+
+		if (!w->fast->extra[i].generated)
+			put_value(w, slot, row, target->nvalues + i, old->tts_values[a], old->tts_isnull[a]);
+	}
+}
+
+static void
+put_generated(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	ExecComputeStoredGenerated(w->rri, w->estate, slot, CMD_INSERT);
+	for (int i = 0; i < w->fast->nextra && w->wide; i++)
+		if (w->fast->extra[i].generated && w->fast->needed[w->target->nvalues + i])
+		{
+			bool		isnull;
+			Datum		value = slot_getattr(slot, w->fast->extra[i].attnum, &isnull);
+
+			remember_value(w, row, w->target->nvalues + i, value, isnull);
+		}
+}
+
+static void
+finish_slot(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(w->rel);
+	if (w->fast->generates)
+		put_generated(w, slot, row);
+	if (RelationGetDescr(w->rel)->constr != NULL)
+		ExecConstraints(w->rri, slot, w->estate);
+}
+
+void
+ks_fill_insert(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	put_record(w, slot, row);
+	if (w->fast->nextra > 0)
+		put_defaults(w, slot, row);
+	finish_slot(w, slot, row);
+}
+
+void
+ks_fill_update(KsWrite *w, TupleTableSlot *slot, int row, TupleTableSlot *old)
+{
+	put_record(w, slot, row);
+	if (w->fast->keeps || w->ap->ops[row] == KS_ROW_PATCH)
+		put_kept(w, slot, row, old);
+	finish_slot(w, slot, row);
+}
