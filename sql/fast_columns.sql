@@ -3,6 +3,7 @@
 -- Debezium; the same random batches by SQL leave the same rows.
 CREATE EXTENSION kafka_sink;
 SET timezone = 'UTC';
+SET datestyle = 'ISO, YMD';
 SELECT setseed(0.17);
 CREATE FUNCTION rec(key text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
 $$SELECT ROW(NULL, NULL, NULL, NULL, convert_to(key, 'UTF8'), convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;

@@ -102,6 +102,9 @@ find_schema(KsEnvelopeState *e, const KsJsonToken *tok)
 	return k->schema;
 }
 
+/* At most so many members are asked for. */
+#define MAX_MEMBERS		5
+
 /*
  * Members of an object by name, p at its brace; the last of a name counts.
  * Returns the position behind it.
@@ -111,17 +114,22 @@ members(const KsJson *json, const char *p, const char *const *names, int n, KsJs
 {
 	KsJsonToken name,
 				value;
+	int			len[MAX_MEMBERS];
 
 	p = ks_json_begin(json, p);
 	for (int i = 0; i < n; i++)
+	{
 		values[i].p = NULL;
+		len[i] = strlen(names[i]);
+	}
 	for (;;)
 	{
 		p = ks_json_next_member(json, p, &name, &value);
 		if (value.p == NULL)
 			return p;
 		for (int i = 0; i < n; i++)
-			if (ks_json_name_is(&name, names[i], strlen(names[i])))
+			if (unlikely(name.escaped) ? ks_json_name_is(&name, names[i], len[i]) :
+				name.len == len[i] && memcmp(name.p, names[i], len[i]) == 0)
 				values[i] = value;
 	}
 }
@@ -255,24 +263,25 @@ open_connect(KsDecoder *d, const KsRecord *rec, const char *s, int len)
  * it is an update, and would leave the row of the old key behind.
  */
 static void
-check_same_key(const KsDecoder *d, const KsJsonToken *before, const KsJsonToken *after)
+check_same_key(const KsDecoder *d, const KsJsonToken *before)
 {
-	if (before->p == NULL || before->type != KS_JSON_OBJECT || after->p == NULL ||
+	if (before->p == NULL || before->type != KS_JSON_OBJECT ||
 		d->settings.insert_mode == KS_INSERT || d->settings.insert_mode == KS_IGNORE)
 		return;
 	for (int i = 0; i < d->target->nkeys; i++)
 	{
 		const KsColumn *col = &d->target->cols[d->target->keycols[i]];
 		KsJsonToken was = *before;
-		KsJsonToken is = *after;
+		KsJsonToken is;
 		KsPathStep	step = {0};
 
 		if (col->source != KS_FROM_VALUE_FIELD)
 			continue;
+		is = d->tokens[col->field];
 		step.name = d->target->fields[col->field].name;
 		step.len = d->target->fields[col->field].len;
-		if (!ks_follow_path(&step, 1, &was) || !ks_follow_path(col->path, col->npath, &was) ||
-			!ks_follow_path(&step, 1, &is) || !ks_follow_path(col->path, col->npath, &is))
+		if (is.p == NULL || !ks_follow_path(col->path, col->npath, &is) ||
+			!ks_follow_path(&step, 1, &was) || !ks_follow_path(col->path, col->npath, &was))
 			continue;
 		if (was.type != is.type || was.len != is.len || memcmp(was.p, is.p, is.len) != 0)
 			ereport(ERROR,
@@ -286,34 +295,50 @@ check_same_key(const KsDecoder *d, const KsJsonToken *before, const KsJsonToken 
 static KsRowOp
 open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
-	static const char *const names[] = {"op", "before", "after"};
+	static const char *const names[MAX_MEMBERS] = {"op", "before", "after", "schema", "payload"};
 	KsJson		json = {s, s + len};
 	KsJsonToken tok,
-				v[3];
+				v[MAX_MEMBERS];
 	const char *p;
 	const KsSchema *schema = known_schema(d->envelope, s, len, &p);
+	KsRowOp		op;
 
 	if (schema == NULL || *p != '{' || !ends(&json, members(&json, p, names, 3, v)))
 	{
-		ks_json_document(&json, &tok);
-		schema = unwrap(d->envelope, &tok);
-		if (tok.type == KS_JSON_NULL)
-			return KS_ROW_FILTERED;
-		if (tok.type != KS_JSON_OBJECT)
+		schema = NULL;
+		p = ks_json_skip_space(s, json.end);
+		if (p >= json.end || *p != '{')
+		{
+			ks_json_document(&json, &tok);
+			if (tok.type == KS_JSON_NULL)
+				return KS_ROW_FILTERED;
 			bad_envelope("It is not an object.");
-		members_of(&tok, names, 3, v);
+		}
+		/* without schemas that is all */
+		ks_json_finish(&json, members(&json, p, names, MAX_MEMBERS, v));
+		if (v[3].p && v[4].p)
+		{
+			tok = v[4];
+			schema = find_schema(d->envelope, &v[3]);
+			if (tok.type == KS_JSON_NULL)
+				return KS_ROW_FILTERED;
+			if (tok.type != KS_JSON_OBJECT)
+				bad_envelope("It is not an object.");
+			members_of(&tok, names, 3, v);
+		}
 	}
 	if (v[0].p == NULL || v[0].type != KS_JSON_STRING || v[0].len != 1)
 		bad_envelope("It has no \"op\" of one letter.");
 	switch (*v[0].p)
 	{
 		case 'u':
-			check_same_key(d, &v[1], &v[2]);
-			/* FALLTHROUGH */
 		case 'c':
 		case 'r':
 			d->envelope->row = ks_schema_field(schema, "after", 5, NULL);
-			return open_row(d, &v[2]);
+			op = open_row(d, &v[2]);
+			if (*v[0].p == 'u')
+				check_same_key(d, &v[1]);
+			return op;
 		case 'd':
 			d->envelope->row = ks_schema_field(schema, "before", 6, NULL);
 			if (v[1].p && v[1].type == KS_JSON_OBJECT)
