@@ -252,7 +252,7 @@ fast_moment(const char *s, int len, bool with_zone, Datum *result)
 {
 	const char *end = s + len;
 	int32		days;
-	int64		usecs;
+	int64		usecs = 0;
 	int			zone = 0;
 
 	if (len < 19 || !fast_day(s, len, &days) || (s[10] != 'T' && s[10] != ' '))
@@ -260,7 +260,7 @@ fast_moment(const char *s, int len, bool with_zone, Datum *result)
 	s = fast_clock(s + 11, end, &usecs);
 	if (s && with_zone)
 		s = fast_zone(s, end, &zone);
-	if (s != end)
+	if (s == NULL || s != end)
 		return false;
 	*result = Int64GetDatum(days * USECS_PER_DAY + usecs - zone * USECS_PER_SEC);
 	return true;
