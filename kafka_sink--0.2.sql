@@ -137,6 +137,9 @@ CREATE TABLE kafka_sink.sink_catalog (
     lock_timeout interval NOT NULL,
     idle_after interval NOT NULL,
     statistics_interval interval,
+    value_schema text,
+    key_schema text,
+    framing text NOT NULL,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -163,6 +166,9 @@ CREATE TABLE kafka_sink.topic_catalog (
     filter text,
     update_if text,
     accumulate jsonb,
+    value_schema text,
+    key_schema text,
+    framing text,
     PRIMARY KEY (sink, topic)
 );
 
@@ -375,6 +381,9 @@ CREATE FUNCTION kafka_sink.create_sink(
     lock_timeout interval DEFAULT '2 s',
     idle_after interval DEFAULT '1 min',
     statistics_interval interval DEFAULT NULL,
+    value_schema text DEFAULT NULL,
+    key_schema text DEFAULT NULL,
+    framing text DEFAULT 'auto',
     enabled boolean DEFAULT true,
     settings jsonb DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
@@ -385,7 +394,7 @@ LANGUAGE C VOLATILE;
 -- a sink costs everybody who uses the server: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, boolean, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, boolean, jsonb, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -426,6 +435,9 @@ CREATE FUNCTION kafka_sink.alter_sink(
     lock_timeout interval DEFAULT NULL,
     idle_after interval DEFAULT NULL,
     statistics_interval interval DEFAULT NULL,
+    value_schema text DEFAULT NULL,
+    key_schema text DEFAULT NULL,
+    framing text DEFAULT NULL,
     reset text[] DEFAULT NULL,
     owner regrole DEFAULT NULL,
     settings jsonb DEFAULT NULL)
@@ -433,7 +445,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text[], regrole, jsonb) IS
 'changes the settings given and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text, if_exists boolean DEFAULT false)
@@ -464,12 +476,15 @@ CREATE FUNCTION kafka_sink.register_topic(
     filter text DEFAULT NULL,
     update_if text DEFAULT NULL,
     accumulate jsonb DEFAULT NULL,
+    value_schema text DEFAULT NULL,
+    key_schema text DEFAULT NULL,
+    framing text DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, boolean) IS
 'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
 
 CREATE FUNCTION kafka_sink.alter_topic(
@@ -482,12 +497,15 @@ CREATE FUNCTION kafka_sink.alter_topic(
     filter text DEFAULT NULL,
     update_if text DEFAULT NULL,
     accumulate jsonb DEFAULT NULL,
+    value_schema text DEFAULT NULL,
+    key_schema text DEFAULT NULL,
+    framing text DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
 CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)
@@ -872,7 +890,8 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.envelope, c.csv_delimiter, c.csv_quote, c.csv_null, c.strict,
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
            c.statistics_interval,
-           c.created_by, c.created_at, c.altered_by, c.altered_at
+           c.created_by, c.created_at, c.altered_by, c.altered_at,
+           c.value_schema, c.key_schema, c.framing
       FROM kafka_sink.sink_catalog c
       LEFT JOIN
            (SELECT t.sink,
@@ -927,7 +946,10 @@ CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
            CASE WHEN t.target IS NULL THEN c.accumulate ELSE t.accumulate END AS accumulate,
            t.target IS NOT NULL AS own_target,
            h.state, h.since, h.sqlstate, h.message, h.detail, h.hint,
-           h.part, h.off, h.column_name
+           h.part, h.off, h.column_name,
+           CASE WHEN t.target IS NULL THEN c.value_schema ELSE COALESCE(t.value_schema, c.value_schema) END AS value_schema,
+           CASE WHEN t.target IS NULL THEN c.key_schema ELSE COALESCE(t.key_schema, c.key_schema) END AS key_schema,
+           CASE WHEN t.target IS NULL THEN c.framing ELSE COALESCE(t.framing, c.framing) END AS framing
       FROM kafka_sink.topic_catalog t
       JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
       LEFT JOIN kafka_sink.topic_state h

@@ -146,12 +146,31 @@ ks_install() {
 			consumers)
 				ks_python > /dev/null || want+=(python3-confluent-kafka python3-psycopg)
 				;;
+			avro) as_now python3 -m pip --version > /dev/null 2>&1 || as_now test -d "$(ks_fastavro)/fastavro" || want+=(python3-pip) ;;
 			flights) python3 -m pip --version > /dev/null 2>&1 || want+=(python3-pip) ;;
 		esac
 	done
 	[ ${#pg[@]} -eq 0 ] || [ -n "$pgver" ] || die "$PG_CONFIG lacks: ${pg[*]}"
 	[ $((${#want[@]} + ${#pg[@]})) -eq 0 ] || ks_apt "${want[@]}" "${pg[@]}"
 	bindir=$("$PG_CONFIG" --bindir)
+}
+
+# fastavro, the other side of the tests of Avro: the modules, kept from one run to
+# the next.  Sets modules to where the unprivileged user can read them.
+ks_fetch_fastavro() {
+	local python
+	python=$(as_now sh -c 'command -v python3')
+	modules=$(ks_fastavro)
+	if ! PYTHONPATH=$modules "$python" -c 'import fastavro, sys; sys.exit(fastavro.__version__ != "1.13.1")' 2> /dev/null; then
+		rm -rf "$modules"
+		"$python" -m pip install -q --disable-pip-version-check --no-deps --root-user-action=ignore \
+			--target "$modules" fastavro==1.13.1
+	fi
+	if ! as_now test -r "$modules/fastavro/__init__.py"; then
+		cp -r "$modules" "$WORK/fastavro"
+		! ks_root || chown -R postgres: "$WORK/fastavro"
+		modules=$WORK/fastavro
+	fi
 }
 
 # A Python with the clients that consumers of one's own are written with.
@@ -172,6 +191,7 @@ ks_python() {
 # are kept from one run to the next.
 ks_jars() { ks_cache "${KAFKA_SINK_JARS:-}" test/broker jars; }
 ks_debezium_jars() { ks_cache "${KAFKA_SINK_DEBEZIUM_JARS:-}" test/debezium debezium; }
+ks_fastavro() { ks_cache "${KAFKA_SINK_FASTAVRO:-}" test/avro fastavro; }
 ks_peer_jars() { ks_cache "${KAFKA_SINK_PEER_JARS:-}" bench peers; }
 
 ks_cache() {
@@ -202,7 +222,7 @@ ks_copy_source() {
 		git -C "$top" ls-files -co --exclude-standard -z |
 			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
 	else
-		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./bench/lib \
+		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./test/avro/lib --exclude=./bench/lib \
 			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk \
 			--exclude=./test/tools/proxy -cf - .
 	fi | tar -C "$WORK/src" --no-same-owner -xf -

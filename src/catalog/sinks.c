@@ -41,7 +41,7 @@
 	"c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after, c.statistics_interval, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
 	"WHERE t.sink OPERATOR(pg_catalog.=) c.sink AND t.target IS NOT NULL), " \
 	"c.enabled, c.generation, " \
-	"c.system_identifier, c.database_oid, s.workers, s.states "
+	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
 	"(SELECT pg_catalog.array_agg(s.worker) AS workers, pg_catalog.array_agg(s.state) AS states " \
@@ -61,7 +61,8 @@ enum
 	COL_RETRY_WITHIN, COL_ON_TOPIC_ERROR, COL_LOCK_TIMEOUT, COL_IDLE_AFTER, COL_STATISTICS,
 	COL_TOPIC_TARGETS,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
-	COL_DBID, COL_STATE_WORKERS, COL_STATES
+	COL_DBID, COL_STATE_WORKERS, COL_STATES,
+	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING
 };
 
 /*
@@ -104,7 +105,10 @@ ks_catalog_format(const KsSink *sink)
 			.max_record_bytes = sink->max_record_bytes,
 			.csv_delimiter = sink->csv_delimiter,
 			.csv_quote = sink->csv_quote,
-			.csv_null = sink->csv_null
+			.csv_null = sink->csv_null,
+			.framing = sink->framing,
+			.value_schema = sink->value_schema,
+			.key_schema = sink->key_schema
 	};
 }
 
@@ -144,6 +148,7 @@ column_format(HeapTuple tup, int col)
 {
 	return column_is(tup, col, "raw") ? KS_FORMAT_RAW :
 		column_is(tup, col, "csv") ? KS_FORMAT_CSV :
+		column_is(tup, col, "avro") ? KS_FORMAT_AVRO :
 		column_is(tup, col, "none") ? KS_FORMAT_NONE : KS_FORMAT_JSON;
 }
 
@@ -154,6 +159,15 @@ insert_mode(const char *word)
 		strcmp(word, "ignore") == 0 ? KS_IGNORE :
 		strcmp(word, "update") == 0 ? KS_UPDATE :
 		strcmp(word, "accumulate") == 0 ? KS_ACCUMULATE : KS_INSERT;
+}
+
+/* auto is none where the schema is the sink's: nothing has to tell which it is. */
+static void
+set_framing(KsSink *sink, const char *word)
+{
+	sink->framing = word && strcmp(word, "confluent") == 0 ? KS_FRAMING_CONFLUENT :
+		word && strcmp(word, "single_object") == 0 ? KS_FRAMING_SINGLE_OBJECT : KS_FRAMING_NONE;
+	sink->framing_given = word && strcmp(word, "auto") != 0;
 }
 
 static Oid
@@ -262,6 +276,9 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->csv_delimiter = *column_text(tup, COL_CSV_DELIMITER, CurrentMemoryContext);
 	sink->csv_quote = *column_text(tup, COL_CSV_QUOTE, CurrentMemoryContext);
 	sink->csv_null = column_text(tup, COL_CSV_NULL, cxt);
+	sink->value_schema = column_text(tup, COL_VALUE_SCHEMA, cxt);
+	sink->key_schema = column_text(tup, COL_KEY_SCHEMA, cxt);
+	set_framing(sink, column_text(tup, COL_FRAMING, CurrentMemoryContext));
 	sink->strict = DatumGetBool(column(tup, COL_STRICT, &isnull));
 	sink->delete_enabled = DatumGetBool(column(tup, COL_DELETE_ENABLED, &isnull));
 	sink->tombstone_ignore = column_is(tup, COL_ON_TOMBSTONE, "ignore");
@@ -356,7 +373,8 @@ ks_catalog_topics(const char *sink)
 	SPI_connect();
 	catalog_select("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
 				   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
-				   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL "
+				   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL, "
+				   "t.value_schema, t.key_schema, t.framing "
 				   "FROM kafka_sink.topic_catalog t "
 				   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
 				   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
@@ -381,6 +399,9 @@ ks_catalog_topics(const char *sink)
 		topic->update_if = column_text(tup, 10, cxt);
 		topic->accumulate = column_jsonb(tup, 11, cxt);
 		topic->halted = DatumGetBool(column(tup, 12, &isnull));
+		topic->value_schema = column_text(tup, 13, cxt);
+		topic->key_schema = column_text(tup, 14, cxt);
+		topic->framing = column_text(tup, 15, cxt);
 		old = MemoryContextSwitchTo(cxt);
 		result = lappend(result, topic);
 		MemoryContextSwitchTo(old);
@@ -404,6 +425,12 @@ ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic)
 	result->filter = topic->filter;
 	result->update_if = topic->update_if;
 	result->accumulate = topic->accumulate;
+	if (topic->value_schema)
+		result->value_schema = topic->value_schema;
+	if (topic->key_schema)
+		result->key_schema = topic->key_schema;
+	if (topic->framing)
+		set_framing(result, topic->framing);
 	result->command = NULL;
 	result->value_type = InvalidOid;
 	return result;

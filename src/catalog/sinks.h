@@ -60,6 +60,10 @@ typedef struct KsSink
 	char		csv_delimiter;
 	char		csv_quote;		/* '\0': none */
 	char	   *csv_null;		/* what stands for NULL, if not quoted */
+	char	   *value_schema;	/* of KS_FORMAT_AVRO; NULL: none */
+	char	   *key_schema;
+	KsFraming	framing;
+	bool		framing_given;	/* it is not left to the format */
 	bool		strict;			/* a field that no column takes is an error */
 	int64		retry_within_us;	/* a foreign key's row may come so much later */
 	bool		halt_as_a_whole;	/* on_topic_error => 'halt_sink' */
@@ -93,6 +97,9 @@ typedef struct KsTopic
 	char	   *filter;
 	char	   *update_if;
 	Jsonb	   *accumulate;
+	char	   *value_schema;
+	char	   *key_schema;
+	char	   *framing;
 
 	bool		halted;			/* alone: workers leave it out until resume() */
 } KsTopic;

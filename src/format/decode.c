@@ -61,6 +61,10 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 		d->ops = &ks_csv_ops;
 		d->csv = ks_csv_create();
 	}
+	if (settings->format == KS_FORMAT_AVRO)
+		d->ops = &ks_avro_ops;
+	if (settings->format == KS_FORMAT_AVRO || settings->key_format == KS_FORMAT_AVRO)
+		d->avro = ks_avro_create(d);
 	if (settings->envelope != KS_NO_ENVELOPE)
 	{
 		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
@@ -120,6 +124,12 @@ record_bytes(const KsRecord *rec)
 	return bytes;
 }
 
+static inline bool
+comes_from_format(const KsFormatOps *ops, const KsColumn *col)
+{
+	return ks_from_field(col) || (ops->binary && col->source == KS_FROM_VALUE);
+}
+
 KsRowOp
 ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		  Datum *values, bool *isnull)
@@ -136,6 +146,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->has_value = false;
 	d->key.p = NULL;
 	d->unmatched = NULL;
+	d->schema_id = -1;
 	d->evaluating = false;
 	if (record_bytes(rec) > d->settings.max_record_bytes)
 		ereport(ERROR,
@@ -156,7 +167,8 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 
 	if (unlikely(d->ops != NULL))
 	{
-		ks_to_server(d, &s, &len);
+		if (!d->ops->binary)
+			ks_to_server(d, &s, &len);
 		switch (d->ops->open(d, rec, s, len))
 		{
 			case KS_ROW_FILTERED:
@@ -184,7 +196,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			continue;
 		}
 		d->column = col->name;
-		if (unlikely(d->ops != NULL) && ks_from_field(col))
+		if (unlikely(d->ops != NULL) && comes_from_format(d->ops, col))
 		{
 			d->cv.unit = col->unit;
 			d->missing = false;

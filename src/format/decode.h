@@ -54,6 +54,7 @@ typedef struct KsFormatOps
 {
 	KsRowOp		(*open) (struct KsDecoder *d, const KsRecord *rec, const char *s, int len);
 	Datum		(*field) (struct KsDecoder *d, KsColumn *col, bool *isnull);
+	bool		binary;			/* values are no text; field gives them as a whole, too */
 } KsFormatOps;
 
 typedef struct KsDecoder
@@ -62,6 +63,8 @@ typedef struct KsDecoder
 	struct KsCsv *csv;
 	struct KsCsv *key_csv;
 	struct KsEnvelopeState *envelope;
+	struct KsAvro *avro;
+	int64		schema_id;		/* as the record's value tells it; -1: it does not */
 	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
 	bool		unavailable;	/* the row has the value of some column, the record not */
 	KsJsonToken key;			/* as a document; p NULL: not read yet */

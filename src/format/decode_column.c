@@ -139,7 +139,10 @@ ks_decode_key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 		return false;
 	if (d->key.p == NULL)
 	{
-		ks_to_server(d, &s, &len);
+		if (d->settings.key_format == KS_FORMAT_AVRO)
+			ks_avro_key(d, s, len, &s, &len);
+		else
+			ks_to_server(d, &s, &len);
 		json.start = s;
 		json.end = s + len;
 		ks_json_document(&json, tok);
@@ -158,6 +161,13 @@ from_key(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec, bool *i
 	bool		json = d->settings.key_format == KS_FORMAT_JSON;
 	KsJsonToken tok;
 
+	if (d->settings.key_format == KS_FORMAT_AVRO && type->typid != BYTEAOID)
+	{
+		if (ks_decode_key_document(d, rec, &tok))
+			return ks_convert_json(&d->cv, type, &tok, isnull);
+		*isnull = true;
+		return (Datum) 0;
+	}
 	if (d->envelope && json && !type->is_string && type->typid != BYTEAOID &&
 		ks_decode_key_document(d, rec, &tok))
 		return ks_envelope_key_path(d, col, &tok, isnull);
@@ -195,6 +205,10 @@ decode_whole(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec,
 			if (rec->ts_ms < 0)
 				return ks_decode_missing(d, col, isnull);
 			return from_timestamp(d, type, rec->ts_ms);
+		case KS_FROM_SCHEMA_ID:
+			if (d->schema_id < 0)
+				return ks_decode_missing(d, col, isnull);
+			return from_int(d, type, d->schema_id);
 		default:
 			pg_unreachable();
 	}

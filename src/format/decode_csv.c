@@ -149,4 +149,4 @@ ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, bool *isnull)
 	return convert(d, col, &d->key_csv->fields[col->keyno], isnull);
 }
 
-const KsFormatOps ks_csv_ops = {open_csv, csv_field};
+const KsFormatOps ks_csv_ops = {.open = open_csv, .field = csv_field};

@@ -85,6 +85,14 @@ extern struct KsCsv *ks_csv_create(void);
 /* A key column's value from a key of one line of CSV. */
 extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, bool *isnull);
 
+extern const KsFormatOps ks_avro_ops;
+
+/* In the current context; the decoder's settings and target are known. */
+extern struct KsAvro *ks_avro_create(KsDecoder *d);
+
+/* A key as JSON, which lasts until the next one. */
+extern void ks_avro_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonlen);
+
 extern const KsFormatOps ks_connect_ops;
 extern const KsFormatOps ks_debezium_ops;
 

@@ -38,7 +38,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 		{
 			/* no default here: it would name some other row */
 			tok = *key;
-			if (d->settings.key_format != KS_FORMAT_JSON)
+			if (!ks_format_has_names(d->settings.key_format))
 				(void) ks_decode_key_document(d, rec, &tok);
 			if (ks_follow_path(col->path, col->npath, &tok))
 				return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
@@ -54,7 +54,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 
 		if (ks_envelope_key_column(d, col, d->key_schema, key, &value, isnull))
 			return value;
-		if (d->settings.key_format == KS_FORMAT_JSON)
+		if (ks_format_has_names(d->settings.key_format))
 			key_does_not_tell(col);
 	}
 	if (d->settings.key_format == KS_FORMAT_RAW)
@@ -137,7 +137,7 @@ ks_decode_tombstone(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("record has neither key nor value")));
-	if (d->settings.key_format == KS_FORMAT_JSON)
+	if (ks_format_has_names(d->settings.key_format))
 		(void) ks_decode_key_document(d, rec, &key);
 	for (int i = 0; i < target->nvalues; i++)
 		isnull[i] = true;

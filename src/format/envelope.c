@@ -484,5 +484,5 @@ ks_envelope_key_path(KsDecoder *d, KsColumn *col, const KsJsonToken *value, bool
 	return ks_schema_convert(d, col, follow_schema(d->key_schema, col->path, col->npath), value, isnull);
 }
 
-const KsFormatOps ks_connect_ops = {open_connect, envelope_field};
-const KsFormatOps ks_debezium_ops = {open_debezium, envelope_field};
+const KsFormatOps ks_connect_ops = {.open = open_connect, .field = envelope_field};
+const KsFormatOps ks_debezium_ops = {.open = open_debezium, .field = envelope_field};

@@ -125,14 +125,10 @@ digits_of(const uint8 *b, int len, int *n)
 	return digits;
 }
 
-/* Big-endian two's complement times 10^-scale. */
 char *
-ks_text_decimal(const KsJsonToken *tok, int64 scale)
+ks_text_decimal_bytes(uint8 *b, int len, int64 scale)
 {
-	int			len,
-				n;
-	uint8	   *bytes = ks_value_bytes(tok, &len);
-	uint8	   *b = bytes;
+	int			n;
 	bool		neg = len > 0 && (b[0] & 0x80);
 	char	   *digits,
 			   *out,
@@ -178,6 +174,16 @@ ks_text_decimal(const KsJsonToken *tok, int64 scale)
 		*p = '\0';
 	}
 	pfree(digits);
+	return out;
+}
+
+char *
+ks_text_decimal(const KsJsonToken *tok, int64 scale)
+{
+	int			len;
+	uint8	   *bytes = ks_value_bytes(tok, &len);
+	char	   *out = ks_text_decimal_bytes(bytes, len, scale);
+
 	pfree(bytes);
 	return out;
 }

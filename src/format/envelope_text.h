@@ -15,6 +15,9 @@ KS_NORETURN extern void ks_value_unclear(const char *detail, const char *hint);
 extern int64 ks_value_int(const KsJsonToken *tok, const char *what);
 extern uint8 *ks_value_bytes(const KsJsonToken *tok, int *len);
 
+/* Big-endian two's complement times 10^-scale; the bytes are changed. */
+extern char *ks_text_decimal_bytes(uint8 *b, int len, int64 scale);
+
 /* tok: base64 */
 extern char *ks_text_decimal(const KsJsonToken *tok, int64 scale);
 extern char *ks_text_bits(const KsJsonToken *tok, int64 length, int max);

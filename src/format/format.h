@@ -22,8 +22,20 @@ typedef enum KsFormat
 	KS_FORMAT_JSON,
 	KS_FORMAT_RAW,
 	KS_FORMAT_CSV,
+	KS_FORMAT_AVRO,
 	KS_FORMAT_NONE				/* of keys only */
 } KsFormat;
+
+/* Has it fields by name, and values in values, as JSON has? */
+#define ks_format_has_names(format) ((format) == KS_FORMAT_JSON || (format) == KS_FORMAT_AVRO)
+
+/* What stands before a value that a schema describes. */
+typedef enum KsFraming
+{
+	KS_FRAMING_NONE,
+	KS_FRAMING_CONFLUENT,
+	KS_FRAMING_SINGLE_OBJECT
+} KsFraming;
 
 /* What stands around a row in a value. */
 typedef enum KsEnvelope
@@ -49,6 +61,9 @@ typedef struct KsFormatSettings
 	char		csv_delimiter;
 	char		csv_quote;		/* '\0': none */
 	const char *csv_null;		/* what stands for NULL, if not quoted */
+	KsFraming	framing;
+	const char *value_schema;	/* of KS_FORMAT_AVRO */
+	const char *key_schema;
 } KsFormatSettings;
 
 #endif

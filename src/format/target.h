@@ -34,7 +34,8 @@ typedef enum KsColumnSource
 	KS_FROM_TOPIC,
 	KS_FROM_PARTITION,
 	KS_FROM_OFFSET,
-	KS_FROM_TIMESTAMP
+	KS_FROM_TIMESTAMP,
+	KS_FROM_SCHEMA_ID
 } KsColumnSource;
 
 /* One step of a path: a member's name, or an element's index. */

@@ -22,6 +22,7 @@
 #include "base/guc.h"
 #include "catalog/owner.h"
 #include "catalog/sinks.h"
+#include "format/avro_schema.h"
 #include "kafka/options.h"
 #include "process/shmem.h"
 #include "sql/define.h"
@@ -87,6 +88,11 @@ check_format(const KsSink *sink)
 		stray = "envelope";
 	else if (sink->strict && sink->format == KS_FORMAT_RAW)
 		stray = "strict";
+	if (sink->envelope != KS_NO_ENVELOPE && (sink->format == KS_FORMAT_AVRO || sink->key_format == KS_FORMAT_AVRO))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("envelopes are not supported in Avro"),
+				 errhint("Without an envelope, columns can take their values by paths such as $.after.id; a command sees the whole value.")));
 	if (stray)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -98,6 +104,55 @@ check_format(const KsSink *sink)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("envelope debezium needs a target"),
 				 errhint("Without an envelope, a command sees the whole value: op, before and after.")));
+}
+
+static void
+schema_context(void *arg)
+{
+	errcontext("setting \"%s\"", (const char *) arg);
+}
+
+/* A schema is given if it is needed, and only then; and is one.  A sink that writes
+ * nothing by itself may leave it to its topics. */
+static void
+check_schema(char *setting, KsFormat format, const char *schema, bool writes)
+{
+	ErrorContextCallback context = {error_context_stack, schema_context, setting};
+	MemoryContext cxt;
+	MemoryContext old;
+
+	if (format == KS_FORMAT_AVRO && schema == NULL && writes)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("format avro needs the setting \"%s\"", setting),
+				 errhint("It is the schema's JSON text, such as {\"type\": \"record\", \"name\": \"flight\", \"fields\": [{\"name\": \"id\", \"type\": \"long\"}]}.")));
+	if (format != KS_FORMAT_AVRO && schema)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", setting),
+				 errhint("It needs %s avro.", *setting == 'k' ? "key_format" : "format")));
+	if (schema == NULL)
+		return;
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink schema", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	error_context_stack = &context;
+	(void) ks_avro_parse(schema, strlen(schema));
+	error_context_stack = context.previous;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}
+
+/* The schemas of records of the sink, or of a topic with a target of its own. */
+static void
+check_schemas(const KsSink *sink)
+{
+	check_schema("value_schema", sink->format, sink->value_schema, ks_sink_writes_by_default(sink));
+	check_schema("key_schema", sink->key_format, sink->key_schema, ks_sink_writes_by_default(sink));
+	if (sink->framing_given && sink->format != KS_FORMAT_AVRO && sink->key_format != KS_FORMAT_AVRO)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", "framing"),
+				 errhint("It needs format or key_format avro.")));
 }
 
 static void
@@ -121,10 +176,12 @@ check_topics(const KsSink *sink)
 		{
 			error_context_stack = &context;
 			check_writing(ks_catalog_topic_sink(sink, topic));
+			check_schemas(ks_catalog_topic_sink(sink, topic));
 			error_context_stack = context.previous;
 		}
 		else if (topic->insert_mode || topic->columns || topic->pk_fields || topic->filter ||
-				 topic->update_if || topic->accumulate)
+				 topic->update_if || topic->accumulate || topic->value_schema || topic->key_schema ||
+				 topic->framing)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("topic \"%s\" has settings of a target, but no target of its own", topic->topic),
@@ -166,12 +223,13 @@ ks_define_check(const char *name)
 	check_writing(sink);
 	check_topics(sink);
 	check_format(sink);
+	check_schemas(sink);
 	if (sink->delete_enabled && sink->key_format == KS_FORMAT_NONE &&
 		(sink->command == NULL || sink->topic_targets))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_enabled needs a key format"),
-				 errhint("Set key_format to json, raw or csv.")));
+				 errhint("Set key_format to json, raw, csv or avro.")));
 	if (sink->reject_limit.text && sink->on_error == KS_ON_ERROR_STOP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

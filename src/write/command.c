@@ -229,7 +229,7 @@ build_columns(KsTarget *target, const KsSink *sink)
 				 errmsg("type %s cannot be the value_type of a sink", format_type_be(type)),
 				 errhint("Use a composite type, whose attributes are taken from the value's fields, or jsonb, text or bytea.")));
 
-	if (sink->format != KS_FORMAT_JSON && (fields == NULL) != (sink->format == KS_FORMAT_RAW) &&
+	if (!ks_format_has_names(sink->format) && (fields == NULL) != (sink->format == KS_FORMAT_RAW) &&
 		(fields || type == JSONBOID))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),

@@ -328,7 +328,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		source = mapping.source;
 		if (!can_fill(sink, rel, att, source != NULL))
 			continue;
-		if (source == NULL && sink->format != KS_FORMAT_JSON)
+		if (source == NULL && !ks_format_has_names(sink->format))
 		{
 			source = ks_format_source(target, sink, rel, att->attnum, &excluded);
 			if (excluded)

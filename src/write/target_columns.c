@@ -131,7 +131,8 @@ ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source)
 		{"@topic", KS_FROM_TOPIC}, {"@partition", KS_FROM_PARTITION},
 		{"@offset", KS_FROM_OFFSET}, {"@timestamp", KS_FROM_TIMESTAMP},
 		{"@key", KS_FROM_KEY}, {"@headers", KS_FROM_HEADERS},
-		{"@value", KS_FROM_VALUE}, {"@rest", KS_FROM_REST}
+		{"@value", KS_FROM_VALUE}, {"@rest", KS_FROM_REST},
+		{"@schema_id", KS_FROM_SCHEMA_ID}
 	};
 	List	   *steps = NIL;
 
@@ -166,7 +167,7 @@ ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source)
 		return;
 	}
 
-	if (target->format != KS_FORMAT_JSON)
+	if (!ks_format_has_names(target->format))
 	{
 		ks_format_set_source(target, col, source);
 		return;

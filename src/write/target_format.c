@@ -85,8 +85,15 @@ ks_format_set_source(KsTarget *target, KsColumn *col, const char *source)
 void
 ks_format_check(const KsTarget *target, const KsSink *sink)
 {
-	if (sink->format != KS_FORMAT_JSON && target->has_rest)
+	if (!ks_format_has_names(sink->format) && target->has_rest)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("@rest needs format json")));
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].source == KS_FROM_SCHEMA_ID &&
+			(sink->format != KS_FORMAT_AVRO || sink->framing != KS_FRAMING_CONFLUENT))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("@schema_id needs format avro with framing confluent"),
+					 errdetail("In no other form has a record the id of a schema.")));
 }

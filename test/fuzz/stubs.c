@@ -91,7 +91,14 @@ name(const char *fmt,...) \
 MESSAGE_FUNCTION(errmsg)
 MESSAGE_FUNCTION(errmsg_internal)
 MESSAGE_FUNCTION(errdetail)
+MESSAGE_FUNCTION(errdetail_internal)
 MESSAGE_FUNCTION(errhint)
+
+/* Limits of depth come first. */
+void
+check_stack_depth(void)
+{
+}
 
 /* --- strings --- */
 

@@ -1,0 +1,285 @@
+/*
+ * avro_compile.c
+ *	  Values of one Avro schema to the columns of one target, as a list of steps.
+ *
+ * Each field is read once, in the order of the schema, by one step or a few:
+ * columns that take it get their value, and what is inside of it gets steps of its
+ * own where paths lead there.  Records and unions on the way are no more than that;
+ * items of maps and arrays are looked for while a record is read.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "format/avro_program.h"
+
+#define MAX_STEPS	100000
+
+typedef struct Compiler
+{
+	const KsFormatSettings *settings;
+	KsTarget   *target;
+	KsAvroProgram *program;
+} Compiler;
+
+/* Columns that want something of a value; their paths have been followed that far. */
+typedef struct Wanted
+{
+	int			n;
+	int		   *cols;
+} Wanted;
+
+static void compile(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level);
+
+/* Is it a record, or one of several? */
+static bool
+has_fields(const KsAvroNode *node)
+{
+	if (node->type == KS_AVRO_UNION)
+		for (int i = 0; i < node->n; i++)
+			if (node->types[i]->type == KS_AVRO_RECORD)
+				return true;
+	return node->type == KS_AVRO_RECORD;
+}
+
+static KsAvroStep *
+add_step(Compiler *c, KsAvroOp op, const KsAvroNode *node)
+{
+	KsAvroProgram *p = c->program;
+	KsAvroStep *step;
+
+	if (p->nsteps >= MAX_STEPS)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("Avro schema is too large"),
+				 errdetail("With these columns it needs more than %d steps.", MAX_STEPS)));
+	if (p->nsteps >= p->maxsteps)
+	{
+		p->maxsteps *= 2;
+		p->steps = repalloc(p->steps, p->maxsteps * sizeof(KsAvroStep));
+	}
+	step = &p->steps[p->nsteps++];
+	memset(step, 0, sizeof(KsAvroStep));
+	step->op = op;
+	step->node = node;
+	return step;
+}
+
+/* Steps that a path has: the field, and what is below it; none: the whole value. */
+static int
+steps_of_path(const KsColumn *col)
+{
+	return col->source == KS_FROM_VALUE ? 0 : col->npath + 1;
+}
+
+static KsPathStep
+path_step(const KsTarget *target, const KsColumn *col, int level)
+{
+	const KsField *f = &target->fields[col->field];
+
+	return level > 0 ? col->path[level - 1] : (KsPathStep) {f->name, f->len, 0};
+}
+
+static void
+add_skip(Compiler *c, const KsAvroNode *node)
+{
+	if (node->width == 0)
+		return;
+	if (node->width > 0 && node->width <= PG_INT32_MAX / 2)
+	{
+		add_step(c, KS_AVRO_SKIP_BYTES, node)->at = (int) node->width;
+		return;
+	}
+	add_step(c, node->type == KS_AVRO_INT || node->type == KS_AVRO_LONG ? KS_AVRO_SKIP_LONG :
+			 node->type == KS_AVRO_STRING || node->type == KS_AVRO_BYTES ? KS_AVRO_SKIP_STRING :
+			 KS_AVRO_SKIP, node);
+}
+
+KS_NORETURN static void cannot_take(const Compiler *c, const KsColumn *col, const KsAvroNode *node);
+
+static void
+cannot_take(const Compiler *c, const KsColumn *col, const KsAvroNode *node)
+{
+	bool		time = ks_type_base(unconstify(KsType *, &col->type))->has_time && node->logical == KS_AVRO_PLAIN &&
+		node->type >= KS_AVRO_INT && node->type <= KS_AVRO_DOUBLE;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" cannot take its value from the Avro schema", col->name),
+			 errdetail("Its type is %s, the schema's is %s.", format_type_be(col->type.typid),
+					   ks_avro_type_name(node)),
+			 time ? errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.") :
+			 errhint("Use a column of another type, or say in \"columns\" where it gets its value; null leaves it to its default.")));
+}
+
+static void
+add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
+{
+	KsColumn   *col = &c->target->cols[i];
+	KsAvroConvert *convert = ks_avro_convert_plan(node, &col->type, col->unit);
+	KsAvroStep *step;
+
+	if (convert == NULL)
+		cannot_take(c, col, node);
+	step = add_step(c, peek ? KS_AVRO_PEEK : KS_AVRO_EMIT, node);
+	step->col = i;
+	step->convert = convert;
+	c->program->nmatched++;
+}
+
+/* A field that no column takes. */
+static void
+other_field(Compiler *c, const KsAvroNode *record, int i)
+{
+	if (c->target->has_rest)
+		add_step(c, KS_AVRO_REST, record->types[i])->name = &record->names[i];
+	else if (c->settings->strict)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no column takes the field \"%s\" of the Avro schema", record->names[i].name),
+				 errhint("Map it or @rest to a column, or set strict => false.")));
+	else
+		add_skip(c, record->types[i]);
+}
+
+static void
+compile_record(Compiler *c, const KsAvroNode *record, const Wanted *wanted, int level)
+{
+	int		   *field = palloc((wanted->n + 1) * sizeof(int));
+	Wanted		inner = {0, palloc((wanted->n + 1) * sizeof(int))};
+
+	for (int i = 0; i < wanted->n; i++)
+	{
+		KsPathStep	step = path_step(c->target, &c->target->cols[wanted->cols[i]], level);
+
+		field[i] = step.name ? ks_avro_find_field(record, step.name, step.len) : -1;
+	}
+	for (int f = 0; f < record->n; f++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		inner.n = 0;
+		for (int i = 0; i < wanted->n; i++)
+			if (field[i] == f)
+				inner.cols[inner.n++] = wanted->cols[i];
+		if (inner.n > 0 || level > 0)
+			compile(c, record->types[f], &inner, level + 1);
+		else
+			other_field(c, record, f);
+	}
+	pfree(field);
+	pfree(inner.cols);
+}
+
+/* Each branch has its steps; those of the others are jumped over. */
+static void
+compile_union(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
+{
+	int		   *branches = palloc((node->n + 1) * sizeof(int));
+	int		   *ends = palloc((node->n + 1) * sizeof(int));
+
+	add_step(c, KS_AVRO_ENTER, node)->branches = branches;
+	for (int i = 0; i < node->n; i++)
+	{
+		branches[i] = c->program->nsteps;
+		compile(c, node->types[i], wanted, level);
+		ends[i] = c->program->nsteps;
+		(void) add_step(c, KS_AVRO_JUMP, node);
+	}
+	for (int i = 0; i < node->n; i++)
+		c->program->steps[ends[i]].at = c->program->nsteps;
+	pfree(ends);
+}
+
+/* What a path leads to below a map or an array: its item, and the steps for that. */
+static void
+compile_item(Compiler *c, const KsAvroNode *node, int i, int level)
+{
+	KsPathStep	item = path_step(c->target, &c->target->cols[i], level);
+	Wanted		wanted = {1, &i};
+	int			begin = c->program->nsteps;
+	KsAvroStep *step;
+
+	if ((item.name != NULL) != (node->type == KS_AVRO_MAP))
+		return;
+	step = add_step(c, KS_AVRO_ITEM, node);
+	step->col = i;
+	step->item = item;
+	compile(c, node->types[0], &wanted, level + 1);
+	(void) add_step(c, KS_AVRO_ITEM_END, node);
+	c->program->steps[begin].at = c->program->nsteps;
+}
+
+static void
+compile(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
+{
+	Wanted		deeper = {0, palloc((wanted->n + 1) * sizeof(int))};
+	int			last = -1;
+	/* of what no column takes */
+	bool		others = level == 0 && has_fields(node) && (c->target->has_rest || c->settings->strict);
+
+	check_stack_depth();
+	for (int i = 0; i < wanted->n; i++)
+	{
+		if (steps_of_path(&c->target->cols[wanted->cols[i]]) > level)
+			deeper.cols[deeper.n++] = wanted->cols[i];
+		else
+		{
+			if (last >= 0)
+				add_emit(c, node, last, true);
+			last = wanted->cols[i];
+		}
+	}
+	others |= deeper.n > 0;
+	if (last >= 0)
+		add_emit(c, node, last, others);
+	if (others && node->type == KS_AVRO_UNION)
+		compile_union(c, node, &deeper, level);
+	else if (others && node->type == KS_AVRO_RECORD)
+		compile_record(c, node, &deeper, level);
+	else
+	{
+		if (node->type == KS_AVRO_MAP || node->type == KS_AVRO_ARRAY)
+			for (int i = 0; i < deeper.n; i++)
+				compile_item(c, node, deeper.cols[i], level);
+		if (last < 0 || others)
+			add_skip(c, node);
+	}
+	pfree(deeper.cols);
+}
+
+KsAvroProgram *
+ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema)
+{
+	Compiler	c = {settings, target, palloc0(sizeof(KsAvroProgram))};
+	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
+
+	c.program->maxsteps = 64;
+	c.program->steps = palloc(c.program->maxsteps * sizeof(KsAvroStep));
+	c.program->values = palloc0((target->ncols + 1) * sizeof(Datum));
+	c.program->isnull = palloc0((target->ncols + 1) * sizeof(bool));
+	c.program->found = palloc0((target->ncols + 1) * sizeof(bool));
+	for (int i = 0; i < target->ncols; i++)
+	{
+		KsColumn   *col = &target->cols[i];
+
+		if (col->unused)
+			continue;
+		/* a bytea takes the whole value as it came */
+		if (col->source == KS_FROM_VALUE_FIELD ||
+			(col->source == KS_FROM_VALUE && ks_type_base(&col->type)->typid != BYTEAOID))
+			wanted.cols[wanted.n++] = i;
+	}
+	if ((target->nfields > 0 || target->has_rest) && !has_fields(schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the Avro schema is not of a record"),
+				 errdetail("It is of type %s, which has no fields.", ks_avro_type_name(schema)),
+				 errhint("Map \"@value\" to the column that takes it.")));
+	c.program->unused = wanted.n == 0 && !target->has_rest && !settings->strict;
+	compile(&c, schema, &wanted, 0);
+	(void) add_step(&c, KS_AVRO_END, NULL);
+	pfree(wanted.cols);
+	return c.program;
+}

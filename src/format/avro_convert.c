@@ -1,0 +1,365 @@
+/*
+ * avro_convert.c
+ *	  Avro's values to Datums of a column's type.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "common/shortest_dec.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+#include "format/avro_convert.h"
+#include "format/decode.h"
+
+#define EPOCH_DAYS	(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
+
+static void
+refuse(const KsAvroConvert *c)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+			 errmsg("an Avro %s is no value of type %s", ks_avro_type_name(c->node),
+					format_type_extended(c->base->typid, c->base->typmod, FORMAT_TYPE_TYPEMOD_GIVEN))));
+}
+
+/* The way of JSON's values. */
+static Datum
+from_token(KsAvroReader *r, KsAvroConvert *c, const KsJsonToken *tok, bool *isnull)
+{
+	KsConvert  *cv = &r->d->cv;
+	KsUnit		unit = cv->unit;
+	Datum		d;
+
+	/* what a logical type tells, the column need not */
+	if (c->node->logical != KS_AVRO_PLAIN)
+		cv->unit = KS_UNIT_NONE;
+	d = ks_convert_json(cv, c->base, tok, isnull);
+	cv->unit = unit;
+	return d;
+}
+
+static Datum
+from_scalar(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	KsJsonToken tok;
+	Datum		d;
+
+	ks_avro_scalar(r, c->node, &tok);
+	MemoryContextSwitchTo(old);
+	d = from_token(r, c, &tok, isnull);
+	MemoryContextReset(r->scratch);
+	return d;
+}
+
+/* The same value once more, from where it began. */
+static Datum
+from_scalar_at(KsAvroReader *r, KsAvroConvert *c, const uint8 *begin, bool *isnull)
+{
+	r->p = begin;
+	return from_scalar(r, c, isnull);
+}
+
+static Datum
+from_json(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	StringInfoData text;
+	KsJson		json;
+	KsJsonToken tok;
+	Datum		d;
+
+	if (c->node->type == KS_AVRO_NULL)
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	initStringInfo(&text);
+	ks_avro_append_json(r, c->node, &text);
+	/* its text is the value, as it is */
+	if (c->base->kind == KS_TYPE_JSON)
+		d = InputFunctionCall(&c->base->input, text.data, c->base->ioparam, c->base->typmod);
+	else
+	{
+		json.start = text.data;
+		json.end = text.data + text.len;
+		ks_json_document(&json, &tok);
+		d = from_token(r, c, &tok, isnull);
+	}
+	pfree(text.data);
+	return d;
+}
+
+static Datum
+from_int(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	int64		v = c->node->type == KS_AVRO_INT ? ks_avro_int(r) : ks_avro_long(r);
+	KsJsonToken tok = {.type = KS_JSON_NUMBER};
+
+	switch (c->base->kind)
+	{
+		case KS_TYPE_INT8:
+			return Int64GetDatum(v);
+		case KS_TYPE_INT4:
+			if (likely(v == (int32) v))
+				return Int32GetDatum((int32) v);
+			break;
+		case KS_TYPE_INT2:
+			if (likely(v == (int16) v))
+				return Int16GetDatum((int16) v);
+			break;
+		default:
+			return NumericGetDatum(int64_to_numeric(v));
+	}
+	/* the error is the type's own */
+	tok.p = r->buf;
+	tok.len = pg_lltoa(v, r->buf);
+	return ks_convert_json(&r->d->cv, c->base, &tok, isnull);
+}
+
+/* A float8 as a float4; what that cannot hold is the type's to refuse. */
+static Datum
+to_float4(KsAvroReader *r, KsAvroConvert *c, double v, bool *isnull)
+{
+	float		f = (float) v;
+	KsJsonToken tok = {.type = KS_JSON_NUMBER, .p = r->buf};
+
+	if (likely((isinf(f) == isinf(v)) && (f != 0 || v == 0)))
+		return Float4GetDatum(f);
+	tok.len = double_to_shortest_decimal_bufn(v, r->buf);
+	return ks_convert_json(&r->d->cv, c->base, &tok, isnull);
+}
+
+static Datum
+from_float(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	double		v;
+
+	switch (c->node->type)
+	{
+		case KS_AVRO_FLOAT:
+			v = ks_avro_float(r);
+			break;
+		case KS_AVRO_DOUBLE:
+			v = ks_avro_double(r);
+			break;
+		case KS_AVRO_INT:
+			v = (double) ks_avro_int(r);
+			break;
+		default:
+			v = (double) ks_avro_long(r);
+			break;
+	}
+	if (r->d->cv.refuse_nonfinite && !isfinite(v))
+		ks_finite_check(c->base, c->base->typid == FLOAT4OID ? Float4GetDatum((float) v) : Float8GetDatum(v));
+	return c->base->typid == FLOAT4OID ? to_float4(r, c, v, isnull) : Float8GetDatum(v);
+}
+
+static const char *
+take_bytes(KsAvroReader *r, const KsAvroNode *node, int *len)
+{
+	*len = node->size;
+	return node->type == KS_AVRO_FIXED ? (const char *) ks_avro_take(r, node->size) : ks_avro_bytes(r, len);
+}
+
+static Datum
+from_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	KsJsonToken tok = {.type = KS_JSON_STRING};
+
+	tok.p = take_bytes(r, c->node, &tok.len);
+	ks_avro_to_server(r, &tok.p, &tok.len);
+	return c->action == KS_AVRO_AS_TEXT ? PointerGetDatum(cstring_to_text_with_len(tok.p, tok.len)) :
+		from_token(r, c, &tok, isnull);
+}
+
+/* Does a column's precision leave so many digits as they are? */
+static bool
+fits_typmod(int64 n, int scale, int32 typmod)
+{
+	int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
+	int64		limit = 1;
+
+	if (typmod < (int32) VARHDRSZ)
+		return true;
+	if (((typmod - VARHDRSZ) & 0x7ff) != scale)
+		return false;
+	for (int i = 0; i < Min(precision, 17); i++)
+		limit *= 10;
+	return n > -limit && n < limit;
+}
+
+/* Of at most 17 digits; others by their text. */
+static Datum
+from_decimal(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	const uint8 *begin = r->p;
+	int			scale = c->node->scale;
+	int			len;
+	const char *s = take_bytes(r, c->node, &len);
+	uint64		v = len > 0 && (s[0] & 0x80) ? ~UINT64CONST(0) : 0;
+	int64		n;
+
+	for (int i = 0; i < len && len <= 8; i++)
+		v = v << 8 | (uint8) s[i];
+	n = (int64) v;
+	if (len > 8 || scale > 17 || n > INT64CONST(99999999999999999) || n < -INT64CONST(99999999999999999) ||
+		!fits_typmod(n, scale, c->base->typmod))
+		return from_scalar_at(r, c, begin, isnull);
+	return NumericGetDatum(scale == 0 ? int64_to_numeric(n) : int64_div_fast_to_numeric(n, scale));
+}
+
+static Datum
+from_date(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	const uint8 *begin = r->p;
+	int64		v = ks_avro_int(r);
+
+	if (unlikely(v < -UNIX_EPOCH_JDATE || v >= DATE_END_JULIAN - UNIX_EPOCH_JDATE))
+		return from_scalar_at(r, c, begin, isnull);
+	return DateADTGetDatum((DateADT) (v - EPOCH_DAYS));
+}
+
+static Datum
+from_time(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	const uint8 *begin = r->p;
+	int64		v = c->node->type == KS_AVRO_INT ? ks_avro_int(r) : ks_avro_long(r);
+
+	if (unlikely(v < 0 || v > (int64) SECS_PER_DAY * c->node->unit))
+		return from_scalar_at(r, c, begin, isnull);
+	return TimeADTGetDatum(v * (1000000 / c->node->unit));
+}
+
+static Datum
+from_timestamp(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	const uint8 *begin = r->p;
+	int64		v = ks_avro_long(r);
+
+	if (unlikely(pg_mul_s64_overflow(v, 1000000 / c->node->unit, &v) ||
+				 pg_sub_s64_overflow(v, EPOCH_DAYS * USECS_PER_DAY, &v) || !IS_VALID_TIMESTAMP(v)))
+		return from_scalar_at(r, c, begin, isnull);
+	return TimestampTzGetDatum(v);
+}
+
+static Datum
+from_uuid(KsAvroReader *r)
+{
+	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
+
+	memcpy(uuid, ks_avro_take(r, sizeof(pg_uuid_t)), sizeof(pg_uuid_t));
+	return UUIDPGetDatum(uuid);
+}
+
+static Datum
+from_array(KsAvroReader *r, KsAvroConvert *c)
+{
+	const KsType *elem = c->base->elem;
+	int64		size;
+	int			n = 0;
+	int			max = 16;
+	int			lb = 1;
+	Datum	   *elems = palloc(max * sizeof(Datum));
+	bool	   *nulls = palloc(max * sizeof(bool));
+	Datum		d;
+
+	ks_avro_enter(r);
+	for (;;)
+	{
+		int64		left = ks_avro_block(r, c->node, &size);
+		const uint8 *begin = r->p;
+
+		if (left == 0)
+			break;
+		for (; left > 0; left--, n++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (n >= max)
+			{
+				max *= 2;
+				elems = repalloc_huge(elems, max * sizeof(Datum));
+				nulls = repalloc_huge(nulls, max * sizeof(bool));
+			}
+			if (c->node->types[0]->width == 0)
+				ks_avro_spend(r);
+			elems[n] = ks_avro_convert(r, c->inner, &nulls[n]);
+		}
+		ks_avro_block_end(r, begin, size);
+	}
+	r->depth--;
+	d = n == 0 ? PointerGetDatum(construct_empty_array(elem->typid)) :
+		PointerGetDatum(construct_md_array(elems, nulls, 1, &n, &lb, elem->typid, c->base->elemlen,
+										   c->base->elembyval, c->base->elemalign));
+	pfree(elems);
+	pfree(nulls);
+	return d;
+}
+
+static Datum
+from_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	int			len;
+	const char *s;
+
+	switch (c->action)
+	{
+		case KS_AVRO_AS_NULL:
+			*isnull = true;
+			return (Datum) 0;
+		case KS_AVRO_AS_INT:
+			return from_int(r, c, isnull);
+		case KS_AVRO_AS_TEXT:
+		case KS_AVRO_AS_STRING:
+			return from_text(r, c, isnull);
+		case KS_AVRO_AS_FLOAT:
+			return from_float(r, c, isnull);
+		case KS_AVRO_AS_BOOL:
+			return BoolGetDatum(ks_avro_bool(r));
+		case KS_AVRO_AS_BYTEA:
+			s = take_bytes(r, c->node, &len);
+			return PointerGetDatum(cstring_to_text_with_len(s, len));
+		case KS_AVRO_AS_NUMERIC:
+			return from_decimal(r, c, isnull);
+		case KS_AVRO_AS_DATE:
+			return from_date(r, c, isnull);
+		case KS_AVRO_AS_TIME:
+			return from_time(r, c, isnull);
+		case KS_AVRO_AS_TIMESTAMP:
+			return from_timestamp(r, c, isnull);
+		case KS_AVRO_AS_UUID:
+			return from_uuid(r);
+		case KS_AVRO_AS_ARRAY:
+			return from_array(r, c);
+		case KS_AVRO_AS_JSON:
+			return from_json(r, c, isnull);
+		case KS_AVRO_AS_TOKEN:
+			return from_scalar(r, c, isnull);
+		default:
+			refuse(c);
+			pg_unreachable();
+	}
+}
+
+Datum
+ks_avro_convert(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	KsType	   *type = c->type;
+	Datum		d;
+
+	*isnull = false;
+	if (c->action == KS_AVRO_AS_BRANCH)
+		c = &c->inner[ks_avro_choice(r, c->node)];
+	d = from_value(r, c, isnull);
+	if (unlikely(type->kind == KS_TYPE_DOMAIN))
+		ks_type_check(type, d, *isnull);
+	return d;
+}

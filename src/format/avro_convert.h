@@ -1,0 +1,51 @@
+/*
+ * avro_convert.h
+ *	  Avro's values to Datums of a column's type.
+ *
+ * How that is done is found once for a type of the schema and one of the column.
+ * Where both have the same values they are copied; the rest takes the way of JSON's
+ * values, through the text that the column's type reads.
+ */
+#ifndef KS_AVRO_CONVERT_H
+#define KS_AVRO_CONVERT_H
+
+#include "format/avro_read.h"
+#include "format/convert.h"
+
+typedef enum KsAvroAction
+{
+	KS_AVRO_REFUSE,				/* the column's type has no such values */
+	KS_AVRO_AS_NULL,
+	KS_AVRO_AS_TOKEN,			/* by ks_avro_scalar() */
+	KS_AVRO_AS_JSON,			/* by ks_avro_append_json() */
+	KS_AVRO_AS_BOOL,
+	KS_AVRO_AS_INT,
+	KS_AVRO_AS_FLOAT,
+	KS_AVRO_AS_TEXT,
+	KS_AVRO_AS_STRING,			/* bytes as text, for types that read it */
+	KS_AVRO_AS_BYTEA,
+	KS_AVRO_AS_NUMERIC,			/* a decimal */
+	KS_AVRO_AS_DATE,
+	KS_AVRO_AS_TIME,
+	KS_AVRO_AS_TIMESTAMP,
+	KS_AVRO_AS_UUID,
+	KS_AVRO_AS_ARRAY,
+	KS_AVRO_AS_BRANCH
+} KsAvroAction;
+
+typedef struct KsAvroConvert
+{
+	KsAvroAction action;
+	const KsAvroNode *node;
+	KsType	   *type;			/* the column's, domain and all */
+	KsType	   *base;			/* what is underneath */
+	struct KsAvroConvert *inner;	/* by branch; of elements */
+} KsAvroConvert;
+
+/* NULL: no value but null fits.  'unit': the column says what numbers count. */
+extern KsAvroConvert *ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit);
+
+/* In the current context. */
+extern Datum ks_avro_convert(KsAvroReader *r, KsAvroConvert *c, bool *isnull);
+
+#endif

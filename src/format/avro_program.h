@@ -1,0 +1,59 @@
+/*
+ * avro_program.h
+ *	  Values of one Avro schema to the columns of one target: compiled once, run for
+ *	  each record.
+ */
+#ifndef KS_AVRO_PROGRAM_H
+#define KS_AVRO_PROGRAM_H
+
+#include "format/avro_convert.h"
+#include "format/decode.h"
+
+typedef enum KsAvroOp
+{
+	KS_AVRO_END,
+	KS_AVRO_SKIP,				/* any value */
+	KS_AVRO_SKIP_BYTES,			/* so many */
+	KS_AVRO_SKIP_LONG,
+	KS_AVRO_SKIP_STRING,
+	KS_AVRO_EMIT,				/* a value to a column */
+	KS_AVRO_PEEK,				/* the same, and back to where it begins */
+	KS_AVRO_ITEM,				/* one of a map or an array to the steps that follow, and back */
+	KS_AVRO_ITEM_END,
+	KS_AVRO_REST,				/* a value to what no column takes */
+	KS_AVRO_ENTER,				/* the branch of a union */
+	KS_AVRO_JUMP
+} KsAvroOp;
+
+typedef struct KsAvroStep
+{
+	KsAvroOp	op;
+	int			col;			/* index into the target's */
+	int			at;				/* where to go on; how many bytes */
+	KsPathStep	item;			/* which one */
+	const KsAvroNode *node;
+	KsAvroConvert *convert;
+	const KsField *name;		/* of a field that no column takes */
+	int		   *branches;		/* where they are */
+} KsAvroStep;
+
+typedef struct KsAvroProgram
+{
+	int			nsteps;
+	int			maxsteps;
+	KsAvroStep *steps;
+	bool		unused;			/* nothing needs the value */
+	int			nmatched;		/* columns whose field, or whose whole value, there is */
+	Datum	   *values;			/* by column, of the record at hand */
+	bool	   *isnull;
+	bool	   *found;			/* the record has it */
+} KsAvroProgram;
+
+/* Errors (42804, 22023) where a column cannot take what it is to take. */
+extern KsAvroProgram *ks_avro_compile(const KsFormatSettings *settings, KsTarget *target,
+									  const KsAvroNode *schema);
+
+/* Values in the current context; all of the reader's bytes. */
+extern void ks_avro_run(KsAvroProgram *program, KsAvroReader *r);
+
+#endif

@@ -1,0 +1,191 @@
+/*
+ * avro_read.h
+ *	  Avro's binary encoding: where a value is read, and its smallest parts.
+ *
+ * Nothing at or behind 'end' is ever read.  Every length and count is compared with
+ * the bytes that are left before anything is done with it; values that take no bytes
+ * are counted.  Errors are 22P03 with the position, never with what stands there.
+ */
+#ifndef KS_AVRO_READ_H
+#define KS_AVRO_READ_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "base/compat.h"
+#include "format/avro_schema.h"
+#include "format/json.h"
+
+struct KsDecoder;
+
+typedef struct KsAvroReader
+{
+	const uint8 *p;
+	const uint8 *end;
+	const uint8 *start;			/* for positions */
+	int			depth;
+	int64		spare;			/* values without bytes that may still come */
+	struct KsDecoder *d;
+	MemoryContext scratch;		/* of one value's text */
+	char		buf[32];		/* a number's text */
+} KsAvroReader;
+
+/* Of values without bytes, a record may have so many and one for each of its bytes. */
+#define KS_AVRO_SPARE	4096
+
+KS_NORETURN extern void ks_avro_bad(const KsAvroReader *r, const char *what);
+KS_NORETURN extern void ks_avro_cut_off(const KsAvroReader *r);
+KS_NORETURN extern void ks_avro_too_deep(void);
+KS_NORETURN extern void ks_avro_too_many(void);
+
+/* The bytes of a number are too many, or not there. */
+KS_NORETURN extern void ks_avro_bad_number(const KsAvroReader *r);
+
+static inline const uint8 *
+ks_avro_take(KsAvroReader *r, int64 n)
+{
+	const uint8 *p = r->p;
+
+	if (unlikely(r->end - p < n))
+		ks_avro_cut_off(r);
+	r->p += n;
+	return p;
+}
+
+static inline int64
+ks_avro_long(KsAvroReader *r)
+{
+	const uint8 *p = r->p;
+	uint64		v = 0;
+
+	for (int shift = 0; shift < 70 && p < r->end; shift += 7)
+	{
+		uint8		b = *p++;
+
+		v |= (uint64) (b & 0x7f) << shift;
+		if (b < 0x80)
+		{
+			if (unlikely(shift == 63 && b > 1))
+				break;
+			r->p = p;
+			return (int64) (v >> 1) ^ -(int64) (v & 1);
+		}
+	}
+	ks_avro_bad_number(r);
+}
+
+static inline int64
+ks_avro_int(KsAvroReader *r)
+{
+	int64		v = ks_avro_long(r);
+
+	if (unlikely(v != (int32) v))
+		ks_avro_bad(r, "An int has more than 32 bits");
+	return v;
+}
+
+static inline bool
+ks_avro_bool(KsAvroReader *r)
+{
+	uint8		b = *ks_avro_take(r, 1);
+
+	if (unlikely(b > 1))
+		ks_avro_bad(r, "A boolean is neither 0 nor 1");
+	return b;
+}
+
+static inline float
+ks_avro_float(KsAvroReader *r)
+{
+	const uint8 *p = ks_avro_take(r, 4);
+	uint32		bits = p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24;
+	float		v;
+
+	memcpy(&v, &bits, 4);
+	return v;
+}
+
+static inline double
+ks_avro_double(KsAvroReader *r)
+{
+	const uint8 *p = ks_avro_take(r, 8);
+	uint64		bits = 0;
+	double		v;
+
+	for (int i = 7; i >= 0; i--)
+		bits = bits << 8 | p[i];
+	memcpy(&v, &bits, 8);
+	return v;
+}
+
+/* Of a string or bytes: where they are. */
+static inline const char *
+ks_avro_bytes(KsAvroReader *r, int *len)
+{
+	int64		n = ks_avro_long(r);
+
+	if (unlikely(n < 0))
+		ks_avro_bad(r, "A length is negative");
+	*len = (int) Min(n, PG_INT32_MAX);
+	return (const char *) ks_avro_take(r, n);
+}
+
+/* Which branch, or which symbol. */
+static inline int
+ks_avro_choice(KsAvroReader *r, const KsAvroNode *node)
+{
+	int64		i = ks_avro_long(r);
+
+	if (unlikely(i < 0 || i >= node->n))
+		ks_avro_bad(r, node->type == KS_AVRO_UNION ? "A union has no such branch" : "An enum has no such symbol");
+	return (int) i;
+}
+
+static inline void
+ks_avro_enter(KsAvroReader *r)
+{
+	if (unlikely(++r->depth > KS_AVRO_MAX_DEPTH))
+		ks_avro_too_deep();
+}
+
+/* A value that took no bytes. */
+static inline void
+ks_avro_spend(KsAvroReader *r)
+{
+	if (unlikely(--r->spare < 0))
+		ks_avro_too_many();
+}
+
+/*
+ * Walks an array or a map, block by block: the number of its items, 0 at the end.
+ * *size: its bytes, -1 if it does not tell.
+ */
+extern int64 ks_avro_block(KsAvroReader *r, const KsAvroNode *node, int64 *size);
+
+/* Behind a block's items: did it have as many bytes as it told? */
+extern void ks_avro_block_end(const KsAvroReader *r, const uint8 *begin, int64 size);
+
+extern void ks_avro_skip(KsAvroReader *r, const KsAvroNode *node);
+
+/* Verified text in the server's encoding, from UTF-8. */
+extern void ks_avro_to_server(const KsAvroReader *r, const char **s, int *len);
+
+/*
+ * A value that is made of no others as a token, in the current context or r->buf:
+ * numbers, words and texts that the server's types read.
+ */
+extern void ks_avro_scalar(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok);
+
+/* Is it made of others? */
+static inline bool
+ks_avro_is_scalar(const KsAvroNode *node)
+{
+	return node->type != KS_AVRO_RECORD && node->type < KS_AVRO_ARRAY;
+}
+
+/* Any value as JSON. */
+extern void ks_avro_append_json(KsAvroReader *r, const KsAvroNode *node, StringInfo out);
+extern void ks_avro_append_string(StringInfo out, const char *s, int len);
+
+#endif

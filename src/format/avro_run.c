@@ -1,0 +1,141 @@
+/*
+ * avro_run.c
+ *	  The steps of avro_compile.c, for one record.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "format/avro_program.h"
+
+static void run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step);
+
+/* The item that a path leads to.  Of a name given twice the last counts, as in JSON. */
+static void
+run_item(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
+{
+	const KsAvroNode *node = step->node;
+	const uint8 *whole = r->p;
+	int64		size;
+	int64		index = 0;
+
+	check_stack_depth();
+	ks_avro_enter(r);
+	for (;;)
+	{
+		int64		n = ks_avro_block(r, node, &size);
+		const uint8 *begin = r->p;
+
+		if (n == 0)
+			break;
+		for (; n > 0; n--, index++)
+		{
+			bool		wanted = index == step->item.index;
+
+			CHECK_FOR_INTERRUPTS();
+			if (node->type == KS_AVRO_MAP)
+			{
+				int			len;
+				const char *key = ks_avro_bytes(r, &len);
+
+				ks_avro_to_server(r, &key, &len);
+				wanted = len == step->item.len && memcmp(key, step->item.name, len) == 0;
+			}
+			if (wanted)
+			{
+				program->found[step->col] = false;
+				run(program, r, step + 1);
+			}
+			else
+				ks_avro_skip(r, node->types[0]);
+		}
+		ks_avro_block_end(r, begin, size);
+	}
+	r->depth--;
+	r->p = whole;
+}
+
+static void
+append_rest(KsAvroReader *r, const KsAvroStep *step)
+{
+	StringInfo	rest = &r->d->rest;
+
+	appendStringInfoChar(rest, rest->len == 0 ? '{' : ',');
+	ks_avro_append_string(rest, step->name->name, step->name->len);
+	appendStringInfoChar(rest, ':');
+	ks_avro_append_json(r, step->node, rest);
+}
+
+static inline void
+emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
+{
+	KsColumn   *col = &r->d->target->cols[step->col];
+
+	r->d->column = col->name;
+	r->d->cv.unit = col->unit;
+	program->values[step->col] = ks_avro_convert(r, step->convert, &program->isnull[step->col]);
+	program->found[step->col] = true;
+	r->d->column = NULL;
+}
+
+static void
+run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
+{
+	const uint8 *begin;
+	int			len;
+
+	for (;; step++)
+	{
+		switch (step->op)
+		{
+			case KS_AVRO_SKIP_LONG:
+				(void) ks_avro_long(r);
+				break;
+			case KS_AVRO_SKIP_STRING:
+				(void) ks_avro_bytes(r, &len);
+				break;
+			case KS_AVRO_SKIP_BYTES:
+				(void) ks_avro_take(r, step->at);
+				break;
+			case KS_AVRO_SKIP:
+				ks_avro_skip(r, step->node);
+				break;
+			case KS_AVRO_EMIT:
+				emit(program, r, step);
+				break;
+			case KS_AVRO_PEEK:
+				begin = r->p;
+				emit(program, r, step);
+				r->p = begin;
+				break;
+			case KS_AVRO_ITEM:
+				run_item(program, r, step);
+				step = program->steps + step->at - 1;
+				break;
+			case KS_AVRO_REST:
+				append_rest(r, step);
+				break;
+			case KS_AVRO_ENTER:
+				step = program->steps + step->branches[ks_avro_choice(r, step->node)] - 1;
+				break;
+			case KS_AVRO_JUMP:
+				step = program->steps + step->at - 1;
+				break;
+			case KS_AVRO_ITEM_END:
+			case KS_AVRO_END:
+				return;
+		}
+	}
+}
+
+void
+ks_avro_run(KsAvroProgram *program, KsAvroReader *r)
+{
+	memset(program->found, 0, r->d->target->ncols * sizeof(bool));
+	resetStringInfo(&r->d->rest);
+	run(program, r, program->steps);
+	if (r->p != r->end)
+		ks_avro_bad(r, "More bytes follow than the schema has values for");
+	if (r->d->target->has_rest)
+		appendStringInfoString(&r->d->rest, r->d->rest.len == 0 ? "{}" : "}");
+}

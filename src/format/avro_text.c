@@ -1,0 +1,366 @@
+/*
+ * avro_text.c
+ *	  Avro's values as texts: of one value, and of any as JSON.
+ *
+ * In JSON, bytes are what the server writes for a bytea (\x00ff), dates and times
+ * are ISO 8601, decimals are numbers, and what JSON has no number for is a string
+ * (NaN).  A union is the value of its branch.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "common/shortest_dec.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "format/avro_read.h"
+#include "format/decode_format.h"
+#include "format/envelope_text.h"
+
+static void
+set_text(KsJsonToken *tok, KsJsonType type, const char *s, int len)
+{
+	tok->type = type;
+	tok->escaped = false;
+	tok->p = s;
+	tok->len = len;
+}
+
+/* Characters of code 0 are left out, or refused. */
+static char *
+strip_nul(const KsAvroReader *r, const char *s, int *len)
+{
+	char	   *out;
+	int			n = 0;
+
+	if (!r->d->cv.strip_nul)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("a string has a character of code 0"),
+				 errdetail("It cannot be stored in a column of this type."),
+				 errhint("The sink's setting on_nul => 'strip' leaves such characters out.")));
+	out = palloc(*len);
+	for (int i = 0; i < *len; i++)
+		if (s[i] != '\0')
+			out[n++] = s[i];
+	*len = n;
+	return out;
+}
+
+void
+ks_avro_to_server(const KsAvroReader *r, const char **s, int *len)
+{
+	if (likely(ks_is_ascii(*s, *len)))
+		return;
+	if (memchr(*s, '\0', *len))
+		*s = strip_nul(r, *s, len);
+	ks_to_server(r->d, s, len);
+}
+
+/* \x and two digits for each byte, as the server reads a bytea. */
+static void
+set_hex(KsJsonToken *tok, const char *s, int len)
+{
+	char	   *out;
+
+	if (len > (int) (MaxAllocSize - 3) / 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("bytes are too long for this type")));
+	out = palloc(2 * len + 2);
+	out[0] = '\\';
+	out[1] = 'x';
+	set_text(tok, KS_JSON_STRING, out, 2 + (int) hex_encode(s, len, out + 2));
+}
+
+/* A number with so many digits and bits at most; longer ones are cut before. */
+static void
+set_decimal(KsAvroReader *r, const KsAvroNode *node, const char *s, int len, KsJsonToken *tok)
+{
+	uint8	   *copy;
+	char	   *text;
+
+	/* what only repeats the sign */
+	while (len > 1 && (uint8) (s[0] ^ (s[1] & 0x80 ? 0xff : 0)) == 0)
+		s++, len--;
+	if (len > node->precision / 2 + 1)
+		ks_avro_bad(r, "A decimal has more digits than its schema says");
+	copy = palloc(len + 1);
+	memcpy(copy, s, len);
+	text = ks_text_decimal_bytes(copy, len, node->scale);
+	set_text(tok, KS_JSON_NUMBER, text, strlen(text));
+}
+
+static void
+set_duration(KsAvroReader *r, const uint8 *p, KsJsonToken *tok)
+{
+	uint32		v[3];
+	char	   *text;
+
+	for (int i = 0; i < 3; i++)
+		v[i] = p[i * 4] | p[i * 4 + 1] << 8 | p[i * 4 + 2] << 16 | (uint32) p[i * 4 + 3] << 24;
+	text = psprintf("P%uM%uDT%u.%03uS", v[0], v[1], v[2] / 1000, v[2] % 1000);
+	set_text(tok, KS_JSON_STRING, text, strlen(text));
+}
+
+static void
+set_uuid(const uint8 *p, KsJsonToken *tok)
+{
+	char	   *out = palloc(37);
+	char	   *q = out;
+
+	for (int i = 0; i < 16; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*q++ = '-';
+		q += hex_encode((const char *) p + i, 1, q);
+	}
+	set_text(tok, KS_JSON_STRING, out, q - out);
+}
+
+static void
+set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
+{
+	int			len = node->size;
+	const char *s = node->type == KS_AVRO_FIXED ? (const char *) ks_avro_take(r, len) :
+		ks_avro_bytes(r, &len);
+
+	switch (node->logical)
+	{
+		case KS_AVRO_DECIMAL:
+			set_decimal(r, node, s, len, tok);
+			break;
+		case KS_AVRO_DURATION:
+			set_duration(r, (const uint8 *) s, tok);
+			break;
+		case KS_AVRO_UUID:
+			set_uuid((const uint8 *) s, tok);
+			break;
+		default:
+			set_hex(tok, s, len);
+			break;
+	}
+}
+
+/* ISO 8601, but for years before 1. */
+static void
+set_timestamp(const KsAvroNode *node, int64 v, KsJsonToken *tok)
+{
+	char	   *s = pstrdup(ks_text_timestamp(v, node->unit));
+	char	   *zone = strchr(s, 'Z');
+	char	   *space = strchr(s, ' ');
+
+	if (zone && node->logical == KS_AVRO_LOCAL_TIMESTAMP)
+		memmove(zone, zone + 1, strlen(zone));
+	if (space && strchr(space + 1, ' ') == NULL)
+		*space = 'T';
+	set_text(tok, KS_JSON_STRING, s, strlen(s));
+}
+
+static void
+set_integer(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
+{
+	int64		v = node->type == KS_AVRO_INT ? ks_avro_int(r) : ks_avro_long(r);
+	char	   *s;
+
+	switch (node->logical)
+	{
+		case KS_AVRO_DATE:
+			s = ks_text_date(v);
+			set_text(tok, KS_JSON_STRING, s, strlen(s));
+			break;
+		case KS_AVRO_TIME:
+			s = ks_text_time(v, node->unit, false);
+			set_text(tok, KS_JSON_STRING, s, strlen(s));
+			break;
+		case KS_AVRO_TIMESTAMP:
+		case KS_AVRO_LOCAL_TIMESTAMP:
+			set_timestamp(node, v, tok);
+			break;
+		default:
+			set_text(tok, KS_JSON_NUMBER, r->buf, pg_lltoa(v, r->buf));
+			break;
+	}
+}
+
+static void
+set_float(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
+{
+	bool		single = node->type == KS_AVRO_FLOAT;
+	float		f = single ? ks_avro_float(r) : 0;
+	double		v = single ? f : ks_avro_double(r);
+
+	if (isnan(v))
+		set_text(tok, KS_JSON_STRING, "NaN", 3);
+	else if (isinf(v))
+		set_text(tok, KS_JSON_STRING, v > 0 ? "Infinity" : "-Infinity", v > 0 ? 8 : 9);
+	else
+		set_text(tok, KS_JSON_NUMBER, r->buf, single ? float_to_shortest_decimal_bufn(f, r->buf) :
+				 double_to_shortest_decimal_bufn(v, r->buf));
+}
+
+void
+ks_avro_scalar(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
+{
+	const char *s;
+	int			len;
+
+	switch (node->type)
+	{
+		case KS_AVRO_NULL:
+			set_text(tok, KS_JSON_NULL, "null", 4);
+			break;
+		case KS_AVRO_BOOLEAN:
+			if (ks_avro_bool(r))
+				set_text(tok, KS_JSON_TRUE, "true", 4);
+			else
+				set_text(tok, KS_JSON_FALSE, "false", 5);
+			break;
+		case KS_AVRO_INT:
+		case KS_AVRO_LONG:
+			set_integer(r, node, tok);
+			break;
+		case KS_AVRO_FLOAT:
+		case KS_AVRO_DOUBLE:
+			set_float(r, node, tok);
+			break;
+		case KS_AVRO_STRING:
+			s = ks_avro_bytes(r, &len);
+			ks_avro_to_server(r, &s, &len);
+			set_text(tok, KS_JSON_STRING, s, len);
+			break;
+		case KS_AVRO_ENUM:
+			{
+				const KsField *symbol = &node->names[ks_avro_choice(r, node)];
+
+				set_text(tok, KS_JSON_STRING, symbol->name, symbol->len);
+				break;
+			}
+		default:
+			set_bytes(r, node, tok);
+			break;
+	}
+}
+
+/* --- JSON --- */
+
+void
+ks_avro_append_string(StringInfo out, const char *s, int len)
+{
+	const char *end = s + len;
+
+	appendStringInfoChar(out, '"');
+	for (;;)
+	{
+		const char *q = ks_json_find_special(s, end);
+
+		appendBinaryStringInfo(out, s, q - s);
+		if (q == end)
+			break;
+		if (*q == '"' || *q == '\\')
+		{
+			appendStringInfoChar(out, '\\');
+			appendStringInfoChar(out, *q);
+		}
+		else
+			appendStringInfo(out, "\\u%04x", (unsigned char) *q);
+		s = q + 1;
+	}
+	appendStringInfoChar(out, '"');
+}
+
+static void
+append_scalar(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	KsJsonToken tok;
+
+	ks_avro_scalar(r, node, &tok);
+	MemoryContextSwitchTo(old);
+	if (tok.type == KS_JSON_STRING)
+		ks_avro_append_string(out, tok.p, tok.len);
+	else
+		appendBinaryStringInfo(out, tok.p, tok.len);
+	MemoryContextReset(r->scratch);
+}
+
+static void
+append_record(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
+{
+	appendStringInfoChar(out, '{');
+	for (int i = 0; i < node->n; i++)
+	{
+		if (i)
+			appendStringInfoChar(out, ',');
+		ks_avro_append_string(out, node->names[i].name, node->names[i].len);
+		appendStringInfoChar(out, ':');
+		ks_avro_append_json(r, node->types[i], out);
+	}
+	appendStringInfoChar(out, '}');
+}
+
+static void
+append_key(KsAvroReader *r, StringInfo out)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	int			len;
+	const char *s = ks_avro_bytes(r, &len);
+
+	ks_avro_to_server(r, &s, &len);
+	MemoryContextSwitchTo(old);
+	ks_avro_append_string(out, s, len);
+	MemoryContextReset(r->scratch);
+	appendStringInfoChar(out, ':');
+}
+
+static void
+append_blocks(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
+{
+	bool		map = node->type == KS_AVRO_MAP;
+	bool		first = true;
+	int64		size;
+
+	appendStringInfoChar(out, map ? '{' : '[');
+	for (;;)
+	{
+		int64		n = ks_avro_block(r, node, &size);
+		const uint8 *begin = r->p;
+
+		if (n == 0)
+			break;
+		for (; n > 0; n--, first = false)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (!first)
+				appendStringInfoChar(out, ',');
+			if (map)
+				append_key(r, out);
+			ks_avro_append_json(r, node->types[0], out);
+		}
+		ks_avro_block_end(r, begin, size);
+	}
+	appendStringInfoChar(out, map ? '}' : ']');
+}
+
+void
+ks_avro_append_json(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
+{
+	if (node->type == KS_AVRO_UNION)
+		node = node->types[ks_avro_choice(r, node)];
+	if (node->width == 0)
+		ks_avro_spend(r);
+	if (ks_avro_is_scalar(node))
+	{
+		append_scalar(r, node, out);
+		return;
+	}
+	check_stack_depth();
+	ks_avro_enter(r);
+	if (node->type == KS_AVRO_RECORD)
+		append_record(r, node, out);
+	else
+		append_blocks(r, node, out);
+	r->depth--;
+}
