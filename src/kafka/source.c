@@ -87,21 +87,27 @@ on_new(rd_kafka_t *rk, const rd_kafka_conf_t *rkconf, void *opaque, char *errstr
 	return rd_kafka_interceptor_add_on_thread_start(rk, "kafka_sink", on_thread_start, NULL);
 }
 
+/*
+ * librdkafka frees the interceptors of properties that it refuses, and would free
+ * them again with these.  So it is given a copy, which stays if it is refused.
+ */
 static void
 create_handle(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
 {
 	rd_kafka_conf_t *rkconf = ks_source_conf(conf, opts);
+	rd_kafka_conf_t *copy;
 	char		errstr[512] = "";
 	bool		tls;
 
 	plan_wakeups(src, conf, rkconf);
 	rd_kafka_conf_set_error_cb(rkconf, ks_source_error_cb);
 	rd_kafka_conf_set_opaque(rkconf, src);
-	(void) rd_kafka_conf_interceptor_add_on_new(rkconf, "kafka_sink", on_new, NULL);
-	src->rk = rd_kafka_new(RD_KAFKA_CONSUMER, rkconf, errstr, sizeof(errstr));
+	copy = rd_kafka_conf_dup(rkconf);
+	(void) rd_kafka_conf_interceptor_add_on_new(copy, "kafka_sink", on_new, NULL);
+	src->rk = rd_kafka_new(RD_KAFKA_CONSUMER, copy, errstr, sizeof(errstr));
+	rd_kafka_conf_destroy(rkconf);
 	if (src->rk == NULL)
 	{
-		rd_kafka_conf_destroy(rkconf);
 		ks_source_clean(src, errstr, src->detail, sizeof(src->detail));
 		ks_source_tidy(src->detail);
 		tls = strstr(errstr, "ssl.") != NULL;
