@@ -95,6 +95,13 @@ RESET ROLE;
 -- superusers' sinks do not count, nor are they counted
 SELECT kafka_sink.create_sink('mine' || i) FROM generate_series(1, 3) i;
 SELECT kafka_sink.register_topic('mine1', 't' || i) FROM generate_series(1, 4) i;
+-- nor given to a role that may not have them
+SET kafka_sink.max_sinks_per_role = 3;
+SELECT kafka_sink.alter_sink('mine1', owner => 'regress_ks_limits');
+SET kafka_sink.max_topics_per_role = 7;
+SELECT kafka_sink.alter_sink('mine1', owner => 'regress_ks_limits');
+SELECT kafka_sink.alter_sink('mine2', owner => 'regress_ks_limits');
+SELECT kafka_sink.alter_sink('mine1', owner => current_user::regrole);
 RESET kafka_sink.max_sinks_per_role;
 RESET kafka_sink.max_topics_per_role;
 

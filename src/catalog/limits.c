@@ -53,7 +53,7 @@ count_now(const char *sql, Oid type, Datum value)
 }
 
 static void
-check_owned(Oid owner, const char *what, const char *setting, int limit, const char *sql)
+check_owned(Oid owner, int more, const char *what, const char *setting, int limit, const char *sql)
 {
 	int64		n;
 
@@ -61,7 +61,7 @@ check_owned(Oid owner, const char *what, const char *setting, int limit, const c
 		return;
 	LockSharedObject(AuthIdRelationId, owner, OWNER_LOCK, ExclusiveLock);
 	n = count_now(sql, OIDOID, ObjectIdGetDatum(owner));
-	if (n >= limit)
+	if (n + more > limit)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("role \"%s\" cannot have more %s", GetUserNameFromId(owner, false), what),
@@ -72,15 +72,15 @@ check_owned(Oid owner, const char *what, const char *setting, int limit, const c
 void
 ks_limits_check_sinks(Oid owner)
 {
-	check_owned(owner, "sinks", "kafka_sink.max_sinks_per_role", ks_guc_max_sinks_per_role,
+	check_owned(owner, 1, "sinks", "kafka_sink.max_sinks_per_role", ks_guc_max_sinks_per_role,
 				"SELECT pg_catalog.count(*) FROM kafka_sink.sink_catalog c "
 				"WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1");
 }
 
 void
-ks_limits_check_topics(Oid owner)
+ks_limits_check_topics(Oid owner, int more)
 {
-	check_owned(owner, "topics of sinks", "kafka_sink.max_topics_per_role", ks_guc_max_topics_per_role,
+	check_owned(owner, more, "topics of sinks", "kafka_sink.max_topics_per_role", ks_guc_max_topics_per_role,
 				"SELECT pg_catalog.count(*) FROM kafka_sink.topic_catalog t "
 				"JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink "
 				"WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1");

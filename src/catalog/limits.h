@@ -8,12 +8,13 @@
 #include "postgres.h"
 
 /*
- * Errors (54000) if a role owns as many sinks, or topics of sinks, as it may;
- * superusers may own any number.  To be called before one more is made: others
- * that make one for the same role wait until this transaction has ended.
+ * Errors (54000) if a role would own more sinks, or topics of sinks, than it may;
+ * superusers may own any number.  To be called before one more is made, or is given
+ * to it, or so many topics are: others that make one for the same role wait until
+ * this transaction has ended.
  */
 extern void ks_limits_check_sinks(Oid owner);
-extern void ks_limits_check_topics(Oid owner);
+extern void ks_limits_check_topics(Oid owner, int more);
 
 /*
  * Errors (54000) if a sink has got offsets of more partitions than it may.  To be

@@ -164,7 +164,7 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 		if (owner != sink->owner)
 		{
 			ks_limits_check_sinks(owner);
-			ks_limits_check_topics(owner);
+			ks_limits_check_topics(owner, list_length(ks_catalog_topics(name)));
 		}
 	}
 

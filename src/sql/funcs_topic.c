@@ -104,7 +104,7 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 	if (partitions)
 		ks_limits_check_size("list of partitions", PG_GETARG_DATUM(2), KS_MAX_PARTITIONS_BYTES);
 	ks_limits_check_size("start_at", PG_GETARG_DATUM(3), KS_MAX_START_AT_BYTES);
-	ks_limits_check_topics(sink->owner);
+	ks_limits_check_topics(sink->owner, 1);
 	ks_catalog_check_partitions(partitions);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(topic);
