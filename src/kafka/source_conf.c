@@ -168,6 +168,7 @@ bound_answers(rd_kafka_conf_t *rkconf, int64 bytes)
 	set_at_most(rkconf, "fetch.message.max.bytes", bytes);
 	set_at_most(rkconf, "fetch.max.bytes", Max(bytes, MIN_FETCH_MAX));
 	set_at_most(rkconf, "message.max.bytes", Max(bytes, MIN_FETCH_MAX));
+	set_at_most(rkconf, "fetch.min.bytes", 1);
 }
 
 /*
