@@ -182,7 +182,16 @@ sql(qq{SELECT kafka_sink.skip('greedy', '$greedy', 0, 7); SELECT kafka_sink.resu
 wait_until($node, 'SELECT count(*) FROM greedy', '19', 'and those behind it after skip()');
 
 is(sql('SELECT pg_postmaster_start_time()'), $started, 'the server is the same');
-$node->stop('fast');
+$log = -s $node->logfile;
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal|terminating any other active/, 'nothing crashed');
+
+# --- what else aborts ---
+
+kill 'ABRT', sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'raised'});
+wait_for_log($node, qr/terminated by signal 6/, $log, 'SIGABRT for another reason ends a worker as ever');
+wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'raised'}, 'running', 'and the server begins anew');
+$kafka->gen($whole, count => 10, from => 2000);
+wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM raised', '19|19', 'the sink goes on');
+$node->stop('fast');
 
 done_testing();
