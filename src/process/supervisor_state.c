@@ -350,7 +350,8 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			break;
 		case KS_TROUBLE_NO_OWNER:
 			error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
-			error.hint = "Drop the sink and create it again as another role.";
+			error.hint = psprintf("Give it to another role with kafka_sink.alter_sink(%s, owner => ...), or drop it.",
+								  quote_literal_cstr(s->name));
 			break;
 		case KS_TROUBLE_NO_LOGIN:
 			error.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;

@@ -199,7 +199,7 @@ ks_define_check(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the owner of sink \"%s\" does not exist any more", name),
-				 errhint("Drop the sink and create it again as another role.")));
+				 errhint("Give it to another role with kafka_sink.alter_sink(..., owner => ...), or drop it.")));
 	if (sink->max_record_bytes > (int64) ks_guc_max_fetch_memory * 1024 * 1024)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -77,7 +77,7 @@ warn_of_gone(const char *relation, const char *column, const char *name)
 	ereport(WARNING,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("%s %s of a row of kafka_sink.%s does not exist", column, name, relation),
-			 errhint("The sink is restored without it, and cannot run. Restore roles and tables first, or drop the sink, or change it.")));
+			 errhint("The sink is restored without it, and cannot run. Restore roles and tables first, or name another with kafka_sink.alter_sink() or alter_topic().")));
 }
 
 /* The row goes into its table. */

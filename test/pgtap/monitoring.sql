@@ -63,7 +63,7 @@ RESET ROLE;
 CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS
 $$BEGIN IF $1 IS NOT NULL THEN RAISE EXCEPTION 'leaked: %', $1; END IF; RETURN true; END$$;
 SET ROLE regress_ks_monitor;
-SELECT lives_ok('SELECT FROM kafka_sink.sinks WHERE pg_temp.leak(command) AND pg_temp.leak(message) AND pg_temp.leak(filter)', 'nor by a function');
+SELECT lives_ok('SELECT FROM kafka_sink.sinks WHERE pg_temp.leak(command) AND pg_temp.leak(detail) AND pg_temp.leak(filter)', 'nor by a function');
 RESET ROLE;
 SELECT * FROM finish();
 ROLLBACK;

@@ -216,5 +216,8 @@ wait_until($second, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = '
 $second->safe_psql($db, q{SELECT kafka_sink.register_topic('of nobody', 't1')});
 wait_until($second, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'of nobody'},
 	q{backoff|the sink's owner does not exist any more}, 'a sink without an owner', undef, $db);
+$second->safe_psql($db, q{SELECT kafka_sink.alter_sink('of nobody', owner => 'other')});
+wait_until($second, q{SELECT owner, coalesce(message, '') ~ 'owner' FROM kafka_sink.sinks WHERE sink = 'of nobody'},
+	'other|f', 'until it is given to another', undef, $db);
 
 done_testing();
