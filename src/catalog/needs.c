@@ -159,7 +159,7 @@ ks_needs_reassign(Oid from, Oid to)
 		Datum		sink_values[] = {CStringGetTextDatum(sink), ObjectIdGetDatum(to)};
 
 		ks_limits_check_sinks(to);
-		ks_limits_check_topics(to);
+		ks_limits_check_topics(to, list_length(ks_catalog_topics(sink)));
 		(void) select_text("UPDATE kafka_sink.sink_catalog c SET owner = $2::pg_catalog.regrole, "
 						   "generation = c.generation OPERATOR(pg_catalog.+) 1 "
 						   "WHERE c.sink OPERATOR(pg_catalog.=) $1", 2, sink_types, sink_values);
