@@ -200,6 +200,13 @@ DELETE FROM kafka_sink.topic_state;
 SELECT kafka_sink.accept_gap('s');
 ROLLBACK;
 
+-- a topic that no worker consumes, yet
+BEGIN;
+CREATE SERVER regress_ks_calls FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+SELECT kafka_sink.alter_sink('s', server => 'regress_ks_calls');
+SELECT kafka_sink.seek('s', '{"order": {"0": 42, "1": 0}, "orders": {"0": 1}}');
+ROLLBACK;
+
 -- a filter sees what is filled
 SELECT kafka_sink.alter_sink('s', filter => 'value IS NOT NULL');
 SELECT kafka_sink.alter_sink('s', filter => 'id > 0 AND off > 0');

@@ -156,6 +156,28 @@ check_unchanged(const KsSink *sink)
 				 errhint("Call kafka_sink.seek() again.")));
 }
 
+/* A sink that has workers may be moved before a topic is registered, or the name
+ * is not what was meant. */
+static void
+note_unregistered(const KsSink *sink, const KsPartition *parts, int n)
+{
+	List	   *topics = sink->server ? ks_catalog_topics(sink->name) : NIL;
+
+	for (int i = 0; i < n && sink->server; i++)
+	{
+		bool		registered = i > 0 && strcmp(parts[i].topic, parts[i - 1].topic) == 0;
+		ListCell   *lc;
+
+		foreach(lc, topics)
+			registered |= strcmp(((KsTopic *) lfirst(lc))->topic, parts[i].topic) == 0;
+		if (!registered)
+			ereport(NOTICE,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" is not registered with sink \"%s\"", parts[i].topic, sink->name),
+					 errdetail("Workers will go on from these offsets when it is.")));
+	}
+}
+
 Datum
 kafka_sink_seek(PG_FUNCTION_ARGS)
 {
@@ -178,6 +200,7 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 	start_anew(sink->name);
 	if (ask)
 		check_unchanged(sink);
+	note_unregistered(sink, parts, n);
 	for (int i = 0; i < n; i++)
 		seek_partition(sink->name, parts[i].topic, parts[i].part, parts[i].off);
 	PG_RETURN_VOID();
