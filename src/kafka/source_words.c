@@ -40,7 +40,8 @@ const char	ks_source_unverified_hint[] =
 static const KsErrorWords words[] = {
 	{"certificate verify failed", RD_KAFKA_RESP_ERR__SSL, ks_source_unverified_hint},
 	{"client SSL authentication might be required", RD_KAFKA_RESP_ERR__SSL, HINT_CLIENT_CERT},
-	{"unexpected eof", 0, HINT_PROTOCOL},
+	/* newer versions say themselves that the connection broke */
+	{"unexpected eof", RD_KAFKA_RESP_ERR__TRANSPORT, HINT_PROTOCOL},
 	{"wrong version number", 0, HINT_PROTOCOL},
 	{"PLAINTEXT broker listener", 0, HINT_PROTOCOL},
 	{"security.protocol", 0, HINT_PROTOCOL},
