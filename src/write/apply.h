@@ -227,6 +227,9 @@ extern void ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *
  */
 extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);
 
+/* How many values of a row it may copy. */
+extern int	ks_fast_width(const KsTarget *target);
+
 /* Does it leave some rows to the general path?  It does not when it inserts without foreign keys. */
 extern bool ks_fast_may_decline(const KsTarget *target);
 

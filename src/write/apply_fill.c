@@ -145,6 +145,13 @@ ks_fill_settle(const KsTarget *target, bool updates, KsFast *fast)
 	return true;
 }
 
+int
+ks_fast_width(const KsTarget *target)
+{
+	return target->fast && (target->fast->widens || target->given) ?
+		target->nvalues + target->fast->nextra : 0;
+}
+
 /* --- rows --- */
 
 void

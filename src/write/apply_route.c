@@ -250,7 +250,7 @@ ks_apply_max_records(const KsApply *ap)
 
 	for (int i = 0; i < ap->nroutes; i++)
 		if (ap->routes[i].target)	/* else it could not be built */
-			nvalues = Max(nvalues, ap->routes[i].target->nvalues);
+			nvalues = Max(nvalues, ap->routes[i].target->nvalues + ks_fast_width(ap->routes[i].target));
 	return MAX_ROW_BYTES / (nvalues * (int) (sizeof(Datum) + sizeof(bool)));
 }
 

@@ -425,6 +425,8 @@ sub normalise
 	my $refused = 0;
 
 	$output =~ s/^probe\n.*//ms;
+	# (a row may have lines)
+	$output =~ s/Failing row contains \(.*?\)\.(?=\||\n)/Failing row/gs if $case->{seq};
 	foreach (split /\n/, $output)
 	{
 		s/^psql:\S+: //;

@@ -124,7 +124,7 @@ sub _key
 	unshift @able, $self->_add_column(one_of(qw(int4 int8 int8 text uuid))) if chance(0.5) || !@able;
 	$self->{key} = [];
 	return if $mode eq 'insert' && chance(0.2);
-	@able = map { $self->_add_column(one_of(qw(int2 int4 int8 int8 text uuid date timestamptz numeric bytea varchar))) } 1 .. 3
+	@able = map { $self->_add_column(one_of(qw(int2 int4 int8 int8 text uuid date timestamptz))) } 1 .. 3
 	  if $self->{swift};
 	my $n = one_of(1, 1, 1, 2, 3);
 	$self->{key} = [ @able[ 0 .. min($n - 1, $#able) ] ];
