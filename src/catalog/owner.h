@@ -19,8 +19,10 @@
 typedef struct KsOwnerUser
 {
 	KsCatalogUser save;
+	const KsSink *sink;
 	int			nestlevel;		/* of settings */
 	bool		restricted;
+	uint64		temporary;		/* what was in the session's temporary schema */
 } KsOwnerUser;
 
 /*
@@ -28,7 +30,7 @@ typedef struct KsOwnerUser
  * of ks_session_enter().  An error, or the end of the (sub)transaction, leaves, too.
  */
 extern void ks_owner_enter(const KsSink *sink, KsOwnerUser *user);
-extern void ks_owner_leave(const KsOwnerUser *user);
+extern void ks_owner_leave(const KsOwnerUser *user);	/* errors (42501) if something is left */
 
 /* The same for whoever may make the owner's code run, always with restrictions. */
 extern void ks_owner_enter_restricted(const KsSink *sink, KsOwnerUser *user);

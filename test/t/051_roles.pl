@@ -81,8 +81,7 @@ sql(qq{
 		FOREACH way IN ARRAY ARRAY['SET search_path = app, public', 'SET check_function_bodies = off',
 			'PREPARE left_behind AS SELECT app.rob(''prepared'')', 'LISTEN left_behind',
 			'DECLARE left_behind CURSOR WITH HOLD FOR SELECT app.rob(''cursor'')',
-			'CREATE TEMP TABLE left_behind (id int DEFAULT 1 CHECK (app.trap(''temporary'')))',
-			'CREATE DOMAIN pg_temp.timestamptz AS pg_catalog.timestamptz CHECK (app.trap(''hidden''))']
+			'CREATE TEMP TABLE left_behind (id int DEFAULT 1 CHECK (app.trap(''temporary'')))']
 		LOOP
 			BEGIN
 				EXECUTE way;
@@ -109,6 +108,17 @@ sql(qq{
 		'BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO app.later VALUES (new.id); RETURN new; END';
 	CREATE TRIGGER hidden AFTER INSERT ON app.hidden FOR EACH ROW EXECUTE FUNCTION app.defer();
 	CREATE TABLE app.quiet (id int PRIMARY KEY, n int);
+	CREATE TABLE app.hiding (id int PRIMARY KEY, n int);
+	CREATE FUNCTION app.hide() RETURNS trigger LANGUAGE plpgsql AS \$\$
+	BEGIN
+		IF new.n = 1 THEN
+			CREATE DOMAIN pg_temp.timestamptz AS pg_catalog.timestamptz CHECK (app.trap('type'));
+		ELSE
+			CREATE FUNCTION pg_temp.now() RETURNS pg_catalog.timestamptz LANGUAGE sql AS 'SELECT pg_catalog.now()';
+		END IF;
+		RETURN new;
+	END \$\$;
+	CREATE TRIGGER hide BEFORE INSERT ON app.hiding FOR EACH ROW EXECUTE FUNCTION app.hide();
 });
 unlink $loot;
 
@@ -214,6 +224,22 @@ foreach ("SELECT kafka_sink.ingest('hidden', $record)", "SELECT kafka_sink.previ
 	is(loot(), '', 'does not run');
 }
 is(sql('SELECT count(*) FROM app.hidden'), '0', 'and writes nothing');
+# --- what hides things in the session's temporary schema ---
+
+as_role('app', qq{
+	SELECT kafka_sink.create_sink('hiding', server => 'kafka', target => 'app.hiding', enabled => false);
+	SELECT kafka_sink.register_topic('hiding', '$topic')});
+my $second = $record{'{"id": 2, "n": 2}'};
+foreach my $call ("SELECT kafka_sink.ingest('hiding', $record)", "SELECT kafka_sink.ingest('hiding', $second)",
+	"CALL kafka_sink.run('hiding')")
+{
+	($out, $err) = as_role($super, "CREATE TEMP TABLE mine (id int); SET ROLE app; $call; $left");
+	like($err, qr/ERROR:  42501: (?:cannot create a type in a temporary schema within|code of sink "hiding" has made or dropped temporary)/,
+		"temporary objects: $call");
+	is($out, $nothing, 'none is there');
+}
+is(sql('SELECT count(*) FROM app.hiding'), '0', 'nor anything else');
+
 # --- each transaction asks anew ---
 
 as_role('app', "SELECT kafka_sink.alter_sink('t', batch_records => 1); SELECT kafka_sink.seek('t', 'earliest'); TRUNCATE app.t");
