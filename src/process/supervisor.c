@@ -353,7 +353,10 @@ write_state(KsSupervised *s)
 	ConditionVariable *progress = ks_shmem_progress_cv(s->name);
 
 	if (!try_sink(s, ks_supervised_write_states))
+	{
+		ks_supervised_forget_notes(s);
 		return false;
+	}
 	ConditionVariableBroadcast(progress);
 	return true;
 }

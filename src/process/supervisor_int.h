@@ -120,6 +120,7 @@ typedef struct KsSupervised
 	KsStateRow *rows;
 	int			nrows;
 	KsStateRow *row_of[KS_MAX_WORKERS]; /* of rows, by number of the worker */
+	uint64		noted;			/* bits of those that we have written since they were read */
 	KsWrittenTable *tables;
 	int			ntables;
 
@@ -142,6 +143,12 @@ extern bool ks_supervised_has_dropped_table(const KsSupervised *s);
 
 /* Has a worker, or may it have, anything to do?  The first always has: it finds out. */
 extern bool ks_supervised_needs(const KsSupervised *s, int worker);
+
+/* A row that was written: as if it had been read again. */
+extern void ks_supervised_note_row(KsSupervised *s, int worker, const char *state, const char *message);
+
+/* What was written was rolled back: nobody knows what the rows say. */
+extern void ks_supervised_forget_notes(KsSupervised *s);
 
 /* NULL: the worker has none. */
 extern const KsStateRow *ks_supervised_row(const KsSupervised *s, int worker);

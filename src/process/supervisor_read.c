@@ -281,6 +281,7 @@ store_parts(KsSupervised *s, const SinkRow *sink, const PartRow *parts, int npar
 	s->ntables = ntables;
 	s->rows = rows;
 	s->nrows = nrows;
+	s->noted = 0;
 	memset(s->row_of, 0, sizeof(s->row_of));
 	for (int i = 0; i < nrows; i++)
 		if (rows[i].worker >= 0 && rows[i].worker < KS_MAX_WORKERS)
@@ -349,6 +350,7 @@ store_dropped(KsSupervised *s)
 	s->runs = s->report_suspended = false;
 	s->owner_trouble = KS_TROUBLE_NONE;
 	s->nrows = s->ntables = 0;
+	s->noted = 0;
 	memset(s->row_of, 0, sizeof(s->row_of));
 	s->loaded = true;
 	s->stale = false;

@@ -68,6 +68,42 @@ ks_supervised_row(const KsSupervised *s, int worker)
 	return worker < KS_MAX_WORKERS ? s->row_of[worker] : NULL;
 }
 
+void
+ks_supervised_note_row(KsSupervised *s, int worker, const char *state, const char *message)
+{
+	MemoryContext old = MemoryContextSwitchTo(s->cxt);
+
+	if (s->row_of[worker] == NULL)
+	{
+		KsStateRow *rows = palloc((s->nrows + 1) * sizeof(KsStateRow));
+
+		for (int i = 0; i < s->nrows; i++)
+		{
+			rows[i] = s->rows[i];
+			if (rows[i].worker >= 0 && rows[i].worker < KS_MAX_WORKERS)
+				s->row_of[rows[i].worker] = &rows[i];
+		}
+		s->row_of[worker] = &rows[s->nrows++];
+		s->rows = rows;
+		s->row_of[worker]->worker = worker;
+	}
+	s->row_of[worker]->state = pstrdup(state);
+	s->row_of[worker]->message = message ? pstrdup(message) : NULL;
+	s->noted |= UINT64CONST(1) << worker;
+	MemoryContextSwitchTo(old);
+}
+
+void
+ks_supervised_forget_notes(KsSupervised *s)
+{
+	uint64		noted = s->noted;
+
+	for (int i = 0; i < KS_MAX_WORKERS; i++)
+		if (noted & (UINT64CONST(1) << i))
+			ks_supervised_note_row(s, i, "", NULL);
+	s->noted = 0;
+}
+
 bool
 ks_supervised_needs(const KsSupervised *s, int worker)
 {

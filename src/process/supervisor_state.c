@@ -359,20 +359,24 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			break;
 	}
 	ks_catalog_set_state(s->name, m->worker, state, &error);
+	ks_supervised_note_row(m->sink, m->worker, state, error.message);
 }
 
 /*
- * Makes the rows say what is known, beginning with what they say now.  What
- * was written is read again, so that nothing is written twice.
+ * Makes the rows say what is known, beginning with what they say now.  What was
+ * written is taken down, or read again, so that nothing is written twice; who calls forgets
+ * it if this fails.
  */
 void
 ks_supervised_write_states(void *arg)
 {
 	KsSupervised *s = arg;
+	bool		read_again;
 
 	ks_supervised_read(s);
 	if (!ks_supervised_states_differ(s))
 		return;
+	read_again = has_rows_of_nobody(s) || s->report_suspended || has_lost_table(s);
 	if (has_rows_of_nobody(s))
 	{
 		KsSink	   *sink = ks_catalog_sink(s->name, true);
@@ -391,9 +395,14 @@ ks_supervised_write_states(void *arg)
 		for (int i = 0; i < s->nmanaged; i++)
 		{
 			if (tell_idle && is_idle_untold(s, i))
+			{
 				ks_catalog_set_state(s->name, i, "idle", NULL);
+				ks_supervised_note_row(s, i, "idle", NULL);
+			}
 			write_trouble(s, s->managed[i], trouble_to_report(s, s->managed[i]));
 		}
 	}
-	ks_supervised_read(s);
+	/* of very many that wait for room, each is read once */
+	if (read_again)
+		ks_supervised_read(s);
 }
