@@ -69,7 +69,15 @@ foreach (@settings)
 	{
 		is($default{$name}, $shown eq 'empty' ? '' : $shown, "$name: its default");
 	}
-	if ($type =~ /\b(\d+) to (\d+)\b/)
+	if ($type =~ /^interval, (\d+(?: \w+)?) to (\d+ \w+)/)
+	{
+		my ($least, $most) = ("interval '$1'", "interval '$2'");
+
+		like(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/ERROR:  22023: .*$name/, "$name: $_ is refused")
+		  foreach "$least - interval '1 ms'", "$most + interval '1 ms'";
+		unlike(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/outside the valid range/, "$name: $_ is not") foreach $least, $most;
+	}
+	elsif ($type =~ /\b(\d+) to (\d+)\b/)
 	{
 		my ($min, $max) = ($1, $2);
 
@@ -92,7 +100,7 @@ my %context = (reload => 'sighup', session => 'user', restart => 'postmaster', s
 is( join("\n",
 		sort map {
 			my ($name, $shown, $change, $meaning) = ((words($_->[0]))[0], @$_[ 1 .. 3 ]);
-			my ($range) = $meaning =~ /\b(\d+ to \d+)\b/;
+			my ($range) = $meaning =~ /(?<!\d)(-?\d+ to \d+)\b/;
 			join '|', $name, $shown, $context{$change}, $range // ''
 		} table_of('Server settings')),
 	join(
