@@ -177,8 +177,9 @@ from_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 
 	tok.p = take_bytes(r, c->node, &tok.len);
 	ks_avro_to_server(r, &tok.p, &tok.len);
-	return c->action == KS_AVRO_AS_TEXT ? PointerGetDatum(cstring_to_text_with_len(tok.p, tok.len)) :
-		from_token(r, c, &tok, isnull);
+	/* too long a text, or only too many bytes of it, is for the type to say */
+	return c->action == KS_AVRO_AS_TEXT && tok.len <= c->base->max_len ?
+		PointerGetDatum(cstring_to_text_with_len(tok.p, tok.len)) : from_token(r, c, &tok, isnull);
 }
 
 /* Does a column's precision leave so many digits as they are? */

@@ -16,12 +16,6 @@ is_integer(const KsType *type)
 	return type->kind == KS_TYPE_INT2 || type->kind == KS_TYPE_INT4 || type->kind == KS_TYPE_INT8;
 }
 
-static bool
-is_time(const KsType *type)
-{
-	return type->kind == KS_TYPE_DATETIME || type->kind == KS_TYPE_TIMESTAMPTZ;
-}
-
 /* Types of extensions read what they like. */
 static bool
 is_foreign(const KsType *type)
@@ -70,7 +64,7 @@ plan_number(const KsAvroNode *node, const KsType *type, KsUnit unit)
 		return KS_AVRO_AS_FLOAT;
 	if (type->kind == KS_TYPE_NUMERIC)
 		return integer && type->typmod < 0 ? KS_AVRO_AS_INT : KS_AVRO_AS_TOKEN;
-	if (is_time(type))
+	if (ks_type_is_time(type))
 		return unit == KS_UNIT_NONE ? KS_AVRO_REFUSE : KS_AVRO_AS_TOKEN;
 	if (type->kind == KS_TYPE_BOOL)
 		return integer ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
@@ -82,7 +76,7 @@ plan_number(const KsAvroNode *node, const KsType *type, KsUnit unit)
 static bool
 has_parts(const KsAvroNode *node, const KsType *type)
 {
-	if (!is_time(type))
+	if (!ks_type_is_time(type))
 		return type->is_string || is_foreign(type);
 	switch (node->logical)
 	{

@@ -144,7 +144,8 @@ class Maker:
             v = rng.choice([float("nan"), float("inf"), float("%.6g" % rng.uniform(-1, 1)), float("%.4ge%d" % (rng.random() + 1, rng.randint(-30, 5)))])
             return v, of_float(v)
         if kind == "double":
-            v = struct.unpack("d", rng.getrandbits(64).to_bytes(8, "little"))[0]
+            # of 15 digits everybody knows which are the fewest
+            v = float("%.15g" % struct.unpack("d", rng.getrandbits(64).to_bytes(8, "little"))[0])
             return v, of_float(v)
         if kind == "string":
             v = "".join(rng.choice("abc \"\\/\n\t\x01'{}äß€🐘") for _ in range(rng.randint(0, 30)))
