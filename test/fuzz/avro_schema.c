@@ -17,7 +17,7 @@ int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 static KsField fields[] = {FUZZ_FIELD("a"), FUZZ_FIELD("b"), FUZZ_FIELD("c")};
 static KsPathStep to_b[] = {{"b", 1, 0}};
 static KsPathStep to_ba[] = {{"b", 1, 0}, {NULL, 0, 0}};
-static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .is_string = true};
+static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .max_len = INT_MAX, .is_string = true};
 
 static KsColumn cols[] = {
 	FUZZ_COLUMN("whole", KS_TYPE_JSON, JSONBOID, .source = KS_FROM_VALUE),

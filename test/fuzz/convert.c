@@ -24,7 +24,7 @@ static union
 	char		room[sizeof(TupleDescData) + 2 * (sizeof(FormData_pg_attribute) + 32)];
 }			pair;
 
-static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .is_string = true};
+static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .max_len = INT_MAX, .is_string = true};
 static KsType int_type = {.kind = KS_TYPE_INT4, .typid = INT4OID, .typmod = -1};
 static KsType members[2];
 static KsField names[2] = {{"a", 1}, {"b", 1}};
@@ -49,7 +49,7 @@ static KsType types[] = {
 	{.kind = KS_TYPE_NUMERIC, .typid = NUMERICOID, .typmod = -1},
 	{.kind = KS_TYPE_NUMERIC, .typid = NUMERICOID, .typmod = NUMERIC_TYPMOD(12, 2)},
 	{.kind = KS_TYPE_NUMERIC, .typid = NUMERICOID, .typmod = NUMERIC_TYPMOD(18, 17)},
-	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .is_string = true},
+	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .max_len = INT_MAX, .is_string = true},
 	{.kind = KS_TYPE_TIMESTAMPTZ, .typid = TIMESTAMPTZOID, .typmod = -1, .has_time = true},
 	{.kind = KS_TYPE_JSON, .typid = JSONBOID, .typmod = -1},
 	{.kind = KS_TYPE_GENERIC, .typid = UUIDOID, .typmod = -1},

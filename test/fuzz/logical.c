@@ -41,7 +41,7 @@ static KsType plain_types[] = {
 	{.kind = KS_TYPE_GENERIC, .typid = FirstNormalObjectId, .typmod = -1},
 	{.kind = KS_TYPE_JSON, .typid = JSONBOID, .typmod = -1, .input.fn_oid = FUZZ_JSON_INPUT},
 	{.kind = KS_TYPE_FLOAT, .typid = FLOAT8OID, .typmod = -1},
-	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .is_string = true},
+	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .max_len = INT_MAX, .is_string = true},
 	{.kind = KS_TYPE_INT8, .typid = INT8OID, .typmod = -1}
 };
 

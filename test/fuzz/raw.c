@@ -26,7 +26,7 @@ static KsColumn cols[] = {
 };
 
 static const KsType types[] = {
-	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .is_string = true},
+	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .max_len = INT_MAX, .is_string = true},
 	{.kind = KS_TYPE_GENERIC, .typid = BYTEAOID, .typmod = -1},
 	{.kind = KS_TYPE_JSON, .typid = JSONBOID, .typmod = -1, .input.fn_oid = FUZZ_JSON_INPUT},
 	{.kind = KS_TYPE_INT4, .typid = INT4OID, .typmod = -1},

@@ -13,7 +13,7 @@
 #define FUZZ_FIELDS		16
 
 #define FUZZ_COLUMN(n, k, oid, ...) \
-	{.name = n, .type = {.kind = k, .typid = oid, .typmod = -1}, .keyno = -1, __VA_ARGS__}
+	{.name = n, .type = {.kind = k, .typid = oid, .typmod = -1, .max_len = INT_MAX}, .keyno = -1, __VA_ARGS__}
 #define FUZZ_FIELD(n)	{n, sizeof(n) - 1}
 
 /* What a record of this size may allocate at most. */

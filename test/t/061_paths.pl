@@ -166,7 +166,7 @@ foreach my $mode (sort keys %ways)
 is($wrong_way, 0, "$setting = off: all rows went the general way");
 if (@cases >= 50)
 {
-	cmp_ok($met{cases}, '>', @cases * 0.8, 'most cases took records');
+	cmp_ok($met{cases}, '>', @cases * 0.6, 'most cases took records');
 	cmp_ok($met{refused}, '>', @cases * 0.5, 'records were refused');
 	cmp_ok($met{'refused at commit'}, '>', 0, 'some at COMMIT') if @cases >= 400;
 	# direct_insert has a fast path for inserts alone
