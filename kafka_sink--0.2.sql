@@ -325,6 +325,13 @@ LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION kafka_sink.is_home(bigint, oid) IS
 'true if this is the server and database that offsets were written in';
 
+-- no policies: not even who may write to all tables (pg_write_all_data) makes sinks by it
+ALTER TABLE kafka_sink.sink_catalog ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.topic_catalog ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.sink_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.topic_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.partition_ends ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE kafka_sink.txn_offsets ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.txn_offsets FOR SELECT
     USING (sink OPERATOR(pg_catalog.=) ANY (SELECT v.sink FROM kafka_sink.visible_sinks v));

@@ -398,6 +398,15 @@ follow_up(Node *stmt)
 	}
 }
 
+/* A transaction that is about to be another, or none, can have no subtransaction. */
+static bool
+may_ask_after(const Node *stmt)
+{
+	return !IsA(stmt, TransactionStmt) ||
+		((const TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT ||
+		((const TransactionStmt *) stmt)->kind == TRANS_STMT_PREPARE;
+}
+
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -427,7 +436,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (active)
 	{
 		follow_up(pstmt->utilityStmt);
-		ks_drop_hook_tell();
+		if (may_ask_after(pstmt->utilityStmt))
+			ks_drop_hook_tell();
 	}
 }
 

@@ -321,14 +321,21 @@ ks_define_change(const char *sql, int nargs, Oid *types, Datum *values, const ch
  * in every change: a worker that settles offsets holds it shared, and sees
  * afterwards that its definition is the old one.
  */
-void
-ks_define_bump_generation(const char *sink)
+bool
+ks_define_bump_generation(const KsSink *sink)
 {
 	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(sink)};
+	Datum		values[] = {CStringGetTextDatum(sink->name)};
+	KsSink	   *now;
 
 	ks_define_change("UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1 "
 				   "WHERE c.sink OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+	now = ks_catalog_sink(sink->name, false);
+	if (now->owner != sink->owner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" was given to another role meanwhile", sink->name)));
+	return now->generation == sink->generation + 1;
 }
 
 void

@@ -18,8 +18,12 @@ extern void ks_define_check_new_owner(Oid role);
 extern uint64 ks_define_change(const char *sql, int nargs, Oid *types, Datum *values,
 							   const char *nulls);
 
-/* Workers of the old definition are to end. */
-extern void ks_define_bump_generation(const char *sink);
+/*
+ * Locks the sink's row; workers of the old definition are to end.  Errors if the sink
+ * has another owner than when it was read and its owner checked; false if somebody
+ * else has changed it since then.
+ */
+extern bool ks_define_bump_generation(const KsSink *sink);
 
 extern void ks_warn_without_workers(const char *sink);
 

@@ -17,6 +17,7 @@
 #include "catalog/settings.h"
 #include "catalog/sinks.h"
 #include "catalog/version.h"
+#include "process/shmem.h"
 #include "sql/arguments.h"
 #include "sql/define.h"
 #include "sql/given.h"
@@ -168,11 +169,17 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 		}
 	}
 
+	/* whoever gives it away has seen what the new owner's code will be */
+	if (!ks_define_bump_generation(sink) && OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" was changed meanwhile", name),
+				 errhint("Look at it, and give it away again.")));
 	before = ks_history_definition(name, NULL);
 	types[0] = TEXTOID;
 	values[0] = CStringGetTextDatum(name);
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1");
+	appendStringInfoString(&sql, "UPDATE kafka_sink.sink_catalog c SET generation = c.generation");
 	n = assign_settings(given, &sql, 1, types, values);
 	if (OidIsValid(owner))
 	{
@@ -209,7 +216,7 @@ kafka_sink_drop_sink(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	ks_catalog_check_owner(sink, false);
-	ks_define_bump_generation(name);
+	ks_define_bump_generation(sink);
 	ks_history_log(name, "drop_sink", NULL, ks_history_definition(name, NULL), NULL);
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1",
 				   1, types, values, NULL);
@@ -250,7 +257,13 @@ kafka_sink_rename_sink(PG_FUNCTION_ARGS)
 	ks_catalog_check_name(new_name);
 	if (ks_catalog_sink(new_name, true))
 		refuse_existing(new_name);
-	ks_define_bump_generation(name);
+	/* one that still applies a batch under the name would move the other's offsets */
+	if (ks_shmem_has_worker(new_name))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("workers of a sink that was called \"%s\" have not ended yet", new_name),
+				 errhint("Try again in a moment, in a transaction of its own.")));
+	ks_define_bump_generation(sink);
 	ks_define_change("UPDATE kafka_sink.sink_catalog c SET sink = $2, generation = GREATEST(c.generation, $3) "
 					 "WHERE c.sink OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
 	ks_history_follow(name, new_name, InvalidOid);

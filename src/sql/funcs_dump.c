@@ -31,6 +31,7 @@
 #include "catalog/extension.h"
 #include "catalog/needs.h"
 #include "catalog/sinks.h"
+#include "process/shmem.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_restore_dump);
 PG_FUNCTION_INFO_V1(kafka_sink_dumped);
@@ -146,6 +147,12 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		elog(ERROR, "kafka_sink.restore_dump() must be called before a row is inserted");
+	/* whoever may write to all tables may not make sinks for others by it */
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to restore sinks"),
+				 errhint("Only superusers restore what CREATE EXTENSION kafka_sink has made.")));
 	/* what it writes to the tables, the caller may not: only by this one */
 	if (RelationGetRelid(trigger->tg_relation) != ks_extension_relation(KS_DUMP))
 		ereport(ERROR,
@@ -181,6 +188,8 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 		restore_row(relid, relation, row);
 	ks_catalog_leave(&save);
 	SPI_finish();
+	/* its sinks start at the commit */
+	ks_shmem_note_change();
 	return PointerGetDatum(NULL);
 }
 

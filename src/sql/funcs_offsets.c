@@ -29,6 +29,7 @@
 #include "process/shmem.h"
 #include "process/start_offsets.h"
 #include "sql/arguments.h"
+#include "sql/define.h"
 
 #define MAX_LISTED_PLACES	10
 
@@ -78,12 +79,9 @@ change_sink(const char *sink, const char *sql)
 
 /* A worker that runs is to read the offsets again. */
 static void
-start_anew(const char *sink)
+start_anew(const KsSink *sink)
 {
-	change_sink(sink,
-				"UPDATE kafka_sink.sink_catalog c SET "
-				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
-				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
+	(void) ks_define_bump_generation(sink);
 }
 
 Datum
@@ -92,6 +90,7 @@ kafka_sink_resume(PG_FUNCTION_ARGS)
 	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
 
 	ks_catalog_check_owner(sink, false);
+	(void) ks_define_bump_generation(sink);
 	/* the errors are forgotten, and the offsets belong here from now on */
 	change_sink(sink->name,
 				"DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1");
@@ -100,8 +99,7 @@ kafka_sink_resume(PG_FUNCTION_ARGS)
 				"AND s.state OPERATOR(pg_catalog.<>) 'running'");
 	change_sink(sink->name,
 				"UPDATE kafka_sink.sink_catalog c SET enabled = true, "
-				"system_identifier = $2, database_oid = $3, "
-				"generation = c.generation OPERATOR(pg_catalog.+) 1 "
+				"system_identifier = $2, database_oid = $3 "
 				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
 	ks_history_log(sink->name, "resume", NULL, NULL, NULL);
 	PG_RETURN_VOID();
@@ -197,7 +195,7 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no partition is named"),
 				 errhint("Write topics, partitions and offsets, such as {\"orders\": {\"0\": 42}}.")));
-	start_anew(sink->name);
+	start_anew(sink);
 	if (ask)
 		check_unchanged(sink);
 	note_unregistered(sink, parts, n);
@@ -215,7 +213,7 @@ pass_over(KsSink *sink, const char *topic, int32 part, int64 from, int64 until, 
 	KsPartition p = {.topic = topic, .part = part, .last_off = -1, .new_last_off = -1};
 
 	p.counts.gaps = until - from;
-	start_anew(sink->name);
+	start_anew(sink);
 	ks_claim_exactly(sink->name, &p, from, until);
 	ks_offsets_log(sink->name, topic, part, action, from, until);
 }

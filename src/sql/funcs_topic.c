@@ -131,7 +131,7 @@ kafka_sink_register_topic(PG_FUNCTION_ARGS)
 						PG_GETARG_BOOL(REGISTER_IF_NOT_EXISTS) ? ", skipping" : "")));
 		PG_RETURN_VOID();
 	}
-	ks_define_bump_generation(name);
+	ks_define_bump_generation(sink);
 	if (ks_given_any(given, KS_TOPIC_SETTINGS))
 		ks_define_check(name);
 	ks_history_log_change(name, "register_topic", topic, NULL);
@@ -155,6 +155,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
 	char	   *topic = ks_text_argument(fcinfo, 1);
+	KsSink	   *sink = ks_catalog_sink(name, false);
 	KsGiven		given[KS_TOPIC_SETTINGS];
 	Oid			types[2 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID};
 	Datum		values[2 + KS_TOPIC_SETTINGS];
@@ -162,14 +163,14 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	Jsonb	   *before;
 	StringInfoData sql;
 
-	ks_catalog_check_definer(ks_catalog_sink(name, false));
+	ks_catalog_check_definer(sink);
 	ks_given_init(given, KS_TOPIC_SETTINGS, ks_topic_setting);
 	ks_given_refuse_nulls(given, KS_TOPIC_SETTINGS, fcinfo, 2);
 	ks_given_arguments(given, KS_TOPIC_SETTINGS, fcinfo, 2);
 	ks_given_reset(given, KS_TOPIC_SETTINGS, fcinfo, 2 + KS_TOPIC_SETTINGS);
 	if (!ks_given_any(given, KS_TOPIC_SETTINGS))
 		ks_given_nothing(psprintf("topic \"%s\" of sink \"%s\"", topic, name));
-	ks_define_bump_generation(name);
+	ks_define_bump_generation(sink);
 	before = ks_history_definition(name, topic);
 	values[0] = CStringGetTextDatum(name);
 	values[1] = CStringGetTextDatum(topic);
@@ -217,7 +218,7 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 		undefined_topic(topic, name, missing_ok);
 		PG_RETURN_VOID();
 	}
-	ks_define_bump_generation(name);
+	ks_define_bump_generation(sink);
 	before = ks_history_definition(name, topic);
 	if (ks_define_change("DELETE FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
 					   "AND t.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL) == 0)
@@ -235,13 +236,14 @@ kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
 	char	   *topic = ks_text_argument(fcinfo, 1);
+	KsSink	   *sink = ks_catalog_sink(name, false);
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1)};
 	bool		registered = false;
 	ListCell   *lc;
 
-	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
-	ks_define_bump_generation(name);
+	ks_catalog_check_owner(sink, false);
+	ks_define_bump_generation(sink);
 	foreach(lc, ks_catalog_topics(name))
 		registered |= strcmp(((KsTopic *) lfirst(lc))->topic, topic) == 0;
 	if (!registered)

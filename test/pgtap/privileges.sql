@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(42);
+SELECT plan(46);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -107,8 +107,23 @@ SELECT throws_ok($$SELECT kafka_sink.peek('theirs', 't', 0, timeout => '100 mill
     'with USAGE, it is asked');
 RESET ROLE;
 
--- superusers install it, nobody else, trusted or not
 REVOKE postgres FROM regress_ks_nobody;
+
+-- who may write to all tables does not make sinks by it
+GRANT pg_write_all_data TO regress_ks_nobody;
+SET ROLE regress_ks_nobody;
+SELECT throws_ok($$INSERT INTO kafka_sink.sink_state (sink, worker, state, since) VALUES ('theirs', 7, 'running', now())$$, '42501',
+    'new row violates row-level security policy for table "sink_state"', 'not by writing to the catalogs');
+SELECT throws_ok($$INSERT INTO kafka_sink.dump VALUES ('sink_catalog', '{}')$$, '42501',
+    'permission denied to restore sinks', 'nor as a dump is restored');
+SELECT results_eq($$WITH u AS (UPDATE kafka_sink.sink_catalog SET enabled = false RETURNING 1) SELECT count(*) FROM u$$, ARRAY[0::bigint],
+    'nor by changing those of others');
+SELECT results_eq($$WITH u AS (DELETE FROM kafka_sink.topic_catalog RETURNING 1) SELECT count(*) FROM u$$, ARRAY[0::bigint],
+    'nor by taking their topics');
+RESET ROLE;
+REVOKE pg_write_all_data FROM regress_ks_nobody;
+
+-- superusers install it, nobody else, trusted or not
 DROP EXTENSION kafka_sink CASCADE;
 SELECT format('GRANT CREATE ON DATABASE %I TO regress_ks_nobody', current_database()) \gexec
 SET ROLE regress_ks_nobody;

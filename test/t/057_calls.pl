@@ -65,6 +65,14 @@ foreach my $turn (1 .. 4)
 is(sql(q{SELECT string_agg(new->>'sink', ' ' ORDER BY id) FROM kafka_sink.sink_history WHERE action = 'rename_sink' AND sink = 'before'}),
 	'after before after before', 'its history goes with it');
 
+# --- a name that workers still have is not another sink's at once ---
+
+my ($code, undef, $refused) = $node->psql('postgres', q{BEGIN; SET ROLE first;
+	SELECT kafka_sink.create_sink('heir', server => 'kafka', target => 't');
+	SELECT kafka_sink.rename_sink('before', 'away'); SELECT kafka_sink.rename_sink('heir', 'before'); COMMIT}, on_error_stop => 1);
+like($refused, qr/workers of a sink that was called "before" have not ended yet/, 'no swap of names under a batch');
+goes_on('before', 'not swapped');
+
 # --- a lock keeps a batch, and the rename waits for it ---
 
 my $holder = $node->background_psql('postgres', on_error_stop => 1);
@@ -88,6 +96,37 @@ is(sql(q{SELECT count(DISTINCT usename) || ' ' || min(usename) FROM pg_stat_acti
 	'1 second', 'all of them');
 is(sql(q{SET ROLE first; SELECT count(*) FROM kafka_sink.txn_offsets}), '0', 'who had it sees it no more');
 is(sql(q{SELECT bool_and(state = 'running') FROM kafka_sink.stat_sinks}), 't', 'both workers run');
+
+# --- who has given it away defines it no more, even if he has asked before ---
+
+$holder = $node->background_psql('postgres', on_error_stop => 1);
+$holder->query_safe(q{BEGIN; SELECT kafka_sink.alter_sink('after', owner => 'first')});
+foreach my $call (q{alter_sink('after', batch_records => 77)}, qq{alter_topic('after', '$topic', filter => 'true')},
+	qq{register_topic('after', 'another')}, q{resume('after')}, q{drop_sink('after')})
+{
+	my $late = $node->background_psql('postgres', on_error_stop => 0);
+	$late->query_until(qr/asked/, "SET ROLE second; \\echo asked\nSELECT kafka_sink.$call;\n\\echo answered\n");
+	wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%kafka_sink.%' AND backend_type = 'client backend'},
+		'1', "$call waits for the change of the owner");
+	$holder->query_safe(q{COMMIT});
+	$late->query_until(qr/answered/, '');
+	like($late->{stderr}, qr/sink "after" was given to another role meanwhile/, "$call: refused");
+	$late->quit;
+	$holder->query_safe(q{SELECT kafka_sink.alter_sink('after', owner => 'second')});
+	$holder->query_safe(q{BEGIN; SELECT kafka_sink.alter_sink('after', owner => 'first')});
+}
+$holder->query_safe('ROLLBACK');
+$holder->query_safe(q{BEGIN; SELECT kafka_sink.alter_sink('after', batch_records => 99)});
+my $giver = $node->background_psql('postgres', on_error_stop => 0);
+$giver->query_until(qr/asked/, "\\echo asked\nSELECT kafka_sink.alter_sink('after', owner => 'first');\n\\echo answered\n");
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%owner =>%' AND backend_type = 'client backend'},
+	'1', 'a gift waits for a change');
+$holder->query_safe('COMMIT');
+$giver->query_until(qr/answered/, '');
+like($giver->{stderr}, qr/sink "after" was changed meanwhile/, 'a gift of what was not seen is refused');
+$giver->quit;
+$holder->quit;
+goes_on('after', 'still his');
 
 # --- a pause that is waited for ---
 
