@@ -82,6 +82,8 @@ foreach my $of ('ROLE app', 'DATABASE postgres')
 		next if $of eq 'DATABASE postgres' && $name =~ /library|libraries|statement_timeout|read_only/;
 		$node->psql('postgres', "ALTER $of SET $name = $value", on_error_stop => 0);
 		replace($of =~ /DATABASE/);
+		# one that is terminated again and again is started later each time
+		sql(q{SELECT kafka_sink.resume('orders')});
 		works("ALTER $of SET $name = $value");
 		if ($name eq 'exit_on_error')
 		{
@@ -118,7 +120,7 @@ wait_until($node, $state, 'running||||', 'its state says nothing of it any more'
 my $session = $node->background_psql('postgres', on_error_stop => 0);
 $node->safe_psql('template1', 'ALTER DATABASE postgres ALLOW_CONNECTIONS false');
 $session->query_safe(q{SELECT pg_terminate_backend(pid) FROM kafka_sink.stat_sinks WHERE sink = 'orders'});
-my $deadline = time + $ENV{PG_TEST_TIMEOUT_DEFAULT};
+my $deadline = time + $KafkaSinkTest::timeout;
 my $said = '';
 $said = $session->query_safe($state) until $said =~ /not currently accepting/ || time > $deadline;
 is($said, 'backoff|55000|the worker ended: database "postgres" is not currently accepting connections||'
