@@ -155,8 +155,15 @@ from_float(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 			v = (double) ks_avro_int(r);
 			break;
 		default:
-			v = (double) ks_avro_long(r);
-			break;
+			{
+				int64		n = ks_avro_long(r);
+
+				/* not by a double, which would round before */
+				if (c->base->typid == FLOAT4OID)
+					return Float4GetDatum((float) n);
+				v = (double) n;
+				break;
+			}
 	}
 	if (r->d->cv.refuse_nonfinite && !isfinite(v))
 		ks_finite_check(c->base, c->base->typid == FLOAT4OID ? Float4GetDatum((float) v) : Float8GetDatum(v));

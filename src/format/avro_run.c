@@ -33,6 +33,8 @@ run_item(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 			bool		wanted = index == step->item.index;
 
 			CHECK_FOR_INTERRUPTS();
+			if (node->types[0]->width == 0 && node->type != KS_AVRO_MAP)
+				ks_avro_spend(r);
 			if (node->type == KS_AVRO_MAP)
 			{
 				int			len;

@@ -100,7 +100,9 @@ ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target)
 	if (!target->bare || sink->update_if || ks_accumulate_by_sql(target) ||
 		(!updates && (sink->insert_mode != KS_INSERT || sink->delete_enabled)) ||
 		rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relispartition ||
-		rel->rd_rel->relrowsecurity || (updates && !has_updates(target)))
+		rel->rd_rel->relrowsecurity || (updates && !has_updates(target)) ||
+		/* a patch is an UPDATE, which goes to children, too */
+		(target->patch_sql && rel->rd_rel->relhassubclass))
 		return NULL;
 	fast = palloc0(sizeof(KsFast));
 	if (!ks_fill_plan(rel, target, fast) ||

@@ -20,6 +20,7 @@
 
 #include "access/nbtree.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_type.h"
 #include "executor/nodeModifyTable.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
@@ -98,10 +99,25 @@ ks_fill_place(const KsTarget *target, const KsFast *fast, AttrNumber attnum)
 	return place;
 }
 
+/* Is a key of a type that is equal with blanks behind and without, and keeps them? */
+static bool
+has_loose_blanks(const KsTarget *target)
+{
+	for (int k = 0; k < target->nkeys; k++)
+	{
+		const KsType *type = &target->cols[target->keycols[k]].type;
+		int32		typmod = type->typmod;
+
+		if (getBaseTypeAndTypmod(type->typid, &typmod) == BPCHAROID && typmod < 0)
+			return true;
+	}
+	return false;
+}
+
 void
 ks_fill_keep_key(const KsTarget *target, Relation index, KsFast *fast)
 {
-	if (_bt_allequalimage(index, false))
+	if (_bt_allequalimage(index, false) && !has_loose_blanks(target))
 		return;
 	fast->keeps = true;
 	for (int k = 0; k < target->nkeys; k++)

@@ -85,6 +85,13 @@ update_row(Changes *ch, int row, TupleTableSlot *old)
 	return true;
 }
 
+/* Checks of old rows take what these hold, which no batch bounds. */
+static bool
+has_grown(MemoryContext cxt)
+{
+	return MemoryContextMemAllocated(cxt, false) > 1024 * 1024;
+}
+
 /*
  * Updates or deletes the row that was found.  False if somebody else has changed it:
  * the general path waits for him, and sees why.
@@ -104,7 +111,7 @@ change_row(void *arg, int row, TupleTableSlot *there)
 	old = MemoryContextSwitchTo(w->scratch);
 	changed = delete ? delete_row(ch, &there->tts_tid) : update_row(ch, row, there);
 	MemoryContextSwitchTo(old);
-	if (++ch->n % 256 == 0)
+	if (++ch->n % 256 == 0 || has_grown(w->scratch) || has_grown(GetPerTupleMemoryContext(w->estate)))
 	{
 		ResetPerTupleExprContext(w->estate);
 		MemoryContextReset(w->scratch);
