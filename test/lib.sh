@@ -50,6 +50,7 @@ ks_cleanup() {
 	local rc=$? file
 	trap '' INT TERM HUP
 	[ -z "$child" ] || { kill -TERM -- "-$child" 2> /dev/null && wait "$child"; } || true
+	[ -z "${beside:-}" ] || { kill -TERM "$beside" 2> /dev/null && wait "$beside"; } || true
 	[ ${#at_end[@]} -eq 0 ] || "${at_end[@]}" || true
 	if [ -n "$WORK" ]; then
 		while IFS= read -r file; do
