@@ -49,6 +49,7 @@ typedef struct Found
 static Found found;
 static bool is_valid = false;
 static bool is_changed = false; /* since the last look began */
+static uint32 lookups = 0;
 
 static void
 syscache_callback(Datum arg, int cacheid, uint32 hashvalue)
@@ -210,6 +211,7 @@ find_all(bool quiet)
 	StaticAssertStmt(lengthof(names) == KS_NRELATIONS, "names must agree with KsRelation");
 	register_callbacks();
 	memset(&found, 0, sizeof(found));
+	lookups++;
 	is_changed = false;
 	if (find_extension(&f))
 	{
@@ -256,6 +258,13 @@ bool
 ks_extension_is_sound(void)
 {
 	return is_valid || (ks_extension_exists() && find_all(true));
+}
+
+uint32
+ks_extension_serial(void)
+{
+	ks_extension_check();
+	return lookups;
 }
 
 Oid

@@ -25,6 +25,9 @@ typedef enum KsRelation
 /* Does the extension exist in this database? */
 extern bool ks_extension_exists(void);
 
+/* Another number when it may have changed since it was asked for. */
+extern uint32 ks_extension_serial(void);
+
 /*
  * Errors (42704) if it does not, and (55000) unless schema and relations are its
  * own and belong to superusers.  Costs nothing while nothing changes.

@@ -30,9 +30,10 @@
 
 /* KS_VERSION is default_version of the control file; the Makefile passes it. */
 
-/* The table of an extension whose version is known to be ours.  It stays so: there
- * is no way back to a version before. */
+/* The table of an extension whose version is known to be ours, and which look at the
+ * extension found it: another version changes tables, and is looked at anew. */
 static Oid	known_table = InvalidOid;
+static uint32 known_serial = 0;
 
 static Oid
 our_table(void)
@@ -83,13 +84,16 @@ ks_version_is_ours(void)
 
 	if (!OidIsValid(table))
 		return false;
-	if (table == known_table)
+	if (table == known_table && known_serial == ks_extension_serial())
 		return true;
 	version = read_version(&settled);
 	if (version == NULL || strcmp(version, KS_VERSION) != 0)
 		return false;
 	if (settled)
+	{
 		known_table = table;
+		known_serial = ks_extension_serial();
+	}
 	return true;
 }
 

@@ -75,6 +75,7 @@ typedef struct KsManaged
 	bool		idle;			/* it has left because there was nothing to do */
 	int			failures;
 	TimestampTz next_start;
+	TimestampTz waits_since;	/* for room, 0: it does not */
 	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT, ROLE_LIMIT */
 	const char *setting;		/* NO_SLOT: which is too low */
 	KsLastWords last_words;		/* ENDED: the server's, as it ended it */

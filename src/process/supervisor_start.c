@@ -69,6 +69,18 @@ count_owners(void)
 	return starters;
 }
 
+/* Who has been waiting for room for longest; those that have not yet come last. */
+static int
+compare_waits(const ListCell *a, const ListCell *b)
+{
+	TimestampTz wa = ((const KsManaged *) lfirst(a))->waits_since;
+	TimestampTz wb = ((const KsManaged *) lfirst(b))->waits_since;
+
+	if ((wa == 0) != (wb == 0))
+		return wa == 0 ? 1 : -1;
+	return (wa > wb) - (wa < wb);
+}
+
 /* By turns, then who has been waiting for longest. */
 static int
 compare_starts(const void *a, const void *b)
@@ -81,7 +93,11 @@ compare_starts(const void *a, const void *b)
 	return (sa->m->next_start > sb->m->next_start) - (sa->m->next_start < sb->m->next_start);
 }
 
-/* Those that are due, so that the role with the fewest workers comes first. */
+/*
+ * Those that are due, so that the role with the fewest workers comes first, and of a
+ * role who has been waiting for longest: whoever comes again and again must not keep
+ * others from their turn.
+ */
 static Start *
 order_starts(List *due, int n)
 {
@@ -90,6 +106,7 @@ order_starts(List *due, int n)
 	ListCell   *lc;
 	int			i = 0;
 
+	list_sort(due, compare_waits);
 	foreach(lc, due)
 	{
 		starts[i].m = lfirst(lc);

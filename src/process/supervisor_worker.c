@@ -299,6 +299,8 @@ ks_managed_settle(KsManaged *m, bool wanted, bool held)
 static void
 note_no_room(KsManaged *m, KsTrouble trouble, const char *setting, bool soon)
 {
+	if (m->waits_since == 0)
+		m->waits_since = GetCurrentTimestamp();
 	m->setting = setting;
 	m->trouble = trouble;
 	m->next_start = ks_backoff_until(GetCurrentTimestamp(), soon ? 0 : m->failures,
@@ -373,6 +375,7 @@ ks_managed_start(KsManaged *m)
 	m->slot_generation = args.slot_generation;
 	m->definition = s->generation;
 	m->started_at = GetCurrentTimestamp();
+	m->waits_since = 0;
 	ks_managed_move(m, KS_MANAGED_STARTING);
 	return true;
 }

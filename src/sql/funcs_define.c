@@ -264,6 +264,10 @@ kafka_sink_rename_sink(PG_FUNCTION_ARGS)
 				 errmsg("workers of a sink that was called \"%s\" have not ended yet", new_name),
 				 errhint("Try again in a moment, in a transaction of its own.")));
 	ks_define_bump_generation(sink);
+	/* a batch that holds these may still want the sink's row, of which the key is
+	 * locked next */
+	ks_define_change("SELECT FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
+					 "ORDER BY o.topic COLLATE pg_catalog.\"C\", o.part FOR UPDATE OF o", 1, types, values, NULL);
 	ks_define_change("UPDATE kafka_sink.sink_catalog c SET sink = $2, generation = GREATEST(c.generation, $3) "
 					 "WHERE c.sink OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
 	ks_history_follow(name, new_name, InvalidOid);
