@@ -147,18 +147,18 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || !TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 		elog(ERROR, "kafka_sink.restore_dump() must be called before a row is inserted");
-	/* whoever may write to all tables may not make sinks for others by it */
-	if (!superuser())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied to restore sinks"),
-				 errhint("Only superusers restore what CREATE EXTENSION kafka_sink has made.")));
 	/* what it writes to the tables, the caller may not: only by this one */
 	if (RelationGetRelid(trigger->tg_relation) != ks_extension_relation(KS_DUMP))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to restore from table \"%s\"", RelationGetRelationName(trigger->tg_relation)),
 				 errdetail("Rows of a dump are restored through kafka_sink.dump.")));
+	/* whoever may write to all tables may not make sinks for others by it */
+	if (!superuser())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to restore sinks"),
+				 errhint("Only superusers restore what CREATE EXTENSION kafka_sink has made.")));
 	relation = SPI_getvalue(trigger->tg_trigtuple, trigger->tg_relation->rd_att, 1);
 	row = SPI_getbinval(trigger->tg_trigtuple, trigger->tg_relation->rd_att, 2, &isnull);
 	if (relation == NULL || isnull)
