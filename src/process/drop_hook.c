@@ -33,7 +33,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "catalog/extension.h"
@@ -134,41 +133,6 @@ is_gone(const Dropped *d)
 								  ObjectIdGetDatum(d->oid));
 }
 
-/*
- * Can our tables be asked?  Somebody may have taken them from the extension, or
- * renamed their schema: that is no concern of whoever drops something else.
- */
-static bool
-can_ask(void)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-
-	if (!ks_extension_exists())
-		return false;
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		ks_extension_check();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
-	if (edata && edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
-		edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT)
-		ReThrowError(edata);
-	return edata == NULL;
-}
-
 static void
 refuse_owner(const Dropped *d)
 {
@@ -235,7 +199,8 @@ ks_drop_hook_tell(void)
 		if (is_gone(lfirst(lc)))
 			dropped = lappend(dropped, lfirst(lc));
 	untold = NIL;
-	if (dropped == NIL || !can_ask())
+	/* what has become of our tables is no concern of whoever drops something else */
+	if (dropped == NIL || !ks_extension_is_sound())
 		return;
 	foreach(lc, dropped)
 	{

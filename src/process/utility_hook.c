@@ -398,15 +398,6 @@ follow_up(Node *stmt)
 	}
 }
 
-/* A transaction that is about to be another, or none, can have no subtransaction. */
-static bool
-may_ask_after(const Node *stmt)
-{
-	return !IsA(stmt, TransactionStmt) ||
-		((const TransactionStmt *) stmt)->kind == TRANS_STMT_COMMIT ||
-		((const TransactionStmt *) stmt)->kind == TRANS_STMT_PREPARE;
-}
-
 static void
 process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
@@ -436,7 +427,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (active)
 	{
 		follow_up(pstmt->utilityStmt);
-		if (may_ask_after(pstmt->utilityStmt))
+		/* these may have left no transaction in which anything can be asked */
+		if (!IsA(pstmt->utilityStmt, TransactionStmt))
 			ks_drop_hook_tell();
 	}
 }
