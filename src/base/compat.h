@@ -77,14 +77,6 @@
 #define ks_extension_ownercheck(ext, role)	pg_extension_ownercheck((ext), (role))
 #endif
 
-/* From 16 on, a member of a role may or may not be able to become it. */
-#include "utils/acl.h"
-#if PG16_GE
-#define ks_can_set_role(member, role)	member_can_set_role((member), (role))
-#else
-#define ks_can_set_role(member, role)	is_member_of_role((member), (role))
-#endif
-
 /* Set-returning functions that fill a tuplestore. */
 #include "fmgr.h"
 #include "funcapi.h"
