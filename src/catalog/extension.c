@@ -263,8 +263,7 @@ ks_extension_is_sound(void)
 uint32
 ks_extension_serial(void)
 {
-	ks_extension_check();
-	return lookups;
+	return is_valid ? lookups : 0;
 }
 
 Oid

@@ -25,7 +25,7 @@ typedef enum KsRelation
 /* Does the extension exist in this database? */
 extern bool ks_extension_exists(void);
 
-/* Another number when it may have changed since it was asked for. */
+/* Another number when it may have changed since it was asked for; 0: it may have now. */
 extern uint32 ks_extension_serial(void);
 
 /*

@@ -30,16 +30,9 @@
 
 /* KS_VERSION is default_version of the control file; the Makefile passes it. */
 
-/* The table of an extension whose version is known to be ours, and which look at the
- * extension found it: another version changes tables, and is looked at anew. */
-static Oid	known_table = InvalidOid;
+/* By which look at the extension its version is known to be ours; 0: by none.
+ * Another version changes tables, and so is looked at anew. */
 static uint32 known_serial = 0;
-
-static Oid
-our_table(void)
-{
-	return ks_extension_exists() ? ks_extension_relation(KS_SINK_CATALOG) : InvalidOid;
-}
 
 /* Not 'settled': by this transaction, which may be rolled back. */
 static char *
@@ -78,22 +71,20 @@ ks_version_installed(void)
 bool
 ks_version_is_ours(void)
 {
-	Oid			table = our_table();
 	bool		settled = false;
 	char	   *version;
 
-	if (!OidIsValid(table))
-		return false;
-	if (table == known_table && known_serial == ks_extension_serial())
+	/* asked several times in each batch */
+	if (likely(known_serial != 0 && known_serial == ks_extension_serial()))
 		return true;
+	if (!ks_extension_exists())
+		return false;
+	ks_extension_check();
 	version = read_version(&settled);
 	if (version == NULL || strcmp(version, KS_VERSION) != 0)
 		return false;
 	if (settled)
-	{
-		known_table = table;
 		known_serial = ks_extension_serial();
-	}
 	return true;
 }
 
