@@ -17,16 +17,13 @@
 #include "catalog/history.h"
 #include "catalog/sinks.h"
 
-/* Runs a statement as the tables' owner; SPI is connected by the caller. */
+/* With settings by which the texts of a definition are the same for everybody. */
 static void
 run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
-	KsCatalogUser save;
 	int			nestlevel = ks_session_enter();
 
-	ks_catalog_enter(&save);
-	SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
-	ks_catalog_leave(&save);
+	ks_catalog_execute(sql, nargs, types, values, nulls);
 	ks_session_leave(nestlevel);
 }
 

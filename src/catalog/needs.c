@@ -26,16 +26,12 @@ static char *
 select_text(const char *sql, int nargs, Oid *types, Datum *values)
 {
 	MemoryContext cxt = CurrentMemoryContext;
-	KsCatalogUser save;
 	char	   *result = NULL;
 
 	if (!ks_extension_is_sound() || !ks_version_is_ours())
 		return NULL;
 	SPI_connect();
-	ks_catalog_enter(&save);
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) < 0)
-		elog(ERROR, "could not read the catalog of kafka_sink");
-	ks_catalog_leave(&save);
+	ks_catalog_execute(sql, nargs, types, values, NULL);
 	if (SPI_processed == 1 && SPI_tuptable)
 		result = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	if (result)
@@ -67,7 +63,6 @@ ks_needs_of_tables(const List *relids)
 	Datum	   *oids = palloc(list_length(relids) * sizeof(Datum));
 	Oid			types[] = {OIDARRAYOID};
 	Datum		values[1];
-	KsCatalogUser save;
 	List	   *result = NIL;
 	ListCell   *lc;
 
@@ -78,14 +73,11 @@ ks_needs_of_tables(const List *relids)
 	values[0] = PointerGetDatum(construct_array(oids, list_length(relids), OIDOID,
 												sizeof(Oid), true, TYPALIGN_INT));
 	SPI_connect();
-	ks_catalog_enter(&save);
-	if (SPI_execute_with_args("SELECT s.relid, " NAMES " FROM (SELECT c.target::pg_catalog.oid AS relid, c.sink "
-							  "FROM kafka_sink.sink_catalog c "
-							  "UNION SELECT t.target::pg_catalog.oid, t.sink FROM kafka_sink.topic_catalog t) s "
-							  "WHERE s.relid OPERATOR(pg_catalog.=) ANY ($1) GROUP BY s.relid ORDER BY s.relid",
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the catalog of kafka_sink");
-	ks_catalog_leave(&save);
+	ks_catalog_execute("SELECT s.relid, " NAMES " FROM (SELECT c.target::pg_catalog.oid AS relid, c.sink "
+					   "FROM kafka_sink.sink_catalog c "
+					   "UNION SELECT t.target::pg_catalog.oid, t.sink FROM kafka_sink.topic_catalog t) s "
+					   "WHERE s.relid OPERATOR(pg_catalog.=) ANY ($1) GROUP BY s.relid ORDER BY s.relid",
+					   1, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		KsNeededTable *t = MemoryContextAlloc(cxt, sizeof(KsNeededTable));
@@ -119,18 +111,14 @@ sinks_of(Oid role)
 	MemoryContext cxt = CurrentMemoryContext;
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(role)};
-	KsCatalogUser save;
 	List	   *result = NIL;
 
 	if (!ks_extension_is_sound() || !ks_version_is_ours())
 		return NIL;
 	SPI_connect();
-	ks_catalog_enter(&save);
-	if (SPI_execute_with_args("SELECT s.sink FROM kafka_sink.sink_catalog s "
-							  "WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 ORDER BY s.sink FOR UPDATE",
-							  1, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the catalog of kafka_sink");
-	ks_catalog_leave(&save);
+	ks_catalog_execute("SELECT s.sink FROM kafka_sink.sink_catalog s "
+					   "WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 ORDER BY s.sink FOR UPDATE",
+					   1, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);

@@ -323,18 +323,15 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	return sink;
 }
 
-/*
- * Runs a read as the tables' owner; SPI is connected by the caller.  It must see
- * what this command has done before, so it is not "read only" for SPI.
- */
-static void
-catalog_select(const char *sql, int nargs, Oid *types, Datum *values)
+/* Reads, too, must see what this command has done before: not "read only" for SPI. */
+void
+ks_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
 	KsCatalogUser save;
 
 	ks_catalog_enter(&save);
-	if (SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the catalog of kafka_sink");
+	if (SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0) < 0)
+		elog(ERROR, "could not execute a statement of kafka_sink's own");
 	ks_catalog_leave(&save);
 }
 
@@ -347,9 +344,9 @@ ks_catalog_sink(const char *name, bool missing_ok)
 	KsSink	   *sink = NULL;
 
 	SPI_connect();
-	catalog_select("SELECT " SINK_COLUMNS SINK_FROM
-				   "WHERE c.sink OPERATOR(pg_catalog.=) $1",
-				   1, types, values);
+	ks_catalog_execute("SELECT " SINK_COLUMNS SINK_FROM
+					   "WHERE c.sink OPERATOR(pg_catalog.=) $1",
+					   1, types, values, NULL);
 	if (SPI_processed == 1)
 		sink = sink_from_tuple(SPI_tuptable->vals[0], cxt);
 	SPI_finish();
@@ -371,15 +368,15 @@ ks_catalog_topics(const char *sink)
 	List	   *result = NIL;
 
 	SPI_connect();
-	catalog_select("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
-				   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
-				   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL, "
-				   "t.value_schema, t.key_schema, t.framing "
-				   "FROM kafka_sink.topic_catalog t "
-				   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
-				   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
-				   "WHERE t.sink OPERATOR(pg_catalog.=) $1 ORDER BY t.topic",
-				   1, types, values);
+	ks_catalog_execute("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
+					   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
+					   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL, "
+					   "t.value_schema, t.key_schema, t.framing "
+					   "FROM kafka_sink.topic_catalog t "
+					   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
+					   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
+					   "WHERE t.sink OPERATOR(pg_catalog.=) $1 ORDER BY t.topic",
+					   1, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tup = SPI_tuptable->vals[i];
@@ -444,10 +441,10 @@ ks_catalog_is_current(const KsSink *sink)
 	bool		current;
 
 	SPI_connect();
-	catalog_select("SELECT 1 FROM kafka_sink.sink_catalog c "
-				   "WHERE c.sink OPERATOR(pg_catalog.=) $1 "
-				   "AND c.generation OPERATOR(pg_catalog.=) $2 FOR SHARE OF c",
-				   2, types, values);
+	ks_catalog_execute("SELECT 1 FROM kafka_sink.sink_catalog c "
+					   "WHERE c.sink OPERATOR(pg_catalog.=) $1 "
+					   "AND c.generation OPERATOR(pg_catalog.=) $2 FOR SHARE OF c",
+					   2, types, values, NULL);
 	current = SPI_processed == 1;
 	SPI_finish();
 	return current;

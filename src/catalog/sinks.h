@@ -126,6 +126,10 @@ extern KsFormatSettings ks_catalog_format(const KsSink *sink);
 extern void ks_catalog_enter(KsCatalogUser *save);
 extern void ks_catalog_leave(const KsCatalogUser *save);
 
+/* Runs a statement as the tables' owner, which sees what this command has done
+ * before; SPI is connected by the caller. */
+extern void ks_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
+
 /* NULL if there is none and missing_ok; in the current context. */
 extern KsSink *ks_catalog_sink(const char *name, bool missing_ok);
 extern List *ks_catalog_topics(const char *sink);	/* List of KsTopic * */

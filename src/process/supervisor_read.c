@@ -176,12 +176,8 @@ select_rows(const char *sql, const char *sink)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {sink ? CStringGetTextDatum(sink) : (Datum) 0};
-	KsCatalogUser save;
 
-	ks_catalog_enter(&save);
-	if (SPI_execute_with_args(sql, 1, types, values, sink ? " " : "n", false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read the catalog of kafka_sink");
-	ks_catalog_leave(&save);
+	ks_catalog_execute(sql, 1, types, values, sink ? " " : "n");
 	return (int) SPI_processed;
 }
 

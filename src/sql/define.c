@@ -263,17 +263,14 @@ may_create_sinks(Oid role)
 {
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(role)};
-	KsCatalogUser save;
 	bool		may;
 
 	SPI_connect();
-	ks_catalog_enter(&save);
-	SPI_execute_with_args("SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n "
-						  "ON n.oid OPERATOR(pg_catalog.=) p.pronamespace "
-						  "WHERE n.nspname OPERATOR(pg_catalog.=) 'kafka_sink' AND p.proname OPERATOR(pg_catalog.=) 'create_sink' "
-						  "AND pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')",
-						  lengthof(types), types, values, NULL, true, 1);
-	ks_catalog_leave(&save);
+	ks_catalog_execute("SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n "
+					   "ON n.oid OPERATOR(pg_catalog.=) p.pronamespace "
+					   "WHERE n.nspname OPERATOR(pg_catalog.=) 'kafka_sink' AND p.proname OPERATOR(pg_catalog.=) 'create_sink' "
+					   "AND pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')",
+					   lengthof(types), types, values, NULL);
 	may = SPI_processed > 0;
 	SPI_finish();
 	return may;
@@ -303,13 +300,10 @@ ks_define_check_new_owner(Oid role)
 uint64
 ks_define_change(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
-	KsCatalogUser save;
 	uint64		n;
 
 	SPI_connect();
-	ks_catalog_enter(&save);
-	SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
-	ks_catalog_leave(&save);
+	ks_catalog_execute(sql, nargs, types, values, nulls);
 	n = SPI_processed;
 	SPI_finish();
 	ks_shmem_note_change();

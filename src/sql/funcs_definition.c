@@ -106,23 +106,12 @@ append_topic(StringInfo s, const char *name, uint64 row)
 	appendStringInfoString(s, ");\n");
 }
 
-/* Runs a query as the tables' owner; SPI is connected by the caller. */
-static void
-read_rows(const char *sql, const char *name)
-{
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(name)};
-	KsCatalogUser save;
-
-	ks_catalog_enter(&save);
-	SPI_execute_with_args(sql, lengthof(types), types, values, NULL, false, 0);
-	ks_catalog_leave(&save);
-}
-
 Datum
 kafka_sink_sink_definition(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {PG_GETARG_DATUM(0)};
 	StringInfoData sql;
 	StringInfoData s;
 	int			nestlevel;
@@ -135,14 +124,14 @@ kafka_sink_sink_definition(PG_FUNCTION_ARGS)
 	appendStringInfoString(&sql, "SELECT c.enabled");
 	append_columns(&sql, ks_sink_setting, KS_SINK_SETTINGS, "c");
 	appendStringInfoString(&sql, " FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1");
-	read_rows(sql.data, name);
+	ks_catalog_execute(sql.data, lengthof(types), types, values, NULL);
 	append_sink(&s, name);
 	resetStringInfo(&sql);
 	appendStringInfoString(&sql, "SELECT t.topic, t.partitions, t.start_at");
 	append_columns(&sql, topic_setting, KS_TOPIC_SETTINGS, "t");
 	appendStringInfoString(&sql, " FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1 "
 						   "ORDER BY t.topic COLLATE pg_catalog.\"C\"");
-	read_rows(sql.data, name);
+	ks_catalog_execute(sql.data, lengthof(types), types, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		append_topic(&s, name, row);
 	SPI_finish();

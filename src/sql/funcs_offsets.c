@@ -11,7 +11,6 @@
 
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -60,47 +59,24 @@ kafka_sink_workers_off(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* An UPDATE of one sink's row as the catalog's owner. */
-static void
-change_sink(const char *sink, const char *sql)
-{
-	Oid			types[] = {TEXTOID, INT8OID, OIDOID};
-	Datum		values[] = {CStringGetTextDatum(sink), Int64GetDatum((int64) GetSystemIdentifier()),
-	ObjectIdGetDatum(MyDatabaseId)};
-	KsCatalogUser save;
-
-	SPI_connect();
-	ks_catalog_enter(&save);
-	SPI_execute_with_args(sql, lengthof(types), types, values, NULL, false, 0);
-	ks_catalog_leave(&save);
-	SPI_finish();
-	ks_shmem_note_change();
-}
-
-/* A worker that runs is to read the offsets again. */
-static void
-start_anew(const KsSink *sink)
-{
-	(void) ks_define_bump_generation(sink);
-}
-
 Datum
 kafka_sink_resume(PG_FUNCTION_ARGS)
 {
 	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	Oid			types[] = {TEXTOID, INT8OID, OIDOID};
+	Datum		values[] = {PG_GETARG_DATUM(0), Int64GetDatum((int64) GetSystemIdentifier()),
+	ObjectIdGetDatum(MyDatabaseId)};
 
 	ks_catalog_check_owner(sink, false);
 	(void) ks_define_bump_generation(sink);
 	/* the errors are forgotten, and the offsets belong here from now on */
-	change_sink(sink->name,
-				"DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1");
-	change_sink(sink->name,
-				"DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
-				"AND s.state OPERATOR(pg_catalog.<>) 'running'");
-	change_sink(sink->name,
-				"UPDATE kafka_sink.sink_catalog c SET enabled = true, "
-				"system_identifier = $2, database_oid = $3 "
-				"WHERE c.sink OPERATOR(pg_catalog.=) $1");
+	ks_define_change("DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1",
+					 1, types, values, NULL);
+	ks_define_change("DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "
+					 "AND s.state OPERATOR(pg_catalog.<>) 'running'", 1, types, values, NULL);
+	ks_define_change("UPDATE kafka_sink.sink_catalog c SET enabled = true, "
+					 "system_identifier = $2, database_oid = $3 "
+					 "WHERE c.sink OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
 	ks_history_log(sink->name, "resume", NULL, NULL, NULL);
 	PG_RETURN_VOID();
 }
@@ -113,16 +89,10 @@ forget_cluster(const char *sink, const char *topic)
 {
 	Oid			types[] = {TEXTOID, TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(sink), CStringGetTextDatum(topic)};
-	KsCatalogUser save;
 
-	SPI_connect();
-	ks_catalog_enter(&save);
-	SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = NULL "
-						  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2 "
-						  "AND t.cluster_id IS NOT NULL",
-						  lengthof(types), types, values, NULL, false, 0);
-	ks_catalog_leave(&save);
-	SPI_finish();
+	ks_define_change("UPDATE kafka_sink.topic_catalog t SET cluster_id = NULL "
+					 "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2 "
+					 "AND t.cluster_id IS NOT NULL", lengthof(types), types, values, NULL);
 }
 
 static void
@@ -195,7 +165,8 @@ kafka_sink_seek(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no partition is named"),
 				 errhint("Write topics, partitions and offsets, such as {\"orders\": {\"0\": 42}}.")));
-	start_anew(sink);
+	/* a worker that runs is to read the offsets again */
+	(void) ks_define_bump_generation(sink);
 	if (ask)
 		check_unchanged(sink);
 	note_unregistered(sink, parts, n);
@@ -213,7 +184,8 @@ pass_over(KsSink *sink, const char *topic, int32 part, int64 from, int64 until, 
 	KsPartition p = {.topic = topic, .part = part, .last_off = -1, .new_last_off = -1};
 
 	p.counts.gaps = until - from;
-	start_anew(sink);
+	/* a worker that runs is to read the offsets again */
+	(void) ks_define_bump_generation(sink);
 	ks_claim_exactly(sink->name, &p, from, until);
 	ks_offsets_log(sink->name, topic, part, action, from, until);
 }

@@ -36,13 +36,15 @@ pause_sink(const char *name)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name)};
+	KsSink	   *sink = ks_catalog_sink(name, false);
 
-	ks_catalog_check_owner(ks_catalog_sink(name, false), false);
-	if (ks_define_change("UPDATE kafka_sink.sink_catalog c SET enabled = false, "
-						 "generation = c.generation OPERATOR(pg_catalog.+) 1 "
-						 "WHERE c.sink OPERATOR(pg_catalog.=) $1 AND c.enabled",
-						 lengthof(types), types, values, NULL) > 0)
-		ks_history_log(name, "pause", NULL, NULL, NULL);
+	ks_catalog_check_owner(sink, false);
+	if (!sink->enabled)
+		return;
+	(void) ks_define_bump_generation(sink);
+	ks_define_change("UPDATE kafka_sink.sink_catalog c SET enabled = false "
+					 "WHERE c.sink OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
+	ks_history_log(name, "pause", NULL, NULL, NULL);
 }
 
 Datum
