@@ -6,7 +6,7 @@
  * committed offsets.  All partitions are routed to one queue, everything else
  * (errors, logs, statistics) comes through librdkafka's main queue, and a pipe
  * tells when either has something.  librdkafka's threads run librdkafka's code
- * only (but for one callback, see source_verify.c), with all signals blocked but
+ * only (but for on_thread_start() and source_verify.c), with all signals blocked but
  * SIGABRT, for which see base/memory.c.
  *
  * Nothing of librdkafka is called when the library is loaded: it does not
@@ -73,7 +73,7 @@ plan_wakeups(KsSource *src, const KsConf *conf, const rd_kafka_conf_t *rkconf)
 	src->wake_every_bytes = ks_source_conf_int(rkconf, "queued.max.messages.kbytes") * 1024 / 16 + 1;
 }
 
-/* In each thread of librdkafka, when it begins: the only code of ours there. */
+/* In each thread of librdkafka, when it begins. */
 static rd_kafka_resp_err_t
 on_thread_start(rd_kafka_t *rk, rd_kafka_thread_type_t type, const char *name, void *opaque)
 {

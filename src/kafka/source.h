@@ -6,8 +6,8 @@
  * explicit offsets on one shared queue.  No call but the ones marked
  * "blocking" waits; blocking calls wait in slices, check for interrupts
  * between them and are bounded by their timeout.  Everything happens on the
- * calling thread: librdkafka's threads run none of our code, but the words for a
- * certificate that is refused (source_verify.c).
+ * calling thread: librdkafka's threads run none of our code, but what lets SIGABRT
+ * through (source.c) and the words for a certificate that is refused (source_verify.c).
  *
  * A source lives in a memory context: its deletion or reset (also by an error)
  * closes the handle, unless the process is a worker (KsSourceOptions.in_worker),

@@ -11,7 +11,8 @@
  * middle of unpacking a batch of records, for which there may be no memory.  So a
  * thread of its own does it, which runs librdkafka's code only and receives no
  * signals; the session waits for it, but no longer than until a thread is refused
- * memory (base/memory.c).  Then the handle is left to itself, and with it the
+ * memory (base/memory.c), or a while if the session is told to end: a thread may
+ * be waiting for a name server.  Then the handle is left to itself, and with it the
  * session ends, as soon as it has told its client why.
  */
 #include "postgres.h"
@@ -24,12 +25,14 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
+#include "utils/timestamp.h"
 
 #include "base/memory.h"
 #include "base/session.h"
 #include "kafka/source_int.h"
 
 #define LOOK_MS		1000		/* a byte in the pipe ends a wait sooner */
+#define PATIENCE_US	(10 * USECS_PER_SEC)	/* with threads that do not end, of who is told to */
 
 static dlist_head open_sources = DLIST_STATIC_INIT(open_sources);
 static bool exit_registered = false;
@@ -148,11 +151,16 @@ start_ending(Ending *e, pthread_t *thread)
 static bool
 wait_for_ending(KsSource *src, Ending *e)
 {
+	TimestampTz told = 0;		/* since when the session is to end */
+
 	while (pg_atomic_read_u32(&e->done) == 0)
 	{
 		struct pollfd fd = {.fd = src->pipe[0], .events = POLLIN};
 
-		if (ks_memory_refused())
+		if (told == 0 && ProcDiePending)
+			told = GetCurrentTimestamp();
+		if (ks_memory_refused() ||
+			(told != 0 && GetCurrentTimestamp() - told > PATIENCE_US))
 			return false;
 		(void) poll(&fd, 1, LOOK_MS);
 		ks_source_clear_fd(src);
@@ -173,8 +181,8 @@ leave_to_itself(KsSource *src)
 		return;
 	/* those that stand still must not meet destructors */
 	ks_session_end_without_destructors();
-	if (proc_exit_inprogress)
-		return;
+	if (proc_exit_inprogress || !ks_memory_refused())
+		return;					/* it ends anyway */
 	ereport(LOG,
 			(errcode(ERRCODE_OUT_OF_MEMORY),
 			 errmsg("the session ends: librdkafka was refused memory and cannot go on"),

@@ -7,9 +7,9 @@
  * and has librdkafka log the reason.  The log comes out of the main queue before
  * the error does (so may that of the next error, too), and is kept for it.
  *
- * This callback is the only code of ours that librdkafka's threads run.  It reads
- * a table of constants, writes to the buffer that it was given, and calls nothing
- * of PostgreSQL.
+ * This callback is called by librdkafka's threads, which run next to no code of
+ * ours.  It reads a table of constants, writes to the buffer that it was given,
+ * and calls nothing of PostgreSQL.
  */
 #include "postgres.h"
 
