@@ -136,6 +136,11 @@ SELECT unnest(ARRAY[one('{"type": "long", "logicalType": "timestamp-millis"}', '
     one('{"type": "long", "logicalType": "timestamp-millis"}', 'interval', n(1)), one('{"type": "long", "logicalType": "timestamp-millis"}', 'bigint', n(1767323045678))]) AS one;
 SELECT unnest(ARRAY[one('{"type": "long", "logicalType": "timestamp-micros"}', 'timestamptz', n(1767323045678901)), one('{"type": "long", "logicalType": "timestamp-micros"}', 'timestamptz(0)', n(1767323045678901)),
     one('{"type": "long", "logicalType": "timestamp-nanos"}', 'timestamptz', n(1767323045678901999)), one('{"type": "long", "logicalType": "timestamp-nanos"}', 'text', n(-1))]) AS one;
+-- moments that stand for infinity elsewhere are moments here; numbers have a column's digits
+SELECT unnest(ARRAY[one('{"type": "long", "logicalType": "timestamp-nanos"}', 'timestamptz', n(22375808000), n(-29575808000)),
+    one('{"type": "int", "logicalType": "date"}', 'date', n(-622191234), n(2147483647)),
+    one('{"type": "long", "logicalType": "timestamp-millis"}', 'numeric(16,2)', n(1767323045678), n(100000000000000)), one('"long"', 'numeric(5,1)', n(7), n(10000)),
+    one('"long"', 'real', n(1152921573326323713))]) AS one;
 SET timezone = 'America/New_York';
 SELECT unnest(ARRAY[one('{"type": "long", "logicalType": "local-timestamp-millis"}', 'timestamp', n(1767323045678)), one('{"type": "long", "logicalType": "local-timestamp-micros"}', 'timestamptz', n(1767323045678901)),
     one('{"type": "long", "logicalType": "local-timestamp-nanos"}', 'timestamp', n(1767323045678901999)), one('{"type": "long", "logicalType": "local-timestamp-micros"}', 'jsonb', n(1767323045678901)),
@@ -206,6 +211,14 @@ SELECT name FROM t WHERE id = 4;
 -- recursion: as deep as it goes
 SELECT kafka_sink.drop_sink('s');
 CREATE TABLE list (v int, deep int, whole jsonb);
+-- items that take no bytes are counted where a path looks for one of them
+CREATE TABLE empty_items (v text);
+SELECT kafka_sink.drop_sink('s') FROM kafka_sink.sinks WHERE sink = 's';
+SELECT kafka_sink.create_sink('s', target => 'empty_items', format => 'avro', columns => '{"v": "$.xs[9999999]"}',
+    value_schema => rec(f('xs', '{"type": "array", "items": "null"}')));
+SELECT try(r(n(3) || n(2) || n(0))), try(r(n(4000) || n(4000) || n(4000) || n(0)));
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE empty_items;
 SELECT kafka_sink.create_sink('s', target => 'list', format => 'avro', columns => '{"deep": "$.next.next.v", "whole": "@value"}',
     value_schema => '{"type": "record", "name": "list", "fields": [{"name": "v", "type": "int"}, {"name": "next", "type": ["null", "list"]}]}');
 SELECT unnest(ARRAY[try(r(n(1) || n(1) || n(2) || n(1) || n(3) || n(0))), try(r(n(1) || n(0)))]) AS try;

@@ -117,9 +117,11 @@ from_int(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 				return Int16GetDatum((int16) v);
 			break;
 		default:
-			return NumericGetDatum(int64_to_numeric(v));
+			if (c->base->typmod < (int32) VARHDRSZ)
+				return NumericGetDatum(int64_to_numeric(v));
+			break;
 	}
-	/* the error is the type's own */
+	/* digits, and the error, are the type's own */
 	tok.p = r->buf;
 	tok.len = pg_lltoa(v, r->buf);
 	return ks_convert_json(&r->d->cv, c->base, &tok, isnull);

@@ -63,7 +63,7 @@ plan_number(const KsAvroNode *node, const KsType *type, KsUnit unit)
 	if (type->kind == KS_TYPE_FLOAT)
 		return KS_AVRO_AS_FLOAT;
 	if (type->kind == KS_TYPE_NUMERIC)
-		return integer && type->typmod < 0 ? KS_AVRO_AS_INT : KS_AVRO_AS_TOKEN;
+		return integer ? KS_AVRO_AS_INT : KS_AVRO_AS_TOKEN;
 	if (ks_type_is_time(type))
 		return unit == KS_UNIT_NONE ? KS_AVRO_REFUSE : KS_AVRO_AS_TOKEN;
 	if (type->kind == KS_TYPE_BOOL)
@@ -95,7 +95,7 @@ plan_time(const KsAvroNode *node, const KsType *type)
 	bool		whole = node->unit <= 1000000 && type->typmod < 0;
 
 	/* numbers as they are */
-	if (is_integer(type) || (type->kind == KS_TYPE_NUMERIC && type->typmod < 0))
+	if (is_integer(type) || type->kind == KS_TYPE_NUMERIC)
 		return KS_AVRO_AS_INT;
 	if (type->kind == KS_TYPE_FLOAT)
 		return KS_AVRO_AS_FLOAT;

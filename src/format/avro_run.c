@@ -39,9 +39,12 @@ run_item(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 			{
 				int			len;
 				const char *key = ks_avro_bytes(r, &len);
+				MemoryContext old = MemoryContextSwitchTo(r->scratch);
 
 				ks_avro_to_server(r, &key, &len);
+				MemoryContextSwitchTo(old);
 				wanted = len == step->item.len && memcmp(key, step->item.name, len) == 0;
+				MemoryContextReset(r->scratch);
 			}
 			if (wanted)
 			{

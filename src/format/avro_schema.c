@@ -341,7 +341,7 @@ parse_object(Parser *p, const KsJsonToken *tok, const char *namespace, int depth
 	ks_avro_read_attributes(tok, &a);
 	if (a.type.p == NULL)
 		bad_schema("A type has no attribute \"%s\".", "type");
-	/* {"type": {"type": ...}} is what is ks_avro_inside */
+	/* {"type": {"type": ...}} is what is inside */
 	if (a.type.type != KS_JSON_STRING)
 		return parse_type(p, &a.type, namespace, depth + 1);
 	type = complex_type(ks_avro_string_of(&a.type));

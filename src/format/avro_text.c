@@ -148,7 +148,7 @@ set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 static void
 set_timestamp(const KsAvroNode *node, int64 v, KsJsonToken *tok)
 {
-	char	   *s = pstrdup(ks_text_timestamp(v, node->unit));
+	char	   *s = pstrdup(ks_text_timestamp(v, node->unit, false));
 	char	   *zone = strchr(s, 'Z');
 	char	   *space = strchr(s, ' ');
 
@@ -168,7 +168,7 @@ set_integer(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 	switch (node->logical)
 	{
 		case KS_AVRO_DATE:
-			s = ks_text_date(v);
+			s = ks_text_date(v, false);
 			set_text(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		case KS_AVRO_TIME:

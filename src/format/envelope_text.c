@@ -189,7 +189,7 @@ ks_text_decimal(const KsJsonToken *tok, int64 scale)
 }
 
 char *
-ks_text_date(int64 days)
+ks_text_date(int64 days, bool infinite)
 {
 	int			y,
 				m,
@@ -197,10 +197,10 @@ ks_text_date(int64 days)
 
 	if (days < -UNIX_EPOCH_JDATE || days >= DATE_END_JULIAN - UNIX_EPOCH_JDATE)
 	{
-		if ((days >= INFINITE_DAYS - 1 && days <= INFINITE_DAYS + 1) || days == INFINITE_LOG_DAYS)
+		if (infinite && ((days >= INFINITE_DAYS - 1 && days <= INFINITE_DAYS + 1) || days == INFINITE_LOG_DAYS))
 			return "infinity";
-		if ((days >= MINUS_INFINITE_DAYS - 1 && days <= MINUS_INFINITE_DAYS + 1) ||
-			days == MINUS_INFINITE_LOG_DAYS)
+		if (infinite && ((days >= MINUS_INFINITE_DAYS - 1 && days <= MINUS_INFINITE_DAYS + 1) ||
+						 days == MINUS_INFINITE_LOG_DAYS))
 			return "-infinity";
 		ks_value_bad("a date");
 	}
@@ -238,23 +238,23 @@ clock_text(int64 us)
 }
 
 char *
-ks_text_timestamp(int64 v, int64 unit)
+ks_text_timestamp(int64 v, int64 unit, bool infinite)
 {
 	int64		us = to_micros(v, unit);
 	int64		days = us / USECS_PER_DAY;
 	char	   *date;
 	char	   *bc;
 
-	if (us == INFINITE_MICROS)
+	if (infinite && us == INFINITE_MICROS)
 		return "infinity";
-	if (us == MINUS_INFINITE_MICROS)
+	if (infinite && us == MINUS_INFINITE_MICROS)
 		return "-infinity";
-	if (unit > 1000000 && (v == INFINITE_NANOS || v == MINUS_INFINITE_NANOS))
+	if (infinite && unit > 1000000 && (v == INFINITE_NANOS || v == MINUS_INFINITE_NANOS))
 		ks_value_unclear("In nanoseconds, infinity has become a moment of 1969 or 1970.",
 					  "Use another time.precision.mode for the connector.");
 	if (days * USECS_PER_DAY > us)
 		days--;
-	date = ks_text_date(days);
+	date = ks_text_date(days, infinite);
 	bc = strchr(date, ' ');
 	return psprintf("%.*s %sZ%s", bc ? (int) (bc - date) : (int) strlen(date), date,
 					clock_text(us - days * USECS_PER_DAY), bc ? bc : "");

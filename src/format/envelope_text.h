@@ -24,11 +24,11 @@ extern char *ks_text_bits(const KsJsonToken *tok, int64 length, int max);
 extern char *ks_text_hex(const KsJsonToken *tok);
 extern char *ks_text_of_bytes(const KsJsonToken *tok);
 
-/* v: in units of 1/unit second */
-extern char *ks_text_date(int64 days);
+/* v: in units of 1/unit second; infinite: some stand for infinity, as Debezium has it */
+extern char *ks_text_date(int64 days, bool infinite);
 /* of_day: errors unless it is one */
 extern char *ks_text_time(int64 v, int64 unit, bool of_day);
-extern char *ks_text_timestamp(int64 v, int64 unit);
+extern char *ks_text_timestamp(int64 v, int64 unit, bool infinite);
 extern char *ks_text_duration(int64 us);
 extern char *ks_text_iso(const char *p, int len, bool date);
 

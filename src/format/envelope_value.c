@@ -263,14 +263,14 @@ set_by_schema(const KsDecoder *d, const KsType *type, const KsSchema *schema, Ks
 			set_variable_decimal(tok);
 			break;
 		case KS_DAYS:
-			set_text(tok, ks_text_date(ks_value_int(tok, "a number of days")));
+			set_text(tok, ks_text_date(ks_value_int(tok, "a number of days"), true));
 			break;
 		case KS_TIME:
 			set_text(tok, ks_text_time(ks_value_int(tok, "a time"), schema->unit,
 									   type->typid == TIMEOID || type->typid == TIMETZOID));
 			break;
 		case KS_TIMESTAMP:
-			set_text(tok, ks_text_timestamp(ks_value_int(tok, "a timestamp"), schema->unit));
+			set_text(tok, ks_text_timestamp(ks_value_int(tok, "a timestamp"), schema->unit, true));
 			break;
 		case KS_DURATION:
 			set_text(tok, ks_text_duration(ks_value_int(tok, "a duration")));
@@ -303,7 +303,7 @@ set_by_type(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 	if (tok->type == KS_JSON_NUMBER && d->cv.unit != KS_UNIT_NONE && type->has_time)
 		return;
 	if (type->typid == DATEOID && tok->type == KS_JSON_NUMBER)
-		set_text(tok, ks_text_date(ks_value_int(tok, "a number of days")));
+		set_text(tok, ks_text_date(ks_value_int(tok, "a number of days"), true));
 	else if (type->typid == BYTEAOID && tok->type == KS_JSON_STRING && (debezium || !tok->escaped))
 		set_text(tok, ks_text_hex(tok));
 	else if (debezium && is_json_array(type) && tok->type == KS_JSON_ARRAY)
