@@ -151,13 +151,13 @@ start_ending(Ending *e, pthread_t *thread)
 static bool
 wait_for_ending(KsSource *src, Ending *e)
 {
-	TimestampTz told = 0;		/* since when the session is to end */
+	TimestampTz told = 0;		/* since when the session is to end, or ends */
 
 	while (pg_atomic_read_u32(&e->done) == 0)
 	{
 		struct pollfd fd = {.fd = src->pipe[0], .events = POLLIN};
 
-		if (told == 0 && ProcDiePending)
+		if (told == 0 && (ProcDiePending || proc_exit_inprogress))
 			told = GetCurrentTimestamp();
 		if (ks_memory_refused() ||
 			(told != 0 && GetCurrentTimestamp() - told > PATIENCE_US))
