@@ -69,5 +69,28 @@ SELECT * FROM outcomes WHERE fast IS DISTINCT FROM general;
 SELECT kafka_sink.drop_sink(s) FROM unnest('{fast,general}'::text[]) s;
 DROP TABLE fast, general, outcomes;
 DROP PROCEDURE compare;
+-- A batch of thousands of rows, one of which changes its unique value, looks for
+-- all of them, where many entries are of rows that are gone (which a scan remembers
+-- until it ends).
+CREATE TABLE gone (id int PRIMARY KEY, u int UNIQUE);
+SELECT kafka_sink.create_sink('gone', target => 'gone', insert_mode => 'upsert');
+SELECT kafka_sink.seek('gone', '{"t": {"0": 0}}');
+CREATE FUNCTION take_over(round int) RETURNS text LANGUAGE sql AS $$
+    SELECT i::text FROM kafka_sink.ingest('gone', (
+        SELECT array_agg(ROW('t', 0, round * 4000 + n - 1, NULL, NULL,
+            convert_to(format('{"id": %s, "u": %s}', round * 4000 + n, n), 'UTF8'), NULL)::kafka_sink.record ORDER BY n)
+        FROM generate_series(1, 4000) n)) i;
+$$;
+INSERT INTO gone SELECT -n, n FROM generate_series(1, 4000) n;
+DELETE FROM gone;
+INSERT INTO gone VALUES (1, -1);
+SELECT take_over(0);
+DELETE FROM gone;
+INSERT INTO gone VALUES (4001, -1);
+SELECT take_over(1);
+SELECT count(*), count(DISTINCT u), sum(id), sum(u) FROM gone;
+SELECT kafka_sink.drop_sink('gone');
+DROP TABLE gone;
+DROP FUNCTION take_over;
 DROP FUNCTION rec, apply, paths;
 DROP EXTENSION kafka_sink;

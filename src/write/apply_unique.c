@@ -137,6 +137,8 @@ comes_later(Lookup *l, int row)
 	KsWrite    *w = l->w;
 	const KsSortKey *key = &w->target->sortkey;
 	Size		first = (Size) row * w->rows.ncols;
+	MemoryContext old = MemoryContextSwitchTo(w->scratch);
+	int			order;
 
 	for (int i = 0; i < key->ncols; i++)
 	{
@@ -144,8 +146,10 @@ comes_later(Lookup *l, int row)
 
 		l->values[c] = slot_getattr(l->slot, w->target->cols[c].attnum, &l->isnull[c]);
 	}
-	return ks_sort_compare_full(key, l->values, l->isnull, w->rows.values + first,
-								w->rows.isnull + first) > 0;
+	order = ks_sort_compare_full(key, l->values, l->isnull, w->rows.values + first,
+								 w->rows.isnull + first);
+	MemoryContextSwitchTo(old);
+	return order > 0;
 }
 
 static bool
@@ -153,7 +157,6 @@ check_index(KsWrite *w, Relation index, const KsFastIndex *fi, const int *rows, 
 {
 	Lookup		l = {.w = w, .fi = fi, .nulls_equal = KS_NULLS_NOT_DISTINCT(index)};
 	KsSortItem *items = ks_sort_rows(&fi->key, &w->rows, rows, n);
-	MemoryContext old;
 	bool		free = true;
 
 	init_equal(&l, index);
@@ -161,7 +164,8 @@ check_index(KsWrite *w, Relation index, const KsFastIndex *fi, const int *rows, 
 	l.slot = ks_fast_make_slot(w);
 	l.values = palloc0(w->rows.ncols * sizeof(Datum));
 	l.isnull = palloc0(w->rows.ncols * sizeof(bool));
-	old = MemoryContextSwitchTo(w->scratch);
+
+	/* Not in the scratch context: a scan may keep what it allocates while it runs. */
 	for (int i = 0; i < n && free; i++)
 	{
 		if (seek_entry(&l, items[i].row))
@@ -174,7 +178,6 @@ check_index(KsWrite *w, Relation index, const KsFastIndex *fi, const int *rows, 
 			MemoryContextReset(w->scratch);
 		}
 	}
-	MemoryContextSwitchTo(old);
 	index_endscan(l.scan);
 	ExecDropSingleTupleTableSlot(l.slot);
 	MemoryContextReset(w->scratch);
