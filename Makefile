@@ -49,7 +49,7 @@ WERROR = -Werror
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(ks_dir)/src \
 	-DKS_VERSION='"$(ks_version)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(WERROR)
-SHLIB_LINK = -lrdkafka
+SHLIB_LINK = -lrdkafka -lcurl
 override with_llvm = no
 
 REGRESS = $(sort $(basename $(notdir $(wildcard $(ks_dir)/sql/*.sql))))

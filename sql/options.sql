@@ -188,6 +188,41 @@ SELECT o, t.* FROM (VALUES
     ('reconnect_backoff_max_ms ''99'''),
     ('reconnect_backoff_ms ''10001'', reconnect_backoff_max_ms ''10001''')) v(o), pg_temp.try_server(o) t;
 
+-- the schema registry
+SELECT u, t.code, t.message, t.detail
+  FROM unnest(ARRAY['http://registry', 'https://registry.example.com:8443/apis/ccompat/v7', 'HTTP://a:8081/ , https://b/c//',
+    'http://192.0.2.7:8081', 'https://[2001:db8::1]:8443/', '', ',', 'http://a,', 'http://a,,http://b', 'registry:8081', 'ftp://a', 'file:///etc/passwd',
+    'http://', 'http:///a', 'https://:8081', 'http://a:0', 'http://a:65536', 'http://a:x', 'http://[::g]', 'http://[::1', 'http://a b',
+    'http://a\b', 'http://a"', 'http://ä', 'http://a?b', 'http://a/?', 'http://a#b', 'http://user:hunter2@a', 'http://hunter2@a', 'http://@a',
+    'http://b/c@d', E'http://a\n']) u,
+    pg_temp.try_server(format('schema_registry_url %L', u)) t;
+SELECT o, t.* FROM (VALUES
+    ('schema_registry_timeout_ms ''100'', schema_registry_url ''http://a'''),
+    ('schema_registry_timeout_ms ''99'', schema_registry_url ''http://a'''),
+    ('schema_registry_timeout_ms ''300001'', schema_registry_url ''http://a'''),
+    ('schema_registry_timeout_ms ''5000'''),
+    ('"schema.registry.ssl.ca.pem" ''-----BEGIN CERTIFICATE-----'''),
+    ('schema_registry_url ''http://a,http://b'', schema_registry_ssl_ca_pem ''-----BEGIN CERTIFICATE-----'''),
+    ('schema_registry_url ''http://a,https://b'', schema_registry_ssl_ca_pem ''-----BEGIN CERTIFICATE-----'''),
+    ('schema_registry_url ''https://a'', schema_registry_ssl_ca_pem ''hunter2'''),
+    ('schema_registry_url ''http://a'', "schema.registry.url" ''http://b'''),
+    ('schema_registry_url ''http://a'', schema_registry_password ''hunter2'''),
+    ('schema_registry_urls ''http://a''')) v(o), pg_temp.try_server(o) t;
+SELECT o, t.* FROM (VALUES
+    ('schema_registry_username ''app'', schema_registry_password ''hunter2'''),
+    ('schema_registry_username ''app'''),
+    ('schema_registry_password ''hunter2'''),
+    ('schema_registry_username ''app:hunter2'', schema_registry_password ''hunter2'''),
+    ('schema_registry_bearer_token ''hunter2'''),
+    ('schema_registry_bearer_token E''hunter2\r\nHost: a'''),
+    ('schema_registry_bearer_token ''hunter2'', schema_registry_username ''app'', schema_registry_password ''hunter2'''),
+    ('schema_registry_ssl_key_pem ''-----BEGIN PRIVATE KEY-----'''),
+    ('schema_registry_ssl_certificate_pem ''-----BEGIN CERTIFICATE-----'''),
+    ('schema_registry_ssl_key_password ''hunter2'''),
+    ('schema_registry_ssl_key_pem ''-----BEGIN PRIVATE KEY-----'', schema_registry_ssl_certificate_pem ''-----BEGIN CERTIFICATE-----'', schema_registry_ssl_key_password ''hunter2'''),
+    ('schema_registry_url ''http://hunter2''')) v(o),
+    pg_temp.try('CREATE USER MAPPING FOR CURRENT_USER SERVER regress_ks_a OPTIONS (' || o || ')') t;
+
 --
 -- Secrets in no message
 --
@@ -226,6 +261,15 @@ SELECT o, t.* FROM (VALUES
     ('security_protocol ''sasl_ssl'', sasl_mechanisms ''gssapi'''),
     ('security_protocol ''sasl_ssl'', sasl_mechanisms ''OAUTHBEARER''')) v(o),
     pg_temp.try('CREATE SERVER regress_ks_try FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers ''kafka'', ' || o || ')') t;
+
+-- nor a schema registry
+SELECT u, t.code, t.message
+  FROM unnest(ARRAY['http://localhost:8081', 'http://LocalHost', 'http://127.0.0.1/a', 'http://127.255.0.9:1', 'http://[::1]:8081', 'http://[0:0:0:0:0:0:0:1]',
+    'https://registry', 'https://registry,http://localhost,https://192.0.2.7', 'http://registry', 'http://localhost,http://registry', 'https://registry,http://registry',
+    'http://127.1', 'http://2130706433', 'http://127.0.0.1.example.com', 'http://127.0.0.256', 'http://0.0.0.0', 'http://[::]', 'http://[::ffff:127.0.0.1]', 'http://localhost.example.com',
+    'http://127.0.0.1@example.com', 'http://example.com/@localhost']) u,
+    pg_temp.try(format('CREATE SERVER regress_ks_try FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers ''localhost'', schema_registry_url %L)', u)) t;
+CREATE SERVER regress_ks_try FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost', schema_registry_url 'http://registry:8081');
 
 -- ALTER sees the options as they will be
 CREATE SERVER regress_ks_own FOREIGN DATA WRAPPER kafka_sink

@@ -120,6 +120,7 @@ ks_install() {
 	have cc || want+=(gcc libc6-dev)
 	have make || want+=(make)
 	[ -e /usr/include/librdkafka/rdkafka_mock.h ] || want+=(librdkafka-dev)
+	[ -n "$(find /usr/include -maxdepth 3 -path '*/curl/curl.h' 2> /dev/null)" ] || want+=(libcurl4-openssl-dev)
 	[ -x "${PG_CONFIG%/*}/postgres" ] || pg+=("postgresql-$pgver")
 	[ -x "$PG_CONFIG" ] && [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ] ||
 		pg+=("postgresql-server-dev-$pgver")

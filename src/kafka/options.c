@@ -1,8 +1,9 @@
 /*
  * options.c
- *	  Kafka properties: which may be set, by whom, where; and their redaction.
+ *	  Properties of connections: which may be set, by whom, where; and their
+ *	  redaction.
  *
- * A property reaches librdkafka only through read_options(), which knows the
+ * A property reaches librdkafka, or libcurl, only through read_options(), which knows the
  * names in options_table.c and refuses every other.  It runs when a server or
  * a user mapping is created or altered, and again at each ks_options_load(),
  * because a catalog can hold what today's table refuses (an older version, a
@@ -144,7 +145,7 @@ starts_with(const char *s, const char *prefix)
 static bool
 is_secret(const KsOption *opt)
 {
-	return opt->place == KS_IN_MAPPING && strcmp(opt->name, "sasl.username") != 0 &&
+	return opt->place == KS_IN_MAPPING &&
 		(opt->type == KS_OPTION_STRING || opt->type == KS_OPTION_PEM);
 }
 
@@ -179,6 +180,7 @@ read_options(KsConf *conf, List *defs, KsOptionPlace place, Oid by)
 		conf->props[conf->nprops].name = opt->name;
 		conf->props[conf->nprops].value = ks_option_value(opt, name, defGetString(def));
 		conf->props[conf->nprops].secret = is_secret(opt);
+		conf->props[conf->nprops].registry = opt->registry;
 		conf->nprops++;
 	}
 }
@@ -210,6 +212,33 @@ check_server_privileges(const KsConf *conf, bool tls)
 						errmsg("permission denied to use a connection without TLS to another host"),
 						errdetail("Only superusers may do so: for others every host of \"bootstrap_servers\" must be localhost, in 127.0.0.0/8, or [::1]."),
 						errhint("Set \"security_protocol\" to ssl or sasl_ssl."));
+}
+
+/* What the options of a server about a schema registry must be together. */
+static void
+check_registry(const KsConf *conf, Oid by)
+{
+	const char *urls = get_value(conf, "schema.registry.url");
+	bool		any_tls,
+				any_bare;
+
+	for (int i = 0; i < conf->nprops && urls == NULL; i++)
+		if (conf->props[i].registry)
+			ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							errmsg("option \"%s\" has no effect without \"schema_registry_url\"",
+								   sql_name(conf->props[i].name)));
+	if (urls == NULL)
+		return;
+	ks_option_urls_look(urls, &any_tls, &any_bare);
+	if (get_value(conf, "schema.registry.ssl.ca.pem") && !any_tls)
+		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("option \"schema_registry_ssl_ca_pem\" has no effect with this \"schema_registry_url\""),
+						errhint("Use https:// in \"schema_registry_url\"."));
+	if (any_bare && OidIsValid(by) && !superuser_arg(by))
+		ks_option_error(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("permission denied to use a schema registry without TLS on another host"),
+						errdetail("Only superusers may do so: for others every host of \"schema_registry_url\" behind http:// must be localhost, in 127.0.0.0/8, or [::1]."),
+						errhint("Use https:// in \"schema_registry_url\"."));
 }
 
 /* What the options of a server must be together. */
@@ -266,6 +295,43 @@ check_server(const KsConf *conf, Oid by)
 		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"reconnect_backoff_ms\" must not exceed \"reconnect_backoff_max_ms\""),
 						errdetail("Their defaults are 100 and 10000."));
+	check_registry(conf, by);
+}
+
+/* Errors if there is one of two properties that go together. */
+static void
+check_pair(const KsConf *conf, const char *one, const char *other, const char *detail)
+{
+	bool		has_one = get_value(conf, one) != NULL;
+
+	if (has_one != (get_value(conf, other) != NULL))
+		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
+						errmsg("option \"%s\" is required", sql_name(has_one ? other : one)),
+						errdetail("%s", detail));
+}
+
+/* What those of a user mapping about a schema registry must be together. */
+static void
+check_registry_mapping(const KsConf *conf)
+{
+	const char *username = get_value(conf, "schema.registry.username");
+
+	check_pair(conf, "schema.registry.username", "schema.registry.password",
+			   "A user's name and password go together.");
+	check_pair(conf, "schema.registry.ssl.key.pem", "schema.registry.ssl.certificate.pem",
+			   "A client's key and certificate go together.");
+	if (username && strchr(username, ':'))
+		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("invalid value for option \"schema_registry_username\""),
+						errdetail("It contains a colon, which HTTP takes for the end of the name."));
+	if (username && get_value(conf, "schema.registry.bearer.token"))
+		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("options \"schema_registry_bearer_token\" and \"schema_registry_username\" exclude each other"),
+						errdetail("A registry is given either a token, or a user's name and password."));
+	if (get_value(conf, "schema.registry.ssl.key.password") &&
+		!get_value(conf, "schema.registry.ssl.key.pem"))
+		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("option \"schema_registry_ssl_key_password\" has no effect without \"schema_registry_ssl_key_pem\""));
 }
 
 /* What the options of a user mapping must be together. */
@@ -283,6 +349,7 @@ check_mapping(const KsConf *conf)
 	if (get_value(conf, "ssl.keystore.location") && !get_value(conf, "ssl.keystore.password"))
 		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 						errmsg("option \"ssl_keystore_password\" is required"));
+	check_registry_mapping(conf);
 }
 
 /* Validates the options of a server or a user mapping; nothing else has any. */

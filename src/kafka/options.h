@@ -1,6 +1,7 @@
 /*
  * options.h
- *	  Kafka properties: which may be set, by whom, where; and their redaction.
+ *	  Properties of connections: which may be set, by whom, where; and their
+ *	  redaction.
  */
 #ifndef KS_OPTIONS_H
 #define KS_OPTIONS_H
@@ -12,6 +13,7 @@ typedef struct KsProperty
 	const char *name;			/* librdkafka's spelling, dots */
 	const char *value;
 	bool		secret;			/* words in which it occurs are not shown */
+	bool		registry;		/* of the schema registry: nothing for librdkafka */
 } KsProperty;
 
 /* The properties of one connection; never printed. */

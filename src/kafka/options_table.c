@@ -1,6 +1,6 @@
 /*
  * options_table.c
- *	  The table behind options.c: every Kafka property this extension knows.
+ *	  The table behind options.c: every property this extension knows.
  *
  * Names and meanings are those of librdkafka's CONFIGURATION.md, from 2.0 to
  * 2.15; a property that the installed library is too old for is refused by
@@ -28,6 +28,13 @@
 #define USER_MEMORY(name_, min_, max_, unit_) \
 	{.name = name_, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
 	 .type = KS_OPTION_INT, .min = min_, .max = max_, .unit = unit_}
+
+/* Of the schema registry. */
+#define USER_REGISTRY(name_, place_, type_) \
+	{.name = name_, .registry = true, .class = KS_OPTION_USER, .place = place_, .type = type_}
+#define USER_INT_REGISTRY(name_, min_, max_) \
+	{.name = name_, .registry = true, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
+	 .type = KS_OPTION_INT, .min = min_, .max = max_}
 
 #define SUPER(name_, place_, type_, why_) \
 	{.name = name_, .class = KS_OPTION_SUPERUSER, .place = place_, \
@@ -84,7 +91,7 @@ const KsOption ks_options[] = {
 	USER_ENUM("security.protocol", "plaintext, ssl, sasl_plaintext, sasl_ssl"),
 	USER_ENUM("sasl.mechanisms",
 			  "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, GSSAPI, OAUTHBEARER"),
-	USER("sasl.username", KS_IN_MAPPING, KS_OPTION_STRING),
+	USER("sasl.username", KS_IN_MAPPING, KS_OPTION_USERNAME),
 	USER("sasl.password", KS_IN_MAPPING, KS_OPTION_STRING),
 	USER("ssl.ca.pem", KS_IN_SERVER, KS_OPTION_PEM),
 	USER("ssl.certificate.pem", KS_IN_MAPPING, KS_OPTION_PEM),
@@ -161,6 +168,17 @@ const KsOption ks_options[] = {
 			  1, PG_INT32_MAX, OAUTH),
 	SUPER_INT("sasl.oauthbearer.assertion.claim.nbf.seconds", KS_IN_MAPPING,
 			  0, PG_INT32_MAX, OAUTH),
+
+	/* the schema registry, which is no business of librdkafka's */
+	USER_REGISTRY("schema.registry.url", KS_IN_SERVER, KS_OPTION_URLS),
+	USER_REGISTRY("schema.registry.ssl.ca.pem", KS_IN_SERVER, KS_OPTION_PEM),
+	USER_INT_REGISTRY("schema.registry.timeout.ms", 100, 300000),
+	USER_REGISTRY("schema.registry.username", KS_IN_MAPPING, KS_OPTION_USERNAME),
+	USER_REGISTRY("schema.registry.password", KS_IN_MAPPING, KS_OPTION_STRING),
+	USER_REGISTRY("schema.registry.bearer.token", KS_IN_MAPPING, KS_OPTION_STRING),
+	USER_REGISTRY("schema.registry.ssl.certificate.pem", KS_IN_MAPPING, KS_OPTION_PEM),
+	USER_REGISTRY("schema.registry.ssl.key.pem", KS_IN_MAPPING, KS_OPTION_PEM),
+	USER_REGISTRY("schema.registry.ssl.key.password", KS_IN_MAPPING, KS_OPTION_STRING),
 
 	/* connections */
 	USER_INT("socket.timeout.ms", 1000, 300000),

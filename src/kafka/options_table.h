@@ -1,6 +1,6 @@
 /*
  * options_table.h
- *	  The table behind options.c: every Kafka property this extension knows.
+ *	  The table behind options.c: every property this extension knows.
  *
  * It is an allow-list.  A property that is not in it is unknown and refused,
  * whatever a newer librdkafka may make of it; one with the class KS_OPTION_SINK
@@ -33,7 +33,9 @@ typedef enum KsOptionPlace
 typedef enum KsOptionType
 {
 	KS_OPTION_STRING,
+	KS_OPTION_USERNAME,			/* a string, which is no secret in a mapping either */
 	KS_OPTION_HOSTS,			/* comma-separated host[:port] */
+	KS_OPTION_URLS,				/* comma-separated, of schema registries */
 	KS_OPTION_PEM,				/* may contain line breaks */
 	KS_OPTION_BOOL,
 	KS_OPTION_INT,
@@ -43,6 +45,7 @@ typedef enum KsOptionType
 typedef struct KsOption
 {
 	const char *name;			/* librdkafka's spelling */
+	bool		registry;		/* of the schema registry: librdkafka never sees it */
 	KsOptionClass class;
 	KsOptionPlace place;
 	KsOptionType type;
@@ -82,5 +85,8 @@ extern char *ks_option_value(const KsOption *opt, const char *name,
 
 /* Is every host in a checked list of hosts this machine? */
 extern bool ks_option_hosts_local(const char *value);
+
+/* Of a checked list of URLs: is any reached by TLS, is any of those that are not on another machine? */
+extern void ks_option_urls_look(const char *value, bool *any_tls, bool *any_bare);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * options_value.c
- *	  Values of Kafka properties: types, ranges, hosts.
+ *	  Values of properties: types, ranges, hosts, URLs.
  *
  * A value is checked by the table's own type first, so that librdkafka sees
  * only what we understood in the same way: integers are decimal (librdkafka
@@ -19,6 +19,7 @@
 
 #include "base/guc.h"
 #include "kafka/options_table.h"
+#include "kafka/registry_url.h"
 #include "kafka/source.h"
 
 #define MAX_VALUE		4096
@@ -205,11 +206,76 @@ ks_option_hosts_local(const char *value)
 	return local;
 }
 
+/*
+ * Checks a list of URLs of registries and gives it without spaces, and without
+ * slashes at their ends; what is told of them: see ks_option_urls_look().
+ */
+static char *
+normal_urls(const char *name, const char *value, bool *any_tls, bool *any_bare)
+{
+	StringInfoData buf;
+	const char *p = value;
+
+	initStringInfo(&buf);
+	*any_tls = *any_bare = false;
+	for (;;)
+	{
+		int			len;
+		int			urllen;
+		char	   *url;
+		const char *why;
+		bool		tls,
+					local;
+
+		p += strspn(p, " ");
+		len = urllen = strcspn(p, ",");
+		while (urllen > 0 && (p[urllen - 1] == ' ' || p[urllen - 1] == '/'))
+			urllen--;
+		url = pnstrdup(p, urllen);
+		why = ks_registry_url_check(url, &tls, &local);
+		if (why)
+			invalid_value(name, why);
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? "," : "", url);
+		*any_tls |= tls;
+		*any_bare |= !tls && !local;
+		p += len;
+		if (*p++ == '\0')
+			return buf.data;
+	}
+}
+
+void
+ks_option_urls_look(const char *value, bool *any_tls, bool *any_bare)
+{
+	(void) normal_urls("schema_registry_url", value, any_tls, any_bare);
+}
+
+/* What librdkafka says of the property, where it is one. */
+static void
+check_with_librdkafka(const KsOption *opt, const char *name, const char *value)
+{
+	if (opt->registry)
+		return;
+	switch (ks_source_check_property(opt->name, value))
+	{
+		case 0:
+			break;
+		case 1:
+			ks_option_error(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+							errmsg("option \"%s\" is not supported by the installed librdkafka", name));
+			break;
+		default:
+			invalid_value(name, "librdkafka refuses it.");
+			break;
+	}
+}
+
 char *
 ks_option_value(const KsOption *opt, const char *name, const char *value)
 {
 	char	   *result;
-	bool		local;
+	bool		told,
+				told_too;
 
 	check_text(name, value, opt->type == KS_OPTION_PEM);
 	switch (opt->type)
@@ -224,24 +290,15 @@ ks_option_value(const KsOption *opt, const char *name, const char *value)
 			result = normal_enum(opt, name, value);
 			break;
 		case KS_OPTION_HOSTS:
-			result = normal_hosts(name, value, &local);
+			result = normal_hosts(name, value, &told);
+			break;
+		case KS_OPTION_URLS:
+			result = normal_urls(name, value, &told, &told_too);
 			break;
 		default:
 			result = pstrdup(value);
 			break;
 	}
-
-	switch (ks_source_check_property(opt->name, result))
-	{
-		case 0:
-			break;
-		case 1:
-			ks_option_error(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-							errmsg("option \"%s\" is not supported by the installed librdkafka", name));
-			break;
-		default:
-			invalid_value(name, "librdkafka refuses it.");
-			break;
-	}
+	check_with_librdkafka(opt, name, result);
 	return result;
 }

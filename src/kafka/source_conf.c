@@ -119,9 +119,11 @@ set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 	{
 		const KsProperty *prop = &conf->props[i];
 		char		errstr[256];
-		rd_kafka_conf_res_t res = rd_kafka_conf_set(rkconf, prop->name, prop->value,
-													errstr, sizeof(errstr));
+		rd_kafka_conf_res_t res;
 
+		if (prop->registry)
+			continue;
+		res = rd_kafka_conf_set(rkconf, prop->name, prop->value, errstr, sizeof(errstr));
 		if (res != RD_KAFKA_CONF_OK)
 		{
 			rd_kafka_conf_destroy(rkconf);

@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(22);
+SELECT plan(24);
 
 CREATE ROLE regress_ks_app;
 CREATE ROLE regress_ks_root SUPERUSER;
@@ -82,6 +82,11 @@ SELECT pg_temp.stored('security_protocol=sasl_ssl', 'HV00J',
 SELECT pg_temp.stored('fetch_max_bytes=2147483135', '22023', 'value of option "fetch_max_bytes" is out of range', 'stored: over the cap');
 
 SELECT pg_temp.stored('client_rack=' || repeat('x', 5000), '22023', 'value of option "client_rack" is too long', 'stored: too long');
+
+SELECT pg_temp.stored('schema_registry_timeout_ms=5000', '22023',
+    'option "schema_registry_timeout_ms" has no effect without "schema_registry_url"', 'stored: without a registry');
+SELECT pg_temp.stored('schema_registry_url=http://app:hunter2@localhost', '22023',
+    'invalid value for option "schema_registry_url"', 'stored: credentials in a URL');
 
 -- the validator is a function that anyone may call
 SELECT throws_ok($$SELECT kafka_sink.validate_options(ARRAY['nonsense'], 'pg_foreign_server'::regclass)$$, 'HV00D',
