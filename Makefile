@@ -54,7 +54,7 @@ override with_llvm = no
 
 REGRESS = $(sort $(basename $(notdir $(wildcard $(ks_dir)/sql/*.sql))))
 
-ks_tools = test/tools/kfk test/tools/proxy test/tools/full.so test/tools/chunks.so
+ks_tools = test/tools/kfk test/tools/proxy test/tools/full.so test/tools/names.so test/tools/chunks.so
 EXTRA_CLEAN = $(ks_tools) results regression.diffs regression.out
 
 include $(PGXS)
@@ -73,7 +73,7 @@ test/tools/kfk: test/tools/kfk.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $< -lrdkafka
 test/tools/proxy: test/tools/proxy.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $<
-test/tools/full.so: test/tools/full.c
+test/tools/full.so test/tools/names.so: test/tools/%.so: test/tools/%.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -fPIC -shared -o $@ $< -ldl
 test/tools/chunks.so: test/tools/chunks.c
 	$(CC) -O2 -g -Wall -Wextra -Wno-unused-parameter -Werror -isystem $(shell $(PG_CONFIG) --includedir-server) \

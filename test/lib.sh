@@ -142,6 +142,7 @@ ks_install() {
 					-name pgtap.control 2> /dev/null)" ] || pg+=("postgresql-$pgver-pgtap")
 				have pg_prove || want+=(libtap-parser-sourcehandler-pgtap-perl)
 				perl -MIPC::Run -e 1 2> /dev/null || want+=(libipc-run-perl)
+				perl -MIO::Socket::SSL -e 1 2> /dev/null || want+=(libio-socket-ssl-perl)
 				have prove || want+=(perl)
 				have openssl || want+=(openssl)
 				;;
