@@ -719,6 +719,52 @@ COMMENT ON PROCEDURE kafka_sink.wait_for(text, interval, jsonb) IS
 --
 -- Look
 --
+-- schemas that registries have been asked for; they never change
+CREATE TABLE kafka_sink.schemas (
+    server text NOT NULL,
+    registry text NOT NULL,
+    id bigint,
+    guid uuid,
+    type text NOT NULL,
+    schema text NOT NULL,
+    refs jsonb NOT NULL,
+    fetched_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    UNIQUE (server, registry, id),
+    UNIQUE (server, registry, guid),
+    CHECK ((id IS NULL) OPERATOR(pg_catalog.<>) (guid IS NULL))
+);
+
+COMMENT ON TABLE kafka_sink.schemas IS
+'schemas fetched from the registries of servers, for those who may use the server; see kafka_sink.schema()';
+COMMENT ON COLUMN kafka_sink.schemas.registry IS 'the server''s option schema_registry_url at that time: an id is one of that registry';
+COMMENT ON COLUMN kafka_sink.schemas.id IS 'id in the registry, as records tell it; NULL: they tell the GUID';
+COMMENT ON COLUMN kafka_sink.schemas.type IS 'AVRO, PROTOBUF, JSON';
+COMMENT ON COLUMN kafka_sink.schemas.refs IS
+'schemas that it refers to: an array of objects with name, subject, version and schema, each behind those that it refers to itself';
+
+ALTER TABLE kafka_sink.schemas ENABLE ROW LEVEL SECURITY;
+CREATE POLICY users ON kafka_sink.schemas FOR SELECT
+    USING (EXISTS (SELECT FROM pg_catalog.pg_foreign_server f
+                    WHERE f.srvname OPERATOR(pg_catalog.=) schemas.server
+                      AND pg_catalog.has_server_privilege(f.oid, 'USAGE')));
+GRANT SELECT ON kafka_sink.schemas TO PUBLIC;
+
+CREATE FUNCTION kafka_sink.schema(server text, id bigint)
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_schema'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.schema(text, bigint) IS
+'text of a schema of the server''s registry, by its id; asks the registry if nobody has done so before, and keeps it in kafka_sink.schemas';
+
+CREATE FUNCTION kafka_sink.schema(server text, guid uuid)
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_schema_guid'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.schema(text, uuid) IS
+'the same, by the schema''s GUID';
+
 CREATE FUNCTION kafka_sink.topics(
     server text,
     timeout interval DEFAULT '10 seconds',

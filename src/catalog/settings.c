@@ -54,7 +54,7 @@ const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
 	{"statistics_interval", INTERVALOID, NULL, NULL, 0, 0},
 	{"value_schema", TEXTOID, NULL, NULL, 0, 0},
 	{"key_schema", TEXTOID, NULL, NULL, 0, 0},
-	{"framing", TEXTOID, "auto", "auto,confluent,none,single_object", 0, 0},
+	{"framing", TEXTOID, "auto", "auto,confluent,header,none,single_object", 0, 0},
 };
 
 static bool

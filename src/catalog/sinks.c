@@ -108,7 +108,8 @@ ks_catalog_format(const KsSink *sink)
 			.csv_null = sink->csv_null,
 			.framing = sink->framing,
 			.value_schema = sink->value_schema,
-			.key_schema = sink->key_schema
+			.key_schema = sink->key_schema,
+			.server = sink->server
 	};
 }
 
@@ -161,12 +162,13 @@ insert_mode(const char *word)
 		strcmp(word, "accumulate") == 0 ? KS_ACCUMULATE : KS_INSERT;
 }
 
-/* auto is none where the schema is the sink's: nothing has to tell which it is. */
 static void
 set_framing(KsSink *sink, const char *word)
 {
-	sink->framing = word && strcmp(word, "confluent") == 0 ? KS_FRAMING_CONFLUENT :
-		word && strcmp(word, "single_object") == 0 ? KS_FRAMING_SINGLE_OBJECT : KS_FRAMING_NONE;
+	sink->framing = word == NULL || strcmp(word, "auto") == 0 ? KS_FRAMING_AUTO :
+		strcmp(word, "confluent") == 0 ? KS_FRAMING_CONFLUENT :
+		strcmp(word, "header") == 0 ? KS_FRAMING_HEADER :
+		strcmp(word, "single_object") == 0 ? KS_FRAMING_SINGLE_OBJECT : KS_FRAMING_NONE;
 	sink->framing_given = word && strcmp(word, "auto") != 0;
 }
 

@@ -53,6 +53,9 @@ typedef struct KsAvroProgram
 extern KsAvroProgram *ks_avro_compile(const KsFormatSettings *settings, KsTarget *target,
 									  const KsAvroNode *schema);
 
+/* Errors (22023) if the target needs fields, and the schema has none of them. */
+extern void ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program);
+
 /* Values in the current context; all of the reader's bytes. */
 extern void ks_avro_run(KsAvroProgram *program, KsAvroReader *r);
 

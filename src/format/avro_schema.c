@@ -450,26 +450,66 @@ measure(KsAvroNode *node)
 	node->least = node->width;
 }
 
+static KsAvroNode *
+parse_text(Parser *p, const char *text, int len)
+{
+	KsJson		json = {text, text + len};
+	KsJsonToken tok;
+
+	ks_json_document(&json, &tok);
+	return parse_type(p, &tok, "", 1);
+}
+
+static void
+begin_parser(Parser *p)
+{
+	memset(p, 0, sizeof(Parser));
+	p->maxnamed = 16;
+	p->maxnodes = 64;
+	p->named = palloc(p->maxnamed * sizeof(KsAvroNode *));
+	p->hashes = palloc(p->maxnamed * sizeof(uint32));
+	p->nodes = palloc(p->maxnodes * sizeof(KsAvroNode *));
+}
+
+static void
+end_parser(Parser *p)
+{
+	for (int i = 0; i < p->nnodes; i++)
+		measure(p->nodes[i]);
+	pfree(p->named);
+	pfree(p->hashes);
+	pfree(p->nodes);
+}
+
 KsAvroNode *
 ks_avro_parse(const char *text, int len)
 {
-	Parser		p = {.maxnamed = 16, .maxnodes = 64};
-	KsJson		json = {text, text + len};
-	KsJsonToken tok;
+	Parser		p;
 	KsAvroNode *schema;
 
 	if (len > KS_AVRO_MAX_SCHEMA)
 		too_large("bytes", KS_AVRO_MAX_SCHEMA);
-	p.named = palloc(p.maxnamed * sizeof(KsAvroNode *));
-	p.hashes = palloc(p.maxnamed * sizeof(uint32));
-	p.nodes = palloc(p.maxnodes * sizeof(KsAvroNode *));
-	ks_json_document(&json, &tok);
-	schema = parse_type(&p, &tok, "", 1);
-	for (int i = 0; i < p.nnodes; i++)
-		measure(p.nodes[i]);
-	pfree(p.named);
-	pfree(p.hashes);
-	pfree(p.nodes);
+	begin_parser(&p);
+	schema = parse_text(&p, text, len);
+	end_parser(&p);
+	return schema;
+}
+
+KsAvroNode *
+ks_avro_parse_all(const char *const *texts, int n)
+{
+	Parser		p;
+	KsAvroNode *schema = NULL;
+	Size		bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += strlen(texts[i]);
+	if (bytes > KS_AVRO_MAX_SCHEMA)
+		too_large("bytes", KS_AVRO_MAX_SCHEMA);
+	begin_parser(&p);
+	for (int i = 0; i < n; i++)
+		schema = parse_text(&p, texts[i], strlen(texts[i]));
+	end_parser(&p);
 	return schema;
 }
 

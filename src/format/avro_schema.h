@@ -72,6 +72,9 @@ typedef struct KsAvroNode
 /* Errors (22023, 54000, 54001, 22P02) if it is none; in the current context. */
 extern KsAvroNode *ks_avro_parse(const char *text, int len);
 
+/* The last of several texts: its names may be defined in those before it. */
+extern KsAvroNode *ks_avro_parse_all(const char *const *texts, int n);
+
 /* The field of this name or, if there is none, of this alias; -1: none. */
 extern int	ks_avro_find_field(const KsAvroNode *record, const char *name, int len);
 

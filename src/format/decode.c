@@ -64,7 +64,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	if (settings->format == KS_FORMAT_AVRO)
 		d->ops = &ks_avro_ops;
 	if (settings->format == KS_FORMAT_AVRO || settings->key_format == KS_FORMAT_AVRO)
-		d->avro = ks_avro_create(d);
+		ks_avro_create(d);
 	if (settings->envelope != KS_NO_ENVELOPE)
 	{
 		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;

@@ -106,6 +106,17 @@ extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
  * key; one that a filter keeps is not asked. */
 extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 
+/*
+ * decode_avro.c: does it decode by schemas that records name?  Then each record of a
+ * batch is asked before the first is decoded: which schemas are not known (to the list
+ * of KsSchemaId *, in the current context).  The pass is a number of the batch, from 1.
+ */
+extern bool ks_avro_asks(const KsDecoder *decoder);
+extern void ks_avro_list_unknown(KsDecoder *decoder, const KsRecord *rec, uint32 pass, List **unknown);
+
+/* Are headers looked at for what tells them? */
+extern bool ks_avro_wants_headers(const KsDecoder *decoder);
+
 /* For formats: the members of an object into tokens; a path below a token, false
  * if it leads nowhere; the value of a column whose field is not there. */
 extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);

@@ -1,6 +1,7 @@
 /*
  * decode_avro.c
- *	  Values and keys in Avro's binary encoding, by schemas that the sink gives.
+ *	  Values and keys in Avro's binary encoding, by schemas that the sink gives, or that
+ *	  records tell and a registry has.
  *
  * Values go straight to the columns that take them.  Keys, which are asked for by
  * columns of their own and by deletes, are written as JSON, and read as that.
@@ -10,54 +11,81 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "format/avro_program.h"
+#include "format/avro_registry.h"
 #include "format/decode_format.h"
+#include "format/framing.h"
+
+/* Of values, or of keys. */
+typedef struct AvroPart
+{
+	bool		used;			/* else they have another format */
+	KsFraming	framing;
+	KsAvroRegistry *registry;	/* NULL: the sink has the schema */
+	uint64		print;			/* fingerprint, where the framing has one */
+} AvroPart;
 
 typedef struct KsAvro
 {
-	KsAvroProgram *program;		/* of values; NULL: they have another format */
-	KsAvroNode *key;			/* NULL: keys have another format */
-	uint64		value_print;	/* fingerprints, where the framing has one */
-	uint64		key_print;
+	AvroPart	values;
+	AvroPart	keys;
+	KsAvroProgram *program;		/* of the value at hand */
+	KsAvroNode *key;			/* of the key at hand */
 	MemoryContext scratch;
 	StringInfoData key_text;
 } KsAvro;
 
-static KsAvroNode *
-parse(const char *text)
+void
+ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program)
 {
-	return ks_avro_parse(text, strlen(text));
+	if (d->must_match && program->nmatched == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the Avro schema has no field that a column takes"),
+				 errhint("Fields and columns go together by their names, aliases of fields included; \"columns\" says what has another one.")));
+}
+
+/* The schema that the sink gives; NULL: records tell it. */
+static KsAvroNode *
+begin_part(KsDecoder *d, AvroPart *part, const char *text)
+{
+	KsAvroNode *schema;
+
+	part->used = true;
+	part->framing = ks_framing_of(&d->settings, text);
+	if (text == NULL)
+	{
+		part->registry = ks_avro_registry_create(d, part == &d->avro->keys);
+		return NULL;
+	}
+	schema = ks_avro_parse(text, strlen(text));
+	if (part->framing == KS_FRAMING_SINGLE_OBJECT)
+		part->print = ks_avro_fingerprint(schema);
+	return schema;
 }
 
 /* In the current context. */
-struct KsAvro *
+void
 ks_avro_create(KsDecoder *d)
 {
 	const KsFormatSettings *set = &d->settings;
-	KsAvro	   *avro = palloc0(sizeof(KsAvro));
+	KsAvro	   *avro = d->avro = palloc0(sizeof(KsAvro));
 
 	avro->scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink avro", ALLOCSET_SMALL_SIZES);
 	if (set->format == KS_FORMAT_AVRO)
 	{
-		KsAvroNode *schema = parse(set->value_schema);
+		KsAvroNode *schema = begin_part(d, &avro->values, set->value_schema);
 
-		if (set->framing == KS_FRAMING_SINGLE_OBJECT)
-			avro->value_print = ks_avro_fingerprint(schema);
-		avro->program = ks_avro_compile(set, d->target, schema);
-		if (d->must_match && avro->program->nmatched == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the Avro schema has no field that a column takes"),
-					 errhint("Fields and columns go together by their names, aliases of fields included; \"columns\" says what has another one.")));
+		if (schema)
+		{
+			avro->program = ks_avro_compile(set, d->target, schema);
+			ks_avro_check_matched(d, avro->program);
+		}
 	}
 	if (set->key_format == KS_FORMAT_AVRO)
 	{
-		avro->key = parse(set->key_schema);
-		if (set->framing == KS_FRAMING_SINGLE_OBJECT)
-			avro->key_print = ks_avro_fingerprint(avro->key);
+		avro->key = begin_part(d, &avro->keys, set->key_schema);
 		initStringInfo(&avro->key_text);
 	}
-	return avro;
 }
 
 KS_NORETURN static void no_frame(const char *what, const char *hint);
@@ -70,19 +98,6 @@ no_frame(const char *what, const char *hint)
 			 errmsg("invalid Avro"),
 			 errdetail("%s.", what),
 			 errhint("%s", hint)));
-}
-
-/* 00, and the schema's id in a registry. */
-static void
-take_confluent(KsAvroReader *r, int64 *id)
-{
-	const uint8 *p = r->p;
-
-	if (r->end - p < 5 || p[0] != 0)
-		no_frame("It does not begin with a zero byte and the id of a schema",
-				 "If it is not written by a serializer that uses a registry, set framing => 'none'.");
-	*id = (uint32) p[1] << 24 | p[2] << 16 | p[3] << 8 | p[4];
-	r->p += 5;
 }
 
 /* C3 01, and the schema's fingerprint. */
@@ -103,11 +118,14 @@ take_single_object(KsAvroReader *r, uint64 print)
 	r->p += 10;
 }
 
-/* *id: -1, if nothing tells one */
-static void
-begin(KsDecoder *d, KsAvroReader *r, const char *s, int len, uint64 print, int64 *id)
+/* Begins behind what tells the schema; *id is -1 if nothing does, or no number. */
+static KsAvroEntry *
+begin(KsDecoder *d, AvroPart *part, KsAvroReader *r, const char *s, int len, int64 *id)
 {
-	*id = -1;
+	KsSchemaId	schema = {.id = -1};
+	int			skip = 0;
+	const char *wrong;
+
 	r->start = r->p = (const uint8 *) s;
 	r->end = r->p + len;
 	r->depth = 0;
@@ -115,10 +133,17 @@ begin(KsDecoder *d, KsAvroReader *r, const char *s, int len, uint64 print, int64
 	r->d = d;
 	r->scratch = d->avro->scratch;
 	MemoryContextReset(r->scratch);
-	if (d->settings.framing == KS_FRAMING_CONFLUENT)
-		take_confluent(r, id);
-	else if (d->settings.framing == KS_FRAMING_SINGLE_OBJECT)
-		take_single_object(r, print);
+	if (part->framing == KS_FRAMING_SINGLE_OBJECT)
+		take_single_object(r, part->print);
+	else if (part->framing != KS_FRAMING_NONE)
+	{
+		wrong = ks_framing_read(part->framing, d->record, part == &d->avro->keys, &schema, &skip);
+		if (unlikely(wrong != NULL))
+			no_frame(wrong, "If it is not written by a serializer that uses a registry, set framing => 'none'.");
+		r->p += skip;
+	}
+	*id = schema.id;
+	return part->registry ? ks_avro_registry_get(part->registry, &schema) : NULL;
 }
 
 static KsRowOp
@@ -126,8 +151,10 @@ open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	KsAvro	   *avro = d->avro;
 	KsAvroReader r;
+	KsAvroEntry *entry = begin(d, &avro->values, &r, s, len, &d->schema_id);
 
-	begin(d, &r, s, len, avro->value_print, &d->schema_id);
+	if (entry)
+		avro->program = entry->program;
 	if (!avro->program->unused)
 		ks_avro_run(avro->program, &r);
 	return KS_ROW_WRITE;
@@ -162,14 +189,61 @@ ks_avro_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonle
 	KsAvro	   *avro = d->avro;
 	KsAvroReader r;
 	int64		id;
+	KsAvroEntry *entry = begin(d, &avro->keys, &r, s, len, &id);
 
-	begin(d, &r, s, len, avro->key_print, &id);
+	if (entry)
+		avro->key = entry->key;
 	resetStringInfo(&avro->key_text);
 	ks_avro_append_json(&r, avro->key, &avro->key_text);
 	if (r.p != r.end)
 		ks_avro_bad(&r, "More bytes follow than the schema has values for");
 	*json = avro->key_text.data;
 	*jsonlen = avro->key_text.len;
+}
+
+/* --- what is not known yet --- */
+
+bool
+ks_avro_asks(const KsDecoder *d)
+{
+	return d->avro && (d->avro->values.registry || d->avro->keys.registry);
+}
+
+bool
+ks_avro_wants_headers(const KsDecoder *d)
+{
+	const KsAvro *avro = d->avro;
+
+	return avro && ((avro->values.used && ks_framing_has_headers(avro->values.framing)) ||
+					(avro->keys.used && ks_framing_has_headers(avro->keys.framing)));
+}
+
+/* What is wrong with the bytes is said when they are decoded. */
+static void
+list_unknown(AvroPart *part, const KsRecord *rec, bool is_key, uint32 pass, List **unknown)
+{
+	KsSchemaId	id;
+	int			skip;
+
+	if (ks_framing_read(part->framing, rec, is_key, &id, &skip) == NULL &&
+		unlikely(!ks_avro_registry_knows(part->registry, &id, pass)))
+	{
+		KsSchemaId *copy = palloc(sizeof(KsSchemaId));
+
+		*copy = id;
+		*unknown = lappend(*unknown, copy);
+	}
+}
+
+void
+ks_avro_list_unknown(KsDecoder *d, const KsRecord *rec, uint32 pass, List **unknown)
+{
+	KsAvro	   *avro = d->avro;
+
+	if (avro->values.registry && rec->valuelen >= 0)
+		list_unknown(&avro->values, rec, false, pass, unknown);
+	if (avro->keys.registry && rec->keylen >= 0)
+		list_unknown(&avro->keys, rec, true, pass, unknown);
 }
 
 const KsFormatOps ks_avro_ops = {.open = open_avro, .field = avro_field, .binary = true};

@@ -88,7 +88,7 @@ extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, boo
 extern const KsFormatOps ks_avro_ops;
 
 /* In the current context; the decoder's settings and target are known. */
-extern struct KsAvro *ks_avro_create(KsDecoder *d);
+extern void ks_avro_create(KsDecoder *d);
 
 /* A key as JSON, which lasts until the next one. */
 extern void ks_avro_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonlen);

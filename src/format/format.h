@@ -7,6 +7,8 @@
 
 #include "postgres.h"
 
+#include "format/schemas.h"
+
 typedef enum KsInsertMode
 {
 	KS_INSERT,
@@ -34,7 +36,9 @@ typedef enum KsFraming
 {
 	KS_FRAMING_NONE,
 	KS_FRAMING_CONFLUENT,
-	KS_FRAMING_SINGLE_OBJECT
+	KS_FRAMING_SINGLE_OBJECT,
+	KS_FRAMING_HEADER,
+	KS_FRAMING_AUTO				/* by whoever gives the schema, see framing.h */
 } KsFraming;
 
 /* What stands around a row in a value. */
@@ -62,8 +66,10 @@ typedef struct KsFormatSettings
 	char		csv_quote;		/* '\0': none */
 	const char *csv_null;		/* what stands for NULL, if not quoted */
 	KsFraming	framing;
-	const char *value_schema;	/* of KS_FORMAT_AVRO */
+	const char *value_schema;	/* of KS_FORMAT_AVRO; NULL: records tell which */
 	const char *key_schema;
+	const char *server;			/* whose registry has those */
+	KsFindSchema find_schema;
 } KsFormatSettings;
 
 #endif

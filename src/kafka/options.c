@@ -493,6 +493,25 @@ ks_options_load(const char *server, Oid role)
 	return conf;
 }
 
+const char *
+ks_options_of_server(const char *server, const char *property)
+{
+	Oid			serverid = get_foreign_server_oid(server, true);
+	ListCell   *lc;
+
+	if (!OidIsValid(serverid))
+		return NULL;
+	foreach(lc, GetForeignServer(serverid)->options)
+	{
+		DefElem    *def = lfirst_node(DefElem, lc);
+		const KsOption *opt = ks_option_find(def->defname);
+
+		if (opt && strcmp(opt->name, property) == 0)
+			return defGetString(def);
+	}
+	return NULL;
+}
+
 uint64
 ks_options_fingerprint(const KsConf *conf)
 {

@@ -24,6 +24,7 @@
 #define REFRESH_MS			5000	/* between questions for the ends of the log */
 #define REFRESH_TIMEOUT_MS	1000
 #define STUCK_MS			1000
+#define FETCH_MS			60000	/* no wait of a registry's lasts longer without a step */
 
 /* Topics that are halted alone are no worker's, until resume(). */
 static void
@@ -71,6 +72,11 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->apply->wait_arg = c;
 	if (in_worker)
 		leave_out_halted(c);
+	c->fetch_cxt = AllocSetContextCreate(cxt, "kafka_sink fetch", ALLOCSET_SMALL_SIZES);
+	c->fetcher = (KsSchemaFetcher)
+	{
+		.server = sink->server, .conf = c->conf, .cxt = cxt, .begin = begin, .commit = commit
+	};
 	c->recs = MemoryContextAllocHuge(cxt, sink->batch_records * sizeof(KsRecord));
 	ks_consumer_reset_batch(c);
 	MemoryContextSwitchTo(old);
@@ -294,4 +300,45 @@ ks_consumer_retry(KsConsumer *c, long ms)
 {
 	c->attempts++;
 	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+}
+
+/* --- schemas --- */
+
+/* The registry is waited for: the batch may grow, but is not due. */
+static void
+serve(void *arg)
+{
+	KsConsumer *c = arg;
+	MemoryContext old = MemoryContextSwitchTo(c->cxt);
+	long		timeout;
+
+	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FETCH_MS);
+	c->idle();
+	(void) ks_consumer_step(c, &timeout);
+	MemoryContextSwitchTo(old);
+}
+
+void
+ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
+{
+	MemoryContext old;
+	List	   *ids = NIL;
+	ListCell   *lc;
+
+	/* what an error has left of the last time goes, too */
+	MemoryContextReset(c->fetch_cxt);
+	old = MemoryContextSwitchTo(c->fetch_cxt);
+	foreach(lc, c->apply->unknown)
+	{
+		KsSchemaId *id = palloc(sizeof(KsSchemaId));
+
+		*id = *(const KsSchemaId *) lfirst(lc);
+		ids = lappend(ids, id);
+	}
+	c->idle = idle;
+	c->fetcher.idle = serve;
+	c->fetcher.arg = c;
+	ks_schemas_fetch(&c->fetcher, ids);
+	MemoryContextSwitchTo(old);
+	c->retry_at = GetCurrentTimestamp();
 }

@@ -21,6 +21,7 @@
 #include "base/message.h"
 #include "catalog/sinks.h"
 #include "kafka/source.h"
+#include "process/schema_fetch.h"
 #include "process/shmem.h"
 #include "write/apply.h"
 
@@ -68,6 +69,8 @@ typedef enum KsApplyResult
 {
 	KS_APPLY_DONE,				/* commit */
 	KS_APPLY_STOPPED,			/* commit what is before the bad record; err tells */
+	KS_APPLY_SCHEMAS,			/* commit, or roll back: nothing was touched, and schemas
+								 * are to be fetched before the batch is applied */
 	KS_APPLY_MISMATCH			/* the guard failed: roll back, nothing was touched */
 } KsApplyResult;
 
@@ -92,6 +95,9 @@ typedef struct KsConsumer
 	KsSource   *source;
 	MemoryContext row_cxt;		/* decoded rows of one attempt */
 	KsApply    *apply;
+	KsSchemaFetcher fetcher;	/* of what the batch needs */
+	void		(*idle) (void); /* of the host, while it works */
+	MemoryContext fetch_cxt;
 
 	KsPartition *parts;
 	KsPartitionState *states;
@@ -149,6 +155,13 @@ extern KsStep ks_consumer_step(KsConsumer *c, long *timeout);
 extern void ks_consumer_truncate_batch(KsConsumer *c, int n);
 
 extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
+
+/*
+ * KS_APPLY_SCHEMAS, and outside a transaction: fetches what is wanted, and then the batch
+ * is due.  The source is served meanwhile, and idle called (what it throws ends it).
+ * Errors are the registry's, see kafka/registry.h.
+ */
+extern void ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void));
 
 /* After the commit: the mirrors follow, the batch is released. */
 extern void ks_consumer_committed(KsConsumer *c);

@@ -171,6 +171,11 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		(void) ks_apply_order(c->apply, c->recs, c->nrecs, c->parts, c->nparts);
 		MemoryContextSwitchTo(old);
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
+		if (c->apply->unknown != NIL)
+		{
+			ks_apply_finish(c->apply);
+			return KS_APPLY_SCHEMAS;
+		}
 		if (c->apply->nwaiting == 0)
 			break;
 		ks_consumer_drop_waiting_records(c);

@@ -37,6 +37,7 @@
 
 #include "catalog/extension.h"
 #include "catalog/needs.h"
+#include "catalog/schemas.h"
 #include "process/drop_hook.h"
 #include "process/shmem_int.h"
 
@@ -209,7 +210,10 @@ ks_drop_hook_tell(void)
 		if (d->classid == AuthIdRelationId)
 			refuse_owner(d);
 		else if (d->classid == ForeignServerRelationId)
+		{
 			warn_of_server(d);
+			ks_schemas_forget(d->name);
+		}
 	}
 	warn_of_tables(dropped);
 }

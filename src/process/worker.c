@@ -124,6 +124,15 @@ check_requests(void)
 	}
 }
 
+/* While a schema registry is asked. */
+static void
+serve_others(void)
+{
+	check_requests();
+	if (ks_memory_exceeded())
+		ks_worker_leave_for_memory(NULL);
+}
+
 /* See memory.c: a worker leaves in time, when what it has at hand is done. */
 static void
 check_memory(void)
@@ -136,7 +145,7 @@ check_memory(void)
 	if (!ks_memory_exceeded())
 		return;
 	if (c->nrecs > 0 && c->attempts == 0)
-		ks_worker_apply_batch();
+		ks_worker_apply_batch(serve_others);
 	ks_worker_leave_for_memory(NULL);
 }
 
@@ -289,7 +298,7 @@ main_loop(void)
 		switch (step)
 		{
 			case KS_STEP_APPLY:
-				ks_worker_apply_batch();
+				ks_worker_apply_batch(serve_others);
 				report_consumer();
 				/* not only when nothing is left to do, which may never be */
 				if ((c->stale && c->batch_since == 0) || ks_worker_lower_memory_level())

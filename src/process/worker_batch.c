@@ -48,10 +48,11 @@ describe_lock(const ErrorData *edata, KsStateError *error)
 
 /*
  * The batch failed for a reason outside of its records: it is tried again after
- * a while, or the sink halts.
+ * a while, or the sink halts.  What a registry says, or that it says nothing, is
+ * mended there, or in the server's options.
  */
 static void
-handle_error(const ErrorData *edata)
+handle_error(const ErrorData *edata, bool of_registry)
 {
 	KsConsumer *c = ks_worker.consumer;
 	KsStateError error;
@@ -60,7 +61,9 @@ handle_error(const ErrorData *edata)
 	if (edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && ks_memory_is_to_be_had())
 		ks_worker_leave_for_memory(ks_memory_refused() ? NULL : edata);
 	ks_worker_state_error(edata, &error);
-	if (!ks_error_passes(edata->sqlerrcode))
+	if (of_registry)
+		error.waits_for = "registry";
+	else if (!ks_error_passes(edata->sqlerrcode))
 		ks_worker_halt(&error, 1);
 	MemoryContextReset(ks_worker.error_cxt);
 	if (lock)
@@ -70,7 +73,7 @@ handle_error(const ErrorData *edata)
 			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
 			 error.detail ? errdetail_internal("%s", error.detail) : 0));
 	/* one that has waited for a lock has waited long enough to say so */
-	if (lock || c->attempts > 0)
+	if (lock || of_registry || c->attempts > 0)
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
 	ks_consumer_retry(c, ks_backoff_ms(lock ? 0 : c->attempts, RETRY_FIRST_MS, RETRY_MAX_MS));
 }
@@ -97,8 +100,32 @@ count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_
 	pg_atomic_write_u64(&n->redelivered, redelivered);
 }
 
+/* The schemas that the batch's records are by; it is applied when they are there. */
+static void
+fetch_schemas(void (*idle) (void))
+{
+	KsConsumer *c = ks_worker.consumer;
+	MemoryContext cxt = CurrentMemoryContext;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		ks_consumer_fetch_schemas(c, idle);
+	}
+	PG_CATCH();
+	{
+		edata = ks_transaction_catch(cxt);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	if (edata == NULL)
+		return;
+	handle_error(edata, true);
+	FreeErrorData(edata);
+}
+
 void
-ks_worker_apply_batch(void)
+ks_worker_apply_batch(void (*idle) (void))
 {
 	KsConsumer *c = ks_worker.consumer;
 	KsApply    *ap = c->apply;
@@ -141,8 +168,13 @@ ks_worker_apply_batch(void)
 	if (edata)
 	{
 		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
-		handle_error(edata);
+		handle_error(edata, false);
 		FreeErrorData(edata);
+		return;
+	}
+	if (result == KS_APPLY_SCHEMAS)
+	{
+		fetch_schemas(idle);
 		return;
 	}
 	if (result == KS_APPLY_MISMATCH)

@@ -68,8 +68,11 @@ extern bool ks_worker_lower_memory_level(void);
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);
 
-/* One attempt to apply the batch, and what follows from its outcome. */
-extern void ks_worker_apply_batch(void);
+/*
+ * One attempt to apply the batch, and what follows from its outcome.  idle: what else
+ * there is to do, now and then while a schema registry is asked.
+ */
+extern void ks_worker_apply_batch(void (*idle) (void));
 
 /* Leaves if there has been nothing to do for long enough. */
 extern void ks_worker_leave_if_idle(long *timeout);

@@ -21,6 +21,7 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "catalog/owner.h"
+#include "catalog/schemas.h"
 #include "catalog/sinks.h"
 #include "format/avro_schema.h"
 #include "kafka/options.h"
@@ -112,19 +113,31 @@ schema_context(void *arg)
 	errcontext("setting \"%s\"", (const char *) arg);
 }
 
-/* A schema is given if it is needed, and only then; and is one.  A sink that writes
- * nothing by itself may leave it to its topics. */
+/*
+ * A schema is given if it is needed, and only then; and is one.  A sink that writes
+ * nothing by itself may leave it to its topics, and one whose server has a registry
+ * to its records, if these tell which.
+ */
 static void
-check_schema(char *setting, KsFormat format, const char *schema, bool writes)
+check_schema(char *setting, KsFormat format, const char *schema, const KsSink *sink)
 {
+	bool		writes = ks_sink_writes_by_default(sink) || sink->topic != NULL;
+	bool		registry = ks_schemas_registry(sink->server) != NULL;
 	ErrorContextCallback context = {error_context_stack, schema_context, setting};
 	MemoryContext cxt;
 	MemoryContext old;
 
-	if (format == KS_FORMAT_AVRO && schema == NULL && writes)
+	if (format == KS_FORMAT_AVRO && schema == NULL && registry &&
+		(sink->framing == KS_FRAMING_NONE || sink->framing == KS_FRAMING_SINGLE_OBJECT))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("format avro needs the setting \"%s\"", setting),
+				 errmsg("format avro with this framing needs the setting \"%s\"", setting),
+				 errdetail("Records tell no schema of the registry then."),
+				 errhint("Give the schema, or set framing => 'auto'.")));
+	if (format == KS_FORMAT_AVRO && schema == NULL && writes && !registry)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("format avro needs the setting \"%s\", or a server with a schema registry", setting),
 				 errhint("It is the schema's JSON text, such as {\"type\": \"record\", \"name\": \"flight\", \"fields\": [{\"name\": \"id\", \"type\": \"long\"}]}.")));
 	if (format != KS_FORMAT_AVRO && schema)
 		ereport(ERROR,
@@ -146,8 +159,8 @@ check_schema(char *setting, KsFormat format, const char *schema, bool writes)
 static void
 check_schemas(const KsSink *sink)
 {
-	check_schema("value_schema", sink->format, sink->value_schema, ks_sink_writes_by_default(sink));
-	check_schema("key_schema", sink->key_format, sink->key_schema, ks_sink_writes_by_default(sink));
+	check_schema("value_schema", sink->format, sink->value_schema, sink);
+	check_schema("key_schema", sink->key_format, sink->key_schema, sink);
 	if (sink->framing_given && sink->format != KS_FORMAT_AVRO && sink->key_format != KS_FORMAT_AVRO)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -27,6 +27,7 @@
 #include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "sql/arguments.h"
+#include "sql/funcs_schema.h"
 #include "write/apply.h"
 #include "write/dead_letters.h"
 #include "write/partitions.h"
@@ -274,7 +275,7 @@ retry_batch(KsApply *ap, Datum *ids, int n, KsCounts *sum, MemoryContext cxt)
 		for (int i = 0; i < n; i++)
 			loaded[i] = ids_before[order[i]];
 	}
-	if (n > 0 && ks_apply(ap, recs, n, set.parts, set.n, &err) != n)
+	if (n > 0 && ks_schemas_apply(ap, recs, n, set.parts, set.n, &err) != n)
 		throw_error(sink, &err, DatumGetInt64(loaded[err.index]));
 	ks_apply_finish(ap);
 	ks_owner_leave(&user);

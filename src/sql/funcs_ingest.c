@@ -25,6 +25,7 @@
 #include "catalog/owner.h"
 #include "catalog/sinks.h"
 #include "sql/arguments.h"
+#include "sql/funcs_schema.h"
 #include "write/apply.h"
 #include "write/dead_letters.h"
 #include "write/partitions.h"
@@ -210,10 +211,14 @@ apply_records(KsApply *ap, KsRecord *recs, int n, KsPartition *parts, int nparts
 		KsRecord   *batch = recs + from;
 		KsRecordError err;
 		int		   *order;
+		int			n_done;
 
 		m = Min(n - from, max);
 		order = ks_apply_order(ap, batch, m, parts, nparts);
-		if (ks_apply(ap, batch, m, parts, nparts, &err) < m)
+		n_done = ks_apply(ap, batch, m, parts, nparts, &err);
+		if (ap->unknown != NIL)
+			ks_schemas_refuse_unknown(ap);
+		if (n_done < m)
 			throw_record_error(ap->sink, &batch[err.index], from + (order ? order[err.index] : err.index),
 							   &parts[batch[err.index].pidx], &err);
 		ks_rejects_committed(&ap->rejects, m);

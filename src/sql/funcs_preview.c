@@ -37,6 +37,7 @@
 #include "process/consumer.h"
 #include "sql/arguments.h"
 #include "sql/funcs.h"
+#include "sql/funcs_schema.h"
 #include "write/apply.h"
 
 #define MAX_RECORDS		1000000
@@ -417,7 +418,7 @@ preview_record(KsApply *ap, const KsRecord *rec, KsPartition *parts, int nparts,
 	values[PRE_TOPIC] = CStringGetTextDatum(p->topic);
 	values[PRE_PART] = Int32GetDatum(p->part);
 	values[PRE_OFF] = Int64GetDatum(rec->off);
-	if (ks_apply(ap, rec, 1, parts, nparts, &err) == 1)
+	if (ks_schemas_apply(ap, rec, 1, parts, nparts, &err) == 1)
 		values[PRE_OUTCOME] = CStringGetTextDatum(outcome_of(&p->counts));
 	else if (!err.of_record)
 		ReThrowError(err.edata);

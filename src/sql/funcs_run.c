@@ -151,7 +151,13 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 						e.column ? psprintf(", column \"%s\"", e.column) : "")));
 }
 
-/* Applies the batch and commits; returns its number of records. */
+static void
+check_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* Applies the batch and commits; returns its number of records, 0 if it is still to be applied. */
 static int64
 run_batch(KsConsumer *c)
 {
@@ -169,6 +175,11 @@ run_batch(KsConsumer *c)
 				 errdetail("The batch was rolled back; the batches before it are committed."),
 				 errhint("Let one consume at a time, then CALL kafka_sink.run(%s) again.", name)));
 	commit();
+	if (result == KS_APPLY_SCHEMAS)
+	{
+		ks_consumer_fetch_schemas(c, check_interrupts);
+		return 0;
+	}
 	n = c->nrecs;				/* without those that wait */
 	if (result == KS_APPLY_STOPPED)
 		raise_record_error(c, &err);

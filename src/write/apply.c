@@ -49,6 +49,23 @@ dispose(KsApply *ap)
 		ks_dead_letters_write(ap->sink, ap->recs, ap->parts, ap->rejects.items, ap->rejects.n);
 }
 
+/* Which schemas of records are not known? */
+static void
+list_unknown(KsApply *ap)
+{
+	ap->unknown = NIL;
+	ap->passes++;
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (!ks_avro_asks(r->decoder))
+			continue;
+		for (int j = r->lo; j < r->hi; j++)
+			ks_avro_list_unknown(r->decoder, &ap->recs[j], ap->passes, &ap->unknown);
+	}
+}
+
 int
 ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		 int nparts, KsRecordError *err)
@@ -80,6 +97,12 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
 	ks_apply_begin_routes(ap);
+	list_unknown(ap);
+	if (ap->unknown != NIL)
+	{
+		MemoryContextSwitchTo(old);
+		return 0;
+	}
 	ap->attempt_cxt = AllocSetContextCreate(ap->batch_cxt, "kafka_sink attempt",
 											ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();

@@ -116,6 +116,8 @@ typedef struct KsApply
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */
 	KsRecordError wait_error;	/* of the first of them */
+	List	   *unknown;		/* KsSchemaId *: schemas that must be fetched first, in batch_cxt */
+	uint32		passes;			/* in which it was looked for such */
 	KsRejects	rejects;
 	int			nundecodable;	/* of these: their rows are not known */
 	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
@@ -145,6 +147,9 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
  * If records wait (nwaiting > 0), nothing is applied and 0 returned: the caller
  * takes them and what is behind them in their partitions out of the batch, and
  * calls again.
+ *
+ * Nor is anything applied, nor looked at, if records are by schemas that are not known
+ * (unknown != NIL): the caller has them fetched, and calls again.
  */
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);

@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 #include "utils/relcache.h"
 
+#include "catalog/schemas.h"
 #include "write/command.h"
 #include "write/writer.h"
 
@@ -152,6 +153,7 @@ build_route(KsApply *ap, KsRoute *r)
 	replace_target(r, target);
 	r->target = target;
 	settings = ks_catalog_format(r->sink);
+	settings.find_schema = ks_schemas_find;
 	r->decoder = ks_decoder_create(&settings, r->target, r->target->cxt);
 	if (r->topic)
 		error_context_stack = context.previous;
@@ -258,7 +260,7 @@ bool
 ks_apply_wants_headers(const KsApply *ap)
 {
 	for (int i = 0; i < ap->nroutes; i++)
-		if (ap->routes[i].target->wants_headers)
+		if (ap->routes[i].target->wants_headers || ks_avro_wants_headers(ap->routes[i].decoder))
 			return true;
 	return false;
 }

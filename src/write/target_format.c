@@ -13,6 +13,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 
+#include "format/framing.h"
 #include "write/target_build.h"
 
 /* Does "columns" mention a field's position, or for raw values @value? */
@@ -82,6 +83,15 @@ ks_format_set_source(KsTarget *target, KsColumn *col, const char *source)
 	target->npositions = Max(target->npositions, (int) pos);
 }
 
+static bool
+tells_schema(const KsSink *sink)
+{
+	KsFormatSettings settings = ks_catalog_format(sink);
+	KsFraming	framing = ks_framing_of(&settings, settings.value_schema);
+
+	return sink->format == KS_FORMAT_AVRO && framing != KS_FRAMING_NONE && framing != KS_FRAMING_SINGLE_OBJECT;
+}
+
 void
 ks_format_check(const KsTarget *target, const KsSink *sink)
 {
@@ -90,10 +100,9 @@ ks_format_check(const KsTarget *target, const KsSink *sink)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("@rest needs format json")));
 	for (int i = 0; i < target->ncols; i++)
-		if (target->cols[i].source == KS_FROM_SCHEMA_ID &&
-			(sink->format != KS_FORMAT_AVRO || sink->framing != KS_FRAMING_CONFLUENT))
+		if (target->cols[i].source == KS_FROM_SCHEMA_ID && !tells_schema(sink))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("@schema_id needs format avro with framing confluent"),
+					 errmsg("@schema_id needs format avro with framing confluent or header, or a registry"),
 					 errdetail("In no other form has a record the id of a schema.")));
 }

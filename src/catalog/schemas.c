@@ -1,0 +1,198 @@
+/*
+ * schemas.c
+ *	  Schemas that have been fetched from registries: rows of kafka_sink.schemas.
+ *
+ * What an id means is the registry's affair, so rows are found by its URLs too: with
+ * another schema_registry_url all is asked for anew.  A schema never changes, and
+ * neither does a row.  That there is none is only remembered, by this process and not
+ * for long: it may be registered at any time.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "catalog/schemas.h"
+#include "catalog/sinks.h"
+#include "catalog/version.h"
+#include "kafka/options.h"
+
+#define ABSENT_MS		30000	/* so long "there is none" is believed */
+#define MAX_ABSENT		10000	/* of these at a time */
+#define MAX_WHY			256
+
+/* --- what is absent --- */
+
+typedef struct AbsentKey
+{
+	uint64		registry;		/* hash of the server and its URLs */
+	KsSchemaId	id;
+} AbsentKey;
+
+typedef struct Absent
+{
+	AbsentKey	key;
+	TimestampTz until;
+	char		why[MAX_WHY];
+} Absent;
+
+static HTAB *absent = NULL;
+
+static AbsentKey
+absent_key(const char *server, const char *urls, const KsSchemaId *id)
+{
+	AbsentKey	key;
+
+	key.registry = hash_bytes_extended((const unsigned char *) server, strlen(server), 0);
+	key.registry = hash_bytes_extended((const unsigned char *) urls, strlen(urls), key.registry);
+	key.id = *id;
+	return key;
+}
+
+void
+ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id, const char *why)
+{
+	AbsentKey	key = absent_key(server, urls, id);
+	Absent	   *entry;
+
+	if (absent && hash_get_num_entries(absent) >= MAX_ABSENT)
+	{
+		hash_destroy(absent);
+		absent = NULL;
+	}
+	if (absent == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(AbsentKey), .entrysize = sizeof(Absent), .hcxt = TopMemoryContext};
+
+		absent = hash_create("kafka_sink absent schemas", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(absent, &key, HASH_ENTER, NULL);
+	entry->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ABSENT_MS);
+	strlcpy(entry->why, why, sizeof(entry->why));
+}
+
+/* Why there is none, NULL: nobody has said so lately. */
+static const char *
+find_absent(const char *server, const char *urls, const KsSchemaId *id)
+{
+	AbsentKey	key = absent_key(server, urls, id);
+	Absent	   *entry = absent ? hash_search(absent, &key, HASH_FIND, NULL) : NULL;
+	TimestampTz now;
+
+	if (entry == NULL)
+		return NULL;
+	now = GetCurrentTimestamp();
+	if (entry->until > now && entry->until <= TimestampTzPlusMilliseconds(now, ABSENT_MS))
+		return entry->why;
+	(void) hash_search(absent, &key, HASH_REMOVE, NULL);
+	return NULL;
+}
+
+/* --- what is there --- */
+
+const char *
+ks_schemas_registry(const char *server)
+{
+	return server ? ks_options_of_server(server, "schema.registry.url") : NULL;
+}
+
+/* A column of the first row, in cxt. */
+static char *
+text_of(int column, MemoryContext cxt)
+{
+	return MemoryContextStrdup(cxt, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column));
+}
+
+static void
+read_refs(KsSchemaText *result, MemoryContext cxt)
+{
+	bool		isnull;
+	Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
+	Datum	   *elems;
+
+	deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &result->nrefs);
+	result->refs = MemoryContextAlloc(cxt, (result->nrefs + 1) * sizeof(char *));
+	for (int i = 0; i < result->nrefs; i++)
+		result->refs[i] = MemoryContextStrdup(cxt, TextDatumGetCString(elems[i]));
+}
+
+KsSchemaState
+ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	const char *urls = ks_schemas_registry(server);
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, UUIDOID};
+	Datum		values[4];
+	KsSchemaState state = KS_SCHEMA_KNOWN;
+
+	memset(result, 0, sizeof(KsSchemaText));
+	if (urls == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("server \"%s\" has no schema registry", server ? server : ""),
+				 errdetail("Records by schemas that the sink does not give need one."),
+				 errhint("ALTER SERVER ... OPTIONS (ADD schema_registry_url 'https://...').")));
+	values[0] = CStringGetTextDatum(server);
+	values[1] = CStringGetTextDatum(urls);
+	values[2] = Int64GetDatum(id->id);
+	values[3] = UUIDPGetDatum(&id->guid);
+	SPI_connect();
+	ks_catalog_execute("SELECT s.type, s.schema, ARRAY(SELECT r.value OPERATOR(pg_catalog.->>) 'schema' "
+					   "FROM pg_catalog.jsonb_array_elements(s.refs) WITH ORDINALITY r(value, n) ORDER BY r.n) "
+					   "FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1 "
+					   "AND s.registry OPERATOR(pg_catalog.=) $2 "
+					   "AND (s.id OPERATOR(pg_catalog.=) $3 OR s.guid OPERATOR(pg_catalog.=) $4)",
+					   lengthof(types), types, values, id->id >= 0 ? "   n" : "  n ");
+	if (SPI_processed == 1)
+	{
+		result->type = text_of(1, cxt);
+		result->text = text_of(2, cxt);
+		read_refs(result, cxt);
+	}
+	else
+		state = KS_SCHEMA_UNKNOWN;
+	SPI_finish();
+	if (state == KS_SCHEMA_UNKNOWN && (result->text = find_absent(server, urls, id)) != NULL)
+	{
+		result->text = pstrdup(result->text);
+		state = KS_SCHEMA_ABSENT;
+	}
+	return state;
+}
+
+void
+ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
+				 const char *type, const char *schema, Jsonb *refs)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, UUIDOID, TEXTOID, TEXTOID, JSONBOID};
+	Datum		values[] = {CStringGetTextDatum(server), CStringGetTextDatum(urls), Int64GetDatum(id->id),
+		UUIDPGetDatum(&id->guid), CStringGetTextDatum(type), CStringGetTextDatum(schema), JsonbPGetDatum(refs)};
+	char		nulls[] = "       ";
+
+	nulls[id->id >= 0 ? 3 : 2] = 'n';
+	SPI_connect();
+	ks_catalog_execute("INSERT INTO kafka_sink.schemas (server, registry, id, guid, type, schema, refs) "
+					   "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+					   lengthof(types), types, values, nulls);
+	SPI_finish();
+}
+
+void
+ks_schemas_forget(const char *server)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(server)};
+
+	if (!ks_version_is_ours())
+		return;
+	SPI_connect();
+	ks_catalog_execute("DELETE FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1",
+					   1, types, values, NULL);
+	SPI_finish();
+}

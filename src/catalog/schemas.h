@@ -1,0 +1,32 @@
+/*
+ * schemas.h
+ *	  Schemas that have been fetched from registries: rows of kafka_sink.schemas.
+ */
+#ifndef KS_CATALOG_SCHEMAS_H
+#define KS_CATALOG_SCHEMAS_H
+
+#include "utils/jsonb.h"
+
+#include "format/schemas.h"
+
+/* A KsFindSchema.  Errors (55000) if the server has no registry. */
+extern KsSchemaState ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result);
+
+/*
+ * What was fetched, from the registry of these URLs; refs: an array of objects, each
+ * with the member "schema".  Does nothing if somebody else was first.
+ */
+extern void ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
+							 const char *type, const char *schema, Jsonb *refs);
+
+/* The server is dropped: another one of its name begins anew. */
+extern void ks_schemas_forget(const char *server);
+
+/* The registry has said that there is none, and this process believes it for a while. */
+extern void ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id,
+								   const char *why);
+
+/* The server's schema_registry_url, NULL: it has none. */
+extern const char *ks_schemas_registry(const char *server);
+
+#endif

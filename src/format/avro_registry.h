@@ -1,0 +1,38 @@
+/*
+ * avro_registry.h
+ *	  Schemas that records name: each is asked for, parsed and compiled once.
+ */
+#ifndef KS_AVRO_REGISTRY_H
+#define KS_AVRO_REGISTRY_H
+
+#include "format/avro_program.h"
+#include "format/schemas.h"
+
+/* One schema, for values or for keys. */
+typedef struct KsAvroEntry
+{
+	KsSchemaId	id;				/* the hash key */
+	KsSchemaState state;
+	uint32		pass;			/* in which it was asked for last */
+	MemoryContext cxt;			/* what follows; NULL: nothing yet */
+	KsSchemaText text;			/* until it is parsed */
+	KsAvroProgram *program;		/* of values; NULL: not compiled */
+	KsAvroNode *key;			/* of keys; NULL: not parsed */
+	ErrorData  *error;			/* what came of it instead */
+} KsAvroEntry;
+
+typedef struct KsAvroRegistry KsAvroRegistry;
+
+/* In the current context, which it lives as long as. */
+extern KsAvroRegistry *ks_avro_registry_create(KsDecoder *d, bool of_keys);
+
+/*
+ * Is the schema known, or known to be absent?  Asks where it is not, once in each pass:
+ * false only then.  Passes have numbers from 1.
+ */
+extern bool ks_avro_registry_knows(KsAvroRegistry *reg, const KsSchemaId *id, uint32 pass);
+
+/* The compiled schema, for a record; errors (42704, and what is wrong with it) if there is none. */
+extern KsAvroEntry *ks_avro_registry_get(KsAvroRegistry *reg, const KsSchemaId *id);
+
+#endif

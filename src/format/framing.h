@@ -1,0 +1,31 @@
+/*
+ * framing.h
+ *	  What stands before values and keys, and in headers, and tells their schema.
+ */
+#ifndef KS_FRAMING_H
+#define KS_FRAMING_H
+
+#include "base/message.h"
+#include "format/format.h"
+#include "format/schemas.h"
+
+/* The framing of a value, or a key, for the setting 'auto' depends on who gives the schema. */
+static inline KsFraming
+ks_framing_of(const KsFormatSettings *settings, const char *schema)
+{
+	if (settings->framing != KS_FRAMING_AUTO)
+		return settings->framing;
+	return schema ? KS_FRAMING_NONE : KS_FRAMING_AUTO;
+}
+
+/* Does a header tell it, in records that have one? */
+#define ks_framing_has_headers(framing) ((framing) == KS_FRAMING_AUTO || (framing) == KS_FRAMING_HEADER)
+
+/*
+ * Which schema the bytes are by, and where they begin: *id and *skip.  NULL, or what
+ * is wrong.  Not for KS_FRAMING_NONE and KS_FRAMING_SINGLE_OBJECT.
+ */
+extern const char *ks_framing_read(KsFraming framing, const KsRecord *rec, bool is_key,
+								   KsSchemaId *id, int *skip);
+
+#endif

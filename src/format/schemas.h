@@ -1,0 +1,49 @@
+/*
+ * schemas.h
+ *	  Schemas that records name, and where they are found.
+ */
+#ifndef KS_SCHEMAS_H
+#define KS_SCHEMAS_H
+
+#include "postgres.h"
+
+#include "utils/uuid.h"
+
+/* As a record tells it. */
+typedef struct KsSchemaId
+{
+	int64		id;				/* -1: it is told by ... */
+	pg_uuid_t	guid;			/* ... this; else zeros */
+} KsSchemaId;
+
+static inline bool
+ks_schema_id_equal(const KsSchemaId *a, const KsSchemaId *b)
+{
+	return a->id == b->id && (a->id >= 0 || memcmp(&a->guid, &b->guid, sizeof(pg_uuid_t)) == 0);
+}
+
+/* As people write it; in the current context. */
+extern char *ks_schema_id_text(const KsSchemaId *id);
+
+typedef struct KsSchemaText
+{
+	const char *type;			/* AVRO, ... */
+	const char *text;
+	int			nrefs;			/* schemas that it refers to: each stands */
+	const char **refs;			/* behind those that it refers to itself */
+} KsSchemaText;
+
+typedef enum KsSchemaState
+{
+	KS_SCHEMA_UNKNOWN,			/* it has not been asked for */
+	KS_SCHEMA_KNOWN,
+	KS_SCHEMA_ABSENT			/* the registry has said that there is none */
+} KsSchemaState;
+
+/*
+ * What is known of a schema of that server's registry.  A text in the current
+ * context: the schema, or for one that is absent in 'text' why.
+ */
+typedef KsSchemaState (*KsFindSchema) (const char *server, const KsSchemaId *id, KsSchemaText *result);
+
+#endif

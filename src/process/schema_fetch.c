@@ -1,0 +1,288 @@
+/*
+ * schema_fetch.c
+ *	  Fetches schemas from a server's registry into kafka_sink.schemas.
+ *
+ * A row has all that the schema needs: what it refers to is fetched with it, each
+ * before what refers to it.  While the registry is waited for there is no transaction,
+ * unless the caller has one of its own.
+ *
+ * A registry that cannot be asked, or that answers what cannot be understood, is an
+ * error, and the caller's to try again.  A schema is absent if the registry says so, of
+ * it or of one that it refers to.
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "catalog/schemas.h"
+#include "kafka/registry.h"
+#include "process/schema_fetch.h"
+
+#define MAX_REFERENCES	200
+#define MAX_DEPTH		32
+
+/* A schema, and what it refers to. */
+typedef struct Fetched
+{
+	KsSchemaFetcher *f;
+	const char *type;
+	char	   *schema;
+	JsonbParseState *refs;		/* the array of the row */
+	int			nrefs;
+	List	   *names;			/* of those fetched, or being fetched: "subject version" */
+	const char *absent;			/* why it is, or NULL */
+} Fetched;
+
+KS_NORETURN static void not_understood(const char *detail);
+
+static void
+not_understood(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_ERROR),
+			 errmsg("the schema registry's answer cannot be understood"),
+			 errdetail("%s", detail),
+			 errhint("Is the option schema_registry_url that of a schema registry with Confluent's interface?")));
+}
+
+/* What it was that was no JSON is not told: it may be anything. */
+static Jsonb *
+parse_answer(const char *body)
+{
+	char	   *text = pg_any_to_server(body, strlen(body), PG_UTF8);
+	MemoryContext cxt = CurrentMemoryContext;
+	Jsonb	   *volatile result = NULL;
+
+	PG_TRY();
+	{
+		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+	}
+	PG_CATCH();
+	{
+		int			category = ERRCODE_TO_CATEGORY(geterrcode());
+
+		if (category != ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) &&
+			category != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		not_understood("It is not JSON.");
+	}
+	PG_END_TRY();
+	if (!JB_ROOT_IS_OBJECT(result))
+		not_understood("It is not a JSON object.");
+	return result;
+}
+
+/* A member's text, NULL: it has none, or null. */
+static char *
+member_text(JsonbContainer *object, const char *name)
+{
+	JsonbValue	v;
+
+	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || v.type == jbvNull)
+		return NULL;
+	if (v.type != jbvString)
+		not_understood(psprintf("Its member \"%s\" is not a string.", name));
+	return pnstrdup(v.val.string.val, v.val.string.len);
+}
+
+static int
+member_int(JsonbContainer *object, const char *name)
+{
+	JsonbValue	v;
+
+	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || v.type != jbvNumeric)
+		not_understood(psprintf("Its member \"%s\" is not a number.", name));
+	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v.val.numeric)));
+}
+
+/* NULL: the registry has none. */
+static Jsonb *
+ask(KsSchemaFetcher *f, const char *path)
+{
+	char	   *body = ks_registry_get(f->registry, path, f->idle, f->arg);
+
+	return body ? parse_answer(body) : NULL;
+}
+
+/* --- what a schema refers to --- */
+
+static bool
+is_named(const Fetched *s, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+static void
+push_text(JsonbParseState **state, const char *name, const char *text)
+{
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = unconstify(char *, name);
+	v.val.string.len = strlen(name);
+	(void) pushJsonbValue(state, WJB_KEY, &v);
+	v.val.string.val = unconstify(char *, text);
+	v.val.string.len = strlen(text);
+	(void) pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+add_reference(Fetched *s, const char *name, const char *subject, int version, const char *schema)
+{
+	(void) pushJsonbValue(&s->refs, WJB_BEGIN_OBJECT, NULL);
+	push_text(&s->refs, "name", name);
+	push_text(&s->refs, "subject", subject);
+	push_text(&s->refs, "version", psprintf("%d", version));
+	push_text(&s->refs, "schema", schema);
+	(void) pushJsonbValue(&s->refs, WJB_END_OBJECT, NULL);
+}
+
+static void fetch_references(Fetched *s, Jsonb *answer, int depth);
+
+/* One that was met before is there already; of a circle, whoever began it comes last. */
+static void
+fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
+{
+	char	   *name = member_text(ref, "name");
+	char	   *subject = member_text(ref, "subject");
+	int			version = member_int(ref, "version");
+	char	   *schema;
+	char	   *id;
+	Jsonb	   *answer;
+
+	if (subject == NULL)
+		not_understood("A reference has no subject.");
+	id = psprintf("%s %d", subject, version);
+	if (is_named(s, id))
+		return;
+	if (depth > MAX_DEPTH || list_length(s->names) >= MAX_REFERENCES)
+	{
+		s->absent = psprintf("It refers to more than %d schemas, or more than %d deep.", MAX_REFERENCES, MAX_DEPTH);
+		return;
+	}
+	s->names = lappend(s->names, id);
+	answer = ask(s->f, psprintf("/subjects/%s/versions/%d", ks_registry_encode(s->f->registry, subject), version));
+	if (answer == NULL)
+	{
+		s->absent = psprintf("It refers to subject \"%s\", version %d, which the registry does not have.",
+							 subject, version);
+		return;
+	}
+	schema = member_text(&answer->root, "schema");
+	if (schema == NULL)
+		not_understood("It has no member \"schema\".");
+	fetch_references(s, answer, depth + 1);
+	add_reference(s, name ? name : "", subject, version, schema);
+}
+
+static void
+fetch_references(Fetched *s, Jsonb *answer, int depth)
+{
+	JsonbValue	v;
+	JsonbContainer *array;
+
+	if (getKeyJsonValueFromContainer(&answer->root, "references", strlen("references"), &v) == NULL ||
+		v.type == jbvNull)
+		return;
+	if (v.type != jbvBinary || !JsonContainerIsArray(v.val.binary.data))
+		not_understood("Its references are not an array.");
+	array = v.val.binary.data;
+	for (uint32 i = 0; i < JsonContainerSize(array) && s->absent == NULL; i++)
+	{
+		JsonbValue *elem = getIthJsonbValueFromContainer(array, i);
+
+		if (elem->type != jbvBinary || !JsonContainerIsObject(elem->val.binary.data))
+			not_understood("A reference is not an object.");
+		fetch_reference(s, elem->val.binary.data, depth);
+	}
+}
+
+/* --- one schema --- */
+
+static void
+store(Fetched *s, const KsSchemaId *id)
+{
+	KsSchemaFetcher *f = s->f;
+	const char *urls = ks_registry_urls(f->conf);
+	Jsonb	   *refs = JsonbValueToJsonb(pushJsonbValue(&s->refs, WJB_END_ARRAY, NULL));
+	MemoryContext cxt = CurrentMemoryContext;
+
+	if (f->begin)
+		f->begin();
+	ks_schemas_store(f->server, urls, id, s->type, s->schema, refs);
+	if (f->commit)
+		f->commit();
+	MemoryContextSwitchTo(cxt);
+}
+
+static void
+fetch_one(KsSchemaFetcher *f, const KsSchemaId *id)
+{
+	Fetched		s = {.f = f};
+	Jsonb	   *answer = ask(f, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+										 ks_schema_id_text(id)));
+
+	(void) pushJsonbValue(&s.refs, WJB_BEGIN_ARRAY, NULL);
+	if (answer == NULL)
+		s.absent = "The registry has no such schema.";
+	else
+	{
+		s.type = member_text(&answer->root, "schemaType");
+		s.schema = member_text(&answer->root, "schema");
+		if (s.type == NULL)
+			s.type = "AVRO";
+		if (s.schema == NULL)
+			not_understood("It has no member \"schema\".");
+		fetch_references(&s, answer, 1);
+	}
+	if (s.absent)
+		ks_schemas_note_absent(f->server, ks_registry_urls(f->conf), id, s.absent);
+	else
+		store(&s, id);
+}
+
+static void
+open_registry(KsSchemaFetcher *f)
+{
+	MemoryContext old = MemoryContextSwitchTo(f->cxt);
+
+	f->registry = ks_registry_open(f->conf);
+	MemoryContextSwitchTo(old);
+	if (f->registry == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("server \"%s\" has no schema registry", f->server),
+				 errhint("ALTER SERVER %s OPTIONS (ADD schema_registry_url 'https://...').",
+						 quote_identifier(f->server))));
+}
+
+void
+ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	ListCell   *lc;
+
+	if (f->registry == NULL)
+		open_registry(f);
+	foreach(lc, ids)
+	{
+		fetch_one(f, lfirst(lc));
+		MemoryContextReset(cxt);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}

@@ -1,0 +1,31 @@
+/*
+ * schema_fetch.h
+ *	  Fetches schemas from a server's registry into kafka_sink.schemas.
+ */
+#ifndef KS_SCHEMA_FETCH_H
+#define KS_SCHEMA_FETCH_H
+
+#include "nodes/pg_list.h"
+
+#include "format/schemas.h"
+#include "kafka/options.h"
+
+typedef struct KsSchemaFetcher
+{
+	const char *server;
+	const KsConf *conf;			/* of whoever asks */
+	struct KsRegistry *registry;	/* NULL: not opened yet; as long as ... */
+	MemoryContext cxt;			/* ... this */
+	void		(*begin) (void);	/* transaction and snapshot of what is stored; */
+	void		(*commit) (void);	/* NULL: the caller's */
+	void		(*idle) (void *arg);	/* now and then while the registry is waited for */
+	void	   *arg;
+} KsSchemaFetcher;
+
+/*
+ * Each of the list (KsSchemaId *) is stored, or noted as absent.  Errors of the registry's
+ * (registry.h) leave those before it.  With begin and commit outside a transaction.
+ */
+extern void ks_schemas_fetch(KsSchemaFetcher *f, List *ids);
+
+#endif

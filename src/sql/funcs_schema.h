@@ -1,0 +1,17 @@
+/*
+ * funcs_schema.h
+ *	  Schemas of registries in sessions.
+ */
+#ifndef KS_FUNCS_SCHEMA_H
+#define KS_FUNCS_SCHEMA_H
+
+#include "write/apply.h"
+
+/* ks_apply(), in a transaction of the session's in which schemas may be fetched. */
+extern int	ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, int nparts,
+							 KsRecordError *err);
+
+/* In one in which they may not: errors (55000) for those that ks_apply() has found to be unknown. */
+KS_NORETURN extern void ks_schemas_refuse_unknown(const KsApply *ap);
+
+#endif
