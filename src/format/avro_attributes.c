@@ -3,7 +3,8 @@
  *	  What the objects of an Avro schema say: the tokens of its JSON.
  *
  * Logical types that are unknown, on another type than they are for, or of a decimal
- * that its bytes cannot hold, are none.
+ * that its bytes cannot hold, are none.  Kafka Connect has more of them, by names of its
+ * own; where a schema has both, Avro's counts.
  */
 #include "postgres.h"
 
@@ -60,7 +61,8 @@ ks_avro_read_attributes(const KsJsonToken *object, KsAvroAttributes *a)
 		{"type", &a->type}, {"name", &a->name}, {"namespace", &a->namespace},
 		{"aliases", &a->aliases}, {"fields", &a->fields}, {"symbols", &a->symbols},
 		{"items", &a->items}, {"values", &a->values}, {"size", &a->size},
-		{"logicalType", &a->logical}, {"precision", &a->precision}, {"scale", &a->scale}
+		{"logicalType", &a->logical}, {"precision", &a->precision}, {"scale", &a->scale},
+		{"connect.name", &a->connect_name}, {"connect.parameters", &a->connect_parameters}
 	};
 	KsJson		json = ks_avro_inside(object);
 	const char *at = ks_json_begin(&json, object->p);
@@ -119,6 +121,75 @@ set_decimal(KsAvroNode *node, const KsAvroAttributes *a)
 	node->scale = scale;
 }
 
+/* How many bits a value of Debezium's bit strings has, 0: that is not told. */
+static int
+bits_of(const KsAvroAttributes *a)
+{
+	KsJson		json = ks_avro_inside(&a->connect_parameters);
+	const char *at;
+	KsJsonToken name,
+				value;
+	int			length = 0;
+
+	if (a->connect_parameters.p == NULL || a->connect_parameters.type != KS_JSON_OBJECT)
+		return 0;
+	at = ks_json_begin(&json, a->connect_parameters.p);
+	for (;;)
+	{
+		at = ks_json_next_member(&json, at, &name, &value);
+		if (value.p == NULL)
+			return Max(length, 0);
+		if (!ks_json_name_is(&name, "length", strlen("length")))
+			continue;
+		/* parameters are strings */
+		if (value.type == KS_JSON_STRING)
+			value.type = KS_JSON_NUMBER;
+		length = ks_avro_int_of(&value);
+	}
+}
+
+static void
+set_connect(KsAvroNode *node, const KsAvroAttributes *a)
+{
+	static const struct
+	{
+		const char *name;
+		KsAvroType	type;
+		KsAvroLogical logical;
+		int			unit;
+	}			known[] = {
+		{"org.apache.kafka.connect.data.Date", KS_AVRO_INT, KS_AVRO_DATE, 0},
+		{"org.apache.kafka.connect.data.Time", KS_AVRO_INT, KS_AVRO_TIME, 1000},
+		{"org.apache.kafka.connect.data.Timestamp", KS_AVRO_LONG, KS_AVRO_TIMESTAMP, 1000},
+		{"io.debezium.time.Date", KS_AVRO_INT, KS_AVRO_DATE, 0},
+		{"io.debezium.time.Time", KS_AVRO_INT, KS_AVRO_TIME, 1000},
+		{"io.debezium.time.MicroTime", KS_AVRO_LONG, KS_AVRO_TIME, 1000000},
+		{"io.debezium.time.NanoTime", KS_AVRO_LONG, KS_AVRO_TIME, 1000000000},
+		{"io.debezium.time.Timestamp", KS_AVRO_LONG, KS_AVRO_TIMESTAMP, 1000},
+		{"io.debezium.time.MicroTimestamp", KS_AVRO_LONG, KS_AVRO_TIMESTAMP, 1000000},
+		{"io.debezium.time.NanoTimestamp", KS_AVRO_LONG, KS_AVRO_TIMESTAMP, 1000000000},
+		{"io.debezium.time.MicroDuration", KS_AVRO_LONG, KS_AVRO_MICROSECONDS, 1000000},
+		{"io.debezium.data.Json", KS_AVRO_STRING, KS_AVRO_JSON, 0},
+		{"io.debezium.data.Bits", KS_AVRO_BYTES, KS_AVRO_BITS, 0},
+		{"io.debezium.data.VariableScaleDecimal", KS_AVRO_RECORD, KS_AVRO_VARIABLE_DECIMAL, 0},
+		{"io.debezium.data.geometry.Point", KS_AVRO_RECORD, KS_AVRO_POINT, 0}
+	};
+	char	   *name = ks_avro_string_of(&a->connect_name);
+
+	if (name == NULL)
+		return;
+	for (int i = 0; i < (int) lengthof(known); i++)
+		if (strcmp(name, known[i].name) == 0 && node->type == known[i].type)
+		{
+			node->logical = known[i].logical;
+			node->unit = known[i].unit;
+			node->infinite = true;
+		}
+	if (node->logical == KS_AVRO_BITS)
+		node->precision = bits_of(a);
+	pfree(name);
+}
+
 void
 ks_avro_set_logical(KsAvroNode *node, const KsAvroAttributes *a)
 {
@@ -142,7 +213,10 @@ ks_avro_set_logical(KsAvroNode *node, const KsAvroAttributes *a)
 	char	   *logical = ks_avro_string_of(&a->logical);
 
 	if (logical == NULL)
+	{
+		set_connect(node, a);
 		return;
+	}
 	for (int i = 0; i < (int) lengthof(times); i++)
 		if (strcmp(logical, times[i].name) == 0 && node->type == times[i].type)
 		{

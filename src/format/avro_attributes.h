@@ -23,6 +23,8 @@ typedef struct KsAvroAttributes
 	KsJsonToken logical;
 	KsJsonToken precision;
 	KsJsonToken scale;
+	KsJsonToken connect_name;	/* Kafka Connect's logical type, */
+	KsJsonToken connect_parameters; /* and what belongs to it */
 } KsAvroAttributes;
 
 extern void ks_avro_read_attributes(const KsJsonToken *object, KsAvroAttributes *a);

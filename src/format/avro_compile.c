@@ -22,6 +22,7 @@ typedef struct Compiler
 	const KsFormatSettings *settings;
 	KsTarget   *target;
 	KsAvroProgram *program;
+	bool		others;			/* what no column takes counts, too */
 } Compiler;
 
 /* Columns that want something of a value; their paths have been followed that far. */
@@ -97,10 +98,8 @@ add_skip(Compiler *c, const KsAvroNode *node)
 			 KS_AVRO_SKIP, node);
 }
 
-KS_NORETURN static void cannot_take(const Compiler *c, const KsColumn *col, const KsAvroNode *node);
-
-static void
-cannot_take(const Compiler *c, const KsColumn *col, const KsAvroNode *node)
+void
+ks_avro_cannot_take(const KsColumn *col, const KsAvroNode *node)
 {
 	bool		time = ks_type_base(unconstify(KsType *, &col->type))->has_time && node->logical == KS_AVRO_PLAIN &&
 		node->type >= KS_AVRO_INT && node->type <= KS_AVRO_DOUBLE;
@@ -122,7 +121,7 @@ add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 	KsAvroStep *step;
 
 	if (convert == NULL)
-		cannot_take(c, col, node);
+		ks_avro_cannot_take(col, node);
 	step = add_step(c, peek ? KS_AVRO_PEEK : KS_AVRO_EMIT, node);
 	step->col = i;
 	step->convert = convert;
@@ -133,15 +132,15 @@ add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 static void
 other_field(Compiler *c, const KsAvroNode *record, int i)
 {
-	if (c->target->has_rest)
+	if (!c->others)
+		add_skip(c, record->types[i]);
+	else if (c->target->has_rest)
 		add_step(c, KS_AVRO_REST, record->types[i])->name = &record->names[i];
-	else if (c->settings->strict)
+	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no column takes the field \"%s\" of the Avro schema", record->names[i].name),
 				 errhint("Map it or @rest to a column, or set strict => false.")));
-	else
-		add_skip(c, record->types[i]);
 }
 
 static void
@@ -217,7 +216,7 @@ compile(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
 	Wanted		deeper = {0, palloc((wanted->n + 1) * sizeof(int))};
 	int			last = -1;
 	/* of what no column takes */
-	bool		others = level == 0 && has_fields(node) && (c->target->has_rest || c->settings->strict);
+	bool		others = level == 0 && has_fields(node) && c->others;
 
 	check_stack_depth();
 	for (int i = 0; i < wanted->n; i++)
@@ -249,10 +248,40 @@ compile(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
 	pfree(deeper.cols);
 }
 
-KsAvroProgram *
-ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema)
+bool
+ks_avro_takes_bytes(const KsColumn *col)
 {
-	Compiler	c = {settings, target, palloc0(sizeof(KsAvroProgram))};
+	return col->source == KS_FROM_VALUE &&
+		ks_type_base(unconstify(KsType *, &col->type))->typid == BYTEAOID;
+}
+
+static bool
+is_of_key(const KsTarget *target, int col)
+{
+	for (int i = 0; i < target->nkeys; i++)
+		if (target->keycols[i] == col)
+			return true;
+	return false;
+}
+
+/* Does the program have to give the column a value? */
+static bool
+is_wanted(const KsTarget *target, int i, KsAvroScope scope)
+{
+	const KsColumn *col = &target->cols[i];
+
+	if (col->unused || (scope == KS_AVRO_KEY && !is_of_key(target, i)))
+		return false;
+	return col->source == KS_FROM_VALUE_FIELD ||
+		(col->source == KS_FROM_VALUE && scope == KS_AVRO_VALUE && !ks_avro_takes_bytes(col));
+}
+
+KsAvroProgram *
+ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema,
+				KsAvroScope scope)
+{
+	Compiler	c = {settings, target, palloc0(sizeof(KsAvroProgram)),
+	scope != KS_AVRO_KEY && (target->has_rest || settings->strict)};
 	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
 
 	c.program->maxsteps = 64;
@@ -260,26 +289,30 @@ ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvro
 	c.program->values = palloc0((target->ncols + 1) * sizeof(Datum));
 	c.program->isnull = palloc0((target->ncols + 1) * sizeof(bool));
 	c.program->found = palloc0((target->ncols + 1) * sizeof(bool));
+	if (scope == KS_AVRO_ROW)
+		c.program->unavailable = palloc0((target->ncols + 1) * sizeof(bool));
 	for (int i = 0; i < target->ncols; i++)
-	{
-		KsColumn   *col = &target->cols[i];
-
-		if (col->unused)
-			continue;
-		/* a bytea takes the whole value as it came */
-		if (col->source == KS_FROM_VALUE_FIELD ||
-			(col->source == KS_FROM_VALUE && ks_type_base(&col->type)->typid != BYTEAOID))
+		if (is_wanted(target, i, scope))
 			wanted.cols[wanted.n++] = i;
-	}
 	if ((target->nfields > 0 || target->has_rest) && !has_fields(schema))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the Avro schema is not of a record"),
 				 errdetail("It is of type %s, which has no fields.", ks_avro_type_name(schema)),
 				 errhint("Map \"@value\" to the column that takes it.")));
-	c.program->unused = wanted.n == 0 && !target->has_rest && !settings->strict;
+	c.program->unused = wanted.n == 0 && !c.others;
 	compile(&c, schema, &wanted, 0);
 	(void) add_step(&c, KS_AVRO_END, NULL);
 	pfree(wanted.cols);
 	return c.program;
+}
+
+void
+ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program)
+{
+	if (d->must_match && program->nmatched == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the Avro schema has no field that a column takes"),
+				 errhint("Fields and columns go together by their names, aliases of fields included; \"columns\" says what has another one.")));
 }

@@ -19,6 +19,11 @@
 
 #include "format/avro_convert.h"
 #include "format/decode.h"
+#include "format/envelope_schema.h"
+#include "format/envelope_text.h"
+
+/* From here on, in microseconds since 1970, what a timestamp means is asked for. */
+#define MAYBE_INFINITE	INT64CONST(9223000000000000000)
 
 #define EPOCH_DAYS	(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
 
@@ -33,11 +38,22 @@ refuse(const KsAvroConvert *c)
 
 /* The way of JSON's values. */
 static Datum
-from_token(KsAvroReader *r, KsAvroConvert *c, const KsJsonToken *tok, bool *isnull)
+from_token(KsAvroReader *r, KsAvroConvert *c, KsJsonToken *tok, bool *isnull)
 {
 	KsConvert  *cv = &r->d->cv;
 	KsUnit		unit = cv->unit;
 	Datum		d;
+
+	/* Debezium's bit(1), and what it writes in ways of its own */
+	if (unlikely(c->base->typid == BITOID || c->base->typid == VARBITOID) &&
+		(tok->type == KS_JSON_TRUE || tok->type == KS_JSON_FALSE))
+	{
+		tok->p = tok->type == KS_JSON_TRUE ? "1" : "0";
+		tok->len = 1;
+		tok->type = KS_JSON_STRING;
+	}
+	if (r->d->settings.envelope == KS_DEBEZIUM)
+		ks_value_set_odd(r->d, c->base, tok);
 
 	/* what a logical type tells, the column need not */
 	if (c->node->logical != KS_AVRO_PLAIN)
@@ -55,6 +71,42 @@ from_scalar(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	Datum		d;
 
 	ks_avro_scalar(r, c->node, &tok);
+	MemoryContextSwitchTo(old);
+	d = from_token(r, c, &tok, isnull);
+	MemoryContextReset(r->scratch);
+	return d;
+}
+
+/* A string that holds JSON: that JSON.  It is a value, null too. */
+static Datum
+from_json_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	int			len;
+	const char *s = ks_avro_bytes(r, &len);
+	KsJson		json;
+	KsJsonToken tok;
+
+	ks_avro_to_server(r, &s, &len);
+	json.start = s;
+	json.end = s + len;
+	ks_json_document(&json, &tok);
+	if (tok.type == KS_JSON_NULL)
+		tok.type = KS_JSON_NUMBER;	/* its text as it is */
+	return from_token(r, c, &tok, isnull);
+}
+
+/* A record that is one value. */
+static Datum
+from_record(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	KsJsonToken tok;
+	Datum		d;
+
+	if (c->action == KS_AVRO_AS_POINT)
+		ks_avro_point(r, c->node, &tok);
+	else
+		ks_avro_variable_decimal(r, c->node, &tok);
 	MemoryContextSwitchTo(old);
 	d = from_token(r, c, &tok, isnull);
 	MemoryContextReset(r->scratch);
@@ -255,7 +307,9 @@ from_timestamp(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	const uint8 *begin = r->p;
 	int64		v = ks_avro_long(r);
 
+	/* what stands for infinity in Debezium's is a moment that the server has, too */
 	if (unlikely(pg_mul_s64_overflow(v, 1000000 / c->node->unit, &v) ||
+				 (c->node->infinite && v >= MAYBE_INFINITE) ||
 				 pg_sub_s64_overflow(v, EPOCH_DAYS * USECS_PER_DAY, &v) || !IS_VALID_TIMESTAMP(v)))
 		return from_scalar_at(r, c, begin, isnull);
 	return TimestampTzGetDatum(v);
@@ -335,6 +389,9 @@ from_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 		case KS_AVRO_AS_BOOL:
 			return BoolGetDatum(ks_avro_bool(r));
 		case KS_AVRO_AS_BYTEA:
+			if (c->node->type == KS_AVRO_STRING && r->d->settings.envelope == KS_DEBEZIUM)
+				ks_value_unclear("Bytes can be a string in hex or in base64.",
+								 "Set binary.handling.mode=bytes for the connector.");
 			s = take_bytes(r, c->node, &len);
 			return PointerGetDatum(cstring_to_text_with_len(s, len));
 		case KS_AVRO_AS_NUMERIC:
@@ -353,6 +410,11 @@ from_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 			return from_json(r, c, isnull);
 		case KS_AVRO_AS_TOKEN:
 			return from_scalar(r, c, isnull);
+		case KS_AVRO_AS_JSON_TEXT:
+			return from_json_text(r, c, isnull);
+		case KS_AVRO_AS_VARIABLE_DECIMAL:
+		case KS_AVRO_AS_POINT:
+			return from_record(r, c, isnull);
 		default:
 			refuse(c);
 			pg_unreachable();

@@ -30,7 +30,10 @@ typedef enum KsAvroAction
 	KS_AVRO_AS_TIMESTAMP,
 	KS_AVRO_AS_UUID,
 	KS_AVRO_AS_ARRAY,
-	KS_AVRO_AS_BRANCH
+	KS_AVRO_AS_BRANCH,
+	KS_AVRO_AS_JSON_TEXT,		/* a string that is JSON */
+	KS_AVRO_AS_VARIABLE_DECIMAL,
+	KS_AVRO_AS_POINT
 } KsAvroAction;
 
 typedef struct KsAvroConvert

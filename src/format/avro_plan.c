@@ -24,8 +24,10 @@ is_foreign(const KsType *type)
 }
 
 static KsAvroAction
-plan_string(const KsType *type)
+plan_string(const KsAvroNode *node, const KsType *type)
 {
+	if (node->logical == KS_AVRO_JSON && type->kind == KS_TYPE_JSON)
+		return KS_AVRO_AS_JSON_TEXT;
 	return type->typid == BYTEAOID ? KS_AVRO_AS_BYTEA :
 		type->kind == KS_TYPE_TEXT ? KS_AVRO_AS_TEXT : KS_AVRO_AS_TOKEN;
 }
@@ -47,6 +49,9 @@ plan_bytes(const KsAvroNode *node, const KsType *type)
 		case KS_AVRO_UUID:
 			return type->typid == UUIDOID ? KS_AVRO_AS_UUID :
 				type->is_string || is_foreign(type) ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
+		case KS_AVRO_BITS:
+			/* how many bits one of variable length has is not told */
+			return type->typid == BITOID || type->is_string ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		default:
 			return type->kind == KS_TYPE_TEXT ? KS_AVRO_AS_TEXT :
 				type->is_string ? KS_AVRO_AS_STRING : KS_AVRO_REFUSE;
@@ -99,6 +104,8 @@ plan_time(const KsAvroNode *node, const KsType *type)
 		return KS_AVRO_AS_INT;
 	if (type->kind == KS_TYPE_FLOAT)
 		return KS_AVRO_AS_FLOAT;
+	if (node->logical == KS_AVRO_MICROSECONDS)
+		return type->typid == INTERVALOID || type->is_string ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 	if (!has_parts(node, type))
 		return KS_AVRO_REFUSE;
 	if (node->logical == KS_AVRO_DATE && type->typid == DATEOID)
@@ -120,7 +127,7 @@ plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit)
 	switch (node->type)
 	{
 		case KS_AVRO_STRING:
-			return plan_string(type);
+			return plan_string(node, type);
 		case KS_AVRO_ENUM:
 			return type->typid == BYTEAOID ? KS_AVRO_REFUSE : KS_AVRO_AS_TOKEN;
 		case KS_AVRO_BYTES:
@@ -128,12 +135,25 @@ plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit)
 			return plan_bytes(node, type);
 		case KS_AVRO_BOOLEAN:
 			return type->kind == KS_TYPE_BOOL ? KS_AVRO_AS_BOOL :
-				type->is_string || is_foreign(type) ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
+				type->is_string || is_foreign(type) || type->typid == BITOID || type->typid == VARBITOID ?
+				KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		default:
 			if (structure)
 				return KS_AVRO_REFUSE;
 			return node->logical != KS_AVRO_PLAIN ? plan_time(node, type) : plan_number(node, type, unit);
 	}
+}
+
+/* Records that are one value. */
+static KsAvroAction
+plan_record(const KsAvroNode *node, const KsType *type)
+{
+	if (node->logical == KS_AVRO_VARIABLE_DECIMAL &&
+		(type->kind == KS_TYPE_NUMERIC || type->kind == KS_TYPE_FLOAT || type->is_string))
+		return KS_AVRO_AS_VARIABLE_DECIMAL;
+	if (node->logical == KS_AVRO_POINT && (type->typid == POINTOID || type->is_string))
+		return KS_AVRO_AS_POINT;
+	return KS_AVRO_REFUSE;
 }
 
 /* The type of what is no null: of unions of null and another, that one. */
@@ -171,6 +191,9 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit)
 		case KS_AVRO_ARRAY:
 		case KS_AVRO_MAP:
 		case KS_AVRO_RECORD:
+			c->action = plan_record(node, c->base);
+			if (c->action != KS_AVRO_REFUSE)
+				return true;
 			if (node->type == KS_AVRO_ARRAY && c->base->kind == KS_TYPE_ARRAY)
 			{
 				const KsAvroNode *item = without_null(node->types[0]);
@@ -187,7 +210,8 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit)
 				KS_AVRO_AS_JSON : KS_AVRO_REFUSE;
 			break;
 		default:
-			c->action = c->base->kind == KS_TYPE_JSON ? KS_AVRO_AS_JSON : plan_scalar(node, c->base, unit);
+			c->action = c->base->kind == KS_TYPE_JSON && node->logical != KS_AVRO_JSON ?
+				KS_AVRO_AS_JSON : plan_scalar(node, c->base, unit);
 			break;
 	}
 	return c->action != KS_AVRO_REFUSE;

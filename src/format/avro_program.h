@@ -47,14 +47,31 @@ typedef struct KsAvroProgram
 	Datum	   *values;			/* by column, of the record at hand */
 	bool	   *isnull;
 	bool	   *found;			/* the record has it */
+	bool	   *unavailable;	/* what stands there says that it does not; NULL: nothing does */
 } KsAvroProgram;
+
+/* What the schema is of. */
+typedef enum KsAvroScope
+{
+	KS_AVRO_VALUE,
+	KS_AVRO_ROW,				/* a row inside of a value */
+	KS_AVRO_KEY					/* one of which the key's columns alone are asked for */
+} KsAvroScope;
 
 /* Errors (42804, 22023) where a column cannot take what it is to take. */
 extern KsAvroProgram *ks_avro_compile(const KsFormatSettings *settings, KsTarget *target,
-									  const KsAvroNode *schema);
+									  const KsAvroNode *schema, KsAvroScope scope);
+
+/* Does the column take the value's bytes as they came? */
+extern bool ks_avro_takes_bytes(const KsColumn *col);
+
+KS_NORETURN extern void ks_avro_cannot_take(const KsColumn *col, const KsAvroNode *node);
 
 /* Errors (22023) if the target needs fields, and the schema has none of them. */
 extern void ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program);
+
+/* Nothing is found yet. */
+extern void ks_avro_begin_row(KsAvroProgram *program, const KsAvroReader *r);
 
 /* Values in the current context; all of the reader's bytes. */
 extern void ks_avro_run(KsAvroProgram *program, KsAvroReader *r);

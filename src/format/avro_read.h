@@ -177,6 +177,10 @@ extern void ks_avro_to_server(const KsAvroReader *r, const char **s, int *len);
  */
 extern void ks_avro_scalar(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok);
 
+/* Debezium's records that are one value: a number, "(x,y)". */
+extern void ks_avro_variable_decimal(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok);
+extern void ks_avro_point(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok);
+
 /* Is it made of others? */
 static inline bool
 ks_avro_is_scalar(const KsAvroNode *node)

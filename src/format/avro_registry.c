@@ -87,14 +87,6 @@ ks_avro_registry_knows(KsAvroRegistry *reg, const KsSchemaId *id, uint32 pass)
 	return entry->state != KS_SCHEMA_UNKNOWN;
 }
 
-static void
-schema_context(void *arg)
-{
-	const KsAvroEntry *entry = arg;
-
-	errcontext("schema %s of the registry", ks_schema_id_text(&entry->id));
-}
-
 /* In the entry's context. */
 static void
 compile(KsAvroRegistry *reg, KsAvroEntry *entry)
@@ -114,9 +106,14 @@ compile(KsAvroRegistry *reg, KsAvroEntry *entry)
 	schema = ks_avro_parse_all(texts, entry->text.nrefs + 1);
 	if (reg->of_keys)
 		entry->key = schema;
+	else if (d->settings.envelope == KS_DEBEZIUM)
+	{
+		entry->change = ks_avro_change_compile(d, schema);
+		entry->program = ks_avro_change_row(entry->change);
+	}
 	else
 	{
-		KsAvroProgram *program = ks_avro_compile(&d->settings, d->target, schema);
+		KsAvroProgram *program = ks_avro_compile(&d->settings, d->target, schema, KS_AVRO_VALUE);
 
 		ks_avro_check_matched(d, program);
 		entry->program = program;
@@ -134,30 +131,32 @@ is_lasting(int sqlstate)
 		category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
 }
 
-/* What is thrown on the way releases itself with the record's subtransaction. */
+/* What is thrown on the way is released with the record's subtransaction. */
 static void
 compile_once(KsAvroRegistry *reg, KsAvroEntry *entry)
 {
-	ErrorContextCallback context = {error_context_stack, schema_context, entry};
 	MemoryContext old = MemoryContextSwitchTo(entry->cxt);
 
-	error_context_stack = &context;
 	PG_TRY();
 	{
 		compile(reg, entry);
 	}
 	PG_CATCH();
 	{
-		if (is_lasting(geterrcode()))
-		{
-			MemoryContextSwitchTo(entry->cxt);
-			entry->error = CopyErrorData();
-		}
+		ErrorData  *edata;
+
+		if (!is_lasting(geterrcode()))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(entry->cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		/* what is kept of an error may be no more than its message */
+		edata->message = psprintf("schema %s of the registry: %s", ks_schema_id_text(&entry->id), edata->message);
+		entry->error = edata;
 		MemoryContextSwitchTo(old);
-		PG_RE_THROW();
+		ReThrowError(edata);
 	}
 	PG_END_TRY();
-	error_context_stack = context.previous;
 	MemoryContextSwitchTo(old);
 }
 

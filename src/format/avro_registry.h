@@ -5,7 +5,7 @@
 #ifndef KS_AVRO_REGISTRY_H
 #define KS_AVRO_REGISTRY_H
 
-#include "format/avro_program.h"
+#include "format/avro_change.h"
 #include "format/schemas.h"
 
 /* One schema, for values or for keys. */
@@ -17,6 +17,7 @@ typedef struct KsAvroEntry
 	MemoryContext cxt;			/* what follows; NULL: nothing yet */
 	KsSchemaText text;			/* until it is parsed */
 	KsAvroProgram *program;		/* of values; NULL: not compiled */
+	KsAvroChange *change;		/* of those in an envelope */
 	KsAvroNode *key;			/* of keys; NULL: not parsed */
 	ErrorData  *error;			/* what came of it instead */
 } KsAvroEntry;

@@ -71,11 +71,67 @@ append_rest(KsAvroReader *r, const KsAvroStep *step)
 	ks_avro_append_json(r, step->node, rest);
 }
 
+/* --- what Debezium writes in place of a value that it does not have --- */
+
+#define UNAVAILABLE			"__debezium_unavailable_value"
+#define UNAVAILABLE_UUID	"b68a35a7-17ad-35b3-af2a-ae46edb4545a"
+#define UNAVAILABLE_JSON	"{\"" UNAVAILABLE "\":\"" UNAVAILABLE "\"}"
+
+static inline bool
+is_text(const char *s, int len, const char *text)
+{
+	return len == (int) strlen(text) && memcmp(s, text, len) == 0;
+}
+
+/* A string, bytes, or a list or a map of such a one; r is a copy. */
+static bool
+is_unavailable(KsAvroReader r, const KsAvroNode *node)
+{
+	const char *s;
+	int			len;
+	int64		size;
+
+	if (node->type == KS_AVRO_UNION)
+		node = node->types[ks_avro_choice(&r, node)];
+	switch (node->type)
+	{
+		case KS_AVRO_MAP:
+		case KS_AVRO_ARRAY:
+			if (ks_avro_block(&r, node, &size) != 1)
+				return false;
+			if (node->type == KS_AVRO_MAP)
+			{
+				s = ks_avro_bytes(&r, &len);
+				if (!is_text(s, len, UNAVAILABLE))
+					return false;
+			}
+			node = node->types[0];
+			if (node->type == KS_AVRO_UNION)
+				node = node->types[ks_avro_choice(&r, node)];
+			if (node->type == KS_AVRO_INT || node->type == KS_AVRO_LONG)
+				return false;
+			break;
+		default:
+			break;
+	}
+	if (node->type != KS_AVRO_STRING && node->type != KS_AVRO_BYTES)
+		return false;
+	s = ks_avro_bytes(&r, &len);
+	return is_text(s, len, UNAVAILABLE) ||
+		(node->type == KS_AVRO_STRING && (is_text(s, len, UNAVAILABLE_UUID) || is_text(s, len, UNAVAILABLE_JSON)));
+}
+
 static inline void
 emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 {
 	KsColumn   *col = &r->d->target->cols[step->col];
 
+	if (unlikely(program->unavailable != NULL) && is_unavailable(*r, step->node))
+	{
+		program->unavailable[step->col] = true;
+		ks_avro_skip(r, step->node);
+		return;
+	}
 	r->d->column = col->name;
 	r->d->cv.unit = col->unit;
 	program->values[step->col] = ks_avro_convert(r, step->convert, &program->isnull[step->col]);
@@ -134,9 +190,17 @@ run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 }
 
 void
-ks_avro_run(KsAvroProgram *program, KsAvroReader *r)
+ks_avro_begin_row(KsAvroProgram *program, const KsAvroReader *r)
 {
 	memset(program->found, 0, r->d->target->ncols * sizeof(bool));
+	if (program->unavailable)
+		memset(program->unavailable, 0, r->d->target->ncols * sizeof(bool));
+}
+
+void
+ks_avro_run(KsAvroProgram *program, KsAvroReader *r)
+{
+	ks_avro_begin_row(program, r);
 	resetStringInfo(&r->d->rest);
 	run(program, r, program->steps);
 	if (r->p != r->end)

@@ -364,7 +364,10 @@ parse_object(Parser *p, const KsJsonToken *tok, const char *namespace, int depth
 			return node;
 	}
 	if (type == KS_AVRO_RECORD)
+	{
 		parse_fields(p, node, &a, namespace, depth);
+		ks_avro_set_logical(node, &a);
+	}
 	else if (type == KS_AVRO_ENUM)
 		parse_symbols(node, &a);
 	else

@@ -44,7 +44,14 @@ typedef enum KsAvroLogical
 	KS_AVRO_TIMESTAMP,			/* a moment */
 	KS_AVRO_LOCAL_TIMESTAMP,	/* in whatever zone */
 	KS_AVRO_UUID,				/* of string and fixed(16) */
-	KS_AVRO_DURATION			/* of fixed(12) */
+	KS_AVRO_DURATION,			/* of fixed(12) */
+
+	/* Kafka Connect's and Debezium's */
+	KS_AVRO_MICROSECONDS,		/* of long: an interval */
+	KS_AVRO_JSON,				/* of string: its text */
+	KS_AVRO_BITS,				/* of bytes, the lowest first */
+	KS_AVRO_VARIABLE_DECIMAL,	/* of a record: scale, value */
+	KS_AVRO_POINT				/* of a record: x, y */
 } KsAvroLogical;
 
 typedef struct KsAvroNode
@@ -52,7 +59,8 @@ typedef struct KsAvroNode
 	KsAvroType	type;
 	KsAvroLogical logical;
 	int			unit;			/* of times: so many are a second */
-	int			precision;		/* of decimals */
+	bool		infinite;		/* some numbers stand for infinity */
+	int			precision;		/* of decimals: digits; of bits: their number, 0: unknown */
 	int			scale;
 	int			size;			/* of fixed */
 	const char *name;			/* of records, enums and fixed: with its namespace */

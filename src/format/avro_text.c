@@ -14,10 +14,14 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 
 #include "format/avro_read.h"
 #include "format/decode_format.h"
 #include "format/envelope_text.h"
+
+/* Of a bit string, as the server has it. */
+#define MAX_BITS	(10 * 1024 * 1024 * 8)
 
 static void
 set_text(KsJsonToken *tok, KsJsonType type, const char *s, int len)
@@ -120,6 +124,22 @@ set_uuid(const uint8 *p, KsJsonToken *tok)
 	set_text(tok, KS_JSON_STRING, out, q - out);
 }
 
+/* The highest first, as the server writes them; the highest that are not there are 0. */
+static void
+set_bits(const KsAvroNode *node, const uint8 *p, int len, KsJsonToken *tok)
+{
+	int			n = node->precision > 0 ? node->precision : len * 8;
+	char	   *out = palloc(n + 1);
+
+	for (int i = 0; i < n; i++)
+	{
+		int			bit = n - 1 - i;
+
+		out[i] = bit < len * 8 && (p[bit / 8] >> (bit % 8) & 1) ? '1' : '0';
+	}
+	set_text(tok, KS_JSON_STRING, out, n);
+}
+
 static void
 set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 {
@@ -138,6 +158,11 @@ set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 		case KS_AVRO_UUID:
 			set_uuid((const uint8 *) s, tok);
 			break;
+		case KS_AVRO_BITS:
+			if (len > MAX_BITS / 8)
+				ks_avro_bad(r, "A bit string is too long");
+			set_bits(node, (const uint8 *) s, len, tok);
+			break;
 		default:
 			set_hex(tok, s, len);
 			break;
@@ -148,7 +173,7 @@ set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 static void
 set_timestamp(const KsAvroNode *node, int64 v, KsJsonToken *tok)
 {
-	char	   *s = pstrdup(ks_text_timestamp(v, node->unit, false));
+	char	   *s = pstrdup(ks_text_timestamp(v, node->unit, node->infinite));
 	char	   *zone = strchr(s, 'Z');
 	char	   *space = strchr(s, ' ');
 
@@ -168,7 +193,7 @@ set_integer(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 	switch (node->logical)
 	{
 		case KS_AVRO_DATE:
-			s = ks_text_date(v, false);
+			s = ks_text_date(v, node->infinite);
 			set_text(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		case KS_AVRO_TIME:
@@ -178,6 +203,10 @@ set_integer(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 		case KS_AVRO_TIMESTAMP:
 		case KS_AVRO_LOCAL_TIMESTAMP:
 			set_timestamp(node, v, tok);
+			break;
+		case KS_AVRO_MICROSECONDS:
+			s = ks_text_duration(v);
+			set_text(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		default:
 			set_text(tok, KS_JSON_NUMBER, r->buf, pg_lltoa(v, r->buf));
@@ -199,6 +228,60 @@ set_float(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 	else
 		set_text(tok, KS_JSON_NUMBER, r->buf, single ? float_to_shortest_decimal_bufn(f, r->buf) :
 				 double_to_shortest_decimal_bufn(v, r->buf));
+}
+
+void
+ks_avro_variable_decimal(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
+{
+	int64		scale = 0;
+	const char *s = NULL;
+	int			len = 0;
+	uint8	   *copy;
+	char	   *text;
+
+	for (int i = 0; i < node->n; i++)
+	{
+		if (strcmp(node->names[i].name, "scale") == 0 && node->types[i]->type == KS_AVRO_INT)
+			scale = ks_avro_int(r);
+		else if (strcmp(node->names[i].name, "value") == 0 && node->types[i]->type == KS_AVRO_BYTES)
+			s = ks_avro_bytes(r, &len);
+		else
+			ks_avro_skip(r, node->types[i]);
+	}
+	if (s == NULL)
+		ks_value_bad("a decimal with its scale");
+	/* what only repeats the sign, so that the rest can be judged by its length */
+	while (len > 1 && (uint8) (s[0] ^ (s[1] & 0x80 ? 0xff : 0)) == 0)
+		s++, len--;
+	copy = palloc(len + 1);
+	memcpy(copy, s, len);
+	text = ks_text_decimal_bytes(copy, len, scale);
+	set_text(tok, KS_JSON_NUMBER, text, strlen(text));
+}
+
+void
+ks_avro_point(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
+{
+	double		at[2] = {0, 0};
+	int			found = 0;
+	char	   *text;
+
+	for (int i = 0; i < node->n; i++)
+	{
+		const char *name = node->names[i].name;
+
+		if ((strcmp(name, "x") == 0 || strcmp(name, "y") == 0) && node->types[i]->type == KS_AVRO_DOUBLE)
+		{
+			at[*name - 'x'] = ks_avro_double(r);
+			found |= 1 << (*name - 'x');
+		}
+		else
+			ks_avro_skip(r, node->types[i]);
+	}
+	if (found != 3)
+		ks_value_bad("a point");
+	text = psprintf("(%s,%s)", float8out_internal(at[0]), float8out_internal(at[1]));
+	set_text(tok, KS_JSON_STRING, text, strlen(text));
 }
 
 void

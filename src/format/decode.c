@@ -62,10 +62,10 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 		d->csv = ks_csv_create();
 	}
 	if (settings->format == KS_FORMAT_AVRO)
-		d->ops = &ks_avro_ops;
+		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_avro_change_ops : &ks_avro_ops;
 	if (settings->format == KS_FORMAT_AVRO || settings->key_format == KS_FORMAT_AVRO)
 		ks_avro_create(d);
-	if (settings->envelope != KS_NO_ENVELOPE)
+	if (settings->envelope != KS_NO_ENVELOPE && settings->format != KS_FORMAT_AVRO)
 	{
 		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
 		d->envelope = ks_envelope_create(target->nfields, cxt);

@@ -47,13 +47,16 @@ struct KsDecoder;
 
 /*
  * How values that are not plain JSON objects become fields: open finds them,
- * field gives the value of a column whose source is one; key does the same for
- * the key columns of a record that has only a key.
+ * field gives the value of a column whose source is one.
  */
 typedef struct KsFormatOps
 {
 	KsRowOp		(*open) (struct KsDecoder *d, const KsRecord *rec, const char *s, int len);
 	Datum		(*field) (struct KsDecoder *d, KsColumn *col, bool *isnull);
+
+	/* of a delete that open has found: a key column's value, false if the value does
+	 * not tell it; NULL: it never does */
+	bool		(*key) (struct KsDecoder *d, KsColumn *col, Datum *value, bool *isnull);
 	bool		binary;			/* values are no text; field gives them as a whole, too */
 } KsFormatOps;
 
@@ -122,6 +125,9 @@ extern bool ks_avro_wants_headers(const KsDecoder *decoder);
 extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);
 extern bool ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok);
 extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
+
+/* The value of a column that the record does not have, but the row has. */
+extern Datum ks_decode_unavailable(KsDecoder *decoder, bool *isnull);
 
 /* The value of one column; that of a field, if values are plain objects. */
 extern Datum ks_decode_column(KsDecoder *decoder, KsColumn *col, const KsRecord *rec,

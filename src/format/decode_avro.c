@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "format/avro_change.h"
 #include "format/avro_registry.h"
 #include "format/decode_format.h"
 #include "format/framing.h"
@@ -28,21 +29,12 @@ typedef struct KsAvro
 {
 	AvroPart	values;
 	AvroPart	keys;
-	KsAvroProgram *program;		/* of the value at hand */
+	KsAvroProgram *program;		/* of the value at hand, */
+	KsAvroChange *change;		/* which may be in an envelope */
 	KsAvroNode *key;			/* of the key at hand */
 	MemoryContext scratch;
 	StringInfoData key_text;
 } KsAvro;
-
-void
-ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program)
-{
-	if (d->must_match && program->nmatched == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the Avro schema has no field that a column takes"),
-				 errhint("Fields and columns go together by their names, aliases of fields included; \"columns\" says what has another one.")));
-}
 
 /* The schema that the sink gives; NULL: records tell it. */
 static KsAvroNode *
@@ -75,9 +67,11 @@ ks_avro_create(KsDecoder *d)
 	{
 		KsAvroNode *schema = begin_part(d, &avro->values, set->value_schema);
 
-		if (schema)
+		if (schema && set->envelope == KS_DEBEZIUM)
+			avro->change = ks_avro_change_compile(d, schema);
+		else if (schema)
 		{
-			avro->program = ks_avro_compile(set, d->target, schema);
+			avro->program = ks_avro_compile(set, d->target, schema, KS_AVRO_VALUE);
 			ks_avro_check_matched(d, avro->program);
 		}
 	}
@@ -160,6 +154,19 @@ open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	return KS_ROW_WRITE;
 }
 
+static KsRowOp
+open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
+{
+	KsAvro	   *avro = d->avro;
+	KsAvroReader r;
+	KsAvroEntry *entry = begin(d, &avro->values, &r, s, len, &d->schema_id);
+
+	if (entry)
+		avro->change = entry->change;
+	avro->program = ks_avro_change_row(avro->change);
+	return ks_avro_change_open(avro->change, &r);
+}
+
 static Datum
 avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {
@@ -172,6 +179,8 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 		*isnull = program->isnull[i];
 		return program->values[i];
 	}
+	if (unlikely(program->unavailable != NULL && program->unavailable[i]))
+		return ks_decode_unavailable(d, isnull);
 	/* all that is left of a whole value is a bytea */
 	if (col->source == KS_FROM_VALUE)
 	{
@@ -181,6 +190,13 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 		return value;
 	}
 	return ks_decode_missing(d, col, isnull);
+}
+
+/* A key column of a delete, from the row as it was. */
+static bool
+change_key(KsDecoder *d, KsColumn *col, Datum *value, bool *isnull)
+{
+	return ks_avro_change_key(d->avro->change, col - d->target->cols, value, isnull);
 }
 
 void
@@ -247,3 +263,6 @@ ks_avro_list_unknown(KsDecoder *d, const KsRecord *rec, uint32 pass, List **unkn
 }
 
 const KsFormatOps ks_avro_ops = {.open = open_avro, .field = avro_field, .binary = true};
+const KsFormatOps ks_avro_change_ops = {
+	.open = open_change, .field = avro_field, .key = change_key, .binary = true
+};

@@ -212,6 +212,21 @@ ks_decode_later(KsDecoder *d, const KsColumn *col, bool check)
 	later->check = check;
 }
 
+Datum
+ks_decode_unavailable(KsDecoder *d, bool *isnull)
+{
+	if (d->settings.insert_mode == KS_INSERT || d->settings.insert_mode == KS_IGNORE)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("record lacks the value of a column"),
+				 errdetail("Debezium does not know TOASTed values that an update left unchanged."),
+				 errhint("Use insert_mode upsert, or set REPLICA IDENTITY FULL for the source table.")));
+	d->missing = true;
+	d->unavailable = true;
+	*isnull = true;
+	return (Datum) 0;
+}
+
 /* A field that the record lacks: the column's default. */
 Datum
 ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)

@@ -86,6 +86,7 @@ extern struct KsCsv *ks_csv_create(void);
 extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, bool *isnull);
 
 extern const KsFormatOps ks_avro_ops;
+extern const KsFormatOps ks_avro_change_ops;
 
 /* In the current context; the decoder's settings and target are known. */
 extern void ks_avro_create(KsDecoder *d);

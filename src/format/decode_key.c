@@ -48,6 +48,13 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 		return ks_decode_column(d, col, rec, part, isnull);
 	}
 	*isnull = false;
+	if (d->ops && d->ops->key && rec->valuelen >= 0)
+	{
+		Datum		value;
+
+		if (d->ops->key(d, col, &value, isnull))
+			return value;
+	}
 	if (d->envelope)
 	{
 		Datum		value;

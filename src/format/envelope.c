@@ -431,18 +431,7 @@ envelope_field(KsDecoder *d, KsColumn *col, bool *isnull)
 	if (tok.p == NULL || !ks_follow_path(col->path, col->npath, &tok))
 		return ks_decode_missing(d, col, isnull);
 	if (d->settings.envelope == KS_DEBEZIUM && unlikely(is_unavailable(&tok)))
-	{
-		if (d->settings.insert_mode == KS_INSERT || d->settings.insert_mode == KS_IGNORE)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("record lacks the value of a column"),
-					 errdetail("Debezium does not know TOASTed values that an update left unchanged."),
-					 errhint("Use insert_mode upsert, or set REPLICA IDENTITY FULL for the source table.")));
-		d->missing = true;
-		d->unavailable = true;
-		*isnull = true;
-		return (Datum) 0;
-	}
+		return ks_decode_unavailable(d, isnull);
 	return ks_schema_convert(d, col, schema_of(d, col), &tok, isnull);
 }
 

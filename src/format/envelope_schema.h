@@ -45,6 +45,9 @@ extern KsSchema *ks_schema_field(const KsSchema *schema, const char *name, int l
 /* The last member of that name; false if there is none, or no object. */
 extern bool ks_schema_member(const KsJsonToken *object, const char *name, KsJsonToken *value);
 
+/* What Debezium writes in its own way, with schemas and without, to what the type reads. */
+extern void ks_value_set_odd(const KsDecoder *d, const KsType *type, KsJsonToken *tok);
+
 /* One value of a column; schema may be NULL. */
 extern Datum ks_schema_convert(KsDecoder *d, KsColumn *col, const KsSchema *schema,
 							   const KsJsonToken *tok, bool *isnull);

@@ -184,9 +184,8 @@ is(const KsJsonToken *tok, const char *s)
 	return tok->len == (int) strlen(s) && memcmp(tok->p, s, tok->len) == 0;
 }
 
-/* What Debezium writes in its own way, with schemas and without. */
-static void
-set_odd(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
+void
+ks_value_set_odd(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 {
 	switch (type->typid)
 	{
@@ -360,7 +359,7 @@ set_readable(const KsDecoder *d, const KsType *type, const KsSchema *schema, KsJ
 	else
 		set_by_type(d, type, tok);
 	if (d->settings.envelope == KS_DEBEZIUM)
-		set_odd(d, type, tok);
+		ks_value_set_odd(d, type, tok);
 }
 
 /* What is to become of a list: one copy, however many lists are in it. */

@@ -85,20 +85,25 @@ check_format(const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("csv_null must not contain csv_delimiter or csv_quote")));
-	if (sink->envelope != KS_NO_ENVELOPE && sink->format != KS_FORMAT_JSON)
+	if (sink->envelope != KS_NO_ENVELOPE && sink->format != KS_FORMAT_JSON && sink->format != KS_FORMAT_AVRO)
 		stray = "envelope";
 	else if (sink->strict && sink->format == KS_FORMAT_RAW)
 		stray = "strict";
-	if (sink->envelope != KS_NO_ENVELOPE && (sink->format == KS_FORMAT_AVRO || sink->key_format == KS_FORMAT_AVRO))
+	if (sink->envelope == KS_CONNECT && sink->format == KS_FORMAT_AVRO)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("envelope connect does not go with format avro"),
+				 errdetail("It is what Connect's JSON converter writes around a value."),
+				 errhint("Set envelope => 'none': Avro schemas tell Connect's types without it.")));
+	if (sink->envelope != KS_NO_ENVELOPE && sink->format == KS_FORMAT_JSON && sink->key_format == KS_FORMAT_AVRO)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("envelopes are not supported in Avro"),
-				 errhint("Without an envelope, columns can take their values by paths such as $.after.id; a command sees the whole value.")));
+				 errmsg("keys in Avro do not go with an envelope in JSON")));
 	if (stray)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" does not go with this format", stray),
-				 *stray == 'e' ? errhint("An envelope needs format json.") :
+				 *stray == 'e' ? errhint("An envelope needs format json or avro.") :
 				 errhint("A raw value has no fields.")));
 	if (sink->envelope == KS_DEBEZIUM && sink->command)
 		ereport(ERROR,
