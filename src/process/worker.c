@@ -92,9 +92,9 @@ wait_event(long timeout)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* Boundaries: what others want of this process. */
+/* What others want of this process at once. */
 static void
-check_requests(void)
+check_stop(void)
 {
 	CHECK_FOR_INTERRUPTS();
 	/* an idle worker begins no transaction that would do it */
@@ -109,6 +109,13 @@ check_requests(void)
 		ks_worker_store_partition_ends(false);
 		proc_exit(0);
 	}
+}
+
+/* At boundaries: the same, and whether it is still connected as it should be. */
+static void
+check_requests(void)
+{
+	check_stop();
 	if (connection_changed)
 	{
 		KsConf	   *conf;
@@ -128,7 +135,7 @@ check_requests(void)
 static void
 serve_others(void)
 {
-	check_requests();
+	check_stop();
 	if (ks_memory_exceeded())
 		ks_worker_leave_for_memory(NULL);
 }
