@@ -765,6 +765,17 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.schema(text, uuid) IS
 'the same, by the schema''s GUID';
 
+CREATE FUNCTION kafka_sink.decode(
+    server text,
+    data bytea,
+    header bytea DEFAULT NULL)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'kafka_sink_decode'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.decode(text, bytea, bytea) IS
+'a key or a value that tells its Avro schema, as jsonb; header: what the record''s header __value_schema_id or __key_schema_id has, if that tells it';
+
 CREATE FUNCTION kafka_sink.topics(
     server text,
     timeout interval DEFAULT '10 seconds',

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -87,23 +88,45 @@ ks_avro_registry_knows(KsAvroRegistry *reg, const KsSchemaId *id, uint32 pass)
 	return entry->state != KS_SCHEMA_UNKNOWN;
 }
 
+KsAvroNode *
+ks_avro_parse_text(const KsSchemaText *text)
+{
+	const char **texts = palloc((text->nrefs + 1) * sizeof(char *));
+
+	if (strcmp(text->type, "AVRO") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the schema is not an Avro schema"),
+				 errdetail("Its type is %s.", text->type)));
+	for (int i = 0; i < text->nrefs; i++)
+		texts[i] = text->refs[i];
+	texts[text->nrefs] = text->text;
+	return ks_avro_parse_all(texts, text->nrefs + 1);
+}
+
+void
+ks_avro_decode_json(const KsSchemaText *text, const char *s, int len, StringInfo out)
+{
+	KsDecoder	d = {.encoding = GetDatabaseEncoding()};
+	KsAvroReader r = {
+		.start = (const uint8 *) s, .p = (const uint8 *) s, .end = (const uint8 *) s + len,
+		.spare = KS_AVRO_SPARE + (int64) len, .d = &d
+	};
+
+	r.scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink avro", ALLOCSET_SMALL_SIZES);
+	ks_avro_append_json(&r, ks_avro_parse_text(text), out);
+	if (r.p != r.end)
+		ks_avro_bad(&r, "More bytes follow than the schema has values for");
+	MemoryContextDelete(r.scratch);
+}
+
 /* In the entry's context. */
 static void
 compile(KsAvroRegistry *reg, KsAvroEntry *entry)
 {
 	KsDecoder  *d = reg->d;
-	const char **texts = palloc((entry->text.nrefs + 1) * sizeof(char *));
-	KsAvroNode *schema;
+	KsAvroNode *schema = ks_avro_parse_text(&entry->text);
 
-	if (strcmp(entry->text.type, "AVRO") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the schema is not an Avro schema"),
-				 errdetail("Its type is %s.", entry->text.type)));
-	for (int i = 0; i < entry->text.nrefs; i++)
-		texts[i] = entry->text.refs[i];
-	texts[entry->text.nrefs] = entry->text.text;
-	schema = ks_avro_parse_all(texts, entry->text.nrefs + 1);
 	if (reg->of_keys)
 		entry->key = schema;
 	else if (d->settings.envelope == KS_DEBEZIUM)

@@ -8,6 +8,13 @@
 #include "format/avro_change.h"
 #include "format/schemas.h"
 
+/* Its text and those that it refers to, parsed; errors (42804, 22023) if it is not Avro.
+ * In the current context. */
+extern KsAvroNode *ks_avro_parse_text(const KsSchemaText *text);
+
+/* One value by it, as JSON. */
+extern void ks_avro_decode_json(const KsSchemaText *text, const char *s, int len, StringInfo out);
+
 /* One schema, for values or for keys. */
 typedef struct KsAvroEntry
 {

@@ -197,7 +197,8 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 
 /*
  * The extension's tables and sequences, those first that others refer to, and
- * whose a row is: its own owner's, or its sink's.
+ * whose a row is: its own owner's, or its sink's.  (Schemas are nobody's, and can be
+ * fetched again.)
  */
 #define DUMPED_RELATIONS \
 	"SELECT c.relname, c.relkind OPERATOR(pg_catalog.=) 'S', EXISTS (SELECT FROM pg_catalog.pg_attribute a " \
@@ -209,7 +210,7 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 	"AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass " \
 	"JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid " \
 	"WHERE e.extname OPERATOR(pg_catalog.=) 'kafka_sink' AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,S}') " \
-	"AND c.relname OPERATOR(pg_catalog.<>) 'dump' " \
+	"AND c.relname OPERATOR(pg_catalog.<>) ALL ('{dump,schemas}') " \
 	"ORDER BY c.relname OPERATOR(pg_catalog.<>) 'sink_catalog', c.relname OPERATOR(pg_catalog.<>) 'topic_catalog', " \
 	"c.relkind OPERATOR(pg_catalog.=) 'S', c.relname"
 

@@ -1,6 +1,6 @@
 /*
  * funcs_schema.c
- *	  Schemas of registries in sessions: kafka_sink.schema(), and what preview() and
+ *	  Schemas of registries in sessions: schema(), decode(), and what preview() and
  *	  retry_dead_letters() need.
  *
  * A session asks in its own transaction, which holds no offsets.  What it was told is
@@ -12,15 +12,19 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "catalog/schemas.h"
+#include "format/avro_registry.h"
+#include "format/framing.h"
 #include "process/schema_fetch.h"
 #include "sql/arguments.h"
 #include "sql/funcs_schema.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_schema);
 PG_FUNCTION_INFO_V1(kafka_sink_schema_guid);
+PG_FUNCTION_INFO_V1(kafka_sink_decode);
 
 static void
 check_interrupts(void *arg)
@@ -71,9 +75,9 @@ ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, i
 	return done;
 }
 
-/* The text, fetched if nobody has done so yet. */
-static Datum
-schema_text(const char *server, const KsSchemaId *id)
+/* Fetched if nobody has done so yet. */
+static KsSchemaText
+find_schema(const char *server, const KsSchemaId *id)
 {
 	/* checks that the role may use the server, whatever is known already */
 	KsConf	   *conf = ks_options_load(server, GetUserId());
@@ -90,7 +94,7 @@ schema_text(const char *server, const KsSchemaId *id)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("schema %s is not in the registry of server \"%s\"", ks_schema_id_text(id), server),
 				 state == KS_SCHEMA_ABSENT ? errdetail_internal("%s", text.text) : 0));
-	PG_RETURN_TEXT_P(cstring_to_text(text.text));
+	return text;
 }
 
 /* kafka_sink.schema(server text, id bigint) */
@@ -104,7 +108,7 @@ kafka_sink_schema(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("id must not be negative")));
-	return schema_text(ks_text_argument(fcinfo, 0), &id);
+	PG_RETURN_TEXT_P(cstring_to_text(find_schema(ks_text_argument(fcinfo, 0), &id).text));
 }
 
 /* kafka_sink.schema(server text, guid uuid) */
@@ -115,5 +119,45 @@ kafka_sink_schema_guid(PG_FUNCTION_ARGS)
 
 	ks_refuse_nulls(fcinfo);
 	id.guid = *PG_GETARG_UUID_P(1);
-	return schema_text(ks_text_argument(fcinfo, 0), &id);
+	PG_RETURN_TEXT_P(cstring_to_text(find_schema(ks_text_argument(fcinfo, 0), &id).text));
+}
+
+/* kafka_sink.decode(server text, data bytea, header bytea) */
+Datum
+kafka_sink_decode(PG_FUNCTION_ARGS)
+{
+	char	   *server = ks_text_argument(fcinfo, 0);
+	KsHeader	header = {.name = "__value_schema_id"};
+	KsRecord	rec = {.keylen = -1, .headers = &header};
+	StringInfoData json;
+	KsSchemaText text;
+	KsSchemaId	id;
+	int			skip;
+	const char *wrong;
+	bytea	   *data;
+
+	/* a tombstone */
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	data = PG_GETARG_BYTEA_PP(1);
+	rec.value = VARDATA_ANY(data);
+	rec.valuelen = VARSIZE_ANY_EXHDR(data);
+	if (!PG_ARGISNULL(2))
+	{
+		bytea	   *told = PG_GETARG_BYTEA_PP(2);
+
+		header.value = VARDATA_ANY(told);
+		header.valuelen = VARSIZE_ANY_EXHDR(told);
+		rec.nheaders = 1;
+	}
+	wrong = ks_framing_read(KS_FRAMING_AUTO, &rec, false, &id, &skip);
+	if (wrong)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+				 errmsg("data tells no schema"),
+				 errdetail("%s.", wrong)));
+	text = find_schema(server, &id);
+	initStringInfo(&json);
+	ks_avro_decode_json(&text, rec.value + skip, rec.valuelen - skip, &json);
+	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(27);
+SELECT plan(28);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -34,6 +34,8 @@ SELECT is(pg_temp.columns_of('kafka_sink.offset_history'),
 SELECT is(pg_temp.columns_of('kafka_sink.sink_history'),
     'id bigint!, sink text!, owner regrole!, action text!, topic text, old jsonb, new jsonb, role text!, session_role text!, '
     'at timestamp with time zone!', 'sink_history');
+SELECT is(pg_temp.columns_of('kafka_sink.schemas'),
+    'server text!, registry text!, id bigint, guid uuid, type text!, schema text!, refs jsonb!, fetched_at timestamp with time zone!', 'schemas');
 SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
     'id bigint!, sink text!, topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, '
     'headers kafka_sink.header[], sqlstate text!, message text!, column_name text, failed_at timestamp with time zone!', 'dead_letters');
@@ -112,6 +114,9 @@ SELECT set_eq(
         'discard_dead_letters(sink text, "where" text DEFAULT NULL::text)',
         'run(IN sink text, IN until jsonb DEFAULT NULL::jsonb, IN max_records bigint DEFAULT NULL::bigint, IN timeout interval DEFAULT NULL::interval)',
         'wait_for(IN sink text, IN timeout interval DEFAULT ''00:01:00''::interval, IN until jsonb DEFAULT NULL::jsonb)',
+        'schema(server text, id bigint)',
+        'schema(server text, guid uuid)',
+        'decode(server text, data bytea, header bytea DEFAULT NULL::bytea)',
         'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)',
         'peek(server text, topic text, part integer, from_off bigint DEFAULT NULL::bigint, until_off bigint DEFAULT NULL::bigint, max_records integer DEFAULT 100, timeout interval DEFAULT ''00:00:10''::interval)',
         'preview(sink text, n integer DEFAULT 10, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT part integer, OUT off bigint, OUT outcome text, OUT "row" jsonb, OUT sqlstate text, OUT message text, OUT detail text, OUT column_name text)'],
@@ -140,7 +145,7 @@ SELECT results_eq(
     $$VALUES ('kafka_sink.dump', 'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d' COLLATE "C")$$,
     'what is dumped is what dumped() returns');
 SELECT is_empty(
-    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname <> 'dump'
+    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname NOT IN ('dump', 'schemas')
          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'sink')
          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'owner' AND atttypid = 'regrole'::regtype)$$,
     'which knows of each row whose it is');
