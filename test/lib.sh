@@ -59,6 +59,9 @@ ks_cleanup() {
 		while IFS= read -r file; do
 			"$top/test/broker/broker" kill "${file%/*}" > /dev/null 2>&1 || true
 		done < <(find "$WORK" -path '*broker*/lock' 2> /dev/null)
+		while IFS= read -r file; do
+			"$top/test/registry/registry" kill "${file%/*}" > /dev/null 2>&1 || true
+		done < <(find "$WORK" -path '*registry*/lock' 2> /dev/null)
 		[ -z "$child" ] || kill -KILL -- "-$child" 2> /dev/null || true
 		if [ -n "${KAFKA_SINK_KEEP:-}" ]; then
 			echo "kept: $WORK" >&2
@@ -149,7 +152,12 @@ ks_install() {
 			consumers)
 				ks_python > /dev/null || want+=(python3-confluent-kafka python3-psycopg)
 				;;
-			avro) as_now python3 -m pip --version > /dev/null 2>&1 || as_now test -d "$(ks_fastavro)/fastavro" || want+=(python3-pip) ;;
+			avro) ks_have_modules "$(ks_fastavro)" || want+=(python3-pip) ;;
+			registry)
+				[ -e "$(ks_registry)/app/.stamp" ] || have mvn || want+=(maven)
+				perl -MHTTP::Tiny -MJSON::PP -e 1 2> /dev/null || want+=(perl)
+				ks_have_modules "$(ks_registry)/python" || want+=(python3-pip)
+				;;
 			flights) python3 -m pip --version > /dev/null 2>&1 || want+=(python3-pip) ;;
 		esac
 	done
@@ -158,22 +166,37 @@ ks_install() {
 	bindir=$("$PG_CONFIG" --bindir)
 }
 
-# fastavro, the other side of the tests of Avro: the modules, kept from one run to
-# the next.  Sets modules to where the unprivileged user can read them.
-ks_fetch_fastavro() {
-	local python
+# Modules for the unprivileged user's python3, kept from one run to the next: what
+# pip installs by a file of names and versions.
+ks_have_modules() { [ -e "$1/.stamp" ] || as_now python3 -m pip --version > /dev/null 2>&1; }
+
+# $1: where they are kept, $2: the file
+ks_fetch_modules() {
+	local python sum
 	python=$(as_now sh -c 'command -v python3')
+	sum="$("$python" --version) $(cksum < "$2")"
+	[ "$(cat "$1/.stamp" 2> /dev/null)" = "$sum" ] && return
+	rm -rf "$1"
+	"$python" -m pip install -q --disable-pip-version-check --no-deps --root-user-action=ignore \
+		--target "$1" -r "$2"
+	echo "$sum" > "$1/.stamp"
+}
+
+# fastavro, the other side of the tests of Avro; sets modules.
+ks_fetch_fastavro() {
 	modules=$(ks_fastavro)
-	if ! PYTHONPATH=$modules "$python" -c 'import fastavro, sys; sys.exit(fastavro.__version__ != "1.13.1")' 2> /dev/null; then
-		rm -rf "$modules"
-		"$python" -m pip install -q --disable-pip-version-check --no-deps --root-user-action=ignore \
-			--target "$modules" fastavro==1.13.1
-	fi
-	if ! as_now test -r "$modules/fastavro/__init__.py"; then
-		cp -r "$modules" "$WORK/fastavro"
-		! ks_root || chown -R postgres: "$WORK/fastavro"
-		modules=$WORK/fastavro
-	fi
+	ks_fetch_modules "$modules" "$top/test/avro/requirements.txt"
+	ks_readable "$modules" fastavro .stamp
+	modules=$readable
+}
+
+# A schema registry, and Confluent's serializers; sets registry.
+ks_fetch_registry() {
+	registry=$(ks_registry)
+	KAFKA_SINK_REGISTRY=$registry "$top/test/registry/registry" fetch
+	ks_fetch_modules "$registry/python" "$top/test/registry/requirements.txt"
+	ks_readable "$registry" registry-parts app/.stamp
+	registry=$readable
 }
 
 # A Python with the clients that consumers of one's own are written with.
@@ -190,11 +213,12 @@ ks_python() {
 
 # ---- build ----
 
-# Where the jars of the broker, of the tests' Debezium and of the bench's peer
-# are kept from one run to the next.
+# Where the jars of the broker, of the tests' Debezium and of the bench's peer,
+# and what else tests need, are kept from one run to the next.
 ks_jars() { ks_cache "${KAFKA_SINK_JARS:-}" test/broker jars; }
 ks_debezium_jars() { ks_cache "${KAFKA_SINK_DEBEZIUM_JARS:-}" test/debezium debezium; }
 ks_fastavro() { ks_cache "${KAFKA_SINK_FASTAVRO:-}" test/avro fastavro; }
+ks_registry() { ks_cache "${KAFKA_SINK_REGISTRY:-}" test/registry registry; }
 ks_peer_jars() { ks_cache "${KAFKA_SINK_PEER_JARS:-}" bench peers; }
 
 ks_cache() {
@@ -212,10 +236,18 @@ ks_cache() {
 ks_fetch_jars() {
 	jars=$2
 	KAFKA_SINK_JARS=$jars "$top/test/broker/broker" jars "$1"
-	if ! as_now test -r "$jars/.stamp"; then
-		cp -r "$jars" "$WORK/$3"
-		chown -R postgres: "$WORK/$3"
-		jars=$WORK/$3
+	ks_readable "$jars" "$3" .stamp
+	jars=$readable
+}
+
+# Sets readable to where the unprivileged user can read a directory: $1, or a
+# copy of it in $WORK of name $2.  $3: a file of it.
+ks_readable() {
+	readable=$1
+	if ! as_now test -r "$1/$3"; then
+		cp -r "$1" "$WORK/$2"
+		! ks_root || chown -R postgres: "$WORK/$2"
+		readable=$WORK/$2
 	fi
 }
 
@@ -225,7 +257,8 @@ ks_copy_source() {
 		git -C "$top" ls-files -co --exclude-standard -z |
 			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
 	else
-		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./test/avro/lib --exclude=./bench/lib \
+		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./test/avro/lib \
+			--exclude=./test/registry/lib --exclude=./bench/lib \
 			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk \
 			--exclude=./test/tools/proxy -cf - .
 	fi | tar -C "$WORK/src" --no-same-owner -xf -
