@@ -88,6 +88,23 @@ SELECT try(r(ch('u', NULL, n(2) || '\x02' || s(gone()) || b('\x02') || '\x00' ||
 SELECT try(r(ch('u', NULL, n(1) || '\x02' || s(gone() || 's') || b('\x02') || '\x00' || n(4))));
 TABLE big ORDER BY id;
 SELECT kafka_sink.drop_sink('s');
+-- of lists of numbers they are the placeholder's bytes, all of them
+ALTER TABLE big ADD i4s int[], ADD i8s bigint[], ADD das date[];
+UPDATE big SET i4s = '{1}', i8s = '{2}', das = '{2024-02-29}';
+SELECT kafka_sink.create_sink('s', target => 'big', format => 'avro', envelope => 'debezium', insert_mode => 'upsert', columns => '{"t": null, "b": null, "a": null}',
+    value_schema => env(f('id', '"int"'), f('i4s', '["null", {"type": "array", "items": ["null", "int"]}]'), f('i8s', '{"type": "array", "items": "long"}'),
+        f('das', '["null", {"type": "array", "items": ["null", ' || c('int', 'io.debezium.time.Date') || ']}]'), f('i', '"int"')));
+CREATE FUNCTION gone(prefix bytea, n int DEFAULT 28) RETURNS bytea LANGUAGE sql AS
+$$SELECT n(n) || string_agg(prefix || n(ascii(c)), '') FROM unnest(string_to_array(left(gone() || 's', n), NULL)) c$$;
+SELECT try(r(ch('u', NULL, n(1) || '\x02' || gone('\x02') || n(0) || gone('') || n(0) || '\x02' || gone('\x02') || n(0) || n(5))));
+SELECT id, i4s, i8s, das, i FROM big ORDER BY id;
+SELECT try(r(ch('u', NULL, n(1) || '\x02' || gone('\x02', 27) || n(0) || gone('', 29) || n(0) || '\x00' || n(6))));
+SELECT id, i4s, i8s, das, i FROM big WHERE id = 1;
+-- in several blocks
+SELECT try(r(ch('u', NULL, n(1) || '\x02' || gone('\x02') || n(1) || '\x00' || n(0) || gone('') || n(1) || n(7) || n(0) || '\x00' || n(7))));
+SELECT id, i4s, i8s, das, i FROM big WHERE id = 1;
+SELECT kafka_sink.drop_sink('s');
+ALTER TABLE big DROP i4s, DROP i8s, DROP das;
 SELECT kafka_sink.create_sink('s', target => 'big', format => 'avro', envelope => 'debezium',
     value_schema => env(f('id', '"int"'), f('t', '["null", "string"]')), columns => '{"b": null, "a": null, "i": null}');
 SELECT try(r(ch('c', NULL, n(5) || '\x02' || s(gone()))));
@@ -154,6 +171,17 @@ SELECT one(c('int', 'no.such.Name'), 'int', n(5));
 -- bytes that are strings, infinite decimals that are strings
 SELECT one('"string"', 'bytea', s('abc'));
 SELECT one('"string"', 'numeric', s('POSITIVE_INFINITY'), s('1.5'));
+-- bytes that are the text of a value of a type that Debezium does not know
+CREATE TYPE duo AS (a int, b text);
+SELECT one('["null", "bytes"]', t, '\x02' || b(convert_to(v, 'UTF8'))) FROM (VALUES ('duo', '(1,"x ""y")'), ('box', '(2,2),(1,1)'), ('box', 'x'),
+    ('tsquery', $$'a' & 'b'$$), ('int4range', '[1,3)'), ('box[]', '{(2,2),(1,1)}'), ('jsonb', '{}'), ('int', '1')) x(t, v);
+SELECT one('"bytes"', 'box', b('\xff'));
+-- a hstore as a string that has JSON (another type of that name shows what it is given)
+CREATE TYPE hstore;
+CREATE FUNCTION hstore_in(cstring) RETURNS hstore LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION hstore_out(hstore) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+CREATE TYPE hstore (input = hstore_in, output = hstore_out, like = text);
+SELECT one('["null", "string"]', 'hstore', '\x02' || s(v)) FROM unnest(ARRAY['{}', '{"a":"1","b c":null,"q\"x":"v, \\w","\u00e9":"\n"}', 'no', '{"a"', '{"a":"\"}']) v;
 SELECT kafka_sink.drop_sink('s');
 
 -- the change as a whole, the rest of the row, a strict sink
@@ -185,5 +213,7 @@ SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 
 SELECT kafka_sink.create_sink('s', target => 't', envelope => 'debezium', key_format => 'avro', key_schema => '"int"');
 SELECT kafka_sink.create_sink('s', command => 'SELECT FROM batch', format => 'avro', envelope => 'debezium', value_schema => env(f('id', '"int"')));
 DROP TABLE t, big, one, whole;
-DROP FUNCTION n, s, b, r, try, f, c, env, ch, val, gone, one;
+DROP FUNCTION n, s, b, r, try, f, c, env, ch, val, gone(), gone(bytea, int), one;
+DROP TYPE duo;
+DROP TYPE hstore CASCADE;
 DROP EXTENSION kafka_sink;

@@ -92,7 +92,7 @@ plan_whole(KsAvroChange *c, const KsDecoder *d)
 
 		if (col->unused || col->source != KS_FROM_VALUE || ks_avro_takes_bytes(col))
 			continue;
-		c->convert[c->nwhole] = ks_avro_convert_plan(c->envelope, &col->type, col->unit);
+		c->convert[c->nwhole] = ks_avro_convert_plan(c->envelope, &col->type, col->unit, true);
 		if (c->convert[c->nwhole] == NULL)
 			ks_avro_cannot_take(col, c->envelope);
 		c->whole[c->nwhole++] = i;

@@ -117,7 +117,8 @@ static void
 add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 {
 	KsColumn   *col = &c->target->cols[i];
-	KsAvroConvert *convert = ks_avro_convert_plan(node, &col->type, col->unit);
+	KsAvroConvert *convert = ks_avro_convert_plan(node, &col->type, col->unit,
+													  c->settings->envelope == KS_DEBEZIUM);
 	KsAvroStep *step;
 
 	if (convert == NULL)

@@ -45,8 +45,11 @@ typedef struct KsAvroConvert
 	struct KsAvroConvert *inner;	/* by branch; of elements */
 } KsAvroConvert;
 
-/* NULL: no value but null fits.  'unit': the column says what numbers count. */
-extern KsAvroConvert *ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit);
+/*
+ * NULL: no value but null fits.  'unit': the column says what numbers count.  'debezium':
+ * bytes may be the text of a value whose type Debezium does not know.
+ */
+extern KsAvroConvert *ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium);
 
 /* In the current context. */
 extern Datum ks_avro_convert(KsAvroReader *r, KsAvroConvert *c, bool *isnull);

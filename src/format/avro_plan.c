@@ -32,9 +32,16 @@ plan_string(const KsAvroNode *node, const KsType *type)
 		type->kind == KS_TYPE_TEXT ? KS_AVRO_AS_TEXT : KS_AVRO_AS_TOKEN;
 }
 
+static bool
+is_structure(const KsType *type)
+{
+	return type->kind == KS_TYPE_ARRAY || type->kind == KS_TYPE_COMPOSITE ||
+		type->kind == KS_TYPE_RANGE || type->kind == KS_TYPE_MULTIRANGE;
+}
+
 /* bytes and fixed */
 static KsAvroAction
-plan_bytes(const KsAvroNode *node, const KsType *type)
+plan_bytes(const KsAvroNode *node, const KsType *type, bool debezium)
 {
 	if (type->typid == BYTEAOID)
 		return KS_AVRO_AS_BYTEA;
@@ -54,7 +61,8 @@ plan_bytes(const KsAvroNode *node, const KsType *type)
 			return type->typid == BITOID || type->is_string ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		default:
 			return type->kind == KS_TYPE_TEXT ? KS_AVRO_AS_TEXT :
-				type->is_string ? KS_AVRO_AS_STRING : KS_AVRO_REFUSE;
+				type->is_string || (debezium && (type->kind == KS_TYPE_GENERIC || is_structure(type))) ?
+				KS_AVRO_AS_STRING : KS_AVRO_REFUSE;
 	}
 }
 
@@ -119,11 +127,8 @@ plan_time(const KsAvroNode *node, const KsType *type)
 }
 
 static KsAvroAction
-plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit)
+plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit, bool debezium)
 {
-	bool		structure = type->kind == KS_TYPE_ARRAY || type->kind == KS_TYPE_COMPOSITE ||
-		type->kind == KS_TYPE_RANGE || type->kind == KS_TYPE_MULTIRANGE;
-
 	switch (node->type)
 	{
 		case KS_AVRO_STRING:
@@ -132,13 +137,13 @@ plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit)
 			return type->typid == BYTEAOID ? KS_AVRO_REFUSE : KS_AVRO_AS_TOKEN;
 		case KS_AVRO_BYTES:
 		case KS_AVRO_FIXED:
-			return plan_bytes(node, type);
+			return plan_bytes(node, type, debezium);
 		case KS_AVRO_BOOLEAN:
 			return type->kind == KS_TYPE_BOOL ? KS_AVRO_AS_BOOL :
 				type->is_string || is_foreign(type) || type->typid == BITOID || type->typid == VARBITOID ?
 				KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		default:
-			if (structure)
+			if (is_structure(type))
 				return KS_AVRO_REFUSE;
 			return node->logical != KS_AVRO_PLAIN ? plan_time(node, type) : plan_number(node, type, unit);
 	}
@@ -168,7 +173,7 @@ without_null(const KsAvroNode *node)
 }
 
 static bool
-plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit)
+plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium)
 {
 	bool		some = false;
 
@@ -185,7 +190,7 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit)
 			c->action = KS_AVRO_AS_BRANCH;
 			c->inner = palloc((node->n + 1) * sizeof(KsAvroConvert));
 			for (int i = 0; i < node->n; i++)
-				some |= plan(&c->inner[i], node->types[i], type, unit) &&
+				some |= plan(&c->inner[i], node->types[i], type, unit, debezium) &&
 					(node->types[i]->type != KS_AVRO_NULL || node->n == 1);
 			return some;
 		case KS_AVRO_ARRAY:
@@ -203,7 +208,7 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit)
 					return true;
 				c->action = KS_AVRO_AS_ARRAY;
 				c->inner = palloc(sizeof(KsAvroConvert));
-				return plan(c->inner, node->types[0], c->base->elem, unit);
+				return plan(c->inner, node->types[0], c->base->elem, unit, debezium);
 			}
 			c->action = c->base->kind == KS_TYPE_JSON || c->base->is_string || is_foreign(c->base) ||
 				(node->type != KS_AVRO_ARRAY && c->base->kind == KS_TYPE_COMPOSITE) ?
@@ -211,16 +216,16 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit)
 			break;
 		default:
 			c->action = c->base->kind == KS_TYPE_JSON && node->logical != KS_AVRO_JSON ?
-				KS_AVRO_AS_JSON : plan_scalar(node, c->base, unit);
+				KS_AVRO_AS_JSON : plan_scalar(node, c->base, unit, debezium);
 			break;
 	}
 	return c->action != KS_AVRO_REFUSE;
 }
 
 KsAvroConvert *
-ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit)
+ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium)
 {
 	KsAvroConvert *c = palloc(sizeof(KsAvroConvert));
 
-	return plan(c, node, type, unit) ? c : NULL;
+	return plan(c, node, type, unit, debezium) ? c : NULL;
 }

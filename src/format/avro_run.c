@@ -83,42 +83,69 @@ is_text(const char *s, int len, const char *text)
 	return len == (int) strlen(text) && memcmp(s, text, len) == 0;
 }
 
-/* A string, bytes, or a list or a map of such a one; r is a copy. */
+/* Of a value that may be of a union: the type that it has. */
+static const KsAvroNode *
+chosen(KsAvroReader *r, const KsAvroNode *node)
+{
+	return node->type == KS_AVRO_UNION ? node->types[ks_avro_choice(r, node)] : node;
+}
+
+/* A string or bytes. */
+static bool
+is_unavailable_text(KsAvroReader *r, const KsAvroNode *node)
+{
+	const char *s;
+	int			len;
+
+	node = chosen(r, node);
+	if (node->type != KS_AVRO_STRING && node->type != KS_AVRO_BYTES)
+		return false;
+	s = ks_avro_bytes(r, &len);
+	return is_text(s, len, UNAVAILABLE) ||
+		(node->type == KS_AVRO_STRING && (is_text(s, len, UNAVAILABLE_UUID) || is_text(s, len, UNAVAILABLE_JSON)));
+}
+
+/* The text's bytes as numbers. */
+static bool
+is_unavailable_number(KsAvroReader *r, const KsAvroNode *node, char byte)
+{
+	node = chosen(r, node);
+	return (node->type == KS_AVRO_INT || node->type == KS_AVRO_LONG) && ks_avro_long(r) == byte;
+}
+
+/* A string, bytes, or a list or a map of one such; or a list of numbers.  r is a copy. */
 static bool
 is_unavailable(KsAvroReader r, const KsAvroNode *node)
 {
 	const char *s;
 	int			len;
 	int64		size;
+	int64		n;
 
-	if (node->type == KS_AVRO_UNION)
-		node = node->types[ks_avro_choice(&r, node)];
-	switch (node->type)
+	node = chosen(&r, node);
+	if (node->type != KS_AVRO_MAP && node->type != KS_AVRO_ARRAY)
+		return is_unavailable_text(&r, node);
+	n = ks_avro_block(&r, node, &size);
+	if (node->type == KS_AVRO_ARRAY && n == (int64) strlen(UNAVAILABLE))
 	{
-		case KS_AVRO_MAP:
-		case KS_AVRO_ARRAY:
-			if (ks_avro_block(&r, node, &size) != 1)
+		for (int i = 0; i < n; i++)
+			if (!is_unavailable_number(&r, node->types[0], UNAVAILABLE[i]))
 				return false;
-			if (node->type == KS_AVRO_MAP)
-			{
-				s = ks_avro_bytes(&r, &len);
-				if (!is_text(s, len, UNAVAILABLE))
-					return false;
-			}
-			node = node->types[0];
-			if (node->type == KS_AVRO_UNION)
-				node = node->types[ks_avro_choice(&r, node)];
-			if (node->type == KS_AVRO_INT || node->type == KS_AVRO_LONG)
-				return false;
-			break;
-		default:
-			break;
 	}
-	if (node->type != KS_AVRO_STRING && node->type != KS_AVRO_BYTES)
-		return false;
-	s = ks_avro_bytes(&r, &len);
-	return is_text(s, len, UNAVAILABLE) ||
-		(node->type == KS_AVRO_STRING && (is_text(s, len, UNAVAILABLE_UUID) || is_text(s, len, UNAVAILABLE_JSON)));
+	else
+	{
+		if (n != 1)
+			return false;
+		if (node->type == KS_AVRO_MAP)
+		{
+			s = ks_avro_bytes(&r, &len);
+			if (!is_text(s, len, UNAVAILABLE))
+				return false;
+		}
+		if (!is_unavailable_text(&r, node->types[0]))
+			return false;
+	}
+	return ks_avro_block(&r, node, &size) == 0;
 }
 
 static inline void

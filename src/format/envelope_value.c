@@ -71,17 +71,23 @@ set_point(KsJsonToken *tok)
 	set_text(tok, psprintf("(%.*s,%.*s)", x.len, x.p, y.len, y.p));
 }
 
-/* A string that holds JSON: that JSON.  It is a value, null too. */
+/*
+ * A string that holds JSON: that JSON.  It is a value, null too.  Backslashes are the
+ * string's own, and not of JSON around it, where the string comes from elsewhere.
+ */
 static void
 set_json(KsJsonToken *tok, bool strip_nul)
 {
 	StringInfoData buf;
-	KsJson		json;
+	KsJson		json = {tok->p, tok->p + tok->len};
 
-	initStringInfo(&buf);
-	ks_json_unescape(tok, strip_nul, &buf);
-	json.start = buf.data;
-	json.end = buf.data + buf.len;
+	if (tok->escaped)
+	{
+		initStringInfo(&buf);
+		ks_json_unescape(tok, strip_nul, &buf);
+		json.start = buf.data;
+		json.end = buf.data + buf.len;
+	}
 	ks_json_document(&json, tok);
 	if (tok->type == KS_JSON_NULL)
 		tok->type = KS_JSON_NUMBER; /* its text as it is */
