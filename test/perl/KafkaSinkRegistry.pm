@@ -12,8 +12,8 @@ KafkaSinkRegistry - a schema registry, and records that Confluent's serializers 
   my $producer = $registry->producer($kafka);
   $producer->produce({ topic => $topic, value => { ... }, value_schema => $schema }, ...);
 
-The registry is Apicurio's, which speaks Confluent's API at C<-E<gt>url>, and of this
-test's own; it ends with the test.  What is registered is there again after
+The registry is Apicurio's, which speaks Confluent's API at C<-E<gt>url> and its own at
+C<-E<gt>own_url>, and of this test's own; it ends with the test.  What is registered is there again after
 C<stop> or C<kill9>, and C<resume>.
 
 The registry and the serializers are the runner's (KAFKA_SINK_REGISTRY,
@@ -55,6 +55,7 @@ sub start
 	return $self->resume;
 }
 
+sub own_url { return "http://127.0.0.1:$_[0]->{port}/apis/registry/v2"; }
 sub url { return "http://127.0.0.1:$_[0]->{port}/apis/ccompat/v7"; }
 
 sub _script

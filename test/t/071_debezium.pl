@@ -1,7 +1,8 @@
 # Records that Debezium's own connector wrote: under a mixed workload, source and
-# target tables are equal in the end.  Three connectors read the same tables: one
+# target tables are equal in the end.  Four connectors read the same tables: one
 # with default settings and schemas; one without schemas, with the settings that
-# this needs; one with schemas and other settings.
+# this needs; one with schemas and other settings; and one that writes Avro, with
+# its schemas in a registry.
 use strict;
 use warnings FATAL => 'all';
 
@@ -9,6 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use KafkaSinkConnect;
+use KafkaSinkRegistry;
 use KafkaSinkTest;
 
 my $node = new_node('main', streaming => 1, conf => <<'EOF');
@@ -20,6 +22,7 @@ max_worker_processes = 48
 fsync = off
 EOF
 my $kafka = shared_broker();
+my $registry = KafkaSinkRegistry->start;
 my $seed = $ENV{KAFKA_SINK_SEED} // int(rand 2**31);
 my $sentinels = 24;
 
@@ -27,7 +30,7 @@ print "# KAFKA_SINK_SEED=$seed\n";
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-create_server($node, $kafka);
+create_server($node, $kafka, options => "schema_registry_url '" . $registry->url . "'");
 sql(q{CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION ltree});
 
 # --- the source ---
@@ -179,6 +182,19 @@ sql(q{
 
 # --- connectors, targets, sinks ---
 
+# The registry's own converter, as Confluent's is.  Its client speaks the registry's
+# own API.
+my %avro = map {
+	my $c = "$_.converter";
+
+	($c => 'io.apicurio.registry.utils.converter.AvroConverter',
+		"$c.apicurio.registry.url" => $registry->own_url,
+		"$c.apicurio.registry.auto-register" => 'true',
+		"$c.apicurio.registry.as-confluent" => 'true',
+		"$c.apicurio.registry.use-id" => 'contentId',
+		"$c.apicurio.registry.headers.enabled" => 'false')
+} qw(key value);
+
 # "lacks": what these settings cannot carry is not a column of the target.
 my %connectors = (
 	on => {
@@ -199,7 +215,17 @@ my %connectors = (
 			'time.precision.mode' => 'connect',
 			'interval.handling.mode' => 'string',
 			'hstore.handling.mode' => 'map' },
-		lacks => { types => [qw(na tq co bx pa mr)], mixed => ['das'], moved => ['das'] } });
+		lacks => { types => [qw(na tq co bx pa mr)], mixed => ['das'], moved => ['das'] } },
+	avro => {
+		schemas => 'true',
+		sinks => q(format => 'avro', key_format => 'avro',),
+		columns => { types => '{"Odd \"Name": "$.Odd__Name"}' },
+		settings => {
+			%avro,
+			'schema.name.adjustment.mode' => 'avro',
+			'field.name.adjustment.mode' => 'avro',
+			'include.unknown.datatypes' => 'true' },
+		lacks => { types => [qw(nf iv)] } });
 my @tables = qw(types mixed whole moved pairs nokey cut);
 my %keys = (pairs => 'name, amount, day', nokey => 'b');
 
@@ -212,7 +238,8 @@ foreach my $c (sort keys %connectors)
 	{
 		my $topic = "$prefix.src.$table";
 		my $sink = "${c}_$table";
-		my $columns = $table eq 'pairs' && $c ne 'modes' ? q(columns => '{"day": "@key.day", "amount": "@key.amount"}',) : '';
+		my $columns = $connectors{$c}{columns}{$table}
+		  // ($table eq 'pairs' && $c ne 'modes' ? '{"day": "@key.day", "amount": "@key.amount"}' : '{}');
 		my $on_error = $table eq 'moved' ? 'dead_letter' : 'stop';
 
 		# a truncation has no key: it is in order with one partition only
@@ -222,7 +249,8 @@ foreach my $c (sort keys %connectors)
 			  . "ALTER TABLE t_$c.$table ADD PRIMARY KEY (" . ($keys{$table} // 'id') . ')');
 		sql(qq{
 			BEGIN;
-			SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => 't_$c.$table', envelope => 'debezium', $columns
+			SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => 't_$c.$table', envelope => 'debezium',
+				columns => '$columns', @{[ $connectors{$c}{sinks} // '' ]}
 				insert_mode => 'upsert', delete_enabled => true, on_error => '$on_error');
 			SELECT kafka_sink.register_topic('$sink', '$topic', start_at => 'earliest');
 			COMMIT});
