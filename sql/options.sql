@@ -270,6 +270,8 @@ SELECT u, t.code, t.message
     'http://127.0.0.1@example.com', 'http://example.com/@localhost']) u,
     pg_temp.try(format('CREATE SERVER regress_ks_try FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers ''localhost'', schema_registry_url %L)', u)) t;
 CREATE SERVER regress_ks_try FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost', schema_registry_url 'http://registry:8081');
+SELECT n, t.* FROM unnest('{1980,1981}'::int[]) n,
+    pg_temp.try(format('CREATE SERVER regress_ks_try FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers ''localhost'', schema_registry_url %L)', 'https://example.com/' || repeat('x', n) || '/')) t;
 
 -- ALTER sees the options as they will be
 CREATE SERVER regress_ks_own FOREIGN DATA WRAPPER kafka_sink

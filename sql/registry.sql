@@ -28,7 +28,7 @@ CREATE FUNCTION rec(name text, VARIADIC fields text[]) RETURNS text LANGUAGE sql
 $$SELECT format('{"type": "record", "name": "%s", "fields": [%s]}', name, array_to_string(fields, ', '))$$;
 CREATE FUNCTION f(name text, type text) RETURNS text LANGUAGE sql AS
 $$SELECT format('{"name": "%s", "type": %s}', name, type)$$;
-CREATE SERVER reg FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1', schema_registry_url 'http://127.0.0.1:1');
+CREATE SERVER reg FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1', schema_registry_url 'http://127.0.0.1:1/');
 CREATE SERVER none FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1');
 CREATE FUNCTION fetched(id int, schema text, type text DEFAULT 'AVRO', refs jsonb DEFAULT '[]', guid uuid DEFAULT NULL) RETURNS void LANGUAGE sql AS
 $$INSERT INTO kafka_sink.schemas (server, registry, id, guid, type, schema, refs) VALUES ('reg', 'http://127.0.0.1:1', id, guid, type, schema, refs)$$;

@@ -507,7 +507,7 @@ ks_options_of_server(const char *server, const char *property)
 		const KsOption *opt = ks_option_find(def->defname);
 
 		if (opt && strcmp(opt->name, property) == 0)
-			return defGetString(def);
+			return ks_option_value(opt, def->defname, defGetString(def));
 	}
 	return NULL;
 }

@@ -31,8 +31,9 @@ typedef struct KsConf
  */
 extern KsConf *ks_options_load(const char *server, Oid role);
 
-/* What a server has for a property, NULL: nothing, or there is no such server.  Everybody
- * may see it.  Must be called in a transaction. */
+/* What a server has for a property, in the form that ks_options_load() has it in; NULL:
+ * nothing, or there is no such server.  Everybody may see it.  Must be called in a
+ * transaction. */
 extern const char *ks_options_of_server(const char *server, const char *property);
 
 /* 64-bit fingerprint of a configuration, to notice a change. */

@@ -24,6 +24,7 @@
 
 #define MAX_VALUE		4096
 #define MAX_PEM			(1024 * 1024)
+#define MAX_URLS		2000	/* schemas are found by them, in an index */
 
 static void
 invalid_value(const char *name, const char *detail)
@@ -240,8 +241,13 @@ normal_urls(const char *name, const char *value, bool *any_tls, bool *any_bare)
 		*any_bare |= !tls && !local;
 		p += len;
 		if (*p++ == '\0')
-			return buf.data;
+			break;
 	}
+	if (buf.len > MAX_URLS)
+		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("value of option \"%s\" is too long", name),
+						errdetail("The most is %d bytes.", MAX_URLS));
+	return buf.data;
 }
 
 void

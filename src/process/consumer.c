@@ -24,6 +24,7 @@
 #define REFRESH_MS			5000	/* between questions for the ends of the log */
 #define REFRESH_TIMEOUT_MS	1000
 #define STUCK_MS			1000
+#define MAX_FETCHES			20		/* for one batch; more than one only if that takes minutes */
 #define FETCH_MS			60000	/* no wait of a registry's lasts longer without a step */
 
 /* Topics that are halted alone are no worker's, until resume(). */
@@ -335,6 +336,12 @@ ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
 		*id = *(const KsSchemaId *) lfirst(lc);
 		ids = lappend(ids, id);
 	}
+	/* (not reached by tests: what has been stored is found) */
+	if (++c->fetches > MAX_FETCHES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("schemas that were fetched are not found"),
+				 errdetail("One of them is %s.", ks_schema_id_text(linitial(ids)))));
 	c->idle = idle;
 	c->fetcher.idle = serve;
 	c->fetcher.arg = c;

@@ -98,6 +98,7 @@ typedef struct KsConsumer
 	KsSchemaFetcher fetcher;	/* of what the batch needs */
 	void		(*idle) (void); /* of the host, while it works */
 	MemoryContext fetch_cxt;
+	int			fetches;		/* for the batch at hand */
 
 	KsPartition *parts;
 	KsPartitionState *states;
