@@ -44,7 +44,11 @@ use POSIX ();
 use PostgreSQL::Test::Utils ();
 use Storable ();
 
-my $json = JSON::PP->new->canonical->utf8(0);
+my $json = JSON::PP->new->canonical->utf8(0);    # of bytes
+my $characters = JSON::PP->new->canonical->utf8;
+
+# By process: what ends it when it is closed, by us or because we are gone.
+my %lifelines;
 
 =item KafkaSinkStub-E<gt>new(%opts)
 
@@ -84,7 +88,7 @@ sub url
 
 =item $registry-E<gt>schema($id, $text, %opts)
 
-A schema: C<type> (AVRO unless given), C<references>, a list of hashes with name,
+A schema, as characters: C<type> (AVRO unless given), C<references>, a list of hashes with name,
 subject and version; C<guid>, by which it is found, too.
 
 =cut
@@ -97,7 +101,7 @@ sub schema
 	$answer{schemaType} = $opts{type} if defined $opts{type} && $opts{type} ne 'AVRO';
 	$answer{references} = $opts{references} if $opts{references};
 	$answer{guid} = $opts{guid} if $opts{guid};
-	return $self->answer([ "/schemas/ids/$id", $opts{guid} ? "/schemas/guids/$opts{guid}" : () ], body => $json->encode(\%answer));
+	return $self->answer([ "/schemas/ids/$id", $opts{guid} ? "/schemas/guids/$opts{guid}" : () ], body => $characters->encode(\%answer));
 }
 
 =item $registry-E<gt>answer($path, %answer)
@@ -193,7 +197,7 @@ sub last_request
 
 =item $registry-E<gt>start, -E<gt>stop
 
-stop returns when nobody listens, and all connections are closed.
+stop returns when nobody listens; connections are closed.
 
 =cut
 
@@ -213,18 +217,18 @@ sub start
 
 	return if $self->{pid};
 	$self->_listen unless $self->{socket};
-	# ends with us: the other end is ours alone
 	pipe(my $lifeline, my $ours) or die "pipe: $!";
 	$self->{pid} = fork // die "fork: $!";
 	if ($self->{pid} == 0)
 	{
-		close $ours;
+		setpgrp;
+		close $_ foreach $ours, grep { defined } values %lifelines;
 		# (an error must not run the test's own END)
 		eval { $self->_serve($lifeline); 1 } or print STDERR "# registry: $@";
 		POSIX::_exit(0);
 	}
 	close $lifeline;
-	$self->{lifeline} = $ours;
+	$lifelines{ $self->{pid} } = $ours;
 	close delete $self->{socket};
 	return;
 }
@@ -234,7 +238,8 @@ sub stop
 	my ($self) = @_;
 	my $pid = delete $self->{pid} or return;
 
-	close delete $self->{lifeline};
+	kill 'TERM', -$pid;
+	close delete $lifelines{$pid};
 	waitpid $pid, 0;
 	return;
 }
@@ -279,6 +284,7 @@ sub _serve
 	my @children;
 
 	$SIG{PIPE} = 'IGNORE';
+	require IO::Socket::SSL if $self->{certificate};
 	while (1)
 	{
 		my @ready = $select->can_read;
@@ -336,7 +342,6 @@ sub _begin_tls
 {
 	my ($self, $client) = @_;
 
-	require IO::Socket::SSL;
 	return IO::Socket::SSL->start_SSL(
 		$client,
 		SSL_server => 1,
