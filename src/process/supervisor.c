@@ -258,6 +258,7 @@ reconcile_all(bool *any, bool *alive, bool *parked)
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		next = ks_earlier(next, reconcile(s));
+	ks_supervisor_watch_first();
 	next = ks_earlier(next, ks_supervisor_start(due));
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)

@@ -221,6 +221,7 @@ extern TimestampTz ks_supervisor_start(List *due);
 
 extern bool ks_supervisor_may_park(void);
 extern TimestampTz ks_supervisor_watch(bool any_parked, bool *failed);
+extern void ks_supervisor_watch_first(void);
 extern bool ks_supervisor_give_way(void);
 extern void ks_supervisor_end_watch(void);
 

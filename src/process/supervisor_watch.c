@@ -2,10 +2,12 @@
  * supervisor_watch.c
  *	  The watcher of those that are parked.
  *
- * It runs while anything is parked.  A watcher that cannot be started, or does
- * not stay, would leave them alone: then nothing is parked for a while, and
- * workers run.  Nor may it take the last process from a worker that has
- * something to do: it gives way, and comes back when there is room again.
+ * It runs while anything is parked.  A watcher that does not stay would leave them
+ * alone: then nothing is parked for a while, and workers run.  Nor may it take the
+ * last process from a worker that has something to do: it gives way, and comes back
+ * before any other worker when there is room again, for some time at least.  If
+ * there is none for long, those that are parked wait for processes of their own;
+ * workers that have nothing to do go on to leave, so that each has its turn.
  */
 #include "postgres.h"
 
@@ -20,7 +22,9 @@
 #define WATCHER_FIRST_MS	100
 #define LIVED_MS			60000	/* a watcher that old was not a failure */
 #define TRIES				5		/* and then workers run instead */
-#define GIVE_WAY_MS			3000	/* for a worker to take its place */
+#define GIVE_WAY_MS		3000	/* for a worker to take its place, and before it does again */
+#define NO_ROOM_MS		10000	/* without a process, until the parked are left to themselves */
+#define NO_ROOM_RETRY_MS	1000	/* whoever leaves says so; this is for others */
 
 static BackgroundWorkerHandle *handle = NULL;	/* of one that was started by us */
 static TimestampTz started_at = 0;
@@ -28,6 +32,8 @@ static TimestampTz next_start = 0;
 static int	failures = 0;		/* to stay, or to be started, in a row */
 static TimestampTz no_parking_until = 0;
 static TimestampTz gives_way_until = 0;
+static bool gave_way = false;	/* the one that ends now */
+static TimestampTz no_room_since = 0;	/* 0: it is not wanted, or has room */
 
 /* Workers that would leave ask for it, too. */
 static void
@@ -99,24 +105,59 @@ note_end(void)
 
 	pfree(handle);
 	handle = NULL;
+	if (gave_way)
+	{
+		gave_way = false;
+		return;
+	}
 	if (has_left_by_itself() || TimestampDifferenceExceeds(started_at, now, LIVED_MS))
 		failures = 0;
 	next_start = ks_backoff_until(now, failures, WATCHER_FIRST_MS, KS_RETRY_MAX_MS);
 	failures++;
 }
 
+static void
+warn(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("there is no watcher of idle sinks"),
+			 errdetail("Their workers are started instead."),
+			 errhint("The server log may tell why; you might need to increase max_worker_processes.")));
+}
+
 /* No watcher for a while. */
 static void
-give_up(const char *message)
+give_up(void)
 {
 	no_parking_until = ks_backoff_until(GetCurrentTimestamp(), 0, KS_RETRY_MAX_MS, KS_RETRY_MAX_MS);
 	failures = 0;
 	publish_unwatched(true);
-	ereport(WARNING,
-			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("%s", message),
-			 errdetail("Their workers are started instead."),
-			 errhint("The server log may tell why; you might need to increase max_worker_processes.")));
+	warn();
+}
+
+/* False if there is no process for it, or not quite yet. */
+static bool
+take_room(TimestampTz now)
+{
+	if (ks_shmem_has_room() && start_watcher())
+	{
+		no_room_since = 0;
+		return true;
+	}
+	if (no_room_since == 0)
+		no_room_since = now;
+	return false;
+}
+
+/* One that has had no room is the first to have some. */
+void
+ks_supervisor_watch_first(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (no_room_since != 0 && handle == NULL && watcher_pid() == 0 && gives_way_until <= now)
+		(void) take_room(now);
 }
 
 /*
@@ -136,25 +177,31 @@ ks_supervisor_watch(bool any_parked, bool *failed)
 	if (handle && GetBackgroundWorkerPid(handle, &pid) == BGWH_STOPPED)
 		note_end();
 	if (!any_parked || handle != NULL || watcher_pid() != 0)
+	{
+		no_room_since = 0;
 		return no_parking_until;
+	}
 	if (gives_way_until > now)
 		return gives_way_until;
 	if (failures >= TRIES)
 	{
-		give_up("there is no watcher of idle sinks");
+		give_up();
 		*failed = true;
 		return 0;
 	}
 	if (next_start > now)
 		return next_start;
-	/* the slot of a worker that has just left is free in a moment */
-	if (!ks_shmem_has_room() || !start_watcher())
+	if (take_room(now))
+		return 0;
+	if (TimestampDifferenceExceeds(no_room_since, now, NO_ROOM_MS))
 	{
-		next_start = ks_backoff_until(now, failures, WATCHER_FIRST_MS, KS_RETRY_MAX_MS);
-		failures++;
-		return next_start;
+		no_room_since = 0;
+		warn();
+		*failed = true;
+		return 0;
 	}
-	return 0;
+	/* the process of a worker that has just left is free in a moment */
+	return TimestampTzPlusMilliseconds(now, NO_ROOM_RETRY_MS);
 }
 
 /* There is no process left for a worker: true if the watcher makes room for it. */
@@ -163,9 +210,11 @@ ks_supervisor_give_way(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (watcher_pid() == 0 || gives_way_until > now)
+	if (watcher_pid() == 0 || gives_way_until > now ||
+		!TimestampDifferenceExceeds(started_at, now, GIVE_WAY_MS))
 		return false;
 	gives_way_until = TimestampTzPlusMilliseconds(now, GIVE_WAY_MS);
+	gave_way = handle != NULL;
 	ks_supervisor_end_watch();
 	return true;
 }

@@ -146,6 +146,20 @@ sql(q{CALL kafka_sink.wait_for('s3')});
 wait_until($node, 'SELECT ' . join('+', map { "(SELECT count(*) FROM t$_)" } grep { $_ % @topics == 3 } 1 .. $sinks),
 	20 * $sinks / @topics, 'all that read the same topic are woken by its records', undef, 'app');
 wait_until($node, $idle, $sinks, 'and leave again', undef, 'app');
+
+# All processes are taken by workers that wait, and none is left to the watcher: the others
+# go on by themselves when these are done, and none of them keeps a process from the next.
+my $names = join ', ', map { "'s$_'" } grep { $_ % @topics == 4 } 1 .. $sinks;
+my $holder = $node->background_psql('app');
+my $log = -s $node->logfile;
+$holder->query_safe("BEGIN; SELECT count(*) FROM (SELECT FROM kafka_sink.txn_offsets WHERE sink IN ($names) FOR UPDATE) o");
+$kafka->gen($topics[4], count => 10, from => 10);
+wait_for_log($node, qr/WARNING:  there is no watcher of idle sinks/, $log, 'no process is left for the watcher');
+$holder->query_safe('COMMIT');
+$holder->quit;
+wait_until($node, $idle, $sinks, 'all have had their turn, and are watched again', undef, 'app');
+is(sql('SELECT ' . join('+', map { "(SELECT count(*) FROM t$_)" } grep { $_ % @topics == 4 } 1 .. $sinks)),
+	20 * $sinks / @topics, 'nothing is left alone');
 drop_quickly('app', "DROP DATABASE with $sinks idle sinks");
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor', 'kafka_sink watcher')}, '0',
 	'nobody is left', undef, 'postgres');
