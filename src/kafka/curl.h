@@ -28,12 +28,14 @@
 	curl_easy_setopt((easy), CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS))
 #endif
 
-/* A request that is given up does not wait for a thread that asks a name server. */
-#if CURL_AT_LEAST_VERSION(7, 87, 0)
-#define KS_CURL_QUICK_EXIT(easy) \
-	curl_easy_setopt((easy), CURLOPT_QUICK_EXIT, 1L)
-#else
-#define KS_CURL_QUICK_EXIT(easy) CURLE_OK
-#endif
+/*
+ * A request that is given up, and a handle that is closed, do not wait for a thread
+ * that asks a name server: CURLOPT_QUICK_EXIT of 7.87, CURLMOPT_QUICK_EXIT of 8.20.
+ * By their numbers, since the library may be newer than its headers; one that is too
+ * old for them says no, and that is all.
+ */
+#define KS_CURL_QUICK_EXIT(easy, multi) \
+	((void) curl_easy_setopt((easy), (CURLoption) (CURLOPTTYPE_LONG + 322), 1L), \
+	 (void) curl_multi_setopt((multi), (CURLMoption) (CURLOPTTYPE_LONG + 21), 1L))
 
 #endif

@@ -10,7 +10,7 @@
  * libcurl has names resolved by threads of its own.  They run nothing of ours, and
  * begin with all signals blocked, as librdkafka's do (source.c): the server's
  * handlers belong to the main thread.  A thread that still asks a name server when
- * its request is given up is left to itself, where libcurl can do that (7.87).
+ * its request is given up is left to itself, where libcurl can do that (curl.h).
  *
  * What libcurl calls of ours (take_body(), take_header()) raises no error.
  */
@@ -199,7 +199,7 @@ set_request(KsHttp *http, const KsHttpOptions *options)
 	SET(CURLOPT_PROXY, "");
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_NOSIGNAL, 1L);
-	check_set(KS_CURL_QUICK_EXIT(http->easy), "CURLOPT_QUICK_EXIT");
+	KS_CURL_QUICK_EXIT(http->easy, http->multi);
 	SET(CURLOPT_TIMEOUT_MS, (long) options->timeout_ms);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) Min(options->timeout_ms / 2, CONNECT_MAX_MS));
 	SET(CURLOPT_ERRORBUFFER, http->error);
