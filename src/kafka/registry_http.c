@@ -51,6 +51,7 @@ struct KsHttp
 	size_t		len;
 	size_t		room;
 	size_t		header_bytes;
+	bool		headers_complete;
 	bool		too_large;
 	char		error[CURL_ERROR_SIZE];
 	char		words[CURL_ERROR_SIZE + 64];
@@ -90,6 +91,11 @@ take_header(char *data, size_t size, size_t n, void *arg)
 
 	http->header_bytes += n;
 	http->too_large |= http->header_bytes > MAX_HEADERS;
+	/* several may come before the last, as 100 Continue; trailers have no end of their own */
+	if (n > 5 && memcmp(data, "HTTP/", 5) == 0)
+		http->headers_complete = false;
+	else if (n > 0 && (data[0] == '\r' || data[0] == '\n'))
+		http->headers_complete = true;
 	return http->too_large ? 0 : n;
 }
 
@@ -295,7 +301,7 @@ request(KsHttp *http, const char *url, void (*idle) (void *arg), void *arg)
 	volatile CURLcode code = CURLE_FAILED_INIT;
 
 	http->len = http->header_bytes = 0;
-	http->too_large = false;
+	http->headers_complete = http->too_large = false;
 	http->error[0] = '\0';
 	SET(CURLOPT_URL, url);
 	if (curl_multi_add_handle(http->multi, http->easy) != CURLM_OK)
@@ -329,6 +335,10 @@ is_tls(const KsHttp *http, CURLcode code)
 		case CURLE_SSL_INVALIDCERTSTATUS:
 		case CURLE_SSL_CLIENTCERT:
 			return true;
+		case CURLE_BAD_FUNCTION_ARGUMENT:
+			/* a key of the client, from 8.20 on */
+			return strstr(http->error, "private key") != NULL ||
+				strstr(http->error, "certificate") != NULL;
 		case CURLE_SEND_ERROR:
 		case CURLE_RECV_ERROR:
 			/* with TLS 1.3 a client is refused after it has begun to talk */
@@ -349,6 +359,7 @@ tls_hint(const KsHttp *http, CURLcode code)
 	{
 		case CURLE_SSL_CERTPROBLEM:
 		case CURLE_SSL_CLIENTCERT:
+		case CURLE_BAD_FUNCTION_ARGUMENT:
 			return HINT_CLIENT;
 		case CURLE_SSL_CACERT_BADFILE:
 			return HINT_CA_WRONG;
@@ -370,7 +381,7 @@ static const char *
 unreachable_words(KsHttp *http, CURLcode code)
 {
 	long		number = 0;
-	curl_off_t	connected = 0;
+	long		sent = 0;
 
 	switch (code)
 	{
@@ -382,8 +393,8 @@ unreachable_words(KsHttp *http, CURLcode code)
 					 number ? ": " : "", number ? strerror((int) number) : "");
 			return http->words;
 		case CURLE_OPERATION_TIMEDOUT:
-			(void) curl_easy_getinfo(http->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
-			if (connected == 0)
+			(void) curl_easy_getinfo(http->easy, CURLINFO_REQUEST_SIZE, &sent);
+			if (sent == 0)
 				return "no connection in time";
 			snprintf(http->words, sizeof(http->words), "no complete answer within %d ms", http->timeout_ms);
 			return http->words;
@@ -429,6 +440,9 @@ ks_http_get(KsHttp *http, const char *url, void (*idle) (void *arg), void *arg, 
 	CURLcode	code = request(http, url, idle, arg);
 	long		status = 0;
 
+	/* what ends in its headers has no body: not every version calls that incomplete */
+	if (code == CURLE_OK && !http->headers_complete)
+		code = CURLE_PARTIAL_FILE;
 	memset(answer, 0, sizeof(KsHttpAnswer));
 	answer->body = "";
 	if (code != CURLE_OK)
