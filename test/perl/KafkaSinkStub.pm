@@ -359,7 +359,17 @@ sub _talk
 	my $request = '';
 
 	$self->_note(connection => $$);
-	return if $self->{certificate} && !($client = $self->_begin_tls($client));
+	if ($self->{certificate})
+	{
+		my $bare = $client;
+
+		if (!($client = $self->_begin_tls($client)))
+		{
+			# (what the client has sent meanwhile would have the alert thrown away)
+			shutdown $bare, 1;
+			return $self->_hang($bare);
+		}
+	}
 	while ($self->_wait($client))
 	{
 		$client->sysread($request, 65536, length $request) or return;
