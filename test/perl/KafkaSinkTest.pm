@@ -485,8 +485,9 @@ sub produce
 	my $script = $self->script->to($topic);
 
 	$script->P($part, @$_) foreach @records;
-	$script->F;
+	my $acked = $script->F;
 	$script->end;
+	die "$topic: $acked of " . @records . ' records acknowledged' if $acked != @records;
 	return;
 }
 
