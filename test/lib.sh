@@ -15,7 +15,9 @@
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 WORK=
-child=			# process group to end with the script
+child=			# process group and session to end with the script
+session=		# of the one that was the last
+lanes=()		# processes of ours that have such children themselves
 at_end=()		# command to run before $WORK goes
 KAFKA=${KAFKA:-}
 
@@ -37,9 +39,23 @@ as() {
 	local rc=0
 	setsid "${as_user[@]}" "$@" < /dev/null &
 	child=$!
+	# shellcheck disable=SC2034 # read by test/run
+	session=$child
 	wait "$child" || rc=$?
 	child=
 	return "$rc"
+}
+
+# What is left of a session of as(), once it has had its chance to end: programs in
+# groups of their own, that finish something first, with a server that is gone.
+ks_end_session() {
+	local file line
+	for file in /proc/[0-9]*/stat; do
+		read -r line 2> /dev/null < "$file" || continue
+		# state, parent, group, session
+		read -r _ _ _ line _ <<< "${line##*) }"
+		[ "$line" != "$1" ] || { file=${file#/proc/}; kill -KILL "${file%/stat}" 2> /dev/null || true; }
+	done
 }
 
 as_now() { "${as_user[@]}" "$@"; }
@@ -47,10 +63,12 @@ as_now() { "${as_user[@]}" "$@"; }
 # ---- the end ----
 
 ks_cleanup() {
-	local rc=$? file
+	local rc=$? file pid
 	trap '' INT TERM HUP
 	[ -z "$child" ] || { kill -TERM -- "-$child" 2> /dev/null && wait "$child"; } || true
-	[ -z "${beside:-}" ] || { kill -TERM "$beside" 2> /dev/null && wait "$beside"; } || true
+	for pid in "${lanes[@]}"; do
+		{ kill -TERM "$pid" 2> /dev/null && wait "$pid"; } || true
+	done
 	[ ${#at_end[@]} -eq 0 ] || "${at_end[@]}" || true
 	if [ -n "$WORK" ]; then
 		while IFS= read -r file; do
@@ -62,7 +80,7 @@ ks_cleanup() {
 		while IFS= read -r file; do
 			"$top/test/registry/registry" kill "${file%/*}" > /dev/null 2>&1 || true
 		done < <(find "$WORK" -path '*registry*/lock' 2> /dev/null)
-		[ -z "$child" ] || kill -KILL -- "-$child" 2> /dev/null || true
+		[ -z "$child" ] || ks_end_session "$child"
 		if [ -n "${KAFKA_SINK_KEEP:-}" ]; then
 			echo "kept: $WORK" >&2
 		else
