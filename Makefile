@@ -69,7 +69,7 @@ endif
 # What the tests need beside the extension.
 .PHONY: tools
 tools: $(ks_tools)
-test/tools/kfk: test/tools/kfk.c
+test/tools/kfk: test/tools/kfk.c test/tools/wire.h
 	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $< -lrdkafka
 test/tools/proxy: test/tools/proxy.c
 	$(CC) -O2 -g -Wall -Wextra -Werror -o $@ $<

@@ -93,8 +93,8 @@ rows() {
 		ALTER TABLE rows_$1 ADD PRIMARY KEY (seq);
 		COPY (SELECT $list FROM rows_$1 ORDER BY seq) TO '$WORK/rows_$1.copy';
 		VACUUM ANALYZE rows_$1;
-		DROP TABLE reading;
 		SELECT FROM kafka_sink.drop_sink('reading');
+		DROP TABLE reading;
 	SQL
 }
 
@@ -102,7 +102,7 @@ drop_rows() { sql -c "DROP TABLE rows_$1"; rm -f "$WORK/rows_$1.copy"; }
 
 # Tables ours and theirs.  $1: columns, $2: constraint or ''
 tables() {
-	sql -c 'SET client_min_messages = warning' -c 'DROP TABLE IF EXISTS ours, theirs' \
+	sql -c 'SET client_min_messages = error' -c 'DROP TABLE IF EXISTS ours, theirs' \
 		-c "CREATE TABLE ours ($1${2:+, $2})" -c "CREATE TABLE theirs ($1${2:+, $2})"
 }
 

@@ -73,7 +73,7 @@ path_insert_fk() {
 path_insert_partitioned() {
 	local side i
 	base
-	sql -c 'SET client_min_messages = warning' -c 'DROP TABLE IF EXISTS ours, theirs'
+	sql -c 'SET client_min_messages = error' -c 'DROP TABLE IF EXISTS ours, theirs'
 	for side in ours theirs; do
 		sql -c "CREATE TABLE $side ($columns) PARTITION BY RANGE (at)"
 		for i in $(seq 0 11); do
@@ -196,6 +196,80 @@ path_upsert_hot() {
 		END LOOP"
 	compare upsert_hot upsert_hot "$RECORDS" 'CALL upsert_distinct(BATCH)'
 	compare_some upsert_hot_by_row upsert_hot "$RECORDS" 'CALL upsert_by_row(BATCH)'
+}
+
+# ---- Avro ----
+
+# The schemas of kfk's shapes, as a registry would have them that has been asked; there is none.
+avro_schemas() {
+	local sale='{"type": "record", "name": "Sale", "namespace": "shop", "fields": [
+		{"name": "id", "type": "long"}, {"name": "qty", "type": "int"},
+		{"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}},
+		{"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+		{"name": "note", "type": "string"}]}'
+	local change='{"type": "record", "name": "Envelope", "namespace": "shop.public.sales", "fields": [
+		{"name": "before", "type": ["null", {"type": "record", "name": "Value", "fields": [
+			{"name": "id", "type": "long"}, {"name": "qty", "type": "int"},
+			{"name": "price", "type": {"type": "bytes", "scale": 2, "precision": 12, "connect.version": 1,
+				"connect.parameters": {"scale": "2", "connect.decimal.precision": "12"},
+				"connect.name": "org.apache.kafka.connect.data.Decimal", "logicalType": "decimal"}},
+			{"name": "at", "type": {"type": "string", "connect.version": 1, "connect.name": "io.debezium.time.ZonedTimestamp"}},
+			{"name": "note", "type": "string"}], "connect.name": "shop.public.sales.Value"}]},
+		{"name": "after", "type": ["null", "Value"]},
+		{"name": "source", "type": {"type": "record", "name": "Source", "namespace": "io.debezium.connector.postgresql", "fields": [
+			{"name": "version", "type": "string"}, {"name": "connector", "type": "string"}, {"name": "name", "type": "string"},
+			{"name": "ts_ms", "type": "long"}, {"name": "snapshot", "type": ["null", "string"]},
+			{"name": "db", "type": "string"}, {"name": "schema", "type": "string"}, {"name": "table", "type": "string"},
+			{"name": "txId", "type": ["null", "long"]}, {"name": "lsn", "type": ["null", "long"]}]}},
+		{"name": "op", "type": "string"}, {"name": "ts_ms", "type": ["null", "long"]}], "connect.name": "shop.public.sales.Envelope"}'
+	[ ! -e "$WORK/avro_schemas" ] || return 0
+	sql -v sale="$sale" -v change="$change" <<-'SQL'
+		ALTER SERVER kafka OPTIONS (ADD schema_registry_url 'http://127.0.0.1:9');
+		INSERT INTO kafka_sink.schemas (server, registry, id, type, schema, refs)
+			SELECT 'kafka', 'http://127.0.0.1:9', i, 'AVRO', :'sale', '[]'::jsonb FROM generate_series(1, 1000) i
+			UNION ALL SELECT 'kafka', 'http://127.0.0.1:9', 1000001, 'AVRO', :'change', '[]'::jsonb;
+	SQL
+	touch "$WORK/avro_schemas"
+}
+
+path_insert_pk_avro() {
+	avro_schemas
+	base
+	topic avro "$RECORDS" 4 --shape avro
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink insert_pk_avro avro ours insert "format => 'avro'"
+	compare insert_pk_avro insert_pk_avro "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+}
+
+path_upsert_debezium_avro() {
+	avro_schemas
+	base
+	topic avro_debezium "$RECORDS" 4 --shape avro-debezium
+	tables "$columns" 'PRIMARY KEY (id)'
+	fill_base
+	sink upsert_debezium_avro avro_debezium ours upsert "format => 'avro', envelope => 'debezium'"
+	batchwise upsert_base base "INSERT INTO theirs SELECT id, qty, price, at, note
+		FROM rows_base WHERE BOUNDS ON CONFLICT (id) DO UPDATE SET $assign"
+	compare upsert_debezium_avro upsert_debezium_avro "$RECORDS" 'CALL upsert_base(BATCH)' VACUUM
+}
+
+# So many schemas by turns; the baseline is the sink with one.
+path_avro() {
+	local ids=${1#ids_} run
+	avro_schemas
+	topic avro "$RECORDS" 4 --shape avro
+	topic "avro_$ids" "$RECORDS" 4 --shape avro --ids "$ids"
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink "avro_$ids" "avro_$ids" ours insert "format => 'avro'"
+	sink "avro_one_$ids" avro theirs insert "format => 'avro'"
+	for run in $(seq "$RUNS"); do
+		sql -c 'TRUNCATE ours'
+		run_sink "avro_$ids" "avro_ids_$ids" "$run" "$RECORDS"
+		sql -c 'TRUNCATE theirs'
+		run_sink "avro_one_$ids" "avro_ids_$ids" "$run" "$RECORDS" baseline
+		[ "$run" -gt 1 ] || same "avro_ids_$ids"
+	done
+	drop_topic "avro_$ids"
 }
 
 # ---- folding ----

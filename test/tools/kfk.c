@@ -43,6 +43,8 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include "wire.h"
+
 #define MAX_PROPS	64
 #define MAX_WORDS	64
 #define MAX_PARTS	4096
@@ -54,6 +56,8 @@ typedef struct
 	char		at[40];
 	char		note[128];		/* as JSON and as COPY text: the same escapes */
 	char		note_copy[128];
+	char		note_plain[128];
+	int64_t		us;				/* at, since 1970 */
 } Row;
 
 static const char *bootstrap;
@@ -72,7 +76,8 @@ static uint64_t gen_seed = 1;
 static int64_t gen_keys;		/* 0: sequential */
 static bool gen_hot;
 static bool gen_ranges;			/* each partition has a range of ids to itself */
-static enum {SMALL, WIDE, BROAD, CONNECT, DEBEZIUM, UUID} gen_shape;
+static enum {SMALL, WIDE, BROAD, CONNECT, DEBEZIUM, UUID, AVRO, AVRO_DEBEZIUM} gen_shape;
+static int64_t gen_ids = 1;		/* of schemas, by turns */
 static int64_t gen_size;		/* 0: as long as the shape is */
 static FILE *manifest;
 static FILE *copy_file;
@@ -1090,8 +1095,13 @@ gen_row(int64_t i, Row *row)
 	if (i % 64 == 7)			/* what an escape-aware decoder has to meet */
 		put_text(row->note + len, " \\\"caf\u00e9\\\"\\n");
 	put_text(row->note_copy, row->note);
+	put_text(row->note_plain, row->note);
 	if (i % 64 == 7)
+	{
 		put_text(row->note_copy + len, " \"caf\u00e9\"\\n");
+		put_text(row->note_plain + len, " \"caf\u00e9\"\n");
+	}
+	row->us = INT64_C(1767225600000000) + us;
 }
 
 /* Columns 6 to 17 of the wide shape, as JSON fields or as COPY columns. */
@@ -1258,6 +1268,48 @@ gen_json(int64_t i, int64_t id, const Row *row, char *to)
 	return to - start;
 }
 
+/* The same in Avro, alone or as Debezium's converter writes an update. */
+static size_t
+gen_avro(int64_t i, int64_t id, const Row *row, char *to)
+{
+	char	   *start = to;
+
+	to = wire_prefix(to, (uint32_t) ((gen_shape == AVRO_DEBEZIUM ? 1000001 : 1) + i % gen_ids));
+	if (gen_shape == AVRO_DEBEZIUM)
+	{
+		to = avro_long(to, 0);	/* before: null */
+		to = avro_long(to, 1);	/* after: a row */
+	}
+	to = avro_long(to, id);
+	to = avro_long(to, row->qty);
+	to = avro_decimal(to, row->cents);
+	if (gen_shape == AVRO_DEBEZIUM)
+		to = avro_string(to, row->at);
+	else
+		to = avro_long(to, row->us);
+	to = avro_string(to, row->note_plain);
+	if (gen_shape == AVRO_DEBEZIUM)
+	{
+		to = avro_string(to, "3.3.1.Final");
+		to = avro_string(to, "postgresql");
+		to = avro_string(to, "shop");
+		to = avro_long(to, INT64_C(1767225600000));
+		to = avro_long(to, 1);	/* snapshot, which may be null */
+		to = avro_string(to, "false");
+		to = avro_string(to, "shop");
+		to = avro_string(to, "public");
+		to = avro_string(to, "sales");
+		to = avro_long(to, 1);	/* txId and lsn, as well */
+		to = avro_long(to, 4711);
+		to = avro_long(to, 1);
+		to = avro_long(to, 24023128);
+		to = avro_string(to, "u");
+		to = avro_long(to, 1);	/* ts_ms, as well */
+		to = avro_long(to, INT64_C(1767225600123));
+	}
+	return to - start;
+}
+
 static void
 gen_copy(int64_t i, int64_t id, const Row *row)
 {
@@ -1387,7 +1439,8 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  *
  *	-p PARTITIONS (default: the topic's)  -k seq|ranges|rand:N|hot:N  --from N  --seed S
  *	--rate RECORDS/s  -z CODEC  --shape small|wide|broad|connect|
- *						debezium|uuid
+ *						debezium|uuid|avro|avro-debezium
+ *	--ids N				N schemas by turns, from 1 (avro), or from 1000001 (avro-debezium)
  *	--size BYTES		of a small record, by its note
  *	--manifest FILE		append part, offset, id, qty per acknowledged record
  *	--copy FILE			write the rows in COPY's text format (small, wide)
@@ -1401,7 +1454,8 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  * small: {"id","qty","price","at","note"}, about 120 bytes; wide: 17 fields;
  * broad: 40 fields, 1.5 kB;
  * connect: the same as small with its schema, for Kafka Connect's JsonConverter;
- * debezium: the same in an envelope without schemas; uuid: the same with a UUID as id.
+ * debezium: the same in an envelope without schemas; uuid: the same with a UUID as id;
+ * avro, avro-debezium: small and debezium in Avro, behind the id of a schema.
  */
 static void
 run_gen(const char *name, bool latency)
@@ -1479,7 +1533,7 @@ run_gen(const char *name, bool latency)
 						  gen_shape == CONNECT ? connect_latency : "", id, row.qty,
 						  now_us(CLOCK_REALTIME), gen_shape == CONNECT ? "}" : "");
 		else
-			len = gen_json(i, id, &row, value);
+			len = gen_shape >= AVRO ? gen_avro(i, id, &row, value) : gen_json(i, id, &row, value);
 		while (rd_kafka_produce(rkt, i % gen_parts, RD_KAFKA_MSG_F_COPY, value, len,
 								key, put_int(key, id) - key, (void *) (intptr_t) i) != 0)
 		{
@@ -1592,7 +1646,7 @@ main(int argc, char **argv)
 {
 	enum
 	{
-		FROM = 256, RATE, MANIFEST, SEED, SHAPE, SIZE, COPY, TXN, ABORT, HIDDEN
+		FROM = 256, RATE, MANIFEST, SEED, SHAPE, SIZE, IDS, COPY, TXN, ABORT, HIDDEN
 	};
 	static const struct option options[] = {
 		{"count", required_argument, NULL, 'n'},
@@ -1602,6 +1656,7 @@ main(int argc, char **argv)
 		{"seed", required_argument, NULL, SEED},
 		{"shape", required_argument, NULL, SHAPE},
 		{"size", required_argument, NULL, SIZE},
+		{"ids", required_argument, NULL, IDS},
 		{"copy", required_argument, NULL, COPY},
 		{"txn", required_argument, NULL, TXN},
 		{"abort", required_argument, NULL, ABORT},
@@ -1662,14 +1717,21 @@ main(int argc, char **argv)
 					strcmp(optarg, "broad") == 0 ? BROAD :
 					strcmp(optarg, "connect") == 0 ? CONNECT :
 					strcmp(optarg, "debezium") == 0 ? DEBEZIUM :
-					strcmp(optarg, "uuid") == 0 ? UUID : SMALL;
+					strcmp(optarg, "uuid") == 0 ? UUID :
+					strcmp(optarg, "avro") == 0 ? AVRO :
+					strcmp(optarg, "avro-debezium") == 0 ? AVRO_DEBEZIUM : SMALL;
 				if (gen_shape == SMALL && strcmp(optarg, "small") != 0)
-					die("--shape small, wide, broad, connect, debezium or uuid");
+					die("--shape small, wide, broad, connect, debezium, uuid, avro or avro-debezium");
 				break;
 			case SIZE:
 				gen_size = number(optarg);
 				if (gen_size < 0 || gen_size > 64 * 1024 * 1024)
 					die("--size: 0 to 67108864");
+				break;
+			case IDS:
+				gen_ids = number(optarg);
+				if (gen_ids < 1)
+					die("--ids: 1 and more");
 				break;
 			case COPY:
 				copy_file = open_file(optarg, "w");
