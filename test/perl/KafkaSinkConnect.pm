@@ -96,7 +96,7 @@ sub wait_streaming
 	wait_until($self->{node},
 		"SELECT count(*) FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid
 		  WHERE s.slot_name IN ($names) AND r.state = 'streaming'",
-		scalar @{ $self->{connectors} }, 'the connectors stream', 60)
+		scalar @{ $self->{connectors} }, 'the connectors stream', 3 * $KafkaSinkTest::timeout)
 	  or diag $self->errors;
 	return;
 }
