@@ -310,12 +310,13 @@ sub _row
 	}
 	$rec->{key} = chance(0.7) || $format eq 'raw' ? $self->_key(\%row) : undef;
 	$self->_spell($rec, \%row);
+	$state = '22000' if $rec->{changes};
+	# met on the way to the row
 	if ($self->{strict} && $format ne 'raw' && ($self->{value_type} // '') !~ /jsonb/ && chance($self->{bad} / 3))
 	{
 		$self->_spell($rec, \%row, 1);
 		$state = $format eq 'csv' ? '22P04' : '22P02';
 	}
-	$state = '22000' if $rec->{changes};
 	delete $row{$_} foreach grep { $row{$_}[2] } keys %row;
 	$rec->{k} = $self->_k(\%row);
 	if ($state && !$whole)

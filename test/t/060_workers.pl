@@ -161,6 +161,7 @@ wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name
 wait_until($node, q{SELECT state, worker IS NULL AND pid IS NULL FROM kafka_sink.stat_sinks WHERE sink = 'w'}, 'paused|t',
 	'pause: one row tells it');
 $mark = sql('SELECT max(id) FROM chain');
+wait_until($node, q{SELECT count(*) FROM kafka_sink.lag('w', refresh => true) WHERE lag > 0}, $parts, 'there is something in each partition');
 # the sessions of this test are called after it
 sql(q{CALL kafka_sink.run('w')});
 is(sql(qq{SELECT count(DISTINCT part), count(*) FILTER (WHERE who LIKE 'kafka_sink%') FROM chain WHERE id > $mark}), "$parts|0",
