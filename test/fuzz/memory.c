@@ -154,14 +154,29 @@ AllocSetContextCreateInternal(MemoryContext parent, const char *name,
 	return &c->data;
 }
 
-void
-MemoryContextDelete(MemoryContext cxt)
+static void
+leave_parent(MemoryContext cxt)
 {
 	MemoryContext *p = &cxt->parent->firstchild;
 
 	while (*p != cxt)
 		p = &(*p)->nextchild;
 	*p = cxt->nextchild;
+}
+
+void
+MemoryContextSetParent(MemoryContext cxt, MemoryContext parent)
+{
+	leave_parent(cxt);
+	cxt->parent = parent;
+	cxt->nextchild = parent->firstchild;
+	parent->firstchild = cxt;
+}
+
+void
+MemoryContextDelete(MemoryContext cxt)
+{
+	leave_parent(cxt);
 	reset((FuzzContext *) cxt);
 	free(cxt);
 }

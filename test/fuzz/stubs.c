@@ -46,6 +46,7 @@ bool
 errstart(int elevel, const char *domain)
 {
 	fuzz_sqlstate = 0;
+	fuzz_message[0] = fuzz_detail[0] = '\0';
 	return elevel >= ERROR;
 }
 
@@ -68,16 +69,12 @@ errcode(int sqlstate)
 	return 0;
 }
 
-/* Formats it, so that what the arguments point to is read. */
-static int
-format(const char *fmt, va_list args)
-{
-	static char buf[1024];
+/* What was said last; formatted, so that what the arguments point to is read. */
+char		fuzz_message[1024];
+char		fuzz_detail[1024];
+static char hint[1024];
 
-	return vsnprintf(buf, sizeof(buf), fmt, args) < 0 ? 1 : 0;
-}
-
-#define MESSAGE_FUNCTION(name) \
+#define MESSAGE_FUNCTION(name, buf) \
 int \
 name(const char *fmt,...) \
 { \
@@ -85,16 +82,16 @@ name(const char *fmt,...) \
 	int			result; \
 \
 	va_start(args, fmt); \
-	result = format(fmt, args); \
+	result = vsnprintf(buf, sizeof(buf), fmt, args) < 0 ? 1 : 0; \
 	va_end(args); \
 	return result; \
 }
 
-MESSAGE_FUNCTION(errmsg)
-MESSAGE_FUNCTION(errmsg_internal)
-MESSAGE_FUNCTION(errdetail)
-MESSAGE_FUNCTION(errdetail_internal)
-MESSAGE_FUNCTION(errhint)
+MESSAGE_FUNCTION(errmsg, fuzz_message)
+MESSAGE_FUNCTION(errmsg_internal, fuzz_message)
+MESSAGE_FUNCTION(errdetail, fuzz_detail)
+MESSAGE_FUNCTION(errdetail_internal, fuzz_detail)
+MESSAGE_FUNCTION(errhint, hint)
 
 /* Limits of depth come first. */
 void

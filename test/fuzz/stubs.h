@@ -19,6 +19,8 @@
 /* Where ereport(ERROR) goes, and what it said last. */
 extern sigjmp_buf fuzz_error;
 extern int	fuzz_sqlstate;
+extern char fuzz_message[1024];
+extern char fuzz_detail[1024];
 
 /* True unless the statement raised an error. */
 #define FUZZ_TRY(statement) \
