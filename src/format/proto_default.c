@@ -17,7 +17,7 @@ typedef struct Given
 {
 	const KsProtoFileDecl *file;
 	const KsProtoFieldDecl *f;
-	const KsProtoValue *value;
+	const KsProtoLiteral *value;
 } Given;
 
 KS_NORETURN static void misfit(const Given *g, const char *what);

@@ -103,9 +103,9 @@ skip_aggregate(KsProtoTokens *t, KsProtoFeatures *features)
 }
 
 static void
-read_value(KsProtoTokens *t, KsProtoValue *value, KsProtoFeatures *features)
+read_value(KsProtoTokens *t, KsProtoLiteral *value, KsProtoFeatures *features)
 {
-	value->minus = ks_proto_take(t, "-");
+	value->minus = ks_proto_accept(t, "-");
 	value->type = t->type;
 	value->word = t->word;
 	value->bytes = NULL;
@@ -141,7 +141,7 @@ take_part(KsProtoTokens *t)
 {
 	KsProtoWord word = {.line = t->word.line};
 
-	if (!ks_proto_take(t, "("))
+	if (!ks_proto_accept(t, "("))
 		return ks_proto_take_name(t, "the name of an option");
 	(void) ks_proto_take_path(t, true, "the name of an option");
 	ks_proto_expect(t, ")");
@@ -156,7 +156,7 @@ ks_proto_read_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *f
 	bool		is_features = ks_proto_word_is(&first, "features");
 	int			parts = 1;
 
-	for (; ks_proto_take(t, "."); parts++)
+	for (; ks_proto_accept(t, "."); parts++)
 		second = take_part(t);
 	ks_proto_expect(t, "=");
 	read_value(t, &option->value, is_features && parts == 1 ? features : NULL);
@@ -170,7 +170,7 @@ ks_proto_read_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *f
 bool
 ks_proto_take_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *features)
 {
-	if (!ks_proto_take(t, "option"))
+	if (!ks_proto_accept(t, "option"))
 		return false;
 	ks_proto_read_option(t, option, features);
 	ks_proto_expect(t, ";");
@@ -180,7 +180,7 @@ ks_proto_take_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *f
 void
 ks_proto_take_list(KsProtoTokens *t, KsProtoOptionTaker taker, void *arg, KsProtoFeatures *features)
 {
-	if (!ks_proto_take(t, "["))
+	if (!ks_proto_accept(t, "["))
 		return;
 	do
 	{
@@ -189,7 +189,7 @@ ks_proto_take_list(KsProtoTokens *t, KsProtoOptionTaker taker, void *arg, KsProt
 		ks_proto_read_option(t, &option, features);
 		if (taker)
 			taker(t, &option, arg);
-	} while (ks_proto_take(t, ","));
+	} while (ks_proto_accept(t, ","));
 	ks_proto_expect(t, "]");
 }
 

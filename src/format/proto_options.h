@@ -10,7 +10,7 @@
 typedef struct KsProtoOption
 {
 	KsProtoWord name;			/* of one plain name; p NULL: of others */
-	KsProtoValue value;
+	KsProtoLiteral value;
 } KsProtoOption;
 
 /* A name with dots, as one word without what stands between; 'absolute': a dot may be first. */

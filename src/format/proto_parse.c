@@ -56,9 +56,9 @@ static KsProtoLabel
 take_label(Parser *p)
 {
 	int			line = p->t.word.line;
-	KsProtoLabel label = ks_proto_take(&p->t, "optional") ? KS_PROTO_OPTIONAL :
-		ks_proto_take(&p->t, "required") ? KS_PROTO_REQUIRED :
-		ks_proto_take(&p->t, "repeated") ? KS_PROTO_REPEATED : KS_PROTO_NO_LABEL;
+	KsProtoLabel label = ks_proto_accept(&p->t, "optional") ? KS_PROTO_OPTIONAL :
+		ks_proto_accept(&p->t, "required") ? KS_PROTO_REQUIRED :
+		ks_proto_accept(&p->t, "repeated") ? KS_PROTO_REPEATED : KS_PROTO_NO_LABEL;
 
 	if (label == KS_PROTO_REQUIRED && p->file->syntax == KS_PROTO_3)
 		bad(p, line, "Fields of proto3 are not \"required\".");
@@ -194,11 +194,11 @@ parse_oneof(Parser *p, KsProtoMessageDecl *m, int depth)
 
 	ks_proto_append_name(&m->oneofs, name);
 	ks_proto_expect(&p->t, "{");
-	while (!ks_proto_take(&p->t, "}"))
+	while (!ks_proto_accept(&p->t, "}"))
 	{
 		KsProtoFieldDecl *field;
 
-		if (ks_proto_take(&p->t, ";") || ks_proto_take_option(&p->t, &option, &ignored))
+		if (ks_proto_accept(&p->t, ";") || ks_proto_take_option(&p->t, &option, &ignored))
 			continue;
 		if (ks_proto_at(&p->t, "optional") || ks_proto_at(&p->t, "required") || ks_proto_at(&p->t, "repeated"))
 			bad(p, p->t.word.line, "A field in a oneof has no label.");
@@ -217,11 +217,11 @@ parse_extend(Parser *p, KsProtoMessageDecl *scope, int depth)
 {
 	(void) ks_proto_take_path(&p->t, true, "the name of a message");
 	ks_proto_expect(&p->t, "{");
-	while (!ks_proto_take(&p->t, "}"))
+	while (!ks_proto_accept(&p->t, "}"))
 	{
 		KsProtoFieldDecl *field;
 
-		if (ks_proto_take(&p->t, ";"))
+		if (ks_proto_accept(&p->t, ";"))
 			continue;
 		field = new_field(p);
 		field->label = take_label(p);
@@ -252,17 +252,17 @@ parse_definition(Parser *p, KsProtoMessageDecl *scope, int depth)
 	KsProtoComment comment = p->t.before;
 	KsProtoOption option;
 
-	if (ks_proto_take(&p->t, ";") || ks_proto_take_option(&p->t, &option, &scope->features))
+	if (ks_proto_accept(&p->t, ";") || ks_proto_take_option(&p->t, &option, &scope->features))
 		return true;
 	/* who may use a name is not looked at */
-	if (p->file->syntax == KS_PROTO_EDITION && (ks_proto_take(&p->t, "export") || ks_proto_take(&p->t, "local")) &&
+	if (p->file->syntax == KS_PROTO_EDITION && (ks_proto_accept(&p->t, "export") || ks_proto_accept(&p->t, "local")) &&
 		!ks_proto_at(&p->t, "message") && !ks_proto_at(&p->t, "enum"))
 		ks_proto_unexpected(&p->t, "\"message\" or \"enum\"");
-	if (ks_proto_take(&p->t, "message"))
+	if (ks_proto_accept(&p->t, "message"))
 		parse_message(p, scope, comment, depth + 1);
-	else if (ks_proto_take(&p->t, "enum"))
+	else if (ks_proto_accept(&p->t, "enum"))
 		ks_proto_parse_enum(&p->t, scope);
-	else if (ks_proto_take(&p->t, "extend"))
+	else if (ks_proto_accept(&p->t, "extend"))
 		parse_extend(p, scope, depth);
 	else
 		return false;
@@ -274,15 +274,15 @@ static void
 parse_body(Parser *p, KsProtoMessageDecl *m, int depth)
 {
 	check_depth(depth);
-	while (!ks_proto_take(&p->t, "}"))
+	while (!ks_proto_accept(&p->t, "}"))
 	{
 		if (parse_definition(p, m, depth))
 			continue;
-		if (ks_proto_take(&p->t, "reserved"))
+		if (ks_proto_accept(&p->t, "reserved"))
 			ks_proto_parse_reserved(&p->t, &m->reserved, false);
-		else if (ks_proto_take(&p->t, "extensions"))
+		else if (ks_proto_accept(&p->t, "extensions"))
 			ks_proto_parse_extensions(&p->t, m);
-		else if (ks_proto_take(&p->t, "oneof"))
+		else if (ks_proto_accept(&p->t, "oneof"))
 			parse_oneof(p, m, depth);
 		else
 			parse_labeled(p, m, depth);
@@ -299,7 +299,7 @@ parse_syntax(Parser *p)
 	int			len;
 	char	   *name;
 
-	if (ks_proto_take(&p->t, "syntax"))
+	if (ks_proto_accept(&p->t, "syntax"))
 	{
 		ks_proto_expect(&p->t, "=");
 		name = ks_proto_take_string(&p->t, "\"proto2\" or \"proto3\"", &len);
@@ -308,7 +308,7 @@ parse_syntax(Parser *p)
 		else if (strcmp(name, "proto2") != 0)
 			bad(p, line, "The syntax is neither \"proto2\" nor \"proto3\".");
 	}
-	else if (ks_proto_take(&p->t, "edition"))
+	else if (ks_proto_accept(&p->t, "edition"))
 	{
 		ks_proto_expect(&p->t, "=");
 		name = ks_proto_take_string(&p->t, "an edition", &len);
@@ -326,12 +326,12 @@ static void
 parse_import(Parser *p)
 {
 	KsProtoImport *import = palloc0(sizeof(KsProtoImport));
-	bool		of_options = ks_proto_take(&p->t, "option");
+	bool		of_options = ks_proto_accept(&p->t, "option");
 	int			len;
 
-	import->public = ks_proto_take(&p->t, "public");
+	import->public = ks_proto_accept(&p->t, "public");
 	if (!import->public)
-		(void) ks_proto_take(&p->t, "weak");
+		(void) ks_proto_accept(&p->t, "weak");
 	import->line = p->t.word.line;
 	import->name = ks_proto_take_string(&p->t, "the name of a file", &len);
 	ks_proto_expect(&p->t, ";");
@@ -347,12 +347,12 @@ parse_package(Parser *p)
 		bad(p, p->t.word.line, "The package is given twice.");
 	do
 		ks_proto_append_name(&p->file->package, ks_proto_take_name(&p->t, "the name of a package"));
-	while (ks_proto_take(&p->t, "."));
+	while (ks_proto_accept(&p->t, "."));
 	ks_proto_expect(&p->t, ";");
 }
 
 KsProtoFileDecl *
-ks_proto_read(const char *name, const char *text)
+ks_proto_read_text(const char *name, const char *text)
 {
 	Parser		p;
 
@@ -365,11 +365,11 @@ ks_proto_read(const char *name, const char *text)
 	{
 		if (parse_definition(&p, &p.file->body, 0))
 			continue;
-		if (ks_proto_take(&p.t, "import"))
+		if (ks_proto_accept(&p.t, "import"))
 			parse_import(&p);
-		else if (ks_proto_take(&p.t, "package"))
+		else if (ks_proto_accept(&p.t, "package"))
 			parse_package(&p);
-		else if (ks_proto_take(&p.t, "service"))
+		else if (ks_proto_accept(&p.t, "service"))
 			ks_proto_parse_service(&p.t, &p.file->body);
 		else
 			ks_proto_unexpected(&p.t, "\"message\", \"enum\", \"import\", \"package\", \"option\", \"extend\" or \"service\"");

@@ -32,7 +32,7 @@ static int32
 take_bound(KsProtoTokens *t, bool of_enum)
 {
 	int			line = t->word.line;
-	bool		minus = of_enum && ks_proto_take(t, "-");
+	bool		minus = of_enum && ks_proto_accept(t, "-");
 	uint64		value = ks_proto_take_integer(t, of_enum ? "a number or a name" : "a field number");
 
 	if (value > (uint64) PG_INT32_MAX + (minus ? 1 : 0))
@@ -50,8 +50,8 @@ take_range(KsProtoTokens *t, KsProtoReserved *reserved, bool of_enum, bool exten
 	range->extensions = extensions;
 	range->line = t->word.line;
 	range->from = range->to = take_bound(t, of_enum);
-	if (ks_proto_take(t, "to"))
-		range->to = ks_proto_take(t, "max") ? PG_INT32_MAX : take_bound(t, of_enum);
+	if (ks_proto_accept(t, "to"))
+		range->to = ks_proto_accept(t, "max") ? PG_INT32_MAX : take_bound(t, of_enum);
 	if (range->to < range->from)
 		bad(t, range->line, "A range ends before it begins.");
 	KS_PROTO_APPEND(&reserved->ranges, range);
@@ -81,7 +81,7 @@ ks_proto_parse_reserved(KsProtoTokens *t, KsProtoReserved *reserved, bool of_enu
 			take_reserved_name(t, reserved);
 		else
 			take_range(t, reserved, of_enum, false);
-	} while (ks_proto_take(t, ","));
+	} while (ks_proto_accept(t, ","));
 	ks_proto_expect(t, ";");
 }
 
@@ -92,7 +92,7 @@ ks_proto_parse_extensions(KsProtoTokens *t, KsProtoMessageDecl *m)
 
 	do
 		take_range(t, &m->reserved, false, true);
-	while (ks_proto_take(t, ","));
+	while (ks_proto_accept(t, ","));
 	ks_proto_take_list(t, NULL, NULL, &ignored);
 	ks_proto_expect(t, ";");
 }
@@ -121,13 +121,13 @@ ks_proto_parse_enum(KsProtoTokens *t, KsProtoMessageDecl *scope)
 
 	e->name = ks_proto_take_name(t, "the name of an enum");
 	ks_proto_expect(t, "{");
-	while (!ks_proto_take(t, "}"))
+	while (!ks_proto_accept(t, "}"))
 	{
 		if (ks_proto_take_option(t, &option, &e->features))
 			e->allow_alias |= ks_proto_option_is_true(&option, "allow_alias");
-		else if (ks_proto_take(t, "reserved"))
+		else if (ks_proto_accept(t, "reserved"))
 			ks_proto_parse_reserved(t, &e->reserved, true);
-		else if (!ks_proto_take(t, ";"))
+		else if (!ks_proto_accept(t, ";"))
 			parse_value(t, e);
 	}
 	if (e->values.n == 0)
@@ -219,7 +219,7 @@ static void
 parse_method_type(KsProtoTokens *t)
 {
 	ks_proto_expect(t, "(");
-	(void) ks_proto_take(t, "stream");
+	(void) ks_proto_accept(t, "stream");
 	(void) ks_proto_take_path(t, true, "the name of a message");
 	ks_proto_expect(t, ")");
 }
@@ -234,13 +234,13 @@ parse_method(KsProtoTokens *t)
 	parse_method_type(t);
 	ks_proto_expect(t, "returns");
 	parse_method_type(t);
-	if (!ks_proto_take(t, "{"))
+	if (!ks_proto_accept(t, "{"))
 	{
 		ks_proto_expect(t, ";");
 		return;
 	}
-	while (!ks_proto_take(t, "}"))
-		if (!ks_proto_take(t, ";") && !ks_proto_take_option(t, &option, &ignored))
+	while (!ks_proto_accept(t, "}"))
+		if (!ks_proto_accept(t, ";") && !ks_proto_take_option(t, &option, &ignored))
 			ks_proto_unexpected(t, "an option");
 }
 
@@ -252,11 +252,11 @@ ks_proto_parse_service(KsProtoTokens *t, KsProtoMessageDecl *scope)
 
 	ks_proto_append_name(&scope->services, ks_proto_take_name(t, "the name of a service"));
 	ks_proto_expect(t, "{");
-	while (!ks_proto_take(t, "}"))
+	while (!ks_proto_accept(t, "}"))
 	{
-		if (ks_proto_take(t, "rpc"))
+		if (ks_proto_accept(t, "rpc"))
 			parse_method(t);
-		else if (!ks_proto_take(t, ";") && !ks_proto_take_option(t, &option, &ignored))
+		else if (!ks_proto_accept(t, ";") && !ks_proto_take_option(t, &option, &ignored))
 			ks_proto_unexpected(t, "\"rpc\"");
 	}
 }

@@ -60,7 +60,7 @@ static KsProtoFileDecl *import_file(Loader *l, const KsProtoFileDecl *by, const 
 static KsProtoFileDecl *
 load(Loader *l, const char *name, const char *text)
 {
-	KsProtoFileDecl *file = ks_proto_read(name, text);
+	KsProtoFileDecl *file = ks_proto_read_text(name, text);
 
 	check_stack_depth();
 	for (KsProtoImport *import = file->imports.first; import; import = import->next)

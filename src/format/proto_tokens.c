@@ -321,7 +321,7 @@ ks_proto_tokens_begin(KsProtoTokens *t, const char *file, const char *text)
 }
 
 bool
-ks_proto_take(KsProtoTokens *t, const char *s)
+ks_proto_accept(KsProtoTokens *t, const char *s)
 {
 	if (!ks_proto_at(t, s))
 		return false;
@@ -332,7 +332,7 @@ ks_proto_take(KsProtoTokens *t, const char *s)
 void
 ks_proto_expect(KsProtoTokens *t, const char *s)
 {
-	if (!ks_proto_take(t, s))
+	if (!ks_proto_accept(t, s))
 		ks_proto_unexpected(t, psprintf("\"%s\"", s));
 }
 

@@ -80,7 +80,7 @@ ks_proto_at(const KsProtoTokens *t, const char *s)
 }
 
 /* Takes it if it is next. */
-extern bool ks_proto_take(KsProtoTokens *t, const char *s);
+extern bool ks_proto_accept(KsProtoTokens *t, const char *s);
 
 /* Takes it, or an error. */
 extern void ks_proto_expect(KsProtoTokens *t, const char *s);

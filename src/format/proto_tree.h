@@ -45,14 +45,14 @@ typedef struct KsProtoFeatures
 } KsProtoFeatures;
 
 /* Of an option. */
-typedef struct KsProtoValue
+typedef struct KsProtoLiteral
 {
 	KsProtoTokenType type;		/* KS_PROTO_TOKEN_SIGN: { ... } */
 	bool		minus;
 	KsProtoWord word;
 	const char *bytes;			/* of strings */
 	int			len;
-} KsProtoValue;
+} KsProtoLiteral;
 
 typedef enum KsProtoLabel
 {
@@ -74,7 +74,7 @@ typedef struct KsProtoFieldDecl
 	struct KsProtoMessageDecl *message;	/* of groups and maps */
 	KsProtoFeatures features;
 	bool		has_default;
-	KsProtoValue default_value;
+	KsProtoLiteral default_value;
 	const char *json_name;		/* NULL: not given */
 	KsProtoComment comment;
 } KsProtoFieldDecl;
@@ -174,6 +174,6 @@ typedef struct KsProtoFileDecl
 } KsProtoFileDecl;
 
 /* Reads a text; in the current context. */
-extern KsProtoFileDecl *ks_proto_read(const char *name, const char *text);
+extern KsProtoFileDecl *ks_proto_read_text(const char *name, const char *text);
 
 #endif
