@@ -140,6 +140,7 @@ CREATE TABLE kafka_sink.sink_catalog (
     value_schema text,
     key_schema text,
     framing text NOT NULL,
+    message_type text,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -169,6 +170,7 @@ CREATE TABLE kafka_sink.topic_catalog (
     value_schema text,
     key_schema text,
     framing text,
+    message_type text,
     PRIMARY KEY (sink, topic)
 );
 
@@ -391,6 +393,7 @@ CREATE FUNCTION kafka_sink.create_sink(
     value_schema text DEFAULT NULL,
     key_schema text DEFAULT NULL,
     framing text DEFAULT 'auto',
+    message_type text DEFAULT NULL,
     enabled boolean DEFAULT true,
     settings jsonb DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
@@ -401,7 +404,7 @@ LANGUAGE C VOLATILE;
 -- a sink costs everybody who uses the server: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, boolean, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, jsonb, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -445,6 +448,7 @@ CREATE FUNCTION kafka_sink.alter_sink(
     value_schema text DEFAULT NULL,
     key_schema text DEFAULT NULL,
     framing text DEFAULT NULL,
+    message_type text DEFAULT NULL,
     reset text[] DEFAULT NULL,
     owner regrole DEFAULT NULL,
     settings jsonb DEFAULT NULL)
@@ -452,7 +456,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, text[], regrole, jsonb) IS
 'changes the settings given and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text, if_exists boolean DEFAULT false)
@@ -486,12 +490,13 @@ CREATE FUNCTION kafka_sink.register_topic(
     value_schema text DEFAULT NULL,
     key_schema text DEFAULT NULL,
     framing text DEFAULT NULL,
+    message_type text DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, boolean) IS
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean) IS
 'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
 
 CREATE FUNCTION kafka_sink.alter_topic(
@@ -507,12 +512,13 @@ CREATE FUNCTION kafka_sink.alter_topic(
     value_schema text DEFAULT NULL,
     key_schema text DEFAULT NULL,
     framing text DEFAULT NULL,
+    message_type text DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
 CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)
@@ -774,7 +780,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_decode'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.decode(text, bytea, bytea) IS
-'a key or a value that tells its Avro schema, as jsonb; header: what the record''s header __value_schema_id or __key_schema_id has, if that tells it';
+'a key or a value in Avro or Protobuf that tells its schema, as jsonb; header: what the record''s header __value_schema_id or __key_schema_id has, if that tells it';
 
 CREATE FUNCTION kafka_sink.topics(
     server text,
@@ -955,7 +961,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
            c.statistics_interval,
            c.created_by, c.created_at, c.altered_by, c.altered_at,
-           c.value_schema, c.key_schema, c.framing
+           c.value_schema, c.key_schema, c.framing, c.message_type
       FROM kafka_sink.sink_catalog c
       LEFT JOIN
            (SELECT t.sink,
@@ -1013,7 +1019,8 @@ CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
            h.part, h.off, h.column_name,
            CASE WHEN t.target IS NULL THEN c.value_schema ELSE COALESCE(t.value_schema, c.value_schema) END AS value_schema,
            CASE WHEN t.target IS NULL THEN c.key_schema ELSE COALESCE(t.key_schema, c.key_schema) END AS key_schema,
-           CASE WHEN t.target IS NULL THEN c.framing ELSE COALESCE(t.framing, c.framing) END AS framing
+           CASE WHEN t.target IS NULL THEN c.framing ELSE COALESCE(t.framing, c.framing) END AS framing,
+           CASE WHEN t.target IS NULL OR (t.message_type IS NULL AND t.value_schema IS NULL) THEN c.message_type ELSE t.message_type END AS message_type
       FROM kafka_sink.topic_catalog t
       JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
       LEFT JOIN kafka_sink.topic_state h

@@ -109,17 +109,20 @@ text_of(int column, MemoryContext cxt)
 	return MemoryContextStrdup(cxt, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column));
 }
 
-static void
-read_refs(KsSchemaText *result, MemoryContext cxt)
+/* One that is an array. */
+static const char **
+texts_of(int column, MemoryContext cxt, int *n)
 {
 	bool		isnull;
-	Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull);
+	Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
 	Datum	   *elems;
+	const char **result;
 
-	deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, &result->nrefs);
-	result->refs = MemoryContextAlloc(cxt, (result->nrefs + 1) * sizeof(char *));
-	for (int i = 0; i < result->nrefs; i++)
-		result->refs[i] = MemoryContextStrdup(cxt, TextDatumGetCString(elems[i]));
+	deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT, &elems, NULL, n);
+	result = MemoryContextAlloc(cxt, (*n + 1) * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		result[i] = MemoryContextStrdup(cxt, TextDatumGetCString(elems[i]));
+	return result;
 }
 
 KsSchemaState
@@ -144,6 +147,8 @@ ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 	values[3] = UUIDPGetDatum(&id->guid);
 	SPI_connect();
 	ks_catalog_execute("SELECT s.type, s.schema, ARRAY(SELECT r.value OPERATOR(pg_catalog.->>) 'schema' "
+					   "FROM pg_catalog.jsonb_array_elements(s.refs) WITH ORDINALITY r(value, n) ORDER BY r.n), "
+					   "ARRAY(SELECT COALESCE(r.value OPERATOR(pg_catalog.->>) 'name', '') "
 					   "FROM pg_catalog.jsonb_array_elements(s.refs) WITH ORDINALITY r(value, n) ORDER BY r.n) "
 					   "FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1 "
 					   "AND s.registry OPERATOR(pg_catalog.=) $2 "
@@ -153,7 +158,8 @@ ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 	{
 		result->type = text_of(1, cxt);
 		result->text = text_of(2, cxt);
-		read_refs(result, cxt);
+		result->refs = texts_of(3, cxt, &result->nrefs);
+		result->ref_names = texts_of(4, cxt, &result->nrefs);
 	}
 	else
 		state = KS_SCHEMA_UNKNOWN;

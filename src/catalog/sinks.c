@@ -41,7 +41,7 @@
 	"c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after, c.statistics_interval, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
 	"WHERE t.sink OPERATOR(pg_catalog.=) c.sink AND t.target IS NOT NULL), " \
 	"c.enabled, c.generation, " \
-	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing "
+	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing, c.message_type "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
 	"(SELECT pg_catalog.array_agg(s.worker) AS workers, pg_catalog.array_agg(s.state) AS states " \
@@ -62,7 +62,7 @@ enum
 	COL_TOPIC_TARGETS,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES,
-	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING
+	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING, COL_MESSAGE_TYPE
 };
 
 /*
@@ -109,6 +109,7 @@ ks_catalog_format(const KsSink *sink)
 			.framing = sink->framing,
 			.value_schema = sink->value_schema,
 			.key_schema = sink->key_schema,
+			.message_type = sink->message_type,
 			.server = sink->server
 	};
 }
@@ -150,6 +151,7 @@ column_format(HeapTuple tup, int col)
 	return column_is(tup, col, "raw") ? KS_FORMAT_RAW :
 		column_is(tup, col, "csv") ? KS_FORMAT_CSV :
 		column_is(tup, col, "avro") ? KS_FORMAT_AVRO :
+		column_is(tup, col, "protobuf") ? KS_FORMAT_PROTOBUF :
 		column_is(tup, col, "none") ? KS_FORMAT_NONE : KS_FORMAT_JSON;
 }
 
@@ -281,6 +283,7 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->value_schema = column_text(tup, COL_VALUE_SCHEMA, cxt);
 	sink->key_schema = column_text(tup, COL_KEY_SCHEMA, cxt);
 	set_framing(sink, column_text(tup, COL_FRAMING, CurrentMemoryContext));
+	sink->message_type = column_text(tup, COL_MESSAGE_TYPE, cxt);
 	sink->strict = DatumGetBool(column(tup, COL_STRICT, &isnull));
 	sink->delete_enabled = DatumGetBool(column(tup, COL_DELETE_ENABLED, &isnull));
 	sink->tombstone_ignore = column_is(tup, COL_ON_TOMBSTONE, "ignore");
@@ -373,7 +376,7 @@ ks_catalog_topics(const char *sink)
 	ks_catalog_execute("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
 					   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
 					   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL, "
-					   "t.value_schema, t.key_schema, t.framing "
+					   "t.value_schema, t.key_schema, t.framing, t.message_type "
 					   "FROM kafka_sink.topic_catalog t "
 					   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
 					   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
@@ -401,6 +404,7 @@ ks_catalog_topics(const char *sink)
 		topic->value_schema = column_text(tup, 13, cxt);
 		topic->key_schema = column_text(tup, 14, cxt);
 		topic->framing = column_text(tup, 15, cxt);
+		topic->message_type = column_text(tup, 16, cxt);
 		old = MemoryContextSwitchTo(cxt);
 		result = lappend(result, topic);
 		MemoryContextSwitchTo(old);
@@ -430,6 +434,9 @@ ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic)
 		result->key_schema = topic->key_schema;
 	if (topic->framing)
 		set_framing(result, topic->framing);
+	/* it is of a schema */
+	if (topic->message_type || topic->value_schema)
+		result->message_type = topic->message_type;
 	result->command = NULL;
 	result->value_type = InvalidOid;
 	return result;

@@ -60,10 +60,11 @@ typedef struct KsSink
 	char		csv_delimiter;
 	char		csv_quote;		/* '\0': none */
 	char	   *csv_null;		/* what stands for NULL, if not quoted */
-	char	   *value_schema;	/* of KS_FORMAT_AVRO; NULL: none */
+	char	   *value_schema;	/* of a format by schemas; NULL: none */
 	char	   *key_schema;
 	KsFraming	framing;
 	bool		framing_given;	/* it is not left to the format */
+	char	   *message_type;	/* the message of value_schema in Protobuf; NULL: none */
 	bool		strict;			/* a field that no column takes is an error */
 	int64		retry_within_us;	/* a foreign key's row may come so much later */
 	bool		halt_as_a_whole;	/* on_topic_error => 'halt_sink' */
@@ -100,6 +101,7 @@ typedef struct KsTopic
 	char	   *value_schema;
 	char	   *key_schema;
 	char	   *framing;
+	char	   *message_type;
 
 	bool		halted;			/* alone: workers leave it out until resume() */
 } KsTopic;

@@ -4,23 +4,18 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "common/int.h"
-#include "common/shortest_dec.h"
 #include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "format/avro_convert.h"
-#include "format/decode.h"
 #include "format/envelope_schema.h"
 #include "format/envelope_text.h"
+#include "format/scalar.h"
 
 /* From here on, in microseconds since 1970, what a timestamp means is asked for. */
 #define MAYBE_INFINITE	INT64CONST(9223000000000000000)
@@ -86,7 +81,7 @@ from_json_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	KsJson		json;
 	KsJsonToken tok;
 
-	ks_avro_to_server(r, &s, &len);
+	ks_scalar_to_server(r->d, &s, &len);
 	json.start = s;
 	json.end = s + len;
 	ks_json_document(&json, &tok);
@@ -154,42 +149,8 @@ static Datum
 from_int(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
 	int64		v = c->node->type == KS_AVRO_INT ? ks_avro_int(r) : ks_avro_long(r);
-	KsJsonToken tok = {.type = KS_JSON_NUMBER};
 
-	switch (c->base->kind)
-	{
-		case KS_TYPE_INT8:
-			return Int64GetDatum(v);
-		case KS_TYPE_INT4:
-			if (likely(v == (int32) v))
-				return Int32GetDatum((int32) v);
-			break;
-		case KS_TYPE_INT2:
-			if (likely(v == (int16) v))
-				return Int16GetDatum((int16) v);
-			break;
-		default:
-			if (c->base->typmod < (int32) VARHDRSZ)
-				return NumericGetDatum(int64_to_numeric(v));
-			break;
-	}
-	/* digits, and the error, are the type's own */
-	tok.p = r->buf;
-	tok.len = pg_lltoa(v, r->buf);
-	return ks_convert_json(&r->d->cv, c->base, &tok, isnull);
-}
-
-/* A float8 as a float4; what that cannot hold is the type's to refuse. */
-static Datum
-to_float4(KsAvroReader *r, KsAvroConvert *c, double v, bool *isnull)
-{
-	float		f = (float) v;
-	KsJsonToken tok = {.type = KS_JSON_NUMBER, .p = r->buf};
-
-	if (likely((isinf(f) == isinf(v)) && (f != 0 || v == 0)))
-		return Float4GetDatum(f);
-	tok.len = double_to_shortest_decimal_bufn(v, r->buf);
-	return ks_convert_json(&r->d->cv, c->base, &tok, isnull);
+	return ks_scalar_from_int(&r->d->cv, c->base, v, isnull);
 }
 
 static Datum
@@ -219,9 +180,7 @@ from_float(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 				break;
 			}
 	}
-	if (r->d->cv.refuse_nonfinite && !isfinite(v))
-		ks_finite_check(c->base, c->base->typid == FLOAT4OID ? Float4GetDatum((float) v) : Float8GetDatum(v));
-	return c->base->typid == FLOAT4OID ? to_float4(r, c, v, isnull) : Float8GetDatum(v);
+	return ks_scalar_from_float(&r->d->cv, c->base, v, isnull);
 }
 
 static const char *
@@ -237,26 +196,10 @@ from_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	KsJsonToken tok = {.type = KS_JSON_STRING};
 
 	tok.p = take_bytes(r, c->node, &tok.len);
-	ks_avro_to_server(r, &tok.p, &tok.len);
+	ks_scalar_to_server(r->d, &tok.p, &tok.len);
 	/* too long a text, or only too many bytes of it, is for the type to say */
 	return c->action == KS_AVRO_AS_TEXT && tok.len <= c->base->max_len ?
 		PointerGetDatum(cstring_to_text_with_len(tok.p, tok.len)) : from_token(r, c, &tok, isnull);
-}
-
-/* Does a column's precision leave so many digits as they are? */
-static bool
-fits_typmod(int64 n, int scale, int32 typmod)
-{
-	int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
-	int64		limit = 1;
-
-	if (typmod < (int32) VARHDRSZ)
-		return true;
-	if (((typmod - VARHDRSZ) & 0x7ff) != scale)
-		return false;
-	for (int i = 0; i < Min(precision, 17); i++)
-		limit *= 10;
-	return n > -limit && n < limit;
 }
 
 /* Of at most 17 digits; others by their text. */
@@ -264,19 +207,13 @@ static Datum
 from_decimal(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
 	const uint8 *begin = r->p;
-	int			scale = c->node->scale;
 	int			len;
 	const char *s = take_bytes(r, c->node, &len);
-	uint64		v = len > 0 && (s[0] & 0x80) ? ~UINT64CONST(0) : 0;
-	int64		n;
+	Datum		d;
 
-	for (int i = 0; i < len && len <= 8; i++)
-		v = v << 8 | (uint8) s[i];
-	n = (int64) v;
-	if (len > 8 || scale > 17 || n > INT64CONST(99999999999999999) || n < -INT64CONST(99999999999999999) ||
-		!fits_typmod(n, scale, c->base->typmod))
-		return from_scalar_at(r, c, begin, isnull);
-	return NumericGetDatum(scale == 0 ? int64_to_numeric(n) : int64_div_fast_to_numeric(n, scale));
+	if (ks_scalar_decimal(s, len, c->node->scale, c->base->typmod, &d))
+		return d;
+	return from_scalar_at(r, c, begin, isnull);
 }
 
 static Datum
@@ -309,8 +246,7 @@ from_timestamp(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 
 	/* what stands for infinity in Debezium's is a moment that the server has, too */
 	if (unlikely(pg_mul_s64_overflow(v, 1000000 / c->node->unit, &v) ||
-				 (c->node->infinite && v >= MAYBE_INFINITE) ||
-				 pg_sub_s64_overflow(v, EPOCH_DAYS * USECS_PER_DAY, &v) || !IS_VALID_TIMESTAMP(v)))
+				 (c->node->infinite && v >= MAYBE_INFINITE) || !ks_scalar_timestamp(v, &v)))
 		return from_scalar_at(r, c, begin, isnull);
 	return TimestampTzGetDatum(v);
 }
@@ -327,14 +263,8 @@ from_uuid(KsAvroReader *r)
 static Datum
 from_array(KsAvroReader *r, KsAvroConvert *c)
 {
-	const KsType *elem = c->base->elem;
+	KsElements	elements = {0};
 	int64		size;
-	int			n = 0;
-	int			max = 16;
-	int			lb = 1;
-	Datum	   *elems = palloc(max * sizeof(Datum));
-	bool	   *nulls = palloc(max * sizeof(bool));
-	Datum		d;
 
 	ks_avro_enter(r);
 	for (;;)
@@ -344,28 +274,21 @@ from_array(KsAvroReader *r, KsAvroConvert *c)
 
 		if (left == 0)
 			break;
-		for (; left > 0; left--, n++)
+		for (; left > 0; left--)
 		{
+			int			i = ks_elements_add(&elements);
+			Datum		v;
+
 			CHECK_FOR_INTERRUPTS();
-			if (n >= max)
-			{
-				max *= 2;
-				elems = repalloc_huge(elems, max * sizeof(Datum));
-				nulls = repalloc_huge(nulls, max * sizeof(bool));
-			}
 			if (c->node->types[0]->width == 0)
 				ks_avro_spend(r);
-			elems[n] = ks_avro_convert(r, c->inner, &nulls[n]);
+			v = ks_avro_convert(r, c->inner, &elements.nulls[i]);
+			elements.values[i] = v;
 		}
 		ks_avro_block_end(r, begin, size);
 	}
 	r->depth--;
-	d = n == 0 ? PointerGetDatum(construct_empty_array(elem->typid)) :
-		PointerGetDatum(construct_md_array(elems, nulls, 1, &n, &lb, elem->typid, c->base->elemlen,
-										   c->base->elembyval, c->base->elemalign));
-	pfree(elems);
-	pfree(nulls);
-	return d;
+	return ks_elements_array(&elements, c->base);
 }
 
 static Datum

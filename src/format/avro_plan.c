@@ -4,24 +4,11 @@
  */
 #include "postgres.h"
 
-#include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
 #include "format/avro_convert.h"
-
-static bool
-is_integer(const KsType *type)
-{
-	return type->kind == KS_TYPE_INT2 || type->kind == KS_TYPE_INT4 || type->kind == KS_TYPE_INT8;
-}
-
-/* Types of extensions read what they like. */
-static bool
-is_foreign(const KsType *type)
-{
-	return type->kind == KS_TYPE_GENERIC && type->typid >= FirstNormalObjectId;
-}
+#include "format/scalar.h"
 
 static KsAvroAction
 plan_string(const KsAvroNode *node, const KsType *type)
@@ -49,13 +36,13 @@ plan_bytes(const KsAvroNode *node, const KsType *type, bool debezium)
 	{
 		case KS_AVRO_DECIMAL:
 			return type->kind == KS_TYPE_NUMERIC ? KS_AVRO_AS_NUMERIC :
-				is_integer(type) || type->kind == KS_TYPE_FLOAT || type->is_string || type->typid == MONEYOID ||
-				is_foreign(type) ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
+				ks_scalar_is_integer(type) || type->kind == KS_TYPE_FLOAT || type->is_string || type->typid == MONEYOID ||
+				ks_scalar_is_foreign(type) ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		case KS_AVRO_DURATION:
 			return type->typid == INTERVALOID || type->is_string ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		case KS_AVRO_UUID:
 			return type->typid == UUIDOID ? KS_AVRO_AS_UUID :
-				type->is_string || is_foreign(type) ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
+				type->is_string || ks_scalar_is_foreign(type) ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		case KS_AVRO_BITS:
 			/* how many bits one of variable length has is not told */
 			return type->typid == BITOID || type->is_string ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
@@ -71,7 +58,7 @@ plan_number(const KsAvroNode *node, const KsType *type, KsUnit unit)
 {
 	bool		integer = node->type == KS_AVRO_INT || node->type == KS_AVRO_LONG;
 
-	if (is_integer(type))
+	if (ks_scalar_is_integer(type))
 		return integer ? KS_AVRO_AS_INT : KS_AVRO_AS_TOKEN;
 	if (type->kind == KS_TYPE_FLOAT)
 		return KS_AVRO_AS_FLOAT;
@@ -90,7 +77,7 @@ static bool
 has_parts(const KsAvroNode *node, const KsType *type)
 {
 	if (!ks_type_is_time(type))
-		return type->is_string || is_foreign(type);
+		return type->is_string || ks_scalar_is_foreign(type);
 	switch (node->logical)
 	{
 		case KS_AVRO_DATE:
@@ -108,7 +95,7 @@ plan_time(const KsAvroNode *node, const KsType *type)
 	bool		whole = node->unit <= 1000000 && type->typmod < 0;
 
 	/* numbers as they are */
-	if (is_integer(type) || type->kind == KS_TYPE_NUMERIC)
+	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC)
 		return KS_AVRO_AS_INT;
 	if (type->kind == KS_TYPE_FLOAT)
 		return KS_AVRO_AS_FLOAT;
@@ -140,7 +127,7 @@ plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit, bool debezi
 			return plan_bytes(node, type, debezium);
 		case KS_AVRO_BOOLEAN:
 			return type->kind == KS_TYPE_BOOL ? KS_AVRO_AS_BOOL :
-				type->is_string || is_foreign(type) || type->typid == BITOID || type->typid == VARBITOID ?
+				type->is_string || ks_scalar_is_foreign(type) || type->typid == BITOID || type->typid == VARBITOID ?
 				KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		default:
 			if (is_structure(type))
@@ -210,7 +197,7 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit, bool d
 				c->inner = palloc(sizeof(KsAvroConvert));
 				return plan(c->inner, node->types[0], c->base->elem, unit, debezium);
 			}
-			c->action = c->base->kind == KS_TYPE_JSON || c->base->is_string || is_foreign(c->base) ||
+			c->action = c->base->kind == KS_TYPE_JSON || c->base->is_string || ks_scalar_is_foreign(c->base) ||
 				(node->type != KS_AVRO_ARRAY && c->base->kind == KS_TYPE_COMPOSITE) ?
 				KS_AVRO_AS_JSON : KS_AVRO_REFUSE;
 			break;

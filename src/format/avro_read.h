@@ -168,9 +168,6 @@ extern void ks_avro_block_end(const KsAvroReader *r, const uint8 *begin, int64 s
 
 extern void ks_avro_skip(KsAvroReader *r, const KsAvroNode *node);
 
-/* Verified text in the server's encoding, from UTF-8. */
-extern void ks_avro_to_server(const KsAvroReader *r, const char **s, int *len);
-
 /*
  * A value that is made of no others as a token, in the current context or r->buf:
  * numbers, words and texts that the server's types read.
@@ -190,6 +187,5 @@ ks_avro_is_scalar(const KsAvroNode *node)
 
 /* Any value as JSON. */
 extern void ks_avro_append_json(KsAvroReader *r, const KsAvroNode *node, StringInfo out);
-extern void ks_avro_append_string(StringInfo out, const char *s, int len);
 
 #endif

@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 
 #include "format/avro_program.h"
+#include "format/scalar.h"
 
 static void run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step);
 
@@ -41,7 +42,7 @@ run_item(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 				const char *key = ks_avro_bytes(r, &len);
 				MemoryContext old = MemoryContextSwitchTo(r->scratch);
 
-				ks_avro_to_server(r, &key, &len);
+				ks_scalar_to_server(r->d, &key, &len);
 				MemoryContextSwitchTo(old);
 				wanted = len == step->item.len && memcmp(key, step->item.name, len) == 0;
 				MemoryContextReset(r->scratch);
@@ -66,7 +67,7 @@ append_rest(KsAvroReader *r, const KsAvroStep *step)
 	StringInfo	rest = &r->d->rest;
 
 	appendStringInfoChar(rest, rest->len == 0 ? '{' : ',');
-	ks_avro_append_string(rest, step->name->name, step->name->len);
+	ks_scalar_append_string(rest, step->name->name, step->name->len);
 	appendStringInfoChar(rest, ':');
 	ks_avro_append_json(r, step->node, rest);
 }

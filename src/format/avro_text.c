@@ -8,76 +8,16 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
-#include "common/shortest_dec.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 
 #include "format/avro_read.h"
-#include "format/decode_format.h"
 #include "format/envelope_text.h"
+#include "format/scalar.h"
 
 /* Of a bit string, as the server has it. */
 #define MAX_BITS	(10 * 1024 * 1024 * 8)
-
-static void
-set_text(KsJsonToken *tok, KsJsonType type, const char *s, int len)
-{
-	tok->type = type;
-	tok->escaped = false;
-	tok->p = s;
-	tok->len = len;
-}
-
-/* Characters of code 0 are left out, or refused. */
-static char *
-strip_nul(const KsAvroReader *r, const char *s, int *len)
-{
-	char	   *out;
-	int			n = 0;
-
-	if (!r->d->cv.strip_nul)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
-				 errmsg("a string has a character of code 0"),
-				 errdetail("It cannot be stored in a column of this type."),
-				 errhint("The sink's setting on_nul => 'strip' leaves such characters out.")));
-	out = palloc(*len);
-	for (int i = 0; i < *len; i++)
-		if (s[i] != '\0')
-			out[n++] = s[i];
-	*len = n;
-	return out;
-}
-
-void
-ks_avro_to_server(const KsAvroReader *r, const char **s, int *len)
-{
-	if (likely(ks_is_ascii(*s, *len)))
-		return;
-	if (memchr(*s, '\0', *len))
-		*s = strip_nul(r, *s, len);
-	ks_to_server(r->d, s, len);
-}
-
-/* \x and two digits for each byte, as the server reads a bytea. */
-static void
-set_hex(KsJsonToken *tok, const char *s, int len)
-{
-	char	   *out;
-
-	if (len > (int) (MaxAllocSize - 3) / 2)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("bytes are too long for this type")));
-	out = palloc(2 * len + 2);
-	out[0] = '\\';
-	out[1] = 'x';
-	set_text(tok, KS_JSON_STRING, out, 2 + (int) hex_encode(s, len, out + 2));
-}
 
 /* A number with so many digits and bits at most; longer ones are cut before. */
 static void
@@ -94,7 +34,7 @@ set_decimal(KsAvroReader *r, const KsAvroNode *node, const char *s, int len, KsJ
 	copy = palloc(len + 1);
 	memcpy(copy, s, len);
 	text = ks_text_decimal_bytes(copy, len, node->scale);
-	set_text(tok, KS_JSON_NUMBER, text, strlen(text));
+	ks_scalar_set(tok, KS_JSON_NUMBER, text, strlen(text));
 }
 
 static void
@@ -106,7 +46,7 @@ set_duration(KsAvroReader *r, const uint8 *p, KsJsonToken *tok)
 	for (int i = 0; i < 3; i++)
 		v[i] = p[i * 4] | p[i * 4 + 1] << 8 | p[i * 4 + 2] << 16 | (uint32) p[i * 4 + 3] << 24;
 	text = psprintf("P%uM%uDT%u.%03uS", v[0], v[1], v[2] / 1000, v[2] % 1000);
-	set_text(tok, KS_JSON_STRING, text, strlen(text));
+	ks_scalar_set(tok, KS_JSON_STRING, text, strlen(text));
 }
 
 static void
@@ -121,7 +61,7 @@ set_uuid(const uint8 *p, KsJsonToken *tok)
 			*q++ = '-';
 		q += hex_encode((const char *) p + i, 1, q);
 	}
-	set_text(tok, KS_JSON_STRING, out, q - out);
+	ks_scalar_set(tok, KS_JSON_STRING, out, q - out);
 }
 
 /* The highest first, as the server writes them; the highest that are not there are 0. */
@@ -137,7 +77,7 @@ set_bits(const KsAvroNode *node, const uint8 *p, int len, KsJsonToken *tok)
 
 		out[i] = bit < len * 8 && (p[bit / 8] >> (bit % 8) & 1) ? '1' : '0';
 	}
-	set_text(tok, KS_JSON_STRING, out, n);
+	ks_scalar_set(tok, KS_JSON_STRING, out, n);
 }
 
 static void
@@ -164,7 +104,7 @@ set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 			set_bits(node, (const uint8 *) s, len, tok);
 			break;
 		default:
-			set_hex(tok, s, len);
+			ks_scalar_set_hex(tok, s, len);
 			break;
 	}
 }
@@ -181,7 +121,7 @@ set_timestamp(const KsAvroNode *node, int64 v, KsJsonToken *tok)
 		memmove(zone, zone + 1, strlen(zone));
 	if (space && strchr(space + 1, ' ') == NULL)
 		*space = 'T';
-	set_text(tok, KS_JSON_STRING, s, strlen(s));
+	ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 }
 
 static void
@@ -194,11 +134,11 @@ set_integer(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 	{
 		case KS_AVRO_DATE:
 			s = ks_text_date(v, node->infinite);
-			set_text(tok, KS_JSON_STRING, s, strlen(s));
+			ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		case KS_AVRO_TIME:
 			s = ks_text_time(v, node->unit, false);
-			set_text(tok, KS_JSON_STRING, s, strlen(s));
+			ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		case KS_AVRO_TIMESTAMP:
 		case KS_AVRO_LOCAL_TIMESTAMP:
@@ -206,10 +146,10 @@ set_integer(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 			break;
 		case KS_AVRO_MICROSECONDS:
 			s = ks_text_duration(v);
-			set_text(tok, KS_JSON_STRING, s, strlen(s));
+			ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		default:
-			set_text(tok, KS_JSON_NUMBER, r->buf, pg_lltoa(v, r->buf));
+			ks_scalar_set(tok, KS_JSON_NUMBER, r->buf, pg_lltoa(v, r->buf));
 			break;
 	}
 }
@@ -218,16 +158,9 @@ static void
 set_float(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 {
 	bool		single = node->type == KS_AVRO_FLOAT;
-	float		f = single ? ks_avro_float(r) : 0;
-	double		v = single ? f : ks_avro_double(r);
+	double		v = single ? ks_avro_float(r) : ks_avro_double(r);
 
-	if (isnan(v))
-		set_text(tok, KS_JSON_STRING, "NaN", 3);
-	else if (isinf(v))
-		set_text(tok, KS_JSON_STRING, v > 0 ? "Infinity" : "-Infinity", v > 0 ? 8 : 9);
-	else
-		set_text(tok, KS_JSON_NUMBER, r->buf, single ? float_to_shortest_decimal_bufn(f, r->buf) :
-				 double_to_shortest_decimal_bufn(v, r->buf));
+	ks_scalar_set_float(tok, v, single, r->buf);
 }
 
 void
@@ -256,7 +189,7 @@ ks_avro_variable_decimal(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *t
 	copy = palloc(len + 1);
 	memcpy(copy, s, len);
 	text = ks_text_decimal_bytes(copy, len, scale);
-	set_text(tok, KS_JSON_NUMBER, text, strlen(text));
+	ks_scalar_set(tok, KS_JSON_NUMBER, text, strlen(text));
 }
 
 void
@@ -281,7 +214,7 @@ ks_avro_point(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 	if (found != 3)
 		ks_value_bad("a point");
 	text = psprintf("(%s,%s)", float8out_internal(at[0]), float8out_internal(at[1]));
-	set_text(tok, KS_JSON_STRING, text, strlen(text));
+	ks_scalar_set(tok, KS_JSON_STRING, text, strlen(text));
 }
 
 void
@@ -293,13 +226,13 @@ ks_avro_scalar(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 	switch (node->type)
 	{
 		case KS_AVRO_NULL:
-			set_text(tok, KS_JSON_NULL, "null", 4);
+			ks_scalar_set(tok, KS_JSON_NULL, "null", 4);
 			break;
 		case KS_AVRO_BOOLEAN:
 			if (ks_avro_bool(r))
-				set_text(tok, KS_JSON_TRUE, "true", 4);
+				ks_scalar_set(tok, KS_JSON_TRUE, "true", 4);
 			else
-				set_text(tok, KS_JSON_FALSE, "false", 5);
+				ks_scalar_set(tok, KS_JSON_FALSE, "false", 5);
 			break;
 		case KS_AVRO_INT:
 		case KS_AVRO_LONG:
@@ -311,14 +244,14 @@ ks_avro_scalar(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 			break;
 		case KS_AVRO_STRING:
 			s = ks_avro_bytes(r, &len);
-			ks_avro_to_server(r, &s, &len);
-			set_text(tok, KS_JSON_STRING, s, len);
+			ks_scalar_to_server(r->d, &s, &len);
+			ks_scalar_set(tok, KS_JSON_STRING, s, len);
 			break;
 		case KS_AVRO_ENUM:
 			{
 				const KsField *symbol = &node->names[ks_avro_choice(r, node)];
 
-				set_text(tok, KS_JSON_STRING, symbol->name, symbol->len);
+				ks_scalar_set(tok, KS_JSON_STRING, symbol->name, symbol->len);
 				break;
 			}
 		default:
@@ -329,31 +262,6 @@ ks_avro_scalar(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 
 /* --- JSON --- */
 
-void
-ks_avro_append_string(StringInfo out, const char *s, int len)
-{
-	const char *end = s + len;
-
-	appendStringInfoChar(out, '"');
-	for (;;)
-	{
-		const char *q = ks_json_find_special(s, end);
-
-		appendBinaryStringInfo(out, s, q - s);
-		if (q == end)
-			break;
-		if (*q == '"' || *q == '\\')
-		{
-			appendStringInfoChar(out, '\\');
-			appendStringInfoChar(out, *q);
-		}
-		else
-			appendStringInfo(out, "\\u%04x", (unsigned char) *q);
-		s = q + 1;
-	}
-	appendStringInfoChar(out, '"');
-}
-
 static void
 append_scalar(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
 {
@@ -362,10 +270,7 @@ append_scalar(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
 
 	ks_avro_scalar(r, node, &tok);
 	MemoryContextSwitchTo(old);
-	if (tok.type == KS_JSON_STRING)
-		ks_avro_append_string(out, tok.p, tok.len);
-	else
-		appendBinaryStringInfo(out, tok.p, tok.len);
+	ks_scalar_append(out, &tok);
 	MemoryContextReset(r->scratch);
 }
 
@@ -377,7 +282,7 @@ append_record(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
 	{
 		if (i)
 			appendStringInfoChar(out, ',');
-		ks_avro_append_string(out, node->names[i].name, node->names[i].len);
+		ks_scalar_append_string(out, node->names[i].name, node->names[i].len);
 		appendStringInfoChar(out, ':');
 		ks_avro_append_json(r, node->types[i], out);
 	}
@@ -391,9 +296,9 @@ append_key(KsAvroReader *r, StringInfo out)
 	int			len;
 	const char *s = ks_avro_bytes(r, &len);
 
-	ks_avro_to_server(r, &s, &len);
+	ks_scalar_to_server(r->d, &s, &len);
 	MemoryContextSwitchTo(old);
-	ks_avro_append_string(out, s, len);
+	ks_scalar_append_string(out, s, len);
 	MemoryContextReset(r->scratch);
 	appendStringInfoChar(out, ':');
 }

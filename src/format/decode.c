@@ -65,7 +65,11 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_avro_change_ops : &ks_avro_ops;
 	if (settings->format == KS_FORMAT_AVRO || settings->key_format == KS_FORMAT_AVRO)
 		ks_avro_create(d);
-	if (settings->envelope != KS_NO_ENVELOPE && settings->format != KS_FORMAT_AVRO)
+	if (settings->format == KS_FORMAT_PROTOBUF)
+		d->ops = &ks_proto_ops;
+	if (settings->format == KS_FORMAT_PROTOBUF || settings->key_format == KS_FORMAT_PROTOBUF)
+		ks_proto_create(d);
+	if (settings->envelope != KS_NO_ENVELOPE && !ks_format_has_schema(settings->format))
 	{
 		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
 		d->envelope = ks_envelope_create(target->nfields, cxt);

@@ -58,7 +58,18 @@ typedef struct KsFormatOps
 	 * not tell it; NULL: it never does */
 	bool		(*key) (struct KsDecoder *d, KsColumn *col, Datum *value, bool *isnull);
 	bool		binary;			/* values are no text; field gives them as a whole, too */
+
+	/* of a format by schemas: the name of the value's type, for a record that is open */
+	const char *(*schema) (struct KsDecoder *d);
 } KsFormatOps;
+
+/* Values, or keys, by schemas. */
+typedef struct KsSchemaPart
+{
+	bool		used;			/* else they have another format */
+	KsFraming	framing;
+	struct KsSchemaCache *cache;	/* NULL: the sink gives the schema */
+} KsSchemaPart;
 
 typedef struct KsDecoder
 {
@@ -66,7 +77,10 @@ typedef struct KsDecoder
 	struct KsCsv *csv;
 	struct KsCsv *key_csv;
 	struct KsEnvelopeState *envelope;
+	KsSchemaPart value_schemas;
+	KsSchemaPart key_schemas;
 	struct KsAvro *avro;
+	struct KsProto *proto;
 	int64		schema_id;		/* as the record's value tells it; -1: it does not */
 	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
 	bool		unavailable;	/* the row has the value of some column, the record not */
@@ -110,15 +124,15 @@ extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 
 /*
- * decode_avro.c: does it decode by schemas that records name?  Then each record of a
+ * decode_schema.c: does it decode by schemas that records name?  Then each record of a
  * batch is asked before the first is decoded: which schemas are not known (to the list
  * of KsSchemaId *, in the current context).  The pass is a number of the batch, from 1.
  */
-extern bool ks_avro_asks(const KsDecoder *decoder);
-extern void ks_avro_list_unknown(KsDecoder *decoder, const KsRecord *rec, uint32 pass, List **unknown);
+extern bool ks_schemas_ask(const KsDecoder *decoder);
+extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, uint32 pass, List **unknown);
 
 /* Are headers looked at for what tells them? */
-extern bool ks_avro_wants_headers(const KsDecoder *decoder);
+extern bool ks_schemas_want_headers(const KsDecoder *decoder);
 
 /* For formats: the members of an object into tokens; a path below a token, false
  * if it leads nowhere; the value of a column whose field is not there. */

@@ -11,47 +11,89 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "mb/pg_wchar.h"
+
 #include "format/avro_change.h"
-#include "format/avro_registry.h"
 #include "format/decode_format.h"
 #include "format/framing.h"
+#include "format/schema_cache.h"
 
-/* Of values, or of keys. */
-typedef struct AvroPart
+/* What is made of a schema. */
+typedef struct AvroSchema
 {
-	bool		used;			/* else they have another format */
-	KsFraming	framing;
-	KsAvroRegistry *registry;	/* NULL: the sink has the schema */
+	KsAvroNode *node;
+	KsAvroProgram *program;		/* of values */
+	KsAvroChange *change;		/* of those in an envelope */
 	uint64		print;			/* fingerprint, where the framing has one */
-} AvroPart;
+} AvroSchema;
 
 typedef struct KsAvro
 {
-	AvroPart	values;
-	AvroPart	keys;
-	KsAvroProgram *program;		/* of the value at hand, */
-	KsAvroChange *change;		/* which may be in an envelope */
-	KsAvroNode *key;			/* of the key at hand */
+	AvroSchema *value;			/* of the value at hand */
+	AvroSchema *key;			/* of the key at hand */
+	KsAvroProgram *program;		/* of that value, or of the row in it */
+	const uint8 *begin;			/* behind what tells the schema */
 	MemoryContext scratch;
 	StringInfoData key_text;
 } KsAvro;
 
-/* The schema that the sink gives; NULL: records tell it. */
+/* A schema's text and those that it refers to, parsed. */
 static KsAvroNode *
-begin_part(KsDecoder *d, AvroPart *part, const char *text)
+parse_text(const KsSchemaText *text)
 {
-	KsAvroNode *schema;
+	const char **texts = palloc((text->nrefs + 1) * sizeof(char *));
 
-	part->used = true;
-	part->framing = ks_framing_of(&d->settings, text);
-	if (text == NULL)
+	if (strcmp(text->type, "AVRO") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the schema is not an Avro schema"),
+				 errdetail("Its type is %s.", text->type)));
+	for (int i = 0; i < text->nrefs; i++)
+		texts[i] = text->refs[i];
+	texts[text->nrefs] = text->text;
+	return ks_avro_parse_all(texts, text->nrefs + 1);
+}
+
+static AvroSchema *
+compile(KsDecoder *d, KsAvroNode *node, bool of_keys)
+{
+	AvroSchema *schema = palloc0(sizeof(AvroSchema));
+
+	schema->node = node;
+	if (of_keys)
+		return schema;
+	if (d->settings.envelope == KS_DEBEZIUM)
 	{
-		part->registry = ks_avro_registry_create(d, part == &d->avro->keys);
-		return NULL;
+		schema->change = ks_avro_change_compile(d, node);
+		schema->program = ks_avro_change_row(schema->change);
 	}
-	schema = ks_avro_parse(text, strlen(text));
+	else
+	{
+		schema->program = ks_avro_compile(&d->settings, d->target, node, KS_AVRO_VALUE);
+		ks_avro_check_matched(d, schema->program);
+	}
+	return schema;
+}
+
+/* A KsCompileSchema. */
+static void *
+compile_text(KsDecoder *d, const KsSchemaText *text, bool of_keys)
+{
+	return compile(d, parse_text(text), of_keys);
+}
+
+/* The schema that the sink gives; NULL: records tell it. */
+static AvroSchema *
+begin_part(KsDecoder *d, KsSchemaPart *part, const char *text)
+{
+	AvroSchema *schema;
+
+	ks_schemas_begin(d, part, text, compile_text);
+	if (text == NULL)
+		return NULL;
+	schema = compile(d, ks_avro_parse(text, strlen(text)), part == &d->key_schemas);
 	if (part->framing == KS_FRAMING_SINGLE_OBJECT)
-		part->print = ks_avro_fingerprint(schema);
+		schema->print = ks_avro_fingerprint(schema->node);
 	return schema;
 }
 
@@ -64,20 +106,10 @@ ks_avro_create(KsDecoder *d)
 
 	avro->scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink avro", ALLOCSET_SMALL_SIZES);
 	if (set->format == KS_FORMAT_AVRO)
-	{
-		KsAvroNode *schema = begin_part(d, &avro->values, set->value_schema);
-
-		if (schema && set->envelope == KS_DEBEZIUM)
-			avro->change = ks_avro_change_compile(d, schema);
-		else if (schema)
-		{
-			avro->program = ks_avro_compile(set, d->target, schema, KS_AVRO_VALUE);
-			ks_avro_check_matched(d, avro->program);
-		}
-	}
+		avro->value = begin_part(d, &d->value_schemas, set->value_schema);
 	if (set->key_format == KS_FORMAT_AVRO)
 	{
-		avro->key = begin_part(d, &avro->keys, set->key_schema);
+		avro->key = begin_part(d, &d->key_schemas, set->key_schema);
 		initStringInfo(&avro->key_text);
 	}
 }
@@ -112,14 +144,9 @@ take_single_object(KsAvroReader *r, uint64 print)
 	r->p += 10;
 }
 
-/* Begins behind what tells the schema; *id is -1 if nothing does, or no number. */
-static KsAvroEntry *
-begin(KsDecoder *d, AvroPart *part, KsAvroReader *r, const char *s, int len, int64 *id)
+static void
+begin_reader(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 {
-	KsSchemaId	schema = {.id = -1};
-	int			skip = 0;
-	const char *wrong;
-
 	r->start = r->p = (const uint8 *) s;
 	r->end = r->p + len;
 	r->depth = 0;
@@ -127,44 +154,76 @@ begin(KsDecoder *d, AvroPart *part, KsAvroReader *r, const char *s, int len, int
 	r->d = d;
 	r->scratch = d->avro->scratch;
 	MemoryContextReset(r->scratch);
+}
+
+/* Begins behind what tells the schema; *id is -1 if nothing does, or no number. */
+static AvroSchema *
+begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, const char *s, int len, int64 *id)
+{
+	KsSchemaId	told = {.id = -1};
+	int			skip = 0;
+	const char *wrong;
+
+	begin_reader(d, r, s, len);
 	if (part->framing == KS_FRAMING_SINGLE_OBJECT)
-		take_single_object(r, part->print);
+		take_single_object(r, schema->print);
 	else if (part->framing != KS_FRAMING_NONE)
 	{
-		wrong = ks_framing_read(part->framing, d->record, part == &d->avro->keys, &schema, &skip);
+		wrong = ks_framing_read(part->framing, d->record, part == &d->key_schemas, &told, &skip);
 		if (unlikely(wrong != NULL))
 			no_frame(wrong, "If it is not written by a serializer that uses a registry, set framing => 'none'.");
 		r->p += skip;
 	}
-	*id = schema.id;
-	return part->registry ? ks_avro_registry_get(part->registry, &schema) : NULL;
+	*id = told.id;
+	return part->cache ? ks_schema_cache_get(part->cache, &told) : schema;
+}
+
+static void
+begin_value(KsDecoder *d, KsAvroReader *r, const char *s, int len)
+{
+	KsAvro	   *avro = d->avro;
+
+	avro->value = begin(d, &d->value_schemas, avro->value, r, s, len, &d->schema_id);
+	avro->begin = r->p;
 }
 
 static KsRowOp
 open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
-	KsAvro	   *avro = d->avro;
 	KsAvroReader r;
-	KsAvroEntry *entry = begin(d, &avro->values, &r, s, len, &d->schema_id);
 
-	if (entry)
-		avro->program = entry->program;
-	if (!avro->program->unused)
-		ks_avro_run(avro->program, &r);
+	begin_value(d, &r, s, len);
+	d->avro->program = d->avro->value->program;
+	if (!d->avro->program->unused)
+		ks_avro_run(d->avro->program, &r);
 	return KS_ROW_WRITE;
 }
 
 static KsRowOp
 open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
-	KsAvro	   *avro = d->avro;
 	KsAvroReader r;
-	KsAvroEntry *entry = begin(d, &avro->values, &r, s, len, &d->schema_id);
 
-	if (entry)
-		avro->change = entry->change;
-	avro->program = ks_avro_change_row(avro->change);
-	return ks_avro_change_open(avro->change, &r);
+	begin_value(d, &r, s, len);
+	d->avro->program = ks_avro_change_row(d->avro->value->change);
+	return ks_avro_change_open(d->avro->value->change, &r);
+}
+
+/* The full name of the value's type; in a union, of its branch's. */
+static const char *
+avro_schema(KsDecoder *d)
+{
+	const KsAvroNode *node = d->avro->value->node;
+
+	if (node->type == KS_AVRO_UNION)
+	{
+		KsAvroReader r;
+
+		begin_reader(d, &r, d->record->value, d->record->valuelen);
+		r.p = d->avro->begin;
+		node = node->types[ks_avro_choice(&r, node)];
+	}
+	return node->name ? node->name : ks_avro_type_name(node);
 }
 
 static Datum
@@ -196,7 +255,16 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 static bool
 change_key(KsDecoder *d, KsColumn *col, Datum *value, bool *isnull)
 {
-	return ks_avro_change_key(d->avro->change, col - d->target->cols, value, isnull);
+	return ks_avro_change_key(d->avro->value->change, col - d->target->cols, value, isnull);
+}
+
+/* One value, and nothing behind it. */
+static void
+append_all(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
+{
+	ks_avro_append_json(r, node, out);
+	if (r->p != r->end)
+		ks_avro_bad(r, "More bytes follow than the schema has values for");
 }
 
 void
@@ -205,64 +273,28 @@ ks_avro_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonle
 	KsAvro	   *avro = d->avro;
 	KsAvroReader r;
 	int64		id;
-	KsAvroEntry *entry = begin(d, &avro->keys, &r, s, len, &id);
 
-	if (entry)
-		avro->key = entry->key;
+	avro->key = begin(d, &d->key_schemas, avro->key, &r, s, len, &id);
 	resetStringInfo(&avro->key_text);
-	ks_avro_append_json(&r, avro->key, &avro->key_text);
-	if (r.p != r.end)
-		ks_avro_bad(&r, "More bytes follow than the schema has values for");
+	append_all(&r, avro->key->node, &avro->key_text);
 	*json = avro->key_text.data;
 	*jsonlen = avro->key_text.len;
 }
 
-/* --- what is not known yet --- */
-
-bool
-ks_avro_asks(const KsDecoder *d)
-{
-	return d->avro && (d->avro->values.registry || d->avro->keys.registry);
-}
-
-bool
-ks_avro_wants_headers(const KsDecoder *d)
-{
-	const KsAvro *avro = d->avro;
-
-	return avro && ((avro->values.used && ks_framing_has_headers(avro->values.framing)) ||
-					(avro->keys.used && ks_framing_has_headers(avro->keys.framing)));
-}
-
-/* What is wrong with the bytes is said when they are decoded. */
-static void
-list_unknown(AvroPart *part, const KsRecord *rec, bool is_key, uint32 pass, List **unknown)
-{
-	KsSchemaId	id;
-	int			skip;
-
-	if (ks_framing_read(part->framing, rec, is_key, &id, &skip) == NULL &&
-		unlikely(!ks_avro_registry_knows(part->registry, &id, pass)))
-	{
-		KsSchemaId *copy = palloc(sizeof(KsSchemaId));
-
-		*copy = id;
-		*unknown = lappend(*unknown, copy);
-	}
-}
-
 void
-ks_avro_list_unknown(KsDecoder *d, const KsRecord *rec, uint32 pass, List **unknown)
+ks_avro_decode_json(const KsSchemaText *text, const char *s, int len, StringInfo out)
 {
-	KsAvro	   *avro = d->avro;
+	KsAvro		avro = {0};
+	KsDecoder	d = {.encoding = GetDatabaseEncoding(), .avro = &avro};
+	KsAvroReader r;
 
-	if (avro->values.registry && rec->valuelen >= 0)
-		list_unknown(&avro->values, rec, false, pass, unknown);
-	if (avro->keys.registry && rec->keylen >= 0)
-		list_unknown(&avro->keys, rec, true, pass, unknown);
+	avro.scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink avro", ALLOCSET_SMALL_SIZES);
+	begin_reader(&d, &r, s, len);
+	append_all(&r, parse_text(text), out);
+	MemoryContextDelete(avro.scratch);
 }
 
-const KsFormatOps ks_avro_ops = {.open = open_avro, .field = avro_field, .binary = true};
+const KsFormatOps ks_avro_ops = {.open = open_avro, .field = avro_field, .binary = true, .schema = avro_schema};
 const KsFormatOps ks_avro_change_ops = {
-	.open = open_change, .field = avro_field, .key = change_key, .binary = true
+	.open = open_change, .field = avro_field, .key = change_key, .binary = true, .schema = avro_schema
 };

@@ -141,6 +141,8 @@ ks_decode_key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 	{
 		if (d->settings.key_format == KS_FORMAT_AVRO)
 			ks_avro_key(d, s, len, &s, &len);
+		else if (d->settings.key_format == KS_FORMAT_PROTOBUF)
+			ks_proto_key(d, s, len, &s, &len);
 		else
 			ks_to_server(d, &s, &len);
 		json.start = s;
@@ -161,7 +163,7 @@ from_key(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec, bool *i
 	bool		json = d->settings.key_format == KS_FORMAT_JSON;
 	KsJsonToken tok;
 
-	if (d->settings.key_format == KS_FORMAT_AVRO && type->typid != BYTEAOID)
+	if (ks_format_has_schema(d->settings.key_format) && type->typid != BYTEAOID)
 	{
 		if (ks_decode_key_document(d, rec, &tok))
 			return ks_convert_json(&d->cv, type, &tok, isnull);
@@ -172,6 +174,17 @@ from_key(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec, bool *i
 		ks_decode_key_document(d, rec, &tok))
 		return ks_envelope_key_path(d, col, &tok, isnull);
 	return ks_decode_bytes(d, type, rec->key, rec->keylen, json, isnull);
+}
+
+/* The name of the value's type; a tombstone has none. */
+static Datum
+from_schema_name(KsDecoder *d, KsColumn *col, KsType *type, bool *isnull)
+{
+	const char *name = d->ops && d->ops->schema && d->record->valuelen >= 0 ? d->ops->schema(d) : NULL;
+
+	if (name == NULL)
+		return ks_decode_missing(d, col, isnull);
+	return ks_convert_text(&d->cv, type, name, strlen(name));
 }
 
 /* What is not found by a path; type: what is underneath the column's. */
@@ -209,6 +222,8 @@ decode_whole(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec,
 			if (d->schema_id < 0)
 				return ks_decode_missing(d, col, isnull);
 			return from_int(d, type, d->schema_id);
+		case KS_FROM_SCHEMA:
+			return from_schema_name(d, col, type, isnull);
 		default:
 			pg_unreachable();
 	}

@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "format/decode.h"
+#include "format/framing.h"
 #include "format/json_scan.h"
 
 /* --- decode_column.c, decode_key.c --- */
@@ -85,6 +86,14 @@ extern struct KsCsv *ks_csv_create(void);
 /* A key column's value from a key of one line of CSV. */
 extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, bool *isnull);
 
+/*
+ * decode_schema.c: begins with values or keys (a part of the decoder), whose schema the
+ * sink gives, or not: then 'compile' makes of each one, once, what the format needs.
+ * In the current context.
+ */
+extern void ks_schemas_begin(KsDecoder *d, KsSchemaPart *part, const char *text,
+							 void *(*compile) (KsDecoder *d, const KsSchemaText *text, bool of_keys));
+
 extern const KsFormatOps ks_avro_ops;
 extern const KsFormatOps ks_avro_change_ops;
 
@@ -93,6 +102,20 @@ extern void ks_avro_create(KsDecoder *d);
 
 /* A key as JSON, which lasts until the next one. */
 extern void ks_avro_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonlen);
+
+/* One value by a schema of a registry, as JSON; errors (42804, 22023) if that is none of Avro. */
+extern void ks_avro_decode_json(const KsSchemaText *text, const char *s, int len, StringInfo out);
+
+extern const KsFormatOps ks_proto_ops;
+
+/* The same for Protobuf. */
+extern void ks_proto_create(KsDecoder *d);
+extern void ks_proto_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonlen);
+extern void ks_proto_decode_json(const KsSchemaText *text, const KsMessagePath *path,
+								 const char *s, int len, StringInfo out);
+
+/* Errors (22023, and those of the schema) if this is no schema, or lacks the message, or does not say which. */
+extern void ks_proto_check_schema(const char *schema, const char *message_type, bool of_keys, bool told);
 
 extern const KsFormatOps ks_connect_ops;
 extern const KsFormatOps ks_debezium_ops;

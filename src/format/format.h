@@ -25,11 +25,15 @@ typedef enum KsFormat
 	KS_FORMAT_RAW,
 	KS_FORMAT_CSV,
 	KS_FORMAT_AVRO,
+	KS_FORMAT_PROTOBUF,
 	KS_FORMAT_NONE				/* of keys only */
 } KsFormat;
 
 /* Has it fields by name, and values in values, as JSON has? */
-#define ks_format_has_names(format) ((format) == KS_FORMAT_JSON || (format) == KS_FORMAT_AVRO)
+#define ks_format_has_names(format) ((format) == KS_FORMAT_JSON || ks_format_has_schema(format))
+
+/* Are its values read by schemas? */
+#define ks_format_has_schema(format) ((format) == KS_FORMAT_AVRO || (format) == KS_FORMAT_PROTOBUF)
 
 /* What stands before a value that a schema describes. */
 typedef enum KsFraming
@@ -66,8 +70,9 @@ typedef struct KsFormatSettings
 	char		csv_quote;		/* '\0': none */
 	const char *csv_null;		/* what stands for NULL, if not quoted */
 	KsFraming	framing;
-	const char *value_schema;	/* of KS_FORMAT_AVRO; NULL: records tell which */
+	const char *value_schema;	/* of formats by schemas; NULL: records tell which */
 	const char *key_schema;
+	const char *message_type;	/* of KS_FORMAT_PROTOBUF: the message of value_schema, or NULL */
 	const char *server;			/* whose registry has those */
 	KsFindSchema find_schema;
 } KsFormatSettings;

@@ -28,4 +28,16 @@ ks_framing_of(const KsFormatSettings *settings, const char *schema)
 extern const char *ks_framing_read(KsFraming framing, const KsRecord *rec, bool is_key,
 								   KsSchemaId *id, int *skip);
 
+/* Which message of a Protobuf schema: the place of each in the one around it. */
+#define KS_MAX_MESSAGE_PATH		64
+typedef struct KsMessagePath
+{
+	int			n;
+	int			at[KS_MAX_MESSAGE_PATH];
+} KsMessagePath;
+
+/* The same, and which message of the schema. */
+extern const char *ks_framing_read_message(KsFraming framing, const KsRecord *rec, bool is_key,
+										   KsSchemaId *id, KsMessagePath *path, int *skip);
+
 #endif

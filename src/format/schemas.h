@@ -31,6 +31,7 @@ typedef struct KsSchemaText
 	const char *text;
 	int			nrefs;			/* schemas that it refers to: each stands */
 	const char **refs;			/* behind those that it refers to itself */
+	const char **ref_names;		/* by which it does: of Protobuf, what it imports */
 } KsSchemaText;
 
 typedef enum KsSchemaState

@@ -35,7 +35,8 @@ typedef enum KsColumnSource
 	KS_FROM_PARTITION,
 	KS_FROM_OFFSET,
 	KS_FROM_TIMESTAMP,
-	KS_FROM_SCHEMA_ID
+	KS_FROM_SCHEMA_ID,
+	KS_FROM_SCHEMA				/* the name of the value's type */
 } KsColumnSource;
 
 /* One step of a path: a member's name, or an element's index. */

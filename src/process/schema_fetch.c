@@ -35,7 +35,7 @@ typedef struct Fetched
 	char	   *schema;
 	JsonbParseState *refs;		/* the array of the row */
 	int			nrefs;
-	List	   *names;			/* of those fetched, or being fetched: "subject version" */
+	List	   *names;			/* of those fetched, or being fetched: see fetch_reference() */
 	const char *absent;			/* why it is, or NULL */
 } Fetched;
 
@@ -151,7 +151,10 @@ add_reference(Fetched *s, const char *name, const char *subject, int version, co
 
 static void fetch_references(Fetched *s, Jsonb *answer, int depth);
 
-/* One that was met before is there already; of a circle, whoever began it comes last. */
+/*
+ * One that was met before is there already; of a circle, whoever began it comes last.
+ * In Protobuf, it is the name that is looked for: one schema may be there by several.
+ */
 static void
 fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
 {
@@ -164,7 +167,8 @@ fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
 
 	if (subject == NULL)
 		not_understood("A reference has no subject.");
-	id = psprintf("%s %d", subject, version);
+	id = strcmp(s->type, "PROTOBUF") == 0 && name ? psprintf("%s %d %s", subject, version, name) :
+		psprintf("%s %d", subject, version);
 	if (is_named(s, id))
 		return;
 	if (depth > MAX_DEPTH || list_length(s->names) >= MAX_REFERENCES)

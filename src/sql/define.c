@@ -21,12 +21,11 @@
 #include "base/compat.h"
 #include "base/guc.h"
 #include "catalog/owner.h"
-#include "catalog/schemas.h"
 #include "catalog/sinks.h"
-#include "format/avro_schema.h"
 #include "kafka/options.h"
 #include "process/shmem.h"
 #include "sql/define.h"
+#include "sql/define_schema.h"
 #include "write/apply.h"
 
 /* Settings that need or exclude each other. */
@@ -89,16 +88,17 @@ check_format(const KsSink *sink)
 		stray = "envelope";
 	else if (sink->strict && sink->format == KS_FORMAT_RAW)
 		stray = "strict";
-	if (sink->envelope == KS_CONNECT && sink->format == KS_FORMAT_AVRO)
+	if (sink->envelope == KS_CONNECT && ks_format_has_schema(sink->format))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("envelope connect does not go with format avro"),
+				 errmsg("envelope connect does not go with format %s", sink->format == KS_FORMAT_AVRO ? "avro" : "protobuf"),
 				 errdetail("It is what Connect's JSON converter writes around a value."),
-				 errhint("Set envelope => 'none': Avro schemas tell Connect's types without it.")));
-	if (sink->envelope != KS_NO_ENVELOPE && sink->format == KS_FORMAT_JSON && sink->key_format == KS_FORMAT_AVRO)
+				 errhint("Set envelope => 'none': %s schemas tell Connect's types without it.",
+						 sink->format == KS_FORMAT_AVRO ? "Avro" : "Protobuf")));
+	if (sink->envelope != KS_NO_ENVELOPE && sink->format == KS_FORMAT_JSON && ks_format_has_schema(sink->key_format))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("keys in Avro do not go with an envelope in JSON")));
+				 errmsg("keys in %s do not go with an envelope in JSON", sink->key_format == KS_FORMAT_AVRO ? "Avro" : "Protobuf")));
 	if (stray)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -110,67 +110,6 @@ check_format(const KsSink *sink)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("envelope debezium needs a target"),
 				 errhint("Without an envelope, a command sees the whole value: op, before and after.")));
-}
-
-static void
-schema_context(void *arg)
-{
-	errcontext("setting \"%s\"", (const char *) arg);
-}
-
-/*
- * A schema is given if it is needed, and only then; and is one.  A sink that writes
- * nothing by itself may leave it to its topics, and one whose server has a registry
- * to its records, if these tell which.
- */
-static void
-check_schema(char *setting, KsFormat format, const char *schema, const KsSink *sink)
-{
-	bool		writes = ks_sink_writes_by_default(sink) || sink->topic != NULL;
-	bool		registry = ks_schemas_registry(sink->server) != NULL;
-	ErrorContextCallback context = {error_context_stack, schema_context, setting};
-	MemoryContext cxt;
-	MemoryContext old;
-
-	if (format == KS_FORMAT_AVRO && schema == NULL && registry &&
-		(sink->framing == KS_FRAMING_NONE || sink->framing == KS_FRAMING_SINGLE_OBJECT))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("format avro with this framing needs the setting \"%s\"", setting),
-				 errdetail("Records tell no schema of the registry then."),
-				 errhint("Give the schema, or set framing => 'auto'.")));
-	if (format == KS_FORMAT_AVRO && schema == NULL && writes && !registry)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("format avro needs the setting \"%s\", or a server with a schema registry", setting),
-				 errhint("It is the schema's JSON text, such as {\"type\": \"record\", \"name\": \"flight\", \"fields\": [{\"name\": \"id\", \"type\": \"long\"}]}.")));
-	if (format != KS_FORMAT_AVRO && schema)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"%s\" has nothing to work on", setting),
-				 errhint("It needs %s avro.", *setting == 'k' ? "key_format" : "format")));
-	if (schema == NULL)
-		return;
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink schema", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(cxt);
-	error_context_stack = &context;
-	(void) ks_avro_parse(schema, strlen(schema));
-	error_context_stack = context.previous;
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(cxt);
-}
-
-/* The schemas of records of the sink, or of a topic with a target of its own. */
-static void
-check_schemas(const KsSink *sink)
-{
-	check_schema("value_schema", sink->format, sink->value_schema, sink);
-	check_schema("key_schema", sink->key_format, sink->key_schema, sink);
-	if (sink->framing_given && sink->format != KS_FORMAT_AVRO && sink->key_format != KS_FORMAT_AVRO)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("setting \"%s\" has nothing to work on", "framing"),
-				 errhint("It needs format or key_format avro.")));
 }
 
 static void
@@ -194,12 +133,12 @@ check_topics(const KsSink *sink)
 		{
 			error_context_stack = &context;
 			check_writing(ks_catalog_topic_sink(sink, topic));
-			check_schemas(ks_catalog_topic_sink(sink, topic));
+			ks_define_check_schemas(ks_catalog_topic_sink(sink, topic));
 			error_context_stack = context.previous;
 		}
 		else if (topic->insert_mode || topic->columns || topic->pk_fields || topic->filter ||
 				 topic->update_if || topic->accumulate || topic->value_schema || topic->key_schema ||
-				 topic->framing)
+				 topic->framing || topic->message_type)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("topic \"%s\" has settings of a target, but no target of its own", topic->topic),
@@ -241,13 +180,13 @@ ks_define_check(const char *name)
 	check_writing(sink);
 	check_topics(sink);
 	check_format(sink);
-	check_schemas(sink);
+	ks_define_check_schemas(sink);
 	if (sink->delete_enabled && sink->key_format == KS_FORMAT_NONE &&
 		(sink->command == NULL || sink->topic_targets))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_enabled needs a key format"),
-				 errhint("Set key_format to json, raw, csv or avro.")));
+				 errhint("Set key_format to json, raw, csv, avro or protobuf.")));
 	if (sink->reject_limit.text && sink->on_error == KS_ON_ERROR_STOP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -16,7 +16,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/schemas.h"
-#include "format/avro_registry.h"
+#include "format/decode_format.h"
 #include "format/framing.h"
 #include "process/schema_fetch.h"
 #include "sql/arguments.h"
@@ -122,6 +122,17 @@ kafka_sink_schema_guid(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(find_schema(ks_text_argument(fcinfo, 0), &id).text));
 }
 
+KS_NORETURN static void tells_no_schema(const char *detail);
+
+static void
+tells_no_schema(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+			 errmsg("data tells no schema"),
+			 errdetail("%s.", detail)));
+}
+
 /* kafka_sink.decode(server text, data bytea, header bytea) */
 Datum
 kafka_sink_decode(PG_FUNCTION_ARGS)
@@ -132,6 +143,7 @@ kafka_sink_decode(PG_FUNCTION_ARGS)
 	StringInfoData json;
 	KsSchemaText text;
 	KsSchemaId	id;
+	KsMessagePath path;
 	int			skip;
 	const char *wrong;
 	bytea	   *data;
@@ -152,12 +164,17 @@ kafka_sink_decode(PG_FUNCTION_ARGS)
 	}
 	wrong = ks_framing_read(KS_FRAMING_AUTO, &rec, false, &id, &skip);
 	if (wrong)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
-				 errmsg("data tells no schema"),
-				 errdetail("%s.", wrong)));
+		tells_no_schema(wrong);
 	text = find_schema(server, &id);
 	initStringInfo(&json);
-	ks_avro_decode_json(&text, rec.value + skip, rec.valuelen - skip, &json);
+	if (strcmp(text.type, "PROTOBUF") == 0)
+	{
+		wrong = ks_framing_read_message(KS_FRAMING_AUTO, &rec, false, &id, &path, &skip);
+		if (wrong)
+			tells_no_schema(wrong);
+		ks_proto_decode_json(&text, &path, rec.value + skip, rec.valuelen - skip, &json);
+	}
+	else
+		ks_avro_decode_json(&text, rec.value + skip, rec.valuelen - skip, &json);
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

@@ -59,10 +59,10 @@ list_unknown(KsApply *ap)
 	{
 		KsRoute    *r = &ap->routes[i];
 
-		if (!ks_avro_asks(r->decoder))
+		if (!ks_schemas_ask(r->decoder))
 			continue;
 		for (int j = r->lo; j < r->hi; j++)
-			ks_avro_list_unknown(r->decoder, &ap->recs[j], ap->passes, &ap->unknown);
+			ks_schemas_list_unknown(r->decoder, &ap->recs[j], ap->passes, &ap->unknown);
 	}
 }
 

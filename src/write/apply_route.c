@@ -260,7 +260,7 @@ bool
 ks_apply_wants_headers(const KsApply *ap)
 {
 	for (int i = 0; i < ap->nroutes; i++)
-		if (ap->routes[i].target->wants_headers || ks_avro_wants_headers(ap->routes[i].decoder))
+		if (ap->routes[i].target->wants_headers || ks_schemas_want_headers(ap->routes[i].decoder))
 			return true;
 	return false;
 }

@@ -132,7 +132,7 @@ ks_columns_set_source(KsTarget *target, KsColumn *col, const char *source)
 		{"@offset", KS_FROM_OFFSET}, {"@timestamp", KS_FROM_TIMESTAMP},
 		{"@key", KS_FROM_KEY}, {"@headers", KS_FROM_HEADERS},
 		{"@value", KS_FROM_VALUE}, {"@rest", KS_FROM_REST},
-		{"@schema_id", KS_FROM_SCHEMA_ID}
+		{"@schema_id", KS_FROM_SCHEMA_ID}, {"@schema", KS_FROM_SCHEMA}
 	};
 	List	   *steps = NIL;
 

@@ -27,8 +27,8 @@
 #include "utils/typcache.h"
 #include "utils/varlena.h"
 
-#include "format/avro_registry.h"
 #include "format/json.h"
+#include "format/schema_cache.h"
 
 sigjmp_buf	fuzz_error;
 int			fuzz_sqlstate;
@@ -492,20 +492,31 @@ lappend(List *list, void *datum)
 	abort();
 }
 
-struct KsAvroRegistry *
-ks_avro_registry_create(KsDecoder *d, bool of_keys)
+struct KsSchemaCache *
+ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompileSchema compile)
 {
 	abort();
 }
 
 bool
-ks_avro_registry_knows(struct KsAvroRegistry *reg, const KsSchemaId *id, uint32 pass)
+ks_schema_cache_knows(struct KsSchemaCache *cache, const KsSchemaId *id, uint32 pass)
 {
 	abort();
 }
 
-struct KsAvroEntry *
-ks_avro_registry_get(struct KsAvroRegistry *reg, const KsSchemaId *id)
+void *
+ks_schema_cache_get(struct KsSchemaCache *cache, const KsSchemaId *id)
 {
 	abort();
+}
+
+/* An error is not kept here: it is made anew. */
+void *
+ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+
+	c->made = compile(arg);
+	MemoryContextSwitchTo(old);
+	return c->made;
 }

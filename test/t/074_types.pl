@@ -1,5 +1,5 @@
-# The reference's tables of types are what sql/types.sql and sql/avro_types.sql show,
-# line by line.
+# The reference's tables of types are what sql/types.sql, sql/avro_types.sql and
+# sql/protobuf_types.sql show, line by line.
 use strict;
 use warnings FATAL => 'all';
 
@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $top = "$FindBin::RealBin/../..";
-foreach ([ 'types', 'Types' ], [ 'avro_types', "Avro's types" ])
+foreach ([ 'types', 'Types' ], [ 'avro_types', "Avro's types" ], [ 'protobuf_types', "Protobuf's types" ])
 {
 	my ($test, $title) = @$_;
 	my @tested = grep { /^\| `/ } split /\n/, slurp_file("$top/expected/$test.out");

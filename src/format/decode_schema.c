@@ -1,0 +1,58 @@
+/*
+ * decode_schema.c
+ *	  Formats by schemas, which sinks give or records name: what these have in common.
+ */
+#include "postgres.h"
+
+#include "format/decode_format.h"
+#include "format/framing.h"
+#include "format/schema_cache.h"
+
+void
+ks_schemas_begin(KsDecoder *d, KsSchemaPart *part, const char *text,
+				 void *(*compile) (KsDecoder *d, const KsSchemaText *text, bool of_keys))
+{
+	part->used = true;
+	part->framing = ks_framing_of(&d->settings, text);
+	if (text == NULL)
+		part->cache = ks_schema_cache_create(d, part == &d->key_schemas, compile);
+}
+
+bool
+ks_schemas_ask(const KsDecoder *d)
+{
+	return d->value_schemas.cache || d->key_schemas.cache;
+}
+
+bool
+ks_schemas_want_headers(const KsDecoder *d)
+{
+	return (d->value_schemas.used && ks_framing_has_headers(d->value_schemas.framing)) ||
+		(d->key_schemas.used && ks_framing_has_headers(d->key_schemas.framing));
+}
+
+/* What is wrong with the bytes is said when they are decoded. */
+static void
+list_unknown(KsSchemaPart *part, const KsRecord *rec, bool is_key, uint32 pass, List **unknown)
+{
+	KsSchemaId	id;
+	int			skip;
+
+	if (ks_framing_read(part->framing, rec, is_key, &id, &skip) == NULL &&
+		unlikely(!ks_schema_cache_knows(part->cache, &id, pass)))
+	{
+		KsSchemaId *copy = palloc(sizeof(KsSchemaId));
+
+		*copy = id;
+		*unknown = lappend(*unknown, copy);
+	}
+}
+
+void
+ks_schemas_list_unknown(KsDecoder *d, const KsRecord *rec, uint32 pass, List **unknown)
+{
+	if (d->value_schemas.cache && rec->valuelen >= 0)
+		list_unknown(&d->value_schemas, rec, false, pass, unknown);
+	if (d->key_schemas.cache && rec->keylen >= 0)
+		list_unknown(&d->key_schemas, rec, true, pass, unknown);
+}

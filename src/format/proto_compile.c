@@ -1,0 +1,343 @@
+/*
+ * proto_compile.c
+ *	  Values of one Protobuf message to the columns of one target.
+ *
+ * Fields come in any order and any number of times, so there is no list of steps for a
+ * message, but a table by their numbers.  Single values go to their columns when they are
+ * met; for messages, lists and maps it is noted where they are, and the rest is done when
+ * all of the record has been seen.  Messages that paths lead into have tables of their own.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "format/proto_program.h"
+
+#define MAX_DENSE	256
+
+typedef struct Compiler
+{
+	const KsFormatSettings *settings;
+	KsTarget   *target;
+	KsProtoProgram *program;
+} Compiler;
+
+/* Columns that want something of a message; their paths have been followed that far. */
+typedef struct Wanted
+{
+	int			n;
+	int		   *cols;
+} Wanted;
+
+static KsProtoPlan *compile(Compiler *c, const KsProtoMessage *message, const Wanted *wanted, int level);
+
+static int
+steps_of_path(const KsColumn *col)
+{
+	return col->npath + 1;
+}
+
+static KsPathStep
+path_step(const KsTarget *target, const KsColumn *col, int level)
+{
+	const KsField *f = &target->fields[col->field];
+
+	return level > 0 ? col->path[level - 1] : (KsPathStep) {f->name, f->len, 0};
+}
+
+KS_NORETURN static void cannot_take(const KsColumn *col, const char *what, bool number);
+
+static void
+cannot_take(const KsColumn *col, const char *what, bool number)
+{
+	bool		time = number && ks_type_base(unconstify(KsType *, &col->type))->has_time;
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" cannot take its value from the Protobuf schema", col->name),
+			 errdetail("Its type is %s, the schema's is %s.", format_type_be(col->type.typid), what),
+			 time ? errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.") :
+			 errhint("Use a column of another type, or say in \"columns\" where it gets its value; null leaves it to its default.")));
+}
+
+static KsProtoSlot *
+add_slot(Compiler *c, KsProtoSlotKind kind, int col, KsProtoPlan *plan, KsProtoStep *step)
+{
+	KsProtoSlot *slot = &c->program->slots[c->program->nslots++];
+
+	memset(slot, 0, sizeof(KsProtoSlot));
+	slot->kind = kind;
+	slot->col = col;
+	slot->plan = plan;
+	slot->step = step;
+	slot->field = step ? step->field : NULL;
+	if (step)
+		step->gathers |= kind != KS_PROTO_VALUE_SLOT;
+	return slot;
+}
+
+static KsProtoConvert *
+checked(Compiler *c, int col, KsProtoConvert *convert, const KsProtoField *field)
+{
+	bool		number = !field->repeated && field->message == NULL && field->type != KS_PROTO_STRING &&
+		field->type != KS_PROTO_BYTES && field->type != KS_PROTO_BOOL && field->type != KS_PROTO_ENUM;
+
+	if (convert == NULL)
+		cannot_take(&c->target->cols[col], ks_proto_type_name(field), number);
+	c->program->nmatched++;
+	return convert;
+}
+
+/* The column takes the field. */
+static void
+take_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i)
+{
+	KsColumn   *col = &c->target->cols[i];
+	const KsProtoField *field = step->field;
+	bool		single = !field->repeated && field->message == NULL;
+	KsProtoSlot *slot = add_slot(c, single ? KS_PROTO_VALUE_SLOT : KS_PROTO_RUNS_SLOT, i, plan, step);
+
+	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit), field);
+	if (!single)
+		return;
+	if (step->slots == NULL)
+		step->slots = palloc(c->target->ncols * sizeof(KsProtoSlot *));
+	step->slots[step->nslots++] = slot;
+}
+
+/* Fields of these are no names that paths know: their JSON has others. */
+static bool
+is_json(const KsProtoMessage *message)
+{
+	return message->known == KS_PROTO_STRUCT || message->known == KS_PROTO_VALUE ||
+		message->known == KS_PROTO_LIST_VALUE || message->known == KS_PROTO_ANY;
+}
+
+static void
+set_json_path(Compiler *c, KsProtoSlot *slot, int level)
+{
+	const KsColumn *col = &c->target->cols[slot->col];
+
+	slot->path = col->path + level - 1;
+	slot->npath = steps_of_path(col) - level;
+	c->program->nmatched++;
+}
+
+/* What a path leads to in a list or a map: its item, and what is below that. */
+static void
+take_item(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i, int level)
+{
+	KsColumn   *col = &c->target->cols[i];
+	KsPathStep	item = path_step(c->target, col, level);
+	const KsProtoField *field = step->field->map ? ks_proto_find_number(step->field->message, 2) : step->field;
+	Wanted		wanted = {1, &i};
+	bool		deeper = steps_of_path(col) > level + 1;
+	KsProtoSlot *slot;
+
+	if ((item.name != NULL) != step->field->map || (deeper && field->message == NULL))
+		return;
+	slot = add_slot(c, KS_PROTO_ITEM_SLOT, i, plan, step);
+	slot->field = field;
+	slot->item = item;
+	if (!deeper)
+		slot->convert = checked(c, i, ks_proto_convert_plan_item(field, &col->type, col->unit), field);
+	else if (is_json(field->message))
+		set_json_path(c, slot, level + 1);
+	else
+		slot->inner = compile(c, field->message, &wanted, level + 1);
+}
+
+/* What columns want of one field: 'level' steps of their paths lead to it. */
+static void
+compile_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, const Wanted *wanted, int level)
+{
+	const KsProtoField *field = step->field;
+	Wanted		inner = {0, palloc((wanted->n + 1) * sizeof(int))};
+
+	for (int i = 0; i < wanted->n; i++)
+	{
+		int			col = wanted->cols[i];
+
+		if (steps_of_path(&c->target->cols[col]) == level)
+			take_field(c, plan, step, col);
+		else if (field->repeated)
+			take_item(c, plan, step, col, level);
+		else if (field->message && is_json(field->message))
+			set_json_path(c, add_slot(c, KS_PROTO_JSON_SLOT, col, plan, step), level);
+		else if (field->message)
+			inner.cols[inner.n++] = col;
+	}
+	if (inner.n > 0)
+		step->inner = compile(c, field->message, &inner, level);
+	pfree(inner.cols);
+}
+
+/* A field of the value that no column takes. */
+static void
+other_field(Compiler *c, const KsProtoField *field)
+{
+	if (c->settings->strict && !c->target->has_rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no column takes the field \"%s\" of the Protobuf schema", field->name.name),
+				 errhint("Map it or @rest to a column, or set strict => false.")));
+}
+
+/* Of which fields something is to be done: wanted[] has the columns, the others of a oneof count too. */
+static bool
+is_needed(const KsProtoMessage *message, const Wanted *wanted, const bool *oneofs, int i)
+{
+	int			oneof = message->fields[i].oneof;
+
+	return wanted[i].n > 0 || (oneof >= 0 && oneofs[oneof]);
+}
+
+/* The table by numbers; steps are there, with their fields. */
+static void
+make_table(KsProtoPlan *plan)
+{
+	int32		max = plan->nsteps > 0 ? plan->steps[plan->nsteps - 1].field->number : 0;
+
+	plan->ndense = Min(max, MAX_DENSE - 1) + 1;
+	plan->dense = palloc0(plan->ndense * sizeof(KsProtoStep *));
+	for (int i = 0; i < plan->nsteps; i++)
+		if (plan->steps[i].field->number < (int32) plan->ndense)
+			plan->dense[plan->steps[i].field->number] = &plan->steps[i];
+}
+
+/* Which columns want which field. */
+static Wanted *
+sort_wanted(Compiler *c, const KsProtoMessage *message, const Wanted *wanted, int level, bool *oneofs)
+{
+	Wanted	   *result = palloc0((message->nfields + 1) * sizeof(Wanted));
+
+	for (int i = 0; i < wanted->n; i++)
+	{
+		KsPathStep	step = path_step(c->target, &c->target->cols[wanted->cols[i]], level);
+		int			f = step.name ? ks_names_find(&message->index, step.name, step.len) : -1;
+
+		if (f < 0)
+			continue;
+		if (result[f].cols == NULL)
+			result[f].cols = palloc(wanted->n * sizeof(int));
+		result[f].cols[result[f].n++] = wanted->cols[i];
+		if (message->fields[f].oneof >= 0)
+			oneofs[message->fields[f].oneof] = true;
+	}
+	return result;
+}
+
+static KsProtoPlan *
+compile(Compiler *c, const KsProtoMessage *message, const Wanted *wanted, int level)
+{
+	KsProtoPlan *plan = palloc0(sizeof(KsProtoPlan));
+	bool	   *oneofs = palloc0((message->noneofs + 1) * sizeof(bool));
+	Wanted	   *sorted = sort_wanted(c, message, wanted, level, oneofs);
+	int			n = 0;
+
+	check_stack_depth();
+	c->program->plans[c->program->nplans++] = plan;
+	plan->message = message;
+	plan->noneofs = message->noneofs;
+	if (message->noneofs > 0)
+		plan->chosen = palloc0(message->noneofs * sizeof(int32));
+	for (int i = 0; i < message->nfields; i++)
+		n += is_needed(message, sorted, oneofs, i);
+	plan->steps = palloc0((n + 1) * sizeof(KsProtoStep));
+	for (int i = 0; i < message->nfields; i++)
+	{
+		int			f = message->by_number[i];
+		KsProtoStep *step = &plan->steps[plan->nsteps];
+
+		CHECK_FOR_INTERRUPTS();
+		if (level == 0 && sorted[f].n == 0)
+			other_field(c, &message->fields[f]);
+		if (level == 0 && c->program->left_out)
+			c->program->left_out[f] = sorted[f].n > 0;
+		if (!is_needed(message, sorted, oneofs, f))
+			continue;
+		plan->nsteps++;
+		step->field = &message->fields[f];
+		step->wire = ks_proto_wire(step->field->type);
+		compile_field(c, plan, step, &sorted[f], level + 1);
+	}
+	make_table(plan);
+	for (int i = 0; i < message->nfields; i++)
+		if (sorted[i].cols)
+			pfree(sorted[i].cols);
+	pfree(sorted);
+	pfree(oneofs);
+	return plan;
+}
+
+bool
+ks_proto_takes_bytes(const KsColumn *col)
+{
+	return col->source == KS_FROM_VALUE &&
+		ks_type_base(unconstify(KsType *, &col->type))->typid == BYTEAOID;
+}
+
+/* Columns that take the value as a whole. */
+static void
+take_whole(Compiler *c, const KsProtoMessage *message)
+{
+	for (int i = 0; i < c->target->ncols; i++)
+	{
+		KsColumn   *col = &c->target->cols[i];
+		KsProtoSlot *slot;
+
+		if (col->unused || col->source != KS_FROM_VALUE || ks_proto_takes_bytes(col))
+			continue;
+		slot = add_slot(c, KS_PROTO_WHOLE_SLOT, i, NULL, NULL);
+		slot->convert = ks_proto_convert_plan_whole(message, &col->type);
+		if (slot->convert == NULL)
+			cannot_take(col, psprintf("message %s", message->name), false);
+		c->program->nmatched++;
+	}
+}
+
+/* Each step of a path may need a place, and each column another one. */
+static void
+make_room(Compiler *c, const Wanted *wanted)
+{
+	KsTarget   *target = c->target;
+	KsProtoProgram *p = c->program;
+	int			n = target->ncols + 1;
+
+	for (int i = 0; i < wanted->n; i++)
+		n += steps_of_path(&target->cols[wanted->cols[i]]);
+	p->plans = palloc(n * sizeof(KsProtoPlan *));
+	p->slots = palloc(n * sizeof(KsProtoSlot));
+	p->values = palloc0((target->ncols + 1) * sizeof(Datum));
+	p->isnull = palloc0((target->ncols + 1) * sizeof(bool));
+	p->found = palloc0((target->ncols + 1) * sizeof(bool));
+}
+
+KsProtoProgram *
+ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message)
+{
+	KsTarget   *target = d->target;
+	Compiler	c = {&d->settings, target, palloc0(sizeof(KsProtoProgram))};
+	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
+
+	c.program->cxt = CurrentMemoryContext;
+	for (int i = 0; i < target->ncols; i++)
+		if (!target->cols[i].unused && target->cols[i].source == KS_FROM_VALUE_FIELD)
+			wanted.cols[wanted.n++] = i;
+	make_room(&c, &wanted);
+	if (target->has_rest)
+		c.program->left_out = palloc0((message->nfields + 1) * sizeof(bool));
+	c.program->plan = compile(&c, message, &wanted, 0);
+	take_whole(&c, message);
+	c.program->unused = c.program->nslots == 0 && !target->has_rest;
+	pfree(wanted.cols);
+	if (d->must_match && c.program->nmatched == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the Protobuf schema has no field that a column takes"),
+				 errdetail("Its message is %s.", message->name),
+				 errhint("Fields and columns go together by their names; \"columns\" says what has another one.")));
+	return c.program;
+}

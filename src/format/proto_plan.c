@@ -1,0 +1,201 @@
+/*
+ * proto_plan.c
+ *	  How values of a field of a Protobuf message become values of a column's type.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+
+#include "format/proto_convert.h"
+#include "format/scalar.h"
+
+/* What any type that reads text can take. */
+static bool
+reads_text(const KsType *type)
+{
+	return type->is_string || ks_scalar_is_foreign(type);
+}
+
+/* What has parts goes to types that take JSON. */
+static KsProtoAction
+plan_json(const KsType *type, bool object)
+{
+	return type->kind == KS_TYPE_JSON || reads_text(type) || (object && type->kind == KS_TYPE_COMPOSITE) ?
+		KS_PROTO_AS_JSON : KS_PROTO_REFUSE;
+}
+
+static KsProtoAction
+plan_integer(KsProtoType wire, const KsType *type, KsUnit unit)
+{
+	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC)
+		return wire == KS_PROTO_UINT64 || wire == KS_PROTO_FIXED64 ? KS_PROTO_AS_UINT64 : KS_PROTO_AS_INT;
+	if (type->kind == KS_TYPE_FLOAT)
+		return KS_PROTO_AS_FLOAT;
+	if (ks_type_is_time(type))
+		return unit == KS_UNIT_NONE ? KS_PROTO_REFUSE : KS_PROTO_AS_TOKEN;
+	if (type->kind == KS_TYPE_BOOL || type->is_string)
+		return KS_PROTO_AS_TOKEN;
+	return type->kind == KS_TYPE_GENERIC && type->typid != BYTEAOID ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
+}
+
+static KsProtoAction
+plan_real(const KsType *type, KsUnit unit)
+{
+	if (type->kind == KS_TYPE_FLOAT)
+		return KS_PROTO_AS_FLOAT;
+	if (ks_type_is_time(type))
+		return unit == KS_UNIT_NONE ? KS_PROTO_REFUSE : KS_PROTO_AS_TOKEN;
+	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC || type->is_string)
+		return KS_PROTO_AS_TOKEN;
+	return type->kind == KS_TYPE_GENERIC && type->typid != BYTEAOID ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
+}
+
+/* By its name; for types of numbers by its number. */
+static KsProtoAction
+plan_enum(const KsProtoField *field, const KsType *type)
+{
+	if (field->enumeration->null_value)
+		return KS_PROTO_AS_TOKEN;
+	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC)
+		return KS_PROTO_AS_INT;
+	if (type->kind == KS_TYPE_FLOAT)
+		return KS_PROTO_AS_FLOAT;
+	return reads_text(type) ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
+}
+
+static KsProtoAction
+plan_scalar(const KsProtoField *field, const KsType *type, KsUnit unit)
+{
+	if (type->kind == KS_TYPE_JSON)
+		return KS_PROTO_AS_JSON;
+	switch (field->type)
+	{
+		case KS_PROTO_STRING:
+			return type->typid == BYTEAOID ? KS_PROTO_AS_BYTEA :
+				type->kind == KS_TYPE_TEXT ? KS_PROTO_AS_TEXT : KS_PROTO_AS_TOKEN;
+		case KS_PROTO_BYTES:
+			return type->typid == BYTEAOID ? KS_PROTO_AS_BYTEA :
+				type->kind == KS_TYPE_TEXT ? KS_PROTO_AS_TEXT :
+				type->is_string ? KS_PROTO_AS_STRING : KS_PROTO_REFUSE;
+		case KS_PROTO_BOOL:
+			return type->kind == KS_TYPE_BOOL ? KS_PROTO_AS_BOOL :
+				reads_text(type) ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
+		case KS_PROTO_ENUM:
+			return plan_enum(field, type);
+		case KS_PROTO_DOUBLE:
+		case KS_PROTO_FLOAT:
+			return plan_real(type, unit);
+		default:
+			return plan_integer(field->type, type, unit);
+	}
+}
+
+/* Messages that are one value. */
+static KsProtoAction
+plan_known(KsProtoKnown known, const KsType *type)
+{
+	bool		moment = type->typid == DATEOID || type->typid == TIMESTAMPOID || type->typid == TIMESTAMPTZOID;
+
+	if (type->kind == KS_TYPE_JSON)
+		return KS_PROTO_AS_JSON;
+	if (reads_text(type))
+		return KS_PROTO_AS_KNOWN;
+	switch (known)
+	{
+		case KS_PROTO_TIMESTAMP:
+			return type->kind == KS_TYPE_TIMESTAMP || type->kind == KS_TYPE_TIMESTAMPTZ ? KS_PROTO_AS_TIMESTAMP :
+				moment ? KS_PROTO_AS_KNOWN : KS_PROTO_REFUSE;
+		case KS_PROTO_DATE:
+			return moment ? KS_PROTO_AS_KNOWN : KS_PROTO_REFUSE;
+		case KS_PROTO_TIME_OF_DAY:
+			return type->typid == TIMEOID || type->typid == TIMETZOID || type->typid == INTERVALOID ?
+				KS_PROTO_AS_KNOWN : KS_PROTO_REFUSE;
+		case KS_PROTO_DURATION:
+			return type->typid != INTERVALOID ? KS_PROTO_REFUSE :
+				type->typmod < 0 ? KS_PROTO_AS_INTERVAL : KS_PROTO_AS_CLOCK;
+		case KS_PROTO_DECIMAL:
+			return type->kind == KS_TYPE_NUMERIC ? KS_PROTO_AS_NUMERIC :
+				ks_scalar_is_integer(type) || type->kind == KS_TYPE_FLOAT || type->typid == MONEYOID ?
+				KS_PROTO_AS_KNOWN : KS_PROTO_REFUSE;
+		default:
+			return KS_PROTO_REFUSE;
+	}
+}
+
+static bool plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message,
+					  KsType *type, KsUnit unit);
+
+static bool
+plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit)
+{
+	const KsProtoField *wrapped;
+
+	if (message->known == KS_PROTO_WRAPPER && c->base->kind != KS_TYPE_JSON)
+	{
+		wrapped = ks_proto_find_number(message, 1);
+		c->action = KS_PROTO_AS_WRAPPED;
+		c->inner = palloc(sizeof(KsProtoConvert));
+		return wrapped && !wrapped->repeated && plan_item(c->inner, wrapped, wrapped->message, c->type, unit);
+	}
+	if (ks_proto_is_text(message->known))
+		c->action = plan_known(message->known, c->base);
+	else
+		c->action = plan_json(c->base, message->known != KS_PROTO_LIST_VALUE);
+	if (message->known == KS_PROTO_LIST_VALUE && c->base->kind == KS_TYPE_ARRAY)
+		c->action = KS_PROTO_AS_JSON;
+	return c->action != KS_PROTO_REFUSE;
+}
+
+static bool
+plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message, KsType *type, KsUnit unit)
+{
+	c->field = field;
+	c->message = message;
+	c->type = type;
+	c->base = ks_type_base(type);
+	c->inner = NULL;
+	if (message)
+		return plan_message(c, message, unit);
+	c->action = plan_scalar(field, c->base, unit);
+	return c->action != KS_PROTO_REFUSE;
+}
+
+KsProtoConvert *
+ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit)
+{
+	KsProtoConvert *c = palloc(sizeof(KsProtoConvert));
+
+	return plan_item(c, field, field->message, type, unit) ? c : NULL;
+}
+
+KsProtoConvert *
+ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type)
+{
+	KsProtoConvert *c = palloc(sizeof(KsProtoConvert));
+
+	return plan_item(c, NULL, message, type, KS_UNIT_NONE) ? c : NULL;
+}
+
+KsProtoConvert *
+ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit)
+{
+	KsProtoConvert *c;
+	KsType	   *base = ks_type_base(type);
+
+	if (!field->repeated)
+		return ks_proto_convert_plan_item(field, type, unit);
+	c = palloc(sizeof(KsProtoConvert));
+	c->field = field;
+	c->message = field->message;
+	c->type = type;
+	c->base = base;
+	c->inner = NULL;
+	c->action = plan_json(base, field->map);
+	if (!field->map && base->kind == KS_TYPE_ARRAY)
+	{
+		c->action = KS_PROTO_AS_ARRAY;
+		c->inner = ks_proto_convert_plan_item(field, base->elem, unit);
+		return c->inner ? c : NULL;
+	}
+	return c->action != KS_PROTO_REFUSE ? c : NULL;
+}

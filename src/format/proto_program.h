@@ -1,0 +1,91 @@
+/*
+ * proto_program.h
+ *	  Values of one Protobuf message to the columns of one target: compiled once, run for
+ *	  each record.
+ */
+#ifndef KS_PROTO_PROGRAM_H
+#define KS_PROTO_PROGRAM_H
+
+#include "format/decode.h"
+#include "format/proto_convert.h"
+
+typedef enum KsProtoSlotKind
+{
+	KS_PROTO_VALUE_SLOT,		/* a single value, as soon as it is met; the last one counts */
+	KS_PROTO_RUNS_SLOT,			/* a message, a list or a map: all of it, at the end */
+	KS_PROTO_ITEM_SLOT,			/* of a list or a map */
+	KS_PROTO_JSON_SLOT,			/* what a path leads to in a message that is JSON */
+	KS_PROTO_WHOLE_SLOT			/* the value */
+} KsProtoSlotKind;
+
+/* What a column takes. */
+typedef struct KsProtoSlot
+{
+	KsProtoSlotKind kind;
+	int			col;			/* index into the target's */
+	struct KsProtoPlan *plan;	/* of the message that has the field */
+	struct KsProtoStep *step;	/* of the field */
+	const KsProtoField *field;	/* that has its values: of a map, the entry's */
+	KsProtoConvert *convert;	/* NULL: what is below it is taken */
+	KsPathStep	item;			/* which one */
+	struct KsProtoPlan *inner;	/* of an item that is a message */
+	const KsPathStep *path;		/* below what is JSON */
+	int			npath;
+} KsProtoSlot;
+
+/* What is done with a field. */
+typedef struct KsProtoStep
+{
+	const KsProtoField *field;
+	KsProtoWire wire;
+	bool		gathers;		/* some slot asks for its runs */
+	int			nslots;			/* that take its value at once */
+	KsProtoSlot **slots;
+	struct KsProtoPlan *inner;	/* of columns whose paths lead into it */
+
+	/* of the record at hand: its runs as one, NULL: none yet */
+	const uint8 *begin;
+	const uint8 *end;
+	bool		joined;			/* they are in the buffer, for something lies between them */
+	StringInfoData buffer;
+} KsProtoStep;
+
+/* A message, where a path of fields leads to it. */
+typedef struct KsProtoPlan
+{
+	const KsProtoMessage *message;
+	int			nsteps;
+	KsProtoStep *steps;			/* ascending by number */
+	uint32		ndense;
+	KsProtoStep **dense;		/* by number, of small ones */
+	bool		seen;			/* it is in the record at hand */
+	int			noneofs;
+	int32	   *chosen;			/* by oneof: the number of the field that is set, or 0 */
+} KsProtoPlan;
+
+typedef struct KsProtoProgram
+{
+	MemoryContext cxt;
+	KsProtoPlan *plan;			/* of the value */
+	int			nplans;
+	KsProtoPlan **plans;		/* all of them */
+	int			nslots;
+	KsProtoSlot *slots;
+	bool	   *left_out;		/* fields that are not of @rest; NULL: nobody asks for that */
+	bool		unused;			/* nothing needs the value */
+	int			nmatched;		/* columns whose field, or whose whole value, there is */
+	Datum	   *values;			/* by column, of the record at hand */
+	bool	   *isnull;
+	bool	   *found;			/* the record has it */
+} KsProtoProgram;
+
+/* In the current context.  Errors (42804, 22023) where a column cannot take what it is to take. */
+extern KsProtoProgram *ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message);
+
+/* Does the column take the value's bytes as they came? */
+extern bool ks_proto_takes_bytes(const KsColumn *col);
+
+/* All of the reader's bytes; values in the current context. */
+extern void ks_proto_run(KsProtoProgram *program, KsProtoReader *r);
+
+#endif

@@ -1,0 +1,358 @@
+/*
+ * proto_run.c
+ *	  The tables of proto_compile.c, for one record.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "format/proto_program.h"
+
+/* Buffers larger than that are not kept for the next record. */
+#define KEPT_BUFFER		65536
+
+/* --- one pass over a message --- */
+
+static KsProtoStep *
+find_sparse(const KsProtoPlan *plan, uint32 number)
+{
+	int			lo = 0;
+	int			hi = plan->nsteps - 1;
+
+	while (lo <= hi)
+	{
+		int			mid = (lo + hi) / 2;
+		uint32		v = (uint32) plan->steps[mid].field->number;
+
+		if (v == number)
+			return &plan->steps[mid];
+		if (v < number)
+			lo = mid + 1;
+		else
+			hi = mid - 1;
+	}
+	return NULL;
+}
+
+static inline void
+set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
+{
+	KsColumn   *col = &r->d->target->cols[slot->col];
+
+	r->d->column = col->name;
+	r->d->cv.unit = col->unit;
+	program->values[slot->col] = ks_proto_convert(r, slot->convert, value, &program->isnull[slot->col]);
+	program->found[slot->col] = true;
+	r->d->column = NULL;
+}
+
+/* Behind the runs that there are; those that do not touch are put together. */
+static void
+note_run(KsProtoProgram *program, KsProtoStep *step, const uint8 *begin, const uint8 *end)
+{
+	if (step->begin == NULL)
+	{
+		step->begin = begin;
+		step->end = end;
+		return;
+	}
+	if (step->end == begin)
+	{
+		step->end = end;
+		return;
+	}
+	if (step->buffer.data == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(program->cxt);
+
+		initStringInfo(&step->buffer);
+		MemoryContextSwitchTo(old);
+	}
+	if (!step->joined)
+	{
+		resetStringInfo(&step->buffer);
+		appendBinaryStringInfo(&step->buffer, (const char *) step->begin, step->end - step->begin);
+		step->joined = true;
+	}
+	appendBinaryStringInfo(&step->buffer, (const char *) begin, end - begin);
+	step->begin = (const uint8 *) step->buffer.data;
+	step->end = step->begin + step->buffer.len;
+}
+
+static void forget_plan(KsProtoProgram *program, KsProtoPlan *plan);
+
+static void
+forget_step(KsProtoProgram *program, KsProtoStep *step)
+{
+	for (int i = 0; i < step->nslots; i++)
+		program->found[step->slots[i]->col] = false;
+	step->begin = NULL;
+	step->joined = false;
+	if (step->inner)
+		forget_plan(program, step->inner);
+}
+
+static void
+forget_plan(KsProtoProgram *program, KsProtoPlan *plan)
+{
+	plan->seen = false;
+	for (int i = 0; i < plan->noneofs; i++)
+		plan->chosen[i] = 0;
+	for (int i = 0; i < plan->nsteps; i++)
+		forget_step(program, &plan->steps[i]);
+}
+
+/* Of a oneof's fields the last one counts. */
+static void
+choose(KsProtoProgram *program, KsProtoPlan *plan, KsProtoStep *step)
+{
+	int32	   *chosen = &plan->chosen[step->field->oneof];
+
+	if (unlikely(*chosen != 0 && *chosen != step->field->number))
+		forget_step(program, find_sparse(plan, (uint32) *chosen));
+	*chosen = step->field->number;
+}
+
+static void run(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan);
+
+/* The message of a value; the reader stays where it is. */
+static void
+run_inside(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, const KsProtoValue *value)
+{
+	const uint8 *p = r->p;
+	const uint8 *end = r->end;
+
+	check_stack_depth();
+	ks_proto_enter(r);
+	r->p = value->p;
+	r->end = value->p + value->len;
+	run(program, r, plan);
+	r->p = p;
+	r->end = end;
+	r->depth--;
+}
+
+/* A field that somebody wants; begin: its tag. */
+static inline void
+take(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, KsProtoStep *step, const uint8 *begin)
+{
+	KsProtoValue value;
+
+	ks_proto_value(r, step->field, &value);
+	if (!step->field->repeated && ks_proto_is_unknown(step->field, &value))
+		return;
+	if (step->field->oneof >= 0)
+		choose(program, plan, step);
+	for (int i = 0; i < step->nslots; i++)
+		set_value(program, r, step->slots[i], &value);
+	if (step->inner)
+		run_inside(program, r, step->inner, &value);
+	if (step->gathers)
+		note_run(program, step, begin, r->p);
+}
+
+static void
+run(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan)
+{
+	plan->seen = true;
+	while (r->p < r->end)
+	{
+		const uint8 *begin = r->p;
+		uint32		tag = ks_proto_tag(r);
+		KsProtoStep *step = tag >> 3 < plan->ndense ? plan->dense[tag >> 3] : find_sparse(plan, tag >> 3);
+
+		CHECK_FOR_INTERRUPTS();
+		if (step && likely((tag & 7) == step->wire))
+		{
+			take(program, r, plan, step, begin);
+			continue;
+		}
+		ks_proto_skip(r, tag);
+		/* several values together */
+		if (step && step->gathers && (tag & 7) == KS_PROTO_WIRE_BYTES && step->field->repeated &&
+			ks_proto_is_packable(step->field->type))
+			note_run(program, step, begin, r->p);
+	}
+}
+
+/* --- when all has been seen --- */
+
+static void
+set_runs(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
+{
+	program->values[slot->col] = ks_proto_convert_runs(r, slot->convert, slot->step->begin, slot->step->end,
+													   &program->isnull[slot->col]);
+	program->found[slot->col] = true;
+}
+
+/* The value of a message that is JSON, at a path: false if that leads nowhere. */
+static bool
+set_json(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
+{
+	KsColumn   *col = &r->d->target->cols[slot->col];
+	StringInfoData text;
+	KsJson		json;
+	KsJsonToken tok;
+	bool		found;
+
+	initStringInfo(&text);
+	ks_proto_append_message(r, slot->field->message, value, NULL, NULL, &text);
+	json.start = text.data;
+	json.end = text.data + text.len;
+	ks_json_document(&json, &tok);
+	found = ks_follow_path(slot->path, slot->npath, &tok);
+	if (found)
+		program->values[slot->col] = ks_convert_json(&r->d->cv, &col->type, &tok, &program->isnull[slot->col]);
+	program->found[slot->col] = found;
+	pfree(text.data);
+	return found;
+}
+
+/* Does the entry of a map have the key?  *value: what it has for it. */
+static bool
+is_entry(KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *entry, KsProtoValue *value)
+{
+	const KsProtoField *key = ks_proto_find_number(slot->step->field->message, 1);
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	KsProtoValue at;
+	KsJsonToken tok;
+	bool		found;
+
+	ks_proto_find_value(r, key, entry, &at);
+	ks_proto_single(r, key, &at, &tok);
+	found = tok.len == slot->item.len && memcmp(tok.p, slot->item.name, tok.len) == 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(r->scratch);
+	if (found)
+		ks_proto_find_value(r, slot->field, entry, value);
+	return found;
+}
+
+/* The item that a path leads to; of a key given twice the last counts. */
+static bool
+find_item(KsProtoReader *r, const KsProtoSlot *slot, KsProtoValue *result)
+{
+	const KsProtoField *field = slot->step->field;
+	KsProtoReader inner = *r;
+	KsProtoItems items;
+	KsProtoValue value;
+	bool		found = false;
+
+	ks_proto_items(&items, &inner, field, slot->step->begin, slot->step->end);
+	for (int64 i = 0; ks_proto_next_item(&items, &value); i++)
+	{
+		if (field->map)
+			found |= is_entry(r, slot, &value, result);
+		else if (i == slot->item.index)
+		{
+			*result = value;
+			return true;
+		}
+	}
+	return found;
+}
+
+static void
+set_item(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
+{
+	KsProtoValue value;
+
+	if (slot->step->begin == NULL || !find_item(r, slot, &value))
+		return;
+	if (slot->inner)
+		run_inside(program, r, slot->inner, &value);
+	else if (slot->convert)
+		set_value(program, r, slot, &value);
+	else
+		(void) set_json(program, r, slot, &value);
+}
+
+static void
+finish_slot(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *whole)
+{
+	KsProtoStep *step = slot->step;
+	KsProtoValue value;
+	char	   *buffer;
+
+	switch (slot->kind)
+	{
+		case KS_PROTO_VALUE_SLOT:
+			if (!program->found[slot->col] && ks_proto_has_default(slot->field))
+			{
+				ks_proto_default(slot->field, &value);
+				set_value(program, r, slot, &value);
+			}
+			break;
+		case KS_PROTO_RUNS_SLOT:
+			if (step->begin || slot->field->repeated)
+				set_runs(program, r, slot);
+			break;
+		case KS_PROTO_ITEM_SLOT:
+			set_item(program, r, slot);
+			break;
+		case KS_PROTO_JSON_SLOT:
+			if (step->begin == NULL)
+				break;
+			ks_proto_merge(r, slot->field, step->begin, step->end, &value, &buffer);
+			(void) set_json(program, r, slot, &value);
+			if (buffer)
+				pfree(buffer);
+			break;
+		case KS_PROTO_WHOLE_SLOT:
+			set_value(program, r, slot, whole);
+			break;
+	}
+}
+
+static void
+begin_row(KsProtoProgram *program, const KsTarget *target)
+{
+	memset(program->found, 0, target->ncols * sizeof(bool));
+	for (int i = 0; i < program->nplans; i++)
+	{
+		KsProtoPlan *plan = program->plans[i];
+
+		plan->seen = false;
+		for (int k = 0; k < plan->noneofs; k++)
+			plan->chosen[k] = 0;
+		for (int k = 0; k < plan->nsteps; k++)
+		{
+			KsProtoStep *step = &plan->steps[k];
+
+			step->begin = NULL;
+			step->joined = false;
+			if (unlikely(step->buffer.data && step->buffer.maxlen > KEPT_BUFFER))
+			{
+				pfree(step->buffer.data);
+				step->buffer.data = NULL;
+			}
+		}
+	}
+}
+
+void
+ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
+{
+	KsDecoder  *d = r->d;
+	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
+
+	begin_row(program, d->target);
+	run(program, r, program->plan);
+	for (int i = 0; i < program->nslots; i++)
+	{
+		const KsProtoSlot *slot = &program->slots[i];
+
+		/* what is in a message that is not there is not there either */
+		if (slot->plan && !slot->plan->seen)
+			continue;
+		d->column = d->target->cols[slot->col].name;
+		d->cv.unit = d->target->cols[slot->col].unit;
+		finish_slot(program, r, slot, &whole);
+	}
+	d->column = NULL;
+	if (program->left_out)
+	{
+		resetStringInfo(&d->rest);
+		ks_proto_append_message(r, program->plan->message, &whole, program->left_out, NULL, &d->rest);
+	}
+}

@@ -1,0 +1,266 @@
+/*
+ * proto_single.c
+ *	  Protobuf's messages that are one value: moments, durations, decimals, ...
+ *
+ * As text they are what Protobuf's JSON has for them.  Three that it has nothing special
+ * for, and that Kafka Connect uses, are what people write for them: a number, a date, a
+ * time of day.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+
+#include "format/envelope_text.h"
+#include "format/proto_text.h"
+#include "format/scalar.h"
+
+/* 0001-01-01 to 9999-12-31, and 10,000 years */
+#define MIN_SECONDS		INT64CONST(-62135596800)
+#define MAX_SECONDS		INT64CONST(253402300799)
+#define MAX_DURATION	INT64CONST(315576000000)
+#define MAX_NANOS		999999999
+
+KS_NORETURN static void out_of_range(const char *what);
+
+static void
+out_of_range(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+			 errmsg("Protobuf message is no %s", what),
+			 errdetail("Its parts are out of the range that the type has.")));
+}
+
+/* A field by its number, which a message that calls itself so should have. */
+static void
+part(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value, uint32 number,
+	 KsProtoWire wire, KsProtoValue *result)
+{
+	const KsProtoField *field = ks_proto_find_number(message, number);
+
+	if (field == NULL || field->repeated || ks_proto_wire(field->type) != wire)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the Protobuf message %s has other fields than it should have", message->name)));
+	ks_proto_find_value(r, field, value, result);
+}
+
+static int64
+integer(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value, uint32 number)
+{
+	KsProtoValue v;
+
+	part(r, message, value, number, KS_PROTO_WIRE_VARINT, &v);
+	return (int64) v.v.bits;
+}
+
+void
+ks_proto_timestamp(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
+				   int64 *seconds, int *nanos)
+{
+	*seconds = integer(r, message, value, 1);
+	*nanos = (int) integer(r, message, value, 2);
+	if (*seconds < MIN_SECONDS || *seconds > MAX_SECONDS || *nanos < 0 || *nanos > MAX_NANOS)
+		out_of_range("timestamp");
+}
+
+void
+ks_proto_duration(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
+				  int64 *seconds, int *nanos)
+{
+	*seconds = integer(r, message, value, 1);
+	*nanos = (int) integer(r, message, value, 2);
+	if (*seconds < -MAX_DURATION || *seconds > MAX_DURATION || *nanos < -MAX_NANOS || *nanos > MAX_NANOS ||
+		(*seconds < 0 && *nanos > 0) || (*seconds > 0 && *nanos < 0))
+		out_of_range("duration");
+}
+
+void
+ks_proto_decimal(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
+				 KsProtoValue *digits, int *scale)
+{
+	part(r, message, value, 1, KS_PROTO_WIRE_BYTES, digits);
+	*scale = (int) integer(r, message, value, 3);
+	/* what only repeats the sign, so that the rest can be judged by its length */
+	while (digits->len > 1 && (uint8) (digits->p[0] ^ (digits->p[1] & 0x80 ? 0xff : 0)) == 0)
+		digits->p++, digits->len--;
+}
+
+/* Of a second, in groups of three digits: none, or behind a point. */
+static const char *
+fraction(int nanos)
+{
+	if (nanos == 0)
+		return "";
+	if (nanos % 1000000 == 0)
+		return psprintf(".%03d", nanos / 1000000);
+	if (nanos % 1000 == 0)
+		return psprintf(".%06d", nanos / 1000);
+	return psprintf(".%09d", nanos);
+}
+
+static char *
+timestamp_text(int64 seconds, int nanos)
+{
+	int64		days = seconds / SECS_PER_DAY;
+	int			rest = (int) (seconds % SECS_PER_DAY);
+	int			year,
+				month,
+				day;
+
+	if (rest < 0)
+	{
+		rest += SECS_PER_DAY;
+		days--;
+	}
+	j2date((int) (days + UNIX_EPOCH_JDATE), &year, &month, &day);
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d%sZ", year, month, day,
+					rest / SECS_PER_HOUR, rest / SECS_PER_MINUTE % MINS_PER_HOUR, rest % SECS_PER_MINUTE,
+					fraction(nanos));
+}
+
+static char *
+duration_text(int64 seconds, int nanos)
+{
+
+	return psprintf("%s" INT64_FORMAT "%ss", seconds < 0 || nanos < 0 ? "-" : "",
+					seconds < 0 ? -seconds : seconds, fraction(nanos < 0 ? -nanos : nanos));
+}
+
+static char *
+date_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value)
+{
+	int64		year = integer(r, message, value, 1);
+	int64		month = integer(r, message, value, 2);
+	int64		day = integer(r, message, value, 3);
+
+	/* dates without a year or a day are none here */
+	if (year < 1 || year > 9999 || month < 1 || month > MONTHS_PER_YEAR || day < 1 ||
+		day > day_tab[isleap((int) year)][month - 1])
+		out_of_range("date");
+	return psprintf("%04d-%02d-%02d", (int) year, (int) month, (int) day);
+}
+
+/* 24:00:00 is one, as in the server. */
+static char *
+time_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value)
+{
+	int64		hours = integer(r, message, value, 1);
+	int64		minutes = integer(r, message, value, 2);
+	int64		seconds = integer(r, message, value, 3);
+	int64		nanos = integer(r, message, value, 4);
+
+	if (hours < 0 || hours > HOURS_PER_DAY || minutes < 0 || minutes >= MINS_PER_HOUR || seconds < 0 ||
+		seconds > SECS_PER_MINUTE || nanos < 0 || nanos > MAX_NANOS ||
+		(hours == HOURS_PER_DAY && (minutes > 0 || seconds > 0 || nanos > 0)))
+		out_of_range("time of day");
+	return psprintf("%02d:%02d:%02d%s", (int) hours, (int) minutes, (int) seconds, fraction((int) nanos));
+}
+
+/* A path's names begin with small letters in JSON, and with none behind a "_" anything is lost. */
+static void
+append_path(StringInfo out, const char *s, int len)
+{
+	for (int i = 0; i < len; i++)
+	{
+		if ((s[i] >= 'A' && s[i] <= 'Z') || (s[i] == '_' && (i + 1 >= len || s[i + 1] < 'a' || s[i + 1] > 'z')))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+					 errmsg("a path of a Protobuf field mask cannot be told"),
+					 errdetail("Its names are not all in small letters and digits with single underscores.")));
+		if (s[i] == '_')
+			appendStringInfoChar(out, s[++i] - 'a' + 'A');
+		else
+			appendStringInfoChar(out, s[i]);
+	}
+}
+
+static char *
+mask_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value, int *len)
+{
+	const KsProtoField *field = ks_proto_find_number(message, 1);
+	KsProtoReader inner = *r;
+	KsProtoValue path;
+	StringInfoData out;
+
+	if (field == NULL || field->type != KS_PROTO_STRING || !field->repeated)
+		return "";
+	initStringInfo(&out);
+	inner.p = value->p;
+	inner.end = value->p + value->len;
+	while (inner.p < inner.end)
+	{
+		uint32		tag = ks_proto_tag(&inner);
+		const char *s;
+
+		if (tag != (uint32) (1 << 3 | KS_PROTO_WIRE_BYTES))
+		{
+			ks_proto_skip(&inner, tag);
+			continue;
+		}
+		ks_proto_value(&inner, field, &path);
+		s = (const char *) path.p;
+		ks_scalar_to_server(r->d, &s, &path.len);
+		if (out.len > 0)
+			appendStringInfoChar(&out, ',');
+		append_path(&out, s, path.len);
+	}
+	*len = out.len;
+	return out.data;
+}
+
+bool
+ks_proto_is_text(KsProtoKnown known)
+{
+	return known == KS_PROTO_TIMESTAMP || known == KS_PROTO_DURATION || known == KS_PROTO_FIELD_MASK ||
+		known == KS_PROTO_DECIMAL || known == KS_PROTO_DATE || known == KS_PROTO_TIME_OF_DAY;
+}
+
+static char *
+decimal_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value)
+{
+	KsProtoValue digits;
+	int			scale;
+	uint8	   *copy;
+
+	ks_proto_decimal(r, message, value, &digits, &scale);
+	copy = palloc(digits.len + 1);
+	memcpy(copy, digits.p, digits.len);
+	return ks_text_decimal_bytes(copy, digits.len, scale);
+}
+
+void
+ks_proto_known(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value, KsJsonToken *tok)
+{
+	int64		seconds;
+	int			nanos;
+	int			len = -1;
+	char	   *s;
+
+	switch (message->known)
+	{
+		case KS_PROTO_TIMESTAMP:
+			ks_proto_timestamp(r, message, value, &seconds, &nanos);
+			s = timestamp_text(seconds, nanos);
+			break;
+		case KS_PROTO_DURATION:
+			ks_proto_duration(r, message, value, &seconds, &nanos);
+			s = duration_text(seconds, nanos);
+			break;
+		case KS_PROTO_DECIMAL:
+			s = decimal_text(r, message, value);
+			break;
+		case KS_PROTO_DATE:
+			s = date_text(r, message, value);
+			break;
+		case KS_PROTO_TIME_OF_DAY:
+			s = time_text(r, message, value);
+			break;
+		default:
+			s = mask_text(r, message, value, &len);
+			break;
+	}
+	ks_scalar_set(tok, message->known == KS_PROTO_DECIMAL ? KS_JSON_NUMBER : KS_JSON_STRING, s,
+				  len >= 0 ? len : (int) strlen(s));
+}

@@ -1,0 +1,45 @@
+/*
+ * schema_cache.h
+ *	  Schemas that records name: each is asked for and compiled once.
+ */
+#ifndef KS_SCHEMA_CACHE_H
+#define KS_SCHEMA_CACHE_H
+
+#include "format/decode.h"
+#include "format/schemas.h"
+
+/* What a format makes of something, in the current context; errors if it cannot. */
+typedef void *(*KsCompile) (void *arg);
+
+/* What came of that, once. */
+typedef struct KsCompiled
+{
+	void	   *made;			/* NULL: nothing yet, or ... */
+	ErrorData  *error;			/* ... this */
+} KsCompiled;
+
+/*
+ * Compiles, in that context.  What is wrong with a schema is kept, and raised each time;
+ * what is wrong with the moment is only raised.  id: names it in the error, or NULL.
+ */
+extern void *ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id,
+							 KsCompile compile, void *arg);
+
+typedef struct KsSchemaCache KsSchemaCache;
+
+/* What a format makes of the schema of values, or of keys; never NULL. */
+typedef void *(*KsCompileSchema) (KsDecoder *d, const KsSchemaText *text, bool of_keys);
+
+/* In the current context, which it lives as long as. */
+extern KsSchemaCache *ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompileSchema compile);
+
+/*
+ * Is the schema known, or known to be absent?  Asks where it is not, once in each pass:
+ * false only then.  Passes have numbers from 1.
+ */
+extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, uint32 pass);
+
+/* What was made of it, for a record; errors (42704, and what is wrong with it) if there is none. */
+extern void *ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id);
+
+#endif

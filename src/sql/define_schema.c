@@ -1,0 +1,145 @@
+/*
+ * define_schema.c
+ *	  Settings that say by which schemas a sink, or a topic of its own, reads records.
+ *
+ * A schema is given if it is needed, and only then; and is one.  A sink that writes
+ * nothing by itself may leave it to its topics, and one whose server has a registry to
+ * its records, if these tell which.
+ */
+#include "postgres.h"
+
+#include "utils/memutils.h"
+
+#include "catalog/schemas.h"
+#include "format/avro_schema.h"
+#include "format/decode_format.h"
+#include "sql/define_schema.h"
+
+/* A schema of values, or of keys. */
+typedef struct Part
+{
+	char	   *setting;
+	KsFormat	format;
+	const char *schema;
+	KsFraming	framing;
+	bool		of_keys;
+} Part;
+
+static const char *
+format_word(KsFormat format)
+{
+	return format == KS_FORMAT_AVRO ? "avro" : "protobuf";
+}
+
+static const char *
+schema_hint(KsFormat format)
+{
+	return format == KS_FORMAT_AVRO ?
+		"It is the schema's JSON text, such as {\"type\": \"record\", \"name\": \"flight\", \"fields\": [{\"name\": \"id\", \"type\": \"long\"}]}." :
+		"It is the text of a .proto file, such as: syntax = \"proto3\"; message Flight { int64 id = 1; }";
+}
+
+/* Is a schema needed, and there? */
+static void
+check_given(const Part *part, const KsSink *sink)
+{
+	bool		writes = ks_sink_writes_by_default(sink) || sink->topic != NULL;
+	bool		registry = ks_schemas_registry(sink->server) != NULL;
+
+	if (!ks_format_has_schema(part->format))
+	{
+		if (part->schema)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("setting \"%s\" has nothing to work on", part->setting),
+					 errhint("It needs %s avro or protobuf.", part->of_keys ? "key_format" : "format")));
+		return;
+	}
+	if (part->format == KS_FORMAT_PROTOBUF && sink->framing == KS_FRAMING_SINGLE_OBJECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("framing single_object does not go with format protobuf"),
+				 errdetail("It is an encoding of Avro.")));
+	if (part->schema)
+		return;
+	if (registry && (sink->framing == KS_FRAMING_NONE || sink->framing == KS_FRAMING_SINGLE_OBJECT))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("format %s with this framing needs the setting \"%s\"", format_word(part->format), part->setting),
+				 errdetail("Records tell no schema of the registry then."),
+				 errhint("Give the schema, or set framing => 'auto'.")));
+	if (writes && !registry)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("format %s needs the setting \"%s\", or a server with a schema registry",
+						format_word(part->format), part->setting),
+				 errhint("%s", schema_hint(part->format))));
+}
+
+static void
+schema_context(void *arg)
+{
+	errcontext("setting \"%s\"", (const char *) arg);
+}
+
+/* Is it a schema? */
+static void
+check_text(const Part *part, const KsSink *sink)
+{
+	ErrorContextCallback context = {error_context_stack, schema_context, part->setting};
+	MemoryContext cxt;
+	MemoryContext old;
+
+	if (part->schema == NULL)
+		return;
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink schema", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(cxt);
+	error_context_stack = &context;
+	if (part->format == KS_FORMAT_AVRO)
+		(void) ks_avro_parse(part->schema, strlen(part->schema));
+	else
+		ks_proto_check_schema(part->schema, sink->message_type, part->of_keys, part->framing != KS_FRAMING_NONE);
+	error_context_stack = context.previous;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}
+
+/* A name of a message that nothing asks for. */
+static void
+check_message_type(const KsSink *sink)
+{
+	if (sink->message_type == NULL)
+		return;
+	if (sink->format != KS_FORMAT_PROTOBUF || sink->value_schema == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", "message_type"),
+				 errhint("It needs format protobuf and value_schema; of schemas of a registry, records tell the message.")));
+	if (sink->framing != KS_FRAMING_NONE && sink->framing != KS_FRAMING_AUTO)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" does not go with this framing", "message_type"),
+				 errdetail("Records tell the message then."),
+				 errhint("Filter by @schema, or set framing => 'none'.")));
+}
+
+void
+ks_define_check_schemas(const KsSink *sink)
+{
+	KsFormatSettings set = ks_catalog_format(sink);
+	Part		value = {"value_schema", sink->format, sink->value_schema,
+	ks_framing_of(&set, sink->value_schema), false};
+	Part		key = {"key_schema", sink->key_format, sink->key_schema,
+	ks_framing_of(&set, sink->key_schema), true};
+
+	check_given(&value, sink);
+	check_given(&key, sink);
+	check_message_type(sink);
+	check_text(&value, sink);
+	check_text(&key, sink);
+	if (sink->framing_given && !ks_format_has_schema(sink->format) && !ks_format_has_schema(sink->key_format))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", "framing"),
+				 errhint("It needs format or key_format avro or protobuf.")));
+}
