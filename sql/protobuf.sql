@@ -170,6 +170,14 @@ SELECT try(r(i(1, 1)));
 SELECT a, b, c FROM p;
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE p;
+-- what one record has, the next one has not
+CREATE TABLE seq (i serial, l int[], m jsonb, s text, x int, deep int, item text, o int, w jsonb);
+SELECT kafka_sink.create_sink('s', target => 'seq', format => 'protobuf', columns => '{"i": null, "deep": "$.x.x", "item": "$.m.k", "w": "@value", "x": null}',
+    value_schema => 'syntax = "proto3"; message a { repeated int32 l = 1; map<string, string> m = 2; string s = 3; y x = 4; oneof one { int32 o = 5; } message y { int32 x = 1; } }');
+SELECT try(r(b(1, '\x0102') || b(2, s(1, 'k') || s(2, 'v')) || s(3, 's') || b(4, i(1, 5)) || i(5, 7)), r(''), r(i(1, 1) || b(2, s(1, 'k')) || i(1, 2)), r(b(4, '')), r(s(3, 'last')));
+SELECT * FROM seq ORDER BY i;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE seq;
 -- a oneof of messages: what was there before is not merged
 SELECT one('x v = 1; message x { oneof o { y a = 1; y b = 2; int32 c = 3; } } message y { int32 i = 1; int32 j = 2; }', 'jsonb',
     b(1, b(1, i(1, 1)) || b(2, i(1, 2)) || b(1, i(2, 3))), b(1, b(1, i(1, 1)) || b(1, i(2, 3))), b(1, b(1, i(1, 1)) || i(3, 0)), b(1, b(1, i(1, 1))) || b(1, b(2, i(1, 1))));

@@ -86,7 +86,7 @@ forget_step(KsProtoProgram *program, KsProtoStep *step)
 {
 	for (int i = 0; i < step->nslots; i++)
 		program->found[step->slots[i]->col] = false;
-	step->begin = NULL;
+	step->begin = step->end = NULL;
 	step->joined = false;
 	if (step->inner)
 		forget_plan(program, step->inner);
@@ -319,7 +319,7 @@ begin_row(KsProtoProgram *program, const KsTarget *target)
 		{
 			KsProtoStep *step = &plan->steps[k];
 
-			step->begin = NULL;
+			step->begin = step->end = NULL;
 			step->joined = false;
 			if (unlikely(step->buffer.data && step->buffer.maxlen > KEPT_BUFFER))
 			{
