@@ -320,6 +320,14 @@ SELECT fetched(21, 'syntax = "proto3"; import "common/money.proto"; message bill
 ALTER TABLE f ALTER v TYPE jsonb USING to_jsonb(v);
 SELECT unnest(ARRAY[try(r(id(20) || '\x00' || b(1, i(1, 5) || b(2, s(1, 'x'))) || b(2, s(1, 'y')))), try(r(id(21) || '\x00')), try(r(id(22) || '\x00')), try(r(id(22) || '\x00')), try(r(id(23) || '\x00'))]) AS try;
 SELECT * FROM f WHERE id = 20;
+-- a schema as protoc has it, which some serializers register
+SELECT fetched(24, 'CghkMy5wcm90bxIDZC5lGh9nb29nbGUvcHJvdG9idWYvdGltZXN0YW1wLnByb3RvIvIDCgVmaXJzdBIMCgF2GAEgASgFUgF2EhEKAXcYAiABKAlIAVIBd4gBARIOCgFhGAMgASgDSABSAWESGgoBYhgEIAEoCzIKLmQuZS5maXJzdEgAUgFiEh8KAW0YBiADKAsyES5kLmUuZmlyc3QuTUVudHJ5UgFtEh0KAmtzGAcgAygOMgkuZC5lLmtpbmRCAhAAUgJrcxIoCgF0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIBdBIeCgFpGAkgASgLMhAuZC5lLmZpcnN0LmlubmVyUgFpEiIKAm1rGAogAygLMhIuZC5lLmZpcnN0Lk1rRW50cnlSAm1rGkEKBk1FbnRyeRIQCgNrZXkYASABKAlSA2tleRIhCgV2YWx1ZRgCIAEoCzILLmQuZS5zZWNvbmRSBXZhbHVlOgI4ARpUCgVpbm5lchIXCgFrGAEgASgOMgkuZC5lLmtpbmRSAWsSIwoBZBgCIAEoDjIVLmQuZS5maXJzdC5pbm5lci5kZWVwUgFkIg0KBGRlZXASBQoBWhAAGkAKB01rRW50cnkSEAoDa2V5GAEgASgFUgNrZXkSHwoFdmFsdWUYAiABKA4yCS5kLmUua2luZFIFdmFsdWU6AjgBOgIYAUIDCgFvQgQKAl93SgQIBRAGIhYKBnNlY29uZBIMCgF3GAEgASgJUgF3Kj0KBGtpbmQSCAoETk9ORRAAEggKBFNPTUUQARIJCgVPVEhFUhABEhIKBU1JTlVTEP///////////wEaAhABMiEKAXMSHAoBchIKLmQuZS5maXJzdBoLLmQuZS5zZWNvbmRiBnByb3RvMw=='),
+    fetched(25, 'CghkMi5wcm90byKkAgoBYRIMCgF2GAEgAigFUgF2EhMKAXcYAiABKAk6BXgiCnkAUgF3EhcKAmJ5GAMgASgMOgdcMDAxXCJ6UgJieRITCgFrGAQgASgOMgIuZToBQlIBaxISCgFnGAUgASgKMgQuYS5HUgFnEhIKAWgYBiADKAoyBC5hLkhSAWgSDgoBbxgHIAEoBUgAUgFvEhQKAWkYCCABKAoyBC5hLklIAFIBaRoWCgZiZWZvcmUSDAoBcRgBIAEoBVIBcRoRCgFHEgwKAWcYASABKAVSAWcaGwoFYWZ0ZXISEgoBZBgBIAEoAToELWluZlIBZBoXCgFIEhIKAWgYASABKAg6BHRydWVSAWgaEQoBSRIMCgFpGAEgASgCUgFpKgUIZBDJAUIFCgNvbmUqEQoBZRIFCgFBEAESBQoBQhACOhQKA2V4dBICLmEYZCABKAVSA2V4dA=='), fetched(26, 'bm9uc2Vuc2Ugbm9uc2Vuc2UgIQ==');
+SELECT kafka_sink.decode('reg', id(24) || '\x00' || i(1, 5) || s(2, 'w') || b(4, i(1, 6)) || b(6, s(1, 'k') || b(2, s(1, 'v'))) || b(7, '\x0100') || b(8, i(1, 60)) || b(9, i(1, 1)) || b(10, i(1, 2) || i(2, -1))),
+    kafka_sink.decode('reg', id(24) || '\x040000'::bytea || i(1, -1)), kafka_sink.decode('reg', id(24) || '\x0202'::bytea || s(1, 'second'));
+SELECT kafka_sink.decode('reg', id(25) || '\x00' || g(5, i(1, 5)) || g(6, i(1, 1)) || g(8, f4(1, float4send(0.5))) || i(100, 1)), kafka_sink.decode('reg', id(25) || '\x040004'::bytea || f8(1, float8send(2)));
+SELECT kafka_sink.decode('reg', id(26) || '\x00');
+SELECT try(r(id(24) || '\x00' || i(1, 5))), try(r(id(26) || '\x00'));
 -- dead letters keep the bytes
 SELECT kafka_sink.alter_sink('s', on_error => 'dead_letter');
 SELECT try(r(id(1) || '\x00' || i(1, 20)), r(id(1) || '\x0208'), r(id(22) || '\x00'), r(id(1) || '\x00' || i(1, 21)));

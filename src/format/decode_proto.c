@@ -17,6 +17,7 @@
 
 #include "format/decode_format.h"
 #include "format/framing.h"
+#include "format/proto_descriptor.h"
 #include "format/proto_program.h"
 #include "format/schema_cache.h"
 
@@ -94,6 +95,13 @@ choose_message(const KsProtoFile *file, const char *name, bool of_keys)
 	return file->messages[0];
 }
 
+/* A .proto text, which may be given as what protoc makes of it. */
+static const char *
+proto_text(const char *text)
+{
+	return ks_proto_is_descriptor(text) ? ks_proto_descriptor_text(text) : text;
+}
+
 static KsProtoFile *
 parse_text(const KsSchemaText *text)
 {
@@ -105,8 +113,8 @@ parse_text(const KsSchemaText *text)
 				 errmsg("the schema is not a Protobuf schema"),
 				 errdetail("Its type is %s.", text->type)));
 	for (int i = 0; i < text->nrefs; i++)
-		texts[i] = (KsProtoText) {text->ref_names[i], text->refs[i]};
-	texts[text->nrefs] = (KsProtoText) {NULL, text->text};
+		texts[i] = (KsProtoText) {text->ref_names[i], proto_text(text->refs[i])};
+	texts[text->nrefs] = (KsProtoText) {NULL, proto_text(text->text)};
 	return ks_proto_parse(texts, text->nrefs + 1);
 }
 
@@ -114,7 +122,7 @@ parse_text(const KsSchemaText *text)
 static KsProtoFile *
 parse_given(const char *schema)
 {
-	KsProtoText text = {NULL, schema};
+	KsProtoText text = {NULL, proto_text(schema)};
 
 	return ks_proto_parse(&text, 1);
 }

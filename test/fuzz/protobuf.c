@@ -1,7 +1,7 @@
 /*
  * protobuf.c
  *	  Fuzzes Protobuf's values and keys by a schema that has all of it: after a byte of
- *	  settings, 0x1e ends a record and 0x1f its key.
+ *	  settings, 0x1e ends a record and 0x1f its key; or descriptors of schemas.
  *
  * A second, much simpler reader must agree on what is a value of the schema.
  */
@@ -10,7 +10,11 @@
 #include <string.h>
 
 #include "catalog/pg_type.h"
+#include "common/base64.h"
 #include "mb/pg_wchar.h"
+
+#include "format/proto_descriptor.h"
+#include "format/proto_schema.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -250,6 +254,32 @@ check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 				   o->sqlstate == ERRCODE_INVALID_BINARY_REPRESENTATION);
 }
 
+/* A schema as a descriptor: refused with an error of the one who gives it, or a text. */
+static void
+descriptor(const uint8 *data, size_t size)
+{
+	int			room = pg_b64_enc_len((int) size) + 1;
+	char	   *base64 = malloc(room);
+	int			len = pg_b64_encode((const void *) data, (int) size, base64, room);
+	KsProtoText text = {NULL, NULL};
+	char	   *result = NULL;
+
+	base64[len] = '\0';
+	if (ks_proto_is_descriptor(base64))
+	{
+		if (FUZZ_TRY(result = ks_proto_descriptor_text(base64)))
+			text.text = result;
+		else
+			FUZZ_CHECK(fuzz_blames_record(fuzz_sqlstate) || fuzz_sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED);
+		CurrentMemoryContext = fuzz_record_context;
+	}
+	if (text.text && !FUZZ_TRY(ks_proto_parse(&text, 1)))
+		FUZZ_CHECK(fuzz_blames_record(fuzz_sqlstate));
+	CurrentMemoryContext = fuzz_record_context;
+	fuzz_reset();
+	free(base64);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
@@ -259,6 +289,11 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 
 	if (size == 0 || size > 65536)
 		return 0;
+	if (data[0] & 32)
+	{
+		descriptor(data + 1, size - 1);
+		return 0;
+	}
 	settings.framing = data[0] & 1 ? KS_FRAMING_CONFLUENT : KS_FRAMING_NONE;
 	settings.message_type = settings.framing == KS_FRAMING_NONE ? "p.r" : NULL;
 	settings.key_format = data[0] & 4 ? KS_FORMAT_PROTOBUF : KS_FORMAT_NONE;
