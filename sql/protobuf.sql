@@ -306,6 +306,19 @@ SELECT left(i::text, 24) AS i, left(try(r(id(1) || i)), 100) AS try FROM unnest(
 SELECT unnest(ARRAY[try(r('\x0100000001')), try(r('\x000001')), try(r(''))]) AS try;
 -- a message that does not fit is an error of its records alone, each time
 SELECT unnest(ARRAY[try(r(id(2) || '\x00')), try(r(id(2) || '\x0204')), try(r(id(2) || '\x0204')), try(r(id(2) || '\x0202' || i(1, 9)))]) AS try;
+-- unless a filter keeps them: then they are other sinks' affair
+SELECT kafka_sink.alter_sink('s', filter => $$type = 'some'$$);
+SELECT try(r(id(2) || '\x00'), r(id(2) || '\x0204'), r(id(2) || '\x0202' || i(1, 10)), r(id(1) || '\x00' || i(1, 10)));
+SELECT kafka_sink.alter_sink('s', filter => $$type IN ('some', 'bad')$$);
+SELECT unnest(ARRAY[try(r(id(2) || '\x00')), try(r(id(2) || '\x0204')), try(r(id(2) || '\x0204'))]) AS try;
+SELECT kafka_sink.alter_sink('s', reset => '{filter}');
+CREATE TABLE fs (n serial, v int, type text NOT NULL DEFAULT clock_timestamp()::text);
+SELECT kafka_sink.create_sink('s2', server => 'reg', target => 'fs', format => 'protobuf', enabled => false, columns => '{"n": null, "type": "@schema"}', filter => $$type <> 'bad'$$, insert_mode => 'insert');
+SELECT kafka_sink.ingest('s2', ARRAY[r(id(2) || '\x0202' || i(1, 1)), r(id(2) || '\x0204'), r(id(2) || '\x0202' || i(1, 2))]);
+SELECT kafka_sink.ingest('s2', ARRAY[r(id(2) || '\x00')]);
+SELECT v, type FROM fs ORDER BY n;
+SELECT kafka_sink.drop_sink('s2');
+DROP TABLE fs;
 -- in a header
 SELECT unnest(ARRAY[try(r(s(1, 'x') || i(2, 11), NULL, h('__value_schema_id', id(1) || '\x0202'))), try(r(i(1, 12), NULL, h('__value_schema_id', id(1) || '\x00'))), try(r('', NULL, h('__value_schema_id', id(1)))),
     try(r('', NULL, h('__value_schema_id', id(1) || '\x02'))), try(r('', NULL, h('__value_schema_id', id(1) || '\x0000'))), try(r('', NULL, h('__value_schema_id', '\x02')))]) AS try;

@@ -150,6 +150,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->has_value = false;
 	d->key.p = NULL;
 	d->unmatched = NULL;
+	d->unreadable = NULL;
 	d->schema_id = -1;
 	d->evaluating = false;
 	if (record_bytes(rec) > d->settings.max_record_bytes)
@@ -211,7 +212,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		if (given)
 			given[i] = !d->missing;
 		col->filled |= !d->missing;
-		if (unlikely(col->type.check_later) && needs_check(d, col))
+		if (unlikely(col->type.check_later) && d->unreadable == NULL && needs_check(d, col))
 			ks_decode_later(d, col, true);
 	}
 	d->column = NULL;
@@ -227,6 +228,8 @@ ks_decode_check_row(KsDecoder *d, const bool *isnull)
 {
 	const KsTarget *target = d->target;
 
+	if (unlikely(d->unreadable != NULL))
+		ReThrowError(d->unreadable);
 	if (unlikely(d->unmatched != NULL) && d->must_match)
 		ks_unmatched_error(d);
 	for (int i = 0; i < target->nkeys; i++)

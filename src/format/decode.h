@@ -83,10 +83,12 @@ typedef struct KsDecoder
 	struct KsProto *proto;
 	int64		schema_id;		/* as the record's value tells it; -1: it does not */
 	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
+	ErrorData  *unreadable;		/* why no column takes anything of a value of this type; kept by its schema */
 	bool		unavailable;	/* the row has the value of some column, the record not */
 	KsJsonToken key;			/* as a document; p NULL: not read yet */
 	bool		wants_others;	/* fields that no column takes: @rest, strict */
 	bool		must_match;		/* a record none of whose fields is wanted is refused */
+	bool		filters;		/* rows are asked for before ks_decode_check_row(), and may go */
 	const char *unmatched;		/* such an object, or NULL */
 	int			unmatched_len;
 	StringInfoData name;		/* scratch: of a field, unescaped */
@@ -119,8 +121,8 @@ extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
 
-/* Errors if none of the record's fields is wanted, or the row lacks a value of the
- * key; one that a filter keeps is not asked. */
+/* Errors if none of the record's fields is wanted or can be taken, or the row lacks a
+ * value of the key; one that a filter keeps is not asked. */
 extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 
 /*

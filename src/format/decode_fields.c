@@ -234,6 +234,12 @@ ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
 	static const KsJsonToken null = {.type = KS_JSON_NULL};
 
 	d->missing = true;
+	/* it will be no row */
+	if (unlikely(d->unreadable != NULL))
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
 	if (d->settings.insert_mode == KS_UPDATE ||
 		(d->settings.insert_mode == KS_ACCUMULATE && !col->insert_only))
 	{

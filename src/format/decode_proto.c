@@ -297,6 +297,20 @@ begin(KsDecoder *d, KsSchemaPart *part, ProtoSchema *schema, const char *s, int 
 	return schema;
 }
 
+/* What is made of the message; NULL: nothing, which is told unless a filter keeps the record. */
+static KsProtoProgram *
+compile_used(KsDecoder *d, ProtoSchema *schema, Used *used, const KsSchemaId *told)
+{
+	Compiling	c = {d, used->message};
+	const KsSchemaId *id = d->value_schemas.cache ? told : NULL;
+
+	if (!d->filters)
+		return ks_compile_once(&used->program, schema->cxt, id, compile_message, &c);
+	(void) ks_compile_try(&used->program, schema->cxt, id, compile_message, &c);
+	d->unreadable = used->program.error;
+	return used->program.made;
+}
+
 static KsRowOp
 open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
@@ -309,13 +323,13 @@ open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 		schema->last = used = find_used(schema, proto->message);
 	proto->program = used->program.made;
 	if (unlikely(proto->program == NULL))
+		proto->program = compile_used(d, schema, used, &told);
+	if (unlikely(proto->program == NULL))
 	{
-		Compiling	c = {d, proto->message};
-
-		proto->program = ks_compile_once(&used->program, schema->cxt, d->value_schemas.cache ? &told : NULL,
-										 compile_message, &c);
+		resetStringInfo(&d->rest);
+		appendStringInfoString(&d->rest, "{}");
 	}
-	if (!proto->program->unused)
+	else if (!proto->program->unused)
 		ks_proto_run(proto->program, &proto->reader);
 	return KS_ROW_WRITE;
 }
@@ -327,13 +341,13 @@ proto_field(KsDecoder *d, KsColumn *col, bool *isnull)
 	int			i = col - d->target->cols;
 
 	*isnull = false;
-	if (likely(program->found[i]))
+	if (likely(program && program->found[i]))
 	{
 		*isnull = program->isnull[i];
 		return program->values[i];
 	}
 	/* all that is left of a whole value is a bytea */
-	if (col->source == KS_FROM_VALUE)
+	if (ks_proto_takes_bytes(col))
 	{
 		Datum		value = PointerGetDatum(cstring_to_text_with_len(d->record->value, d->record->valuelen));
 

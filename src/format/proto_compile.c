@@ -298,6 +298,17 @@ take_whole(Compiler *c, const KsProtoMessage *message)
 	}
 }
 
+/* What is to be forgotten of a record. */
+static void
+list_gathering(KsProtoProgram *p)
+{
+	p->gathering = palloc((p->nslots + 1) * sizeof(KsProtoStep *));
+	for (int i = 0; i < p->nplans; i++)
+		for (int k = 0; k < p->plans[i]->nsteps; k++)
+			if (p->plans[i]->steps[k].gathers)
+				p->gathering[p->ngathering++] = &p->plans[i]->steps[k];
+}
+
 /* Each step of a path may need a place, and each column another one. */
 static void
 make_room(Compiler *c, const Wanted *wanted)
@@ -331,6 +342,7 @@ ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message)
 		c.program->left_out = palloc0((message->nfields + 1) * sizeof(bool));
 	c.program->plan = compile(&c, message, &wanted, 0);
 	take_whole(&c, message);
+	list_gathering(c.program);
 	c.program->unused = c.program->nslots == 0 && !target->has_rest;
 	pfree(wanted.cols);
 	if (d->must_match && c.program->nmatched == 0)

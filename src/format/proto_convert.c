@@ -35,7 +35,7 @@ set_clock(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, KsJson
 	int			nanos;
 	char	   *s;
 
-	ks_proto_duration(r, c->message, value, &seconds, &nanos);
+	ks_proto_duration(r, value, &seconds, &nanos);
 	s = psprintf("%s" INT64_FORMAT ":%02d:%02d.%06d", seconds < 0 || nanos < 0 ? "-" : "",
 				 Abs(seconds) / SECS_PER_HOUR, (int) (Abs(seconds) / SECS_PER_MINUTE % MINS_PER_HOUR),
 				 (int) (Abs(seconds) % SECS_PER_MINUTE), Abs(nanos) / 1000);
@@ -137,7 +137,7 @@ from_timestamp(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value)
 	int			nanos;
 	int64		result;
 
-	ks_proto_timestamp(r, c->message, value, &seconds, &nanos);
+	ks_proto_timestamp(r, value, &seconds, &nanos);
 	/* any of these years is one of the server's */
 	if (!ks_scalar_timestamp(seconds * USECS_PER_SEC + nanos / 1000, &result))
 		elog(ERROR, "timestamp out of range");
@@ -151,7 +151,7 @@ from_duration(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value)
 	int64		seconds;
 	int			nanos;
 
-	ks_proto_duration(r, c->message, value, &seconds, &nanos);
+	ks_proto_duration(r, value, &seconds, &nanos);
 	interval->time = seconds * USECS_PER_SEC + nanos / 1000;
 	return IntervalPGetDatum(interval);
 }

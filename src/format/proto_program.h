@@ -43,7 +43,9 @@ typedef struct KsProtoStep
 	KsProtoSlot **slots;
 	struct KsProtoPlan *inner;	/* of columns whose paths lead into it */
 
-	/* of the record at hand: its runs as one, NULL: none yet */
+	/* of the record at hand: its runs as one, NULL: none yet; of a message that is there once, it */
+	bool		several;
+	KsProtoValue value;
 	const uint8 *begin;
 	const uint8 *end;
 	bool		joined;			/* they are in the buffer, for something lies between them */
@@ -71,6 +73,8 @@ typedef struct KsProtoProgram
 	KsProtoPlan **plans;		/* all of them */
 	int			nslots;
 	KsProtoSlot *slots;
+	int			ngathering;
+	KsProtoStep **gathering;	/* steps that do */
 	bool	   *left_out;		/* fields that are not of @rest; NULL: nobody asks for that */
 	bool		unused;			/* nothing needs the value */
 	int			nmatched;		/* columns whose field, or whose whole value, there is */

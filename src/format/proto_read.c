@@ -59,9 +59,10 @@ uint64
 ks_proto_long_varint(KsProtoReader *r)
 {
 	const uint8 *p = r->p;
+	const uint8 *end = Min(r->end, p + 10);
 	uint64		v = 0;
 
-	for (int shift = 0; shift < 70 && p < r->end; shift += 7)
+	for (int shift = 0; p < end; shift += 7)
 	{
 		uint8		b = *p++;
 
@@ -181,18 +182,10 @@ float_of(uint32 bits)
 }
 
 void
-ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
+ks_proto_other_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
 {
 	switch (field->type)
 	{
-		case KS_PROTO_INT64:
-		case KS_PROTO_UINT64:
-			value->v.bits = ks_proto_varint(r);
-			break;
-		case KS_PROTO_INT32:
-		case KS_PROTO_ENUM:
-			value->v.bits = (uint64) (int64) (int32) ks_proto_varint(r);
-			break;
 		case KS_PROTO_UINT32:
 			value->v.bits = (uint32) ks_proto_varint(r);
 			break;
@@ -224,13 +217,7 @@ ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
 			value->len = (int) (skip_group(r, (uint32) field->number) - value->p);
 			break;
 		default:
-			{
-				uint64		len = ks_proto_varint(r);
-
-				value->p = ks_proto_take(r, len);
-				value->len = (int) len;
-				break;
-			}
+			pg_unreachable();
 	}
 }
 
@@ -241,13 +228,6 @@ ks_proto_enum_name(const KsProtoEnum *e, int32 number)
 		if (e->numbers[i] == number)
 			return e->names[i];
 	return NULL;
-}
-
-bool
-ks_proto_is_unknown(const KsProtoField *field, const KsProtoValue *value)
-{
-	return unlikely(field->type == KS_PROTO_ENUM && field->enumeration->closed) &&
-		ks_proto_enum_name(field->enumeration, (int32) value->v.bits) == NULL;
 }
 
 void

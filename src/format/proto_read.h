@@ -75,14 +75,27 @@ KS_NORETURN extern void ks_proto_cut_off(const KsProtoReader *r);
 KS_NORETURN extern void ks_proto_too_deep(void);
 KS_NORETURN extern void ks_proto_too_many(void);
 
-/* A number of more than one byte, or none at all. */
+/* A number of more than two bytes, or none at all. */
 extern uint64 ks_proto_long_varint(KsProtoReader *r);
 
 static inline uint64
 ks_proto_varint(KsProtoReader *r)
 {
-	if (likely(r->p < r->end && *r->p < 0x80))
-		return *r->p++;
+	const uint8 *p = r->p;
+
+	if (likely(r->end - p >= 2))
+	{
+		if (p[0] < 0x80)
+		{
+			r->p = p + 1;
+			return p[0];
+		}
+		if (p[1] < 0x80)
+		{
+			r->p = p + 2;
+			return (uint64) (p[0] & 0x7f) | (uint64) p[1] << 7;
+		}
+	}
 	return ks_proto_long_varint(r);
 }
 
@@ -136,8 +149,27 @@ ks_proto_is_packable(KsProtoType type)
 	return type != KS_PROTO_STRING && type != KS_PROTO_BYTES && type != KS_PROTO_MESSAGE && type != KS_PROTO_GROUP;
 }
 
+/* The same as ks_proto_value(). */
+extern void ks_proto_other_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value);
+
 /* Behind its tag, a value whose wire's type is that of the type. */
-extern void ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value);
+static inline void
+ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
+{
+	if (field->type == KS_PROTO_INT64 || field->type == KS_PROTO_UINT64)
+		value->v.bits = ks_proto_varint(r);
+	else if (field->type == KS_PROTO_INT32 || field->type == KS_PROTO_ENUM)
+		value->v.bits = (uint64) (int64) (int32) ks_proto_varint(r);
+	else if (field->type == KS_PROTO_STRING || field->type == KS_PROTO_MESSAGE || field->type == KS_PROTO_BYTES)
+	{
+		uint64		len = ks_proto_varint(r);
+
+		value->p = ks_proto_take(r, len);
+		value->len = (int) len;
+	}
+	else
+		ks_proto_other_value(r, field, value);
+}
 
 /* Behind its tag, a value that nobody wants. */
 extern void ks_proto_skip(KsProtoReader *r, uint32 tag);
@@ -146,7 +178,12 @@ extern void ks_proto_skip(KsProtoReader *r, uint32 tag);
 extern const char *ks_proto_enum_name(const KsProtoEnum *e, int32 number);
 
 /* Is it a number that the field does not have?  Then it is as if nothing stood there. */
-extern bool ks_proto_is_unknown(const KsProtoField *field, const KsProtoValue *value);
+static inline bool
+ks_proto_is_unknown(const KsProtoField *field, const KsProtoValue *value)
+{
+	return field->type == KS_PROTO_ENUM && unlikely(field->enumeration->closed) &&
+		ks_proto_enum_name(field->enumeration, (int32) value->v.bits) == NULL;
+}
 
 /*
  * The values of a field, of which there are runs: next() gives one after the other, packed

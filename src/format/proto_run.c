@@ -56,6 +56,7 @@ note_run(KsProtoProgram *program, KsProtoStep *step, const uint8 *begin, const u
 		step->end = end;
 		return;
 	}
+	step->several = true;
 	if (step->end == begin)
 	{
 		step->end = end;
@@ -87,7 +88,7 @@ forget_step(KsProtoProgram *program, KsProtoStep *step)
 	for (int i = 0; i < step->nslots; i++)
 		program->found[step->slots[i]->col] = false;
 	step->begin = step->end = NULL;
-	step->joined = false;
+	step->joined = step->several = false;
 	if (step->inner)
 		forget_plan(program, step->inner);
 }
@@ -148,7 +149,10 @@ take(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, KsProtoStep *
 	if (step->inner)
 		run_inside(program, r, step->inner, &value);
 	if (step->gathers)
+	{
+		step->value = value;
 		note_run(program, step, begin, r->p);
+	}
 }
 
 static void
@@ -177,9 +181,15 @@ run(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan)
 
 /* --- when all has been seen --- */
 
+/* All of a list or a map; a message, which mostly is there once. */
 static void
 set_runs(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
 {
+	if (likely(!slot->field->repeated && !slot->step->several))
+	{
+		set_value(program, r, slot, &slot->step->value);
+		return;
+	}
 	program->values[slot->col] = ks_proto_convert_runs(r, slot->convert, slot->step->begin, slot->step->end,
 													   &program->isnull[slot->col]);
 	program->found[slot->col] = true;
@@ -277,7 +287,7 @@ finish_slot(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, 
 	switch (slot->kind)
 	{
 		case KS_PROTO_VALUE_SLOT:
-			if (!program->found[slot->col] && ks_proto_has_default(slot->field))
+			if (ks_proto_has_default(slot->field))
 			{
 				ks_proto_default(slot->field, &value);
 				set_value(program, r, slot, &value);
@@ -315,17 +325,17 @@ begin_row(KsProtoProgram *program, const KsTarget *target)
 		plan->seen = false;
 		for (int k = 0; k < plan->noneofs; k++)
 			plan->chosen[k] = 0;
-		for (int k = 0; k < plan->nsteps; k++)
-		{
-			KsProtoStep *step = &plan->steps[k];
+	}
+	for (int i = 0; i < program->ngathering; i++)
+	{
+		KsProtoStep *step = program->gathering[i];
 
-			step->begin = step->end = NULL;
-			step->joined = false;
-			if (unlikely(step->buffer.data && step->buffer.maxlen > KEPT_BUFFER))
-			{
-				pfree(step->buffer.data);
-				step->buffer.data = NULL;
-			}
+		step->begin = step->end = NULL;
+		step->joined = step->several = false;
+		if (unlikely(step->buffer.data && step->buffer.maxlen > KEPT_BUFFER))
+		{
+			pfree(step->buffer.data);
+			step->buffer.data = NULL;
 		}
 	}
 }
@@ -343,7 +353,7 @@ ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
 		const KsProtoSlot *slot = &program->slots[i];
 
 		/* what is in a message that is not there is not there either */
-		if (slot->plan && !slot->plan->seen)
+		if ((slot->kind == KS_PROTO_VALUE_SLOT && program->found[slot->col]) || (slot->plan && !slot->plan->seen))
 			continue;
 		d->column = d->target->cols[slot->col].name;
 		d->cv.unit = d->target->cols[slot->col].unit;

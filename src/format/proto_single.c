@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 
@@ -32,45 +33,47 @@ out_of_range(const char *what)
 			 errdetail("Its parts are out of the range that the type has.")));
 }
 
-/* A field by its number, which a message that calls itself so should have. */
+/* The integers of a message that has nothing else in its fields 1 to n; they are known to be of these types. */
 static void
-part(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value, uint32 number,
-	 KsProtoWire wire, KsProtoValue *result)
+integers(const KsProtoReader *r, const KsProtoValue *value, int64 *result, uint32 n)
 {
-	const KsProtoField *field = ks_proto_find_number(message, number);
+	KsProtoReader inner = {.p = value->p, .end = value->p + value->len, .start = r->start, .limit = r->limit};
 
-	if (field == NULL || field->repeated || ks_proto_wire(field->type) != wire)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the Protobuf message %s has other fields than it should have", message->name)));
-	ks_proto_find_value(r, field, value, result);
-}
+	memset(result, 0, n * sizeof(int64));
+	while (inner.p < inner.end)
+	{
+		uint32		tag = ks_proto_tag(&inner);
 
-static int64
-integer(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value, uint32 number)
-{
-	KsProtoValue v;
-
-	part(r, message, value, number, KS_PROTO_WIRE_VARINT, &v);
-	return (int64) v.v.bits;
+		CHECK_FOR_INTERRUPTS();
+		if (likely((tag & 7) == KS_PROTO_WIRE_VARINT && tag >> 3 <= n))
+			result[(tag >> 3) - 1] = (int64) ks_proto_varint(&inner);
+		else
+			ks_proto_skip(&inner, tag);
+	}
 }
 
 void
-ks_proto_timestamp(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
+ks_proto_timestamp(const KsProtoReader *r, const KsProtoValue *value,
 				   int64 *seconds, int *nanos)
 {
-	*seconds = integer(r, message, value, 1);
-	*nanos = (int) integer(r, message, value, 2);
+	int64		parts[2];
+
+	integers(r, value, parts, 2);
+	*seconds = parts[0];
+	*nanos = (int) parts[1];
 	if (*seconds < MIN_SECONDS || *seconds > MAX_SECONDS || *nanos < 0 || *nanos > MAX_NANOS)
 		out_of_range("timestamp");
 }
 
 void
-ks_proto_duration(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
+ks_proto_duration(const KsProtoReader *r, const KsProtoValue *value,
 				  int64 *seconds, int *nanos)
 {
-	*seconds = integer(r, message, value, 1);
-	*nanos = (int) integer(r, message, value, 2);
+	int64		parts[2];
+
+	integers(r, value, parts, 2);
+	*seconds = parts[0];
+	*nanos = (int) parts[1];
 	if (*seconds < -MAX_DURATION || *seconds > MAX_DURATION || *nanos < -MAX_NANOS || *nanos > MAX_NANOS ||
 		(*seconds < 0 && *nanos > 0) || (*seconds > 0 && *nanos < 0))
 		out_of_range("duration");
@@ -80,8 +83,11 @@ void
 ks_proto_decimal(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
 				 KsProtoValue *digits, int *scale)
 {
-	part(r, message, value, 1, KS_PROTO_WIRE_BYTES, digits);
-	*scale = (int) integer(r, message, value, 3);
+	int64		parts[3];
+
+	integers(r, value, parts, 3);
+	*scale = (int) parts[2];
+	ks_proto_find_value(r, ks_proto_find_number(message, 1), value, digits);
 	/* what only repeats the sign, so that the rest can be judged by its length */
 	while (digits->len > 1 && (uint8) (digits->p[0] ^ (digits->p[1] & 0x80 ? 0xff : 0)) == 0)
 		digits->p++, digits->len--;
@@ -129,33 +135,44 @@ duration_text(int64 seconds, int nanos)
 }
 
 static char *
-date_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value)
+date_text(KsProtoReader *r, const KsProtoValue *value)
 {
-	int64		year = integer(r, message, value, 1);
-	int64		month = integer(r, message, value, 2);
-	int64		day = integer(r, message, value, 3);
+	int64		parts[3];
+	int			year,
+				month,
+				day;
 
+	integers(r, value, parts, 3);
+	year = (int) parts[0];
+	month = (int) parts[1];
+	day = (int) parts[2];
 	/* dates without a year or a day are none here */
 	if (year < 1 || year > 9999 || month < 1 || month > MONTHS_PER_YEAR || day < 1 ||
-		day > day_tab[isleap((int) year)][month - 1])
+		day > day_tab[isleap(year)][month - 1])
 		out_of_range("date");
-	return psprintf("%04d-%02d-%02d", (int) year, (int) month, (int) day);
+	return psprintf("%04d-%02d-%02d", year, month, day);
 }
 
 /* 24:00:00 is one, as in the server. */
 static char *
-time_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value)
+time_text(KsProtoReader *r, const KsProtoValue *value)
 {
-	int64		hours = integer(r, message, value, 1);
-	int64		minutes = integer(r, message, value, 2);
-	int64		seconds = integer(r, message, value, 3);
-	int64		nanos = integer(r, message, value, 4);
+	int64		parts[4];
+	int			hours,
+				minutes,
+				seconds,
+				nanos;
 
+	integers(r, value, parts, 4);
+	hours = (int) parts[0];
+	minutes = (int) parts[1];
+	seconds = (int) parts[2];
+	nanos = (int) parts[3];
 	if (hours < 0 || hours > HOURS_PER_DAY || minutes < 0 || minutes >= MINS_PER_HOUR || seconds < 0 ||
 		seconds > SECS_PER_MINUTE || nanos < 0 || nanos > MAX_NANOS ||
 		(hours == HOURS_PER_DAY && (minutes > 0 || seconds > 0 || nanos > 0)))
 		out_of_range("time of day");
-	return psprintf("%02d:%02d:%02d%s", (int) hours, (int) minutes, (int) seconds, fraction((int) nanos));
+	return psprintf("%02d:%02d:%02d%s", hours, minutes, seconds, fraction(nanos));
 }
 
 /* A path's names begin with small letters in JSON, and with none behind a "_" anything is lost. */
@@ -194,6 +211,7 @@ mask_text(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *v
 		uint32		tag = ks_proto_tag(&inner);
 		const char *s;
 
+		CHECK_FOR_INTERRUPTS();
 		if (tag != (uint32) (1 << 3 | KS_PROTO_WIRE_BYTES))
 		{
 			ks_proto_skip(&inner, tag);
@@ -241,21 +259,21 @@ ks_proto_known(KsProtoReader *r, const KsProtoMessage *message, const KsProtoVal
 	switch (message->known)
 	{
 		case KS_PROTO_TIMESTAMP:
-			ks_proto_timestamp(r, message, value, &seconds, &nanos);
+			ks_proto_timestamp(r, value, &seconds, &nanos);
 			s = timestamp_text(seconds, nanos);
 			break;
 		case KS_PROTO_DURATION:
-			ks_proto_duration(r, message, value, &seconds, &nanos);
+			ks_proto_duration(r, value, &seconds, &nanos);
 			s = duration_text(seconds, nanos);
 			break;
 		case KS_PROTO_DECIMAL:
 			s = decimal_text(r, message, value);
 			break;
 		case KS_PROTO_DATE:
-			s = date_text(r, message, value);
+			s = date_text(r, value);
 			break;
 		case KS_PROTO_TIME_OF_DAY:
-			s = time_text(r, message, value);
+			s = time_text(r, value);
 			break;
 		default:
 			s = mask_text(r, message, value, &len);

@@ -24,10 +24,8 @@ extern void ks_proto_known(KsProtoReader *r, const KsProtoMessage *message, cons
 						   KsJsonToken *tok);
 
 /* Their parts.  Errors (22008, 22P03) if they are out of the range that the type has. */
-extern void ks_proto_timestamp(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
-							   int64 *seconds, int *nanos);
-extern void ks_proto_duration(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
-							  int64 *seconds, int *nanos);
+extern void ks_proto_timestamp(const KsProtoReader *r, const KsProtoValue *value, int64 *seconds, int *nanos);
+extern void ks_proto_duration(const KsProtoReader *r, const KsProtoValue *value, int64 *seconds, int *nanos);
 extern void ks_proto_decimal(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
 							 KsProtoValue *digits, int *scale);
 

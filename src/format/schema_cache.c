@@ -111,16 +111,14 @@ is_lasting(int sqlstate)
 		category == ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED);
 }
 
-/* What is thrown on the way is released with the record's subtransaction. */
+/* What is thrown on the way holds nothing but memory of the context. */
 void *
-ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
+ks_compile_try(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
 {
 	MemoryContext old;
 
-	if (c->made)
+	if (c->made || c->error)
 		return c->made;
-	if (c->error)
-		ReThrowError(c->error);
 	old = MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
@@ -139,11 +137,17 @@ ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompil
 		if (id)
 			edata->message = psprintf("schema %s of the registry: %s", ks_schema_id_text(id), edata->message);
 		c->error = edata;
-		MemoryContextSwitchTo(old);
-		ReThrowError(edata);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
+	return c->made;
+}
+
+void *
+ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
+{
+	if (ks_compile_try(c, cxt, id, compile, arg) == NULL)
+		ReThrowError(c->error);
 	return c->made;
 }
 

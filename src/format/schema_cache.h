@@ -25,6 +25,10 @@ typedef struct KsCompiled
 extern void *ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id,
 							 KsCompile compile, void *arg);
 
+/* The same, but NULL for what is kept. */
+extern void *ks_compile_try(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id,
+							KsCompile compile, void *arg);
+
 typedef struct KsSchemaCache KsSchemaCache;
 
 /* What a format makes of the schema of values, or of keys; never NULL. */

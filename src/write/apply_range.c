@@ -144,6 +144,7 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 	int			nvalues = r->rows.ncols;
 	bool		late = r->when != KS_WITH_RECORD;	/* something is evaluated later */
 
+	r->decoder->filters = r->target->filter && ks_filter_when(r->target->filter) == KS_WITH_RECORD;
 	for (int i = lo; i < hi; i++)
 	{
 		const KsRecord *rec = &ap->recs[i];

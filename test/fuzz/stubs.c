@@ -512,11 +512,23 @@ ks_schema_cache_get(struct KsSchemaCache *cache, const KsSchemaId *id)
 
 /* An error is not kept here: it is made anew. */
 void *
-ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
+ks_compile_try(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
 {
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 
 	c->made = compile(arg);
 	MemoryContextSwitchTo(old);
 	return c->made;
+}
+
+void *
+ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
+{
+	return ks_compile_try(c, cxt, id, compile, arg);
+}
+
+void
+ReThrowError(ErrorData *edata)
+{
+	siglongjmp(fuzz_error, 1);
 }
