@@ -261,6 +261,8 @@ compile(Compiler *c, const KsProtoMessage *message, const Wanted *wanted, int le
 		plan->nsteps++;
 		step->field = &message->fields[f];
 		step->wire = ks_proto_wire(step->field->type);
+		step->type = step->field->type;
+		step->plain = step->field->oneof < 0 && step->type != KS_PROTO_ENUM;
 		compile_field(c, plan, step, &sorted[f], level + 1);
 	}
 	make_table(plan);

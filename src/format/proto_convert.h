@@ -32,9 +32,20 @@ typedef enum KsProtoAction
 	KS_PROTO_AS_ARRAY
 } KsProtoAction;
 
+/* Values that are the Datum, or nearly so; not of domains. */
+typedef enum KsProtoDirect
+{
+	KS_PROTO_NOT_DIRECT,
+	KS_PROTO_TO_INT8,
+	KS_PROTO_TO_INT4,			/* if it has so many bits */
+	KS_PROTO_TO_FLOAT8,			/* if it is finite, or need not be */
+	KS_PROTO_TO_BOOL
+} KsProtoDirect;
+
 typedef struct KsProtoConvert
 {
 	KsProtoAction action;
+	KsProtoDirect direct;
 	const KsProtoField *field;	/* NULL: a message as a whole */
 	const KsProtoMessage *message;	/* that it is of, or NULL */
 	KsType	   *type;			/* the column's, domain and all */
@@ -50,6 +61,29 @@ extern KsProtoConvert *ks_proto_convert_plan_item(const KsProtoField *field, KsT
 
 /* A message that is no field's. */
 extern KsProtoConvert *ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type);
+
+/* The Datum, if it is that easy. */
+static inline bool
+ks_proto_direct(const KsProtoConvert *c, const KsProtoValue *value, bool refuse_nonfinite, Datum *result)
+{
+	switch (c->direct)
+	{
+		case KS_PROTO_TO_INT8:
+			*result = Int64GetDatum((int64) value->v.bits);
+			return true;
+		case KS_PROTO_TO_INT4:
+			*result = Int32GetDatum((int32) value->v.bits);
+			return likely((int64) value->v.bits == (int32) value->v.bits);
+		case KS_PROTO_TO_FLOAT8:
+			*result = Float8GetDatum(value->v.real);
+			return !refuse_nonfinite;
+		case KS_PROTO_TO_BOOL:
+			*result = BoolGetDatum(value->v.bits != 0);
+			return true;
+		default:
+			return false;
+	}
+}
 
 /* One value.  In the current context. */
 extern Datum ks_proto_convert(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *isnull);

@@ -122,6 +122,22 @@ plan_known(KsProtoKnown known, const KsType *type)
 	}
 }
 
+/* Can the Datum be made of the bits? */
+static KsProtoDirect
+plan_direct(const KsProtoConvert *c)
+{
+	if (c->type != c->base)
+		return KS_PROTO_NOT_DIRECT;
+	if (c->action == KS_PROTO_AS_INT && c->base->kind == KS_TYPE_INT8)
+		return KS_PROTO_TO_INT8;
+	if (c->action == KS_PROTO_AS_INT && c->base->kind == KS_TYPE_INT4)
+		return KS_PROTO_TO_INT4;
+	if (c->action == KS_PROTO_AS_BOOL)
+		return KS_PROTO_TO_BOOL;
+	return c->action == KS_PROTO_AS_FLOAT && c->base->typid == FLOAT8OID && c->field->type == KS_PROTO_DOUBLE ?
+		KS_PROTO_TO_FLOAT8 : KS_PROTO_NOT_DIRECT;
+}
+
 static bool plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message,
 					  KsType *type, KsUnit unit);
 
@@ -154,9 +170,11 @@ plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *me
 	c->type = type;
 	c->base = ks_type_base(type);
 	c->inner = NULL;
+	c->direct = KS_PROTO_NOT_DIRECT;
 	if (message)
 		return plan_message(c, message, unit);
 	c->action = plan_scalar(field, c->base, unit);
+	c->direct = plan_direct(c);
 	return c->action != KS_PROTO_REFUSE;
 }
 
@@ -190,6 +208,7 @@ ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit)
 	c->type = type;
 	c->base = base;
 	c->inner = NULL;
+	c->direct = KS_PROTO_NOT_DIRECT;
 	c->action = plan_json(base, field->map);
 	if (!field->map && base->kind == KS_TYPE_ARRAY)
 	{

@@ -38,6 +38,8 @@ typedef struct KsProtoStep
 {
 	const KsProtoField *field;
 	KsProtoWire wire;
+	KsProtoType type;			/* of the field */
+	bool		plain;			/* it is not a oneof's, nor of an enum */
 	bool		gathers;		/* some slot asks for its runs */
 	int			nslots;			/* that take its value at once */
 	KsProtoSlot **slots;

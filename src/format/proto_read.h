@@ -154,13 +154,15 @@ extern void ks_proto_other_value(KsProtoReader *r, const KsProtoField *field, Ks
 
 /* Behind its tag, a value whose wire's type is that of the type. */
 static inline void
-ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
+ks_proto_value_of(KsProtoReader *r, KsProtoType type, const KsProtoField *field, KsProtoValue *value)
 {
-	if (field->type == KS_PROTO_INT64 || field->type == KS_PROTO_UINT64)
+	if (type == KS_PROTO_INT64 || type == KS_PROTO_UINT64)
 		value->v.bits = ks_proto_varint(r);
-	else if (field->type == KS_PROTO_INT32 || field->type == KS_PROTO_ENUM)
+	else if (type == KS_PROTO_INT32 || type == KS_PROTO_ENUM)
 		value->v.bits = (uint64) (int64) (int32) ks_proto_varint(r);
-	else if (field->type == KS_PROTO_STRING || field->type == KS_PROTO_MESSAGE || field->type == KS_PROTO_BYTES)
+	else if (type == KS_PROTO_DOUBLE)
+		value->v.bits = ks_proto_fixed(r, 8);
+	else if (type == KS_PROTO_STRING || type == KS_PROTO_MESSAGE || type == KS_PROTO_BYTES)
 	{
 		uint64		len = ks_proto_varint(r);
 
@@ -169,6 +171,12 @@ ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
 	}
 	else
 		ks_proto_other_value(r, field, value);
+}
+
+static inline void
+ks_proto_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
+{
+	ks_proto_value_of(r, field->type, field, value);
 }
 
 /* Behind its tag, a value that nobody wants. */

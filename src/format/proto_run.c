@@ -37,12 +37,18 @@ find_sparse(const KsProtoPlan *plan, uint32 number)
 static inline void
 set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
 {
-	KsColumn   *col = &r->d->target->cols[slot->col];
+	KsColumn   *col;
 
+	program->found[slot->col] = true;
+	if (ks_proto_direct(slot->convert, value, r->d->cv.refuse_nonfinite, &program->values[slot->col]))
+	{
+		program->isnull[slot->col] = false;
+		return;
+	}
+	col = &r->d->target->cols[slot->col];
 	r->d->column = col->name;
 	r->d->cv.unit = col->unit;
 	program->values[slot->col] = ks_proto_convert(r, slot->convert, value, &program->isnull[slot->col]);
-	program->found[slot->col] = true;
 	r->d->column = NULL;
 }
 
@@ -139,18 +145,22 @@ take(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, KsProtoStep *
 {
 	KsProtoValue value;
 
-	ks_proto_value(r, step->field, &value);
-	if (!step->field->repeated && ks_proto_is_unknown(step->field, &value))
-		return;
-	if (step->field->oneof >= 0)
-		choose(program, plan, step);
+	ks_proto_value_of(r, step->type, step->field, &value);
+	if (!step->plain)
+	{
+		if (!step->field->repeated && ks_proto_is_unknown(step->field, &value))
+			return;
+		if (step->field->oneof >= 0)
+			choose(program, plan, step);
+	}
 	for (int i = 0; i < step->nslots; i++)
 		set_value(program, r, step->slots[i], &value);
 	if (step->inner)
 		run_inside(program, r, step->inner, &value);
 	if (step->gathers)
 	{
-		step->value = value;
+		step->value.p = value.p;
+		step->value.len = value.len;
 		note_run(program, step, begin, r->p);
 	}
 }
@@ -355,8 +365,11 @@ ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
 		/* what is in a message that is not there is not there either */
 		if ((slot->kind == KS_PROTO_VALUE_SLOT && program->found[slot->col]) || (slot->plan && !slot->plan->seen))
 			continue;
-		d->column = d->target->cols[slot->col].name;
-		d->cv.unit = d->target->cols[slot->col].unit;
+		if (slot->kind != KS_PROTO_VALUE_SLOT)
+		{
+			d->column = d->target->cols[slot->col].name;
+			d->cv.unit = d->target->cols[slot->col].unit;
+		}
 		finish_slot(program, r, slot, &whole);
 	}
 	d->column = NULL;
