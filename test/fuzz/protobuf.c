@@ -231,13 +231,12 @@ message(Input *in, int which, bool deep, uint64 *first)
 static void
 check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 {
-	const uint8 *begin = (const uint8 *) rec->value;
-	const uint8 *end = begin + Max(rec->valuelen, 0);
-	Input		in = {begin, end, false};
+	Input		in = {(const uint8 *) rec->value, NULL, false};
 	uint64		first = 0;
 
 	if (rec->valuelen < 0 || f->settings->framing != KS_FRAMING_NONE)
 		return;
+	in.end = in.p + rec->valuelen;
 	/* what nobody reads, such as a text that another follows, may be anything */
 	if (o->ok)
 	{
