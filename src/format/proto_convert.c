@@ -33,12 +33,18 @@ set_clock(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, KsJson
 {
 	int64		seconds;
 	int			nanos;
+	bool		neg;
 	char	   *s;
 
 	ks_proto_duration(r, value, &seconds, &nanos);
-	s = psprintf("%s" INT64_FORMAT ":%02d:%02d.%06d", seconds < 0 || nanos < 0 ? "-" : "",
-				 Abs(seconds) / SECS_PER_HOUR, (int) (Abs(seconds) / SECS_PER_MINUTE % MINS_PER_HOUR),
-				 (int) (Abs(seconds) % SECS_PER_MINUTE), Abs(nanos) / 1000);
+	neg = seconds < 0 || nanos < 0;
+	if (neg)
+	{
+		seconds = -seconds;
+		nanos = -nanos;
+	}
+	s = psprintf("%s" INT64_FORMAT ":%02d:%02d.%06d", neg ? "-" : "", seconds / SECS_PER_HOUR,
+				 (int) (seconds / SECS_PER_MINUTE % MINS_PER_HOUR), (int) (seconds % SECS_PER_MINUTE), nanos / 1000);
 	ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 }
 
