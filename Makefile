@@ -1,7 +1,7 @@
 # kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
 
 # These need neither PostgreSQL nor PGXS: what they run installs what is missing.
-ks_scripts = check check-assert check-asan coverage demo torture fuzz bench bench-quick bench-full bench-peers
+ks_scripts = check check-assert check-asan check-conformance coverage demo torture fuzz bench bench-quick bench-full bench-peers
 
 ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
 
@@ -10,6 +10,8 @@ check:
 	test/run
 check-assert check-asan:
 	test/checked $(@:check-%=%) $(SUITES)
+check-conformance:
+	test/conformance/json_schema
 coverage:
 	test/coverage
 demo:
@@ -49,7 +51,7 @@ WERROR = -Werror
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -I$(ks_dir)/src \
 	-DKS_VERSION='"$(ks_version)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(WERROR)
-SHLIB_LINK = -lrdkafka -lcurl
+SHLIB_LINK = -lrdkafka -lcurl -lz
 override with_llvm = no
 
 REGRESS = $(sort $(basename $(notdir $(wildcard $(ks_dir)/sql/*.sql))))

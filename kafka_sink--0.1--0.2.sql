@@ -93,13 +93,17 @@ ALTER TABLE kafka_sink.sink_catalog
     ADD COLUMN value_schema text,
     ADD COLUMN key_schema text,
     ADD COLUMN framing text NOT NULL DEFAULT 'auto',
-    ADD COLUMN message_type text;
-ALTER TABLE kafka_sink.sink_catalog ALTER COLUMN framing DROP DEFAULT;
+    ADD COLUMN message_type text,
+    ADD COLUMN validate boolean NOT NULL DEFAULT false;
+ALTER TABLE kafka_sink.sink_catalog
+    ALTER COLUMN framing DROP DEFAULT,
+    ALTER COLUMN validate DROP DEFAULT;
 ALTER TABLE kafka_sink.topic_catalog
     ADD COLUMN value_schema text,
     ADD COLUMN key_schema text,
     ADD COLUMN framing text,
-    ADD COLUMN message_type text;
+    ADD COLUMN message_type text,
+    ADD COLUMN validate boolean;
 
 --
 -- Who has changed a sink, and when
@@ -219,7 +223,7 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
            c.statistics_interval,
            c.created_by, c.created_at, c.altered_by, c.altered_at,
-           c.value_schema, c.key_schema, c.framing, c.message_type
+           c.value_schema, c.key_schema, c.framing, c.message_type, c.validate
       FROM kafka_sink.sink_catalog c
       LEFT JOIN
            (SELECT t.sink,
@@ -278,7 +282,8 @@ CREATE OR REPLACE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
            CASE WHEN t.target IS NULL THEN c.value_schema ELSE COALESCE(t.value_schema, c.value_schema) END AS value_schema,
            CASE WHEN t.target IS NULL THEN c.key_schema ELSE COALESCE(t.key_schema, c.key_schema) END AS key_schema,
            CASE WHEN t.target IS NULL THEN c.framing ELSE COALESCE(t.framing, c.framing) END AS framing,
-           CASE WHEN t.target IS NULL OR (t.message_type IS NULL AND t.value_schema IS NULL) THEN c.message_type ELSE t.message_type END AS message_type
+           CASE WHEN t.target IS NULL OR (t.message_type IS NULL AND t.value_schema IS NULL) THEN c.message_type ELSE t.message_type END AS message_type,
+           CASE WHEN t.target IS NULL THEN c.validate ELSE COALESCE(t.validate, c.validate) END AS validate
       FROM kafka_sink.topic_catalog t
       JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
       LEFT JOIN kafka_sink.topic_state h
@@ -459,6 +464,7 @@ CREATE FUNCTION kafka_sink.create_sink(
     key_schema text DEFAULT NULL,
     framing text DEFAULT 'auto',
     message_type text DEFAULT NULL,
+    validate boolean DEFAULT false,
     enabled boolean DEFAULT true,
     settings jsonb DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
@@ -469,7 +475,7 @@ LANGUAGE C VOLATILE;
 -- a sink costs everybody who uses the server: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, boolean, jsonb, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -514,6 +520,7 @@ CREATE FUNCTION kafka_sink.alter_sink(
     key_schema text DEFAULT NULL,
     framing text DEFAULT NULL,
     message_type text DEFAULT NULL,
+    validate boolean DEFAULT NULL,
     reset text[] DEFAULT NULL,
     owner regrole DEFAULT NULL,
     settings jsonb DEFAULT NULL)
@@ -521,7 +528,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, text[], regrole, jsonb) IS
 'changes the settings given and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text, if_exists boolean DEFAULT false)
@@ -556,12 +563,13 @@ CREATE FUNCTION kafka_sink.register_topic(
     key_schema text DEFAULT NULL,
     framing text DEFAULT NULL,
     message_type text DEFAULT NULL,
+    validate boolean DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean) IS
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean, boolean) IS
 'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
 
 CREATE FUNCTION kafka_sink.alter_topic(
@@ -578,12 +586,13 @@ CREATE FUNCTION kafka_sink.alter_topic(
     key_schema text DEFAULT NULL,
     framing text DEFAULT NULL,
     message_type text DEFAULT NULL,
+    validate boolean DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
 CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)
@@ -615,25 +624,28 @@ COMMENT ON PROCEDURE kafka_sink.pause(text, boolean, interval) IS
 --
 -- Schemas of registries
 --
--- schemas that registries have been asked for; they never change
+-- schemas that registries have been asked for, or that were given; they never change
 CREATE TABLE kafka_sink.schemas (
     server text NOT NULL,
     registry text NOT NULL,
     id bigint,
+    global_id bigint,
     guid uuid,
     type text NOT NULL,
     schema text NOT NULL,
     refs jsonb NOT NULL,
     fetched_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     UNIQUE (server, registry, id),
+    UNIQUE (server, registry, global_id),
     UNIQUE (server, registry, guid),
-    CHECK ((id IS NULL) OPERATOR(pg_catalog.<>) (guid IS NULL))
+    CHECK (pg_catalog.num_nonnulls(id, global_id, guid) OPERATOR(pg_catalog.=) 1)
 );
 
 COMMENT ON TABLE kafka_sink.schemas IS
-'schemas fetched from the registries of servers, for those who may use the server; see kafka_sink.schema()';
-COMMENT ON COLUMN kafka_sink.schemas.registry IS 'the server''s option schema_registry_url at that time: an id is one of that registry';
-COMMENT ON COLUMN kafka_sink.schemas.id IS 'id in the registry, as records tell it; NULL: they tell the GUID';
+'schemas fetched from the registries of servers, or given by add_schema(), for those who may use the server; see kafka_sink.schema()';
+COMMENT ON COLUMN kafka_sink.schemas.registry IS 'the server''s option schema_registry_url at that time: an id is one of that registry; empty: add_schema() has given it';
+COMMENT ON COLUMN kafka_sink.schemas.id IS 'id in the registry, as records tell it; NULL: they tell another';
+COMMENT ON COLUMN kafka_sink.schemas.global_id IS 'Apicurio''s global id, if records tell that';
 COMMENT ON COLUMN kafka_sink.schemas.type IS 'AVRO, PROTOBUF, JSON';
 COMMENT ON COLUMN kafka_sink.schemas.refs IS
 'schemas that it refers to: an array of objects with name, subject, version and schema, each behind those that it refers to itself';
@@ -645,13 +657,13 @@ CREATE POLICY users ON kafka_sink.schemas FOR SELECT
                       AND pg_catalog.has_server_privilege(f.oid, 'USAGE')));
 GRANT SELECT ON kafka_sink.schemas TO PUBLIC;
 
-CREATE FUNCTION kafka_sink.schema(server text, id bigint)
+CREATE FUNCTION kafka_sink.schema(server text, id bigint, global boolean DEFAULT false)
 RETURNS text
 AS 'MODULE_PATHNAME', 'kafka_sink_schema'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.schema(text, bigint) IS
-'text of a schema of the server''s registry, by its id; asks the registry if nobody has done so before, and keeps it in kafka_sink.schemas';
+COMMENT ON FUNCTION kafka_sink.schema(text, bigint, boolean) IS
+'text of a schema of the server''s registry, by its id, or Apicurio''s global id; asks the registry if nobody has done so before, and keeps it in kafka_sink.schemas';
 
 CREATE FUNCTION kafka_sink.schema(server text, guid uuid)
 RETURNS text
@@ -661,16 +673,49 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.schema(text, uuid) IS
 'the same, by the schema''s GUID';
 
+CREATE FUNCTION kafka_sink.add_schema(server text, id bigint, type text, schema text, refs jsonb DEFAULT '[]')
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_add_schema'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.add_schema(text, bigint, text, text, jsonb) IS
+'gives a schema that records of the server name by this id, where no registry has it; type: AVRO, PROTOBUF or JSON; refs: what it refers to, an array of objects with name and schema';
+
+CREATE FUNCTION kafka_sink.add_schema(server text, guid uuid, type text, schema text, refs jsonb DEFAULT '[]')
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_add_schema_guid'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.add_schema(text, uuid, text, text, jsonb) IS
+'the same, by a GUID, such as the id of a schema version of AWS Glue';
+
+CREATE FUNCTION kafka_sink.drop_schema(server text, id bigint)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'kafka_sink_drop_schema'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.drop_schema(text, bigint) IS
+'forgets a schema that add_schema() has given; false: there is none';
+
+CREATE FUNCTION kafka_sink.drop_schema(server text, guid uuid)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'kafka_sink_drop_schema_guid'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.drop_schema(text, uuid) IS
+'the same, by its GUID';
+
 CREATE FUNCTION kafka_sink.decode(
     server text,
     data bytea,
-    header bytea DEFAULT NULL)
+    header bytea DEFAULT NULL,
+    framing text DEFAULT 'auto')
 RETURNS jsonb
 AS 'MODULE_PATHNAME', 'kafka_sink_decode'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.decode(text, bytea, bytea) IS
-'a key or a value in Avro or Protobuf that tells its schema, as jsonb; header: what the record''s header __value_schema_id or __key_schema_id has, if that tells it';
+COMMENT ON FUNCTION kafka_sink.decode(text, bytea, bytea, text) IS
+'a key or a value that tells its schema (Avro, Protobuf, JSON), as jsonb; header: what the record''s header __value_schema_id or __key_schema_id has, if that tells it; framing: auto, apicurio8 or glue';
 
 --
 -- All of a sink follows its name

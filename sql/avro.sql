@@ -331,7 +331,7 @@ SELECT kafka_sink.create_sink('d', target => 'v', key_format => 'avro');
 SELECT kafka_sink.create_sink('d', target => 'v', value_schema => '"int"');
 SELECT kafka_sink.create_sink('d', target => 'v', key_schema => '"int"');
 SELECT kafka_sink.create_sink('d', target => 'v', framing => 'confluent');
-SELECT kafka_sink.create_sink('d', target => 'v', format => 'avro', value_schema => '"int"', framing => 'glue');
+SELECT kafka_sink.create_sink('d', target => 'v', format => 'avro', value_schema => '"int"', framing => 'any');
 SELECT kafka_sink.create_sink('d', target => 'v', format => 'avro', value_schema => '"int"', framing => NULL);
 SELECT kafka_sink.create_sink('d', target => 'v', format => 'avro', value_schema => '"int"', envelope => 'debezium');
 SELECT kafka_sink.create_sink('d', target => 'v', format => 'avro', value_schema => rec(f('v', '"bytes"')), columns => '{"v": "@schema_id"}');

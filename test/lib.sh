@@ -142,6 +142,7 @@ ks_install() {
 	have make || want+=(make)
 	[ -e /usr/include/librdkafka/rdkafka_mock.h ] || want+=(librdkafka-dev)
 	[ -n "$(find /usr/include -maxdepth 3 -path '*/curl/curl.h' 2> /dev/null)" ] || want+=(libcurl4-openssl-dev)
+	[ -e /usr/include/zlib.h ] || want+=(zlib1g-dev)
 	[ -x "${PG_CONFIG%/*}/postgres" ] || pg+=("postgresql-$pgver")
 	[ -x "$PG_CONFIG" ] && [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ] ||
 		pg+=("postgresql-server-dev-$pgver")
@@ -276,7 +277,7 @@ ks_copy_source() {
 			tar -C "$top" --null --ignore-failed-read -T - -cf - 2> /dev/null
 	else
 		tar -C "$top" --exclude=./.git --exclude=./test/broker/lib --exclude=./test/debezium/lib --exclude=./test/avro/lib \
-			--exclude=./test/registry/lib --exclude=./bench/lib \
+			--exclude=./test/registry/lib --exclude=./test/conformance/lib --exclude=./bench/lib \
 			--exclude='*.o' --exclude='*.so' --exclude=./test/output --exclude=./test/tools/kfk \
 			--exclude=./test/tools/proxy -cf - .
 	fi | tar -C "$WORK/src" --no-same-owner -xf -

@@ -72,9 +72,11 @@
 #if PG16_GE
 #define ks_database_ownercheck(db, role)	object_ownercheck(DatabaseRelationId, (db), (role))
 #define ks_extension_ownercheck(ext, role)	object_ownercheck(ExtensionRelationId, (ext), (role))
+#define ks_server_ownercheck(server, role)	object_ownercheck(ForeignServerRelationId, (server), (role))
 #else
 #define ks_database_ownercheck(db, role)	pg_database_ownercheck((db), (role))
 #define ks_extension_ownercheck(ext, role)	pg_extension_ownercheck((ext), (role))
+#define ks_server_ownercheck(server, role)	pg_foreign_server_ownercheck((server), (role))
 #endif
 
 /* Set-returning functions that fill a tuplestore. */

@@ -3,7 +3,8 @@
  *	  Schemas that have been fetched from registries: rows of kafka_sink.schemas.
  *
  * What an id means is the registry's affair, so rows are found by its URLs too: with
- * another schema_registry_url all is asked for anew.  A schema never changes, and
+ * another schema_registry_url all is asked for anew.  Those of the empty URL were given
+ * (add_schema()), and count before others.  A schema never changes, and
  * neither does a row.  That there is none is only remembered, by this process and not
  * for long: it may be registered at any time.
  */
@@ -18,6 +19,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "catalog/schemas.h"
 #include "catalog/sinks.h"
 #include "catalog/version.h"
@@ -125,35 +127,75 @@ texts_of(int column, MemoryContext cxt, int *n)
 	return result;
 }
 
+/* Which row: the parameters from $3 on, of these types, are its ids. */
+#define ID_TYPES	INT8OID, INT8OID, UUIDOID
+#define ID_IS "(s.id OPERATOR(pg_catalog.=) $3 OR s.global_id OPERATOR(pg_catalog.=) $4 OR s.guid OPERATOR(pg_catalog.=) $5)"
+
+static void
+set_id(const KsSchemaId *id, Datum *values, char *nulls)
+{
+	values[0] = values[1] = Int64GetDatum(id->id);
+	values[2] = UUIDPGetDatum(&id->guid);
+	memset(nulls, 'n', 3);
+	nulls[id->id < 0 ? 2 : id->global ? 1 : 0] = ' ';
+}
+
+KS_NORETURN static void no_registry(const char *server);
+
+static void
+no_registry(const char *server)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("server \"%s\" has no schema registry", server ? server : ""),
+			 errdetail("Records by schemas that the sink does not give need one."),
+			 errhint("ALTER SERVER ... OPTIONS (ADD schema_registry_url 'https://...'), or give schemas with kafka_sink.add_schema().")));
+}
+
+bool
+ks_schemas_given(const char *server)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[1];
+	bool		result;
+
+	if (server == NULL)
+		return false;
+	values[0] = CStringGetTextDatum(server);
+	SPI_connect();
+	ks_catalog_execute("SELECT FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1 "
+					   "AND s.registry OPERATOR(pg_catalog.=) '' LIMIT 1", 1, types, values, NULL);
+	result = SPI_processed > 0;
+	SPI_finish();
+	return result;
+}
+
 KsSchemaState
 ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	const char *urls = ks_schemas_registry(server);
-	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, UUIDOID};
-	Datum		values[4];
-	KsSchemaState state = KS_SCHEMA_KNOWN;
+	Oid			types[] = {TEXTOID, TEXTOID, ID_TYPES};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1] = "     ";
+	const char *why;
 
 	memset(result, 0, sizeof(KsSchemaText));
-	if (urls == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("server \"%s\" has no schema registry", server ? server : ""),
-				 errdetail("Records by schemas that the sink does not give need one."),
-				 errhint("ALTER SERVER ... OPTIONS (ADD schema_registry_url 'https://...').")));
+	if (server == NULL)
+		no_registry(server);
 	values[0] = CStringGetTextDatum(server);
-	values[1] = CStringGetTextDatum(urls);
-	values[2] = Int64GetDatum(id->id);
-	values[3] = UUIDPGetDatum(&id->guid);
+	values[1] = CStringGetTextDatum(urls ? urls : "");
+	set_id(id, values + 2, nulls + 2);
 	SPI_connect();
+	/* what was given comes first */
 	ks_catalog_execute("SELECT s.type, s.schema, ARRAY(SELECT r.value OPERATOR(pg_catalog.->>) 'schema' "
 					   "FROM pg_catalog.jsonb_array_elements(s.refs) WITH ORDINALITY r(value, n) ORDER BY r.n), "
 					   "ARRAY(SELECT COALESCE(r.value OPERATOR(pg_catalog.->>) 'name', '') "
 					   "FROM pg_catalog.jsonb_array_elements(s.refs) WITH ORDINALITY r(value, n) ORDER BY r.n) "
 					   "FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1 "
-					   "AND s.registry OPERATOR(pg_catalog.=) $2 "
-					   "AND (s.id OPERATOR(pg_catalog.=) $3 OR s.guid OPERATOR(pg_catalog.=) $4)",
-					   lengthof(types), types, values, id->id >= 0 ? "   n" : "  n ");
+					   "AND (s.registry OPERATOR(pg_catalog.=) $2 OR s.registry OPERATOR(pg_catalog.=) '') "
+					   "AND " ID_IS " ORDER BY s.registry LIMIT 1",
+					   lengthof(types), types, values, nulls);
 	if (SPI_processed == 1)
 	{
 		result->type = text_of(1, cxt);
@@ -161,32 +203,64 @@ ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 		result->refs = texts_of(3, cxt, &result->nrefs);
 		result->ref_names = texts_of(4, cxt, &result->nrefs);
 	}
-	else
-		state = KS_SCHEMA_UNKNOWN;
 	SPI_finish();
-	if (state == KS_SCHEMA_UNKNOWN && (result->text = find_absent(server, urls, id)) != NULL)
+	if (result->text)
+		return KS_SCHEMA_KNOWN;
+	if (urls == NULL)
 	{
-		result->text = pstrdup(result->text);
-		state = KS_SCHEMA_ABSENT;
+		if (!ks_schemas_given(server))
+			no_registry(server);
+		/* there is nobody to ask */
+		result->text = pstrdup("Its server has no registry, and kafka_sink.add_schema() has not given it.");
+		return KS_SCHEMA_ABSENT;
 	}
-	return state;
+	why = find_absent(server, urls, id);
+	result->text = why ? pstrdup(why) : NULL;
+	return why ? KS_SCHEMA_ABSENT : KS_SCHEMA_UNKNOWN;
 }
 
-void
+bool
 ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
 				 const char *type, const char *schema, Jsonb *refs)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, INT8OID, UUIDOID, TEXTOID, TEXTOID, JSONBOID};
-	Datum		values[] = {CStringGetTextDatum(server), CStringGetTextDatum(urls), Int64GetDatum(id->id),
-		UUIDPGetDatum(&id->guid), CStringGetTextDatum(type), CStringGetTextDatum(schema), JsonbPGetDatum(refs)};
-	char		nulls[] = "       ";
+	Oid			types[] = {TEXTOID, TEXTOID, ID_TYPES, TEXTOID, TEXTOID, JSONBOID};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1] = "        ";
+	bool		result;
 
-	nulls[id->id >= 0 ? 3 : 2] = 'n';
+	values[0] = CStringGetTextDatum(server);
+	values[1] = CStringGetTextDatum(urls);
+	set_id(id, values + 2, nulls + 2);
+	values[5] = CStringGetTextDatum(type);
+	values[6] = CStringGetTextDatum(schema);
+	values[7] = JsonbPGetDatum(refs);
 	SPI_connect();
-	ks_catalog_execute("INSERT INTO kafka_sink.schemas (server, registry, id, guid, type, schema, refs) "
-					   "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+	ks_catalog_execute("INSERT INTO kafka_sink.schemas (server, registry, id, global_id, guid, type, schema, refs) "
+					   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
 					   lengthof(types), types, values, nulls);
+	result = SPI_processed == 1;
 	SPI_finish();
+	return result;
+}
+
+bool
+ks_schemas_remove_given(const char *server, const KsSchemaId *id)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, ID_TYPES};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1] = "     ";
+	bool		result;
+
+	values[0] = CStringGetTextDatum(server);
+	values[1] = CStringGetTextDatum("");
+	set_id(id, values + 2, nulls + 2);
+	SPI_connect();
+	ks_catalog_execute("DELETE FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1 "
+					   "AND s.registry OPERATOR(pg_catalog.=) $2 AND " ID_IS,
+					   lengthof(types), types, values, nulls);
+	result = SPI_processed == 1;
+	SPI_finish();
+	return result;
 }
 
 void

@@ -9,15 +9,22 @@
 
 #include "format/schemas.h"
 
-/* A KsFindSchema.  Errors (55000) if the server has no registry. */
+/* A KsFindSchema.  Errors (55000) if the server has no registry, nor any schema that was given. */
 extern KsSchemaState ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result);
 
 /*
  * What was fetched, from the registry of these URLs; refs: an array of objects, each
- * with the member "schema".  Does nothing if somebody else was first.
+ * with the member "schema".  False, and nothing is done, if somebody else was first.
+ * By no URLs (""): it is given.
  */
-extern void ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
+extern bool ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
 							 const char *type, const char *schema, Jsonb *refs);
+
+/* Has the server schemas that were given? */
+extern bool ks_schemas_given(const char *server);
+
+/* False: there is no such one that was given. */
+extern bool ks_schemas_remove_given(const char *server, const KsSchemaId *id);
 
 /* The server is dropped: another one of its name begins anew. */
 extern void ks_schemas_forget(const char *server);

@@ -21,8 +21,8 @@ const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
 	{"insert_mode", TEXTOID, "insert", "insert,ignore,upsert,update,accumulate", 0, 0},
 	{"columns", JSONBOID, NULL, NULL, 0, 0},
 	{"pk_fields", TEXTARRAYOID, NULL, NULL, 0, 0},
-	{"format", TEXTOID, "json", "json,raw,csv,avro,protobuf", 0, 0},
-	{"key_format", TEXTOID, "json", "json,raw,csv,avro,protobuf,none", 0, 0},
+	{"format", TEXTOID, "json", "json,raw,csv,avro,protobuf,json_schema", 0, 0},
+	{"key_format", TEXTOID, "json", "json,raw,csv,avro,protobuf,json_schema,none", 0, 0},
 	{"delete_enabled", BOOLOID, "false", NULL, 0, 0},
 	{"on_tombstone", TEXTOID, "error", "error,ignore", 0, 0},
 	{"on_error", TEXTOID, "stop", "stop,dead_letter,ignore", 0, 0},
@@ -54,8 +54,9 @@ const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
 	{"statistics_interval", INTERVALOID, NULL, NULL, 0, 0},
 	{"value_schema", TEXTOID, NULL, NULL, 0, 0},
 	{"key_schema", TEXTOID, NULL, NULL, 0, 0},
-	{"framing", TEXTOID, "auto", "auto,confluent,header,none,single_object", 0, 0},
+	{"framing", TEXTOID, "auto", "auto,confluent,header,apicurio8,glue,none,single_object", 0, 0},
 	{"message_type", TEXTOID, NULL, NULL, 0, 0},
+	{"validate", BOOLOID, "false", NULL, 0, 0},
 };
 
 static bool
@@ -204,7 +205,7 @@ ks_sink_setting(int i)
 /* Of topics with targets of their own: those of sinks that belong to a target. */
 static const char *const topic_settings[] = {
 	"target", "insert_mode", "columns", "pk_fields", "filter", "update_if", "accumulate",
-	"value_schema", "key_schema", "framing", "message_type"
+	"value_schema", "key_schema", "framing", "message_type", "validate"
 };
 
 const KsSetting *

@@ -41,7 +41,7 @@
 	"c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after, c.statistics_interval, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
 	"WHERE t.sink OPERATOR(pg_catalog.=) c.sink AND t.target IS NOT NULL), " \
 	"c.enabled, c.generation, " \
-	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing, c.message_type "
+	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing, c.message_type, c.validate "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
 	"(SELECT pg_catalog.array_agg(s.worker) AS workers, pg_catalog.array_agg(s.state) AS states " \
@@ -62,7 +62,7 @@ enum
 	COL_TOPIC_TARGETS,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES,
-	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING, COL_MESSAGE_TYPE
+	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING, COL_MESSAGE_TYPE, COL_VALIDATE
 };
 
 /*
@@ -107,6 +107,7 @@ ks_catalog_format(const KsSink *sink)
 			.csv_quote = sink->csv_quote,
 			.csv_null = sink->csv_null,
 			.framing = sink->framing,
+			.validate = sink->validate,
 			.value_schema = sink->value_schema,
 			.key_schema = sink->key_schema,
 			.message_type = sink->message_type,
@@ -152,6 +153,7 @@ column_format(HeapTuple tup, int col)
 		column_is(tup, col, "csv") ? KS_FORMAT_CSV :
 		column_is(tup, col, "avro") ? KS_FORMAT_AVRO :
 		column_is(tup, col, "protobuf") ? KS_FORMAT_PROTOBUF :
+		column_is(tup, col, "json_schema") ? KS_FORMAT_JSON_SCHEMA :
 		column_is(tup, col, "none") ? KS_FORMAT_NONE : KS_FORMAT_JSON;
 }
 
@@ -170,6 +172,8 @@ set_framing(KsSink *sink, const char *word)
 	sink->framing = word == NULL || strcmp(word, "auto") == 0 ? KS_FRAMING_AUTO :
 		strcmp(word, "confluent") == 0 ? KS_FRAMING_CONFLUENT :
 		strcmp(word, "header") == 0 ? KS_FRAMING_HEADER :
+		strcmp(word, "apicurio8") == 0 ? KS_FRAMING_APICURIO8 :
+		strcmp(word, "glue") == 0 ? KS_FRAMING_GLUE :
 		strcmp(word, "single_object") == 0 ? KS_FRAMING_SINGLE_OBJECT : KS_FRAMING_NONE;
 	sink->framing_given = word && strcmp(word, "auto") != 0;
 }
@@ -284,6 +288,7 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	sink->key_schema = column_text(tup, COL_KEY_SCHEMA, cxt);
 	set_framing(sink, column_text(tup, COL_FRAMING, CurrentMemoryContext));
 	sink->message_type = column_text(tup, COL_MESSAGE_TYPE, cxt);
+	sink->validate = DatumGetBool(column(tup, COL_VALIDATE, &isnull));
 	sink->strict = DatumGetBool(column(tup, COL_STRICT, &isnull));
 	sink->delete_enabled = DatumGetBool(column(tup, COL_DELETE_ENABLED, &isnull));
 	sink->tombstone_ignore = column_is(tup, COL_ON_TOMBSTONE, "ignore");
@@ -376,7 +381,7 @@ ks_catalog_topics(const char *sink)
 	ks_catalog_execute("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
 					   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
 					   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL, "
-					   "t.value_schema, t.key_schema, t.framing, t.message_type "
+					   "t.value_schema, t.key_schema, t.framing, t.message_type, t.validate "
 					   "FROM kafka_sink.topic_catalog t "
 					   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
 					   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
@@ -405,6 +410,8 @@ ks_catalog_topics(const char *sink)
 		topic->key_schema = column_text(tup, 14, cxt);
 		topic->framing = column_text(tup, 15, cxt);
 		topic->message_type = column_text(tup, 16, cxt);
+		topic->validate = DatumGetBool(column(tup, 17, &isnull));
+		topic->validate_given = !isnull;
 		old = MemoryContextSwitchTo(cxt);
 		result = lappend(result, topic);
 		MemoryContextSwitchTo(old);
@@ -437,6 +444,8 @@ ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic)
 	/* it is of a schema */
 	if (topic->message_type || topic->value_schema)
 		result->message_type = topic->message_type;
+	if (topic->validate_given)
+		result->validate = topic->validate;
 	result->command = NULL;
 	result->value_type = InvalidOid;
 	return result;

@@ -65,6 +65,7 @@ typedef struct KsSink
 	KsFraming	framing;
 	bool		framing_given;	/* it is not left to the format */
 	char	   *message_type;	/* the message of value_schema in Protobuf; NULL: none */
+	bool		validate;		/* values are checked by their JSON schema */
 	bool		strict;			/* a field that no column takes is an error */
 	int64		retry_within_us;	/* a foreign key's row may come so much later */
 	bool		halt_as_a_whole;	/* on_topic_error => 'halt_sink' */
@@ -102,6 +103,8 @@ typedef struct KsTopic
 	char	   *key_schema;
 	char	   *framing;
 	char	   *message_type;
+	bool		validate;
+	bool		validate_given;
 
 	bool		halted;			/* alone: workers leave it out until resume() */
 } KsTopic;

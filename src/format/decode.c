@@ -69,6 +69,8 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 		d->ops = &ks_proto_ops;
 	if (settings->format == KS_FORMAT_PROTOBUF || settings->key_format == KS_FORMAT_PROTOBUF)
 		ks_proto_create(d);
+	if (settings->format == KS_FORMAT_JSON_SCHEMA || settings->key_format == KS_FORMAT_JSON_SCHEMA)
+		ks_json_schema_create(d);
 	if (settings->envelope != KS_NO_ENVELOPE && !ks_format_has_schema(settings->format))
 	{
 		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_debezium_ops : &ks_connect_ops;
@@ -170,6 +172,8 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		return ks_decode_tombstone(d, rec, part, values, isnull);
 	}
 
+	if (unlikely(d->settings.format == KS_FORMAT_JSON_SCHEMA))
+		ks_json_schema_value(d, &s, &len);
 	if (unlikely(d->ops != NULL))
 	{
 		if (!d->ops->binary)

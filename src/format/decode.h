@@ -8,6 +8,7 @@
 #include "base/compat.h"
 #include "base/message.h"
 #include "format/target.h"
+#include "format/unpack.h"
 
 typedef enum KsRowOp
 {
@@ -69,6 +70,7 @@ typedef struct KsSchemaPart
 	bool		used;			/* else they have another format */
 	KsFraming	framing;
 	struct KsSchemaCache *cache;	/* NULL: the sink gives the schema */
+	KsUnpacked	unpacked;		/* of a framing that packs */
 } KsSchemaPart;
 
 typedef struct KsDecoder
@@ -81,6 +83,9 @@ typedef struct KsDecoder
 	KsSchemaPart key_schemas;
 	struct KsAvro *avro;
 	struct KsProto *proto;
+	struct KsJsonSchemas *json_schemas;	/* JSON behind what tells a schema */
+	const char *payload;		/* of JSON, the value without what tells its schema */
+	int			payload_len;
 	int64		schema_id;		/* as the record's value tells it; -1: it does not */
 	const struct KsSchema *key_schema;	/* of the key at hand, or NULL */
 	ErrorData  *unreadable;		/* why no column takes anything of a value of this type; kept by its schema */

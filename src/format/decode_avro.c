@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -32,7 +33,8 @@ typedef struct KsAvro
 	AvroSchema *value;			/* of the value at hand */
 	AvroSchema *key;			/* of the key at hand */
 	KsAvroProgram *program;		/* of that value, or of the row in it */
-	const uint8 *begin;			/* behind what tells the schema */
+	const uint8 *begin;			/* behind what tells the schema, */
+	const uint8 *end;			/* and behind the value */
 	MemoryContext scratch;
 	StringInfoData key_text;
 } KsAvro;
@@ -173,6 +175,9 @@ begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, con
 		if (unlikely(wrong != NULL))
 			no_frame(wrong, "If it is not written by a serializer that uses a registry, set framing => 'none'.");
 		r->p += skip;
+		ks_schemas_unpack(d, part, &s, &len, skip);
+		if (unlikely((const uint8 *) s != r->p))
+			begin_reader(d, r, s, len);
 	}
 	*id = told.id;
 	return part->cache ? ks_schema_cache_get(part->cache, &told) : schema;
@@ -185,6 +190,7 @@ begin_value(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 
 	avro->value = begin(d, &d->value_schemas, avro->value, r, s, len, &d->schema_id);
 	avro->begin = r->p;
+	avro->end = r->end;
 }
 
 static KsRowOp
@@ -219,8 +225,7 @@ avro_schema(KsDecoder *d)
 	{
 		KsAvroReader r;
 
-		begin_reader(d, &r, d->record->value, d->record->valuelen);
-		r.p = d->avro->begin;
+		begin_reader(d, &r, (const char *) d->avro->begin, d->avro->end - d->avro->begin);
 		node = node->types[ks_avro_choice(&r, node)];
 	}
 	return node->name ? node->name : ks_avro_type_name(node);

@@ -144,7 +144,11 @@ ks_decode_key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 		else if (d->settings.key_format == KS_FORMAT_PROTOBUF)
 			ks_proto_key(d, s, len, &s, &len);
 		else
+		{
+			if (d->settings.key_format == KS_FORMAT_JSON_SCHEMA)
+				ks_json_schema_key(d, &s, &len);
 			ks_to_server(d, &s, &len);
+		}
 		json.start = s;
 		json.end = s + len;
 		ks_json_document(&json, tok);
@@ -160,7 +164,9 @@ ks_decode_key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 static Datum
 from_key(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec, bool *isnull)
 {
-	bool		json = d->settings.key_format == KS_FORMAT_JSON;
+	bool		json = ks_format_is_json(d->settings.key_format);
+	const char *s = rec->key;
+	int			len = rec->keylen;
 	KsJsonToken tok;
 
 	if (ks_format_has_schema(d->settings.key_format) && type->typid != BYTEAOID)
@@ -173,15 +179,20 @@ from_key(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec, bool *i
 	if (d->envelope && json && !type->is_string && type->typid != BYTEAOID &&
 		ks_decode_key_document(d, rec, &tok))
 		return ks_envelope_key_path(d, col, &tok, isnull);
-	return ks_decode_bytes(d, type, rec->key, rec->keylen, json, isnull);
+	if (d->settings.key_format == KS_FORMAT_JSON_SCHEMA && len >= 0 && type->typid != BYTEAOID)
+		ks_json_schema_key(d, &s, &len);
+	return ks_decode_bytes(d, type, s, len, json, isnull);
 }
 
 /* The name of the value's type; a tombstone has none. */
 static Datum
 from_schema_name(KsDecoder *d, KsColumn *col, KsType *type, bool *isnull)
 {
-	const char *name = d->ops && d->ops->schema && d->record->valuelen >= 0 ? d->ops->schema(d) : NULL;
+	const char *name = NULL;
 
+	if (d->record->valuelen >= 0)
+		name = d->settings.format == KS_FORMAT_JSON_SCHEMA ? ks_json_schema_name(d) :
+			d->ops && d->ops->schema ? d->ops->schema(d) : NULL;
 	if (name == NULL)
 		return ks_decode_missing(d, col, isnull);
 	return ks_convert_text(&d->cv, type, name, strlen(name));
@@ -197,6 +208,8 @@ decode_whole(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec,
 		case KS_FROM_KEY:
 			return from_key(d, col, type, rec, isnull);
 		case KS_FROM_VALUE:
+			if (d->settings.format == KS_FORMAT_JSON_SCHEMA && rec->valuelen >= 0 && type->typid != BYTEAOID)
+				return ks_decode_bytes(d, type, d->payload, d->payload_len, false, isnull);
 			return ks_decode_bytes(d, type, rec->value, rec->valuelen, false, isnull);
 		case KS_FROM_REST:
 			return ks_convert_text(&d->cv, type, d->rest.data, d->rest.len);

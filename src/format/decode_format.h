@@ -94,6 +94,12 @@ extern Datum ks_csv_key(KsDecoder *d, KsColumn *col, const char *s, int len, boo
 extern void ks_schemas_begin(KsDecoder *d, KsSchemaPart *part, const char *text,
 							 void *(*compile) (KsDecoder *d, const KsSchemaText *text, bool of_keys));
 
+/*
+ * Goes behind the bytes that told the schema.  What is packed there is unpacked, and
+ * lasts until the next value, or key.
+ */
+extern void ks_schemas_unpack(KsDecoder *d, KsSchemaPart *part, const char **s, int *len, int skip);
+
 extern const KsFormatOps ks_avro_ops;
 extern const KsFormatOps ks_avro_change_ops;
 
@@ -116,6 +122,16 @@ extern void ks_proto_decode_json(const KsSchemaText *text, const KsMessagePath *
 
 /* Errors (22023, and those of the schema) if this is no schema, or lacks the message, or does not say which. */
 extern void ks_proto_check_schema(const char *schema, const char *message_type, bool of_keys, bool told);
+
+/* decode_json_schema.c: in the current context. */
+extern void ks_json_schema_create(KsDecoder *d);
+
+/* What tells the schema of a value, or of a key, is taken off; it is checked, if that is asked for. */
+extern void ks_json_schema_value(KsDecoder *d, const char **s, int *len);
+extern void ks_json_schema_key(KsDecoder *d, const char **s, int *len);
+
+/* The name of the value's schema, NULL: it has none. */
+extern const char *ks_json_schema_name(KsDecoder *d);
 
 extern const KsFormatOps ks_connect_ops;
 extern const KsFormatOps ks_debezium_ops;

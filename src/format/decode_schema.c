@@ -14,8 +14,20 @@ ks_schemas_begin(KsDecoder *d, KsSchemaPart *part, const char *text,
 {
 	part->used = true;
 	part->framing = ks_framing_of(&d->settings, text);
+	part->unpacked.cxt = CurrentMemoryContext;
 	if (text == NULL)
 		part->cache = ks_schema_cache_create(d, part == &d->key_schemas, compile);
+}
+
+void
+ks_schemas_unpack(KsDecoder *d, KsSchemaPart *part, const char **s, int *len, int skip)
+{
+	bool		packed = part->framing == KS_FRAMING_GLUE && (*s)[1] == KS_GLUE_ZLIB;
+
+	*s += skip;
+	*len -= skip;
+	if (packed)
+		ks_unpack(&part->unpacked, *s, *len, d->settings.max_record_bytes, s, len);
 }
 
 bool

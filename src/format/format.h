@@ -26,11 +26,18 @@ typedef enum KsFormat
 	KS_FORMAT_CSV,
 	KS_FORMAT_AVRO,
 	KS_FORMAT_PROTOBUF,
+	KS_FORMAT_JSON_SCHEMA,
 	KS_FORMAT_NONE				/* of keys only */
 } KsFormat;
 
 /* Has it fields by name, and values in values, as JSON has? */
-#define ks_format_has_names(format) ((format) == KS_FORMAT_JSON || ks_format_has_schema(format))
+#define ks_format_has_names(format) (ks_format_is_json(format) || ks_format_has_schema(format))
+
+/* Is it JSON, whatever stands before it? */
+#define ks_format_is_json(format) ((format) == KS_FORMAT_JSON || (format) == KS_FORMAT_JSON_SCHEMA)
+
+/* Does something tell the schema of its values? */
+#define ks_format_names_schema(format) (ks_format_has_schema(format) || (format) == KS_FORMAT_JSON_SCHEMA)
 
 /* Are its values read by schemas? */
 #define ks_format_has_schema(format) ((format) == KS_FORMAT_AVRO || (format) == KS_FORMAT_PROTOBUF)
@@ -42,6 +49,8 @@ typedef enum KsFraming
 	KS_FRAMING_CONFLUENT,
 	KS_FRAMING_SINGLE_OBJECT,
 	KS_FRAMING_HEADER,
+	KS_FRAMING_APICURIO8,
+	KS_FRAMING_GLUE,
 	KS_FRAMING_AUTO				/* by whoever gives the schema, see framing.h */
 } KsFraming;
 
@@ -70,6 +79,7 @@ typedef struct KsFormatSettings
 	char		csv_quote;		/* '\0': none */
 	const char *csv_null;		/* what stands for NULL, if not quoted */
 	KsFraming	framing;
+	bool		validate;		/* of KS_FORMAT_JSON_SCHEMA */
 	const char *value_schema;	/* of formats by schemas; NULL: records tell which */
 	const char *key_schema;
 	const char *message_type;	/* of KS_FORMAT_PROTOBUF: the message of value_schema, or NULL */

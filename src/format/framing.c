@@ -5,7 +5,9 @@
  * Confluent's serializers write a zero byte and the schema's id (four bytes, the
  * highest first), or the byte 1 and its GUID, before the payload; or the same into
  * a header, and then the payload stands bare.  So with a header that tells it, no
- * byte of the payload is looked at, whatever it is.  For Protobuf, the place of the
+ * byte of the payload is looked at, whatever it is.  Apicurio's own have other headers,
+ * and ids of eight bytes, which nothing but the setting tells from those of four; Glue's
+ * write the byte 3, how the payload is packed, and a GUID.  For Protobuf, the place of the
  * message in the schema follows the id wherever that is: a count and so many numbers,
  * or a count of 0 for the first message.
  */
@@ -18,6 +20,8 @@
 
 #define ID_SIZE		5			/* with the byte before it */
 #define GUID_SIZE	(1 + UUID_LEN)
+#define LONG_ID_SIZE	9
+#define GLUE_SIZE	(2 + UUID_LEN)
 
 char *
 ks_schema_id_text(const KsSchemaId *id)
@@ -44,26 +48,107 @@ read_id(const uint8 *p, int len, bool with_guid, KsSchemaId *id)
 	return GUID_SIZE;
 }
 
-/* The last one of that name: who adds one means it. */
-static const KsHeader *
-find_header(const KsRecord *rec, const char *name)
+/* A number that nobody has is none. */
+static bool
+read_long_id(const uint8 *p, bool global, KsSchemaId *id)
 {
+	uint64		v = 0;
+
+	for (int i = 0; i < 8; i++)
+		v = v << 8 | p[i];
+	memset(id, 0, sizeof(KsSchemaId));
+	id->id = (int64) v;
+	id->global = global;
+	if (id->id >= 0)
+		return true;
+	id->id = -1;
+	id->global = 0;
+	return false;
+}
+
+/* A zero byte, and Apicurio's global id. */
+static int
+read_apicurio(const uint8 *p, int len, KsSchemaId *id)
+{
+	return len >= LONG_ID_SIZE && p[0] == 0 && read_long_id(p + 1, true, id) ? LONG_ID_SIZE : 0;
+}
+
+static int
+read_glue(const uint8 *p, int len, KsSchemaId *id)
+{
+	memset(id, 0, sizeof(KsSchemaId));
+	id->id = -1;
+	if (len < GLUE_SIZE || p[0] != 3 || (p[1] != KS_GLUE_PLAIN && p[1] != KS_GLUE_ZLIB))
+		return 0;
+	memcpy(id->guid.data, p + 2, UUID_LEN);
+	return GLUE_SIZE;
+}
+
+/* --- headers --- */
+
+/* The one that counts before others comes first. */
+static const struct
+{
+	const char *of_value;
+	const char *of_key;
+	bool		apicurio;
+	bool		global;
+}			header_names[] = {
+	{"__value_schema_id", "__key_schema_id", false, false},
+	{"apicurio.value.contentId", "apicurio.key.contentId", true, false},
+	{"apicurio.value.globalId", "apicurio.key.globalId", true, true}
+};
+
+/* The last one of a name: who adds one means it.  *kind: which of the names. */
+static const KsHeader *
+find_header(const KsRecord *rec, bool is_key, int *kind)
+{
+	const KsHeader *result = NULL;
+
+	*kind = lengthof(header_names);
 	for (int i = rec->nheaders - 1; i >= 0; i--)
-		if (strcmp(rec->headers[i].name, name) == 0)
-			return &rec->headers[i];
-	return NULL;
+	{
+		const char *name = rec->headers[i].name;
+
+		if (*name != '_' && *name != 'a')
+			continue;
+		for (int k = 0; k < *kind; k++)
+			if (strcmp(name, is_key ? header_names[k].of_key : header_names[k].of_value) == 0)
+			{
+				result = &rec->headers[i];
+				*kind = k;
+			}
+	}
+	return result;
+}
+
+static int
+read_header(const KsHeader *h, int kind, KsSchemaId *id)
+{
+	const uint8 *p = (const uint8 *) h->value;
+
+	if (!header_names[kind].apicurio)
+		return read_id(p, h->valuelen, true, id);
+	return h->valuelen == 8 && read_long_id(p, header_names[kind].global, id) ? 8 : 0;
 }
 
 static const KsHeader *
-header_of(KsFraming framing, const KsRecord *rec, bool is_key)
+header_of(KsFraming framing, const KsRecord *rec, bool is_key, int *kind)
 {
-	return ks_framing_has_headers(framing) ?
-		find_header(rec, is_key ? "__key_schema_id" : "__value_schema_id") : NULL;
+	return ks_framing_has_headers(framing) ? find_header(rec, is_key, kind) : NULL;
+}
+
+bool
+ks_framing_in_header(const KsRecord *rec, bool is_key)
+{
+	int			kind;
+
+	return find_header(rec, is_key, &kind) != NULL;
 }
 
 /* How many bytes of the header, if there is one, or else of the value tell it. */
 static const char *
-read_schema(KsFraming framing, const KsRecord *rec, bool is_key, const KsHeader *h, KsSchemaId *id, int *size)
+read_schema(KsFraming framing, const KsRecord *rec, bool is_key, const KsHeader *h, int kind, KsSchemaId *id, int *size)
 {
 	const uint8 *p = (const uint8 *) (is_key ? rec->key : rec->value);
 	int			len = is_key ? rec->keylen : rec->valuelen;
@@ -71,21 +156,32 @@ read_schema(KsFraming framing, const KsRecord *rec, bool is_key, const KsHeader 
 	*size = 0;
 	if (h)
 	{
-		*size = read_id((const uint8 *) h->value, h->valuelen, true, id);
+		*size = read_header(h, kind, id);
 		return *size == 0 ? "The header that tells the id of a schema is not in the form that is known" : NULL;
 	}
-	if (framing == KS_FRAMING_HEADER)
-		return "No header tells the id of a schema";
-	*size = read_id(p, len, framing == KS_FRAMING_AUTO, id);
-	return *size == 0 ? "It does not begin with a zero byte and the id of a schema" : NULL;
+	switch (framing)
+	{
+		case KS_FRAMING_HEADER:
+			return "No header tells the id of a schema";
+		case KS_FRAMING_APICURIO8:
+			*size = read_apicurio(p, len, id);
+			return *size == 0 ? "It does not begin with a zero byte and a global id of 8 bytes" : NULL;
+		case KS_FRAMING_GLUE:
+			*size = read_glue(p, len, id);
+			return *size == 0 ? "It does not begin with the byte 3, a known kind of compression and the id of a schema version" : NULL;
+		default:
+			*size = read_id(p, len, framing == KS_FRAMING_AUTO, id);
+			return *size == 0 ? "It does not begin with a zero byte and the id of a schema" : NULL;
+	}
 }
 
 const char *
 ks_framing_read(KsFraming framing, const KsRecord *rec, bool is_key, KsSchemaId *id, int *skip)
 {
-	const KsHeader *h = header_of(framing, rec, is_key);
+	int			kind = 0;
+	const KsHeader *h = header_of(framing, rec, is_key, &kind);
 	int			size;
-	const char *wrong = read_schema(framing, rec, is_key, h, id, &size);
+	const char *wrong = read_schema(framing, rec, is_key, h, kind, id, &size);
 
 	*skip = h ? 0 : size;
 	return wrong;
@@ -142,9 +238,10 @@ const char *
 ks_framing_read_message(KsFraming framing, const KsRecord *rec, bool is_key, KsSchemaId *id,
 						KsMessagePath *path, int *skip)
 {
-	const KsHeader *h = header_of(framing, rec, is_key);
+	int			kind = 0;
+	const KsHeader *h = header_of(framing, rec, is_key, &kind);
 	int			size;
-	const char *wrong = read_schema(framing, rec, is_key, h, id, &size);
+	const char *wrong = read_schema(framing, rec, is_key, h, kind, id, &size);
 	const uint8 *begin;
 	const uint8 *p;
 	const uint8 *end;

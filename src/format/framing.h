@@ -18,6 +18,10 @@ ks_framing_of(const KsFormatSettings *settings, const char *schema)
 	return schema ? KS_FRAMING_NONE : KS_FRAMING_AUTO;
 }
 
+/* The second byte of Glue's: how what follows the GUID is packed. */
+#define KS_GLUE_PLAIN	0
+#define KS_GLUE_ZLIB	5
+
 /* Does a header tell it, in records that have one? */
 #define ks_framing_has_headers(framing) ((framing) == KS_FRAMING_AUTO || (framing) == KS_FRAMING_HEADER)
 
@@ -27,6 +31,9 @@ ks_framing_of(const KsFormatSettings *settings, const char *schema)
  */
 extern const char *ks_framing_read(KsFraming framing, const KsRecord *rec, bool is_key,
 								   KsSchemaId *id, int *skip);
+
+/* Is there a header that should tell it? */
+extern bool ks_framing_in_header(const KsRecord *rec, bool is_key);
 
 /* Which message of a Protobuf schema: the place of each in the one around it. */
 #define KS_MAX_MESSAGE_PATH		64

@@ -13,13 +13,14 @@
 typedef struct KsSchemaId
 {
 	int64		id;				/* -1: it is told by ... */
+	int64		global;			/* 1: it is Apicurio's global id, else 0 */
 	pg_uuid_t	guid;			/* ... this; else zeros */
 } KsSchemaId;
 
 static inline bool
 ks_schema_id_equal(const KsSchemaId *a, const KsSchemaId *b)
 {
-	return a->id == b->id && (a->id >= 0 || memcmp(&a->guid, &b->guid, sizeof(pg_uuid_t)) == 0);
+	return a->id == b->id && a->global == b->global && (a->id >= 0 || memcmp(&a->guid, &b->guid, sizeof(pg_uuid_t)) == 0);
 }
 
 /* As people write it; in the current context. */

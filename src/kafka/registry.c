@@ -170,6 +170,15 @@ ks_registry_encode(KsRegistry *reg, const char *text)
 	return ks_http_encode(reg->http, to_utf8(text));
 }
 
+/* What begins with /apis/ stands in the place of what the URL has from there on. */
+static char *
+make_url(const char *url, const char *path)
+{
+	const char *own = strncmp(path, "/apis/", 6) == 0 ? strstr(url, "/apis/") : NULL;
+
+	return own ? psprintf("%.*s%s", (int) (own - url), url, path) : psprintf("%s%s", url, path);
+}
+
 /* --- what an answer says --- */
 
 /* Is another URL to be asked? */
@@ -344,7 +353,7 @@ ks_registry_get(KsRegistry *reg, const char *path, void (*idle) (void *arg), voi
 
 		if (url)
 			pfree(url);
-		url = psprintf("%s%s", reg->urls[n], path);
+		url = make_url(reg->urls[n], path);
 		ks_http_get(reg->http, url, idle, arg, &answer);
 		answered = !may_pass(&answer);
 		if (answered)

@@ -18,7 +18,8 @@ extern const char *ks_registry_urls(const KsConf *conf);
 extern KsRegistry *ks_registry_open(const KsConf *conf);
 
 /*
- * Asks for a path ("/schemas/ids/1"; the caller has URL-encoded it), at the first of the URLs that
+ * Asks for a path ("/schemas/ids/1"; the caller has URL-encoded it; "/apis/...": Apicurio's own, whatever
+ * interface of it the URL is of), at the first of the URLs that
  * answers.  The answer's body (UTF-8, NUL-terminated, without NULs inside) in the current context; NULL: the registry says
  * that there is no such thing (404 with an error_code in a JSON body).  idle is called at least every 100 ms
  * while it waits, and does CHECK_FOR_INTERRUPTS() or more; what it throws ends the request.  Errors: see registry.c.

@@ -53,7 +53,7 @@ not_understood(const char *detail)
 
 /* What it was that was no JSON is not told: it may be anything. */
 static Jsonb *
-parse_answer(const char *body)
+parse_json(const char *body)
 {
 	char	   *text = pg_any_to_server(body, strlen(body), PG_UTF8);
 	MemoryContext cxt = CurrentMemoryContext;
@@ -75,6 +75,14 @@ parse_answer(const char *body)
 		not_understood("It is not JSON.");
 	}
 	PG_END_TRY();
+	return result;
+}
+
+static Jsonb *
+parse_answer(const char *body)
+{
+	Jsonb	   *result = parse_json(body);
+
 	if (!JB_ROOT_IS_OBJECT(result))
 		not_understood("It is not a JSON object.");
 	return result;
@@ -93,14 +101,14 @@ member_text(JsonbContainer *object, const char *name)
 	return pnstrdup(v.val.string.val, v.val.string.len);
 }
 
-static int
+static int64
 member_int(JsonbContainer *object, const char *name)
 {
 	JsonbValue	v;
 
 	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || v.type != jbvNumeric)
 		not_understood(psprintf("Its member \"%s\" is not a number.", name));
-	return DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v.val.numeric)));
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
 }
 
 /* NULL: the registry has none. */
@@ -139,14 +147,29 @@ push_text(JsonbParseState **state, const char *name, const char *text)
 }
 
 static void
-add_reference(Fetched *s, const char *name, const char *subject, int version, const char *schema)
+add_reference(Fetched *s, const char *name, const char *subject, const char *version, const char *schema)
 {
 	(void) pushJsonbValue(&s->refs, WJB_BEGIN_OBJECT, NULL);
 	push_text(&s->refs, "name", name);
 	push_text(&s->refs, "subject", subject);
-	push_text(&s->refs, "version", psprintf("%d", version));
+	push_text(&s->refs, "version", version);
 	push_text(&s->refs, "schema", schema);
 	(void) pushJsonbValue(&s->refs, WJB_END_OBJECT, NULL);
+}
+
+/* Is it one that was not met before, and are there not too many? */
+static bool
+may_fetch(Fetched *s, char *name, int depth)
+{
+	if (is_named(s, name))
+		return false;
+	if (depth > MAX_DEPTH || list_length(s->names) >= MAX_REFERENCES)
+	{
+		s->absent = psprintf("It refers to more than %d schemas, or more than %d deep.", MAX_REFERENCES, MAX_DEPTH);
+		return false;
+	}
+	s->names = lappend(s->names, name);
+	return true;
 }
 
 static void fetch_references(Fetched *s, Jsonb *answer, int depth);
@@ -160,27 +183,21 @@ fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
 {
 	char	   *name = member_text(ref, "name");
 	char	   *subject = member_text(ref, "subject");
-	int			version = member_int(ref, "version");
+	int64		version = member_int(ref, "version");
 	char	   *schema;
 	char	   *id;
 	Jsonb	   *answer;
 
 	if (subject == NULL)
 		not_understood("A reference has no subject.");
-	id = strcmp(s->type, "PROTOBUF") == 0 && name ? psprintf("%s %d %s", subject, version, name) :
-		psprintf("%s %d", subject, version);
-	if (is_named(s, id))
+	id = strcmp(s->type, "PROTOBUF") == 0 && name ? psprintf("%s " INT64_FORMAT " %s", subject, version, name) :
+		psprintf("%s " INT64_FORMAT, subject, version);
+	if (!may_fetch(s, id, depth))
 		return;
-	if (depth > MAX_DEPTH || list_length(s->names) >= MAX_REFERENCES)
-	{
-		s->absent = psprintf("It refers to more than %d schemas, or more than %d deep.", MAX_REFERENCES, MAX_DEPTH);
-		return;
-	}
-	s->names = lappend(s->names, id);
-	answer = ask(s->f, psprintf("/subjects/%s/versions/%d", ks_registry_encode(s->f->registry, subject), version));
+	answer = ask(s->f, psprintf("/subjects/%s/versions/" INT64_FORMAT, ks_registry_encode(s->f->registry, subject), version));
 	if (answer == NULL)
 	{
-		s->absent = psprintf("It refers to subject \"%s\", version %d, which the registry does not have.",
+		s->absent = psprintf("It refers to subject \"%s\", version " INT64_FORMAT ", which the registry does not have.",
 							 subject, version);
 		return;
 	}
@@ -188,7 +205,7 @@ fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
 	if (schema == NULL)
 		not_understood("It has no member \"schema\".");
 	fetch_references(s, answer, depth + 1);
-	add_reference(s, name ? name : "", subject, version, schema);
+	add_reference(s, name ? name : "", subject, psprintf(INT64_FORMAT, version), schema);
 }
 
 static void
@@ -225,32 +242,140 @@ store(Fetched *s, const KsSchemaId *id)
 
 	if (f->begin)
 		f->begin();
-	ks_schemas_store(f->server, urls, id, s->type, s->schema, refs);
+	(void) ks_schemas_store(f->server, urls, id, s->type, s->schema, refs);
 	if (f->commit)
 		f->commit();
 	MemoryContextSwitchTo(cxt);
 }
 
 static void
+fetch_by_id(Fetched *s, const KsSchemaId *id)
+{
+	Jsonb	   *answer = ask(s->f, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+											ks_schema_id_text(id)));
+
+	if (answer == NULL)
+	{
+		s->absent = "The registry has no such schema.";
+		return;
+	}
+	s->type = member_text(&answer->root, "schemaType");
+	s->schema = member_text(&answer->root, "schema");
+	if (s->type == NULL)
+		s->type = "AVRO";
+	if (s->schema == NULL)
+		not_understood("It has no member \"schema\".");
+	fetch_references(s, answer, 1);
+}
+
+/* --- by Apicurio's global ids, which only its own interface knows --- */
+
+#define CORE	"/apis/registry/v2"
+
+/* The type of a schema, as the registry's list of schemas has it; NULL: it has none. */
+static char *
+find_type(Fetched *s, int64 id)
+{
+	Jsonb	   *answer = ask(s->f, psprintf(CORE "/search/artifacts?globalId=" INT64_FORMAT, id));
+	JsonbValue	v;
+	JsonbValue *first;
+
+	if (answer == NULL)
+		return NULL;
+	if (getKeyJsonValueFromContainer(&answer->root, "artifacts", strlen("artifacts"), &v) == NULL ||
+		v.type != jbvBinary || !JsonContainerIsArray(v.val.binary.data))
+		not_understood("It has no array \"artifacts\".");
+	if (JsonContainerSize(v.val.binary.data) == 0)
+		return NULL;
+	first = getIthJsonbValueFromContainer(v.val.binary.data, 0);
+	if (first->type != jbvBinary || !JsonContainerIsObject(first->val.binary.data))
+		not_understood("A schema is not an object.");
+	return member_text(first->val.binary.data, "type");
+}
+
+/* The text itself; NULL: the registry has none. */
+static char *
+get_content(Fetched *s, int64 id)
+{
+	char	   *body = ks_registry_get(s->f->registry, psprintf(CORE "/ids/globalIds/" INT64_FORMAT, id), s->f->idle, s->f->arg);
+
+	return body ? pg_any_to_server(body, strlen(body), PG_UTF8) : NULL;
+}
+
+static void fetch_global_references(Fetched *s, int64 id, int depth);
+
+static void
+fetch_global_reference(Fetched *s, JsonbContainer *ref, int depth)
+{
+	char	   *name = member_text(ref, "name");
+	char	   *group = member_text(ref, "groupId");
+	char	   *artifact = member_text(ref, "artifactId");
+	char	   *version = member_text(ref, "version");
+	char	   *key;
+	char	   *schema;
+	Jsonb	   *answer;
+	int64		id;
+
+	if (artifact == NULL || version == NULL)
+		not_understood("A reference has no artifact or no version.");
+	group = group ? group : "default";
+	key = psprintf("%s/%s %s", group, artifact, version);
+	if (!may_fetch(s, key, depth))
+		return;
+	answer = ask(s->f, psprintf(CORE "/groups/%s/artifacts/%s/versions/%s/meta", ks_registry_encode(s->f->registry, group),
+								ks_registry_encode(s->f->registry, artifact), ks_registry_encode(s->f->registry, version)));
+	id = answer ? member_int(&answer->root, "globalId") : -1;
+	schema = answer ? get_content(s, id) : NULL;
+	if (schema == NULL)
+	{
+		s->absent = psprintf("It refers to \"%s\", version %s, which the registry does not have.", artifact, version);
+		return;
+	}
+	fetch_global_references(s, id, depth + 1);
+	add_reference(s, name ? name : "", artifact, version, schema);
+}
+
+static void
+fetch_global_references(Fetched *s, int64 id, int depth)
+{
+	char	   *body = ks_registry_get(s->f->registry, psprintf(CORE "/ids/globalIds/" INT64_FORMAT "/references", id), s->f->idle, s->f->arg);
+	Jsonb	   *array = body ? parse_json(body) : NULL;
+
+	if (array == NULL)
+		return;
+	if (!JB_ROOT_IS_ARRAY(array))
+		not_understood("References are not an array.");
+	for (uint32 i = 0; i < JB_ROOT_COUNT(array) && s->absent == NULL; i++)
+	{
+		JsonbValue *elem = getIthJsonbValueFromContainer(&array->root, i);
+
+		if (elem->type != jbvBinary || !JsonContainerIsObject(elem->val.binary.data))
+			not_understood("A reference is not an object.");
+		fetch_global_reference(s, elem->val.binary.data, depth);
+	}
+}
+
+static void
+fetch_global(Fetched *s, int64 id)
+{
+	s->type = find_type(s, id);
+	s->schema = s->type ? get_content(s, id) : NULL;
+	if (s->schema == NULL)
+		s->absent = "The registry has no such schema.";
+	else
+		fetch_global_references(s, id, 1);
+}
+
+static void
 fetch_one(KsSchemaFetcher *f, const KsSchemaId *id)
 {
 	Fetched		s = {.f = f};
-	Jsonb	   *answer = ask(f, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
-										 ks_schema_id_text(id)));
 
 	(void) pushJsonbValue(&s.refs, WJB_BEGIN_ARRAY, NULL);
-	if (answer == NULL)
-		s.absent = "The registry has no such schema.";
+	if (id->global)
+		fetch_global(&s, id->id);
 	else
-	{
-		s.type = member_text(&answer->root, "schemaType");
-		s.schema = member_text(&answer->root, "schema");
-		if (s.type == NULL)
-			s.type = "AVRO";
-		if (s.schema == NULL)
-			not_understood("It has no member \"schema\".");
-		fetch_references(&s, answer, 1);
-	}
+		fetch_by_id(&s, id);
 	if (s.absent)
 		ks_schemas_note_absent(f->server, ks_registry_urls(f->conf), id, s.absent);
 	else

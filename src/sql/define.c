@@ -84,7 +84,7 @@ check_format(const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("csv_null must not contain csv_delimiter or csv_quote")));
-	if (sink->envelope != KS_NO_ENVELOPE && sink->format != KS_FORMAT_JSON && sink->format != KS_FORMAT_AVRO)
+	if (sink->envelope != KS_NO_ENVELOPE && !ks_format_is_json(sink->format) && sink->format != KS_FORMAT_AVRO)
 		stray = "envelope";
 	else if (sink->strict && sink->format == KS_FORMAT_RAW)
 		stray = "strict";
@@ -95,7 +95,7 @@ check_format(const KsSink *sink)
 				 errdetail("It is what Connect's JSON converter writes around a value."),
 				 errhint("Set envelope => 'none': %s schemas tell Connect's types without it.",
 						 sink->format == KS_FORMAT_AVRO ? "Avro" : "Protobuf")));
-	if (sink->envelope != KS_NO_ENVELOPE && sink->format == KS_FORMAT_JSON && ks_format_has_schema(sink->key_format))
+	if (sink->envelope != KS_NO_ENVELOPE && ks_format_is_json(sink->format) && ks_format_has_schema(sink->key_format))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("keys in %s do not go with an envelope in JSON", sink->key_format == KS_FORMAT_AVRO ? "Avro" : "Protobuf")));
@@ -103,7 +103,7 @@ check_format(const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" does not go with this format", stray),
-				 *stray == 'e' ? errhint("An envelope needs format json or avro.") :
+				 *stray == 'e' ? errhint("An envelope needs format json, json_schema or avro.") :
 				 errhint("A raw value has no fields.")));
 	if (sink->envelope == KS_DEBEZIUM && sink->command)
 		ereport(ERROR,
@@ -138,7 +138,7 @@ check_topics(const KsSink *sink)
 		}
 		else if (topic->insert_mode || topic->columns || topic->pk_fields || topic->filter ||
 				 topic->update_if || topic->accumulate || topic->value_schema || topic->key_schema ||
-				 topic->framing || topic->message_type)
+				 topic->framing || topic->message_type || topic->validate_given)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("topic \"%s\" has settings of a target, but no target of its own", topic->topic),
@@ -186,7 +186,7 @@ ks_define_check(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_enabled needs a key format"),
-				 errhint("Set key_format to json, raw, csv, avro or protobuf.")));
+				 errhint("Set key_format to json, raw, csv, avro, protobuf or json_schema.")));
 	if (sink->reject_limit.text && sink->on_error == KS_ON_ERROR_STOP)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

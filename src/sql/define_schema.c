@@ -13,6 +13,7 @@
 #include "catalog/schemas.h"
 #include "format/avro_schema.h"
 #include "format/decode_format.h"
+#include "format/jschema.h"
 #include "sql/define_schema.h"
 
 /* A schema of values, or of keys. */
@@ -39,22 +40,57 @@ schema_hint(KsFormat format)
 		"It is the text of a .proto file, such as: syntax = \"proto3\"; message Flight { int64 id = 1; }";
 }
 
+/* What is to be checked by a schema has one; without that, nothing asks for it. */
+static void
+check_json_schema(const Part *part, const KsSink *sink, bool nobody_has)
+{
+	if (sink->framing == KS_FRAMING_SINGLE_OBJECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("framing single_object does not go with format json_schema"),
+				 errdetail("It is an encoding of Avro.")));
+	if (!sink->validate || part->schema)
+		return;
+	if (sink->framing == KS_FRAMING_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("validate with this framing needs the setting \"%s\"", part->setting),
+				 errdetail("Records tell no schema of the registry then."),
+				 errhint("Give the schema, or set framing => 'auto'.")));
+	if (nobody_has)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("validate needs the setting \"%s\", or a server with a schema registry", part->setting),
+				 errhint("Schemas that no registry has can be given with kafka_sink.add_schema() first.")));
+}
+
 /* Is a schema needed, and there? */
 static void
 check_given(const Part *part, const KsSink *sink)
 {
 	bool		writes = ks_sink_writes_by_default(sink) || sink->topic != NULL;
-	bool		registry = ks_schemas_registry(sink->server) != NULL;
+	bool		registry = ks_schemas_registry(sink->server) != NULL || ks_schemas_given(sink->server);
 
+	if (part->format == KS_FORMAT_JSON_SCHEMA)
+	{
+		check_json_schema(part, sink, writes && !registry);
+		return;
+	}
 	if (!ks_format_has_schema(part->format))
 	{
 		if (part->schema)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("setting \"%s\" has nothing to work on", part->setting),
-					 errhint("It needs %s avro or protobuf.", part->of_keys ? "key_format" : "format")));
+					 errhint("It needs %s avro, protobuf or json_schema.", part->of_keys ? "key_format" : "format")));
 		return;
 	}
+	if (part->format == KS_FORMAT_PROTOBUF &&
+		(sink->framing == KS_FRAMING_APICURIO8 || sink->framing == KS_FRAMING_GLUE))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("framings apicurio8 and glue do not go with format protobuf"),
+				 errdetail("Their serializers tell the message in ways of their own.")));
 	if (part->format == KS_FORMAT_PROTOBUF && sink->framing == KS_FRAMING_SINGLE_OBJECT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -95,7 +131,9 @@ check_text(const Part *part, const KsSink *sink)
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink schema", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(cxt);
 	error_context_stack = &context;
-	if (part->format == KS_FORMAT_AVRO)
+	if (part->format == KS_FORMAT_JSON_SCHEMA)
+		(void) ks_jschema_compile(&(KsSchemaText) {.type = "JSON", .text = part->schema});
+	else if (part->format == KS_FORMAT_AVRO)
 		(void) ks_avro_parse(part->schema, strlen(part->schema));
 	else
 		ks_proto_check_schema(part->schema, sink->message_type, part->of_keys, part->framing != KS_FRAMING_NONE);
@@ -137,9 +175,14 @@ ks_define_check_schemas(const KsSink *sink)
 	check_message_type(sink);
 	check_text(&value, sink);
 	check_text(&key, sink);
-	if (sink->framing_given && !ks_format_has_schema(sink->format) && !ks_format_has_schema(sink->key_format))
+	if (sink->framing_given && !ks_format_names_schema(sink->format) && !ks_format_names_schema(sink->key_format))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" has nothing to work on", "framing"),
-				 errhint("It needs format or key_format avro or protobuf.")));
+				 errhint("It needs format or key_format avro, protobuf or json_schema.")));
+	if (sink->validate && sink->format != KS_FORMAT_JSON_SCHEMA && sink->key_format != KS_FORMAT_JSON_SCHEMA)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", "validate"),
+				 errhint("It needs format or key_format json_schema.")));
 }

@@ -197,8 +197,7 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 
 /*
  * The extension's tables and sequences, those first that others refer to, and
- * whose a row is: its own owner's, or its sink's.  (Schemas are nobody's, and can be
- * fetched again.)
+ * whose a row is: its own owner's, or its sink's.
  */
 #define DUMPED_RELATIONS \
 	"SELECT c.relname, c.relkind OPERATOR(pg_catalog.=) 'S', EXISTS (SELECT FROM pg_catalog.pg_attribute a " \
@@ -217,6 +216,13 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 /* May the role see what is of that owner? */
 #define SEES(owner) \
 	"(pg_catalog.pg_has_role($1, " owner "::pg_catalog.oid, 'USAGE') OR pg_catalog.pg_has_role($1, 'pg_read_all_data', 'USAGE'))"
+
+/* Schemas are nobody's, and can be fetched again, but for those that were given. */
+#define GIVEN_SCHEMAS \
+	"SELECT 'schemas'::pg_catalog.text, pg_catalog.row_to_json(t) FROM kafka_sink.schemas t " \
+	"WHERE t.registry OPERATOR(pg_catalog.=) '' AND (pg_catalog.pg_has_role($1, 'pg_read_all_data', 'USAGE') " \
+	"OR EXISTS (SELECT FROM pg_catalog.pg_foreign_server f WHERE f.srvname OPERATOR(pg_catalog.=) t.server " \
+	"AND pg_catalog.has_server_privilege($1, f.oid, 'USAGE')))"
 
 #define FETCH_ROWS	100
 
@@ -304,6 +310,7 @@ kafka_sink_dumped(PG_FUNCTION_ARGS)
 
 		add_rows(rsinfo, rows_of_relation(name, *is_sequence == 't', *has_owner == 't'), role);
 	}
+	add_rows(rsinfo, GIVEN_SCHEMAS, role);
 	ks_catalog_leave(&save);
 	SPI_finish();
 	return (Datum) 0;

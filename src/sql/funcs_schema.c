@@ -1,7 +1,7 @@
 /*
  * funcs_schema.c
  *	  Schemas of registries in sessions: schema(), decode(), and what preview() and
- *	  retry_dead_letters() need.
+ *	  retry_dead_letters() need; and those that no registry has: add_schema().
  *
  * A session asks in its own transaction, which holds no offsets.  What it was told is
  * stored if that commits.
@@ -9,7 +9,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_foreign_server.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -22,9 +25,16 @@
 #include "sql/arguments.h"
 #include "sql/funcs_schema.h"
 
+#define MAX_SCHEMA		(1024 * 1024)	/* bytes of its text */
+#define MAX_UNPACKED	(64 * 1024 * 1024)	/* of what decode() looks at */
+
 PG_FUNCTION_INFO_V1(kafka_sink_schema);
 PG_FUNCTION_INFO_V1(kafka_sink_schema_guid);
 PG_FUNCTION_INFO_V1(kafka_sink_decode);
+PG_FUNCTION_INFO_V1(kafka_sink_add_schema);
+PG_FUNCTION_INFO_V1(kafka_sink_add_schema_guid);
+PG_FUNCTION_INFO_V1(kafka_sink_drop_schema);
+PG_FUNCTION_INFO_V1(kafka_sink_drop_schema_guid);
 
 static void
 check_interrupts(void *arg)
@@ -56,8 +66,9 @@ ks_schemas_refuse_unknown(const KsApply *ap)
 			 errdetail_plural("%d schema of these records is not in kafka_sink.schemas.",
 							  "%d schemas of these records are not in kafka_sink.schemas.",
 							  list_length(ap->unknown), list_length(ap->unknown)),
-			 errhint("Fetch it before this transaction: SELECT kafka_sink.schema(%s, %s).",
-					 quote_literal_cstr(ap->sink->server), id->id >= 0 ? text : quote_literal_cstr(text))));
+			 errhint("Fetch it before this transaction: SELECT kafka_sink.schema(%s, %s%s).",
+					 quote_literal_cstr(ap->sink->server), id->id >= 0 ? text : quote_literal_cstr(text),
+					 id->global ? ", true" : "")));
 }
 
 int
@@ -84,7 +95,7 @@ find_schema(const char *server, const KsSchemaId *id)
 	KsSchemaText text;
 	KsSchemaState state = ks_schemas_find(server, id, &text);
 
-	if (state != KS_SCHEMA_KNOWN)
+	if (state != KS_SCHEMA_KNOWN && ks_schemas_registry(server))
 	{
 		fetch(server, conf, list_make1(unconstify(KsSchemaId *, id)));
 		state = ks_schemas_find(server, id, &text);
@@ -97,17 +108,37 @@ find_schema(const char *server, const KsSchemaId *id)
 	return text;
 }
 
-/* kafka_sink.schema(server text, id bigint) */
-Datum
-kafka_sink_schema(PG_FUNCTION_ARGS)
+/* An argument that is an id. */
+static KsSchemaId
+id_argument(FunctionCallInfo fcinfo, int arg)
 {
-	KsSchemaId	id = {.id = PG_GETARG_INT64(1)};
+	KsSchemaId	id = {.id = PG_GETARG_INT64(arg)};
 
-	ks_refuse_nulls(fcinfo);
 	if (id.id < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("id must not be negative")));
+	return id;
+}
+
+static KsSchemaId
+guid_argument(FunctionCallInfo fcinfo, int arg)
+{
+	KsSchemaId	id = {.id = -1};
+
+	id.guid = *PG_GETARG_UUID_P(arg);
+	return id;
+}
+
+/* kafka_sink.schema(server text, id bigint, global boolean) */
+Datum
+kafka_sink_schema(PG_FUNCTION_ARGS)
+{
+	KsSchemaId	id;
+
+	ks_refuse_nulls(fcinfo);
+	id = id_argument(fcinfo, 1);
+	id.global = PG_GETARG_BOOL(2);
 	PG_RETURN_TEXT_P(cstring_to_text(find_schema(ks_text_argument(fcinfo, 0), &id).text));
 }
 
@@ -115,11 +146,180 @@ kafka_sink_schema(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_schema_guid(PG_FUNCTION_ARGS)
 {
-	KsSchemaId	id = {.id = -1};
+	KsSchemaId	id;
 
 	ks_refuse_nulls(fcinfo);
-	id.guid = *PG_GETARG_UUID_P(1);
+	id = guid_argument(fcinfo, 1);
 	PG_RETURN_TEXT_P(cstring_to_text(find_schema(ks_text_argument(fcinfo, 0), &id).text));
+}
+
+/* --- schemas that are given --- */
+
+static void
+check_owner(const char *server)
+{
+	/* what it says is believed by all who use the server */
+	if (!ks_server_ownercheck(get_foreign_server_oid(server, false), GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, server);
+}
+
+/* One that is there is the same, or stays. */
+static void
+check_same(const char *server, const KsSchemaId *id, const char *type, const char *schema)
+{
+	KsSchemaText text;
+
+	if (ks_schemas_find(server, id, &text) == KS_SCHEMA_KNOWN && strcmp(text.type, type) == 0 &&
+		strcmp(text.text, schema) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("schema %s of server \"%s\" is another one", ks_schema_id_text(id), server),
+			 errhint("A schema does not change.  If it was given by mistake, kafka_sink.drop_schema() forgets it.")));
+}
+
+/* An array of objects with a name and a schema each. */
+static void
+check_refs(Jsonb *refs)
+{
+	static const char *const members[] = {"name", "schema"};
+
+	if (!JB_ROOT_IS_ARRAY(refs) || JB_ROOT_IS_SCALAR(refs))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("refs must be an array")));
+	for (uint32 i = 0; i < JB_ROOT_COUNT(refs); i++)
+	{
+		JsonbValue *ref = getIthJsonbValueFromContainer(&refs->root, i);
+		JsonbValue	v;
+
+		for (int k = 0; k < (int) lengthof(members); k++)
+			if (ref->type != jbvBinary || !JsonContainerIsObject(ref->val.binary.data) ||
+				getKeyJsonValueFromContainer(ref->val.binary.data, members[k], strlen(members[k]), &v) == NULL ||
+				v.type != jbvString)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("refs must be an array of objects with texts \"name\" and \"schema\""),
+						 errhint("A reference stands behind those that it refers to itself.")));
+	}
+}
+
+/* Is it one?  What it refers to is only looked at when records are by it. */
+static void
+check_schema(const char *type, const char *schema)
+{
+	if (strcmp(type, "AVRO") != 0 && strcmp(type, "PROTOBUF") != 0 && strcmp(type, "JSON") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid type of a schema: \"%s\"", type),
+				 errhint("Valid types: AVRO, PROTOBUF, JSON.")));
+	if (strlen(schema) > MAX_SCHEMA)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("schema is too large"),
+				 errdetail("The limit is %d bytes.", MAX_SCHEMA)));
+}
+
+static void
+add_schema(FunctionCallInfo fcinfo, const KsSchemaId *id)
+{
+	char	   *server = ks_text_argument(fcinfo, 0);
+	char	   *type = ks_text_argument(fcinfo, 2);
+	char	   *schema = ks_text_argument(fcinfo, 3);
+	Jsonb	   *refs = PG_GETARG_JSONB_P(4);
+
+	check_owner(server);
+	check_schema(type, schema);
+	check_refs(refs);
+	if (!ks_schemas_store(server, "", id, type, schema, refs))
+		check_same(server, id, type, schema);
+}
+
+/* kafka_sink.add_schema(server text, id bigint, type text, schema text, refs jsonb) */
+Datum
+kafka_sink_add_schema(PG_FUNCTION_ARGS)
+{
+	KsSchemaId	id;
+
+	ks_refuse_nulls(fcinfo);
+	id = id_argument(fcinfo, 1);
+	add_schema(fcinfo, &id);
+	PG_RETURN_VOID();
+}
+
+/* The same, by a GUID. */
+Datum
+kafka_sink_add_schema_guid(PG_FUNCTION_ARGS)
+{
+	KsSchemaId	id;
+
+	ks_refuse_nulls(fcinfo);
+	id = guid_argument(fcinfo, 1);
+	add_schema(fcinfo, &id);
+	PG_RETURN_VOID();
+}
+
+static bool
+drop_schema(FunctionCallInfo fcinfo, const KsSchemaId *id)
+{
+	char	   *server = ks_text_argument(fcinfo, 0);
+
+	check_owner(server);
+	return ks_schemas_remove_given(server, id);
+}
+
+/* kafka_sink.drop_schema(server text, id bigint) */
+Datum
+kafka_sink_drop_schema(PG_FUNCTION_ARGS)
+{
+	KsSchemaId	id;
+
+	ks_refuse_nulls(fcinfo);
+	id = id_argument(fcinfo, 1);
+	PG_RETURN_BOOL(drop_schema(fcinfo, &id));
+}
+
+/* The same, by a GUID. */
+Datum
+kafka_sink_drop_schema_guid(PG_FUNCTION_ARGS)
+{
+	KsSchemaId	id;
+
+	ks_refuse_nulls(fcinfo);
+	id = guid_argument(fcinfo, 1);
+	PG_RETURN_BOOL(drop_schema(fcinfo, &id));
+}
+
+/* --- decode() --- */
+
+static KsFraming
+framing_argument(FunctionCallInfo fcinfo, int arg)
+{
+	const char *word = ks_text_argument(fcinfo, arg);
+
+	if (strcmp(word, "auto") == 0)
+		return KS_FRAMING_AUTO;
+	if (strcmp(word, "apicurio8") == 0)
+		return KS_FRAMING_APICURIO8;
+	if (strcmp(word, "glue") == 0)
+		return KS_FRAMING_GLUE;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid framing: \"%s\"", word),
+			 errhint("Valid framings: auto, apicurio8, glue.")));
+}
+
+/* A value behind what tells its schema, as JSON. */
+static void
+decode_json(const KsSchemaText *text, const char *s, int len, StringInfo json)
+{
+	if (strcmp(text->type, "JSON") != 0)
+	{
+		ks_avro_decode_json(text, s, len, json);
+		return;
+	}
+	(void) pg_verify_mbstr(PG_UTF8, s, len, false);
+	appendStringInfoString(json, pg_any_to_server(pnstrdup(s, len), len, PG_UTF8));
 }
 
 KS_NORETURN static void tells_no_schema(const char *detail);
@@ -133,7 +333,7 @@ tells_no_schema(const char *detail)
 			 errdetail("%s.", detail)));
 }
 
-/* kafka_sink.decode(server text, data bytea, header bytea) */
+/* kafka_sink.decode(server text, data bytea, header bytea, framing text) */
 Datum
 kafka_sink_decode(PG_FUNCTION_ARGS)
 {
@@ -147,6 +347,8 @@ kafka_sink_decode(PG_FUNCTION_ARGS)
 	int			skip;
 	const char *wrong;
 	bytea	   *data;
+	KsDecoder	d = {.settings.max_record_bytes = MAX_UNPACKED};
+	KsSchemaPart part = {.framing = framing_argument(fcinfo, 3), .unpacked.cxt = CurrentMemoryContext};
 
 	/* a tombstone */
 	if (PG_ARGISNULL(1))
@@ -162,19 +364,22 @@ kafka_sink_decode(PG_FUNCTION_ARGS)
 		header.valuelen = VARSIZE_ANY_EXHDR(told);
 		rec.nheaders = 1;
 	}
-	wrong = ks_framing_read(KS_FRAMING_AUTO, &rec, false, &id, &skip);
+	wrong = ks_framing_read(part.framing, &rec, false, &id, &skip);
 	if (wrong)
 		tells_no_schema(wrong);
 	text = find_schema(server, &id);
 	initStringInfo(&json);
 	if (strcmp(text.type, "PROTOBUF") == 0)
 	{
-		wrong = ks_framing_read_message(KS_FRAMING_AUTO, &rec, false, &id, &path, &skip);
+		wrong = ks_framing_read_message(part.framing, &rec, false, &id, &path, &skip);
 		if (wrong)
 			tells_no_schema(wrong);
 		ks_proto_decode_json(&text, &path, rec.value + skip, rec.valuelen - skip, &json);
 	}
 	else
-		ks_avro_decode_json(&text, rec.value + skip, rec.valuelen - skip, &json);
+	{
+		ks_schemas_unpack(&d, &part, &rec.value, &rec.valuelen, skip);
+		decode_json(&text, rec.value, rec.valuelen, &json);
+	}
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data)));
 }

@@ -89,7 +89,10 @@ tells_schema(const KsSink *sink)
 	KsFormatSettings settings = ks_catalog_format(sink);
 	KsFraming	framing = ks_framing_of(&settings, settings.value_schema);
 
-	return ks_format_has_schema(sink->format) && framing != KS_FRAMING_NONE && framing != KS_FRAMING_SINGLE_OBJECT;
+	/* of JSON it is told where it is, whoever has the schema */
+	if (sink->format == KS_FORMAT_JSON_SCHEMA)
+		framing = sink->framing;
+	return ks_format_names_schema(sink->format) && framing != KS_FRAMING_NONE && framing != KS_FRAMING_SINGLE_OBJECT;
 }
 
 void
@@ -98,18 +101,18 @@ ks_format_check(const KsTarget *target, const KsSink *sink)
 	if (!ks_format_has_names(sink->format) && target->has_rest)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("@rest needs format json, avro or protobuf")));
+				 errmsg("@rest needs format json, avro, protobuf or json_schema")));
 	for (int i = 0; i < target->ncols; i++)
 	{
 		if (target->cols[i].source == KS_FROM_SCHEMA_ID && !tells_schema(sink))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("@schema_id needs format avro or protobuf with framing confluent or header, or a registry"),
+					 errmsg("@schema_id needs format avro, protobuf or json_schema with a framing that tells it, or a registry"),
 					 errdetail("In no other form has a record the id of a schema.")));
-		if (target->cols[i].source == KS_FROM_SCHEMA && !ks_format_has_schema(sink->format))
+		if (target->cols[i].source == KS_FROM_SCHEMA && !ks_format_names_schema(sink->format))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("@schema needs format avro or protobuf"),
+					 errmsg("@schema needs format avro, protobuf or json_schema"),
 					 errdetail("In no other format have values a type with a name.")));
 	}
 }

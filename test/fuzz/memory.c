@@ -295,3 +295,21 @@ appendStringInfo(StringInfo s, const char *fmt,...)
 	va_end(args);
 	s->len += len;
 }
+
+/* Called when it is done, which is never: nothing here needs it. */
+void
+MemoryContextRegisterResetCallback(MemoryContext cxt, MemoryContextCallback *callback)
+{
+}
+
+void *
+MemoryContextAllocExtended(MemoryContext cxt, Size size, int flags)
+{
+	return take((FuzzContext *) cxt, NULL, size);
+}
+
+void *
+MemoryContextAllocHuge(MemoryContext cxt, Size size)
+{
+	return take((FuzzContext *) cxt, NULL, size);
+}

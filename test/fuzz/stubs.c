@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "regex/regex.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
@@ -470,6 +471,18 @@ format_type_extended(Oid type, int32 typmod, bits16 flags)
 	return pstrdup("a type");
 }
 
+char *
+pg_server_to_any(const char *s, int len, int encoding)
+{
+	return unconstify(char *, s);
+}
+
+int
+pg_encoding_mbcliplen(int encoding, const char *s, int len, int limit)
+{
+	return pg_mbcliplen(s, len, limit);
+}
+
 unsigned char
 pg_ascii_tolower(unsigned char c)
 {
@@ -506,6 +519,43 @@ ks_schema_cache_knows(struct KsSchemaCache *cache, const KsSchemaId *id, uint32 
 
 void *
 ks_schema_cache_get(struct KsSchemaCache *cache, const KsSchemaId *id)
+{
+	abort();
+}
+
+/* --- regular expressions: by a hash of both, they match or not --- */
+
+static uint32
+hash_of(const pg_wchar *s, size_t len)
+{
+	uint32		hash = 2166136261u;
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ s[i]) * 16777619u;
+	return hash;
+}
+
+int
+pg_regcomp(regex_t *re, const pg_wchar *s, size_t len, int flags, Oid collation)
+{
+	re->re_magic = (int) hash_of(s, len);
+	return REG_OKAY;
+}
+
+int
+pg_regexec(regex_t *re, const pg_wchar *s, size_t len, size_t start, rm_detail_t *details,
+		   size_t nmatch, regmatch_t pmatch[], int flags)
+{
+	return ((uint32) re->re_magic ^ hash_of(s, len)) & 2 ? REG_OKAY : REG_NOMATCH;
+}
+
+void
+pg_regfree(regex_t *re)
+{
+}
+
+size_t
+pg_regerror(int code, const regex_t *re, char *buf, size_t size)
 {
 	abort();
 }

@@ -35,7 +35,7 @@ SELECT is(pg_temp.columns_of('kafka_sink.sink_history'),
     'id bigint!, sink text!, owner regrole!, action text!, topic text, old jsonb, new jsonb, role text!, session_role text!, '
     'at timestamp with time zone!', 'sink_history');
 SELECT is(pg_temp.columns_of('kafka_sink.schemas'),
-    'server text!, registry text!, id bigint, guid uuid, type text!, schema text!, refs jsonb!, fetched_at timestamp with time zone!', 'schemas');
+    'server text!, registry text!, id bigint, global_id bigint, guid uuid, type text!, schema text!, refs jsonb!, fetched_at timestamp with time zone!', 'schemas');
 SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
     'id bigint!, sink text!, topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, '
     'headers kafka_sink.header[], sqlstate text!, message text!, column_name text, failed_at timestamp with time zone!', 'dead_letters');
@@ -50,12 +50,12 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean, retry_within interval, '
     'on_topic_error text, lock_timeout interval, idle_after interval, statistics_interval interval, '
     'created_by text, created_at timestamp with time zone, altered_by text, altered_at timestamp with time zone, '
-    'value_schema text, key_schema text, framing text, message_type text', 'sinks');
+    'value_schema text, key_schema text, framing text, message_type text, validate boolean', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.sink_topics'),
     'sink text, topic text, partitions text, start_at text, cluster_id text, target regclass, insert_mode text, columns jsonb, '
     'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean, state text, since timestamp with time zone, '
     'sqlstate text, message text, detail text, hint text, part integer, off bigint, column_name text, '
-    'value_schema text, key_schema text, framing text, message_type text', 'sink_topics');
+    'value_schema text, key_schema text, framing text, message_type text, validate boolean', 'sink_topics');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone, as_of timestamp with time zone', 'lag');
@@ -88,8 +88,8 @@ SELECT set_eq(
     ARRAY[
         'drop_sink(sink text, if_exists boolean DEFAULT false)',
         'rename_sink(sink text, new_name text)',
-        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, if_not_exists boolean DEFAULT false)',
-        'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, reset text[] DEFAULT NULL::text[])',
+        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, if_not_exists boolean DEFAULT false)',
+        'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[])',
         'unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)',
         'pause(sink text)',
         'resume(sink text)',
@@ -114,9 +114,13 @@ SELECT set_eq(
         'discard_dead_letters(sink text, "where" text DEFAULT NULL::text)',
         'run(IN sink text, IN until jsonb DEFAULT NULL::jsonb, IN max_records bigint DEFAULT NULL::bigint, IN timeout interval DEFAULT NULL::interval)',
         'wait_for(IN sink text, IN timeout interval DEFAULT ''00:01:00''::interval, IN until jsonb DEFAULT NULL::jsonb)',
-        'schema(server text, id bigint)',
+        'schema(server text, id bigint, global boolean DEFAULT false)',
         'schema(server text, guid uuid)',
-        'decode(server text, data bytea, header bytea DEFAULT NULL::bytea)',
+        'add_schema(server text, id bigint, type text, schema text, refs jsonb DEFAULT ''[]''::jsonb)',
+        'add_schema(server text, guid uuid, type text, schema text, refs jsonb DEFAULT ''[]''::jsonb)',
+        'drop_schema(server text, id bigint)',
+        'drop_schema(server text, guid uuid)',
+        'decode(server text, data bytea, header bytea DEFAULT NULL::bytea, framing text DEFAULT ''auto''::text)',
         'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)',
         'peek(server text, topic text, part integer, from_off bigint DEFAULT NULL::bigint, until_off bigint DEFAULT NULL::bigint, max_records integer DEFAULT 100, timeout interval DEFAULT ''00:00:10''::interval)',
         'preview(sink text, n integer DEFAULT 10, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT part integer, OUT off bigint, OUT outcome text, OUT "row" jsonb, OUT sqlstate text, OUT message text, OUT detail text, OUT column_name text)'],

@@ -3,8 +3,8 @@
     produce.py BOOTSTRAP REGISTRY
 
 Each line of input is a JSON object, and one record: "topic", "partition" (0), "key"
-and "value" (null or missing: none), for each of the two "_schema" (text of an Avro
-schema; without one the text is written as it is), "_subject" (that of the topic),
+and "value" (null or missing: none), for each of the two "_schema" (text of a
+schema; without one the text is written as it is), "_type" (AVRO, or JSON), "_subject" (that of the topic),
 "_references" ([name, subject, version] each) and "_ids", which says where the id of
 the schema goes: "payload", "header" (a GUID), or "header_id" (a number in the header,
 which Confluent's readers take too).  With "_message" it is Protobuf: the full name of
@@ -34,6 +34,7 @@ from confluent_kafka.schema_registry import (
     prefix_schema_id_serializer)
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 import grpc_tools
@@ -131,14 +132,15 @@ class Records:
         self.serializers = {}
         self.messages = {}
 
-    def serializer(self, subject, schema, references, where):
-        key = json.dumps([subject, schema, references, where])
+    def serializer(self, subject, schema, kind, references, where):
+        key = json.dumps([subject, schema, kind, references, where])
         if key not in self.serializers:
             ids = Ids(where)
-            self.serializers[key] = ids, AvroSerializer(
-                self.registry,
-                Schema(schema, "AVRO", [SchemaReference(*r) for r in references]),
-                conf={"subject.name.strategy": lambda ctx, name: subject, "schema.id.serializer": ids})
+            of_kind = Schema(schema, kind, [SchemaReference(*r) for r in references])
+            conf = {"subject.name.strategy": lambda ctx, name: subject, "schema.id.serializer": ids}
+            self.serializers[key] = ids, (
+                JSONSerializer(of_kind, self.registry, conf=conf) if kind == "JSON" else
+                AvroSerializer(self.registry, of_kind, conf=conf))
         return self.serializers[key]
 
     def message(self, files, name):
@@ -176,7 +178,7 @@ class Records:
             return value, None
         ids, serializer = self.serializer(
             record.get(part + "_subject", "%s-%s" % (record["topic"], part)), schema,
-            record.get(part + "_references", []), record.get(part + "_ids", "payload"))
+            record.get(part + "_type", "AVRO"), record.get(part + "_references", []), record.get(part + "_ids", "payload"))
         return serializer(value, SerializationContext(record["topic"], part, headers)), ids.last
 
     def produce(self, record):

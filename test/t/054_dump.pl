@@ -29,6 +29,8 @@ sql(q{
 	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO PUBLIC;
 	CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
 	GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC;
+	CREATE SERVER glue FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+	SELECT kafka_sink.add_schema('glue', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid, 'AVRO', E'{"type": "int", \n"doc": "\\\\t"}', '[{"name": "x", "schema": "y"}]');
 	CREATE SCHEMA "Sch ema" AUTHORIZATION keeper;
 	GRANT USAGE ON SCHEMA "Sch ema" TO PUBLIC;
 	SET ROLE keeper;
@@ -103,7 +105,7 @@ sub restored
 
 my $all = content($node, 'shop');
 my $mine = content($node, 'shop', q{coalesce(to_jsonb(t) ->> 'sink', '') = 'the "sink"'});
-like($all, qr/^dead_letters.*^offset_history.*^partition_ends.*^sink_catalog.*^sink_state.*^topic_catalog.*^topic_state.*^txn_offsets/ms,
+like($all, qr/^dead_letters.*^offset_history.*^partition_ends.*^schemas.*^sink_catalog.*^sink_state.*^topic_catalog.*^topic_state.*^txn_offsets/ms,
 	'there are rows of every kind');
 
 # --- those who see all ---
