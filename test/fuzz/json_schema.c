@@ -60,7 +60,8 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	size -= end - data;
 	if (!pg_verify_mbstr(PG_UTF8, (const char *) end, (int) size, true))
 		return 0;
-	schema = fuzz_copy(data, len + 1);
+	schema = malloc(len + 1);
+	memcpy(schema, data, len);
 	schema[len] = '\0';
 	value = fuzz_copy(end, size);
 	answer = ask(schema, value, (int) size);
