@@ -120,8 +120,8 @@ is(sql("SELECT off, message FROM kafka_sink.dead_letters WHERE sink = 'referring
 
 my $global = $kafka->topic('global', 1);
 # the same text under two names has one id, and two global ones
-$registry->register("first-$global", '{"title": "Twice", "maxProperties": 2}', type => 'JSON');
-$registry->register("second-$global", '{"title": "Twice", "maxProperties": 2}', type => 'JSON');
+my $twice = $json->encode({ '$schema' => 'http://json-schema.org/draft-07/schema#', title => 'Twice', maxProperties => 2 });
+$registry->register("$_-$global", $twice, type => 'JSON') foreach 'first', 'second';
 my $http = HTTP::Tiny->new;
 sub global_of { return $json->decode($http->get($registry->own_url . "/groups/default/artifacts/$_[0]/meta")->{content})->{globalId}; }
 my @global = map { global_of("$_-$global") } 'first', 'second';
