@@ -244,7 +244,7 @@ parse_nested(Parser *parser, const char *p, KsTree *tree)
 			if (object)
 				g.names[g.n - 1] = unescape(&name);
 			p = ks_json_after_value(json, p, close);
-			if (*p == close)
+			if (p < json->end && *p == close)
 				break;
 		}
 	parser->depth--;
