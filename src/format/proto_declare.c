@@ -163,14 +163,14 @@ fill_enum(Declarer *d, KsProtoSymbol *parent, const KsProtoEnumDecl *e, KsProtoE
 	{
 		/* values stand beside their enum */
 		(void) ks_proto_symbol_add(d->symbols, parent, KS_PROTO_IS_OTHER, d->file, &v->name);
+		if (node->n == 0 && v->number != 0 && !node->closed)
+			bad(d, v->name.line, psprintf("The first value of enum \"%s\" is not 0.", node->name));
 		items[node->n] = (Numbered) {v->number, node->n, &v->name};
 		node->names[node->n] = keep_string(d, v->name.p, v->name.len);
 		node->numbers[node->n++] = v->number;
 	}
 	check_numbers(d, items, node->n, &e->reserved, e->allow_alias);
 	check_reserved_names(d, items, node->n, &e->reserved);
-	if (!node->closed && node->numbers[0] != 0)
-		bad(d, e->values.first->name.line, psprintf("The first value of enum \"%s\" is not 0.", node->name));
 }
 
 static void

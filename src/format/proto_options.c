@@ -89,8 +89,12 @@ skip_aggregate(KsProtoTokens *t, KsProtoFeatures *features)
 		if (t->type == KS_PROTO_TOKEN_NAME && depth == 1 && features)
 		{
 			if (name.p)
+			{
 				set_feature(t, features, &name, &t->word);
-			name = name.p ? (KsProtoWord) {0} : t->word;
+				name.p = NULL;
+			}
+			else
+				name = t->word;
 		}
 		else if (!ks_proto_at(t, ":"))
 			name.p = NULL;

@@ -416,6 +416,8 @@ check_files_given(void)
 		texts[i] = (KsProtoText) {psprintf("f%d.proto", i), i == 0 ? "" : psprintf("import public 'f%d.proto';", i - 1)};
 	texts[n - 1].name = NULL;
 	ok(FUZZ_TRY(ks_proto_parse(texts + 1 - 1, n - 1)), "a thousand files, each of which imports the one before");
+	texts[n - 2].text = "import public 'f998.proto'; import 'google/protobuf/any.proto';";
+	ok(!FUZZ_TRY(ks_proto_parse(texts, n - 1)) && fuzz_sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED, "those that are built in count");
 	ok(!FUZZ_TRY(ks_proto_parse(texts, n)) && fuzz_sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
 	   strcmp(fuzz_detail, "The limit is 1000 files.") == 0, "one more is too many");
 	fuzz_reset();
@@ -440,6 +442,7 @@ check_limits(void)
 	check_error(many("", 104857, "          ", "      ", ""), "no error", "a text of 1 MB");
 	check_error(many("", 104857, "          ", "       ", ""),
 				"54000 Protobuf schema is too large: The limit is 1048576 bytes.", "a longer one");
+	check_error("message A { extensions 1; } extend A { ; optional int32 a = 1; }", "no error", "nothing among extensions");
 	check_files_given();
 
 	check_memory(many("syntax = 'proto3'; message M {", 40000, "int32 f%1$d=2%1$d;", "}", ""), "many fields");
@@ -473,6 +476,11 @@ check_questions(void)
 	   ks_proto_find_message(file, "", 0) == NULL && ks_proto_find_message(file, "a", 1) == NULL, "messages by their names");
 	ok(ks_proto_find_message(file, "google.protobuf.Duration", 24)->known == KS_PROTO_DURATION,
 	   "a message that nobody imports");
+	text.text = "package google.protobuf; message Timestamp { optional int64 seconds = 1; optional int32 nanos = 3; }"
+		"message Duration { optional int64 seconds = 1; } message FloatValue { optional float value = 1; }";
+	ok(FUZZ_TRY(file = ks_proto_parse(&text, 1)) && file->messages[0]->known == KS_PROTO_NO_KNOWN &&
+	   file->messages[1]->known == KS_PROTO_NO_KNOWN && file->messages[2]->known == KS_PROTO_WRAPPER,
+	   "a name alone makes no well-known message");
 	fuzz_reset();
 }
 

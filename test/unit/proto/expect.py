@@ -174,7 +174,8 @@ def describe_message(out, message, comments, mention):
         out.append(line + default_of(field))
         comment = comments.get((message.file.name, path + (2, i)))
         # (that of a group is of its message only)
-        if TYPES[field.type] == "group" and field.message_type.name.lower() == field.name:
+        if TYPES[field.type] == "group" and message.file.name not in EDITIONS and \
+                field.message_type.name.lower() == field.name:
             comment = comment or comments.get((field.file.name, path_of(field.message_type)))
         show_comment(out, "    ", comment)
         mention(field.message_type)
@@ -187,7 +188,12 @@ def describe_enum(out, enum):
     out.extend("  %s = %d" % (value.name, value.number) for value in enum.values)
 
 
+EDITIONS = set()
+
+
 def describe(files, name):
+    EDITIONS.clear()
+    EDITIONS.update(file.name for file in files if file.syntax == "editions")
     pool = descriptor_pool.DescriptorPool()
     for file in files:
         pool.Add(file) if hasattr(pool, "Add") else pool.AddSerializedFile(file.SerializeToString())
