@@ -12,6 +12,7 @@ check-assert check-asan:
 	test/checked $(@:check-%=%) $(SUITES)
 check-conformance:
 	test/conformance/json_schema
+	test/conformance/protobuf
 coverage:
 	test/coverage
 demo:
