@@ -180,6 +180,26 @@ FROM (VALUES ('{"before":null,"after":{"a":1,"b":"x"},"op":"c"}'), ('{"before":{
 TABLE no_key;
 SELECT kafka_sink.drop_sink('s');
 
+-- what is told of the source again and again, and what is not; rows told twice
+SELECT kafka_sink.create_sink('s', target => 'no_key', envelope => 'debezium', insert_mode => 'upsert', delete_enabled => true);
+SELECT try(ROW(NULL, NULL, NULL, NULL, NULL, convert_to(v, 'UTF8'), NULL)::kafka_sink.record)
+FROM (VALUES ('{"before":null,"after":{"a":1,"b":"x"},"source":{"version":"3.3.1.Final","lsn":24023128,"snapshot":"false"},"op":"c"}'),
+    ('{"before":null,"after":{"a":2,"b":"y"},"source":{"version":"3.3.1.Final","lsn":240231281,"snapshot":"false"},"op":"c"}'),
+    ('{"before":null,"after":{"a":3,"b":"z"},"source":{"version":"3.3.1.Final"x,"lsn":240231281,"snapshot":"false"},"op":"c"}'),
+    ('{"before":null,"after":{"a":3,"b":"z"},"source":{"version":"3.3.1.Final","lsn":240231281,"snapshot":"false",},"op":"c"}'),
+    ('{"before":null,"after":{"a":3,"b":"z"},"source":{"version":"3.3.1.Final","lsn":240231281,"snapshot":"fal'),
+    ('{"before":null,"after":{"a":3,"b":"z"},"source":{"version":"3.3.1.Final","lsn":240231281 , "snapshot":"false"},"op":"c"}'),
+    ('{"before":null,"after":{"a":4,"b":tru},"source":{"version":"3.3.1.Final"},"op":"c"}'),
+    ('{"before":null,"after":{"a":4,"b":"v"},"after":{"a":5,"b":"w"},"op":"c"}'),
+    ('{"before":null,"after":{"a":6,"b":"w"},"after":null,"op":"c"}'),
+    ('{"before":{"a":1,"b":"x"},"after":{"a":7,"b":"y"},"op":"d"}'),
+    ('{"before":null,"after":{"c":1},"op":"c"}')) r(v);
+SELECT * FROM no_key ORDER BY a;
+-- in one batch
+SELECT kafka_sink.ingest('s', array_agg(ROW(NULL, NULL, NULL, NULL, NULL, convert_to(format('{"before":null,"after":{"a":%s,"b":"k%s"},"source":{"version":"3.3.1.Final","ts_ms":%s,"db":"d%s","lsn":%s},"op":"c"}', i, i % 7, i, i / 10, i * 10 / 3), 'UTF8'), NULL)::kafka_sink.record ORDER BY i)) FROM generate_series(1, 100) i;
+SELECT * FROM no_key ORDER BY a;
+SELECT kafka_sink.drop_sink('s');
+
 -- decimals, and one that is too long
 CREATE TABLE decimals (n numeric PRIMARY KEY, scaled numeric);
 SELECT kafka_sink.create_sink('s', target => 'decimals', envelope => 'debezium', columns => '{"n": "n"}');

@@ -144,6 +144,9 @@ extern bool ks_schemas_want_headers(const KsDecoder *decoder);
 /* For formats: the members of an object into tokens; a path below a token, false
  * if it leads nowhere; the value of a column whose field is not there. */
 extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);
+
+/* The same of an object in a document, p at its brace; returns the position behind it. */
+extern const char *ks_scan_members(KsDecoder *decoder, const KsJson *json, const char *p);
 extern bool ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok);
 extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
 

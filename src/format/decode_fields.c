@@ -109,33 +109,24 @@ other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
 	ks_json_append_raw(value, d->cv.strip_nul, &d->rest);
 }
 
-/* The value's members into tokens; of a name given twice the last counts. */
-void
-ks_scan_fields(KsDecoder *d, const char *s, int len)
+/*
+ * An object's members into tokens, p at its brace; of a name given twice the last
+ * counts.  Returns the position behind it.
+ */
+const char *
+ks_scan_members(KsDecoder *d, const KsJson *json, const char *p)
 {
-	KsJson		json = {s, s + len};
 	KsJsonToken name,
 				value;
-	const char *p = s;
+	const char *start = p;
 	int			pos = 0;
 	bool		matched = false;
 
 	for (int i = 0; i < d->target->nfields; i++)
 		d->tokens[i].p = NULL;
 	resetStringInfo(&d->rest);
-
-	while (p < json.end && (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r'))
-		p++;
-	if (p >= json.end || *p != '{')
-	{
-		ks_json_document(&json, &value);	/* a syntax error comes first */
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-				 errmsg("record value is not a JSON object"),
-				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
-	}
-	p = ks_json_begin(&json, p);
-	if (p < json.end && *p == '}')
+	p = ks_json_begin(json, p);
+	if (p < json->end && *p == '}')
 	{
 		p++;
 		matched = true;			/* there is nothing to match */
@@ -146,8 +137,8 @@ ks_scan_fields(KsDecoder *d, const char *s, int len)
 			int			field;
 
 			CHECK_FOR_INTERRUPTS();
-			p = scan_field_name(d, &json, p, pos++, &name, &field);
-			p = ks_json_scan_value(&json, p, &value);
+			p = scan_field_name(d, json, p, pos++, &name, &field);
+			p = ks_json_scan_value(json, p, &value);
 			if (field >= 0)
 			{
 				d->tokens[field] = value;
@@ -155,18 +146,37 @@ ks_scan_fields(KsDecoder *d, const char *s, int len)
 			}
 			else if (d->wants_others)
 				other_member(d, &name, &value);
-			p = ks_json_after_value(&json, p, '}');
-			if (p < json.end && *p == '}')
+			p = ks_json_after_value(json, p, '}');
+			if (p < json->end && *p == '}')
 			{
 				p++;
 				break;
 			}
 		}
-	ks_json_finish(&json, p);
-	d->unmatched = matched ? NULL : s;
-	d->unmatched_len = len;
+	d->unmatched = matched ? NULL : start;
+	d->unmatched_len = p - start;
 	if (d->target->has_rest)
 		appendStringInfoString(&d->rest, d->rest.len == 0 ? "{}" : "}");
+	return p;
+}
+
+/* The value's members into tokens. */
+void
+ks_scan_fields(KsDecoder *d, const char *s, int len)
+{
+	KsJson		json = {s, s + len};
+	KsJsonToken value;
+	const char *p = ks_json_skip_space(s, json.end);
+
+	if (p >= json.end || *p != '{')
+	{
+		ks_json_document(&json, &value);	/* a syntax error comes first */
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("record value is not a JSON object"),
+				 errhint("Map \"@value\" to a column of type jsonb to take any JSON.")));
+	}
+	ks_json_finish(&json, ks_scan_members(d, &json, p));
 }
 
 /* Follows a path below a token; false if it leads nowhere. */

@@ -4,7 +4,7 @@
  *
  * With schemas on, values and keys are {"schema": ..., "payload": ...}.  A
  * schema is scanned and parsed once and kept by its bytes, which the next record
- * repeats at the same place.
+ * repeats at the same place.  So does most of what Debezium tells of the source.
  *
  * Debezium's change: {"op": "c", "before": ..., "after": ..., ...}.  c, u and r
  * write "after", d deletes by "before" and the key, m and the tombstone behind a
@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #include "format/decode_format.h"
+#include "format/envelope_change.h"
 #include "format/envelope_schema.h"
 #include "format/json_scan.h"
 
@@ -46,6 +47,7 @@ struct KsEnvelopeState
 	int			next;			/* to be replaced */
 	int			last;			/* of the last value that had one; never the next */
 	const KsSchema *row;		/* of the record at hand, or NULL */
+	KsSeen		source[KS_SEEN_MEMBERS];	/* of a change's source, by position */
 	int		   *guesses;		/* by field: where in the row's schema it was last */
 	const KsSchema *guessed;	/* that schema; NULL: start anew */
 };
@@ -102,9 +104,6 @@ find_schema(KsEnvelopeState *e, const KsJsonToken *tok)
 	return k->schema;
 }
 
-/* At most so many members are asked for. */
-#define MAX_MEMBERS		5
-
 /*
  * Members of an object by name, p at its brace; the last of a name counts.
  * Returns the position behind it.
@@ -114,22 +113,17 @@ members(const KsJson *json, const char *p, const char *const *names, int n, KsJs
 {
 	KsJsonToken name,
 				value;
-	int			len[MAX_MEMBERS];
 
 	p = ks_json_begin(json, p);
 	for (int i = 0; i < n; i++)
-	{
 		values[i].p = NULL;
-		len[i] = strlen(names[i]);
-	}
 	for (;;)
 	{
 		p = ks_json_next_member(json, p, &name, &value);
 		if (value.p == NULL)
 			return p;
 		for (int i = 0; i < n; i++)
-			if (unlikely(name.escaped) ? ks_json_name_is(&name, names[i], len[i]) :
-				name.len == len[i] && memcmp(name.p, names[i], len[i]) == 0)
+			if (ks_json_name_is(&name, names[i], strlen(names[i])))
 				values[i] = value;
 	}
 }
@@ -292,18 +286,18 @@ check_same_key(const KsDecoder *d, const KsJsonToken *before)
 	}
 }
 
+/* What it has is found in one pass (envelope_change.c). */
 static KsRowOp
 open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
-	static const char *const names[MAX_MEMBERS] = {"op", "before", "after", "schema", "payload"};
 	KsJson		json = {s, s + len};
 	KsJsonToken tok,
-				v[MAX_MEMBERS];
+				v[KS_CHANGE_MEMBERS];
 	const char *p;
+	const char *scanned;
 	const KsSchema *schema = known_schema(d->envelope, s, len, &p);
-	KsRowOp		op;
 
-	if (schema == NULL || *p != '{' || !ends(&json, members(&json, p, names, 3, v)))
+	if (schema == NULL || *p != '{' || !ends(&json, ks_change_scan(d, d->envelope->source, &json, p, v, &scanned)))
 	{
 		schema = NULL;
 		p = ks_json_skip_space(s, json.end);
@@ -315,34 +309,37 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 			bad_envelope("It is not an object.");
 		}
 		/* without schemas that is all */
-		ks_json_finish(&json, members(&json, p, names, MAX_MEMBERS, v));
-		if (v[3].p && v[4].p)
+		ks_json_finish(&json, ks_change_scan(d, d->envelope->source, &json, p, v, &scanned));
+		if (v[KS_CHANGE_SCHEMA].p && v[KS_CHANGE_PAYLOAD].p)
 		{
-			tok = v[4];
-			schema = find_schema(d->envelope, &v[3]);
+			tok = v[KS_CHANGE_PAYLOAD];
+			schema = find_schema(d->envelope, &v[KS_CHANGE_SCHEMA]);
 			if (tok.type == KS_JSON_NULL)
 				return KS_ROW_FILTERED;
 			if (tok.type != KS_JSON_OBJECT)
 				bad_envelope("It is not an object.");
-			members_of(&tok, names, 3, v);
+			json = (KsJson) {tok.p, tok.p + tok.len};
+			(void) ks_change_scan(d, d->envelope->source, &json, tok.p, v, &scanned);
 		}
 	}
-	if (v[0].p == NULL || v[0].type != KS_JSON_STRING || v[0].len != 1)
+	if (v[KS_CHANGE_OP].p == NULL || v[KS_CHANGE_OP].type != KS_JSON_STRING || v[KS_CHANGE_OP].len != 1)
 		bad_envelope("It has no \"op\" of one letter.");
-	switch (*v[0].p)
+	switch (*v[KS_CHANGE_OP].p)
 	{
 		case 'u':
 		case 'c':
 		case 'r':
 			d->envelope->row = ks_schema_field(schema, "after", 5, NULL);
-			op = open_row(d, &v[2]);
-			if (*v[0].p == 'u')
-				check_same_key(d, &v[1]);
-			return op;
+			if (scanned == NULL || v[KS_CHANGE_AFTER].p != scanned)
+				(void) open_row(d, &v[KS_CHANGE_AFTER]);
+			if (*v[KS_CHANGE_OP].p == 'u')
+				check_same_key(d, &v[KS_CHANGE_BEFORE]);
+			return KS_ROW_WRITE;
 		case 'd':
 			d->envelope->row = ks_schema_field(schema, "before", 6, NULL);
-			if (v[1].p && v[1].type == KS_JSON_OBJECT)
-				ks_scan_fields(d, v[1].p, v[1].len);
+			d->unmatched = NULL;
+			if (v[KS_CHANGE_BEFORE].p && v[KS_CHANGE_BEFORE].type == KS_JSON_OBJECT)
+				ks_scan_fields(d, v[KS_CHANGE_BEFORE].p, v[KS_CHANGE_BEFORE].len);
 			else
 				for (int i = 0; i < d->target->nfields; i++)
 					d->tokens[i].p = NULL;
@@ -356,22 +353,20 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	}
 }
 
-static bool
-is_one_of(const KsJsonToken *tok, const char *const *texts, int n)
+#define IS(tok, text) \
+	((tok)->len == sizeof(text) - 1 && memcmp((tok)->p, text, sizeof(text) - 1) == 0)
+
+static inline bool
+is_unavailable_text(const KsJsonToken *tok)
 {
-	for (int i = 0; i < n; i++)
-		if (tok->len == (int) strlen(texts[i]) && memcmp(tok->p, texts[i], tok->len) == 0)
-			return true;
-	return false;
+	return IS(tok, UNAVAILABLE) || IS(tok, UNAVAILABLE_BASE64) || IS(tok, UNAVAILABLE_UUID) ||
+		IS(tok, UNAVAILABLE_HSTORE);
 }
 
 /* What stands for a TOASTed value, or a list of one; or its bytes as a list. */
 static bool
 is_unavailable(const KsJsonToken *tok)
 {
-	static const char *const texts[] = {UNAVAILABLE, UNAVAILABLE_BASE64, UNAVAILABLE_HSTORE,
-	UNAVAILABLE_UUID};
-	static const char *const map[] = {UNAVAILABLE_MAP};
 	KsJsonToken v = *tok;
 
 	if (v.type == KS_JSON_ARRAY)
@@ -384,15 +379,15 @@ is_unavailable(const KsJsonToken *tok)
 		if (v.p == NULL)
 			return false;
 		if (v.type == KS_JSON_STRING)
-			return *p == ']' && is_one_of(&v, texts, lengthof(texts));
+			return *p == ']' && is_unavailable_text(&v);
 		for (; v.p; p = ks_json_next_element(&json, p, &v))
 			if (v.type != KS_JSON_NUMBER || n >= (int) strlen(UNAVAILABLE) ||
 				atoi(pnstrdup(v.p, v.len)) != UNAVAILABLE[n++])
 				return false;
 		return n == (int) strlen(UNAVAILABLE);
 	}
-	return v.type == KS_JSON_STRING ? is_one_of(&v, texts, lengthof(texts)) :
-		v.type == KS_JSON_OBJECT && is_one_of(&v, map, 1);
+	return v.type == KS_JSON_STRING ? is_unavailable_text(&v) :
+		v.type == KS_JSON_OBJECT && IS(&v, UNAVAILABLE_MAP);
 }
 
 static const KsSchema *

@@ -350,6 +350,26 @@ set_by_type(const KsDecoder *d, const KsType *type, KsJsonToken *tok)
 	}
 }
 
+/* Without a schema: is a value of the type what JSON has, whoever wrote it? */
+static inline bool
+is_as_json(const KsType *type, const KsJsonToken *tok)
+{
+	switch (type->kind)
+	{
+		case KS_TYPE_INT2:
+		case KS_TYPE_INT4:
+		case KS_TYPE_INT8:
+		case KS_TYPE_TEXT:
+		case KS_TYPE_UUID:
+			return tok->type == KS_JSON_NUMBER || tok->type == KS_JSON_STRING;
+		case KS_TYPE_NUMERIC:
+		case KS_TYPE_FLOAT:
+			return tok->type == KS_JSON_NUMBER;
+		default:
+			return false;
+	}
+}
+
 /* A token that ks_convert_json() reads, in the current context. */
 static void
 set_readable(const KsDecoder *d, const KsType *type, const KsSchema *schema, KsJsonToken *tok)
@@ -462,6 +482,7 @@ ks_schema_convert(KsDecoder *d, KsColumn *col, const KsSchema *schema,
 		ks_type_check(&col->type, value, false);
 		return value;
 	}
-	set_readable(d, &col->type, schema, &t);
+	if (schema || !is_as_json(&col->type, &t))
+		set_readable(d, &col->type, schema, &t);
 	return ks_convert_json(&d->cv, &col->type, &t, isnull);
 }

@@ -1,0 +1,43 @@
+/*
+ * envelope_change.h
+ *	  The members of Debezium's changes.
+ */
+#ifndef KS_ENVELOPE_CHANGE_H
+#define KS_ENVELOPE_CHANGE_H
+
+#include "format/decode.h"
+
+/* A member of an object that nobody asks for, as it was last: equal bytes are valid. */
+typedef struct KsSeen
+{
+	int			len;			/* 0: none, or it is too long */
+	int			changes;		/* in a row */
+	char		text[48];
+} KsSeen;
+
+#define KS_SEEN_MEMBERS	24
+
+/* What is asked for of a change, and what may be around it. */
+typedef enum KsChangeMember
+{
+	KS_CHANGE_OP,
+	KS_CHANGE_BEFORE,
+	KS_CHANGE_AFTER,
+	KS_CHANGE_SCHEMA,
+	KS_CHANGE_PAYLOAD,
+	KS_CHANGE_SOURCE,			/* nobody asks for it */
+	KS_CHANGE_OTHER
+} KsChangeMember;
+
+#define KS_CHANGE_MEMBERS	(KS_CHANGE_PAYLOAD + 1)
+
+/*
+ * The members of a change to v[KS_CHANGE_MEMBERS], p at its brace; the last of a name
+ * counts.  Returns the position behind it.  If nothing can be wrong with the row
+ * after it but its JSON, its fields are in the decoder's tokens; then that is where
+ * *scanned is.  source: what its members were (KS_SEEN_MEMBERS), zeros at first.
+ */
+extern const char *ks_change_scan(KsDecoder *d, KsSeen *source, const KsJson *json, const char *p,
+								  KsJsonToken *v, const char **scanned);
+
+#endif
