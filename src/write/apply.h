@@ -227,15 +227,21 @@ extern void ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec);
 extern void ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts);
 
 /*
- * apply_fast_plan.c: what the fast path knows of a plain table, where nothing can tell the
+ * apply_fast_plan.c: what the fast path knows of a table, where nothing can tell the
  * difference; NULL if the general path must be taken.  In the current context.
  */
 extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);
 
+/* Does it know the target, and has not met a partition that it must not write? */
+extern bool ks_fast_may_try(const KsTarget *target);
+
 /* How many values of a row it may copy. */
 extern int	ks_fast_width(const KsTarget *target);
 
-/* Does it leave some rows to the general path?  It does not when it inserts without foreign keys. */
+/*
+ * Does it leave some rows to the general path?  It does not when it inserts into an
+ * ordinary table without foreign keys.
+ */
 extern bool ks_fast_may_decline(const KsTarget *target);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * apply_fast.c
- *	  Rows into a plain table by the table access method.
+ *	  Rows into a plain table, or a partition, by the table access method.
  *
  * Inserts go in by thousands, as COPY's do: fewer page locks, one WAL record a
  * page.  Their index entries follow index by index, in its order, so that
@@ -40,7 +40,9 @@ ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, boo
 	InitResultRelInfo(w->rri, w->rel, 1, NULL, 0);
 	w->cid = GetCurrentCommandId(true);
 	w->estate->es_output_cid = w->cid;
-	ExecOpenIndices(w->rri, false);
+	if (!w->fast->partitioned)
+		ExecOpenIndices(w->rri, false);
+	w->maxrows = ap->nrecs;
 	w->tids = palloc_extended((Size) ap->nrecs * sizeof(ItemPointerData), MCXT_ALLOC_HUGE);
 	w->entries = palloc_extended((Size) ap->nrecs * sizeof(int), MCXT_ALLOC_HUGE);
 	w->referring = palloc0((w->fast->nforeign + 1) * sizeof(KsRowList));
@@ -63,6 +65,8 @@ ks_fast_end(KsWrite *w)
 	pfree(w->referring);
 	pfree(w->tids);
 	pfree(w->entries);
+	if (w->updated)
+		pfree(w->updated);
 	CommandCounterIncrement();
 }
 

@@ -4,6 +4,7 @@
  *
  *	apply_fast_writer.c	the writer
  *	apply_fast_plan.c	whether it may be taken
+ *	apply_partitioned.c	rows of a partitioned table to its partitions
  *	apply_fast.c	rows into the table
  *	apply_upsert.c	upserts and deletes by key
  *	apply_fill.c	columns that no record fills, and those that updates leave alone
@@ -42,7 +43,6 @@ typedef struct KsFastIndex
  */
 typedef struct KsFastColumn
 {
-	AttrNumber	attnum;
 	Expr	   *default_expr;	/* planned; NULL: it is NULL, or generated */
 	bool		generated;
 } KsFastColumn;
@@ -68,9 +68,14 @@ typedef struct KsPlace
 	Size		used;			/* bytes of it */
 } KsPlace;
 
-/* What is known of a target that the fast path takes; lives with the target. */
+/* What is known of a target that the fast path takes, or of a partition; lives with the target. */
 typedef struct KsFast
 {
+	AttrNumber *attnums;		/* by place in a row: the column there */
+	bool		partitioned;	/* the rest is of the columns; partitions have their own */
+	struct HTAB *leaves;		/* of partitions that had rows: KsFastLeaf */
+	bool		updates;		/* rows of partitions */
+	bool		declined;		/* one of them cannot be written: the target is left to SQL */
 	bool		plain;			/* all indexes are as above */
 	int			nindexes;
 	KsFastIndex *indexes;
@@ -90,13 +95,12 @@ typedef struct KsFast
 	KsPlace		place;
 } KsFast;
 
-/* The column at a place in a row. */
-static inline AttrNumber
-ks_fast_attnum(const KsTarget *target, const KsFast *fast, int place)
+/* What is known of a partition. */
+typedef struct KsFastLeaf
 {
-	return place < target->ncols ? target->cols[place].attnum :
-		fast->extra[place - target->nvalues].attnum;
-}
+	Oid			relid;
+	KsFast	   *fast;
+} KsFastLeaf;
 
 typedef struct KsRowList
 {
@@ -114,9 +118,11 @@ typedef struct KsWrite
 	KsRows		source;			/* as decoded */
 	KsRows		rows;			/* as written, which may be the same */
 	bool		wide;			/* or not: then with room for extra columns */
+	bool		routed;			/* into a partition: rows have what is not generated */
+	int			maxrows;		/* that it may have */
 	MemoryContext cxt;			/* what is needed until the end */
 	ExprState **defaults;		/* by extra column */
-	Relation	rel;			/* the route's */
+	Relation	rel;			/* the route's, or a partition of it */
 	EState	   *estate;
 	ResultRelInfo *rri;
 	CommandId	cid;
@@ -128,6 +134,7 @@ typedef struct KsWrite
 	int		   *entries;
 	int			nentries;
 	int			nupdated;
+	bool	   *updated;		/* by row, false: is it one of these?  NULL at first */
 
 	KsRowList  *referring;		/* by foreign key: rows that have a new one */
 } KsWrite;
@@ -142,10 +149,32 @@ extern void ks_fast_end(KsWrite *w);
 
 extern TupleTableSlot *ks_fast_make_slot(KsWrite *w);
 
+/* --- apply_fast_plan.c --- */
+
+/*
+ * Of a partition, which is open and locked; NULL: it cannot be written.  'rel' is the
+ * target, and written as it is.  Kept, as long as the target is.
+ */
+extern KsFast *ks_fast_plan_leaf(KsTarget *target, Relation rel, Relation leaf);
+
+/* --- apply_partitioned.c --- */
+
+/*
+ * Rows to their partitions, and 'write' there: rows idx[0..n), and items[0..n) if they
+ * are sorted; false if SQL is to do it.  Then foreign keys of all partitions.
+ */
+typedef bool (*KsLeafWrite) (KsWrite *w, KsSortItem *items, const int *idx, int n);
+
+extern KsWritten ks_partitioned_write(KsWrite *w, KsSortItem *items, const int *idx, int n,
+									  KsLeafWrite write);
+
 /* --- apply_fill.c --- */
 
 /* What the table has beside the columns that records fill; false: too much. */
 extern bool ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast);
+
+/* The same of a partition; false if it does not treat columns as the table does. */
+extern bool ks_fill_plan_leaf(Relation rel, Relation leaf, const KsTarget *target, KsFast *fast);
 
 /* The place of a column in a row, or -1: there is none of that number. */
 extern int	ks_fill_place(const KsTarget *target, const KsFast *fast, AttrNumber attnum);
@@ -168,6 +197,9 @@ extern void ks_fill_widen(KsWrite *w, int row);
  */
 extern void ks_fill_insert(KsWrite *w, TupleTableSlot *slot, int row);
 extern void ks_fill_update(KsWrite *w, TupleTableSlot *slot, int row, TupleTableSlot *old);
+
+/* A row as a tuple of a partitioned table, before its partition is known. */
+extern void ks_fill_route(KsWrite *w, TupleTableSlot *slot, int row);
 
 /* --- apply_foreign.c --- */
 

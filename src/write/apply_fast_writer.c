@@ -1,6 +1,7 @@
 /*
  * apply_fast_writer.c
- *	  The writer of plain tables (apply_fast_plan.c): inserts and upserts.
+ *	  The writer of plain and partitioned tables (apply_fast_plan.c): inserts and
+ *	  upserts.
  *
  * Upserts come sorted by key.  A walk along the index finds the rows that are
  * there, which are updated on the way; the others are inserted by thousands.  The
@@ -18,22 +19,35 @@
 #include "base/compat.h"
 #include "write/apply_fast.h"
 
+/* Into a table, or a partition. */
+static bool
+insert_into(KsWrite *w, KsSortItem *items, const int *idx, int n)
+{
+	ks_fast_insert_rows(w, idx, n);
+	ks_fast_insert_all_entries(w);
+	return true;
+}
+
 static KsWritten
 insert_run(KsApply *ap, const KsRoute *r, const int *idx, int n, KsCounts *counts)
 {
 	KsWrite		w;
-	bool		found;
+	KsWritten	result;
 
 	PreventCommandIfReadOnly("INSERT");
 	ks_fast_begin(&w, ap, r, &r->rows, false, counts);
-	/* checks see what was written before, as in a statement */
-	PushActiveSnapshot(GetTransactionSnapshot());
-	ks_fast_insert_rows(&w, idx, n);
-	ks_fast_insert_all_entries(&w);
-	PopActiveSnapshot();
-	found = ks_foreign_check(&w);
+	if (w.fast->partitioned)
+		result = ks_partitioned_write(&w, NULL, idx, n, insert_into);
+	else
+	{
+		/* checks see what was written before, as in a statement */
+		PushActiveSnapshot(GetTransactionSnapshot());
+		(void) insert_into(&w, NULL, idx, n);
+		PopActiveSnapshot();
+		result = ks_foreign_check(&w) ? KS_WRITTEN : KS_USE_SQL;
+	}
 	ks_fast_end(&w);
-	return found ? KS_WRITTEN : KS_USE_SQL;
+	return result;
 }
 
 /* Patches of one key, or beside others of its records, are written one after the other. */
@@ -79,7 +93,8 @@ fast_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 		return KS_USE_SQL;
 	if (r->sink->insert_mode == KS_UPSERT)
 		return run->patches ? upsert_patches(ap, r, run, counts) : upsert_run(ap, r, run, counts);
-	if (run->n == 1 && fast->nforeign == 0 && (ap->one_by_one || r->when == KS_WITH_ROW))
+	if (run->n == 1 && fast->nforeign == 0 && !fast->partitioned &&
+		(ap->one_by_one || r->when == KS_WITH_ROW))
 	{
 		if (r->one_by_one == NULL)
 			r->one_by_one = ks_rows_begin(ap, r);

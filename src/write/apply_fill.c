@@ -15,6 +15,10 @@
  *
  * What indexes and foreign keys want of a row is wanted when all rows are written.
  * Where that is not what the record says, rows are copied to wider ones ("wide").
+ *
+ * A row of a partitioned table is filled to find its partition, with the table's
+ * defaults, and stays so in a wide row; it is a tuple of the partition later, whose
+ * columns may stand elsewhere, and which generates its own.
  */
 #include "postgres.h"
 
@@ -54,7 +58,6 @@ add_extra(Relation rel, Form_pg_attribute att, KsFast *fast)
 {
 	KsFastColumn *extra = &fast->extra[fast->nextra++];
 
-	extra->attnum = att->attnum;
 	extra->generated = att->attgenerated != '\0';
 	if (extra->generated)
 	{
@@ -73,30 +76,64 @@ ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
+	fast->attnums = palloc0((target->nvalues + desc->natts) * sizeof(AttrNumber));
 	fast->extra = palloc0(desc->natts * sizeof(KsFastColumn));
 	fast->kept = palloc0(target->ncols * sizeof(bool));
+	for (int c = 0; c < target->ncols; c++)
+	{
+		fast->attnums[c] = target->cols[c].attnum;
+		fast->keeps |= fast->kept[c] = target->cols[c].insert_only;
+	}
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (!att->attisdropped && ks_target_find_column(target, att->attnum) < 0 &&
-			!add_extra(rel, att, fast))
+		if (att->attisdropped || ks_target_find_column(target, att->attnum) >= 0)
+			continue;
+		fast->attnums[target->nvalues + fast->nextra] = att->attnum;
+		if (!add_extra(rel, att, fast))
 			return false;
 	}
-	for (int c = 0; c < target->ncols; c++)
-		fast->keeps |= fast->kept[c] = target->cols[c].insert_only;
+	return true;
+}
+
+bool
+ks_fill_plan_leaf(Relation rel, Relation leaf, const KsTarget *target, KsFast *fast)
+{
+	const KsFast *root = target->fast;
+	int			nplaces = target->nvalues + root->nextra;
+
+	fast->nextra = root->nextra;
+	fast->extra = root->extra;
+	fast->generates = root->generates;
+	fast->keeps = root->keeps;
+	fast->kept = palloc(target->ncols * sizeof(bool));
+	memcpy(fast->kept, root->kept, target->ncols * sizeof(bool));
+	fast->attnums = palloc0(nplaces * sizeof(AttrNumber));
+	for (int place = 0; place < nplaces; place++)
+	{
+		Form_pg_attribute att;
+		AttrNumber	attnum;
+
+		if (root->attnums[place] == InvalidAttrNumber)
+			continue;			/* it tells what records have */
+		att = TupleDescAttr(RelationGetDescr(rel), root->attnums[place] - 1);
+		attnum = get_attnum(RelationGetRelid(leaf), NameStr(att->attname));
+		if (attnum == InvalidAttrNumber ||
+			TupleDescAttr(RelationGetDescr(leaf), attnum - 1)->attgenerated != att->attgenerated)
+			return false;
+		fast->attnums[place] = attnum;
+	}
 	return true;
 }
 
 int
 ks_fill_place(const KsTarget *target, const KsFast *fast, AttrNumber attnum)
 {
-	int			place = ks_target_find_column(target, attnum);
-
-	for (int i = 0; place < 0 && i < fast->nextra; i++)
-		if (fast->extra[i].attnum == attnum)
-			place = target->nvalues + i;
-	return place;
+	for (int place = 0; place < target->nvalues + fast->nextra; place++)
+		if (fast->attnums[place] == attnum)
+			return place;
+	return -1;
 }
 
 /* Is a key of a type that is equal with blanks behind and without, and keeps them? */
@@ -137,6 +174,10 @@ bool
 ks_fill_settle(const KsTarget *target, bool updates, KsFast *fast)
 {
 	fast->needed = palloc0((target->nvalues + fast->nextra) * sizeof(bool));
+	/* a partition is given what the table has by default */
+	fast->widens = fast->partitioned && fast->nextra > 0;
+	for (int i = 0; i < fast->nextra; i++)
+		fast->needed[target->nvalues + i] = fast->partitioned && !fast->extra[i].generated;
 	for (int i = 0; i < fast->nforeign; i++)
 		for (int k = 0; k < fast->foreign[i].index.ncols; k++)
 			fast->needed[fast->foreign[i].index.cols[k]] = true;
@@ -178,7 +219,8 @@ ks_fill_begin(KsWrite *w, bool patches)
 
 	w->cxt = CurrentMemoryContext;
 	w->rows = w->source;
-	w->wide = fast->widens || (patches && (fast->nindexes > 1 || fast->nforeign > 0));
+	w->wide = fast->widens ||
+		(patches && (fast->nindexes > 1 || fast->nforeign > 0 || fast->partitioned));
 	if (w->wide)
 	{
 		w->rows.ncols = w->target->nvalues + fast->nextra;
@@ -221,8 +263,7 @@ ks_fill_widen(KsWrite *w, int row)
 static void
 remember_value(KsWrite *w, int row, int place, Datum value, bool isnull)
 {
-	AttrNumber	attnum = ks_fast_attnum(w->target, w->fast, place);
-	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(w->rel), attnum - 1);
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(w->rel), w->fast->attnums[place] - 1);
 	Size		at = (Size) row * w->rows.ncols + place;
 
 	if (!isnull && !att->attbyval)
@@ -239,7 +280,7 @@ remember_value(KsWrite *w, int row, int place, Datum value, bool isnull)
 static void
 put_value(KsWrite *w, TupleTableSlot *slot, int row, int place, Datum value, bool isnull)
 {
-	int			a = ks_fast_attnum(w->target, w->fast, place) - 1;
+	int			a = w->fast->attnums[place] - 1;
 
 	slot->tts_values[a] = value;
 	slot->tts_isnull[a] = isnull;
@@ -247,24 +288,48 @@ put_value(KsWrite *w, TupleTableSlot *slot, int row, int place, Datum value, boo
 		remember_value(w, row, place, value, isnull);
 }
 
-/* What the record says. */
+/* What a row of the batch has in the columns that records fill. */
 static void
-put_record(KsWrite *w, TupleTableSlot *slot, int row)
+put_columns(KsWrite *w, TupleTableSlot *slot, const KsRows *rows, int row)
 {
-	const KsTarget *target = w->target;
-	const Datum *values = w->source.values + (Size) row * w->source.ncols;
-	const bool *isnull = w->source.isnull + (Size) row * w->source.ncols;
+	const AttrNumber *attnums = w->fast->attnums;
+	const Datum *values = rows->values + (Size) row * rows->ncols;
+	const bool *isnull = rows->isnull + (Size) row * rows->ncols;
+	int			ncols = w->target->ncols;
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, RelationGetDescr(w->rel)->natts);	/* dropped columns */
-	for (int c = 0; c < target->ncols; c++)
+	for (int c = 0; c < ncols; c++)
 	{
-		int			a = target->cols[c].attnum - 1;
+		int			a = attnums[c] - 1;
 
 		slot->tts_values[a] = values[c];
 		slot->tts_isnull[a] = isnull[c];
 	}
+}
+
+/* What the record says. */
+static void
+put_record(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	put_columns(w, slot, &w->source, row);
 	ks_fill_widen(w, row);
+}
+
+/* What the row had when it was routed. */
+static void
+put_routed(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	Size		first = (Size) row * w->rows.ncols + w->target->nvalues;
+	const AttrNumber *attnums = w->fast->attnums + w->target->nvalues;
+
+	put_columns(w, slot, &w->rows, row);
+	for (int i = 0; i < w->fast->nextra; i++)
+		if (!w->fast->extra[i].generated)
+		{
+			slot->tts_values[attnums[i] - 1] = w->rows.values[first + i];
+			slot->tts_isnull[attnums[i] - 1] = w->rows.isnull[first + i];
+		}
 }
 
 static void
@@ -296,14 +361,14 @@ put_kept(KsWrite *w, TupleTableSlot *slot, int row, TupleTableSlot *old)
 	slot_getallattrs(old);
 	for (int c = 0; c < target->ncols; c++)
 	{
-		int			a = target->cols[c].attnum - 1;
+		int			a = w->fast->attnums[c] - 1;
 
 		if (w->fast->kept[c] || (patch && !given[c]))
 			put_value(w, slot, row, c, old->tts_values[a], old->tts_isnull[a]);
 	}
 	for (int i = 0; i < w->fast->nextra; i++)
 	{
-		int			a = w->fast->extra[i].attnum - 1;
+		int			a = w->fast->attnums[target->nvalues + i] - 1;
 
 		if (!w->fast->extra[i].generated)
 			put_value(w, slot, row, target->nvalues + i, old->tts_values[a], old->tts_isnull[a]);
@@ -315,13 +380,17 @@ put_generated(KsWrite *w, TupleTableSlot *slot, int row)
 {
 	ExecComputeStoredGenerated(w->rri, w->estate, slot, CMD_INSERT);
 	for (int i = 0; i < w->fast->nextra && w->wide; i++)
-		if (w->fast->extra[i].generated && w->fast->needed[w->target->nvalues + i])
+	{
+		int			place = w->target->nvalues + i;
+
+		if (w->fast->extra[i].generated && w->fast->needed[place])
 		{
 			bool		isnull;
-			Datum		value = slot_getattr(slot, w->fast->extra[i].attnum, &isnull);
+			Datum		value = slot_getattr(slot, w->fast->attnums[place], &isnull);
 
-			remember_value(w, row, w->target->nvalues + i, value, isnull);
+			remember_value(w, row, place, value, isnull);
 		}
+	}
 }
 
 static void
@@ -333,15 +402,33 @@ finish_slot(KsWrite *w, TupleTableSlot *slot, int row)
 		put_generated(w, slot, row);
 	if (RelationGetDescr(w->rel)->constr != NULL)
 		ExecConstraints(w->rri, slot, w->estate);
+	/* what is routed to it belongs there */
+	if (unlikely(w->rel->rd_rel->relispartition && !w->routed))
+		ExecPartitionCheck(w->rri, slot, w->estate, true);
 }
 
 void
 ks_fill_insert(KsWrite *w, TupleTableSlot *slot, int row)
 {
-	put_record(w, slot, row);
-	if (w->fast->nextra > 0)
-		put_defaults(w, slot, row);
+	if (w->routed)
+		put_routed(w, slot, row);
+	else
+	{
+		put_record(w, slot, row);
+		if (w->fast->nextra > 0)
+			put_defaults(w, slot, row);
+	}
 	finish_slot(w, slot, row);
+}
+
+void
+ks_fill_route(KsWrite *w, TupleTableSlot *slot, int row)
+{
+	put_record(w, slot, row);
+	/* what is there is not made anew */
+	if (w->fast->nextra > 0 && w->ap->ops[row] == KS_ROW_WRITE)
+		put_defaults(w, slot, row);
+	ExecStoreVirtualTuple(slot);
 }
 
 void

@@ -138,16 +138,17 @@ add_foreign(Relation rel, Oid constraint, KsTarget *target, KsFast *fast)
 		return false;
 	form = (Form_pg_constraint) GETSTRUCT(tup);
 	index = form->conindid;
+	/* what the target itself has is not to be seen yet */
 	ok = info && form->contype == CONSTRAINT_FOREIGN && form->conrelid == RelationGetRelid(rel) &&
-		form->confrelid != RelationGetRelid(rel) && !form->condeferrable &&
+		!list_member_oid(target->relids, form->confrelid) && !form->condeferrable &&
 		form->confmatchtype == FKCONSTR_MATCH_SIMPLE;
 	ReleaseSysCache(tup);
 	return ok && describe_foreign(rel, info, index, target, fast);
 }
 
-/* A foreign key of another table: can an update change what it refers to? */
+/* A foreign key of another table: can no update change what it refers to? */
 static bool
-is_key(Oid constraint, const KsTarget *target)
+is_key(Oid constraint, const KsFast *fast)
 {
 	HeapTuple	tup = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
 	Form_pg_constraint form;
@@ -156,7 +157,7 @@ is_key(Oid constraint, const KsTarget *target)
 	if (!HeapTupleIsValid(tup))
 		return false;
 	form = (Form_pg_constraint) GETSTRUCT(tup);
-	result = form->conindid == target->key_index && form->conrelid != form->confrelid;
+	result = form->conindid == fast->indexes[fast->conflict].oid && form->conrelid != form->confrelid;
 	ReleaseSysCache(tup);
 	return result;
 }
@@ -186,7 +187,7 @@ ks_foreign_plan(Relation rel, bool updates, KsTarget *target, KsFast *fast)
 				break;
 			case RI_TRIGGER_PK:
 				fast->referenced = true;
-				if (updates && !is_key(trigger->tgconstraint, target))
+				if (updates && !is_key(trigger->tgconstraint, fast))
 					return false;
 				break;
 			default:
@@ -208,7 +209,7 @@ ks_foreign_may(const KsFast *fast, bool deletes)
 bool
 ks_fast_may_decline(const KsTarget *target)
 {
-	return target->fast != NULL && target->fast->nforeign > 0;
+	return target->fast != NULL && (target->fast->nforeign > 0 || target->fast->partitioned);
 }
 
 /* --- which rows are asked about --- */
@@ -233,7 +234,7 @@ has_same_key(const KsWrite *w, const KsForeignKey *fk, int row, TupleTableSlot *
 	{
 		int			c = fk->index.cols[k];
 		bool		isnull;
-		Datum		value = slot_getattr(old, ks_fast_attnum(w->target, w->fast, c), &isnull);
+		Datum		value = slot_getattr(old, w->fast->attnums[c], &isnull);
 
 		if (ApplySortComparator(value, isnull, w->rows.values[first + c], w->rows.isnull[first + c],
 								unconstify(SortSupportData *, &fk->index.key.ssup[k])) != 0)
@@ -263,7 +264,7 @@ ks_foreign_note(KsWrite *w, int row, TupleTableSlot *old)
 		if (has_null(w, fk, row) || (old && has_same_key(w, fk, row, old) && !is_ours(old)))
 			continue;
 		if (list->rows == NULL)
-			list->rows = MemoryContextAllocHuge(w->cxt, (Size) w->ap->nrecs * sizeof(int));
+			list->rows = MemoryContextAllocHuge(w->cxt, (Size) w->maxrows * sizeof(int));
 		list->rows[list->n++] = row;
 	}
 }

@@ -20,7 +20,7 @@
 
 static void
 insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
-			const KsSortItem *items, int n, const bool *updated)
+			const KsSortItem *items, int n)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
@@ -30,7 +30,7 @@ insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
 	{
 		int			row = items[i].row;
 		Size		first = (Size) row * w->rows.ncols;
-		bool		same = fi->fixed && updated && updated[row];
+		bool		same = fi->fixed && w->nupdated > 0 && w->updated[row];
 
 		for (int c = 0; c < fi->ncols; c++)
 		{
@@ -68,14 +68,10 @@ ks_fast_index(const KsWrite *w, Relation index)
 void
 ks_fast_insert_entries(KsWrite *w)
 {
-	bool	   *updated = NULL;
-
-	if (w->nupdated > 0)
-	{
-		updated = palloc0(w->ap->nrecs);
-		for (int i = 0; i < w->nupdated; i++)
-			updated[w->entries[i]] = true;
-	}
+	if (w->nupdated > 0 && w->updated == NULL)
+		w->updated = MemoryContextAllocExtended(w->cxt, w->ap->nrecs, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < w->nupdated; i++)
+		w->updated[w->entries[i]] = true;
 	for (int i = 0; i < w->rri->ri_NumIndices; i++)
 	{
 		Relation	index = w->rri->ri_IndexRelationDescs[i];
@@ -87,9 +83,9 @@ ks_fast_insert_entries(KsWrite *w)
 			continue;
 		fi = ks_fast_index(w, index);
 		items = ks_sort_rows(&fi->key, &w->rows, w->entries, w->nentries);
-		insert_into(w, index, info, fi, items, w->nentries, updated);
+		insert_into(w, index, info, fi, items, w->nentries);
 		pfree(items);
 	}
-	if (updated)
-		pfree(updated);
+	for (int i = 0; i < w->nupdated; i++)
+		w->updated[w->entries[i]] = false;
 }

@@ -62,7 +62,7 @@ ks_unique_changes(KsWrite *w, int row, TupleTableSlot *old)
 		for (int k = 0; k < fi->key.ncols; k++)
 		{
 			int			c = fi->key.cols[k];
-			AttrNumber	attnum = ks_fast_attnum(w->target, w->fast, c);
+			AttrNumber	attnum = w->fast->attnums[c];
 			Form_pg_attribute att = TupleDescAttr(desc, attnum - 1);
 			bool		isnull;
 			Datum		value = slot_getattr(old, attnum, &isnull);
@@ -144,7 +144,7 @@ comes_later(Lookup *l, int row)
 	{
 		int			c = key->cols[i];
 
-		l->values[c] = slot_getattr(l->slot, w->target->cols[c].attnum, &l->isnull[c]);
+		l->values[c] = slot_getattr(l->slot, w->fast->attnums[c], &l->isnull[c]);
 	}
 	order = ks_sort_compare_full(key, l->values, l->isnull, w->rows.values + first,
 								 w->rows.isnull + first);

@@ -155,48 +155,74 @@ list_new(KsWrite *w, const KsSortItem *items, int missing, int *idx)
 	return n;
 }
 
+/* Into a table, or a partition; with a snapshot. */
+static bool
+upsert_into(KsWrite *w, KsSortItem *items, const int *rows, int n)
+{
+	Changes		changes = {.w = w, .snapshot = GetActiveSnapshot()};
+	int		   *idx;
+	int			missing;
+	int			new;
+	bool		written;
+
+	check_replica_identity(w, items, n);
+	changes.slot = ks_fast_make_slot(w);
+	ks_place_begin(w);
+	missing = ks_fast_probe(w->rel, &w->fast->indexes[w->fast->conflict], &w->rows, items, n,
+							change_row, &changes);
+	ExecDropSingleTupleTableSlot(changes.slot);
+	ResetPerTupleExprContext(w->estate);
+	MemoryContextReset(w->scratch);
+	w->nupdated = w->nentries;
+
+	idx = palloc_extended((Size) (Max(missing, 0) + 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	new = list_new(w, items, missing, idx);
+	written = missing >= 0 && new >= 0 &&
+		(!changes.unique_changed || ks_unique_check(w, idx, new));
+	if (written)
+	{
+		ks_fast_insert_rows(w, idx, new);
+		ks_fast_insert_all_entries(w);
+	}
+	pfree(idx);
+	return written;
+}
+
+static KsWritten
+upsert_partitioned(KsWrite *w, KsSortItem *items, int n)
+{
+	int		   *idx = palloc_extended((Size) n * sizeof(int), MCXT_ALLOC_HUGE);
+	KsWritten	result;
+
+	for (int i = 0; i < n; i++)
+		idx[i] = items[i].row;
+	result = ks_partitioned_write(w, items, idx, n, upsert_into);
+	pfree(idx);
+	return result;
+}
+
 KsWritten
 ks_fast_upsert(KsApply *ap, const KsRoute *r, const KsRows *rows, KsSortItem *items, int n,
 			   bool patches, KsCounts *counts)
 {
 	KsWrite		w;
-	Changes		changes = {.w = &w};
-	int		   *idx;
-	int			missing;
-	int			new;
-	KsWritten	result = KS_WRITTEN;
+	bool		written;
 
 	if (n == 0)
 		return KS_WRITTEN;
 	PreventCommandIfReadOnly("INSERT");
 	ks_fast_begin(&w, ap, r, rows, patches, counts);
-	check_replica_identity(&w, items, n);
-	for (int i = 0; i < n && w.wide; i++)
-		ks_fill_widen(&w, items[i].row);
-	PushActiveSnapshot(GetTransactionSnapshot());
-	changes.snapshot = GetActiveSnapshot();
-	changes.slot = ks_fast_make_slot(&w);
-	ks_place_begin(&w);
-	missing = ks_fast_probe(w.rel, &w.fast->indexes[w.fast->conflict], &w.rows, items, n,
-							change_row, &changes);
-	ExecDropSingleTupleTableSlot(changes.slot);
-	ResetPerTupleExprContext(w.estate);
-	MemoryContextReset(w.scratch);
-	w.nupdated = w.nentries;
-
-	idx = palloc_extended((Size) (Max(missing, 0) + 1) * sizeof(int), MCXT_ALLOC_HUGE);
-	new = list_new(&w, items, missing, idx);
-	if (missing < 0 || new < 0 || (changes.unique_changed && !ks_unique_check(&w, idx, new)))
-		result = KS_USE_SQL;
+	if (w.fast->partitioned)
+		written = upsert_partitioned(&w, items, n) == KS_WRITTEN;
 	else
 	{
-		ks_fast_insert_rows(&w, idx, new);
-		ks_fast_insert_all_entries(&w);
+		for (int i = 0; i < n && w.wide; i++)
+			ks_fill_widen(&w, items[i].row);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		written = upsert_into(&w, items, NULL, n);
+		PopActiveSnapshot();
+		written = written && ks_foreign_check(&w);
 	}
-	PopActiveSnapshot();
-	if (result == KS_WRITTEN && !ks_foreign_check(&w))
-		result = KS_USE_SQL;
 	ks_fast_end(&w);
-	pfree(idx);
-	return result;
+	return written ? KS_WRITTEN : KS_USE_SQL;
 }

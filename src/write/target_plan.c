@@ -22,7 +22,20 @@
 
 #include "write/target_build.h"
 
-/* Is a plan made of what reads a table and the batch, and joins them? */
+/* Is a plan made of what reads a table, or its partitions, and the batch, and joins them? */
+static bool is_plain(const Plan *plan);
+
+static bool
+are_plain(const List *plans)
+{
+	const ListCell *lc;
+
+	foreach(lc, plans)
+		if (!is_plain(lfirst(lc)))
+			return false;
+	return true;
+}
+
 static bool
 is_plain(const Plan *plan)
 {
@@ -48,10 +61,26 @@ is_plain(const Plan *plan)
 			break;
 		case T_SubqueryScan:
 			return is_plain(((const SubqueryScan *) plan)->subplan);
+		case T_Append:
+			return are_plain(((const Append *) plan)->appendplans);
+		case T_MergeAppend:
+			return are_plain(((const MergeAppend *) plan)->mergeplans);
 		default:
 			return false;
 	}
 	return is_plain(plan->lefttree) && is_plain(plan->righttree);
+}
+
+/* Its partitions are it. */
+static bool
+writes_target(const KsTarget *target, const PlannedStmt *stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->resultRelations)
+		if (!list_member_oid(target->relids, rt_fetch(lfirst_int(lc), stmt->rtable)->relid))
+			return false;
+	return stmt->resultRelations != NIL;
 }
 
 /* Does a statement change rows of this table alone, and in the usual way? */
@@ -61,8 +90,7 @@ is_bare(const KsTarget *target, const PlannedStmt *stmt)
 	const ModifyTable *mt = (const ModifyTable *) stmt->planTree;
 
 	return IsA(mt, ModifyTable) && is_plain(outerPlan(mt)) && stmt->subplans == NIL &&
-		list_length(stmt->resultRelations) == 1 &&
-		rt_fetch(linitial_int(stmt->resultRelations), stmt->rtable)->relid == target->relid &&
+		writes_target(target, stmt) &&
 		mt->withCheckOptionLists == NIL && mt->returningLists == NIL &&
 		(mt->onConflictAction == ONCONFLICT_NONE ||
 		 (list_length(mt->arbiterIndexes) == 1 &&

@@ -18,7 +18,7 @@ void
 ks_writer_choose(KsRoute *r, bool fast)
 {
 	ks_writer_end(r);
-	r->fast = fast && r->target->fast != NULL;
+	r->fast = fast && ks_fast_may_try(r->target);
 	r->store = r->fast ? &ks_fast_writer : &ks_sql_writer;
 	if (r->target->command)
 		r->writer = &ks_command_writer;

@@ -353,6 +353,11 @@ sub _features
 			$self->_about($f) if $rich{$f}->($self);
 		}
 	}
+	# what a case is asked to have, if what it has goes with it
+	foreach my $f (grep { defined } $self->{asked})
+	{
+		$self->_about($f) if $self->_feature($f);
+	}
 	$self->{seq} = grep { $_->{seq} } @{ $self->{cols} };
 	return;
 }

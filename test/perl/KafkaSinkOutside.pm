@@ -57,9 +57,9 @@ my @key_types = qw(int2 int4 int8 int8 text text varchar varchar(5) char(4) uuid
 
 sub new
 {
-	my ($class, $seed, $nth, $version, $icu) = @_;
+	my ($class, $seed, $nth, $version, $icu, $asked) = @_;
 	my $self = bless {
-		nth => $nth, schema => "c$nth", sink => "s$nth", version => $version, icu => $icu,
+		nth => $nth, schema => "c$nth", sink => "s$nth", version => $version, icu => $icu, asked => $asked,
 		top => 't', made => 0, cols => [], about => [], after => [], extra => [], triggers => [],
 		dropped => [], loaded => [], look => [], look_gin => [], dump => [], plants => [], functions => []
 	}, $class;
@@ -111,6 +111,8 @@ sub _features
 	my @plain = grep { /^(check|check_text|unique|btree|index|dropped|fillfactor|serial|identity)$/ } @may;
 
 	my @f = grep { defined } (shuffle($self->{plain} ? @plain : @may))[ 0 .. between(0, 3) ];
+
+	@f = ((grep { $_ ne $self->{asked} } @f), $self->{asked}) if $self->{asked};
 
 	# how the table is laid out depends on what it has
 	foreach my $f ((grep { !/^(partitioned|partition|inherits)$/ } @f), grep { /^(partitioned|partition|inherits)$/ } @f)

@@ -112,6 +112,8 @@ sub new
 	$self->{swift} = $self->{plain} && $self->{mode} =~ /^(upsert|accumulate)$/ && chance(0.8);
 	$self->{bad} = one_of(0, 0, 0, 0.005, 0.03);
 	$self->{keys} = one_of(8, 8, 5);
+	# partitions go with few other features
+	$self->{asked} = one_of(qw(partitioned partitioned partition)) if $nth % 5 == 0;
 	$self->_columns;
 	$self->_key;
 	$self->_features;

@@ -171,10 +171,21 @@ sub _partitions
 	foreach my $bound (@bounds)
 	{
 		$n++;
+		# the first may be divided itself
+		if ($n == 1 && chance(0.25))
+		{
+			push @sql, "CREATE TABLE t1 PARTITION OF t $bound PARTITION BY HASH ($self->{part_col}{quoted})",
+			  map { "CREATE TABLE t1_$_ PARTITION OF t1 FOR VALUES WITH (MODULUS 2, REMAINDER $_)" } 0, 1;
+			next;
+		}
 		# the second is laid out in another way
 		push @sql, $n == 2
 		  ? ("CREATE TABLE t2 (gone int, LIKE t INCLUDING CONSTRAINTS INCLUDING GENERATED)", 'ALTER TABLE t2 DROP gone', "ALTER TABLE t ATTACH PARTITION t2 $bound")
 		  : "CREATE TABLE t$n PARTITION OF t $bound";
+		# what one has alone
+		push @sql, "CREATE INDEX ON t$n (($self->{part_col}{quoted}))" . one_of('', " WHERE $self->{part_col}{quoted} IS NOT NULL") if chance(0.2);
+		push @sql, "ALTER TABLE t$n ADD CONSTRAINT own CHECK ($self->{part_col}{quoted} <> 4)"
+		  if $n == 2 && $how ne 'hash' && $self->{mode} eq 'insert' && chance(0.3);
 	}
 	return @sql;
 }

@@ -1,5 +1,5 @@
-# The fast path in a worker: that it is taken, that hot tables stay small, and
-# that it waits for others as SQL does.
+# The fast path in a worker: that it is taken, that hot tables stay small, that
+# it waits for others as SQL does, and that partitions may change meanwhile.
 use strict;
 use warnings FATAL => 'all';
 
@@ -119,5 +119,53 @@ foreach my $end (qw(COMMIT ROLLBACK))
 	wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'rival'}, 'running', 'the sink goes on');
 	sql("SELECT kafka_sink.pause('rival')");
 }
+
+# --- partitions ---
+
+my $records = 100000;
+my $parted = $kafka->topic('parted', 2);
+$kafka->gen($parted, count => $records);
+sql("CREATE TABLE parted ($columns) PARTITION BY RANGE (id)");
+sql("CREATE TABLE parted_$_ PARTITION OF parted FOR VALUES FROM (" . $_ * $records / 5 . ') TO (' . ($_ + 1) * $records / 5 . ')') foreach 0, 1, 3, 4;
+# one in an order of its own
+sql("CREATE TABLE parted_2 (gone int, note text, at timestamptz, id bigint, price numeric(12,2), qty int);
+	ALTER TABLE parted_2 DROP gone;
+	ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES FROM (" . 2 * $records / 5 . ') TO (' . 3 * $records / 5 . ");
+	CREATE TABLE parted_far PARTITION OF parted FOR VALUES FROM (1000000000) TO (2000000000);
+	CREATE INDEX ON parted (id);
+	SELECT kafka_sink.create_sink('parted', server => 'kafka', target => 'parted', batch_records => 5000, enabled => false);
+	SELECT kafka_sink.register_topic('parted', '$parted');");
+is(consume('parted'), 't|t|f|t', 'partitions are written without SQL');
+is(sql('SELECT count(*), count(DISTINCT id), count(DISTINCT tableoid) FROM parted'), "$records|$records|5", 'and every row is there');
+
+# Partitions come and go, and get indexes and constraints, while rows are written.
+sql("SELECT kafka_sink.pause('parted')");
+sql('TRUNCATE parted');
+sql("SELECT kafka_sink.alter_sink('parted', batch_records => 20), kafka_sink.seek('parted', 'earliest')");
+sql("SELECT kafka_sink.resume('parted')");
+my $deadline = time + $KafkaSinkTest::timeout;
+my $rounds = 0;
+while (sql(q{SELECT sum(consumed) FROM kafka_sink.txn_offsets WHERE sink = 'parted'}) < $records && time < $deadline)
+{
+	my $p = 'parted_' . $rounds++ % 5;
+
+	sql('ALTER TABLE parted DETACH PARTITION parted_far CONCURRENTLY');
+	sql("CREATE INDEX CONCURRENTLY made ON $p (qty)");
+	sql('ALTER TABLE parted ATTACH PARTITION parted_far FOR VALUES FROM (1000000000) TO (2000000000)');
+	sql("ALTER TABLE $p ADD CONSTRAINT positive CHECK (id >= 0)");
+	sql("CREATE TABLE parted_new PARTITION OF parted FOR VALUES FROM (2000000000) TO (3000000000)");
+	sql("ALTER TABLE $p DROP CONSTRAINT positive");
+	sql('DROP TABLE parted_new');
+	is(sql("SET enable_seqscan = off; SELECT (SELECT count(*) FROM $p WHERE qty >= -1000000) = (SELECT count(*) FROM $p WHERE ctid IS NOT NULL)"),
+		't', "an index that was made meanwhile has all rows of $p");
+	sql('DROP INDEX CONCURRENTLY made');
+}
+sql("CALL kafka_sink.wait_for('parted', timeout => '3 min')");
+note "$rounds rounds of changes";
+cmp_ok($rounds, '>', 0, 'partitions were changed meanwhile');
+is(sql('SELECT count(*), count(DISTINCT id) FROM parted'), "$records|$records", 'every row is there once');
+is(sql('SET enable_seqscan = off; SELECT count(*) FROM parted WHERE id >= 0'), $records, 'and in the index');
+is(sql(q{SELECT sum(consumed), sum(applied) FROM kafka_sink.txn_offsets WHERE sink = 'parted'}), "$records|$records", 'and counted');
+is(sql(q{SELECT fast_batches > 0 FROM kafka_sink.stat_sinks WHERE sink = 'parted'}), 't', 'most batches without SQL');
 
 done_testing();

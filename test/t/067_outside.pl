@@ -173,8 +173,8 @@ my %states;
 
 sub one
 {
-	my ($seed, $nth) = @_;
-	my $case = KafkaSinkOutside->new($seed, $nth, $version, $icu);
+	my ($seed, $nth, $asked) = @_;
+	my $case = KafkaSinkOutside->new($seed, $nth, $version, $icu, $asked);
 	my $about = $case->{about};
 	my ($wrong, $seen) = run_case($case);
 
@@ -199,6 +199,11 @@ sub one
 foreach my $seed (@seeds)
 {
 	one($seed, $_) foreach @cases;
+}
+# what is written partition by partition, as often as there are ways to write
+if (!defined $ENV{KAFKA_SINK_SEED})
+{
+	one(4, 1000 + $_, 'partitioned') foreach 1 .. 16;
 }
 while (time < $until)
 {
