@@ -133,10 +133,11 @@ extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 /*
  * decode_schema.c: does it decode by schemas that records name?  Then each record of a
  * batch is asked before the first is decoded: which schemas are not known (to the list
- * of KsSchemaId *, in the current context).  The pass is a number of the batch, from 1.
+ * of KsSchemaId *, in the current context)?
  */
 extern bool ks_schemas_ask(const KsDecoder *decoder);
-extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, uint32 pass, List **unknown);
+extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, const KsSchemaPass *pass,
+									List **unknown);
 
 /* Are headers looked at for what tells them? */
 extern bool ks_schemas_want_headers(const KsDecoder *decoder);

@@ -45,7 +45,7 @@ ks_schemas_want_headers(const KsDecoder *d)
 
 /* What is wrong with the bytes is said when they are decoded. */
 static void
-list_unknown(KsSchemaPart *part, const KsRecord *rec, bool is_key, uint32 pass, List **unknown)
+list_unknown(KsSchemaPart *part, const KsRecord *rec, bool is_key, const KsSchemaPass *pass, List **unknown)
 {
 	KsSchemaId	id;
 	int			skip;
@@ -61,7 +61,7 @@ list_unknown(KsSchemaPart *part, const KsRecord *rec, bool is_key, uint32 pass, 
 }
 
 void
-ks_schemas_list_unknown(KsDecoder *d, const KsRecord *rec, uint32 pass, List **unknown)
+ks_schemas_list_unknown(KsDecoder *d, const KsRecord *rec, const KsSchemaPass *pass, List **unknown)
 {
 	if (d->value_schemas.cache && rec->valuelen >= 0)
 		list_unknown(&d->value_schemas, rec, false, pass, unknown);

@@ -8,7 +8,8 @@
  * records that cannot be read, others can.
  *
  * Writers that alternate between schemas are common, so the entries met last stand
- * in a small table before the hash.
+ * in a table before the hash, which grows with their number.  Of ids that the registry
+ * does not have, which records can tell as many as they like, few are remembered.
  */
 #include "postgres.h"
 
@@ -17,14 +18,17 @@
 
 #include "format/schema_cache.h"
 
-#define RECENT		64			/* a power of two */
+#define RECENT_MIN	64			/* powers of two */
+#define RECENT_MAX	4096
+
+#define MAX_ABSENT	10000		/* beyond a batch */
 
 /* One schema, for values or for keys. */
 typedef struct Entry
 {
 	KsSchemaId	id;				/* the hash key */
 	KsSchemaState state;
-	uint32		pass;			/* in which it was asked for last */
+	KsSchemaPass asked;			/* in which it was asked for last */
 	MemoryContext cxt;			/* what follows; NULL: nothing yet */
 	KsSchemaText text;
 	KsCompiled	compiled;
@@ -37,8 +41,24 @@ struct KsSchemaCache
 	KsCompileSchema compile;
 	MemoryContext cxt;
 	HTAB	   *entries;
-	Entry	   *recent[RECENT];
+	uint32		batch;			/* at hand */
+	int			nabsent;		/* found so since these were forgotten */
+	Entry	  **recent;
+	uint32		mask;			/* of places in it */
 };
+
+static void
+clear_recent(KsSchemaCache *cache, uint32 size)
+{
+	if (cache->mask + 1 != size || cache->recent == NULL)
+	{
+		if (cache->recent)
+			pfree(cache->recent);
+		cache->recent = MemoryContextAlloc(cache->cxt, size * sizeof(Entry *));
+		cache->mask = size - 1;
+	}
+	memset(cache->recent, 0, size * sizeof(Entry *));
+}
 
 KsSchemaCache *
 ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompileSchema compile)
@@ -52,23 +72,38 @@ ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompileSchema compile)
 	cache->cxt = ctl.hcxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink schemas",
 												  ALLOCSET_SMALL_SIZES);
 	cache->entries = hash_create("kafka_sink schemas", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	clear_recent(cache, RECENT_MIN);
 	return cache;
+}
+
+/* One that is not where it was met last. */
+static pg_noinline Entry *
+look_up(KsSchemaCache *cache, const KsSchemaId *id, uint32 place)
+{
+	Entry	   *entry;
+	bool		found;
+
+	entry = hash_search(cache->entries, id, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) entry + sizeof(KsSchemaId), 0, sizeof(Entry) - sizeof(KsSchemaId));
+		if (hash_get_num_entries(cache->entries) > cache->mask / 2 && cache->mask + 1 < RECENT_MAX)
+			clear_recent(cache, 2 * (cache->mask + 1));
+	}
+	cache->recent[place & cache->mask] = entry;
+	return entry;
 }
 
 static inline Entry *
 find_entry(KsSchemaCache *cache, const KsSchemaId *id)
 {
-	int			slot = (id->id >= 0 ? (int) id->id : id->guid.data[UUID_LEN - 1]) & (RECENT - 1);
-	Entry	   *entry = cache->recent[slot];
-	bool		found;
+	uint32		place = id->id >= 0 ? (uint32) id->id :
+		(uint32) id->guid.data[UUID_LEN - 2] << 8 | id->guid.data[UUID_LEN - 1];
+	Entry	   *entry = cache->recent[place & cache->mask];
 
 	if (likely(entry && ks_schema_id_equal(&entry->id, id)))
 		return entry;
-	entry = hash_search(cache->entries, id, HASH_ENTER, &found);
-	if (!found)
-		memset((char *) entry + sizeof(KsSchemaId), 0, sizeof(Entry) - sizeof(KsSchemaId));
-	cache->recent[slot] = entry;
-	return entry;
+	return look_up(cache, id, place);
 }
 
 /* Its text into a context of the entry's. */
@@ -87,16 +122,45 @@ ask(KsSchemaCache *cache, Entry *entry)
 	entry->state = state;
 }
 
-bool
-ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, uint32 pass)
+/* What is not known, as if it had not been met. */
+static void
+forget_absent(KsSchemaCache *cache)
 {
-	Entry	   *entry = find_entry(cache, id);
+	HASH_SEQ_STATUS status;
+	Entry	   *entry;
 
-	if (likely(entry->state == KS_SCHEMA_KNOWN) || entry->pass == pass)
+	hash_seq_init(&status, cache->entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->state == KS_SCHEMA_KNOWN)
+			continue;
+		if (entry->cxt)
+			MemoryContextDelete(entry->cxt);
+		(void) hash_search(cache->entries, &entry->id, HASH_REMOVE, NULL);
+	}
+	cache->nabsent = 0;
+	clear_recent(cache, cache->mask + 1);
+}
+
+bool
+ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, const KsSchemaPass *pass)
+{
+	Entry	   *entry;
+
+	if (unlikely(cache->batch != pass->batch))
+	{
+		cache->batch = pass->batch;
+		if (cache->nabsent > MAX_ABSENT)
+			forget_absent(cache);
+	}
+	entry = find_entry(cache, id);
+	if (likely(entry->state == KS_SCHEMA_KNOWN) || entry->asked.nth == pass->nth ||
+		(entry->state == KS_SCHEMA_ABSENT && entry->asked.batch == pass->batch))
 		return true;
 	/* what was absent may be there by now */
-	entry->pass = pass;
+	entry->asked = *pass;
 	ask(cache, entry);
+	cache->nabsent += entry->state == KS_SCHEMA_ABSENT;
 	return entry->state != KS_SCHEMA_UNKNOWN;
 }
 

@@ -39,9 +39,9 @@ extern KsSchemaCache *ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompi
 
 /*
  * Is the schema known, or known to be absent?  Asks where it is not, once in each pass:
- * false only then.  Passes have numbers from 1.
+ * false only then.
  */
-extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, uint32 pass);
+extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, const KsSchemaPass *pass);
 
 /* What was made of it, for a record; errors (42704, and what is wrong with it) if there is none. */
 extern void *ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id);

@@ -43,6 +43,16 @@ typedef enum KsSchemaState
 } KsSchemaState;
 
 /*
+ * A look at the schemas of a batch.  What is said to be absent is believed until the
+ * batch is done, so that it is, however many there are and however long they take.
+ */
+typedef struct KsSchemaPass
+{
+	uint32		batch;			/* numbers from 1 */
+	uint32		nth;
+} KsSchemaPass;
+
+/*
  * What is known of a schema of that server's registry.  A text in the current
  * context: the schema, or for one that is absent in 'text' why.
  */

@@ -24,7 +24,7 @@
 #define REFRESH_MS			5000	/* between questions for the ends of the log */
 #define REFRESH_TIMEOUT_MS	1000
 #define STUCK_MS			1000
-#define MAX_FETCHES			20		/* for one batch; more than one only if that takes minutes */
+#define MAX_FETCHES			5		/* of the same schema for one batch */
 #define FETCH_MS			60000	/* no wait of a registry's lasts longer without a step */
 
 /* Topics that are halted alone are no worker's, until resume(). */
@@ -324,6 +324,7 @@ ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
 {
 	MemoryContext old;
 	List	   *ids = NIL;
+	const KsSchemaId *first;
 	ListCell   *lc;
 
 	/* what an error has left of the last time goes, too */
@@ -336,16 +337,26 @@ ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
 		*id = *(const KsSchemaId *) lfirst(lc);
 		ids = lappend(ids, id);
 	}
-	/* (not reached by tests: what has been stored is found) */
-	if (++c->fetches > MAX_FETCHES)
+	/* (not reached by tests: what has been stored is found, and what is absent noted) */
+	first = linitial(ids);
+	if (!ks_schema_id_equal(first, &c->first_fetched))
+		c->fetches = 0;
+	c->fetched = false;
+	if (c->fetches >= MAX_FETCHES)
+	{
+		c->fetches = 0;
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("schemas that were fetched are not found"),
-				 errdetail("One of them is %s.", ks_schema_id_text(linitial(ids)))));
+				 errdetail("One of them is %s.", ks_schema_id_text(first))));
+	}
 	c->idle = idle;
 	c->fetcher.idle = serve;
 	c->fetcher.arg = c;
 	ks_schemas_fetch(&c->fetcher, ids);
+	c->fetched = true;
+	c->fetches++;
+	c->first_fetched = *first;
 	MemoryContextSwitchTo(old);
 	c->retry_at = GetCurrentTimestamp();
 }

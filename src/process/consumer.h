@@ -98,7 +98,9 @@ typedef struct KsConsumer
 	KsSchemaFetcher fetcher;	/* of what the batch needs */
 	void		(*idle) (void); /* of the host, while it works */
 	MemoryContext fetch_cxt;
-	int			fetches;		/* for the batch at hand */
+	bool		fetched;		/* for the batch at hand */
+	int			fetches;		/* in a row that began with ... */
+	KsSchemaId	first_fetched;
 
 	KsPartition *parts;
 	KsPartitionState *states;

@@ -170,6 +170,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 
 		(void) ks_apply_order(c->apply, c->recs, c->nrecs, c->parts, c->nparts);
 		MemoryContextSwitchTo(old);
+		c->apply->again = c->fetched;
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
 		if (c->apply->unknown != NIL)
 		{

@@ -39,6 +39,7 @@ ks_consumer_reset_batch(KsConsumer *c)
 	c->batch_since = 0;
 	c->attempts = 0;
 	c->retry_at = 0;
+	c->fetched = false;
 	c->fetches = 0;
 	for (int i = 0; i < c->nparts; i++)
 	{

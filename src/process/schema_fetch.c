@@ -18,6 +18,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "catalog/schemas.h"
@@ -26,6 +27,7 @@
 
 #define MAX_REFERENCES	200
 #define MAX_DEPTH		32
+#define LONGEST_MS		10000	/* of a call that has more to fetch, about */
 
 /* A schema, and what it refers to. */
 typedef struct Fetched
@@ -403,6 +405,7 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
+	TimestampTz start = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	if (f->registry == NULL)
@@ -411,6 +414,9 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	{
 		fetch_one(f, lfirst(lc));
 		MemoryContextReset(cxt);
+		/* what is absent is to be known before that is no longer believed */
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONGEST_MS))
+			break;
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);

@@ -23,8 +23,9 @@ typedef struct KsSchemaFetcher
 } KsSchemaFetcher;
 
 /*
- * Each of the list (KsSchemaId *) is stored, or noted as absent.  Errors of the registry's
- * (registry.h) leave those before it.  With begin and commit outside a transaction.
+ * Those of the list (KsSchemaId *) are stored, or noted as absent, from the first on; if that
+ * takes long not all of them.  Errors of the registry's (registry.h) leave those before it.
+ * With begin and commit outside a transaction.
  */
 extern void ks_schemas_fetch(KsSchemaFetcher *f, List *ids);
 

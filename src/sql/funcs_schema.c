@@ -77,12 +77,16 @@ ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, i
 {
 	int			done = ks_apply(ap, recs, n, parts, nparts, err);
 
-	if (ap->unknown == NIL)
-		return done;
-	fetch(ap->sink->server, ks_options_load(ap->sink->server, ap->sink->owner), ap->unknown);
-	done = ks_apply(ap, recs, n, parts, nparts, err);
-	if (ap->unknown != NIL)
-		ks_schemas_refuse_unknown(ap);
+	while (ap->unknown != NIL)
+	{
+		KsSchemaId	first = *(const KsSchemaId *) linitial(ap->unknown);
+
+		fetch(ap->sink->server, ks_options_load(ap->sink->server, ap->sink->owner), ap->unknown);
+		ap->again = true;
+		done = ks_apply(ap, recs, n, parts, nparts, err);
+		if (ap->unknown != NIL && ks_schema_id_equal(linitial(ap->unknown), &first))
+			ks_schemas_refuse_unknown(ap);
+	}
 	return done;
 }
 

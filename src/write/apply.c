@@ -49,20 +49,25 @@ dispose(KsApply *ap)
 		ks_dead_letters_write(ap->sink, ap->recs, ap->parts, ap->rejects.items, ap->rejects.n);
 }
 
+/* So many schemas are asked for at a time: a record may tell any. */
+#define MAX_UNKNOWN		1000
+
 /* Which schemas of records are not known? */
 static void
 list_unknown(KsApply *ap)
 {
 	ap->unknown = NIL;
-	ap->passes++;
+	ap->looking.nth++;
+	ap->looking.batch += !ap->again;
+	ap->again = false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		KsRoute    *r = &ap->routes[i];
 
 		if (!ks_schemas_ask(r->decoder))
 			continue;
-		for (int j = r->lo; j < r->hi; j++)
-			ks_schemas_list_unknown(r->decoder, &ap->recs[j], ap->passes, &ap->unknown);
+		for (int j = r->lo; j < r->hi && list_length(ap->unknown) < MAX_UNKNOWN; j++)
+			ks_schemas_list_unknown(r->decoder, &ap->recs[j], &ap->looking, &ap->unknown);
 	}
 }
 

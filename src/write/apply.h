@@ -117,7 +117,8 @@ typedef struct KsApply
 	int			nwaiting;		/* partitions with one */
 	KsRecordError wait_error;	/* of the first of them */
 	List	   *unknown;		/* KsSchemaId *: schemas that must be fetched first, in batch_cxt */
-	uint32		passes;			/* in which it was looked for such */
+	KsSchemaPass looking;		/* for such */
+	bool		again;			/* the batch of the last call, with schemas that were missing then */
 	KsRejects	rejects;
 	int			nundecodable;	/* of these: their rows are not known */
 	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
@@ -149,7 +150,7 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
  * calls again.
  *
  * Nor is anything applied, nor looked at, if records are by schemas that are not known
- * (unknown != NIL): the caller has them fetched, and calls again.
+ * (unknown != NIL): the caller has them fetched, and calls 'again'.  There may be more.
  */
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);

@@ -415,6 +415,14 @@ becomes('SELECT * FROM strict ORDER BY id', "4|d\n5|e", 'and it is resumed');
 # --- a registry that is away ---
 
 my $url = $registry->url;
+# more ids than are asked for at a time, of which the registry has none
+my $strange = $kafka->topic('strange', 1);
+$kafka->produce($strange, 0, map { [ undef, pack('CN', 0, 1000000 + $_) ] } 1 .. 2500);
+sql('CREATE TABLE strange (id int)');
+sink('strange', $strange, "on_error => 'dead_letter'");
+becomes("SELECT count(*), min(sqlstate), max(message) FROM kafka_sink.dead_letters WHERE sink = 'strange'",
+	'2500|42704|schema 1002500 is not in the registry of server "kafka"', 'ids of nothing are dead letters');
+
 # a record of a schema that nobody has read yet
 sql("SELECT kafka_sink.pause('evolved')");
 my $newer = version([ id => 'int' ], [ name => 'string' ], [ qty => 'int' ], [ newer => 'int' ]);
@@ -426,7 +434,7 @@ sql("SELECT kafka_sink.resume('evolved')");
 becomes("SELECT state FROM kafka_sink.sinks WHERE sink = 'evolved'", 'waiting', 'what is not waits');
 like(sql("SELECT waits_for, sqlstate, message, detail FROM kafka_sink.sinks WHERE sink = 'evolved'"),
 	qr{^registry\|HV00N\|could not reach the schema registry\|\Q$url\E/schemas/ids/\d+: no connection: Connection refused$}, 'for the registry, which is named');
-is(sql("SELECT count(*) FROM kafka_sink.dead_letters WHERE sink <> 'bad'"), 0, 'and nothing is refused');
+is(sql("SELECT count(*) FROM kafka_sink.dead_letters WHERE sink NOT IN ('bad', 'strange')"), 0, 'and nothing is refused');
 # a worker that is new knows what others have read
 sql("SELECT kafka_sink.pause('keyed')");
 sql("SELECT kafka_sink.resume('keyed')");
@@ -441,6 +449,7 @@ is(sql("SELECT string_agg(DISTINCT state, ',') FROM kafka_sink.sinks WHERE state
 $registry->stop;
 my %ids = map { $_->{value_id} => $registry->requests(qr{/schemas/ids/$_->{value_id}$}) } @sent;
 is(join(' ', values %ids), '1 1 1 1', 'each schema was asked for once');
+is($registry->requests(qr{/schemas/ids/100[0-2]\d{3}$}), 2500, 'so was each that there is not');
 is(sql('SELECT bool_and(consumed = applied + deleted + filtered + dead_lettered + ignored + superseded + unmatched), bool_and(off - start_off = consumed + gaps) FROM kafka_sink.txn_offsets'),
 	't|t', 'the accounts are exact');
 $node->stop('fast');
