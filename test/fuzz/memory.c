@@ -296,8 +296,8 @@ appendStringInfo(StringInfo s, const char *fmt,...)
 	s->len += len;
 }
 
-/* Called when it is done, which is never: nothing here needs it. */
-void
+/* Called when it is done, which is never: nothing here needs it, but for who has another one. */
+__attribute__((weak)) void
 MemoryContextRegisterResetCallback(MemoryContext cxt, MemoryContextCallback *callback)
 {
 }

@@ -512,7 +512,7 @@ ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompileSchema compile)
 }
 
 bool
-ks_schema_cache_knows(struct KsSchemaCache *cache, const KsSchemaId *id, uint32 pass)
+ks_schema_cache_knows(struct KsSchemaCache *cache, const KsSchemaId *id, const KsSchemaPass *pass)
 {
 	abort();
 }

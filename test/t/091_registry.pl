@@ -304,7 +304,7 @@ $registry->need;
 sql(qq{
 	CREATE ROLE app; GRANT USAGE ON FOREIGN SERVER $plain TO app; GRANT USAGE ON SCHEMA kafka_sink TO app;
 	CREATE USER MAPPING FOR app SERVER $plain OPTIONS (schema_registry_username 'app', schema_registry_password '$secret{password}');
-	GRANT EXECUTE ON FUNCTION kafka_sink.schema(text, bigint) TO app});
+	GRANT EXECUTE ON FUNCTION kafka_sink.schema(text, bigint, boolean) TO app});
 $registry->need(Basic => "app:$secret{password}");
 schema($registry);
 is(sql('SET ROLE app; ' . ask($plain)), $text, 'each role with its own mapping');

@@ -198,12 +198,6 @@ unit_exit(void)
 	at_exit(0, (Datum) 0);
 }
 
-void *
-MemoryContextAllocHuge(MemoryContext cxt, Size size)
-{
-	return MemoryContextAlloc(cxt, size);
-}
-
 char *
 MemoryContextStrdup(MemoryContext cxt, const char *s)
 {
