@@ -11,6 +11,7 @@ import datetime
 import decimal
 import io
 import json
+import math
 import random
 import struct
 import sys
@@ -45,6 +46,15 @@ def of_float(value):
         return "Infinity" if value > 0 else "-Infinity"
     result = decimal.Decimal(repr(value))
     return int(result) if result == result.to_integral_value() else result
+
+
+def is_between(value):
+    """Is its shortest text as far from another double?  Then the server takes a longer one."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return False
+    text, exact = decimal.Decimal(repr(value)), decimal.Decimal(value)
+    other = math.nextafter(value, float("inf") if text > exact else float("-inf"))
+    return text != exact and abs(decimal.Decimal(other) - text) == abs(exact - text)
 
 
 class Maker:
@@ -144,9 +154,9 @@ class Maker:
             v = rng.choice([float("nan"), float("inf"), float("%.6g" % rng.uniform(-1, 1)), float("%.4ge%d" % (rng.random() + 1, rng.randint(-30, 5)))])
             return v, of_float(v)
         if kind == "double":
-            # of 15 digits everybody knows which are the fewest
+            # of 15 digits everybody knows which are the fewest, but in the middle of two
             v = float("%.15g" % struct.unpack("d", rng.getrandbits(64).to_bytes(8, "little"))[0])
-            return v, of_float(v)
+            return (0.0, 0) if is_between(v) else (v, of_float(v))
         if kind == "string":
             v = "".join(rng.choice("abc \"\\/\n\t\x01'{}äß€🐘") for _ in range(rng.randint(0, 30)))
             return v, v
