@@ -400,11 +400,30 @@ write_states(void)
 	return next;
 }
 
+/*
+ * What waits for a lock, or for whatever else, resets the latch, and with it what was
+ * told meanwhile: a commit, a worker that ended.  Marks are looked at again; the rest a
+ * pass finds, so none is the last that may have waited for anything, but for those
+ * whose waits follow one on another.
+ */
+#define MAX_PASSES			10
+
+static bool
+may_have_missed(TimestampTz last_transaction, int *passes)
+{
+	if (GetCurrentTransactionStartTimestamp() == last_transaction || ++*passes >= MAX_PASSES)
+		*passes = 0;
+	return *passes > 0 || ks_supervisor_is_marked();
+}
+
 static void
 main_loop(void)
 {
+	int			passes = 0;
+
 	for (;;)
 	{
+		TimestampTz last_transaction = GetCurrentTransactionStartTimestamp();
 		TimestampTz retry;
 		TimestampTz due;
 		TimestampTz next;
@@ -444,6 +463,8 @@ main_loop(void)
 		if (!was_read && !alive && !parked && read_failures > 0)
 			proc_exit(0);
 
+		if (may_have_missed(last_transaction, &passes))
+			continue;
 		if (next != 0)
 			timeout = Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),

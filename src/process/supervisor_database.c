@@ -21,6 +21,8 @@ KsDatabase *ks_supervisor_database;
 static bool done = false;		/* there is nothing to supervise */
 static TimestampTz next_roles = 0;	/* not before, because of roles */
 static TimestampTz next_connections = 0;
+static bool roles_put_off = false;	/* marks that have been seen */
+static bool connections_put_off = false;
 
 static void
 free_ended_workers(void)
@@ -115,7 +117,8 @@ ks_supervisor_take_changed(TimestampTz *later)
 	db->changed = false;
 	if (changed)
 		db->roles_changed = false;
-	*later = db->roles_changed ? next_roles : 0;
+	roles_put_off = db->roles_changed;
+	*later = roles_put_off ? next_roles : 0;
 	leave = db->state == KS_DATABASE_LEAVING;
 	LWLockRelease(ks_shared->lock);
 	if (leave)
@@ -141,7 +144,8 @@ ks_supervisor_take_connections(TimestampTz *later)
 	changed = db->connections_changed && next_connections <= now;
 	if (changed)
 		db->connections_changed = false;
-	*later = db->connections_changed ? next_connections : 0;
+	connections_put_off = db->connections_changed;
+	*later = connections_put_off ? next_connections : 0;
 	LWLockRelease(ks_shared->lock);
 	if (changed)
 		next_connections = TimestampTzPlusMilliseconds(now, ROLES_MS);
@@ -152,6 +156,15 @@ bool
 ks_supervisor_is_changed(void)
 {
 	return ((volatile KsDatabase *) ks_supervisor_database)->changed;
+}
+
+bool
+ks_supervisor_is_marked(void)
+{
+	volatile KsDatabase *db = ks_supervisor_database;
+
+	return db->changed || (db->roles_changed && !roles_put_off) ||
+		(db->connections_changed && !connections_put_off) || db->state == KS_DATABASE_LEAVING;
 }
 
 void

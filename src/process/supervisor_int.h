@@ -178,6 +178,9 @@ extern bool ks_supervisor_take_changed(TimestampTz *later);
 extern bool ks_supervisor_is_changed(void);
 extern bool ks_supervisor_take_connections(TimestampTz *later);
 
+/* Is there a mark that a pass would see, and that none has seen? */
+extern bool ks_supervisor_is_marked(void);
+
 /* There is nothing to supervise: ends the process. */
 extern void ks_supervisor_end(void) KS_NORETURN;
 
