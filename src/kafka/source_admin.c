@@ -65,6 +65,25 @@ wait_slice(Wait *wait)
 			   wait->timeout_ms - elapsed);
 }
 
+/* So long a partition that librdkafka does not know is looked for. */
+#define STALE_MS	5000
+
+/*
+ * What librdkafka remembers of topics may be older than a partition, and it says that
+ * there is none without asking a broker: it is told to ask.  True if it may know it now.
+ */
+static bool
+is_stale(Wait *wait, rd_kafka_resp_err_t err)
+{
+	const struct rd_kafka_metadata *md;
+
+	if (err != RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || elapsed_ms(wait) >= Min(STALE_MS, wait->timeout_ms))
+		return false;
+	if (rd_kafka_metadata(wait->src->rk, 0, NULL, &md, SLICE_MAX_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_metadata_destroy(md);
+	return true;
+}
+
 /*
  * A call has failed: returns if it should be made again.  Errors of the moment
  * are waited out, briefly, since the call may have returned at once.
@@ -77,7 +96,7 @@ wait_again(Wait *wait, rd_kafka_resp_err_t err)
 	ks_source_serve(wait->src);
 	if (wait->src->trouble >= KS_CLIENT_REFUSED)
 		return false;
-	if (class->action != KS_ERROR_RETRY)
+	if (class->action != KS_ERROR_RETRY && !is_stale(wait, err))
 		return false;
 	if (elapsed_ms(wait) >= wait->timeout_ms)
 		return false;
