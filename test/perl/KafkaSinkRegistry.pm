@@ -126,7 +126,7 @@ sub requests
 {
 	my ($self, $path) = @_;
 
-	return scalar grep { /path="([^"]*)"/ && $1 =~ $path } split /\n/, slurp_file("$self->{dir}/log");
+	return scalar grep { /access method="\w+" path="([^"]*)"/ && $1 =~ $path } split /\n/, slurp_file("$self->{dir}/log");
 }
 
 =item $registry->with_guids
