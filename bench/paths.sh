@@ -198,10 +198,14 @@ path_upsert_hot() {
 	compare_some upsert_hot_by_row upsert_hot "$RECORDS" 'CALL upsert_by_row(BATCH)'
 }
 
-# ---- Avro ----
+# ---- formats with schemas ----
 
 # The schemas of kfk's shapes, as a registry would have them that has been asked; there is none.
-avro_schemas() {
+schemas() {
+	local proto='syntax = "proto3"; package shop;
+		import "google/protobuf/timestamp.proto"; import "confluent/type/decimal.proto";
+		message Sale { int64 id = 1; int32 qty = 2; confluent.type.Decimal price = 3;
+			google.protobuf.Timestamp at = 4; string note = 5; }'
 	local sale='{"type": "record", "name": "Sale", "namespace": "shop", "fields": [
 		{"name": "id", "type": "long"}, {"name": "qty", "type": "int"},
 		{"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}},
@@ -222,18 +226,19 @@ avro_schemas() {
 			{"name": "db", "type": "string"}, {"name": "schema", "type": "string"}, {"name": "table", "type": "string"},
 			{"name": "txId", "type": ["null", "long"]}, {"name": "lsn", "type": ["null", "long"]}]}},
 		{"name": "op", "type": "string"}, {"name": "ts_ms", "type": ["null", "long"]}], "connect.name": "shop.public.sales.Envelope"}'
-	[ ! -e "$WORK/avro_schemas" ] || return 0
-	sql -v sale="$sale" -v change="$change" <<-'SQL'
+	[ ! -e "$WORK/schemas" ] || return 0
+	sql -v sale="$sale" -v change="$change" -v proto="$proto" <<-'SQL'
 		ALTER SERVER kafka OPTIONS (ADD schema_registry_url 'http://127.0.0.1:9');
 		INSERT INTO kafka_sink.schemas (server, registry, id, type, schema, refs)
 			SELECT 'kafka', 'http://127.0.0.1:9', i, 'AVRO', :'sale', '[]'::jsonb FROM generate_series(1, 1000) i
-			UNION ALL SELECT 'kafka', 'http://127.0.0.1:9', 1000001, 'AVRO', :'change', '[]'::jsonb;
+			UNION ALL SELECT 'kafka', 'http://127.0.0.1:9', 1000001, 'AVRO', :'change', '[]'::jsonb
+			UNION ALL SELECT 'kafka', 'http://127.0.0.1:9', 2000001, 'PROTOBUF', :'proto', '[]'::jsonb;
 	SQL
-	touch "$WORK/avro_schemas"
+	touch "$WORK/schemas"
 }
 
 path_insert_pk_avro() {
-	avro_schemas
+	schemas
 	base
 	topic avro "$RECORDS" 4 --shape avro
 	tables "$columns" 'PRIMARY KEY (id)'
@@ -241,8 +246,17 @@ path_insert_pk_avro() {
 	compare insert_pk_avro insert_pk_avro "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
 }
 
+path_insert_pk_protobuf() {
+	schemas
+	base
+	topic protobuf "$RECORDS" 4 --shape protobuf
+	tables "$columns" 'PRIMARY KEY (id)'
+	sink insert_pk_protobuf protobuf ours insert "format => 'protobuf'"
+	compare insert_pk_protobuf insert_pk_protobuf "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+}
+
 path_upsert_debezium_avro() {
-	avro_schemas
+	schemas
 	base
 	topic avro_debezium "$RECORDS" 4 --shape avro-debezium
 	tables "$columns" 'PRIMARY KEY (id)'
@@ -256,7 +270,7 @@ path_upsert_debezium_avro() {
 # So many schemas by turns; the baseline is the sink with one.
 path_avro() {
 	local ids=${1#ids_} run
-	avro_schemas
+	schemas
 	topic avro "$RECORDS" 4 --shape avro
 	topic "avro_$ids" "$RECORDS" 4 --shape avro --ids "$ids"
 	tables "$columns" 'PRIMARY KEY (id)'

@@ -76,7 +76,7 @@ static uint64_t gen_seed = 1;
 static int64_t gen_keys;		/* 0: sequential */
 static bool gen_hot;
 static bool gen_ranges;			/* each partition has a range of ids to itself */
-static enum {SMALL, WIDE, BROAD, CONNECT, DEBEZIUM, UUID, AVRO, AVRO_DEBEZIUM} gen_shape;
+static enum {SMALL, WIDE, BROAD, CONNECT, DEBEZIUM, UUID, AVRO, AVRO_DEBEZIUM, PROTOBUF} gen_shape;
 static int64_t gen_ids = 1;		/* of schemas, by turns */
 static int64_t gen_size;		/* 0: as long as the shape is */
 static FILE *manifest;
@@ -1310,6 +1310,21 @@ gen_avro(int64_t i, int64_t id, const Row *row, char *to)
 	return to - start;
 }
 
+/* The same in Protobuf. */
+static size_t
+gen_protobuf(int64_t i, int64_t id, const Row *row, char *to)
+{
+	char	   *start = to;
+
+	to = wire_prefix(to, (uint32_t) (2000001 + i % gen_ids));
+	*to++ = 0;					/* the first message of the file */
+	to = proto_number(to, 1, id);
+	to = proto_number(to, 2, row->qty);
+	to = proto_decimal(to, 3, row->cents, 12, 2);
+	to = proto_timestamp(to, 4, row->us);
+	return proto_bytes(to, 5, row->note_plain, strlen(row->note_plain)) - start;
+}
+
 static void
 gen_copy(int64_t i, int64_t id, const Row *row)
 {
@@ -1439,8 +1454,9 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  *
  *	-p PARTITIONS (default: the topic's)  -k seq|ranges|rand:N|hot:N  --from N  --seed S
  *	--rate RECORDS/s  -z CODEC  --shape small|wide|broad|connect|
- *						debezium|uuid|avro|avro-debezium
- *	--ids N				N schemas by turns, from 1 (avro), or from 1000001 (avro-debezium)
+ *						debezium|uuid|avro|avro-debezium|protobuf
+ *	--ids N				N schemas by turns, from 1 (avro), from 1000001 (avro-debezium),
+ *						from 2000001 (protobuf)
  *	--size BYTES		of a small record, by its note
  *	--manifest FILE		append part, offset, id, qty per acknowledged record
  *	--copy FILE			write the rows in COPY's text format (small, wide)
@@ -1455,7 +1471,8 @@ latency_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
  * broad: 40 fields, 1.5 kB;
  * connect: the same as small with its schema, for Kafka Connect's JsonConverter;
  * debezium: the same in an envelope without schemas; uuid: the same with a UUID as id;
- * avro, avro-debezium: small and debezium in Avro, behind the id of a schema.
+ * avro, avro-debezium: small and debezium in Avro, behind the id of a schema; protobuf:
+ * small in Protobuf.
  */
 static void
 run_gen(const char *name, bool latency)
@@ -1533,7 +1550,8 @@ run_gen(const char *name, bool latency)
 						  gen_shape == CONNECT ? connect_latency : "", id, row.qty,
 						  now_us(CLOCK_REALTIME), gen_shape == CONNECT ? "}" : "");
 		else
-			len = gen_shape >= AVRO ? gen_avro(i, id, &row, value) : gen_json(i, id, &row, value);
+			len = gen_shape == PROTOBUF ? gen_protobuf(i, id, &row, value) :
+				gen_shape >= AVRO ? gen_avro(i, id, &row, value) : gen_json(i, id, &row, value);
 		while (rd_kafka_produce(rkt, i % gen_parts, RD_KAFKA_MSG_F_COPY, value, len,
 								key, put_int(key, id) - key, (void *) (intptr_t) i) != 0)
 		{
@@ -1719,9 +1737,10 @@ main(int argc, char **argv)
 					strcmp(optarg, "debezium") == 0 ? DEBEZIUM :
 					strcmp(optarg, "uuid") == 0 ? UUID :
 					strcmp(optarg, "avro") == 0 ? AVRO :
-					strcmp(optarg, "avro-debezium") == 0 ? AVRO_DEBEZIUM : SMALL;
+					strcmp(optarg, "avro-debezium") == 0 ? AVRO_DEBEZIUM :
+					strcmp(optarg, "protobuf") == 0 ? PROTOBUF : SMALL;
 				if (gen_shape == SMALL && strcmp(optarg, "small") != 0)
-					die("--shape small, wide, broad, connect, debezium, uuid, avro or avro-debezium");
+					die("--shape small, wide, broad, connect, debezium, uuid, avro, avro-debezium or protobuf");
 				break;
 			case SIZE:
 				gen_size = number(optarg);

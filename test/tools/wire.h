@@ -52,19 +52,63 @@ avro_string(char *to, const char *s)
 	return avro_bytes(to, s, strlen(s));
 }
 
-/* The unscaled number of a decimal, as few bytes as hold it with its sign. */
+/* The unscaled number of a decimal, not negative, in as few bytes as hold it with its sign. */
+static size_t
+wire_decimal(char *bytes, int64_t unscaled)
+{
+	size_t		len = 1;
+
+	while (len < 8 && unscaled >> (8 * len - 1))
+		len++;
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (char) (unscaled >> 8 * (len - 1 - i));
+	return len;
+}
+
 static char *
 avro_decimal(char *to, int64_t unscaled)
 {
 	char		bytes[8];
-	int			len = 0;
 
-	do
-		bytes[7 - len++] = (char) unscaled;
-	while ((unscaled >>= 8) != 0 && len < 8);
-	if (len < 8 && (bytes[8 - len] & 0x80))
-		bytes[7 - len++] = 0;
-	return avro_bytes(to, bytes + 8 - len, (size_t) len);
+	return avro_bytes(to, bytes, wire_decimal(bytes, unscaled));
+}
+
+/* A field that is a number. */
+static char *
+proto_number(char *to, int field, int64_t n)
+{
+	return wire_varint(wire_varint(to, (uint64_t) field << 3), (uint64_t) n);
+}
+
+/* A field that is a text, bytes or a message. */
+static char *
+proto_bytes(char *to, int field, const char *s, size_t len)
+{
+	to = wire_varint(wire_varint(to, (uint64_t) field << 3 | 2), len);
+	memcpy(to, s, len);
+	return to + len;
+}
+
+/* confluent.type.Decimal */
+static char *
+proto_decimal(char *to, int field, int64_t unscaled, int precision, int scale)
+{
+	char		message[32];
+	char		bytes[8];
+	char	   *end = proto_bytes(message, 1, bytes, wire_decimal(bytes, unscaled));
+
+	end = proto_number(proto_number(end, 2, precision), 3, scale);
+	return proto_bytes(to, field, message, (size_t) (end - message));
+}
+
+/* google.protobuf.Timestamp */
+static char *
+proto_timestamp(char *to, int field, int64_t us)
+{
+	char		message[32];
+	char	   *end = proto_number(proto_number(message, 1, us / 1000000), 2, us % 1000000 * 1000);
+
+	return proto_bytes(to, field, message, (size_t) (end - message));
 }
 
 #endif
