@@ -48,6 +48,7 @@ ks_proto_single(KsProtoReader *r, const KsProtoField *field, const KsProtoValue 
 	const char *s = (const char *) value->p;
 	int			len = value->len;
 
+	/* cppcheck-suppress ctunullpointer ; only what is known has none */
 	switch (field->type)
 	{
 		case KS_PROTO_DOUBLE:

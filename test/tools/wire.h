@@ -35,7 +35,7 @@ wire_varint(char *to, uint64_t n)
 static char *
 avro_long(char *to, int64_t n)
 {
-	return wire_varint(to, ((uint64_t) n << 1) ^ (uint64_t) (n >> 63));
+	return wire_varint(to, ((uint64_t) n << 1) ^ (n < 0 ? UINT64_MAX : 0));
 }
 
 static char *
@@ -58,10 +58,10 @@ wire_decimal(char *bytes, int64_t unscaled)
 {
 	size_t		len = 1;
 
-	while (len < 8 && unscaled >> (8 * len - 1))
+	while (len < 8 && (uint64_t) unscaled >> (8 * len - 1))
 		len++;
 	for (size_t i = 0; i < len; i++)
-		bytes[i] = (char) (unscaled >> 8 * (len - 1 - i));
+		bytes[i] = (char) ((uint64_t) unscaled >> 8 * (len - 1 - i));
 	return len;
 }
 
@@ -69,8 +69,9 @@ static char *
 avro_decimal(char *to, int64_t unscaled)
 {
 	char		bytes[8];
+	size_t		len = wire_decimal(bytes, unscaled);
 
-	return avro_bytes(to, bytes, wire_decimal(bytes, unscaled));
+	return avro_bytes(to, bytes, len);
 }
 
 /* A field that is a number. */
@@ -95,7 +96,8 @@ proto_decimal(char *to, int field, int64_t unscaled, int precision, int scale)
 {
 	char		message[32];
 	char		bytes[8];
-	char	   *end = proto_bytes(message, 1, bytes, wire_decimal(bytes, unscaled));
+	size_t		len = wire_decimal(bytes, unscaled);
+	char	   *end = proto_bytes(message, 1, bytes, len);
 
 	end = proto_number(proto_number(end, 2, precision), 3, scale);
 	return proto_bytes(to, field, message, (size_t) (end - message));
