@@ -146,7 +146,9 @@ from_timestamp(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value)
 	ks_proto_timestamp(r, value, &seconds, &nanos);
 	/* any of these years is one of the server's */
 	if (!ks_scalar_timestamp(seconds * USECS_PER_SEC + nanos / 1000, &result))
-		elog(ERROR, "timestamp out of range");
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
 	return TimestampTzGetDatum(result);
 }
 

@@ -170,6 +170,9 @@ fill_enum(Declarer *d, KsProtoSymbol *parent, const KsProtoEnumDecl *e, KsProtoE
 		node->numbers[node->n++] = v->number;
 	}
 	check_numbers(d, items, node->n, &e->reserved, e->allow_alias);
+	node->by_number = keep(d, node->n * sizeof(int));
+	for (int i = 0; i < node->n; i++)
+		node->by_number[i] = items[i].index;
 	check_reserved_names(d, items, node->n, &e->reserved);
 }
 

@@ -264,10 +264,20 @@ ks_proto_other_value(KsProtoReader *r, const KsProtoField *field, KsProtoValue *
 const char *
 ks_proto_enum_name(const KsProtoEnum *e, int32 number)
 {
-	for (int i = 0; i < e->n; i++)
-		if (e->numbers[i] == number)
-			return e->names[i];
-	return NULL;
+	int			lo = 0;
+	int			hi = e->n;
+
+	/* the first of those that are not smaller */
+	while (lo < hi)
+	{
+		int			mid = (lo + hi) / 2;
+
+		if (e->numbers[e->by_number[mid]] < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < e->n && e->numbers[e->by_number[lo]] == number ? e->names[e->by_number[lo]] : NULL;
 }
 
 void

@@ -68,6 +68,7 @@ typedef struct KsProtoEnum
 	int			n;				/* in the order of the text; a number may have several names */
 	const char **names;
 	int32	   *numbers;
+	int		   *by_number;		/* indexes into both, ascending by number, then as in the text */
 } KsProtoEnum;
 
 typedef struct KsProtoField
