@@ -264,7 +264,7 @@ ks_fetch_jars() {
 ks_readable() {
 	readable=$1
 	if ! as_now test -r "$1/$3"; then
-		cp -r "$1" "$WORK/$2"
+		cp -rp "$1" "$WORK/$2"
 		! ks_root || chown -R postgres: "$WORK/$2"
 		readable=$WORK/$2
 	fi
