@@ -101,13 +101,17 @@ SELECT p, t.* FROM unnest(ARRAY[
     'coordinator.query.interval.ms', 'max.poll.interval.ms', 'max.poll.records', 'share.acknowledgement.mode',
     -- producers
     'transactional.id', 'transaction.timeout.ms', 'enable.idempotence', 'enable.gapless.guarantee',
-    'queue.buffering.max.messages', 'queue.buffering.max.kbytes', 'queue.buffering.max.ms', 'linger.ms',
-    'message.send.max.retries', 'retries', 'queue.buffering.backpressure.threshold', 'compression.codec',
-    'compression.type', 'compression.level', 'batch.num.messages', 'batch.size', 'delivery.report.only.error',
+    'queue.buffering.max.messages', 'queue.buffering.max.kbytes',
+    'message.send.max.retries', 'retries', 'queue.buffering.backpressure.threshold', 'delivery.report.only.error',
     'sticky.partitioning.linger.ms', 'request.required.acks', 'acks', 'request.timeout.ms', 'message.timeout.ms',
     'delivery.timeout.ms', 'message.max.bytes', 'message.copy.max.bytes', 'queuing.strategy',
     'produce.offset.report', 'partitioner', 'msg_order_cmp']) p,
     pg_temp.try_server(format('%I %L', p, '1')) t;
+
+-- what feeds leave to the server
+SELECT o, t.* FROM unnest(ARRAY['compression_type ''zstd''', 'compression_codec ''none''', 'compression_type ''rar''',
+    'compression_level ''9''', 'compression_level ''13''', 'linger_ms ''0''', 'queue_buffering_max_ms ''1001''',
+    'batch_num_messages ''0''', 'batch_size ''1000''', 'batch_size ''1000000''']) o, pg_temp.try_server(o) t;
 
 -- the other spelling, and a user mapping, are no way round
 SELECT t.* FROM (VALUES

@@ -181,6 +181,7 @@ read_options(KsConf *conf, List *defs, KsOptionPlace place, Oid by)
 		conf->props[conf->nprops].value = ks_option_value(opt, name, defGetString(def));
 		conf->props[conf->nprops].secret = is_secret(opt);
 		conf->props[conf->nprops].registry = opt->registry;
+		conf->props[conf->nprops].side = opt->side;
 		conf->nprops++;
 	}
 }

@@ -8,12 +8,21 @@
 
 #include "postgres.h"
 
+/* Whose handles have it. */
+typedef enum KsSide
+{
+	KS_OF_BOTH,
+	KS_OF_CONSUMERS,
+	KS_OF_PRODUCERS
+} KsSide;
+
 typedef struct KsProperty
 {
 	const char *name;			/* librdkafka's spelling, dots */
 	const char *value;
 	bool		secret;			/* words in which it occurs are not shown */
 	bool		registry;		/* of the schema registry: nothing for librdkafka */
+	KsSide		side;
 } KsProperty;
 
 /* The properties of one connection; never printed. */

@@ -29,6 +29,25 @@
 	{.name = name_, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
 	 .type = KS_OPTION_INT, .min = min_, .max = max_, .unit = unit_}
 
+/* Of sinks alone, which consume. */
+#define USER_INT_CONSUMER(name_, min_, max_) \
+	{.name = name_, .side = KS_OF_CONSUMERS, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
+	 .type = KS_OPTION_INT, .min = min_, .max = max_}
+#define USER_MEMORY_CONSUMER(name_, min_, max_, unit_) \
+	{.name = name_, .side = KS_OF_CONSUMERS, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
+	 .type = KS_OPTION_INT, .min = min_, .max = max_, .unit = unit_}
+
+/* Of feeds alone, which produce. */
+#define USER_INT_PRODUCER(name_, min_, max_) \
+	{.name = name_, .side = KS_OF_PRODUCERS, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
+	 .type = KS_OPTION_INT, .min = min_, .max = max_}
+#define USER_MEMORY_PRODUCER(name_, min_, max_, unit_) \
+	{.name = name_, .side = KS_OF_PRODUCERS, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
+	 .type = KS_OPTION_INT, .min = min_, .max = max_, .unit = unit_}
+#define USER_ENUM_PRODUCER(name_, values_) \
+	{.name = name_, .side = KS_OF_PRODUCERS, .class = KS_OPTION_USER, .place = KS_IN_SERVER, \
+	 .type = KS_OPTION_ENUM, .values = values_}
+
 /* Of the schema registry. */
 #define USER_REGISTRY(name_, place_, type_) \
 	{.name = name_, .registry = true, .class = KS_OPTION_USER, .place = place_, .type = type_}
@@ -71,7 +90,7 @@
 #define SIGNALS		"It would interfere with the server's own signals."
 #define TESTS		"It replaces the brokers by simulated ones."
 #define API			"It cannot be given as text."
-#define PRODUCER	"It is a property of producers, and a sink only consumes."
+#define PRODUCER	"Feeds set it themselves: what they promise depends on it."
 #define GROUP		"A sink is in no consumer group: its offsets are rows of kafka_sink.txn_offsets."
 #define VERSION		"The version of the protocol is negotiated with the brokers."
 #define INTERNAL	"It is internal to librdkafka."
@@ -208,14 +227,21 @@ const KsOption ks_options[] = {
 	 * Fetching.  librdkafka refuses fetch.max.bytes below message.max.bytes,
 	 * whose default is 1000000.
 	 */
-	USER_INT("fetch.wait.max.ms", 1, 60000),
-	USER_INT("fetch.error.backoff.ms", 10, 300000),
-	USER_INT("fetch.queue.backoff.ms", 0, 300000),
-	USER_MEMORY("fetch.min.bytes", 1, 100000000, 1),
-	USER_MEMORY("fetch.max.bytes", 1000000, 2147483135, 1),
-	USER_MEMORY("fetch.message.max.bytes", KILOBYTE, 1000000000, 1),
-	USER_INT("queued.min.messages", 1, 10000000),
-	USER_MEMORY("queued.max.messages.kbytes", KILOBYTE, 2097151, KILOBYTE),
+	USER_INT_CONSUMER("fetch.wait.max.ms", 1, 60000),
+	USER_INT_CONSUMER("fetch.error.backoff.ms", 10, 300000),
+	USER_INT_CONSUMER("fetch.queue.backoff.ms", 0, 300000),
+	USER_MEMORY_CONSUMER("fetch.min.bytes", 1, 100000000, 1),
+	USER_MEMORY_CONSUMER("fetch.max.bytes", 1000000, 2147483135, 1),
+	USER_MEMORY_CONSUMER("fetch.message.max.bytes", KILOBYTE, 1000000000, 1),
+	USER_INT_CONSUMER("queued.min.messages", 1, 10000000),
+	USER_MEMORY_CONSUMER("queued.max.messages.kbytes", KILOBYTE, 2097151, KILOBYTE),
+
+	/* producing: what is sent at a time, and how it is packed */
+	USER_ENUM_PRODUCER("compression.type", "none, gzip, snappy, lz4, zstd"),
+	USER_INT_PRODUCER("compression.level", 0, 12),
+	USER_INT_PRODUCER("linger.ms", 0, 1000),
+	USER_INT_PRODUCER("batch.num.messages", 1, 1000000),
+	USER_MEMORY_PRODUCER("batch.size", KILOBYTE, 2147483647, 1),
 
 	/* set by the sink */
 	SINK("enable.auto.commit", OFFSETS),
@@ -275,12 +301,8 @@ const KsOption ks_options[] = {
 	NEVER("enable.idempotence", PRODUCER),
 	NEVER("enable.gapless.guarantee", PRODUCER),
 	NEVER("queue.buffering.*", PRODUCER),
-	NEVER("linger.ms", PRODUCER),
 	NEVER("message.send.max.retries", PRODUCER),
 	NEVER("retries", PRODUCER),
-	NEVER("compression.*", PRODUCER),
-	NEVER("batch.num.messages", PRODUCER),
-	NEVER("batch.size", PRODUCER),
 	NEVER("delivery.*", PRODUCER),
 	NEVER("sticky.partitioning.linger.ms", PRODUCER),
 	NEVER("request.required.acks", PRODUCER),
@@ -305,6 +327,8 @@ static const struct
 	{"metadata.broker.list", "bootstrap.servers"},
 	{"sasl.mechanism", "sasl.mechanisms"},
 	{"max.partition.fetch.bytes", "fetch.message.max.bytes"},
+	{"compression.codec", "compression.type"},
+	{"queue.buffering.max.ms", "linger.ms"},
 	{"sasl.oauthbearer.client.credentials.client.id",
 	"sasl.oauthbearer.client.id"},
 	{"sasl.oauthbearer.client.credentials.client.secret",

@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "kafka/options.h"
+
 /* Who may set it. */
 typedef enum KsOptionClass
 {
@@ -46,6 +48,7 @@ typedef struct KsOption
 {
 	const char *name;			/* librdkafka's spelling */
 	bool		registry;		/* of the schema registry: librdkafka never sees it */
+	KsSide		side;
 	KsOptionClass class;
 	KsOptionPlace place;
 	KsOptionType type;

@@ -24,8 +24,8 @@
 /* --- opening --- */
 
 /* What decides whether librdkafka's words are shown. */
-static void
-keep_secrets(KsSource *src, const KsConf *conf)
+void
+ks_source_keep_secrets(KsSource *src, const KsConf *conf)
 {
 	src->secrets = palloc0(Max(conf->nprops, 1) * sizeof(char *));
 	for (int i = 0; i < conf->nprops; i++)
@@ -88,37 +88,44 @@ on_new(rd_kafka_t *rk, const rd_kafka_conf_t *rkconf, void *opaque, char *errstr
 }
 
 /*
+ * A handle with this configuration, which is destroyed; errors if it is refused.
  * librdkafka frees the interceptors of properties that it refuses, and would free
  * them again with these.  So it is given a copy, which stays if it is refused.
  */
-static void
-create_handle(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
+rd_kafka_t *
+ks_source_create_handle(KsSource *src, rd_kafka_type_t type, rd_kafka_conf_t *rkconf)
 {
-	rd_kafka_conf_t *rkconf = ks_source_conf(conf, opts);
-	rd_kafka_conf_t *copy;
+	rd_kafka_conf_t *copy = rd_kafka_conf_dup(rkconf);
+	rd_kafka_t *rk;
 	char		errstr[512] = "";
 	bool		tls;
+
+	(void) rd_kafka_conf_interceptor_add_on_new(copy, "kafka_sink", on_new, NULL);
+	rk = rd_kafka_new(type, copy, errstr, sizeof(errstr));
+	rd_kafka_conf_destroy(rkconf);
+	if (rk != NULL)
+		return rk;
+	ks_source_clean(src, errstr, src->detail, sizeof(src->detail));
+	ks_source_tidy(src->detail);
+	tls = strstr(errstr, "ssl.") != NULL;
+	explicit_bzero(errstr, sizeof(errstr));
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+			 errmsg("librdkafka refuses the connection's properties"),
+			 src->detail[0] ? errdetail_internal("%s", src->detail) : 0,
+			 tls ? errhint("Check ssl_ca_pem of the server, and ssl_certificate_pem, ssl_key_pem and ssl_key_password of the user mapping.") :
+			 errhint("Check the options of the server and of the user mapping.")));
+}
+
+static void
+create_consumer(KsSource *src, const KsConf *conf, const KsSourceOptions *opts)
+{
+	rd_kafka_conf_t *rkconf = ks_source_conf(conf, opts);
 
 	plan_wakeups(src, conf, rkconf);
 	rd_kafka_conf_set_error_cb(rkconf, ks_source_error_cb);
 	rd_kafka_conf_set_opaque(rkconf, src);
-	copy = rd_kafka_conf_dup(rkconf);
-	(void) rd_kafka_conf_interceptor_add_on_new(copy, "kafka_sink", on_new, NULL);
-	src->rk = rd_kafka_new(RD_KAFKA_CONSUMER, copy, errstr, sizeof(errstr));
-	rd_kafka_conf_destroy(rkconf);
-	if (src->rk == NULL)
-	{
-		ks_source_clean(src, errstr, src->detail, sizeof(src->detail));
-		ks_source_tidy(src->detail);
-		tls = strstr(errstr, "ssl.") != NULL;
-		explicit_bzero(errstr, sizeof(errstr));
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-				 errmsg("librdkafka refuses the connection's properties"),
-				 src->detail[0] ? errdetail_internal("%s", src->detail) : 0,
-				 tls ? errhint("Check ssl_ca_pem of the server, and ssl_certificate_pem, ssl_key_pem and ssl_key_password of the user mapping.") :
-				 errhint("Check the options of the server and of the user mapping.")));
-	}
+	src->rk = ks_source_create_handle(src, RD_KAFKA_CONSUMER, rkconf);
 	src->mainq = rd_kafka_queue_get_main(src->rk);
 	src->queue = rd_kafka_queue_new(src->rk);
 	rd_kafka_set_log_queue(src->rk, NULL);
@@ -141,9 +148,9 @@ ks_source_open(const KsConf *conf, const KsSourceOptions *opts, MemoryContext cx
 	dlist_init(&src->topics);
 	ks_source_close_later(src);
 	ks_memory_guard_begin(src->in_worker);
-	keep_secrets(src, conf);
+	ks_source_keep_secrets(src, conf);
 	ks_source_open_pipe(src);
-	create_handle(src, conf, opts);
+	create_consumer(src, conf, opts);
 	MemoryContextSwitchTo(old);
 	return src;
 }

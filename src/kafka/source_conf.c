@@ -57,8 +57,8 @@ static const KsSetting fixed[] = {
  * Sets a property of ours; one that this librdkafka does not know is skipped.
  * (not reached by tests: a value that it refuses)
  */
-static void
-set_own(rd_kafka_conf_t *rkconf, const char *name, const char *value)
+void
+ks_source_conf_own(rd_kafka_conf_t *rkconf, const char *name, const char *value)
 {
 	char		errstr[256];
 
@@ -69,13 +69,13 @@ set_own(rd_kafka_conf_t *rkconf, const char *name, const char *value)
 	}
 }
 
-static void
-set_own_int(rd_kafka_conf_t *rkconf, const char *name, int64 value)
+void
+ks_source_conf_own_int(rd_kafka_conf_t *rkconf, const char *name, int64 value)
 {
 	char		buf[32];
 
 	snprintf(buf, sizeof(buf), INT64_FORMAT, value);
-	set_own(rkconf, name, buf);
+	ks_source_conf_own(rkconf, name, buf);
 }
 
 /* not reached by tests: a number that has no value */
@@ -97,21 +97,21 @@ set_defaults(rd_kafka_conf_t *rkconf, const KsSourceOptions *opts)
 		opts->in_worker ? 32768 : 16384;
 
 	for (int i = 0; i < (int) lengthof(defaults); i++)
-		set_own(rkconf, defaults[i].name, defaults[i].value);
+		ks_source_conf_own(rkconf, defaults[i].name, defaults[i].value);
 
-	set_own_int(rkconf, "queued.max.messages.kbytes", prefetch_kb);
+	ks_source_conf_own_int(rkconf, "queued.max.messages.kbytes", prefetch_kb);
 	/* one answer, which may be packed, is not larger than a part of the queue */
-	set_own_int(rkconf, "fetch.max.bytes", Min(DEFAULT_FETCH_MAX, (int64) prefetch_kb * 1024 / 4));
+	ks_source_conf_own_int(rkconf, "fetch.max.bytes", Min(DEFAULT_FETCH_MAX, (int64) prefetch_kb * 1024 / 4));
 	if (opts->in_worker)
-		set_own_int(rkconf, "topic.metadata.refresh.interval.ms", 30000);
+		ks_source_conf_own_int(rkconf, "topic.metadata.refresh.interval.ms", 30000);
 	else
 		/* the end of a partition is told by the first fetch without records */
-		set_own_int(rkconf, "fetch.wait.max.ms", 50);
+		ks_source_conf_own_int(rkconf, "fetch.wait.max.ms", 50);
 }
 
 /* not reached by tests: ks_options_load() has refused all of it before */
-static void
-set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
+void
+ks_source_conf_connection(rd_kafka_conf_t *rkconf, const KsConf *conf, KsSide side)
 {
 	bool		brokers = false;
 
@@ -121,7 +121,7 @@ set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 		char		errstr[256];
 		rd_kafka_conf_res_t res;
 
-		if (prop->registry)
+		if (prop->registry || (prop->side != KS_OF_BOTH && prop->side != side))
 			continue;
 		res = rd_kafka_conf_set(rkconf, prop->name, prop->value, errstr, sizeof(errstr));
 		if (res != RD_KAFKA_CONF_OK)
@@ -153,7 +153,7 @@ set_connection(rd_kafka_conf_t *rkconf, const KsConf *conf)
 static void
 set_at_most(rd_kafka_conf_t *rkconf, const char *name, int64 value)
 {
-	set_own_int(rkconf, name, Min(ks_source_conf_int(rkconf, name), value));
+	ks_source_conf_own_int(rkconf, name, Min(ks_source_conf_int(rkconf, name), value));
 }
 
 /*
@@ -180,7 +180,7 @@ bound_answers(rd_kafka_conf_t *rkconf, int64 bytes)
 static void
 set_watch(rd_kafka_conf_t *rkconf)
 {
-	set_own_int(rkconf, "queued.max.messages.kbytes", 64);
+	ks_source_conf_own_int(rkconf, "queued.max.messages.kbytes", 64);
 	bound_answers(rkconf, 1);
 }
 
@@ -199,7 +199,7 @@ set_debug(rd_kafka_conf_t *rkconf, const KsConf *conf, bool tell_unpacking)
 		strlcat(contexts, ",", sizeof(contexts));
 		strlcat(contexts, conf->props[i].value, sizeof(contexts));
 	}
-	set_own(rkconf, "debug", contexts);
+	ks_source_conf_own(rkconf, "debug", contexts);
 }
 
 /*
@@ -213,11 +213,11 @@ fit_sizes(rd_kafka_conf_t *rkconf, const KsSourceOptions *opts)
 							ks_source_conf_int(rkconf, "message.max.bytes"));
 	int64		largest = Max(fetch, opts->max_record_bytes) + PROTOCOL_SLACK;
 
-	set_own_int(rkconf, "fetch.max.bytes", Min(fetch, PG_INT32_MAX - 512));
-	set_own_int(rkconf, "receive.message.max.bytes",
+	ks_source_conf_own_int(rkconf, "fetch.max.bytes", Min(fetch, PG_INT32_MAX - 512));
+	ks_source_conf_own_int(rkconf, "receive.message.max.bytes",
 				Min(Max(largest, DEFAULT_RECEIVE_MAX), PG_INT32_MAX));
 	/* the default above may be below what the connection asks for */
-	set_own_int(rkconf, "reconnect.backoff.max.ms",
+	ks_source_conf_own_int(rkconf, "reconnect.backoff.max.ms",
 				Max(ks_source_conf_int(rkconf, "reconnect.backoff.max.ms"),
 					ks_source_conf_int(rkconf, "reconnect.backoff.ms")));
 }
@@ -232,7 +232,7 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 	rd_kafka_conf_t *rkconf = rd_kafka_conf_new();
 
 	set_defaults(rkconf, opts);
-	set_connection(rkconf, conf);
+	ks_source_conf_connection(rkconf, conf, KS_OF_CONSUMERS);
 	if (opts->watch)
 		set_watch(rkconf);
 	else if (opts->answer_bytes > 0)
@@ -241,15 +241,15 @@ ks_source_conf(const KsConf *conf, const KsSourceOptions *opts)
 		/* who only looks has no time to lose; others stop at the tail before they
 		 * go on */
 		if (!opts->tell_unpacking)
-			set_own(rkconf, "fetch.queue.backoff.ms", "1");
+			ks_source_conf_own(rkconf, "fetch.queue.backoff.ms", "1");
 	}
 
 	for (int i = 0; i < (int) lengthof(fixed); i++)
-		set_own(rkconf, fixed[i].name, fixed[i].value);
-	set_own(rkconf, "client.id", opts->client_id ? opts->client_id : "kafka_sink");
-	set_own(rkconf, "isolation.level",
+		ks_source_conf_own(rkconf, fixed[i].name, fixed[i].value);
+	ks_source_conf_own(rkconf, "client.id", opts->client_id ? opts->client_id : "kafka_sink");
+	ks_source_conf_own(rkconf, "isolation.level",
 			opts->read_uncommitted ? "read_uncommitted" : "read_committed");
-	set_own_int(rkconf, "statistics.interval.ms", opts->statistics_ms);
+	ks_source_conf_own_int(rkconf, "statistics.interval.ms", opts->statistics_ms);
 	set_debug(rkconf, conf, opts->tell_unpacking);
 	fit_sizes(rkconf, opts);
 	ks_source_verify_conf(rkconf);

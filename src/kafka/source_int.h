@@ -196,6 +196,13 @@ struct KsSource
 	char		detail[1024];
 };
 
+/* source.c */
+extern void ks_source_keep_secrets(KsSource *src, const KsConf *conf);
+extern rd_kafka_t *ks_source_create_handle(KsSource *src, rd_kafka_type_t type, rd_kafka_conf_t *rkconf);
+
+/* source_serve.c */
+extern void ks_source_take_event(KsSource *src, rd_kafka_event_t *ev);
+
 /* source_close.c */
 extern void ks_source_close_later(KsSource *src);
 
@@ -206,6 +213,9 @@ extern void ks_source_close_pipe(KsSource *src);
 /* source_conf.c */
 extern rd_kafka_conf_t *ks_source_conf(const KsConf *conf, const KsSourceOptions *opts);
 extern int64 ks_source_conf_int(const rd_kafka_conf_t *rkconf, const char *name);
+extern void ks_source_conf_own(rd_kafka_conf_t *rkconf, const char *name, const char *value);
+extern void ks_source_conf_own_int(rd_kafka_conf_t *rkconf, const char *name, int64 value);
+extern void ks_source_conf_connection(rd_kafka_conf_t *rkconf, const KsConf *conf, KsSide side);
 
 /* source_slots.c */
 extern void ks_source_reserve(int n);
