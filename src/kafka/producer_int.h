@@ -1,0 +1,36 @@
+/*
+ * producer_int.h
+ *	  What the files producer*.c share.
+ *
+ *	producer.c			the handle, transactions, what is sent
+ *	producer_error.c	what an error means
+ *	producer_admin.c	the topic that a feed needs
+ */
+#ifndef KS_PRODUCER_INT_H
+#define KS_PRODUCER_INT_H
+
+#include "kafka/producer.h"
+#include "kafka/source_int.h"
+
+struct KsProducer
+{
+	KsSource   *client;			/* handle, main queue, pipe, trouble; no partitions */
+
+	/* of the transaction at hand */
+	rd_kafka_resp_err_t lost;	/* why the first of its messages could not be sent */
+	char		lost_topic[KS_MAX_TOPIC_LEN + 1];
+
+	/* of the last call that was not done */
+	rd_kafka_resp_err_t failed;
+	const char *what;			/* it was to do */
+	char		words[512];		/* librdkafka's */
+
+	/* of the error told last */
+	char		message[512];
+	char		detail[1024];
+};
+
+/* What a call has returned, which is given back; keeps why it is not done. */
+extern KsProducerResult ks_producer_result(KsProducer *p, rd_kafka_error_t *error, const char *what);
+
+#endif
