@@ -198,4 +198,37 @@ typedef bool KsUpdateIndexes;
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/*
+ * Replication slots, WAL and logical messages; who uses these includes what they
+ * need.  A slot follows to standbys from 17 on.
+ */
+#if PG17_GE
+#define ks_slot_create(name)	ReplicationSlotCreate((name), true, RS_EPHEMERAL, false, false, false)
+#define ks_log_message(prefix, data, size)	LogLogicalMessage((prefix), (data), (size), true, false)
+#else
+#define ks_slot_create(name)	ReplicationSlotCreate((name), true, RS_EPHEMERAL, false)
+#define ks_log_message(prefix, data, size)	LogLogicalMessage((prefix), (data), (size), true)
+#endif
+#if PG18_GE
+#define ks_slot_acquire(name)	ReplicationSlotAcquire((name), true, true)
+#else
+#define ks_slot_acquire(name)	ReplicationSlotAcquire((name), true)
+#endif
+#if PG16_GE
+#define KS_SLOT_IS_LOST(slot)	((slot)->data.invalidated != RS_INVAL_NONE)
+#else
+#define KS_SLOT_IS_LOST(slot)	(!XLogRecPtrIsInvalid((slot)->data.invalidated_at))
+#endif
+#if PG15_GE
+#define ks_flushed_lsn()	GetFlushRecPtr(NULL)
+#define ks_timeline()		GetWALInsertionTimeLine()
+#define ks_determine_timeline(reader, page, len, tli)	XLogReadDetermineTimeline((reader), (page), (len), (tli))
+#define KS_COMMIT_TIME(txn)	((txn)->xact_time.commit_time)
+#else
+#define ks_flushed_lsn()	GetFlushRecPtr()
+#define ks_timeline()		((void) RecoveryInProgress(), ThisTimeLineID)
+#define ks_determine_timeline(reader, page, len, tli)	XLogReadDetermineTimeline((reader), (page), (len))
+#define KS_COMMIT_TIME(txn)	((txn)->commit_time)
+#endif
+
 #endif

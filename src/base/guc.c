@@ -22,7 +22,12 @@ int			ks_guc_worker_memory_limit = 1024;
 int			ks_guc_max_fetch_memory = 256;
 int			ks_guc_max_sinks_per_role = 1000;
 int			ks_guc_max_topics_per_role = 10000;
+int			ks_guc_max_feeds_per_role = 4;
 int			ks_guc_max_partitions_per_sink = 20000;
+
+#ifdef KS_FEED_STEPS
+char	   *ks_guc_feed_stop_at;
+#endif
 
 void
 ks_guc_init(void)
@@ -48,6 +53,11 @@ ks_guc_init(void)
 							"Number of topics that a role's sinks in a database can have, 0: any number.",
 							"Superusers' sinks can have any number.",
 							&ks_guc_max_topics_per_role, 10000, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("kafka_sink.max_feeds_per_role",
+							"Number of feeds in a database that a role can own, 0: any number.",
+							"Each has a replication slot.  Superusers can own any number.",
+							&ks_guc_max_feeds_per_role, 4, 0, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("kafka_sink.max_partitions_per_sink",
 							"Number of partitions that a sink can have offsets of, 0: any number.",
@@ -78,5 +88,10 @@ ks_guc_init(void)
 								NULL, &ks_guc_max_partitions, 4096, 1, 1000000,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	}
+#ifdef KS_FEED_STEPS
+	DefineCustomStringVariable("kafka_sink.feed_stop_at",
+							   "Step of a feed's protocol at which its worker stops itself, for tests.",
+							   NULL, &ks_guc_feed_stop_at, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+#endif
 	MarkGUCPrefixReserved("kafka_sink");
 }

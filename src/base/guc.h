@@ -15,10 +15,15 @@ extern int	ks_guc_reserved_worker_processes;	/* sighup: of max_worker_processes 
 extern int	ks_guc_max_partitions;	/* postmaster: partitions with live figures */
 extern int	ks_guc_worker_memory_limit; /* sighup, MB of RssAnon */
 extern int	ks_guc_max_sinks_per_role;	/* superuser, 0: any number */
-extern int	ks_guc_max_topics_per_role; /* superuser, 0: any number */
+extern int	ks_guc_max_topics_per_role;
+extern int	ks_guc_max_feeds_per_role; /* superuser, 0: any number */
 extern int	ks_guc_max_partitions_per_sink; /* superuser, 0: any number */
 extern int	ks_guc_max_fetch_memory;	/* superuser, MB: cap of fetch sizes */
 
 extern void ks_guc_init(void);		/* from _PG_init */
+
+#ifdef KS_FEED_STEPS
+extern char *ks_guc_feed_stop_at;	/* for tests: a step of a feed's protocol */
+#endif
 
 #endif

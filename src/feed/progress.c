@@ -1,0 +1,145 @@
+/*
+ * progress.c
+ *	  How far a feed is: the record in Kafka that says so.
+ *
+ * The record is one line of JSON, for people who look at the topic; it is read with
+ * as little as it is written with.  Of an unknown version nothing is read: then
+ * nobody knows how far the feed is.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#include "base/memory.h"
+#include "base/message.h"
+#include "feed/progress.h"
+#include "kafka/reader.h"
+
+#define FORMAT \
+	"{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, " \
+	"\"lsn\": \"%X/%08X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", " \
+	"\"inside\": \"%X/%08X\", \"inside_records\": " INT64_FORMAT "}"
+
+#define MAX_LEN			512
+#define READ_RECORDS	256
+#define READ_BYTES		(1024 * 1024)
+#define MAX_RECORD		(1024 * 1024)
+
+char *
+ks_progress_name(const char *feed)
+{
+	return psprintf("kafka_sink/" UINT64_FORMAT "/%u/%s", GetSystemIdentifier(), MyDatabaseId, feed);
+}
+
+void
+ks_progress_write(const KsProgress *p, StringInfo buf)
+{
+	appendStringInfo(buf, FORMAT, p->feed_id, p->system_identifier, p->timeline,
+					 LSN_FORMAT_ARGS(p->lsn), p->xid, p->transactions, p->records,
+					 LSN_FORMAT_ARGS(p->inside), p->inside_records);
+}
+
+bool
+ks_progress_parse(const char *text, int len, KsProgress *p)
+{
+	char		buf[MAX_LEN];
+	StringInfoData again;
+	uint32		lsn[2],
+				inside[2];
+	bool		same;
+
+	if (len < 0 || len >= MAX_LEN)
+		return false;
+	memcpy(buf, text, len);
+	buf[len] = '\0';
+	memset(p, 0, sizeof(KsProgress));
+	if (sscanf(buf, "{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, "
+			   "\"lsn\": \"%X/%X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", "
+			   "\"inside\": \"%X/%X\", \"inside_records\": " INT64_FORMAT "}",
+			   &p->feed_id, &p->system_identifier, &p->timeline, &lsn[0], &lsn[1], &p->xid, &p->transactions,
+			   &p->records, &inside[0], &inside[1], &p->inside_records) != 11)
+		return false;
+	p->lsn = ((uint64) lsn[0] << 32) | lsn[1];
+	p->inside = ((uint64) inside[0] << 32) | inside[1];
+	/* what is read is what would be written, to the letter */
+	initStringInfo(&again);
+	ks_progress_write(p, &again);
+	same = again.len == len && memcmp(again.data, buf, len) == 0;
+	pfree(again.data);
+	return same;
+}
+
+/* --- in Kafka --- */
+
+/* Aborted records, and those of open transactions, are seen by 'uncommitted' only. */
+static KsSource *
+open_source(const KsConf *conf, bool uncommitted, MemoryContext cxt)
+{
+	KsSourceOptions opts = {
+		.client_id = "kafka_sink/progress",
+		.read_uncommitted = uncommitted,
+		.max_record_bytes = MAX_RECORD
+	};
+
+	return ks_source_open(conf, &opts, cxt);
+}
+
+bool
+ks_progress_has_topic(const KsConf *conf, const char *topic, TimestampTz deadline)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink progress", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	bool		exists;
+
+	exists = ks_source_partition_count(open_source(conf, true, cxt), topic, ks_reader_remaining_ms(deadline)) > 0;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);	/* closes the source */
+	return exists;
+}
+
+/* Where the log ends, whatever is open in it. */
+static void
+find_ends(const KsConf *conf, const char *topic, TimestampTz deadline, MemoryContext cxt, KsPartition *part)
+{
+	KsOffsetQuery q[2] = {
+		{.topic = topic, .ts = KS_OFFSET_EARLIEST},
+		{.topic = topic, .ts = KS_OFFSET_LATEST}
+	};
+	KsSource   *source = open_source(conf, true, cxt);
+
+	ks_source_query_offsets(source, q, 2, ks_reader_remaining_ms(deadline));
+	ks_source_close(source);
+	part->topic = topic;
+	part->off = q[0].off;
+	part->until = q[1].off;
+	part->last_off = -1;
+}
+
+bool
+ks_progress_read(const KsConf *conf, const char *topic, const char *name, TimestampTz deadline, KsProgress *progress)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink progress", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsRecord   *recs = palloc(READ_RECORDS * sizeof(KsRecord));
+	int			namelen = strlen(name);
+	KsPartition part = {0};
+	KsReader   *reader;
+	bool		found = false;
+	Size		bytes;
+	int			n;
+
+	find_ends(conf, topic, deadline, cxt, &part);
+	reader = ks_reader_start(open_source(conf, false, cxt), &part, 1, false, deadline);
+	while ((n = ks_reader_next(reader, recs, READ_RECORDS, READ_BYTES, &bytes)) > 0)
+	{
+		for (int i = 0; i < n; i++)
+			if (recs[i].keylen == namelen && memcmp(recs[i].key, name, namelen) == 0)
+				found = ks_progress_parse(recs[i].value, recs[i].valuelen, progress);
+		ks_source_release(recs, n);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);	/* closes the source */
+	return found;
+}

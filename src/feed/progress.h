@@ -1,0 +1,55 @@
+/*
+ * progress.h
+ *	  How far a feed is: the record in Kafka that says so.
+ *
+ * It is written in the transaction of Kafka that holds the records before it, so it
+ * is true whatever happens; what else is stored of a feed's progress is a copy for
+ * people to see.
+ */
+#ifndef KS_FEED_PROGRESS_H
+#define KS_FEED_PROGRESS_H
+
+#include "postgres.h"
+
+#include "access/xlogdefs.h"
+
+#include "kafka/options.h"
+#include "lib/stringinfo.h"
+#include "utils/timestamp.h"
+
+typedef struct KsProgress
+{
+	int64		feed_id;		/* of the feed's creation */
+	uint64		system_identifier;
+	TimeLineID	timeline;
+	XLogRecPtr	lsn;			/* commits that begin before it are in Kafka */
+	uint32		xid;			/* of the last one, 0: none */
+	int64		transactions;	/* of PostgreSQL, since the feed began */
+	int64		records;		/* without those of progress */
+
+	/* a transaction of which a part is in Kafka, behind lsn */
+	XLogRecPtr	inside;			/* where its commit begins, 0: there is none */
+	int64		inside_records; /* so many of it */
+} KsProgress;
+
+/* Who a feed is for Kafka: its transactional id, and the key of its progress. */
+extern char *ks_progress_name(const char *feed);
+
+extern void ks_progress_write(const KsProgress *progress, StringInfo buf);
+
+/* False if it is nothing that ks_progress_write() has written. */
+extern bool ks_progress_parse(const char *text, int len, KsProgress *progress);
+
+/*
+ * Waits, serving interrupts.  The last record of the feed's in the topic, of those
+ * that are committed, up to the end that the topic has now; false if there is none.
+ * To be called after fencing: then nobody can add to it.  Errors (class 08, 57014)
+ * if Kafka does not answer until the deadline.
+ */
+extern bool ks_progress_read(const KsConf *conf, const char *topic, const char *name, TimestampTz deadline,
+							 KsProgress *progress);
+
+/* Does the topic exist?  Waits, as above. */
+extern bool ks_progress_has_topic(const KsConf *conf, const char *topic, TimestampTz deadline);
+
+#endif

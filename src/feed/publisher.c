@@ -1,0 +1,277 @@
+/*
+ * publisher.c
+ *	  Committed transactions become transactions of Kafka.
+ *
+ * What is counted is what is committed: the counts of what is open replace those when
+ * Kafka has said so.  Any error leaves the transaction of Kafka as it is; it is
+ * aborted if there is time, and fenced by the next process in any case.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/latch.h"
+#include "utils/wait_event.h"
+
+#include "base/compat.h"
+#include "base/message.h"
+#include "feed/publisher.h"
+#include "feed/steps.h"
+
+#define SLICE_MS		100		/* of a wait for Kafka; interrupts are served in between */
+#define ABORT_MS		3000	/* of patience with an abort */
+#define FULL_MS			2		/* until the queue is tried again */
+
+/* --- waiting and failing --- */
+
+static void
+pause_for(KsPublisher *p, long ms)
+{
+	p->serve();
+	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 ks_producer_fd(p->producer), ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	ks_producer_serve(p->producer);
+}
+
+/* Raises what the producer has to say. */
+KS_NORETURN static void
+fail(KsPublisher *p)
+{
+	KsProducerError error;
+
+	p->state = KS_PUBLISHER_FAILED;
+	if (!ks_producer_error(p->producer, &error))
+		elog(ERROR, "the producer has failed without an error");
+	ereport(ERROR,
+			(errcode(error.sqlstate),
+			 errmsg("%s", error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0,
+			 error.hint ? errhint("%s", error.hint) : 0));
+}
+
+static void
+send(KsPublisher *p, const KsProducerRecord *rec)
+{
+	for (;;)
+	{
+		switch (ks_producer_send(p->producer, rec))
+		{
+			case KS_PRODUCER_DONE:
+				return;
+			case KS_PRODUCER_AGAIN:
+				pause_for(p, FULL_MS);
+				break;
+			case KS_PRODUCER_ABORT:
+			case KS_PRODUCER_DEAD:
+				fail(p);
+		}
+	}
+}
+
+static void
+begin_kafka(KsPublisher *p)
+{
+	if (ks_producer_begin(p->producer) != KS_PRODUCER_DONE)
+		fail(p);
+	p->state = KS_PUBLISHER_OPEN;
+	p->opened_at = GetCurrentTimestamp();
+	p->open_records = p->open_bytes = 0;
+	ks_feed_step("begun");
+}
+
+static void
+send_progress(KsPublisher *p)
+{
+	StringInfoData value;
+	KsProducerRecord rec = {
+		.topic = p->progress_topic,
+		.part = 0,
+		.key = p->name,
+		.keylen = strlen(p->name),
+		.ts_ms = ks_timestamp_to_ms(GetCurrentTimestamp())
+	};
+
+	initStringInfo(&value);
+	ks_progress_write(&p->next, &value);
+	rec.value = value.data;
+	rec.valuelen = value.len;
+	send(p, &rec);
+	pfree(value.data);
+}
+
+/* Until Kafka says that it is committed. */
+static void
+end_kafka(KsPublisher *p)
+{
+	instr_time	start,
+				now;
+
+	INSTR_TIME_SET_CURRENT(start);
+	for (;;)
+	{
+		KsProducerResult result = ks_producer_commit(p->producer, SLICE_MS);
+
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, start);
+		if (result == KS_PRODUCER_DONE)
+			break;
+		/* the next process asks what became of it */
+		if (result != KS_PRODUCER_AGAIN || INSTR_TIME_GET_MILLISEC(now) > p->patience_ms)
+			fail(p);
+		pause_for(p, SLICE_MS);
+	}
+	p->open_counts.commit_us += INSTR_TIME_GET_MICROSEC(now);
+}
+
+/* The transaction of Kafka, with the progress 'next'. */
+static void
+commit_kafka(KsPublisher *p)
+{
+	ks_feed_step("records_sent");
+#ifdef KS_BREAK_FEED_PROGRESS
+	/* for the tests alone, which must find it out: the progress in a transaction of
+	 * its own */
+	end_kafka(p);
+	ks_feed_step("torn");
+	if (ks_producer_begin(p->producer) != KS_PRODUCER_DONE)
+		fail(p);
+#endif
+	send_progress(p);
+	ks_feed_step("progress_sent");
+	end_kafka(p);
+	ks_feed_step("committed");
+	p->state = KS_PUBLISHER_IDLE;
+	p->progress = p->next;
+	p->open_counts.commits += p->open_records > 0;
+	p->counts = p->open_counts;
+}
+
+/* --- what is read --- */
+
+static void
+begin_txn(void *arg, const KsWalTransaction *txn)
+{
+	KsPublisher *p = arg;
+
+	p->txn_records = 0;
+}
+
+/*
+ * Kafka would end the transaction by itself: what there is of it is committed, which
+ * readers see.  The rest follows in another.
+ */
+static void
+cut(KsPublisher *p, const KsWalTransaction *txn)
+{
+	p->next.lsn = txn->commit_lsn;
+	p->next.inside = txn->commit_lsn;
+	p->next.inside_records = p->txn_records;
+	p->open_counts.cuts++;
+	commit_kafka(p);
+}
+
+static void
+take_message(void *arg, const KsWalTransaction *txn, const char *data, Size len)
+{
+	KsPublisher *p = arg;
+	KsHeader	headers[KS_PRODUCER_MAX_HEADERS];
+	KsProducerRecord rec;
+
+	switch (ks_message_read(data, len, p->feed_id, txn->xid, &p->key, &rec, headers))
+	{
+		case KS_MESSAGE_OTHERS:
+			return;
+		case KS_MESSAGE_FORGED:
+			/* told at once: there may be nothing else to commit */
+			p->counts.forged = ++p->open_counts.forged;
+			return;
+		case KS_MESSAGE_OURS:
+			break;
+	}
+	p->txn_records++;
+	if (p->progress.inside == txn->commit_lsn && p->txn_records <= p->progress.inside_records)
+		return;
+	if (p->state == KS_PUBLISHER_OPEN && p->txn_records > 1 &&
+		TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms))
+	{
+		p->txn_records--;
+		cut(p, txn);
+		p->txn_records++;
+	}
+	if (p->state != KS_PUBLISHER_OPEN)
+		begin_kafka(p);
+	rec.ts_ms = ks_timestamp_to_ms(txn->committed_at);
+	send(p, &rec);
+	p->open_records++;
+	p->open_bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
+	p->open_counts.records++;
+	p->open_counts.bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
+	p->next.records++;
+}
+
+static void
+commit_txn(void *arg, const KsWalTransaction *txn)
+{
+	KsPublisher *p = arg;
+
+	if (p->txn_records == 0)
+		return;
+	/* one that was handed out before, to its end */
+	p->next.inside = 0;
+	p->next.inside_records = 0;
+	p->next.xid = XidFromFullTransactionId(txn->xid);
+	p->next.transactions++;
+	p->open_counts.transactions++;
+}
+
+/* --- who calls --- */
+
+void
+ks_publisher_init(KsPublisher *p)
+{
+	p->state = KS_PUBLISHER_IDLE;
+	p->next = p->progress;
+	memset(&p->counts, 0, sizeof(p->counts));
+	memset(&p->open_counts, 0, sizeof(p->open_counts));
+}
+
+KsWalReceiver
+ks_publisher_receiver(KsPublisher *p)
+{
+	return (KsWalReceiver)
+	{
+		.begin = begin_txn,
+			.message = take_message,
+			.commit = commit_txn,
+			.arg = p
+	};
+}
+
+bool
+ks_publisher_is_full(const KsPublisher *p)
+{
+	return p->open_records >= p->batch_records || p->open_bytes >= p->batch_bytes;
+}
+
+void
+ks_publisher_commit(KsPublisher *p, XLogRecPtr position)
+{
+	if (p->state != KS_PUBLISHER_OPEN)
+		begin_kafka(p);
+	p->next.lsn = position;
+	commit_kafka(p);
+}
+
+void
+ks_publisher_abort(KsPublisher *p)
+{
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ABORT_MS);
+
+	/* what was handed to a commit may be committed: only the next process knows */
+	if (p->state == KS_PUBLISHER_IDLE)
+		return;
+	while (ks_producer_abort(p->producer, SLICE_MS) == KS_PRODUCER_AGAIN && GetCurrentTimestamp() < deadline)
+		;
+}

@@ -1,0 +1,94 @@
+/*
+ * publisher.h
+ *	  Committed transactions become transactions of Kafka.
+ *
+ *		IDLE ---- first message of a transaction ----> OPEN
+ *		OPEN ---- ks_publisher_commit() ------------->  IDLE
+ *		OPEN ---- a transaction takes too long ------>  OPEN (cut: committed, begun anew)
+ *		any ----- an error ---------------------------> FAILED: the process ends
+ *
+ * A transaction of Kafka holds whole transactions of PostgreSQL and one record of
+ * progress, the last of it; only one that takes longer than Kafka allows is cut, and
+ * the record says where.  The slot is confirmed by who calls, after
+ * ks_publisher_commit() has returned.
+ *
+ * Waiting for Kafka is done in slices, with 'serve' called in between.
+ */
+#ifndef KS_FEED_PUBLISHER_H
+#define KS_FEED_PUBLISHER_H
+
+#include "postgres.h"
+
+#include "feed/message.h"
+#include "feed/progress.h"
+#include "feed/wal.h"
+#include "kafka/producer.h"
+
+typedef enum KsPublisherState
+{
+	KS_PUBLISHER_IDLE,
+	KS_PUBLISHER_OPEN,
+	KS_PUBLISHER_FAILED
+} KsPublisherState;
+
+/* Since the process began. */
+typedef struct KsPublisherCounts
+{
+	int64		transactions;	/* of PostgreSQL, with a message */
+	int64		records;
+	int64		bytes;			/* keys and values */
+	int64		forged;			/* messages that were dropped */
+	int64		commits;		/* of Kafka, with records */
+	int64		cuts;			/* of them in the middle of a transaction */
+	int64		commit_us;
+} KsPublisherCounts;
+
+typedef struct KsPublisher
+{
+	/* set by who makes it */
+	KsProducer *producer;
+	const char *name;			/* the feed's, for Kafka */
+	const char *progress_topic;
+	int64		feed_id;
+	KsMessageKey key;
+	int			batch_records;
+	int64		batch_bytes;
+	int			cut_ms;			/* a transaction of Kafka is open for no longer */
+	int			patience_ms;	/* with a commit that is not answered */
+	KsProgress	progress;		/* as Kafka has it */
+	void		(*serve) (void);	/* called while waiting; may end the process */
+
+	/* its own */
+	KsPublisherState state;
+	KsProgress	next;			/* what is committed next */
+	TimestampTz opened_at;
+	int64		open_records;	/* in the transaction of Kafka */
+	int64		open_bytes;
+	int64		txn_records;	/* of the transaction of PostgreSQL at hand */
+	KsPublisherCounts counts;	/* of what is committed */
+	KsPublisherCounts open_counts;	/* with what is open */
+} KsPublisher;
+
+/* Before anything else. */
+extern void ks_publisher_init(KsPublisher *p);
+
+/* What it does with what is read. */
+extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);
+
+/* Is something to be committed? */
+#define ks_publisher_is_open(p)		((p)->state == KS_PUBLISHER_OPEN)
+
+/* Is it enough for a transaction of Kafka? */
+extern bool ks_publisher_is_full(const KsPublisher *p);
+
+/*
+ * Commits what is open, with the progress 'position': all that commits before it has
+ * been handed out.  Without anything open, the progress alone.  Returns when it is
+ * committed; errors otherwise, and then nobody may know whether it is.
+ */
+extern void ks_publisher_commit(KsPublisher *p, XLogRecPtr position);
+
+/* After an error: lets readers go on, if Kafka answers soon.  Raises none. */
+extern void ks_publisher_abort(KsPublisher *p);
+
+#endif

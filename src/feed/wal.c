@@ -1,0 +1,339 @@
+/*
+ * wal.c
+ *	  What transactions of this database have committed, out of the WAL.
+ *
+ * This is what a walsender does, in a process that has more to do than that.  So a
+ * page that is not flushed as far as a record goes is no reason to wait: the read
+ * fails, and is begun again at the record when there is more.
+ *
+ * The context is made within a transaction, as by the server's SQL functions:
+ * otherwise the snapshots of our own transactions would not keep what they see from
+ * vacuum (PROC_IN_LOGICAL_DECODING).
+ *
+ * System caches hold the past while a transaction of the WAL is handed out, and the
+ * present in our own; whoever has had one of these says so (ks_wal_forget_caches()).
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "access/xlogreader.h"
+#include "access/xlogutils.h"
+#include "miscadmin.h"
+#include "replication/decode.h"
+#include "replication/logical.h"
+#include "replication/output_plugin.h"
+#include "replication/slot.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "base/compat.h"
+#include "feed/message.h"
+#include "feed/wal.h"
+
+#define PLUGIN			"kafka_sink"
+#define SLOT_PREFIX		"kafka_sink_feed_"
+
+struct KsWal
+{
+	MemoryContext cxt;
+	ResourceOwner owner;		/* of what is read between transactions */
+	LogicalDecodingContext *ctx;
+	KsWalReceiver receiver;
+	KsWalTransaction txn;		/* that is handed out */
+	bool		starved;		/* the last read met the end of what is flushed */
+};
+
+/* Of this process: the plugin is called with nothing that would tell. */
+static KsWal *my_wal = NULL;
+static bool making_slot = false;
+
+extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
+
+/* --- the output plugin --- */
+
+static void
+startup_cb(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
+{
+	if (my_wal == NULL && !making_slot)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("output plugin \"%s\" is for feeds only", PLUGIN),
+				 errhint("Feeds decode their slots by themselves; see kafka_sink.create_feed().")));
+	opt->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
+	opt->receive_rewrites = false;
+	ctx->output_plugin_private = my_wal;
+	/* transactions are handed out whole, when they have committed */
+	ctx->streaming = false;
+	ctx->twophase = false;
+}
+
+/* Of the two transactions that have this number, now and 2^32 before, the last. */
+static FullTransactionId
+full_xid(TransactionId xid)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	return FullTransactionIdFromEpochAndXid(epoch, xid);
+}
+
+static void
+begin_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	KsWal	   *wal = ctx->output_plugin_private;
+
+	wal->txn.xid = full_xid(txn->xid);
+	wal->txn.commit_lsn = txn->final_lsn;
+	wal->txn.end_lsn = txn->end_lsn;
+	wal->txn.committed_at = KS_COMMIT_TIME(txn);
+	wal->receiver.begin(wal->receiver.arg, &wal->txn);
+}
+
+/* Tables are nobody's business here. */
+static void
+change_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
+{
+}
+
+static void
+message_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn, bool transactional,
+		   const char *prefix, Size len, const char *data)
+{
+	KsWal	   *wal = ctx->output_plugin_private;
+
+	if (transactional && strcmp(prefix, KS_MESSAGE_PREFIX) == 0)
+		wal->receiver.message(wal->receiver.arg, &wal->txn, data, len);
+}
+
+static void
+commit_cb(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+{
+	KsWal	   *wal = ctx->output_plugin_private;
+
+	wal->receiver.commit(wal->receiver.arg, &wal->txn);
+}
+
+void
+_PG_output_plugin_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = startup_cb;
+	cb->begin_cb = begin_cb;
+	cb->change_cb = change_cb;
+	cb->message_cb = message_cb;
+	cb->commit_cb = commit_cb;
+}
+
+/* --- slots --- */
+
+char *
+ks_wal_slot_name(int64 feed_id)
+{
+	return psprintf(SLOT_PREFIX "%u_" INT64_FORMAT, MyDatabaseId, feed_id);
+}
+
+void
+ks_wal_look(const char *name, KsSlotInfo *info)
+{
+	ReplicationSlot *slot;
+
+	memset(info, 0, sizeof(KsSlotInfo));
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(name, false);
+	if (slot != NULL)
+	{
+		SpinLockAcquire(&slot->mutex);
+		info->active_pid = slot->active_pid;
+		info->restart_lsn = slot->data.restart_lsn;
+		info->confirmed_lsn = slot->data.confirmed_flush;
+		info->kind = slot->data.database != MyDatabaseId ||
+			strcmp(NameStr(slot->data.plugin), PLUGIN) != 0 ? KS_SLOT_IS_FOREIGN :
+			KS_SLOT_IS_LOST(slot) || XLogRecPtrIsInvalid(slot->data.restart_lsn) ? KS_SLOT_IS_INVALID :
+			KS_SLOT_IS_USABLE;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+}
+
+bool
+ks_wal_feed_slot(int i, NameData *name, bool *active)
+{
+	ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+	bool		found = false;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	SpinLockAcquire(&slot->mutex);
+	if (slot->in_use && slot->data.database == MyDatabaseId &&
+		strcmp(NameStr(slot->data.plugin), PLUGIN) == 0 &&
+		strncmp(NameStr(slot->data.name), SLOT_PREFIX, strlen(SLOT_PREFIX)) == 0)
+	{
+		found = true;
+		*name = slot->data.name;
+		*active = slot->active_pid != 0;
+	}
+	SpinLockRelease(&slot->mutex);
+	LWLockRelease(ReplicationSlotControlLock);
+	return found;
+}
+
+void
+ks_wal_drop_slot(const char *name)
+{
+	ReplicationSlotDrop(name, true);
+}
+
+/* Reads a page, as far as it is flushed; -1 if that is not enough. */
+static int
+read_flushed_page(XLogReaderState *state, XLogRecPtr page, int len, XLogRecPtr target, char *buf)
+{
+	TimeLineID	timeline = ks_timeline();
+	XLogRecPtr	until;
+	WALReadError error;
+
+	ks_determine_timeline(state, page, len, timeline);
+	until = state->currTLI == timeline ? ks_flushed_lsn() : state->currTLIValidUntil;
+	if (page + len > until)
+	{
+		my_wal->starved = true;
+		return -1;
+	}
+	/* what is behind it on the page is read, too, and not looked at */
+	if (!WALRead(state, buf, page, XLOG_BLCKSZ, state->currTLI, &error))
+		WALReadRaiseError(&error);
+	return (int) Min(until - page, XLOG_BLCKSZ);
+}
+
+/*
+ * Recent versions of the server have a list of libraries that roles with REPLICATION
+ * may name as plugins.  Ours refuses all of them, so it need not be on that list; but
+ * we name it, too.
+ */
+static void
+allow_plugin(void)
+{
+	if (GetConfigOption("output_plugin_libraries", true, false) != NULL)
+		SetConfigOption("output_plugin_libraries", PLUGIN, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* A slot that was left by one who did not come to the end. */
+static void
+drop_older(const char *name)
+{
+	KsSlotInfo	info;
+
+	ks_wal_look(name, &info);
+	if (info.kind != KS_SLOT_IS_MISSING)
+		ks_wal_drop_slot(name);
+}
+
+XLogRecPtr
+ks_wal_make_slot(const char *name)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	LogicalDecodingContext *ctx;
+	XLogRecPtr	lsn;
+
+	allow_plugin();
+	drop_older(name);
+	StartTransactionCommand();
+	CheckLogicalDecodingRequirements();
+	ks_slot_create(name);
+	making_slot = true;
+	/* waits for what is running, as whoever makes a slot */
+	ctx = CreateInitDecodingContext(PLUGIN, NIL, false, InvalidXLogRecPtr,
+									XL_ROUTINE(.page_read = read_local_xlog_page,
+											   .segment_open = wal_segment_open,
+											   .segment_close = wal_segment_close),
+									NULL, NULL, NULL);
+	DecodingContextFindStartpoint(ctx);
+	lsn = MyReplicationSlot->data.confirmed_flush;
+	FreeDecodingContext(ctx);
+	making_slot = false;
+	ReplicationSlotPersist();
+	ReplicationSlotRelease();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(cxt);
+	ks_wal_forget_caches();
+	return lsn;
+}
+
+/* --- reading --- */
+
+KsWal *
+ks_wal_open(const char *name, XLogRecPtr from, const KsWalReceiver *receiver, MemoryContext cxt)
+{
+	KsWal	   *wal = MemoryContextAllocZero(cxt, sizeof(KsWal));
+
+	wal->cxt = cxt;
+	wal->receiver = *receiver;
+	wal->owner = ResourceOwnerCreate(NULL, "kafka_sink feed");
+	my_wal = wal;
+	allow_plugin();
+	StartTransactionCommand();
+	CheckLogicalDecodingRequirements();
+	ks_slot_acquire(name);
+	MemoryContextSwitchTo(cxt);
+	wal->ctx = CreateDecodingContext(from, NIL, false,
+									 XL_ROUTINE(.page_read = read_flushed_page,
+												.segment_open = wal_segment_open,
+												.segment_close = wal_segment_close),
+									 NULL, NULL, NULL);
+	XLogBeginRead(wal->ctx->reader, MyReplicationSlot->data.restart_lsn);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(cxt);
+	ks_wal_forget_caches();
+	return wal;
+}
+
+bool
+ks_wal_next(KsWal *wal)
+{
+	XLogReaderState *reader = wal->ctx->reader;
+	XLogRecPtr	at = reader->EndRecPtr;
+	XLogRecord *record;
+	char	   *message = NULL;
+
+	Assert(!IsTransactionState());
+	if (at >= ks_flushed_lsn())
+		return false;
+	CurrentResourceOwner = wal->owner;
+	MemoryContextSwitchTo(wal->cxt);
+	wal->starved = false;
+	record = XLogReadRecord(reader, &message);
+	if (record == NULL && !wal->starved)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("could not read the WAL at %X/%X", LSN_FORMAT_ARGS(at)),
+				 message ? errdetail_internal("%s", message) : 0));
+	if (record != NULL)
+		LogicalDecodingProcessRecord(wal->ctx, reader);
+	else
+		XLogBeginRead(reader, at);
+	MemoryContextSwitchTo(wal->cxt);
+	CurrentResourceOwner = NULL;
+	return record != NULL;
+}
+
+XLogRecPtr
+ks_wal_position(const KsWal *wal)
+{
+	return wal->ctx->reader->EndRecPtr;
+}
+
+void
+ks_wal_confirm(KsWal *wal, XLogRecPtr lsn)
+{
+	LogicalConfirmReceivedLocation(lsn);
+}
+
+void
+ks_wal_forget_caches(void)
+{
+	InvalidateSystemCaches();
+}

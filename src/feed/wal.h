@@ -1,0 +1,94 @@
+/*
+ * wal.h
+ *	  What transactions of this database have committed, out of the WAL.
+ *
+ * A replication slot keeps the WAL; this process decodes it by itself, with this
+ * library as the output plugin.  Only what is flushed is read, and nothing is
+ * waited for: who reads is told that there is no more.
+ *
+ * No transaction must be open while it is read: each transaction of the WAL is
+ * handed out within one of its own, which is rolled back.
+ */
+#ifndef KS_FEED_WAL_H
+#define KS_FEED_WAL_H
+
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xlogdefs.h"
+#include "utils/timestamp.h"
+
+/* A committed transaction. */
+typedef struct KsWalTransaction
+{
+	FullTransactionId xid;
+	XLogRecPtr	commit_lsn;		/* where its commit begins */
+	XLogRecPtr	end_lsn;		/* and ends */
+	TimestampTz committed_at;
+} KsWalTransaction;
+
+/* Who is told, in the order of commits.  Errors end the reading for good. */
+typedef struct KsWalReceiver
+{
+	void		(*begin) (void *arg, const KsWalTransaction *txn);
+	void		(*message) (void *arg, const KsWalTransaction *txn, const char *data, Size len);
+	void		(*commit) (void *arg, const KsWalTransaction *txn);
+	void	   *arg;
+} KsWalReceiver;
+
+typedef struct KsWal KsWal;
+
+typedef enum KsSlotKind
+{
+	KS_SLOT_IS_MISSING,
+	KS_SLOT_IS_FOREIGN,			/* of another database, or plugin */
+	KS_SLOT_IS_INVALID,			/* the WAL that it needs is gone */
+	KS_SLOT_IS_USABLE
+} KsSlotKind;
+
+typedef struct KsSlotInfo
+{
+	KsSlotKind	kind;
+	int			active_pid;		/* 0: nobody has it */
+	XLogRecPtr	restart_lsn;	/* WAL is kept from here on */
+	XLogRecPtr	confirmed_lsn;	/* commits that begin before it are not needed */
+} KsSlotInfo;
+
+/* How the slot of a feed is called. */
+extern char *ks_wal_slot_name(int64 feed_id);
+
+extern void ks_wal_look(const char *slot, KsSlotInfo *info);
+
+/* The same of a slot of any feed, by its number below max_replication_slots; false
+ * if there is none, or it is not one of this database's feeds. */
+extern bool ks_wal_feed_slot(int i, NameData *name, bool *active);
+
+/*
+ * Makes a slot, in place of one of that name, which must not be in use.  Waits for
+ * transactions that are open now, serving interrupts.  Returns the place in the WAL
+ * from which on commits are decoded.
+ */
+extern XLogRecPtr ks_wal_make_slot(const char *slot);
+
+/* Errors (55006) if somebody has it. */
+extern void ks_wal_drop_slot(const char *slot);
+
+/*
+ * Takes the slot, for the life of the process.  Commits that begin before 'from' are
+ * left out.  In 'cxt'.
+ */
+extern KsWal *ks_wal_open(const char *slot, XLogRecPtr from, const KsWalReceiver *receiver, MemoryContext cxt);
+
+/* Decodes one record of the WAL; false if there is none that is flushed. */
+extern bool ks_wal_next(KsWal *wal);
+
+/* All that commits before it has been handed out. */
+extern XLogRecPtr ks_wal_position(const KsWal *wal);
+
+/* What commits before it is not needed any more. */
+extern void ks_wal_confirm(KsWal *wal, XLogRecPtr lsn);
+
+/* A transaction of our own has been in between: what the caches know is of now. */
+extern void ks_wal_forget_caches(void);
+
+#endif
