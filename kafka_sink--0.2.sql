@@ -1266,3 +1266,283 @@ GRANT SELECT ON kafka_sink.dump TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('kafka_sink.dump',
     'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d');
+
+--
+-- Feeds: from here to Kafka. They share their names with sinks.
+--
+CREATE TABLE kafka_sink.feed_catalog (
+    feed text PRIMARY KEY
+        CHECK (feed OPERATOR(pg_catalog.<>) '' AND pg_catalog.octet_length(feed) OPERATOR(pg_catalog.<=) 63),
+    id bigint NOT NULL UNIQUE,
+    owner regrole NOT NULL,
+    server text NOT NULL,
+    progress_topic text NOT NULL,
+    batch_records integer NOT NULL,
+    batch_bytes integer NOT NULL,
+    max_message_bytes integer NOT NULL,
+    transaction_timeout interval NOT NULL,
+    enabled boolean NOT NULL,
+    generation bigint NOT NULL,
+    -- commits from here on are published; NULL: there is no replication slot yet
+    start_lsn pg_lsn,
+    -- where the slot is: elsewhere the feed is suspended until resume()
+    system_identifier bigint NOT NULL,
+    database_oid oid NOT NULL,
+    created_by text,
+    created_at timestamptz,
+    altered_by text,
+    altered_at timestamptz
+);
+
+-- by which messages of emit() are known; nobody but the tables' owner reads them
+CREATE TABLE kafka_sink.feed_secrets (
+    feed text PRIMARY KEY REFERENCES kafka_sink.feed_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    secret bytea NOT NULL
+);
+
+-- who may emit beside those who have the privileges of the owner
+CREATE TABLE kafka_sink.feed_grants (
+    feed text NOT NULL REFERENCES kafka_sink.feed_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    role regrole NOT NULL,
+    PRIMARY KEY (feed, role)
+);
+
+CREATE TABLE kafka_sink.feed_state (
+    feed text PRIMARY KEY REFERENCES kafka_sink.feed_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    state text NOT NULL,
+    since timestamptz NOT NULL,
+    sqlstate text,
+    message text,
+    detail text,
+    hint text,
+    topic text,
+    waits_for text,
+    lsn pg_lsn
+);
+
+-- what Kafka had of a feed when its worker began; Kafka's own record is what counts
+CREATE TABLE kafka_sink.feed_progress (
+    feed text PRIMARY KEY REFERENCES kafka_sink.feed_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    lsn pg_lsn NOT NULL,
+    xid bigint NOT NULL,
+    transactions bigint NOT NULL,
+    records bigint NOT NULL,
+    read_at timestamptz NOT NULL
+);
+
+COMMENT ON TABLE kafka_sink.feed_catalog IS 'definitions of feeds; see the view kafka_sink.feeds';
+COMMENT ON TABLE kafka_sink.feed_secrets IS 'secrets by which messages of emit() are known';
+COMMENT ON TABLE kafka_sink.feed_grants IS 'roles that may emit to a feed; see kafka_sink.grant_emit()';
+COMMENT ON TABLE kafka_sink.feed_state IS 'state of each feed; see the view kafka_sink.feeds';
+COMMENT ON TABLE kafka_sink.feed_progress IS
+'how far each feed was, as its worker read it from Kafka when it began; Kafka''s own record is what counts';
+COMMENT ON COLUMN kafka_sink.feed_progress.lsn IS 'commits that begin before it are in Kafka';
+COMMENT ON COLUMN kafka_sink.feed_progress.xid IS 'last transaction that was published, 0: none';
+COMMENT ON COLUMN kafka_sink.feed_progress.transactions IS 'transactions published since the feed began';
+COMMENT ON COLUMN kafka_sink.feed_progress.records IS 'records published since the feed began';
+COMMENT ON COLUMN kafka_sink.feed_progress.read_at IS 'when it was read';
+
+ALTER TABLE kafka_sink.feed_catalog ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.feed_secrets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.feed_grants ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.feed_state ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.feed_progress ENABLE ROW LEVEL SECURITY;
+
+CREATE VIEW kafka_sink.visible_feeds WITH (security_barrier) AS
+    SELECT c.feed
+      FROM kafka_sink.feed_catalog c
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+
+COMMENT ON VIEW kafka_sink.visible_feeds IS
+'names of the feeds whose owner''s privileges the current role has';
+
+CREATE POLICY members ON kafka_sink.feed_progress FOR SELECT
+    USING (feed OPERATOR(pg_catalog.=) ANY (SELECT v.feed FROM kafka_sink.visible_feeds v));
+GRANT SELECT ON kafka_sink.visible_feeds, kafka_sink.feed_progress TO PUBLIC;
+
+CREATE FUNCTION kafka_sink.create_feed(
+    feed text,
+    server text DEFAULT NULL,
+    progress_topic text DEFAULT 'kafka_sink.progress',
+    batch_records integer DEFAULT 10000,
+    batch_bytes integer DEFAULT 8388608,
+    max_message_bytes integer DEFAULT 1000000,
+    transaction_timeout interval DEFAULT '1 min',
+    enabled boolean DEFAULT true,
+    settings jsonb DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_create_feed'
+LANGUAGE C VOLATILE;
+
+-- a feed holds a replication slot, and WAL: its administrator says who may make some
+REVOKE EXECUTE ON FUNCTION kafka_sink.create_feed FROM PUBLIC;
+
+COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, integer, integer, integer, interval, boolean, jsonb, boolean) IS
+'defines a feed, which publishes what transactions emit() to it, each once; owned by the current role';
+
+CREATE FUNCTION kafka_sink.alter_feed(
+    feed text,
+    server text DEFAULT NULL,
+    progress_topic text DEFAULT NULL,
+    batch_records integer DEFAULT NULL,
+    batch_bytes integer DEFAULT NULL,
+    max_message_bytes integer DEFAULT NULL,
+    transaction_timeout interval DEFAULT NULL,
+    reset text[] DEFAULT NULL,
+    owner regrole DEFAULT NULL,
+    settings jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_alter_feed'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, integer, integer, integer, interval, text[], regrole, jsonb) IS
+'changes the settings given of a feed and sets those named in reset to their defaults';
+
+CREATE FUNCTION kafka_sink.drop_feed(feed text, if_exists boolean DEFAULT false)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_drop_feed'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.drop_feed(text, boolean) IS
+'forgets a feed, and drops its replication slot; what it has published stays in Kafka, what it has not is not published';
+
+CREATE FUNCTION kafka_sink.grant_emit(feed text, role regrole)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_grant_emit'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.grant_emit(text, regrole) IS
+'lets a role, and those who have its privileges, emit to a feed';
+
+CREATE FUNCTION kafka_sink.revoke_emit(feed text, role regrole)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_revoke_emit'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.revoke_emit(text, regrole) IS
+'takes from a role what grant_emit() has given';
+
+CREATE FUNCTION kafka_sink.emit(
+    feed text,
+    topic text,
+    key text,
+    value text,
+    headers jsonb DEFAULT NULL,
+    part integer DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_emit_text'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.emit(text, text, text, text, jsonb, integer) IS
+'publishes a message if and when this transaction commits; headers is an object of texts, part the partition (NULL: by the key)';
+
+CREATE FUNCTION kafka_sink.emit(
+    feed text,
+    topic text,
+    key text,
+    value jsonb,
+    headers jsonb DEFAULT NULL,
+    part integer DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_emit_jsonb'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.emit(text, text, text, jsonb, jsonb, integer) IS
+'the same, of a value that is JSON';
+
+CREATE FUNCTION kafka_sink.emit(
+    feed text,
+    topic text,
+    key bytea,
+    value bytea,
+    headers jsonb DEFAULT NULL,
+    part integer DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_emit_bytea'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.emit(text, text, bytea, bytea, jsonb, integer) IS
+'the same, of bytes';
+
+CREATE FUNCTION kafka_sink.emit(feed text, record kafka_sink.record)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_emit_record'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.emit(text, kafka_sink.record) IS
+'the same, of a record, whose headers can be bytes; off and ts, which Kafka and the commit decide, are NULL';
+
+CREATE FUNCTION kafka_sink.feed_stats(
+    OUT feed text,
+    OUT pid integer,
+    OUT started_at timestamptz,
+    OUT transactions bigint,
+    OUT records bigint,
+    OUT bytes bigint,
+    OUT forged bigint,
+    OUT commits bigint,
+    OUT cuts bigint,
+    OUT commit_ms double precision,
+    OUT last_commit timestamptz,
+    OUT decoded_lsn pg_lsn,
+    OUT published_lsn pg_lsn)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'kafka_sink_feed_stats'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.feed_stats() IS
+'live counters of this database''s feeds; see the view kafka_sink.stat_feeds';
+
+CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
+    SELECT c.feed, c.owner, c.server,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                ELSE COALESCE(s.state, CASE WHEN kafka_sink.workers_off() IS NULL THEN 'starting' ELSE 'idle' END) END AS state,
+           s.since, s.sqlstate,
+           COALESCE(CASE WHEN o.own THEN s.message END, CASE WHEN s.state IS NULL THEN kafka_sink.workers_off() END) AS message,
+           CASE WHEN o.own THEN s.detail END AS detail,
+           CASE WHEN o.own THEN s.hint END AS hint,
+           s.topic, s.waits_for, s.lsn,
+           c.start_lsn,
+           pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id) AS slot_name,
+           ARRAY(SELECT g.role::pg_catalog.text FROM kafka_sink.feed_grants g
+                  WHERE g.feed OPERATOR(pg_catalog.=) c.feed ORDER BY 1) AS emitters,
+           c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout,
+           c.created_by, c.created_at, c.altered_by, c.altered_at
+      FROM kafka_sink.feed_catalog c
+      LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
+     CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
+     WHERE o.own
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
+
+COMMENT ON VIEW kafka_sink.feeds IS
+'feeds whose owner''s privileges the current role has: definition, state, and the error that stopped it; for members of pg_read_all_stats all feeds, without messages';
+
+CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
+    SELECT c.feed, w.pid,
+           CASE WHEN NOT c.enabled THEN 'paused'
+                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                ELSE s.state END AS state,
+           s.since, s.waits_for, s.sqlstate,
+           w.started_at, w.transactions, w.records, w.bytes, w.forged, w.commits, w.cuts, w.commit_ms, w.last_commit,
+           w.decoded_lsn, w.published_lsn, r.confirmed_flush_lsn AS confirmed_lsn,
+           -- WAL that is not published yet, and that is kept for it
+           GREATEST(pg_catalog.pg_wal_lsn_diff(e.lsn, w.published_lsn), 0) AS lag_bytes,
+           GREATEST(pg_catalog.pg_wal_lsn_diff(e.lsn, r.restart_lsn), 0) AS retained_bytes,
+           r.slot_name::pg_catalog.text AS slot_name, r.wal_status, r.safe_wal_size
+      FROM kafka_sink.feed_catalog c
+      LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
+      LEFT JOIN kafka_sink.feed_stats() w ON w.feed OPERATOR(pg_catalog.=) c.feed
+      LEFT JOIN pg_catalog.pg_replication_slots r
+        ON r.slot_name::pg_catalog.text OPERATOR(pg_catalog.=) pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id)
+     CROSS JOIN LATERAL
+           (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
+                        ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) e
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
+
+COMMENT ON VIEW kafka_sink.stat_feeds IS
+'one row a feed: state, counters since its worker started (NULL without a running worker), how far it is, and the WAL that its replication slot keeps';
+
+GRANT SELECT ON kafka_sink.feeds, kafka_sink.stat_feeds TO PUBLIC;

@@ -1,6 +1,6 @@
 /*
  * history.c
- *	  Who has changed a sink, when, and how: rows of sink_history.
+ *	  Who has changed a sink or a feed, when, and how: rows of sink_history.
  *
  * A row is written in the transaction of the change, and stays when the sink is
  * dropped.  What changed is two objects, by the names of settings: what was, and
@@ -27,6 +27,10 @@ run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 	ks_session_leave(nestlevel);
 }
 
+/* Columns that are not of a definition. */
+#define NO_SETTINGS \
+	"'{sink,feed,id,start_lsn,enabled,generation,system_identifier,database_oid,created_by,created_at,altered_by,altered_at}'::pg_catalog.text[] "
+
 Jsonb *
 ks_history_definition(const char *sink, const char *topic)
 {
@@ -40,9 +44,11 @@ ks_history_definition(const char *sink, const char *topic)
 		"SELECT pg_catalog.to_jsonb(t) OPERATOR(pg_catalog.-) '{sink,topic,cluster_id}'::pg_catalog.text[] "
 		"FROM kafka_sink.topic_catalog t "
 		"WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2" :
-		"SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.-) "
-		"'{sink,enabled,generation,system_identifier,database_oid,created_by,created_at,altered_by,altered_at}'::pg_catalog.text[] "
-		"FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1",
+		"SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.-) " NO_SETTINGS
+		"FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 "
+		"UNION ALL "
+		"SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.-) " NO_SETTINGS
+		"FROM kafka_sink.feed_catalog c WHERE c.feed OPERATOR(pg_catalog.=) $1",
 		topic ? 2 : 1, types, values, NULL);
 	if (SPI_processed == 1)
 	{
@@ -77,7 +83,8 @@ ks_history_log(const char *sink, const char *action, const char *topic,
 	SPI_connect();
 	run("INSERT INTO kafka_sink.sink_history (sink, owner, action, topic, old, new, role, session_role) "
 		"SELECT c.sink, c.owner, $2, $3, " DIFFERENCE("$4", "$5") ", " DIFFERENCE("$5", "$4") ", $6, $7 "
-		"FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1",
+		"FROM (SELECT s.sink, s.owner FROM kafka_sink.sink_catalog s UNION ALL "
+		"SELECT f.feed, f.owner FROM kafka_sink.feed_catalog f) c WHERE c.sink OPERATOR(pg_catalog.=) $1",
 		lengthof(types), types, values, nulls);
 	SPI_finish();
 }
@@ -95,6 +102,13 @@ ks_history_stamp(const char *sink, bool created)
 		"UPDATE kafka_sink.sink_catalog c SET altered_by = $2, altered_at = pg_catalog.clock_timestamp() "
 		"WHERE c.sink OPERATOR(pg_catalog.=) $1",
 		lengthof(types), types, values, NULL);
+	/* or a feed's, of which there is none if there is such a sink */
+	run(created ?
+		"UPDATE kafka_sink.feed_catalog c SET created_by = $2, created_at = pg_catalog.clock_timestamp() "
+		"WHERE c.feed OPERATOR(pg_catalog.=) $1" :
+		"UPDATE kafka_sink.feed_catalog c SET altered_by = $2, altered_at = pg_catalog.clock_timestamp() "
+		"WHERE c.feed OPERATOR(pg_catalog.=) $1",
+		lengthof(types), types, values, NULL);
 	SPI_finish();
 }
 
@@ -102,13 +116,13 @@ void
 ks_history_log_change(const char *sink, const char *action, const char *topic, const Jsonb *before)
 {
 	ks_history_log(sink, action, topic, before, ks_history_definition(sink, topic));
-	ks_history_stamp(sink, strcmp(action, "create_sink") == 0);
+	ks_history_stamp(sink, strcmp(action, "create_sink") == 0 || strcmp(action, "create_feed") == 0);
 }
 
 #define SINCE_IT_EXISTS \
 	"h.sink OPERATOR(pg_catalog.=) $1 AND h.at OPERATOR(pg_catalog.>) ALL " \
 	"(SELECT d.at FROM kafka_sink.sink_history d WHERE d.sink OPERATOR(pg_catalog.=) $1 " \
-	"AND d.action OPERATOR(pg_catalog.=) 'drop_sink')"
+	"AND d.action OPERATOR(pg_catalog.=) ANY ('{drop_sink,drop_feed}'::pg_catalog.text[]))"
 
 void
 ks_history_follow(const char *sink, const char *new_name, Oid new_owner)

@@ -86,6 +86,14 @@ ks_limits_check_topics(Oid owner, int more)
 				"WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1");
 }
 
+void
+ks_limits_check_feeds(Oid owner)
+{
+	check_owned(owner, 1, "feeds", "kafka_sink.max_feeds_per_role", ks_guc_max_feeds_per_role,
+				"SELECT pg_catalog.count(*) FROM kafka_sink.feed_catalog c "
+				"WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1");
+}
+
 /* --- partitions --- */
 
 void

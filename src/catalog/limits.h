@@ -15,6 +15,7 @@
  */
 extern void ks_limits_check_sinks(Oid owner);
 extern void ks_limits_check_topics(Oid owner, int more);
+extern void ks_limits_check_feeds(Oid owner);
 
 /*
  * Errors (54000) if a sink has got offsets of more partitions than it may.  To be

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 
 #include "catalog/extension.h"
+#include "catalog/feeds.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/needs.h"
@@ -49,10 +50,15 @@ select_by_oid(const char *sql, Oid oid)
 	return select_text(sql, 1, types, values);
 }
 
+/* Sinks and feeds, which share their names. */
+#define ALL \
+	"(SELECT c.sink, c.owner, c.server FROM kafka_sink.sink_catalog c UNION ALL " \
+	"SELECT f.feed, f.owner, f.server FROM kafka_sink.feed_catalog f) s "
+
 char *
 ks_needs_of_owner(Oid role)
 {
-	return select_by_oid("SELECT " NAMES " FROM kafka_sink.sink_catalog s "
+	return select_by_oid("SELECT " NAMES " FROM " ALL
 						 "WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", role);
 }
 
@@ -100,13 +106,14 @@ ks_needs_of_server(const char *server)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(server)};
 
-	return select_text("SELECT " NAMES " FROM kafka_sink.sink_catalog s "
+	return select_text("SELECT " NAMES " FROM " ALL
 					   "WHERE s.server OPERATOR(pg_catalog.=) $1", 1, types, values);
 }
 
-/* Names of a role's sinks, in their order, in the current context. */
+/* Names of a role's sinks, or by another statement feeds, in their order, in the
+ * current context. */
 static List *
-sinks_of(Oid role)
+names_of(const char *sql, Oid role)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Oid			types[] = {OIDOID};
@@ -116,9 +123,7 @@ sinks_of(Oid role)
 	if (!ks_extension_is_sound() || !ks_version_is_ours())
 		return NIL;
 	SPI_connect();
-	ks_catalog_execute("SELECT s.sink FROM kafka_sink.sink_catalog s "
-					   "WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 ORDER BY s.sink FOR UPDATE",
-					   1, types, values, NULL);
+	ks_catalog_execute(sql, 1, types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
@@ -129,6 +134,42 @@ sinks_of(Oid role)
 	}
 	SPI_finish();
 	return result;
+}
+
+static List *
+sinks_of(Oid role)
+{
+	return names_of("SELECT s.sink FROM kafka_sink.sink_catalog s "
+					"WHERE s.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 ORDER BY s.sink FOR UPDATE", role);
+}
+
+static List *
+feeds_of(Oid role)
+{
+	return names_of("SELECT f.feed FROM kafka_sink.feed_catalog f "
+					"WHERE f.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 ORDER BY f.feed FOR UPDATE", role);
+}
+
+/* Feeds get another owner, whom their workers run as. */
+static void
+reassign_feeds(Oid from, Oid to)
+{
+	ListCell   *lc;
+
+	foreach(lc, feeds_of(from))
+	{
+		const char *feed = lfirst(lc);
+		Jsonb	   *before = ks_history_definition(feed, NULL);
+		Oid			types[] = {TEXTOID, OIDOID};
+		Datum		values[] = {CStringGetTextDatum(feed), ObjectIdGetDatum(to)};
+
+		ks_limits_check_feeds(to);
+		(void) select_text("UPDATE kafka_sink.feed_catalog c SET owner = $2::pg_catalog.regrole, "
+						   "generation = c.generation OPERATOR(pg_catalog.+) 1 "
+						   "WHERE c.feed OPERATOR(pg_catalog.=) $1", 2, types, values);
+		ks_feeds_note_change();
+		ks_history_log_change(feed, "REASSIGN OWNED", NULL, before);
+	}
 }
 
 char *
@@ -153,6 +194,7 @@ ks_needs_reassign(Oid from, Oid to)
 						   "WHERE c.sink OPERATOR(pg_catalog.=) $1", 2, sink_types, sink_values);
 		ks_history_log_change(sink, "REASSIGN OWNED", NULL, before);
 	}
+	reassign_feeds(from, to);
 	(void) select_text("UPDATE kafka_sink.offset_history h SET owner = $2::pg_catalog.regrole "
 					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
 	(void) select_text("UPDATE kafka_sink.sink_history h SET owner = $2::pg_catalog.regrole "
@@ -167,13 +209,20 @@ ks_needs_drop_owned(Oid role)
 
 	foreach(lc, sinks_of(role))
 		ks_history_log(lfirst(lc), "DROP OWNED", NULL, ks_history_definition(lfirst(lc), NULL), NULL);
+	foreach(lc, feeds_of(role))
+		ks_history_log(lfirst(lc), "DROP OWNED", NULL, ks_history_definition(lfirst(lc), NULL), NULL);
 	/* as drop_sink(): the sink's row first, so that its workers let go of the rest */
 	(void) select_by_oid("UPDATE kafka_sink.sink_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1 "
 						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", role);
 	(void) select_by_oid("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) ANY "
 						 "(SELECT c.sink FROM kafka_sink.sink_catalog c "
 						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1)", role);
+	(void) select_by_oid("DELETE FROM kafka_sink.feed_grants g WHERE g.role::pg_catalog.oid OPERATOR(pg_catalog.=) $1", role);
+	if (ks_extension_is_sound() && ks_version_is_ours())
+		ks_feeds_note_change();
 	return select_by_oid("WITH s AS (DELETE FROM kafka_sink.sink_catalog c "
-						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 RETURNING c.sink) "
-						 "SELECT " NAMES " FROM s", role);
+						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 RETURNING c.sink), "
+						 "f AS (DELETE FROM kafka_sink.feed_catalog c "
+						 "WHERE c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1 RETURNING c.feed) "
+						 "SELECT " NAMES " FROM (SELECT s.sink FROM s UNION ALL SELECT f.feed FROM f) s", role);
 }

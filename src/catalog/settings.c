@@ -121,6 +121,8 @@ static const struct
 	"With 0, a batch waits for a lock until it gets it."},
 	{"idle_after", 0, KS_TIMEOUT_MAX_US, "0 to " KS_TIMEOUT_MAX,
 	"With 0, a worker stays however long its sink is idle."},
+	{"transaction_timeout", USECS_PER_SEC, 15 * USECS_PER_MINUTE, "1 s to 15 minutes",
+	"The brokers' transaction.max.timeout.ms limits it, too."},
 	{"statistics_interval", 100 * KS_US_PER_MS, 10 * USECS_PER_MINUTE, "100 ms to 10 minutes",
 	"Without it, the number of partitions decides."},
 };
@@ -215,4 +217,19 @@ ks_topic_setting(int i)
 		if (strcmp(ks_sink_settings[j].name, topic_settings[i]) == 0)
 			return &ks_sink_settings[j];
 	elog(ERROR, "unknown setting \"%s\"", topic_settings[i]);
+}
+
+static const KsSetting feed_settings[KS_FEED_SETTINGS] = {
+	{"server", TEXTOID, NULL, NULL, 0, 0},
+	{"progress_topic", TEXTOID, "kafka_sink.progress", NULL, 0, 0},
+	{"batch_records", INT4OID, "10000", NULL, 1, 1000000},
+	{"batch_bytes", INT4OID, "8388608", NULL, 1024, 1024 * 1024 * 1024},
+	{"max_message_bytes", INT4OID, "1000000", NULL, 1024, 64 * 1024 * 1024},
+	{"transaction_timeout", INTERVALOID, "1 min", NULL, 0, 0},
+};
+
+const KsSetting *
+ks_feed_setting(int i)
+{
+	return &feed_settings[i];
 }

@@ -31,6 +31,11 @@ extern const KsSetting *ks_sink_setting(int i);
  * those that are a topic's own. */
 extern const KsSetting *ks_topic_setting(int i);
 
+/* In the order of the arguments of create_feed() and alter_feed(), behind the feed's
+ * name. */
+#define KS_FEED_SETTINGS	6
+extern const KsSetting *ks_feed_setting(int i);
+
 /* Errors (22023) unless the value, not NULL, is valid by itself. */
 extern void ks_setting_check(const KsSetting *setting, Datum value);
 

@@ -144,8 +144,8 @@ extern bool ks_topic_has_partition(const KsTopic *topic, int32 part);
  * shares what it points to. */
 extern KsSink *ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic);
 
-/* Errors (42602) unless a sink, or a topic of Kafka's, can have this name. */
-extern void ks_catalog_check_name(const char *name);
+/* Errors (42602) unless a sink or feed (kind), or a topic of Kafka's, can have this name. */
+extern void ks_catalog_check_name(const char *kind, const char *name);
 extern void ks_catalog_check_topic(const char *topic);
 
 /* Errors (22023) unless the list is NULL or of the form 0-15,20. */

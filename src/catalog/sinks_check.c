@@ -76,7 +76,7 @@ ks_catalog_check_topic(const char *topic)
 }
 
 void
-ks_catalog_check_name(const char *name)
+ks_catalog_check_name(const char *kind, const char *name)
 {
 	size_t		len = strlen(name);
 	bool		printable = true;
@@ -86,7 +86,7 @@ ks_catalog_check_name(const char *name)
 	if (len == 0 || len >= NAMEDATALEN || !printable)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid sink name"),
+				 errmsg("invalid %s name", kind),
 				 errdetail("A name has 1 to %d bytes, and no control characters.", NAMEDATALEN - 1)));
 }
 

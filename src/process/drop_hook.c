@@ -143,8 +143,8 @@ refuse_owner(const Dropped *d)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("role \"%s\" cannot be dropped because some objects depend on it", d->name),
-				 errdetail("It owns the sinks %s.", sinks),
-				 errhint("REASSIGN OWNED BY gives them to another role, DROP OWNED BY or kafka_sink.drop_sink() drops them.")));
+				 errdetail("It owns the sinks and feeds %s.", sinks),
+				 errhint("REASSIGN OWNED BY gives them to another role, DROP OWNED BY drops them.")));
 }
 
 static void
@@ -155,9 +155,9 @@ warn_of_server(const Dropped *d)
 	if (sinks)
 		ereport(WARNING,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("server \"%s\" is dropped, from which sinks consume", d->name),
+				 errmsg("server \"%s\" is dropped, which sinks or feeds use", d->name),
 				 errdetail("These are %s.", sinks),
-				 errhint("They wait for a server of that name, or for another by kafka_sink.alter_sink().")));
+				 errhint("They wait for a server of that name, or for another by kafka_sink.alter_sink() or alter_feed().")));
 }
 
 static void

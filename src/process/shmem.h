@@ -37,6 +37,21 @@ typedef struct KsWorkerCounters
 	pg_atomic_uint64 rss_anon_peak;	/* bytes */
 } KsWorkerCounters;
 
+/* The same of a feed's worker; places in the WAL are XLogRecPtr. */
+typedef struct KsFeedCounters
+{
+	pg_atomic_uint64 transactions;	/* of PostgreSQL, published */
+	pg_atomic_uint64 records;
+	pg_atomic_uint64 bytes;
+	pg_atomic_uint64 forged;		/* messages that were dropped */
+	pg_atomic_uint64 commits;		/* of Kafka */
+	pg_atomic_uint64 cuts;			/* of them in the middle of a transaction */
+	pg_atomic_uint64 commit_us;
+	pg_atomic_uint64 last_commit;	/* TimestampTz, 0: none */
+	pg_atomic_uint64 decoded_lsn;	/* all that is before it has been read, 0: nothing yet */
+	pg_atomic_uint64 published_lsn; /* and is in Kafka */
+} KsFeedCounters;
+
 /*
  * A worker's slot; see src/README.md for who moves it when.  Moves happen in
  * ks_shmem_move_slot() alone.
@@ -82,6 +97,8 @@ typedef struct KsWorkerSlot
 	KsFarewell	farewell;			/* of KS_SLOT_ENDED */
 	KsLastWords last_words;			/* likewise */
 	KsWorkerCounters counters;
+	KsFeedCounters feed;
+	pg_atomic_uint32 asleep;		/* of a feed: nothing was left to read, a commit may wake it */
 } KsWorkerSlot;
 
 /* Is there, or will be, a process?  Under the lock, or as a guess. */
@@ -168,6 +185,13 @@ extern void ks_shmem_lower_memory_level(const char *sink, int worker);
 /* The CV that is broadcast after each commit and state change of any of the
  * sink's workers (other sinks may share it); NULL without shared memory. */
 extern ConditionVariable *ks_shmem_progress_cv(const char *sink);
+
+/* What this feed's worker has read, and published, of the WAL (XLogRecPtr); 0: nothing
+ * yet, or it does not run. */
+extern uint64 ks_shmem_feed_position(const char *feed);
+
+/* A commit has something for this feed: its worker, if it sleeps, wakes up. */
+extern void ks_shmem_wake_feed(const char *feed);
 
 /* Is any worker of this sink in this database alive, or watched for?  Returns
  * its pid, or the watcher's or supervisor's; or 0. */

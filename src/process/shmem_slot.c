@@ -72,6 +72,10 @@ take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner,
 	slot->last_words.sqlstate = 0;
 	for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
 		pg_atomic_write_u64(&counter[j], 0);
+	counter = (pg_atomic_uint64 *) &slot->feed;
+	for (int j = 0; j < (int) (sizeof(KsFeedCounters) / sizeof(pg_atomic_uint64)); j++)
+		pg_atomic_write_u64(&counter[j], 0);
+	pg_atomic_write_u32(&slot->asleep, 0);
 }
 
 int
@@ -371,6 +375,43 @@ ConditionVariable *
 ks_shmem_progress_cv(const char *sink)
 {
 	return ks_shmem_available() ? progress_cv(MyDatabaseId, sink) : NULL;
+}
+
+uint64
+ks_shmem_feed_position(const char *feed)
+{
+	uint64		position = 0;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, feed) == 0)
+			position = Max(position, pg_atomic_read_u64(&slot->feed.decoded_lsn));
+	}
+	LWLockRelease(ks_shared->lock);
+	return position;
+}
+
+void
+ks_shmem_wake_feed(const char *feed)
+{
+	if (!ks_shmem_available())
+		return;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (slot->pid == 0 || slot->dbid != MyDatabaseId || strcmp(slot->sink, feed) != 0)
+			continue;
+		/* of many who commit, one wakes it */
+		if (pg_atomic_exchange_u32(&slot->asleep, 0) == 1)
+			ks_shmem_wake(slot->pid);
+		break;
+	}
+	LWLockRelease(ks_shared->lock);
 }
 
 /* Who would start a worker of the sink, if one is parked; the lock is held. */

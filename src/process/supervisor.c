@@ -444,6 +444,7 @@ main_loop(void)
 		retry = retry_connections();
 		due = ks_earlier(read_catalog(), retry);
 		next = ks_earlier(due, reconcile_all(&any, &alive, &parked));
+		ks_supervisor_drop_slots();
 		next = ks_earlier(next, ks_supervisor_watch(parked, &unwatched));
 		if (unwatched)
 		{

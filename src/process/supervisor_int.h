@@ -8,6 +8,7 @@
  *	supervisor.c			the process: what is due, what is to be done
  *	supervisor_state.c		states that no worker can write
  *	supervisor_start.c		who is started first, where not all can be
+ *	supervisor_slots.c		replication slots of feeds that are gone
  *	supervisor_read.c		what the catalog says of the sinks
  *	supervisor_worker.c		a worker's states, start and end
  *	supervisor_watch.c		the watcher of those that are parked
@@ -107,6 +108,8 @@ typedef struct KsSupervised
 	bool		listed;			/* by the reading at hand */
 
 	MemoryContext cxt;			/* of what follows */
+	bool		feed;			/* it is no sink, but a feed: one worker, no topics, no tables */
+	int64		feed_id;
 	int64		generation;
 	Oid			owner;
 	bool		superuser;		/* the owner is: not limited */
@@ -188,6 +191,15 @@ extern void ks_supervisor_end(void) KS_NORETURN;
 
 extern void ks_supervised_read_all(void *unused);
 extern void ks_supervised_read(void *sink);
+
+/* --- supervisor_slots.c --- */
+
+/* Drops replication slots of feeds that do not exist any more; when one is in use, again
+ * later.  To be called when sinks and feeds have been read, or a worker has ended. */
+extern void ks_supervisor_drop_slots(void);
+
+/* What was read last tells which feeds there are. */
+extern bool ks_supervisor_knows_feeds;
 
 /* --- supervisor_worker.c --- */
 

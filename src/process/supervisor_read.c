@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "catalog/extension.h"
 #include "catalog/offsets.h"
 #include "catalog/version.h"
 #include "process/supervisor_int.h"
@@ -39,6 +40,8 @@ typedef struct SinkRow
 	bool		parks;
 	int64		generation;
 	int			workers;
+	bool		feed;
+	int64		feed_id;
 } SinkRow;
 
 /* What a row of PARTS_OF_SINKS tells of. */
@@ -68,12 +71,18 @@ typedef struct PartRow
 	"SELECT c.sink, c.owner::pg_catalog.oid, o.rolname::pg_catalog.text, o.rolcanlogin, o.rolsuper, " \
 	"c.target::pg_catalog.oid, n.nspname, r.relname, c.command IS NOT NULL, c.server IS NOT NULL, c.enabled, " \
 	"c.system_identifier, c.database_oid, " \
-	"c.idle_after OPERATOR(pg_catalog.>) '0'::pg_catalog.interval, c.generation, c.workers " \
+	"c.idle_after OPERATOR(pg_catalog.>) '0'::pg_catalog.interval, c.generation, c.workers, NULL::pg_catalog.int8 " \
 	"FROM kafka_sink.sink_catalog c " \
 	"LEFT JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) c.target::pg_catalog.oid " \
 	"LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) r.relnamespace " \
 	"LEFT JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) c.owner::pg_catalog.oid " \
-	"WHERE $1 IS NULL OR c.sink OPERATOR(pg_catalog.=) $1"
+	"WHERE $1 IS NULL OR c.sink OPERATOR(pg_catalog.=) $1 " \
+	"UNION ALL " \
+	"SELECT f.feed, f.owner::pg_catalog.oid, o.rolname::pg_catalog.text, o.rolcanlogin, o.rolsuper, " \
+	"NULL, NULL, NULL, false, true, f.enabled, f.system_identifier, f.database_oid, false, f.generation, 1, f.id " \
+	"FROM kafka_sink.feed_catalog f " \
+	"LEFT JOIN pg_catalog.pg_roles o ON o.oid OPERATOR(pg_catalog.=) f.owner::pg_catalog.oid " \
+	"WHERE $1 IS NULL OR f.feed OPERATOR(pg_catalog.=) $1"
 
 #define PARTS_OF_SINKS \
 	"SELECT t.sink, 0, t.topic, t.target::pg_catalog.oid, n.nspname, r.relname, NULL::pg_catalog.int4, NULL, h.topic IS NOT NULL " \
@@ -87,6 +96,10 @@ typedef struct PartRow
 	"SELECT s.sink, 1, s.state, NULL, NULL, NULL, s.worker, s.message, NULL " \
 	"FROM kafka_sink.sink_state s " \
 	"WHERE $1 IS NULL OR s.sink OPERATOR(pg_catalog.=) $1 " \
+	"UNION ALL " \
+	"SELECT s.feed, 1, s.state, NULL, NULL, NULL, 0, s.message, NULL " \
+	"FROM kafka_sink.feed_state s " \
+	"WHERE $1 IS NULL OR s.feed OPERATOR(pg_catalog.=) $1 " \
 	"ORDER BY 1, 2"
 
 static char *
@@ -151,6 +164,8 @@ fill_sink(SinkRow *sink, int row, MemoryContext cxt)
 	sink->parks = row_bool(row, 14);
 	sink->generation = DatumGetInt64(row_value(row, 15, &isnull));
 	sink->workers = Min(DatumGetInt32(row_value(row, 16, &isnull)), KS_MAX_WORKERS);
+	sink->feed_id = DatumGetInt64(row_value(row, 17, &isnull));
+	sink->feed = !isnull;
 }
 
 static void
@@ -321,12 +336,15 @@ store_sink(const SinkRow *sink, const PartRow *parts, int nparts)
 		s->managed[i]->next_start = 0;
 		s->managed[i]->trouble = KS_TROUBLE_NONE;
 	}
+	s->feed = sink->feed;
+	s->feed_id = sink->feed_id;
 	s->generation = sink->generation;
 	s->workers = sink->workers;
 	s->owner = sink->owner;
 	s->superuser = sink->superuser;
-	s->runs = sink->has_server && (OidIsValid(sink->target) || sink->has_command || sum.topic_targets) &&
-		sink->enabled && !sink->suspended && !sum.halted && sum.ntopics > 0;
+	s->runs = sink->enabled && !sink->suspended && !sum.halted &&
+		(sink->feed || (sink->has_server && sum.ntopics > 0 &&
+						(OidIsValid(sink->target) || sink->has_command || sum.topic_targets)));
 	s->report_suspended = sink->suspended && sink->enabled;
 	s->parks = sink->parks;
 	for (int i = 0; i < s->workers; i++)
@@ -486,6 +504,7 @@ ks_supervised_read_all(void *unused)
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		s->listed = false;
+	ks_supervisor_knows_feeds = false;
 	if (ks_version_is_ours())
 		read_together();
 	else
@@ -494,5 +513,7 @@ ks_supervised_read_all(void *unused)
 	while ((s = hash_seq_search(&scan)) != NULL)
 		if (!s->listed)
 			store_dropped(s);
+	/* those of another version are left alone */
+	ks_supervisor_knows_feeds = ks_version_is_ours() || !ks_extension_exists();
 	watch_written_tables();
 }

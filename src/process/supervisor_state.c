@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 
 #include "base/guc.h"
+#include "catalog/feeds.h"
 #include "catalog/needs.h"
 #include "process/supervisor_int.h"
 
@@ -22,6 +23,22 @@
 
 /* How all that we say of an end begins. */
 #define ENDED	"the worker ended"
+
+/* What a sink and a feed are called. */
+static const char *
+kind_of(const KsSupervised *s)
+{
+	return s->feed ? "feed" : "sink";
+}
+
+static void
+set_state(const KsSupervised *s, int worker, const char *state, const KsStateError *error)
+{
+	if (s->feed)
+		ks_feeds_set_state(s->name, state, error, InvalidXLogRecPtr);
+	else
+		ks_catalog_set_state(s->name, worker, state, error);
+}
 
 static bool
 row_is(const KsSupervised *s, int worker, const char *state)
@@ -103,15 +120,17 @@ trouble_message(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			return m->last_words.sqlstate == 0 ? ENDED " unexpectedly" :
 				psprintf(ENDED ": %s", valid_words(m->last_words.message));
 		case KS_TROUBLE_NO_SLOT:
-			return psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
-							m->worker, s->workers, s->name);
+			return s->feed ? psprintf("no background worker slot is free for feed \"%s\"", s->name) :
+				psprintf("no background worker slot is free for worker %d of %d of sink \"%s\"",
+						 m->worker, s->workers, s->name);
 		case KS_TROUBLE_ROLE_LIMIT:
-			return psprintf("role \"%s\" has as many workers as it may: worker %d of %d of sink \"%s\" waits",
-							s->owner_name, m->worker, s->workers, s->name);
+			return s->feed ? psprintf("role \"%s\" has as many workers as it may: feed \"%s\" waits", s->owner_name, s->name) :
+				psprintf("role \"%s\" has as many workers as it may: worker %d of %d of sink \"%s\" waits",
+						 s->owner_name, m->worker, s->workers, s->name);
 		case KS_TROUBLE_NO_OWNER:
-			return "the sink's owner does not exist any more";
+			return psprintf("the %s's owner does not exist any more", kind_of(s));
 		case KS_TROUBLE_NO_LOGIN:
-			return psprintf("role \"%s\" cannot log in, so its sinks cannot run", s->owner_name);
+			return psprintf("role \"%s\" cannot log in, so its %ss cannot run", s->owner_name, kind_of(s));
 	}
 	return NULL;
 }
@@ -201,16 +220,19 @@ ks_supervised_states_differ(const KsSupervised *s)
 static void
 write_suspended(const KsSupervised *s)
 {
+	const char *name = quote_literal_cstr(s->name);
 	KsStateError error = {
 		.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-		.message = "the sink's offsets were written in another database or server",
+		.message = s->feed ? "the feed was created in another database or server" :
+			"the sink's offsets were written in another database or server",
 		.detail = "This is a copy: a restored dump, a database made from a template, or an upgraded server.",
-		.hint = psprintf("To go on from them here: SELECT kafka_sink.resume(%s); otherwise kafka_sink.drop_sink(%s).",
-						 quote_literal_cstr(s->name), quote_literal_cstr(s->name)),
+		.hint = s->feed ?
+			psprintf("To publish what is committed here from now on: SELECT kafka_sink.resume(%s); otherwise kafka_sink.drop_feed(%s).", name, name) :
+			psprintf("To go on from them here: SELECT kafka_sink.resume(%s); otherwise kafka_sink.drop_sink(%s).", name, name),
 		.off = -1
 	};
 
-	ks_catalog_set_state(s->name, 0, "suspended", &error);
+	set_state(s, 0, "suspended", &error);
 }
 
 /* May the topic whose table is gone halt alone? */
@@ -333,7 +355,8 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			state = "waiting";
 			error.waits_for = "process";
 			error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
-			error.detail = "Its partitions are not consumed until there is one.";
+			error.detail = s->feed ? "Nothing is published until there is one." :
+				"Its partitions are not consumed until there is one.";
 			error.hint = psprintf("You might need to increase %s.", m->setting);
 			if (may_warn())
 				ereport(WARNING,
@@ -345,20 +368,21 @@ write_trouble(const KsSupervised *s, const KsManaged *m, KsTrouble trouble)
 			state = "waiting";
 			error.waits_for = "process";
 			error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
-			error.detail = "Its partitions are not consumed until another worker of the role leaves.";
+			error.detail = s->feed ? "Nothing is published until another worker of the role leaves." :
+				"Its partitions are not consumed until another worker of the role leaves.";
 			error.hint = psprintf("Pause a sink, use fewer workers, or let a superuser raise %s.", m->setting);
 			break;
 		case KS_TROUBLE_NO_OWNER:
 			error.sqlstate = ERRCODE_UNDEFINED_OBJECT;
-			error.hint = psprintf("Give it to another role with kafka_sink.alter_sink(%s, owner => ...), or drop it.",
-								  quote_literal_cstr(s->name));
+			error.hint = psprintf("Give it to another role with kafka_sink.alter_%s(%s, owner => ...), or drop it.",
+								  kind_of(s), quote_literal_cstr(s->name));
 			break;
 		case KS_TROUBLE_NO_LOGIN:
 			error.sqlstate = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
 			error.hint = psprintf("ALTER ROLE %s LOGIN.", quote_identifier(s->owner_name));
 			break;
 	}
-	ks_catalog_set_state(s->name, m->worker, state, &error);
+	set_state(s, m->worker, state, &error);
 	ks_supervised_note_row(m->sink, m->worker, state, error.message);
 }
 
@@ -377,7 +401,9 @@ ks_supervised_write_states(void *arg)
 	if (!ks_supervised_states_differ(s))
 		return;
 	read_again = has_rows_of_nobody(s) || s->report_suspended || has_lost_table(s);
-	if (has_rows_of_nobody(s))
+	if (has_rows_of_nobody(s) && s->feed)
+		ks_feeds_clear_state(s->name);
+	else if (has_rows_of_nobody(s))
 	{
 		KsSink	   *sink = ks_catalog_sink(s->name, true);
 

@@ -351,10 +351,13 @@ ks_managed_start(KsManaged *m)
 		return false;
 	}
 	args.slot_generation = ks_worker_slots[slot].generation;
-	snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker %d: %s", m->worker, s->name);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "kafka_sink worker");
+	if (s->feed)
+		snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink feed: %s", s->name);
+	else
+		snprintf(worker.bgw_name, BGW_MAXLEN, "kafka_sink worker %d: %s", m->worker, s->name);
+	snprintf(worker.bgw_type, BGW_MAXLEN, s->feed ? "kafka_sink feed" : "kafka_sink worker");
 	snprintf(worker.bgw_library_name, BGW_MAXLEN, "kafka_sink");
-	snprintf(worker.bgw_function_name, BGW_MAXLEN, "ks_worker_main");
+	snprintf(worker.bgw_function_name, BGW_MAXLEN, s->feed ? "ks_feed_main" : "ks_worker_main");
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;

@@ -335,7 +335,7 @@ reassign(ReassignOwnedStmt *stmt)
 		if (!ks_can_set_role(GetUserId(), to))
 			ereport(ERROR,
 					(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-					 errmsg("permission denied to give sinks to role \"%s\"", GetUserNameFromId(to, false)),
+					 errmsg("permission denied to give sinks and feeds to role \"%s\"", GetUserNameFromId(to, false)),
 					 errdetail("Their code would run as a role that you cannot SET ROLE to: %s.", sinks)));
 		ks_shmem_note_change();
 	}
@@ -352,7 +352,7 @@ drop_owned(DropOwnedStmt *stmt)
 
 		if (sinks == NULL)
 			continue;
-		ereport(NOTICE, (errmsg("sinks of role \"%s\" are dropped: %s", GetUserNameFromId(lfirst_oid(lc), false), sinks)));
+		ereport(NOTICE, (errmsg("sinks and feeds of role \"%s\" are dropped: %s", GetUserNameFromId(lfirst_oid(lc), false), sinks)));
 		ks_shmem_note_change();
 	}
 }

@@ -214,18 +214,18 @@ ks_define_check(const char *name)
 	}
 }
 
-/* May the role call create_sink()? */
+/* May the role call create_sink(), or create_feed()? */
 static bool
-may_create_sinks(Oid role)
+may_create(Oid role, const char *create)
 {
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(role)};
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[] = {ObjectIdGetDatum(role), CStringGetTextDatum(create)};
 	bool		may;
 
 	SPI_connect();
 	ks_catalog_execute("SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n "
 					   "ON n.oid OPERATOR(pg_catalog.=) p.pronamespace "
-					   "WHERE n.nspname OPERATOR(pg_catalog.=) 'kafka_sink' AND p.proname OPERATOR(pg_catalog.=) 'create_sink' "
+					   "WHERE n.nspname OPERATOR(pg_catalog.=) 'kafka_sink' AND p.proname::pg_catalog.text OPERATOR(pg_catalog.=) $2 "
 					   "AND pg_catalog.has_function_privilege($1, p.oid, 'EXECUTE')",
 					   lengthof(types), types, values, NULL);
 	may = SPI_processed > 0;
@@ -234,7 +234,7 @@ may_create_sinks(Oid role)
 }
 
 void
-ks_define_check_new_owner(Oid role)
+ks_define_check_new_owner(Oid role, const char *create)
 {
 	if (!SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
 		ereport(ERROR,
@@ -245,12 +245,13 @@ ks_define_check_new_owner(Oid role)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be able to SET ROLE \"%s\"", GetUserNameFromId(role, false)),
-				 errdetail("The sink's code will run as that role.")));
-	if (!superuser() && !may_create_sinks(role))
+				 errdetail("The %s's %s will run as that role.", strchr(create, '_') + 1,
+						   strcmp(create, "create_sink") == 0 ? "code" : "worker")));
+	if (!superuser() && !may_create(role, create))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not create sinks", GetUserNameFromId(role, false)),
-				 errhint("GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO %s.",
+				 errmsg("role \"%s\" may not create %ss", GetUserNameFromId(role, false), strchr(create, '_') + 1),
+				 errhint("GRANT EXECUTE ON FUNCTION kafka_sink.%s TO %s.", create,
 						 quote_identifier(GetUserNameFromId(role, false)))));
 }
 

@@ -10,9 +10,9 @@
 /* Errors unless a worker could run the sink as it is defined now. */
 extern void ks_define_check(const char *sink);
 
-/* Errors unless the current user may give a sink to this role, and the role may
- * have one. */
-extern void ks_define_check_new_owner(Oid role);
+/* Errors unless the current user may give a sink, or a feed, to this role, and the role
+ * may have one: call 'create', which is create_sink or create_feed. */
+extern void ks_define_check_new_owner(Oid role, const char *create);
 
 /* Runs a change of the catalog as its owner; returns the rows hit. */
 extern uint64 ks_define_change(const char *sql, int nargs, Oid *types, Datum *values,

@@ -12,6 +12,7 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 
+#include "catalog/feeds.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/settings.h"
@@ -73,7 +74,7 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 
 	/* the SQL of another version has not so many arguments */
 	ks_version_check();
-	ks_catalog_check_name(name);
+	ks_catalog_check_name("sink", name);
 	ks_refuse_null(fcinfo, CREATE_IF_NOT_EXISTS);
 	if (ks_catalog_sink(name, true))
 	{
@@ -84,6 +85,7 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 				 errmsg("sink \"%s\" already exists, skipping", name)));
 		PG_RETURN_VOID();
 	}
+	ks_feeds_take_name(name, false);
 	read_settings(fcinfo, given);
 	ks_limits_check_sinks(GetUserId());
 
@@ -161,7 +163,7 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 		ks_given_nothing(psprintf("sink \"%s\"", name));
 	if (OidIsValid(owner))
 	{
-		ks_define_check_new_owner(owner);
+		ks_define_check_new_owner(owner, "create_sink");
 		if (owner != sink->owner)
 		{
 			ks_limits_check_sinks(owner);
@@ -254,9 +256,10 @@ kafka_sink_rename_sink(PG_FUNCTION_ARGS)
 	Datum		values[] = {PG_GETARG_DATUM(0), PG_GETARG_DATUM(1), Int64GetDatum(GetCurrentTimestamp())};
 
 	ks_catalog_check_owner(sink, false);
-	ks_catalog_check_name(new_name);
+	ks_catalog_check_name("sink", new_name);
 	if (ks_catalog_sink(new_name, true))
 		refuse_existing(new_name);
+	ks_feeds_take_name(new_name, false);
 	/* one that still applies a batch under the name would move the other's offsets */
 	if (ks_shmem_has_worker(new_name))
 		ereport(ERROR,

@@ -197,20 +197,23 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 
 /*
  * The extension's tables and sequences, those first that others refer to, and
- * whose a row is: its own owner's, or its sink's.
+ * whose a row is: its own owner's, its sink's, or its feed's.  (Secrets of feeds are for
+ * nobody's eyes; others are made.)
  */
 #define DUMPED_RELATIONS \
 	"SELECT c.relname, c.relkind OPERATOR(pg_catalog.=) 'S', EXISTS (SELECT FROM pg_catalog.pg_attribute a " \
 	"WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attname OPERATOR(pg_catalog.=) 'owner' " \
-	"AND a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.regrole'::pg_catalog.regtype AND NOT a.attisdropped) " \
+	"AND a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.regrole'::pg_catalog.regtype AND NOT a.attisdropped), " \
+	"EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid " \
+	"AND a.attname OPERATOR(pg_catalog.=) 'feed' AND NOT a.attisdropped) " \
 	"FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_depend d " \
 	"ON d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass " \
 	"AND d.refobjid OPERATOR(pg_catalog.=) e.oid AND d.deptype OPERATOR(pg_catalog.=) 'e' " \
 	"AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass " \
 	"JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid " \
 	"WHERE e.extname OPERATOR(pg_catalog.=) 'kafka_sink' AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,S}') " \
-	"AND c.relname OPERATOR(pg_catalog.<>) ALL ('{dump,schemas}') " \
-	"ORDER BY c.relname OPERATOR(pg_catalog.<>) 'sink_catalog', c.relname OPERATOR(pg_catalog.<>) 'topic_catalog', " \
+	"AND c.relname OPERATOR(pg_catalog.<>) ALL ('{dump,schemas,feed_secrets}') " \
+	"ORDER BY c.relname OPERATOR(pg_catalog.<>) ALL ('{sink_catalog,feed_catalog}'), c.relname OPERATOR(pg_catalog.<>) 'topic_catalog', " \
 	"c.relkind OPERATOR(pg_catalog.=) 'S', c.relname"
 
 /* May the role see what is of that owner? */
@@ -253,7 +256,7 @@ add_rows(ReturnSetInfo *rsinfo, const char *sql, Oid role)
 }
 
 static char *
-rows_of_relation(const char *name, bool is_sequence, bool has_owner)
+rows_of_relation(const char *name, bool is_sequence, bool has_owner, bool of_feed)
 {
 	const char *quoted = quote_identifier(name);
 
@@ -262,7 +265,8 @@ rows_of_relation(const char *name, bool is_sequence, bool has_owner)
 						"FROM kafka_sink.%s q WHERE $1 IS NOT NULL", quote_literal_cstr(name), quoted);
 	return psprintf("SELECT %s::pg_catalog.text, pg_catalog.row_to_json(t) FROM kafka_sink.%s t WHERE %s",
 					quote_literal_cstr(name), quoted,
-					has_owner ? SEES("t.owner") :
+					has_owner ? SEES("t.owner") : of_feed ?
+					"t.feed OPERATOR(pg_catalog.=) ANY (SELECT c.feed FROM kafka_sink.feed_catalog c WHERE " SEES("c.owner") ")" :
 					"t.sink OPERATOR(pg_catalog.=) ANY (SELECT c.sink FROM kafka_sink.sink_catalog c WHERE " SEES("c.owner") ")");
 }
 
@@ -273,7 +277,8 @@ warn_of_others(ReturnSetInfo *rsinfo, Oid role)
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(role)};
 
-	if (SPI_execute_with_args("SELECT FROM kafka_sink.sink_catalog c WHERE NOT " SEES("c.owner") " LIMIT 1",
+	if (SPI_execute_with_args("SELECT FROM (SELECT s.owner FROM kafka_sink.sink_catalog s UNION ALL "
+							  "SELECT f.owner FROM kafka_sink.feed_catalog f) c WHERE NOT " SEES("c.owner") " LIMIT 1",
 							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the catalog of kafka_sink");
 	if (SPI_processed == 0)
@@ -307,8 +312,9 @@ kafka_sink_dumped(PG_FUNCTION_ARGS)
 		char	   *name = SPI_getvalue(relations->vals[i], relations->tupdesc, 1);
 		char	   *is_sequence = SPI_getvalue(relations->vals[i], relations->tupdesc, 2);
 		char	   *has_owner = SPI_getvalue(relations->vals[i], relations->tupdesc, 3);
+		char	   *of_feed = SPI_getvalue(relations->vals[i], relations->tupdesc, 4);
 
-		add_rows(rsinfo, rows_of_relation(name, *is_sequence == 't', *has_owner == 't'), role);
+		add_rows(rsinfo, rows_of_relation(name, *is_sequence == 't', *has_owner == 't', *of_feed == 't'), role);
 	}
 	add_rows(rsinfo, GIVEN_SCHEMAS, role);
 	ks_catalog_leave(&save);

@@ -29,6 +29,7 @@
 #include "process/start_offsets.h"
 #include "sql/arguments.h"
 #include "sql/define.h"
+#include "sql/feeds.h"
 
 #define MAX_LISTED_PLACES	10
 
@@ -62,11 +63,15 @@ kafka_sink_workers_off(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_resume(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	char	   *name = ks_text_argument(fcinfo, 0);
+	KsSink	   *sink;
 	Oid			types[] = {TEXTOID, INT8OID, OIDOID};
 	Datum		values[] = {PG_GETARG_DATUM(0), Int64GetDatum((int64) GetSystemIdentifier()),
 	ObjectIdGetDatum(MyDatabaseId)};
 
+	if (ks_feeds_resume(name))
+		PG_RETURN_VOID();
+	sink = ks_catalog_sink(name, false);
 	ks_catalog_check_owner(sink, false);
 	(void) ks_define_bump_generation(sink);
 	/* the errors are forgotten, and the offsets belong here from now on */
@@ -307,10 +312,14 @@ kafka_sink_skip_halted(PG_FUNCTION_ARGS)
 Datum
 kafka_sink_accept_halted_gap(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	char	   *name = ks_text_argument(fcinfo, 0);
+	KsSink	   *sink;
 	KsStateError *e;
 	int64		until;
 
+	if (ks_feeds_accept_gap(name))
+		PG_RETURN_VOID();
+	sink = ks_catalog_sink(name, false);
 	ks_catalog_check_owner(sink, false);
 	e = halted_place(sink, "accept_gap");
 	if (strcmp(e->message, KS_LOG_DELETED) != 0)

@@ -24,6 +24,7 @@
 #include "process/shmem.h"
 #include "sql/arguments.h"
 #include "sql/define.h"
+#include "sql/feeds.h"
 #include "sql/funcs.h"
 
 #define CHECK_MS		1000		/* at least so often, if nothing wakes us */
@@ -36,8 +37,11 @@ pause_sink(const char *name)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(name)};
-	KsSink	   *sink = ks_catalog_sink(name, false);
+	KsSink	   *sink;
 
+	if (ks_feeds_pause(name))
+		return;
+	sink = ks_catalog_sink(name, false);
 	ks_catalog_check_owner(sink, false);
 	if (!sink->enabled)
 		return;

@@ -31,6 +31,7 @@
 #include "base/message.h"
 #include "catalog/offsets.h"
 #include "process/shmem.h"
+#include "sql/feeds.h"
 #include "sql/funcs.h"
 
 #define CHECK_MS		1000		/* at least so often, if nothing wakes us */
@@ -384,6 +385,11 @@ kafka_sink_wait_for(PG_FUNCTION_ARGS)
 	w.cxt = AllocSetContextCreate(PortalContext, "kafka_sink wait_for", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(w.cxt);
 	w.name = pstrdup(name);
+	if (ks_feeds_wait_for(w.name, !PG_ARGISNULL(2), w.deadline))
+	{
+		SPI_finish();
+		return (Datum) 0;
+	}
 	w.sink = ks_catalog_sink(w.name, false);
 	ks_catalog_check_owner(w.sink, false);
 	if (!ks_shmem_available())

@@ -19,14 +19,14 @@ SELECT is_empty(
     'nor sequences');
 SELECT set_eq(
     $$SELECT name::text FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
-    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history', 'kafka_sink.sink_history', 'kafka_sink.dead_letters', 'kafka_sink.dump', 'kafka_sink.schemas'], 'tables that PUBLIC can read');
+    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history', 'kafka_sink.sink_history', 'kafka_sink.dead_letters', 'kafka_sink.dump', 'kafka_sink.schemas', 'kafka_sink.feed_progress'], 'tables that PUBLIC can read');
 SELECT set_eq(
     $$SELECT name::text FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT') AND NOT relrowsecurity$$,
     ARRAY['kafka_sink.dump'], 'have row security, but for the one that is always empty');
 SELECT set_eq(
     $$SELECT c.relname || ' ' || polcmd::text || ' ' || polpermissive || ' ' || polroles::text
         FROM pg_policy p JOIN pg_class c ON c.oid = polrelid WHERE relnamespace = 'kafka_sink'::regnamespace$$,
-    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}', 'sink_history r true {0}', 'dead_letters r true {0}', 'schemas r true {0}'], 'by one policy each, for SELECT');
+    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}', 'sink_history r true {0}', 'dead_letters r true {0}', 'schemas r true {0}', 'feed_progress r true {0}'], 'by one policy each, for SELECT');
 SELECT is_empty(
     $$SELECT name FROM relations WHERE relkind = 'v' AND NOT has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
     'PUBLIC can read the views');
@@ -50,8 +50,8 @@ SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE prolang <> (SELE
 SELECT is_empty('SELECT oid::regprocedure FROM functions WHERE proleakproof', 'none claims to be leakproof');
 -- what makes sinks out of nothing is granted to nobody: a sink costs all who use the server, and rows of a dump are anything
 SELECT set_eq($$SELECT DISTINCT proname::text FROM functions WHERE NOT has_function_privilege('regress_ks_nobody', oid, 'EXECUTE')$$,
-    ARRAY['create_sink', 'restore_dump'], 'functions that PUBLIC cannot call');
-SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proname = 'create_sink'
+    ARRAY['create_sink', 'create_feed', 'restore_dump'], 'functions that PUBLIC cannot call');
+SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proname IN ('create_sink', 'create_feed')
     AND has_function_privilege('regress_ks_nobody', oid, 'EXECUTE')$$, 'in none of their forms');
 GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO regress_ks_nobody;
 

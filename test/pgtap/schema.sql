@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(28);
+SELECT plan(32);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -70,6 +70,18 @@ SELECT is(pg_temp.columns_of('kafka_sink.stat_partitions'),
     'high_watermark bigint, consumed bigint, applied bigint, deleted bigint, filtered bigint, dead_lettered bigint, '
     'ignored bigint, superseded bigint, unmatched bigint, gaps bigint, redelivered bigint, tail_check text, '
     'updated_at timestamp with time zone, as_of timestamp with time zone', 'stat_partitions');
+SELECT is(pg_temp.columns_of('kafka_sink.feeds'),
+    'feed text, owner regrole, server text, state text, since timestamp with time zone, sqlstate text, message text, detail text, hint text, '
+    'topic text, waits_for text, lsn pg_lsn, start_lsn pg_lsn, slot_name text, emitters text[], progress_topic text, batch_records integer, '
+    'batch_bytes integer, max_message_bytes integer, transaction_timeout interval, created_by text, created_at timestamp with time zone, '
+    'altered_by text, altered_at timestamp with time zone', 'feeds');
+SELECT is(pg_temp.columns_of('kafka_sink.stat_feeds'),
+    'feed text, pid integer, state text, since timestamp with time zone, waits_for text, sqlstate text, started_at timestamp with time zone, '
+    'transactions bigint, records bigint, bytes bigint, forged bigint, commits bigint, cuts bigint, commit_ms double precision, '
+    'last_commit timestamp with time zone, decoded_lsn pg_lsn, published_lsn pg_lsn, confirmed_lsn pg_lsn, lag_bytes numeric, '
+    'retained_bytes numeric, slot_name text, wal_status text, safe_wal_size bigint', 'stat_feeds');
+SELECT is(pg_temp.columns_of('kafka_sink.feed_progress'),
+    'feed text!, lsn pg_lsn!, xid bigint!, transactions bigint!, records bigint!, read_at timestamp with time zone!', 'feed_progress');
 SELECT is(pg_temp.columns_of('kafka_sink.record'),
     'topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, headers kafka_sink.header[]',
     'type record');
@@ -83,10 +95,19 @@ SELECT set_eq(
     $$SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ')'
         FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
         JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND e.extname = 'kafka_sink'
-       WHERE d.deptype = 'e' AND p.proname NOT IN ('create_sink', 'alter_sink', 'worker_stats', 'partition_stats',
+       WHERE d.deptype = 'e' AND p.proname NOT IN ('create_sink', 'alter_sink', 'worker_stats', 'partition_stats', 'feed_stats',
              'validate_options', 'lock_waits', 'is_home', 'restore_dump', 'dumped')$$,
     ARRAY[
         'drop_sink(sink text, if_exists boolean DEFAULT false)',
+        'create_feed(feed text, server text DEFAULT NULL::text, progress_topic text DEFAULT ''kafka_sink.progress''::text, batch_records integer DEFAULT 10000, batch_bytes integer DEFAULT 8388608, max_message_bytes integer DEFAULT 1000000, transaction_timeout interval DEFAULT ''00:01:00''::interval, enabled boolean DEFAULT true, settings jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false)',
+        'alter_feed(feed text, server text DEFAULT NULL::text, progress_topic text DEFAULT NULL::text, batch_records integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, max_message_bytes integer DEFAULT NULL::integer, transaction_timeout interval DEFAULT NULL::interval, reset text[] DEFAULT NULL::text[], owner regrole DEFAULT NULL::regrole, settings jsonb DEFAULT NULL::jsonb)',
+        'drop_feed(feed text, if_exists boolean DEFAULT false)',
+        'grant_emit(feed text, role regrole)',
+        'revoke_emit(feed text, role regrole)',
+        'emit(feed text, topic text, key text, value text, headers jsonb DEFAULT NULL::jsonb, part integer DEFAULT NULL::integer)',
+        'emit(feed text, topic text, key text, value jsonb, headers jsonb DEFAULT NULL::jsonb, part integer DEFAULT NULL::integer)',
+        'emit(feed text, topic text, key bytea, value bytea, headers jsonb DEFAULT NULL::jsonb, part integer DEFAULT NULL::integer)',
+        'emit(feed text, record kafka_sink.record)',
         'rename_sink(sink text, new_name text)',
         'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, if_not_exists boolean DEFAULT false)',
         'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[])',
@@ -134,6 +155,9 @@ SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_sin
     'alter_sink has the settings of create_sink');
 SELECT is((SELECT (proargtypes::oid[])[0:32] FROM pg_proc WHERE oid = 'kafka_sink.alter_sink'::regproc),
     (SELECT (proargtypes::oid[])[0:32] FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc), 'of the same types');
+SELECT is((SELECT proargnames[2:] FROM pg_proc WHERE oid = 'kafka_sink.alter_feed'::regproc),
+    (SELECT proargnames[2:array_position(proargnames, 'enabled') - 1] || '{reset,owner,settings}'::text[] FROM pg_proc WHERE oid = 'kafka_sink.create_feed'::regproc),
+    'alter_feed has the settings of create_feed');
 SELECT set_eq(
     $$SELECT setting FROM (SELECT unnest(proargnames[2:]) FROM pg_proc WHERE oid = 'kafka_sink.create_sink'::regproc) s (setting)
        WHERE setting NOT IN ('enabled', 'settings', 'if_not_exists')$$,
@@ -149,8 +173,8 @@ SELECT results_eq(
     $$VALUES ('kafka_sink.dump', 'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d' COLLATE "C")$$,
     'what is dumped is what dumped() returns');
 SELECT is_empty(
-    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname NOT IN ('dump', 'schemas')
-         AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'sink')
+    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname NOT IN ('dump', 'schemas', 'feed_secrets')
+         AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname IN ('sink', 'feed'))
          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'owner' AND atttypid = 'regrole'::regtype)$$,
     'which knows of each row whose it is');
 

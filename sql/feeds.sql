@@ -1,0 +1,145 @@
+-- Feeds without a broker: what can be defined, by whom, and what emit() takes.
+SET client_min_messages = warning;
+CREATE EXTENSION kafka_sink;
+CREATE ROLE regress_ks_feeder LOGIN;
+CREATE ROLE regress_ks_emitter;
+CREATE ROLE regress_ks_other LOGIN;
+CREATE SERVER regress_ks_feeds FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+GRANT USAGE ON FOREIGN SERVER regress_ks_feeds TO regress_ks_feeder;
+
+-- not everybody makes some
+SET ROLE regress_ks_feeder;
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', enabled => false);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION kafka_sink.create_feed TO regress_ks_feeder;
+SET ROLE regress_ks_feeder;
+
+-- what is wrong
+SELECT kafka_sink.create_feed(NULL);
+SELECT kafka_sink.create_feed('');
+SELECT kafka_sink.create_feed('f');
+SELECT kafka_sink.create_feed('f', server => 'nowhere');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', progress_topic => 'no topic');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', batch_records => 0);
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', transaction_timeout => '1 h');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', settings => '{"batch_record": 1}');
+SELECT count(*) FROM kafka_sink.feeds;
+
+-- what is right
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', batch_records => 5, settings => '{"batch_bytes": "1MB"}', enabled => false);
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', if_not_exists => true);
+SELECT feed, owner, server, state, message, start_lsn, emitters, progress_topic, batch_records, batch_bytes, max_message_bytes, transaction_timeout, created_by
+  FROM kafka_sink.feeds;
+SELECT feed, pid, state, transactions, slot_name FROM kafka_sink.stat_feeds;
+TABLE kafka_sink.feed_progress;
+TABLE kafka_sink.feed_secrets;
+
+-- sinks and feeds share their names
+RESET ROLE;
+SELECT kafka_sink.create_sink('f');
+SELECT kafka_sink.create_sink('s');
+SELECT kafka_sink.create_feed('s', server => 'regress_ks_feeds');
+SELECT kafka_sink.rename_sink('s', 'f');
+SET ROLE regress_ks_feeder;
+
+-- changes
+SELECT kafka_sink.alter_feed('nobody', batch_records => 1);
+SELECT kafka_sink.alter_feed('f');
+SELECT kafka_sink.alter_feed('f', batch_records => NULL);
+SELECT kafka_sink.alter_feed('f', reset => '{server}');
+SELECT kafka_sink.alter_feed('f', batch_records => 6, reset => '{batch_records}');
+SELECT kafka_sink.alter_feed('f', max_message_bytes => 2000, reset => '{batch_records}');
+SELECT kafka_sink.alter_feed('f', owner => 'regress_ks_other');
+SELECT batch_records, max_message_bytes, altered_by FROM kafka_sink.feeds;
+SELECT kafka_sink.resume('f');
+SELECT kafka_sink.pause('f');
+SELECT kafka_sink.pause('f');
+SELECT kafka_sink.accept_gap('f');
+
+-- who may emit, and what
+SELECT kafka_sink.emit('nobody', 't', 'k', 'v');
+SELECT kafka_sink.emit('f', 't', 'k', 'v');
+RESET ROLE;
+-- as if it had begun; sessions hear of it with the next change
+UPDATE kafka_sink.feed_catalog SET start_lsn = '0/1';
+SET ROLE regress_ks_feeder;
+SELECT kafka_sink.grant_emit('f', 'regress_ks_emitter');
+SELECT kafka_sink.grant_emit('f', 'regress_ks_emitter');
+SELECT kafka_sink.grant_emit('f', NULL);
+SELECT emitters FROM kafka_sink.feeds;
+RESET ROLE;
+SELECT FROM pg_create_logical_replication_slot('regress_ks_feeds', 'test_decoding');
+SET ROLE regress_ks_emitter;
+SELECT kafka_sink.emit('f', 't', 'k', 'v');
+SELECT kafka_sink.emit('f', 't', 'k', '{"a": 1}'::jsonb, '{"h": "x", "n": null}', 3);
+SELECT kafka_sink.emit('f', 't', '\x00'::bytea, '\xff'::bytea);
+SELECT kafka_sink.emit('f', ROW('t', 0, NULL, NULL, '\x00', '\xff', ARRAY[('a', '\x01'), ('a', NULL)]::kafka_sink.header[])::kafka_sink.record);
+SELECT kafka_sink.emit('f', 't', NULL, NULL::text);
+BEGIN;
+SELECT kafka_sink.emit('f', 't', 'k', 'rolled back');
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+SELECT kafka_sink.emit('f', 't', 'k', 'rolled back, too');
+ROLLBACK TO s;
+COMMIT;
+SELECT kafka_sink.emit(NULL, 't', 'k', 'v');
+SELECT kafka_sink.emit('f', NULL, 'k', 'v');
+SELECT kafka_sink.emit('f', 'no topic', 'k', 'v');
+SELECT kafka_sink.emit('f', 't', 'k', 'v', part => -1);
+SELECT kafka_sink.emit('f', 't', 'k', 'v', '[1]');
+SELECT kafka_sink.emit('f', 't', 'k', 'v', '{"h": {}}');
+SELECT kafka_sink.emit('f', 't', 'k', 'v', (SELECT jsonb_object_agg(i, '') FROM generate_series(1, 65) i));
+SELECT kafka_sink.emit('f', ROW('t', 0, NULL, NULL, '\x00', NULL, ARRAY[(NULL, '\x01')]::kafka_sink.header[])::kafka_sink.record);
+SELECT kafka_sink.emit('f', ROW('t', 0, 7, NULL, NULL, NULL, NULL)::kafka_sink.record);
+SELECT kafka_sink.emit('f', ROW(NULL, 0, NULL, NULL, NULL, NULL, NULL)::kafka_sink.record);
+SELECT kafka_sink.emit('f', NULL::kafka_sink.record);
+SELECT kafka_sink.emit('f', 't', 'k', repeat('x', 2000));
+BEGIN READ ONLY;
+SELECT kafka_sink.emit('f', 't', 'k', 'v');
+ROLLBACK;
+SET ROLE regress_ks_other;
+SELECT kafka_sink.emit('f', 't', 'k', 'v');
+SELECT kafka_sink.grant_emit('f', 'regress_ks_other');
+SELECT kafka_sink.pause('f');
+SELECT kafka_sink.drop_feed('f');
+SELECT count(*) FROM kafka_sink.feeds;
+RESET ROLE;
+-- five messages of ours, with a proof of 32 bytes each
+SELECT count(*), sum((regexp_match(data, 'sz: (\d+)'))[1]::int) FROM pg_logical_slot_get_changes('regress_ks_feeds', NULL, NULL)
+ WHERE data LIKE 'message: transactional: 1 prefix: kafka_sink, %';
+SELECT pg_drop_replication_slot('regress_ks_feeds');
+SET ROLE regress_ks_feeder;
+SELECT kafka_sink.revoke_emit('f', 'regress_ks_emitter');
+SELECT kafka_sink.revoke_emit('f', 'regress_ks_emitter');
+SELECT kafka_sink.grant_emit('f', 'regress_ks_other');
+SET ROLE regress_ks_emitter;
+SELECT kafka_sink.emit('f', 't', 'k', 'v');
+RESET ROLE;
+
+-- limits, dumps, and what goes with a role
+SET ROLE regress_ks_feeder;
+SELECT kafka_sink.create_feed('f' || i, server => 'regress_ks_feeds', enabled => false) FROM generate_series(1, 3) i;
+SELECT kafka_sink.create_feed('f4', server => 'regress_ks_feeds', enabled => false);
+RESET ROLE;
+SELECT relation, count(*) FROM kafka_sink.dumped() WHERE relation IN ('feed_catalog', 'feed_grants', 'feed_secrets') GROUP BY 1 ORDER BY 1;
+DROP SERVER regress_ks_feeds;
+CREATE SERVER regress_ks_feeds FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+GRANT EXECUTE ON FUNCTION kafka_sink.create_feed TO regress_ks_other;
+DROP ROLE regress_ks_feeder;
+REASSIGN OWNED BY regress_ks_feeder TO regress_ks_other;
+SELECT feed, owner FROM kafka_sink.feeds ORDER BY feed;
+SELECT kafka_sink.drop_feed('f1');
+SELECT kafka_sink.drop_feed('f1');
+SELECT kafka_sink.drop_feed('f1', if_exists => true);
+SET client_min_messages = notice;
+DROP OWNED BY regress_ks_other;
+SET client_min_messages = warning;
+SELECT count(*) FROM kafka_sink.feeds;
+SELECT sink, action, role, old->>'role' AS old_role, new->>'role' AS new_role FROM kafka_sink.sink_history
+ WHERE sink IN ('f', 'f1') ORDER BY id;
+
+DROP EXTENSION kafka_sink CASCADE;
+DROP OWNED BY regress_ks_feeder, regress_ks_emitter, regress_ks_other;
+DROP ROLE regress_ks_feeder, regress_ks_emitter, regress_ks_other;

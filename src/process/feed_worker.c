@@ -1,0 +1,302 @@
+/*
+ * feed_worker.c
+ *	  The background worker of a feed: read the WAL, publish, wait.
+ *
+ *		read what is flushed; until there is enough, or nothing more, or it has been
+ *		open for long enough -> commit it to Kafka -> confirm the slot -> ...
+ *
+ * A commit to Kafka takes some milliseconds, in which others commit here: so under
+ * load a transaction of Kafka holds many of PostgreSQL, and alone it holds one.
+ *
+ * When nothing is left the process sleeps.  A commit that has emitted something wakes
+ * it (ks_shmem_wake_feed()); what is committed without being flushed is looked for a
+ * little later, and again and again with longer pauses; and now and then it looks in
+ * any case.  What others write to the WAL moves the slot, too, but not each time.
+ *
+ * The session user is the feed's owner.  The definition is fixed for the life of the
+ * process.  Whatever goes wrong ends it: the next one fences it, asks Kafka how far
+ * the feed is, and goes on from there (feed_worker_start.c).  The process leaves
+ * through _exit() once PostgreSQL's own exit callbacks are done.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "replication/slot.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "base/memory.h"
+#include "base/session.h"
+#include "feed/steps.h"
+#include "process/feed_worker.h"
+#include "process/feed_worker_int.h"
+#include "process/transaction.h"
+#include "process/worker.h"
+#include "write/apply.h"
+
+#define READ_AT_A_TIME		1000	/* records of the WAL, between looks at all else */
+#define MAX_OPEN_MS			50		/* a transaction of Kafka, while there is more to read */
+#define SLEEP_MIN_MS		10		/* while something is committed and not flushed */
+#define SLEEP_MAX_MS		1000
+#define MOVE_AFTER_MS		10000	/* the slot, when nothing was published */
+#define MOVE_BYTES			(1024 * 1024)	/* and so much was written by others */
+
+static volatile bool connection_changed = false;
+static TimestampTz moved_at = 0;	/* the progress, last */
+
+static void
+connection_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	connection_changed = true;
+}
+
+/* Between transactions of Kafka: what others want, and whether the connection is what it was. */
+static void
+check_requests(void)
+{
+	KsConf	   *conf;
+	uint64		fingerprint;
+
+	ks_feed_serve();
+	AcceptInvalidationMessages();
+	if (!connection_changed)
+		return;
+	connection_changed = false;
+	ks_transaction_begin();
+	conf = ks_options_load(ks_feed.feed->server, ks_feed.feed->owner);
+	fingerprint = ks_options_fingerprint(conf);
+	ks_transaction_commit();
+	ks_wal_forget_caches();
+	if (fingerprint != ks_feed.conf_fingerprint)
+		ks_feed_respawn();
+}
+
+/* --- the loop --- */
+
+static void
+tell_counts(void)
+{
+	KsFeedCounters *n = &ks_feed.slot->feed;
+	const KsPublisherCounts *c = &ks_feed.publisher.counts;
+
+	pg_atomic_write_u64(&n->transactions, c->transactions);
+	pg_atomic_write_u64(&n->records, c->records);
+	pg_atomic_write_u64(&n->bytes, c->bytes);
+	pg_atomic_write_u64(&n->forged, c->forged);
+	pg_atomic_write_u64(&n->commits, c->commits);
+	pg_atomic_write_u64(&n->cuts, c->cuts);
+	pg_atomic_write_u64(&n->commit_us, c->commit_us);
+	pg_atomic_write_u64(&n->published_lsn, ks_feed.publisher.progress.lsn);
+	if (pg_atomic_exchange_u64(&n->decoded_lsn, ks_wal_position(ks_feed.wal)) != ks_wal_position(ks_feed.wal))
+		ConditionVariableBroadcast(ks_feed.progress);
+}
+
+/* What is open, or the progress alone; and then the slot. */
+static void
+commit(void)
+{
+#ifdef KS_BREAK_FEED_CONFIRM
+	/* for the tests alone, which must find it out: the slot before Kafka's commit */
+	ks_wal_confirm(ks_feed.wal, ks_wal_position(ks_feed.wal));
+#endif
+	ks_publisher_commit(&ks_feed.publisher, ks_wal_position(ks_feed.wal));
+	moved_at = GetCurrentTimestamp();
+	pg_atomic_write_u64(&ks_feed.slot->feed.last_commit, (uint64) moved_at);
+	ks_wal_confirm(ks_feed.wal, ks_feed.publisher.progress.lsn);
+	ks_feed_step("confirmed");
+	tell_counts();
+	ks_feed_tell_running();
+}
+
+/* Others have written a lot, and nothing of it was for us. */
+static bool
+is_move_due(void)
+{
+	return ks_wal_position(ks_feed.wal) - ks_feed.publisher.progress.lsn > MOVE_BYTES &&
+		TimestampDifferenceExceeds(moved_at, GetCurrentTimestamp(), MOVE_AFTER_MS);
+}
+
+/* False if nothing is left to read. */
+static bool
+read_some(void)
+{
+	for (int i = 0; i < READ_AT_A_TIME; i++)
+	{
+		if (ks_publisher_is_open(&ks_feed.publisher) && ks_publisher_is_full(&ks_feed.publisher))
+			return true;
+		if (!ks_wal_next(ks_feed.wal))
+			return false;
+	}
+	return true;
+}
+
+static bool
+has_waited_enough(void)
+{
+	return ks_publisher_is_full(&ks_feed.publisher) ||
+		TimestampDifferenceExceeds(ks_feed.publisher.opened_at, GetCurrentTimestamp(), MAX_OPEN_MS);
+}
+
+/*
+ * Until a commit wakes us, or it is time to look; 'seen' is what was flushed when
+ * nothing was left.  Returns for how long at most the next time.
+ */
+static long
+sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
+{
+	WaitEvent	event;
+	bool		woken = false;
+
+	pg_atomic_write_u32(&ks_feed.slot->asleep, 1);
+	pg_memory_barrier();
+	if (GetXLogInsertRecPtr() <= seen)
+		timeout = SLEEP_MAX_MS;
+	/* whoever has committed in between did not wake us */
+	if (ks_flushed_lsn() > seen)
+		woken = true;
+	else if (WaitEventSetWait(events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 && event.events & WL_LATCH_SET)
+	{
+		ResetLatch(MyLatch);
+		woken = true;
+	}
+	pg_atomic_write_u32(&ks_feed.slot->asleep, 0);
+	return woken ? SLEEP_MIN_MS : Min(timeout * 2, SLEEP_MAX_MS);
+}
+
+static void
+main_loop(void)
+{
+	WaitEventSet *events = ks_create_wait_event_set(3);
+	long		timeout = SLEEP_MIN_MS;
+
+	AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(events, WL_SOCKET_READABLE, ks_producer_fd(ks_feed.producer), NULL, NULL);
+	ks_shmem_worker_runs();
+	moved_at = GetCurrentTimestamp();
+	for (;;)
+	{
+		XLogRecPtr	seen = ks_flushed_lsn();
+		bool		more = read_some();
+
+		if (ks_publisher_is_open(&ks_feed.publisher))
+		{
+			if (more && !has_waited_enough())
+				continue;
+			commit();
+			timeout = SLEEP_MIN_MS;
+		}
+		else if (is_move_due())
+			commit();
+		/* what was waited for is told until it is known to be over */
+		if (!more)
+			ks_feed_tell_running();
+		check_requests();
+		ks_producer_serve(ks_feed.producer);
+		tell_counts();
+		if (!more)
+			timeout = sleep_until_woken(events, seen, timeout);
+	}
+}
+
+/* --- the end --- */
+
+/* Readers of committed records need not wait for the transaction's timeout. */
+static void
+abort_open(int code, Datum arg)
+{
+	if (ks_feed.producer && !ks_memory_refused())
+		ks_publisher_abort(&ks_feed.publisher);
+}
+
+/* An error, outside of the server's own handling: what it would release is released. */
+static ErrorData *
+catch_error(MemoryContext cxt)
+{
+	ErrorData  *edata;
+
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	edata = ks_transaction_catch(cxt);
+	if (MyReplicationSlot != NULL)
+		ReplicationSlotRelease();
+	ks_wal_forget_caches();
+	return edata;
+}
+
+/* What has ended the work, told and acted upon. */
+KS_NORETURN static void
+end_with(const ErrorData *edata)
+{
+	KsStateError error;
+	bool		halts = false;
+
+	/* the producer knows better what its errors mean */
+	if (ks_feed.publisher.state != KS_PUBLISHER_FAILED || !ks_feed_producer_error(&error, &halts))
+	{
+		ks_feed_state_error(edata, &error);
+		halts = error.waits_for == NULL && !ks_error_passes(edata->sqlerrcode) &&
+			edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT && edata->sqlerrcode != ERRCODE_OBJECT_IN_USE &&
+			edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
+			edata->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
+	}
+	abort_open(0, (Datum) 0);
+	if (halts)
+		ks_feed_halt(&error);
+	ks_feed_write_state(error.waits_for ? "waiting" : "backoff", &error);
+	proc_exit(1);
+}
+
+void
+ks_feed_main(Datum arg)
+{
+	KsWorkerArgs args;
+	ErrorData  *volatile edata = NULL;
+
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	ks_session_end_by_exit();
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+
+	ks_feed.slot = ks_shmem_attach_worker(DatumGetInt32(arg), args.slot_generation);
+	ks_shmem_hear_last_words();
+	before_shmem_exit(abort_open, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
+	ks_feed.progress = ks_shmem_progress_cv(ks_feed.slot->sink);
+	ks_session_fix();
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
+
+	ks_feed.cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink feed", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(ks_feed.cxt);
+	PG_TRY();
+	{
+		if (!ks_feed_start(args.generation))
+			proc_exit(0);
+		main_loop();
+	}
+	PG_CATCH();
+	{
+		edata = catch_error(ks_feed.cxt);
+	}
+	PG_END_TRY();
+	if (ks_feed.feed)
+		end_with(edata);
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("worker of feed \"%s\" ends: %s", ks_feed.slot->sink, edata->message)));
+	proc_exit(1);
+}

@@ -1,0 +1,79 @@
+/*
+ * feed_worker_int.h
+ *	  What the files feed_worker*.c share: the process's one feed.
+ *
+ * From above to below:
+ *
+ *	feed_worker.c		the process: read, publish, wait, end
+ *	feed_worker_start.c	from the rows of the catalog to the first read
+ *	feed_worker_wait.c	what others want meanwhile
+ *	feed_worker_state.c	what is written of the feed
+ */
+#ifndef KS_FEED_WORKER_INT_H
+#define KS_FEED_WORKER_INT_H
+
+#include "postgres.h"
+
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+
+#include "base/compat.h"
+#include "catalog/feeds.h"
+#include "feed/publisher.h"
+#include "feed/wal.h"
+#include "kafka/producer.h"
+#include "process/shmem.h"
+
+typedef struct KsFeedWorker
+{
+	KsWorkerSlot *slot;
+	ConditionVariable *progress;	/* of the feed */
+	MemoryContext cxt;			/* as long as the process */
+	KsFeed	   *feed;
+	KsConf	   *conf;
+	uint64		conf_fingerprint;
+	KsProducer *producer;
+	KsPublisher publisher;
+	KsWal	   *wal;
+	const char *state;			/* as last written; NULL: nothing yet */
+	char		said[256];		/* the message with it */
+	TimestampTz trouble_since;	/* while Kafka is waited for, 0: it is not */
+} KsFeedWorker;
+
+extern KsFeedWorker ks_feed;
+
+/* --- feed_worker_state.c --- */
+
+/* In a transaction of its own; a failure is logged, and it is written again. */
+extern void ks_feed_write_state(const char *state, const KsStateError *error);
+
+/* Writes that the feed is halted, and ends the process; begins anew if it was changed. */
+extern void ks_feed_halt(const KsStateError *error) KS_NORETURN;
+
+/* As feed_state has it; shares what edata points to. */
+extern void ks_feed_state_error(const ErrorData *edata, KsStateError *error);
+
+/* Of the producer's error, if it has one. */
+extern bool ks_feed_producer_error(KsStateError *error, bool *halts);
+
+/* Kafka is waited for: tells so if it takes long.  Not within a transaction. */
+extern void ks_feed_tell_waiting(void);
+
+/* What was waited for has come. */
+extern void ks_feed_tell_running(void);
+
+/* Ends the process to be started again at once. */
+extern void ks_feed_respawn(void) KS_NORETURN;
+
+/* --- feed_worker_wait.c --- */
+
+/* What others want of this process, while it waits; may end it. */
+extern void ks_feed_serve(void);
+
+/* --- feed_worker_start.c --- */
+
+/* All up to the first read; false if the feed is not to run.  Errors, or does not
+ * return. */
+extern bool ks_feed_start(int64 generation);
+
+#endif

@@ -1,0 +1,346 @@
+/*
+ * feed_worker_start.c
+ *	  A feed's worker, from the rows of the catalog to the first read.
+ *
+ * The order is what the guarantee rests on:
+ *
+ *	1. The slot is looked at.  A feed that has begun and has none is halted before
+ *	   anything is asked of Kafka: so a copy of the server, which has none, does not
+ *	   fence the original.
+ *	2. Whoever published before is fenced, and what it had open is aborted.
+ *	3. The progress is read, up to an end of the topic that is asked for after that.
+ *	4. It is compared with the slot and with the history of this server.
+ *	5. The WAL is read from the progress on.
+ *
+ * A feed that has not begun makes its slot between 2 and 3, writes its first progress,
+ * and then says in its row that messages are taken.  If it does not come so far, all
+ * of that is done anew: nobody has been promised anything.
+ */
+#include "postgres.h"
+
+#include "access/timeline.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+#include "feed/steps.h"
+#include "kafka/options.h"
+#include "process/feed_worker_int.h"
+#include "process/transaction.h"
+
+#define SLICE_MS			100		/* of a wait for Kafka */
+#define ANSWER_MS			30000	/* of patience with questions */
+#define COMMIT_PATIENCE_MS	30000	/* beyond what a transaction may take */
+
+#define HINT_GAP "kafka_sink.accept_gap(%s) goes on from now on; what was committed in between is not published."
+
+/* --- what stands in the way --- */
+
+KS_NORETURN static void
+halt(int sqlstate, const char *message, const char *detail, const char *hint)
+{
+	KsStateError error = {
+		.sqlstate = sqlstate,
+		.message = message,
+		.detail = detail,
+		.hint = hint,
+		.part = -1,
+		.off = -1
+	};
+
+	ks_feed_halt(&error);
+}
+
+static const char *
+gap_hint(void)
+{
+	return psprintf(HINT_GAP, quote_literal_cstr(ks_feed.feed->name));
+}
+
+static void
+check_slot(KsSlotInfo *slot)
+{
+	const char *name = ks_wal_slot_name(ks_feed.feed->id);
+
+	ks_wal_look(name, slot);
+	switch (slot->kind)
+	{
+		case KS_SLOT_IS_USABLE:
+			return;
+		case KS_SLOT_IS_MISSING:
+			halt(ERRCODE_UNDEFINED_OBJECT, "the feed's replication slot does not exist",
+				 psprintf("It was called \"%s\". Slots do not follow to a standby that is promoted, nor to a copy of the server, and can be dropped.", name),
+				 gap_hint());
+		case KS_SLOT_IS_FOREIGN:
+			halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the feed's replication slot is another one",
+				 psprintf("Slot \"%s\" is of another database or plugin.", name), gap_hint());
+		case KS_SLOT_IS_INVALID:
+			halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the feed's replication slot has lost WAL that it needs",
+				 psprintf("Slot \"%s\" was invalidated, as when it holds more than max_slot_wal_keep_size.", name),
+				 gap_hint());
+	}
+}
+
+/* Was all that Kafka has of this feed committed in the history of this server? */
+static void
+check_history(const KsProgress *progress)
+{
+	TimeLineID	timeline = ks_timeline();
+	TimeLineID	then = tliOfPointInHistory(progress->lsn - 1, readTimeLineHistory(timeline));
+
+	if (then != progress->timeline || progress->lsn > ks_flushed_lsn())
+		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "Kafka has transactions of this feed that this server does not have",
+			 psprintf("The last one ended at %X/%X on timeline %u; this server is on timeline %u, at %X/%X. It may have been promoted, or restored, before it had them.",
+					  LSN_FORMAT_ARGS(progress->lsn), progress->timeline, timeline, LSN_FORMAT_ARGS(ks_flushed_lsn())),
+			 gap_hint());
+}
+
+static void
+check_progress(bool found, const KsProgress *progress, const KsSlotInfo *slot)
+{
+	const char *topic = ks_feed.feed->progress_topic;
+
+	if (!found || progress->feed_id != ks_feed.feed->id || progress->system_identifier != GetSystemIdentifier())
+		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the feed's progress is not in Kafka any more",
+			 psprintf("Topic \"%s\" has no record of the feed that could be read. It may have been deleted, or made without cleanup.policy compact.", topic),
+			 gap_hint());
+	check_history(progress);
+	/* the slot is confirmed behind Kafka's commit only */
+	if (progress->lsn < slot->confirmed_lsn)
+		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "Kafka has lost transactions of this feed",
+			 psprintf("Its progress is %X/%X, and the replication slot has been confirmed up to %X/%X.",
+					  LSN_FORMAT_ARGS(progress->lsn), LSN_FORMAT_ARGS(slot->confirmed_lsn)),
+			 gap_hint());
+}
+
+/* --- Kafka --- */
+
+static void
+open_producer(void)
+{
+	KsFeed	   *feed = ks_feed.feed;
+	int64		timeout_ms = feed->transaction_timeout_us / 1000;
+	KsProducerOptions opts = {
+		.client_id = psprintf("kafka_sink/%s", feed->name),
+		.transactional_id = ks_progress_name(feed->name),
+		.transaction_timeout_ms = (int) timeout_ms,
+		.max_message_bytes = feed->max_message_bytes
+	};
+
+	ks_feed.producer = ks_producer_open(ks_feed.conf, &opts, ks_feed.cxt);
+	ks_feed.publisher = (KsPublisher)
+	{
+		.producer = ks_feed.producer,
+			.name = opts.transactional_id,
+			.progress_topic = feed->progress_topic,
+			.feed_id = feed->id,
+			.batch_records = feed->batch_records,
+			.batch_bytes = feed->batch_bytes,
+			.cut_ms = (int) timeout_ms / 2,
+			.patience_ms = (int) timeout_ms + COMMIT_PATIENCE_MS,
+			.serve = ks_feed_serve
+	};
+}
+
+/* Between two slices of a wait. */
+static void
+wait_more(void)
+{
+	ks_feed_serve();
+	ks_feed_tell_waiting();
+	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 ks_producer_fd(ks_feed.producer), SLICE_MS, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+/* What the producer says is raised as an error. */
+KS_NORETURN static void
+raise_producer_error(void)
+{
+	KsStateError error = {.sqlstate = ERRCODE_CONNECTION_EXCEPTION, .message = "the producer has failed"};
+	bool		halts = false;
+
+	if (ks_feed_producer_error(&error, &halts) && halts)
+		ks_feed_halt(&error);
+	ereport(ERROR,
+			(errcode(error.sqlstate),
+			 errmsg("%s", error.message),
+			 error.detail ? errdetail_internal("%s", error.detail) : 0,
+			 error.hint ? errhint("%s", error.hint) : 0));
+}
+
+static void
+fence(void)
+{
+	KsProducerResult result;
+
+	while ((result = ks_producer_init(ks_feed.producer, SLICE_MS)) == KS_PRODUCER_AGAIN)
+		wait_more();
+	if (result != KS_PRODUCER_DONE)
+		raise_producer_error();
+	ks_feed.trouble_since = 0;
+	ks_feed_step("fenced");
+}
+
+static TimestampTz
+deadline(void)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ANSWER_MS);
+}
+
+static void
+make_topic(void)
+{
+	const char *topic = ks_feed.feed->progress_topic;
+	KsProducerResult result;
+
+	if (ks_progress_has_topic(ks_feed.conf, topic, deadline()))
+		return;
+	while ((result = ks_producer_make_compacted(ks_feed.producer, topic, 10 * SLICE_MS)) == KS_PRODUCER_AGAIN)
+		wait_more();
+	if (result != KS_PRODUCER_DONE)
+		raise_producer_error();
+}
+
+/* --- the feed's row --- */
+
+static void
+set_started(void *arg)
+{
+	KsFeed	   *feed = ks_feed.feed;
+
+	if (!ks_feeds_set_started(feed, feed->start_lsn))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("feed \"%s\" was dropped", feed->name)));
+	ks_shmem_note_change();
+}
+
+static void
+set_progress(void *arg)
+{
+	const KsProgress *p = &ks_feed.publisher.progress;
+
+	ks_feeds_set_progress(ks_feed.feed, p->lsn, p->xid, p->transactions, p->records);
+}
+
+static void
+run_step(void (*step) (void *arg))
+{
+	ErrorData  *edata = ks_transaction_try(step, NULL);
+
+	ks_wal_forget_caches();
+	if (edata)
+		ReThrowError(edata);
+}
+
+/* The first start: slot, progress, and then the promise. */
+static void
+begin_feed(void)
+{
+	KsFeed	   *feed = ks_feed.feed;
+
+	make_topic();
+	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id));
+	ks_feed_step("slot_made");
+	ks_feed.publisher.progress = (KsProgress)
+	{
+		.feed_id = feed->id,
+			.system_identifier = GetSystemIdentifier(),
+			.timeline = ks_timeline(),
+			.lsn = feed->start_lsn
+	};
+	ks_publisher_init(&ks_feed.publisher);
+	ks_publisher_commit(&ks_feed.publisher, feed->start_lsn);
+	run_step(set_started);
+	ks_feed_step("started");
+}
+
+static void
+continue_feed(const KsSlotInfo *slot)
+{
+	KsFeed	   *feed = ks_feed.feed;
+	KsProgress	progress;
+	bool		found;
+
+	if (!ks_progress_has_topic(ks_feed.conf, feed->progress_topic, deadline()))
+		halt(ERRCODE_UNDEFINED_OBJECT, psprintf("topic \"%s\", which has the feed's progress, does not exist", feed->progress_topic),
+			 NULL, gap_hint());
+	found = ks_progress_read(ks_feed.conf, feed->progress_topic, ks_feed.publisher.name, deadline(), &progress);
+	check_progress(found, &progress, slot);
+	progress.timeline = ks_timeline();
+	ks_feed.publisher.progress = progress;
+	ks_publisher_init(&ks_feed.publisher);
+}
+
+/* The feed as the process was started for; false if it is not to run. */
+static bool
+load_feed(int64 generation)
+{
+	ks_transaction_begin();
+	MemoryContextSwitchTo(ks_feed.cxt);
+	ks_feed.feed = ks_feeds_get(ks_feed.slot->sink, true);
+	if (ks_feed.feed && ks_feed.feed->generation != generation)
+	{
+		ks_transaction_commit();
+		ks_feed_respawn();
+	}
+	if (ks_feed.feed == NULL || !ks_feed.feed->enabled || ks_feed.feed->suspended || ks_feed.feed->halted ||
+		ks_feed.feed->owner != GetUserId())
+	{
+		ks_transaction_commit();
+		return false;
+	}
+	SetConfigOption("application_name", psprintf("kafka_sink %s", ks_feed.feed->name), PGC_USERSET, PGC_S_SESSION);
+	/* while it tries again, what went wrong is what people want to see */
+	if (ks_feed.feed->state && (strcmp(ks_feed.feed->state, "backoff") == 0 || strcmp(ks_feed.feed->state, "waiting") == 0))
+		ks_feed.state = ks_feed.feed->state;
+	ks_transaction_commit();
+	return true;
+}
+
+static void
+load_connection(void)
+{
+	uint8		secret[KS_MESSAGE_SECRET_LEN];
+
+	ks_transaction_begin();
+	MemoryContextSwitchTo(ks_feed.cxt);
+	ks_feed.conf = ks_options_load(ks_feed.feed->server, ks_feed.feed->owner);
+	ks_feed.conf_fingerprint = ks_options_fingerprint(ks_feed.conf);
+	open_producer();
+	ks_feeds_secret(ks_feed.feed->name, secret, sizeof(secret));
+	ks_message_make_key(secret, &ks_feed.publisher.key);
+	explicit_bzero(secret, sizeof(secret));
+	ks_transaction_commit();
+	MemoryContextSwitchTo(ks_feed.cxt);
+}
+
+bool
+ks_feed_start(int64 generation)
+{
+	KsSlotInfo	slot;
+	KsWalReceiver receiver;
+	bool		begins;
+
+	if (!load_feed(generation))
+		return false;
+	if (ks_feed.state == NULL)
+		ks_feed_write_state("starting", NULL);
+	begins = XLogRecPtrIsInvalid(ks_feed.feed->start_lsn);
+	if (!begins)
+		check_slot(&slot);
+	load_connection();
+	fence();
+	if (begins)
+		begin_feed();
+	else
+		continue_feed(&slot);
+	run_step(set_progress);
+	receiver = ks_publisher_receiver(&ks_feed.publisher);
+	ks_feed.wal = ks_wal_open(ks_wal_slot_name(ks_feed.feed->id), ks_feed.publisher.progress.lsn, &receiver, ks_feed.cxt);
+	return true;
+}

@@ -1,0 +1,185 @@
+/*
+ * feed_worker_state.c
+ *	  What a feed's worker says of itself.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+
+#include "process/feed_worker_int.h"
+#include "process/transaction.h"
+
+#define TELL_AFTER_MS	1000	/* of waiting for Kafka */
+
+KsFeedWorker ks_feed;
+
+/* In a transaction of its own; its errors are logged, and false. */
+static bool
+try_step(void (*step) (void *arg), void *arg)
+{
+	ErrorData  *edata = ks_transaction_try(step, arg);
+
+	ks_wal_forget_caches();
+	if (edata == NULL)
+		return true;
+	ereport(LOG,
+			(errcode(edata->sqlerrcode),
+			 errmsg("state of feed \"%s\" could not be written: %s", ks_feed.feed->name, edata->message)));
+	FreeErrorData(edata);
+	return false;
+}
+
+void
+ks_feed_respawn(void)
+{
+	ks_shmem_say_farewell(KS_FAREWELL_RESPAWN);
+	proc_exit(0);
+}
+
+typedef struct StateArgs
+{
+	const char *state;
+	const KsStateError *error;
+	bool		halted;			/* result: it was written */
+} StateArgs;
+
+static XLogRecPtr
+published_lsn(void)
+{
+	return ks_feed.publisher.progress.lsn;
+}
+
+static void
+set_state(void *arg)
+{
+	StateArgs  *a = arg;
+
+	ks_feeds_set_state(ks_feed.feed->name, a->state, a->error, a->error ? published_lsn() : InvalidXLogRecPtr);
+}
+
+void
+ks_feed_write_state(const char *state, const KsStateError *error)
+{
+	StateArgs	args = {state, error, false};
+	const char *message = error ? error->message : "";
+
+	if (ks_feed.state && strcmp(ks_feed.state, state) == 0 && strncmp(ks_feed.said, message, sizeof(ks_feed.said) - 1) == 0)
+		return;
+	if (error)
+		ereport(LOG,
+				(errcode(error->sqlstate),
+				 errmsg("feed \"%s\": %s", ks_feed.feed->name, error->message),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0));
+	if (try_step(set_state, &args))
+	{
+		ks_feed.state = state;
+		strlcpy(ks_feed.said, message, sizeof(ks_feed.said));
+	}
+	else
+		ks_feed.state = NULL;
+	ConditionVariableBroadcast(ks_feed.progress);
+}
+
+static void
+set_halted(void *arg)
+{
+	StateArgs  *a = arg;
+
+	a->halted = ks_feeds_halt(ks_feed.feed, a->error, published_lsn());
+	if (a->halted)
+		ks_shmem_note_change();
+}
+
+void
+ks_feed_halt(const KsStateError *error)
+{
+	StateArgs	args = {"halted", error, false};
+
+	if (!try_step(set_halted, &args))
+	{
+		/* the reason is told, and met again */
+		ks_feed_write_state("backoff", error);
+		proc_exit(1);
+	}
+	ConditionVariableBroadcast(ks_feed.progress);
+	if (!args.halted)
+	{
+		ereport(LOG,
+				(errcode(error->sqlstate),
+				 errmsg("feed \"%s\" was changed, and tries again: %s", ks_feed.feed->name, error->message)));
+		ks_feed_respawn();
+	}
+	ereport(LOG,
+			(errcode(error->sqlstate),
+			 errmsg("feed \"%s\" halted: %s", ks_feed.feed->name, error->message),
+			 error->detail ? errdetail_internal("%s", error->detail) : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+	proc_exit(0);
+}
+
+void
+ks_feed_state_error(const ErrorData *edata, KsStateError *error)
+{
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = edata->sqlerrcode;
+	error->message = edata->message;
+	error->detail = edata->detail;
+	error->hint = edata->hint;
+	error->part = -1;
+	error->off = -1;
+	if (edata->sqlerrcode == ERRCODE_DISK_FULL)
+		error->waits_for = "disk";
+	else if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION ||
+			 ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_FDW_ERROR ||
+			 edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+			 edata->sqlerrcode == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
+		error->waits_for = "broker";
+}
+
+bool
+ks_feed_producer_error(KsStateError *error, bool *halts)
+{
+	KsProducerError e;
+
+	if (ks_feed.producer == NULL || !ks_producer_error(ks_feed.producer, &e))
+		return false;
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = e.sqlstate;
+	error->message = e.message;
+	error->detail = e.detail;
+	error->hint = e.hint;
+	error->topic = e.topic;
+	error->part = -1;
+	error->off = -1;
+	error->waits_for = e.waits_for;
+	*halts = e.halts;
+	return true;
+}
+
+void
+ks_feed_tell_waiting(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	KsStateError error;
+	bool		halts;
+
+	if (ks_feed.trouble_since == 0)
+		ks_feed.trouble_since = now;
+	/* what cannot be written is told by what ends the wait */
+	if (!TimestampDifferenceExceeds(ks_feed.trouble_since, now, TELL_AFTER_MS) || IsTransactionState() ||
+		!ks_feed_producer_error(&error, &halts))
+		return;
+	if (error.waits_for == NULL)
+		error.waits_for = "broker";
+	ks_feed_write_state("waiting", &error);
+}
+
+void
+ks_feed_tell_running(void)
+{
+	ks_feed.trouble_since = 0;
+	if (ks_feed.state == NULL || strcmp(ks_feed.state, "running") != 0)
+		ks_feed_write_state("running", NULL);
+}

@@ -1,0 +1,92 @@
+/*
+ * funcs_wait_feed.c
+ *	  wait_for() a feed: until all that is committed now is in Kafka.
+ *
+ * A worker tells how far it has read when nothing that it has read is still to be
+ * committed.  So who waits needs no more than that place, and holds neither locks nor
+ * a snapshot meanwhile.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/condition_variable.h"
+#include "utils/builtins.h"
+#include "utils/wait_event.h"
+
+#include "base/compat.h"
+#include "catalog/feeds.h"
+#include "process/shmem.h"
+#include "sql/feeds.h"
+#include "sql/funcs.h"
+
+#define CHECK_MS	1000		/* at least so often, if nothing wakes us */
+
+/* Errors if the feed will not come so far, or has not in time. */
+static void
+check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
+{
+	KsFeed	   *feed;
+	const char *obstacle;
+
+	ks_call_begin();
+	feed = ks_feeds_get(name, false);
+	obstacle = !feed->enabled ? "paused" : feed->suspended ? "suspended" : feed->halted ? "halted" : NULL;
+	if (obstacle)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feed \"%s\" is %s", name, obstacle),
+				 errhint("The view kafka_sink.feeds tells why; kafka_sink.resume(%s) lets it go on.", quote_literal_cstr(name))));
+	if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("timed out while waiting for feed \"%s\"", name),
+				 errdetail("It is in state %s, at %X/%X; wanted is %X/%X.", feed->state ? feed->state : "starting",
+						   LSN_FORMAT_ARGS(ks_shmem_feed_position(name)), LSN_FORMAT_ARGS(target)),
+				 errhint("The views kafka_sink.feeds and kafka_sink.stat_feeds show where it stands.")));
+	ks_call_commit();
+}
+
+bool
+ks_feeds_wait_for(const char *name, bool until_given, TimestampTz deadline)
+{
+	KsFeed	   *feed = ks_feeds_get(name, true);
+	ConditionVariable *cv = ks_shmem_progress_cv(name);
+	XLogRecPtr	target;
+
+	if (feed == NULL)
+		return false;
+	ks_feeds_check_owner(feed);
+	if (until_given)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a feed is waited for without \"until\""),
+				 errdetail("It is waited for until all that is committed now is in Kafka.")));
+	if (cv == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("there are no background workers to wait for"),
+				 errdetail("kafka_sink is not in shared_preload_libraries.")));
+	/* what is committed and not flushed yet is committed, too */
+	target = GetXLogInsertRecPtr();
+	XLogFlush(target);
+	target = ks_flushed_lsn();
+	SPI_commit();
+	for (;;)
+	{
+		long		timeout = CHECK_MS;
+
+		/* listen first, then look: no commit goes unnoticed */
+		ConditionVariablePrepareToSleep(cv);
+		if (ks_shmem_feed_position(name) >= target)
+			break;
+		check_obstacles(name, target, deadline);
+		if (deadline != 0)
+			timeout = Min(timeout, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
+		(void) ConditionVariableTimedSleep(cv, timeout, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return true;
+}

@@ -1,0 +1,245 @@
+# A feed whose broker, or whose protocol, is interrupted at a place that has a name.
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $source = "$FindBin::RealBin/../..";
+
+# A build whose worker stops itself at a step, and that may be wrong in some way; what
+# the macros do not touch is there.
+sub build_with
+{
+	my (@macros) = ('KS_FEED_STEPS', @_);
+	my $build = PostgreSQL::Test::Utils::tempdir(lc $macros[-1]);
+	my $any = join '|', 'ks_feed_step', @macros;
+	my @touched = grep { slurp_file($_) =~ /\b(?:$any)\b/ } glob("$source/src/*/*.c");
+
+	system_or_bail('cp', '-a', "$source/src", "$source/sql", "$source/expected", "$source/Makefile",
+		"$source/kafka_sink.control", glob("$source/kafka_sink--*.sql"), $build);
+	unlink $ENV{MAKE_ARGS} ? glob("$build/src/*.o $build/src/*/*.o") : map { s{^\Q$source\E/(.*)\.c$}{$build/$1.o}r } @touched;
+	mkdir "$build/test";
+	mkdir "$build/test/tools";
+	system_or_bail('make', '-s', '-j2', '-C', $build, "PG_CONFIG=$ENV{PG_CONFIG}", "DESTDIR=$build/inst",
+		'COPT=' . join(' ', map { "-D$_" } @macros), 'install');
+	my $conf = slurp_file($ENV{TEMP_CONFIG});
+	$conf =~ s{'[^']*/inst\b}{'$build/inst}g;
+	return $conf;
+}
+
+my $conf = build_with();
+my $node = new_node('steps', conf => "$conf\nwal_level = logical\n");
+my $kafka = start_broker();
+my $topic = $kafka->topic('events', 2);
+my $n = 0;
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub emit
+{
+	my ($count) = @_;
+
+	sql("SELECT kafka_sink.emit('f', '$topic', (i % 5)::text, i::text) FROM generate_series($n + 1, $n + $count) i");
+	$n += $count;
+	return;
+}
+
+sub all_once
+{
+	my ($what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my (%last, @wrong);
+
+	sql("CALL kafka_sink.wait_for('f', timeout => '3 min')");
+	my @records = $kafka->records($topic);
+	foreach (@records)
+	{
+		my ($part, undef, undef, $value) = @$_;
+
+		push @wrong, "$part: $value after $last{$part}" if ($last{$part} // 0) >= $value;
+		$last{$part} = $value;
+	}
+	is_deeply(\@wrong, [], "$what: in order, none twice");
+	return is(scalar @records, $n, "$what: all are there");
+}
+
+sub stop_at
+{
+	my ($step) = @_;
+
+	$node->append_conf('postgresql.auto.conf', "kafka_sink.feed_stop_at = '$step'");
+	$node->reload;
+	return;
+}
+
+sub pid_of_feed { return try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed'") // ''; }
+
+sub runs
+{
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return wait_until($node, "SELECT state FROM kafka_sink.feeds WHERE feed = 'f'", 'running', $_[0]);
+}
+
+create_server($node, $kafka);
+
+# --- the first start: nothing is promised before it is done ---
+
+my $offset = 0;
+for my $step (qw(fenced slot_made started))
+{
+	stop_at($step);
+	sql("SELECT kafka_sink.create_feed('f', server => 'kafka')") if $step eq 'fenced';
+	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
+	my $pid = pid_of_feed();
+	like($step, qr/started/, "at $step it takes no messages")
+	  if sql("SELECT start_lsn IS NULL FROM kafka_sink.feeds") ne 't';
+	stop_at('');
+	kill 'KILL', $pid;
+	runs("killed at $step, it runs after all");
+	is(sql("SELECT count(*) FROM pg_replication_slots"), 1, 'with one slot');
+	last if $step eq 'started';
+	# anew for the next step
+	stop_at('none');
+	sql("SELECT kafka_sink.drop_feed('f')");
+	wait_until($node, "SELECT count(*) FROM pg_replication_slots", '0', 'the slot is gone');
+	stop_at($step eq 'fenced' ? 'slot_made' : 'started');
+	sql("SELECT kafka_sink.create_feed('f', server => 'kafka')");
+}
+emit(10);
+all_once('begun');
+
+# --- each window of a commit ---
+
+for my $step (qw(begun records_sent progress_sent committed confirmed))
+{
+	stop_at($step);
+	emit(100);
+	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
+	my $pid = pid_of_feed();
+	stop_at('');
+	kill 'KILL', $pid;
+	runs("killed at $step, it goes on");
+	emit(10);
+	all_once("killed at $step");
+}
+
+# --- fenced, and not dead yet ---
+
+my $name = sql("SELECT format('kafka_sink/%s/%s/f', system_identifier, (SELECT oid FROM pg_database WHERE datname = 'postgres')) FROM pg_control_system()");
+for my $step (qw(begun records_sent progress_sent))
+{
+	stop_at($step);
+	emit(100);
+	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
+	my $pid = pid_of_feed();
+	stop_at('');
+	my $other = $kafka->script('transactional.id' => $name)->to($topic);
+	$other->B;
+	$other->A;
+	$other->end;
+	is(scalar $kafka->records($topic), $n - 100, 'nothing of it is seen');
+	kill 'CONT', $pid;
+	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', 'it ends');
+	runs('and begins anew');
+	emit(10);
+	all_once("fenced at $step");
+}
+
+# --- the broker ---
+
+emit(100);
+$kafka->kill9;
+emit(100);
+wait_until($node, "SELECT state || ' ' || waits_for FROM kafka_sink.feeds", 'waiting broker', 'without a broker it waits');
+emit(100);
+$kafka->start;
+runs('and goes on');
+all_once('the broker was killed');
+
+# a broker that stands still in the middle of a commit
+stop_at('progress_sent');
+emit(100);
+$offset = wait_for_log($node, qr/feed stops at step progress_sent/, $offset, 'it stops before the commit');
+my $pid = pid_of_feed();
+stop_at('');
+$kafka->stop;
+kill 'CONT', $pid;
+wait_until($node, "SELECT state FROM kafka_sink.feeds", 'waiting', 'it waits for an answer');
+$kafka->start;
+runs('which comes');
+all_once('the broker went in the middle of a commit');
+
+# --- a topic that is not there, and a message that is too large for it ---
+
+my $missing = $kafka->topic('missing');
+sql("SELECT kafka_sink.alter_feed('f', transaction_timeout => '10 s')");
+runs('with less patience');
+sql("SELECT kafka_sink.emit('f', '$missing', 'k', 'v')");
+emit(10);
+wait_until($node, "SELECT state || ' ' || waits_for || ' ' || topic FROM kafka_sink.feeds", "waiting topic $missing", 'a topic that is missing is waited for');
+$kafka->create_topic($missing, 1);
+all_once('behind a topic that was missing');
+is(scalar $kafka->records($missing), 1, 'which is there');
+
+$kafka->alter_config($missing, 'max.message.bytes' => 1000);
+sql("SELECT kafka_sink.emit('f', '$missing', 'k', repeat(md5('x'), 200) || md5(random()::text) || string_agg(md5(i::text), '')) FROM generate_series(1, 200) i");
+emit(10);
+wait_until($node, "SELECT state || ' ' || topic FROM kafka_sink.feeds", "halted $missing", 'what Kafka refuses halts it');
+like(sql('SELECT hint FROM kafka_sink.feeds'), qr/max.message.bytes/, 'and says why');
+$kafka->alter_config($missing, 'max.message.bytes' => 1000000);
+sql("SELECT kafka_sink.resume('f')");
+runs('when that is mended');
+all_once('behind a message that was too large');
+
+# --- a transaction that takes longer than Kafka allows is cut ---
+
+sql("SELECT kafka_sink.alter_feed('f', transaction_timeout => '4 s')");
+runs('with no patience');
+my $cuts = 0;
+for my $round (1 .. 5)
+{
+	my $count = 100000 * $round;
+
+	# (what is not the value makes it longer)
+	sql("SELECT kafka_sink.emit('f', '$topic', (i % 5)::text, (i + $n)::text, headers => jsonb_build_object('h', repeat('x', 500))) FROM generate_series(1, $count) i");
+	$n += $count;
+	sql("CALL kafka_sink.wait_for('f', timeout => '3 min')");
+	last if ($cuts = sql('SELECT cuts FROM kafka_sink.stat_feeds')) > 0;
+}
+cmp_ok($cuts, '>', 0, 'it was cut');
+all_once('cut');
+
+# --- builds that are wrong, each in its own way: the checks above would see it ---
+
+$node->stop;
+$topic = $kafka->topic('broken', 2);
+for my $break (['KS_BREAK_FEED_PROGRESS', 'torn'], ['KS_BREAK_FEED_CONFIRM', 'progress_sent'])
+{
+	my ($macro, $step) = @$break;
+
+	$conf = build_with($macro);
+	$node = new_node(lc $macro, conf => "$conf\nwal_level = logical\n");
+	create_server($node, $kafka);
+	sql("SELECT kafka_sink.create_feed('f', server => 'kafka', progress_topic => '" . $kafka->topic('progress') . "')");
+	runs("$macro: it runs");
+	my $before = $kafka->records($topic);
+	stop_at($step);
+	sql("SELECT kafka_sink.emit('f', '$topic', i::text, i::text) FROM generate_series(1, 100) i");
+	wait_for_log($node, qr/feed stops at step $step/, 0, "$macro: it stops at $step");
+	sql('CHECKPOINT');
+	my $victim = pid_of_feed();
+	stop_at('');
+	kill 'KILL', $victim;
+	wait_until($node, "SELECT state FROM kafka_sink.feeds", qr/running|halted/, "$macro: it goes on");
+	my $lost = try_sql($node, "SELECT message FROM kafka_sink.feeds WHERE state = 'halted'") // '';
+	sql("CALL kafka_sink.wait_for('f', timeout => '2 min')") unless $lost;
+	my $doubled = $kafka->records($topic) - $before - 100;
+	ok($doubled > 0 || $lost =~ /Kafka has lost transactions/, "$macro: it is found out ($doubled more, '$lost')");
+	$node->stop;
+}
+
+done_testing();

@@ -1,0 +1,92 @@
+# Copies of a server or database with a feed: none of them publishes what the original
+# does, or keeps it from publishing, until somebody says so.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkTest;
+
+my $node = new_node('main', streaming => 1, conf => "wal_level = logical\n");
+my $kafka = shared_broker();
+my $topic = $kafka->topic('events', 1);
+my $progress = $kafka->topic('progress');
+
+sub values_of { return join ' ', map { $_->[3] } $kafka->records($topic); }
+
+sub state_is
+{
+	my ($server, $state, $what, $dbname) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($server, "SELECT state FROM kafka_sink.feeds WHERE feed = 'f'", $state, $what, undef, $dbname);
+}
+
+sub emit
+{
+	my ($server, $value, $dbname) = @_;
+
+	$server->safe_psql($dbname // 'postgres', "SELECT kafka_sink.emit('f', '$topic', 'k', '$value')");
+	return $server->safe_psql($dbname // 'postgres', "CALL kafka_sink.wait_for('f', timeout => '2 min')");
+}
+
+create_server($node, $kafka);
+$node->safe_psql('postgres', "SELECT kafka_sink.create_feed('f', server => 'kafka', progress_topic => '$progress')");
+state_is($node, 'running', 'the feed runs');
+emit($node, 'one');
+my $pid = $node->safe_psql('postgres', 'SELECT pid FROM kafka_sink.stat_feeds');
+
+# --- a base backup beside the original ---
+
+$node->backup('base');
+my $copy = PostgreSQL::Test::Cluster->new('copy');
+$copy->init_from_backup($node, 'base');
+$copy->start;
+state_is($copy, 'halted', 'a copy halts');
+like($copy->safe_psql('postgres', 'SELECT message FROM kafka_sink.feeds'), qr/slot does not exist/, 'without a slot');
+emit($node, 'two');
+is($node->safe_psql('postgres', 'SELECT pid FROM kafka_sink.stat_feeds'), $pid, 'the original was not disturbed');
+is(values_of(), 'one two', 'and publishes');
+$copy->stop;
+
+# --- a restored dump, and a database made from a template ---
+
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'a dump');
+unlike(slurp_file($dump), qr/feed_secrets/, 'has no secrets');
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'is restored');
+state_is($node, 'suspended', 'there the feed is suspended', 'restored');
+$node->safe_psql('restored', "SELECT kafka_sink.resume('f')");
+state_is($node, 'running', 'until it is resumed', 'restored');
+emit($node, 'restored', 'restored');
+emit($node, 'three');
+is(values_of(), 'one two restored three', 'both publish what is theirs');
+$node->safe_psql('postgres', 'DROP DATABASE restored');
+
+# --- failover to a standby that has no slot ---
+
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby);
+is($standby->safe_psql('postgres', 'SELECT state FROM kafka_sink.stat_feeds'), 'running', 'a standby shows what the primary wrote');
+$node->stop;
+$standby->promote;
+state_is($standby, 'halted', 'promoted, the feed halts');
+$standby->safe_psql('postgres', "SELECT kafka_sink.accept_gap('f')");
+$standby->safe_psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '2 min')");
+emit($standby, 'four');
+is(values_of(), 'one two restored three four', 'and goes on when told so');
+
+# whoever was the primary before comes back
+$node->start;
+$node->psql('postgres', "SELECT kafka_sink.emit('f', '$topic', 'k', 'zombie')");
+wait_until($node, "SELECT state FROM kafka_sink.feeds", qr/halted|waiting|backoff/, 'it does not go on as if nothing had been');
+$node->stop;
+emit($standby, 'five');
+like(values_of(), qr/ four (zombie )?five$/, 'the new one does');
+
+done_testing();
