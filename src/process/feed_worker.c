@@ -110,6 +110,8 @@ commit(void)
 #ifdef KS_BREAK_FEED_CONFIRM
 	/* for the tests alone, which must find it out: the slot before Kafka's commit */
 	ks_wal_confirm(ks_feed.wal, ks_wal_position(ks_feed.wal));
+	ReplicationSlotMarkDirty();
+	ReplicationSlotSave();
 #endif
 	ks_publisher_commit(&ks_feed.publisher, ks_wal_position(ks_feed.wal));
 	moved_at = GetCurrentTimestamp();
