@@ -189,7 +189,7 @@ SKIP:
 	wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'owned'}, 'running|',
 		'with LOGIN it goes on', undef, 'app');
 }
-like(($node->psql('app', 'DROP ROLE owner'))[2], qr/role "owner" cannot be dropped.*\n.*owns the sinks "owned"/, 'an owner is needed');
+like(($node->psql('app', 'DROP ROLE owner'))[2], qr/role "owner" cannot be dropped.*\n.*owns the sinks and feeds "owned"/, 'an owner is needed');
 sql('DROP ROLE owner', 'postgres');
 sql(q{SELECT pg_terminate_backend(pid) FROM kafka_sink.stat_sinks WHERE sink = 'owned'});
 wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'owned'},

@@ -191,7 +191,7 @@ sql(q{
 	SET client_min_messages = error;
 	DROP TABLE lost, lost_too;
 });
-like(($node->psql('shop', 'DROP ROLE short_lived'))[2], qr/ERROR: .*cannot be dropped.*\n.*owns the sinks "of nobody"/,
+like(($node->psql('shop', 'DROP ROLE short_lived'))[2], qr/ERROR: .*cannot be dropped.*\n.*owns the sinks and feeds "of nobody"/,
 	'an owner is not dropped in the database of its sinks');
 sql('DROP ROLE short_lived', 'postgres');
 my ($out) = dump_as('postgres', '-f', "$dir/gone.sql");
