@@ -165,6 +165,8 @@ raise_producer_error(void)
 
 	if (ks_feed_producer_error(&error, &halts) && halts)
 		ks_feed_halt(&error);
+	/* whoever catches it asks the producer what it means */
+	ks_feed.publisher.state = KS_PUBLISHER_FAILED;
 	ereport(ERROR,
 			(errcode(error.sqlstate),
 			 errmsg("%s", error.message),

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/condition_variable.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/wait_event.h"
 
@@ -69,6 +70,7 @@ ks_feeds_wait_for(const char *name, bool until_given, TimestampTz deadline)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("there are no background workers to wait for"),
 				 errdetail("kafka_sink is not in shared_preload_libraries.")));
+	PreventCommandDuringRecovery("wait_for() of a feed");
 	/* what is committed and not flushed yet is committed, too */
 	target = GetXLogInsertRecPtr();
 	XLogFlush(target);

@@ -245,6 +245,23 @@ emit_some(10);
 all_once('behind the gap');
 is(sql("SELECT old->>'message' FROM kafka_sink.sink_history WHERE action = 'accept_gap'"), "the feed's replication slot does not exist", 'which is in the history');
 
+# the slot has lost WAL
+sql("CALL kafka_sink.pause('f', true)");
+sql(q{ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'});
+sql('SELECT pg_reload_conf()');
+$slot = sql("SELECT slot_name FROM kafka_sink.feeds WHERE feed = 'f'");
+wait_until($node, "INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 10000); SELECT pg_switch_wal(); CHECKPOINT;
+	SELECT wal_status FROM kafka_sink.stat_feeds WHERE feed = 'f'", qr/lost$/, 'a slot is invalidated');
+sql('ALTER SYSTEM RESET max_slot_wal_keep_size');
+sql('SELECT pg_reload_conf()');
+sql("SELECT kafka_sink.resume('f')");
+state_is('f', 'halted', 'without its WAL the feed halts');
+like(sql("SELECT message FROM kafka_sink.feeds WHERE feed = 'f'"), qr/has lost WAL/, 'and says so');
+sql("SELECT kafka_sink.accept_gap('f')");
+published('f');
+emit_some(10);
+all_once('behind a slot that was lost');
+
 # the topic of progress is gone
 sql("CALL kafka_sink.pause('f', true)");
 $kafka->delete_topic($progress);
