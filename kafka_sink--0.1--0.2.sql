@@ -749,6 +749,9 @@ CREATE TABLE kafka_sink.feed_catalog (
     id bigint NOT NULL UNIQUE,
     owner regrole NOT NULL,
     server text NOT NULL,
+    publication text,
+    topic text NOT NULL,
+    envelope text NOT NULL,
     progress_topic text NOT NULL,
     batch_records integer NOT NULL,
     batch_bytes integer NOT NULL,
@@ -836,6 +839,9 @@ GRANT SELECT ON kafka_sink.visible_feeds, kafka_sink.feed_progress TO PUBLIC;
 CREATE FUNCTION kafka_sink.create_feed(
     feed text,
     server text DEFAULT NULL,
+    publication text DEFAULT NULL,
+    topic text DEFAULT '{schema}.{table}',
+    envelope text DEFAULT 'none',
     progress_topic text DEFAULT 'kafka_sink.progress',
     batch_records integer DEFAULT 10000,
     batch_bytes integer DEFAULT 8388608,
@@ -851,12 +857,15 @@ LANGUAGE C VOLATILE;
 -- a feed holds a replication slot, and WAL: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_feed FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, integer, integer, integer, interval, boolean, jsonb, boolean) IS
-'defines a feed, which publishes what transactions emit() to it, each once; owned by the current role';
+COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, jsonb, boolean) IS
+'defines a feed, which publishes what transactions emit() to it, and changes of the tables of a publication, each once; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_feed(
     feed text,
     server text DEFAULT NULL,
+    publication text DEFAULT NULL,
+    topic text DEFAULT NULL,
+    envelope text DEFAULT NULL,
     progress_topic text DEFAULT NULL,
     batch_records integer DEFAULT NULL,
     batch_bytes integer DEFAULT NULL,
@@ -869,7 +878,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_feed'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, integer, integer, integer, interval, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, text, text, text, integer, integer, integer, interval, text[], regrole, jsonb) IS
 'changes the settings given of a feed and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_feed(feed text, if_exists boolean DEFAULT false)
@@ -981,6 +990,7 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
            pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id) AS slot_name,
            ARRAY(SELECT g.role::pg_catalog.text FROM kafka_sink.feed_grants g
                   WHERE g.feed OPERATOR(pg_catalog.=) c.feed ORDER BY 1) AS emitters,
+           c.publication, c.topic AS table_topic, c.envelope,
            c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout,
            c.created_by, c.created_at, c.altered_by, c.altered_at
       FROM kafka_sink.feed_catalog c

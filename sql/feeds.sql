@@ -23,6 +23,10 @@ SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', progress_topic 
 SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', batch_records => 0);
 SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', transaction_timeout => '1 h');
 SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', settings => '{"batch_record": 1}');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', publication => 'nothing');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', topic => '{table');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', topic => '');
+SELECT kafka_sink.create_feed('f', server => 'regress_ks_feeds', envelope => 'paper');
 SELECT count(*) FROM kafka_sink.feeds;
 
 -- what is right
@@ -50,6 +54,7 @@ SELECT kafka_sink.alter_feed('f', batch_records => NULL);
 SELECT kafka_sink.alter_feed('f', reset => '{server}');
 SELECT kafka_sink.alter_feed('f', batch_records => 6, reset => '{batch_records}');
 SELECT kafka_sink.alter_feed('f', max_message_bytes => 2000, reset => '{batch_records}');
+SELECT kafka_sink.alter_feed('f', publication => 'p');
 SELECT kafka_sink.alter_feed('f', owner => 'regress_ks_other');
 SELECT batch_records, max_message_bytes, altered_by FROM kafka_sink.feeds;
 SELECT kafka_sink.resume('f');

@@ -81,12 +81,13 @@ ks_feeds_take_name(const char *name, bool for_feed)
 #define FEED_COLUMNS \
 	"c.feed, c.id, c.owner::pg_catalog.oid, c.server, c.progress_topic, c.batch_records, c.batch_bytes, " \
 	"c.max_message_bytes, c.transaction_timeout, c.enabled, c.generation, c.system_identifier, c.database_oid, " \
-	"c.start_lsn, s.state "
+	"c.start_lsn, s.state, c.publication, c.topic, c.envelope "
 
 enum
 {
 	COL_FEED = 1, COL_ID, COL_OWNER, COL_SERVER, COL_PROGRESS_TOPIC, COL_BATCH_RECORDS, COL_BATCH_BYTES,
-	COL_MAX_MESSAGE, COL_TIMEOUT, COL_ENABLED, COL_GENERATION, COL_SYSID, COL_DBID, COL_START_LSN, COL_STATE
+	COL_MAX_MESSAGE, COL_TIMEOUT, COL_ENABLED, COL_GENERATION, COL_SYSID, COL_DBID, COL_START_LSN, COL_STATE,
+	COL_PUBLICATION, COL_TOPIC, COL_ENVELOPE
 };
 
 /* A column of the one row that was read; NULL is 0. */
@@ -127,6 +128,9 @@ feed_from_row(MemoryContext cxt)
 		DatumGetObjectId(column(COL_DBID)) != MyDatabaseId;
 	feed->start_lsn = DatumGetLSN(column(COL_START_LSN));
 	feed->state = column_text(COL_STATE, cxt);
+	feed->publication = column_text(COL_PUBLICATION, cxt);
+	feed->topic = column_text(COL_TOPIC, cxt);
+	feed->debezium = strcmp(column_text(COL_ENVELOPE, cxt), "debezium") == 0;
 	feed->halted = feed->state && strcmp(feed->state, "halted") == 0;
 	return feed;
 }

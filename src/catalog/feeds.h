@@ -19,6 +19,9 @@ typedef struct KsFeed
 	int64		id;				/* given when it was created, and no other's */
 	Oid			owner;
 	char	   *server;
+	char	   *publication;	/* NULL: messages alone */
+	char	   *topic;			/* of tables, with {schema} and {table} */
+	bool		debezium;		/* its envelope; else none */
 	char	   *progress_topic;
 	int			batch_records;
 	int			batch_bytes;

@@ -172,6 +172,47 @@ cut(KsPublisher *p, const KsWalTransaction *txn)
 	commit_kafka(p);
 }
 
+/* One record of the transaction at hand. */
+static void
+publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
+{
+	int64		bytes = (int64) Max(rec->keylen, 0) + Max(rec->valuelen, 0);
+
+	p->txn_records++;
+	if (p->progress.inside == txn->commit_lsn && p->txn_records <= p->progress.inside_records)
+		return;
+	if (p->state == KS_PUBLISHER_OPEN && p->txn_records > 1 &&
+		TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms))
+	{
+		p->txn_records--;
+		cut(p, txn);
+		p->txn_records++;
+	}
+	if (p->state != KS_PUBLISHER_OPEN)
+		begin_kafka(p);
+	rec->ts_ms = ks_timestamp_to_ms(txn->committed_at);
+	send(p, rec);
+	p->open_records++;
+	p->open_bytes += bytes;
+	p->open_counts.records++;
+	p->open_counts.bytes += bytes;
+	p->next.records++;
+}
+
+void
+ks_publisher_send_row(void *publisher, const KsWalTransaction *txn, KsProducerRecord *rec)
+{
+	publish(publisher, txn, rec);
+}
+
+static void
+take_change(void *arg, const KsWalTransaction *txn, StringInfo words)
+{
+	KsPublisher *p = arg;
+
+	ks_rows_take(p->rows, txn, words);
+}
+
 static void
 take_message(void *arg, const KsWalTransaction *txn, const char *data, Size len)
 {
@@ -188,27 +229,9 @@ take_message(void *arg, const KsWalTransaction *txn, const char *data, Size len)
 			p->counts.forged = ++p->open_counts.forged;
 			return;
 		case KS_MESSAGE_OURS:
-			break;
+			publish(p, txn, &rec);
+			return;
 	}
-	p->txn_records++;
-	if (p->progress.inside == txn->commit_lsn && p->txn_records <= p->progress.inside_records)
-		return;
-	if (p->state == KS_PUBLISHER_OPEN && p->txn_records > 1 &&
-		TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms))
-	{
-		p->txn_records--;
-		cut(p, txn);
-		p->txn_records++;
-	}
-	if (p->state != KS_PUBLISHER_OPEN)
-		begin_kafka(p);
-	rec.ts_ms = ks_timestamp_to_ms(txn->committed_at);
-	send(p, &rec);
-	p->open_records++;
-	p->open_bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
-	p->open_counts.records++;
-	p->open_counts.bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
-	p->next.records++;
 }
 
 static void
@@ -244,6 +267,7 @@ ks_publisher_receiver(KsPublisher *p)
 	{
 		.begin = begin_txn,
 			.message = take_message,
+			.change = take_change,
 			.commit = commit_txn,
 			.arg = p
 	};

@@ -2,7 +2,7 @@
  * publisher.h
  *	  Committed transactions become transactions of Kafka.
  *
- *		IDLE ---- first message of a transaction ----> OPEN
+ *		IDLE ---- first record of a transaction -----> OPEN
  *		OPEN ---- ks_publisher_commit() ------------->  IDLE
  *		OPEN ---- a transaction takes too long ------>  OPEN (cut: committed, begun anew)
  *		any ----- an error ---------------------------> FAILED: the process ends
@@ -21,6 +21,7 @@
 
 #include "feed/message.h"
 #include "feed/progress.h"
+#include "feed/rows.h"
 #include "feed/wal.h"
 #include "kafka/producer.h"
 
@@ -34,7 +35,7 @@ typedef enum KsPublisherState
 /* Since the process began. */
 typedef struct KsPublisherCounts
 {
-	int64		transactions;	/* of PostgreSQL, with a message */
+	int64		transactions;	/* of PostgreSQL, with a record */
 	int64		records;
 	int64		bytes;			/* keys and values */
 	int64		forged;			/* messages that were dropped */
@@ -57,6 +58,7 @@ typedef struct KsPublisher
 	int			patience_ms;	/* with a commit that is not answered */
 	KsProgress	progress;		/* as Kafka has it */
 	void		(*serve) (void);	/* called while waiting; may end the process */
+	KsRows	   *rows;			/* NULL: messages alone are published */
 
 	/* its own */
 	KsPublisherState state;
@@ -71,6 +73,9 @@ typedef struct KsPublisher
 
 /* Before anything else. */
 extern void ks_publisher_init(KsPublisher *p);
+
+/* What is given to ks_rows_create(). */
+extern void ks_publisher_send_row(void *publisher, const KsWalTransaction *txn, KsProducerRecord *rec);
 
 /* What it does with what is read. */
 extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);

@@ -19,13 +19,17 @@
 #include "access/xlog.h"
 #include "access/xlogreader.h"
 #include "access/xlogutils.h"
+#include "libpq/pqformat.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "replication/decode.h"
 #include "replication/logical.h"
+#include "replication/logicalproto.h"
 #include "replication/output_plugin.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
 #include "storage/spin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -35,7 +39,8 @@
 #include "feed/message.h"
 #include "feed/wal.h"
 
-#define PLUGIN			"kafka_sink"
+#define PLUGIN			"kafka_sink"	/* of messages */
+#define TABLES_PLUGIN	"pgoutput"
 #define SLOT_PREFIX		"kafka_sink_feed_"
 
 struct KsWal
@@ -130,12 +135,94 @@ _PG_output_plugin_init(OutputPluginCallbacks *cb)
 	cb->commit_cb = commit_cb;
 }
 
+/* --- the words of pgoutput --- */
+
+static void
+prepare_write(LogicalDecodingContext *ctx, XLogRecPtr lsn, TransactionId xid, bool last_write)
+{
+	resetStringInfo(ctx->out);
+}
+
+static void
+begin_by_words(KsWal *wal, StringInfo in)
+{
+	LogicalRepBeginData begin;
+
+	logicalrep_read_begin(in, &begin);
+	wal->txn.xid = full_xid(begin.xid);
+	wal->txn.commit_lsn = begin.final_lsn;
+	wal->txn.end_lsn = InvalidXLogRecPtr;	/* told by the commit */
+	wal->txn.committed_at = begin.committime;
+	wal->receiver.begin(wal->receiver.arg, &wal->txn);
+}
+
+static void
+commit_by_words(KsWal *wal, StringInfo in)
+{
+	LogicalRepCommitData commit;
+
+	logicalrep_read_commit(in, &commit);
+	wal->txn.end_lsn = commit.end_lsn;
+	wal->receiver.commit(wal->receiver.arg, &wal->txn);
+}
+
+static void
+message_by_words(KsWal *wal, StringInfo in)
+{
+	bool		transactional = pq_getmsgbyte(in) != 0;
+	const char *prefix;
+	int			len;
+
+	(void) pq_getmsgint64(in);	/* where it is */
+	prefix = pq_getmsgstring(in);
+	len = pq_getmsgint(in, 4);
+	if (transactional && strcmp(prefix, KS_MESSAGE_PREFIX) == 0)
+		wal->receiver.message(wal->receiver.arg, &wal->txn, pq_getmsgbytes(in, len), len);
+}
+
+static void
+do_write(LogicalDecodingContext *ctx, XLogRecPtr lsn, TransactionId xid, bool last_write)
+{
+	StringInfoData in = *ctx->out;
+
+	in.cursor = 0;
+	switch (pq_getmsgbyte(&in))
+	{
+		case LOGICAL_REP_MSG_BEGIN:
+			begin_by_words(my_wal, &in);
+			break;
+		case LOGICAL_REP_MSG_COMMIT:
+			commit_by_words(my_wal, &in);
+			break;
+		case LOGICAL_REP_MSG_MESSAGE:
+			message_by_words(my_wal, &in);
+			break;
+		default:
+			my_wal->receiver.change(my_wal->receiver.arg, &my_wal->txn, ctx->out);
+			break;
+	}
+}
+
+static List *
+pgoutput_options(const char *publication)
+{
+	return list_make3(makeDefElem("proto_version", (Node *) makeString("1"), -1),
+					  makeDefElem("publication_names", (Node *) makeString((char *) quote_identifier(publication)), -1),
+					  makeDefElem("messages", (Node *) makeString("true"), -1));
+}
+
 /* --- slots --- */
 
 char *
 ks_wal_slot_name(int64 feed_id)
 {
 	return psprintf(SLOT_PREFIX "%u_" INT64_FORMAT, MyDatabaseId, feed_id);
+}
+
+static bool
+is_plugin(const ReplicationSlot *slot)
+{
+	return strcmp(NameStr(slot->data.plugin), PLUGIN) == 0 || strcmp(NameStr(slot->data.plugin), TABLES_PLUGIN) == 0;
 }
 
 void
@@ -153,7 +240,7 @@ ks_wal_look(const char *name, KsSlotInfo *info)
 		info->restart_lsn = slot->data.restart_lsn;
 		info->confirmed_lsn = slot->data.confirmed_flush;
 		info->kind = slot->data.database != MyDatabaseId ||
-			strcmp(NameStr(slot->data.plugin), PLUGIN) != 0 ? KS_SLOT_IS_FOREIGN :
+			!is_plugin(slot) ? KS_SLOT_IS_FOREIGN :
 			KS_SLOT_IS_LOST(slot) || XLogRecPtrIsInvalid(slot->data.restart_lsn) ? KS_SLOT_IS_INVALID :
 			KS_SLOT_IS_USABLE;
 		SpinLockRelease(&slot->mutex);
@@ -169,8 +256,7 @@ ks_wal_feed_slot(int i, NameData *name, bool *active)
 
 	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
 	SpinLockAcquire(&slot->mutex);
-	if (slot->in_use && slot->data.database == MyDatabaseId &&
-		strcmp(NameStr(slot->data.plugin), PLUGIN) == 0 &&
+	if (slot->in_use && slot->data.database == MyDatabaseId && is_plugin(slot) &&
 		strncmp(NameStr(slot->data.name), SLOT_PREFIX, strlen(SLOT_PREFIX)) == 0)
 	{
 		found = true;
@@ -218,7 +304,7 @@ static void
 allow_plugin(void)
 {
 	if (GetConfigOption("output_plugin_libraries", true, false) != NULL)
-		SetConfigOption("output_plugin_libraries", PLUGIN, PGC_SUSET, PGC_S_OVERRIDE);
+		SetConfigOption("output_plugin_libraries", PLUGIN ", " TABLES_PLUGIN, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /* A slot that was left by one who did not come to the end. */
@@ -233,7 +319,7 @@ drop_older(const char *name)
 }
 
 XLogRecPtr
-ks_wal_make_slot(const char *name)
+ks_wal_make_slot(const char *name, bool tables)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	LogicalDecodingContext *ctx;
@@ -246,7 +332,7 @@ ks_wal_make_slot(const char *name)
 	ks_slot_create(name);
 	making_slot = true;
 	/* waits for what is running, as whoever makes a slot */
-	ctx = CreateInitDecodingContext(PLUGIN, NIL, false, InvalidXLogRecPtr,
+	ctx = CreateInitDecodingContext(tables ? TABLES_PLUGIN : PLUGIN, NIL, false, InvalidXLogRecPtr,
 									XL_ROUTINE(.page_read = read_local_xlog_page,
 											   .segment_open = wal_segment_open,
 											   .segment_close = wal_segment_close),
@@ -266,7 +352,8 @@ ks_wal_make_slot(const char *name)
 /* --- reading --- */
 
 KsWal *
-ks_wal_open(const char *name, XLogRecPtr from, const KsWalReceiver *receiver, MemoryContext cxt)
+ks_wal_open(const char *name, XLogRecPtr from, const char *publication, const KsWalReceiver *receiver,
+			MemoryContext cxt)
 {
 	KsWal	   *wal = MemoryContextAllocZero(cxt, sizeof(KsWal));
 
@@ -279,11 +366,11 @@ ks_wal_open(const char *name, XLogRecPtr from, const KsWalReceiver *receiver, Me
 	CheckLogicalDecodingRequirements();
 	ks_slot_acquire(name);
 	MemoryContextSwitchTo(cxt);
-	wal->ctx = CreateDecodingContext(from, NIL, false,
+	wal->ctx = CreateDecodingContext(from, publication ? pgoutput_options(publication) : NIL, false,
 									 XL_ROUTINE(.page_read = read_flushed_page,
 												.segment_open = wal_segment_open,
 												.segment_close = wal_segment_close),
-									 NULL, NULL, NULL);
+									 prepare_write, do_write, NULL);
 	XLogBeginRead(wal->ctx->reader, MyReplicationSlot->data.restart_lsn);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);

@@ -2,9 +2,11 @@
  * wal.h
  *	  What transactions of this database have committed, out of the WAL.
  *
- * A replication slot keeps the WAL; this process decodes it by itself, with this
- * library as the output plugin.  Only what is flushed is read, and nothing is
- * waited for: who reads is told that there is no more.
+ * A replication slot keeps the WAL; this process decodes it by itself.  Of messages
+ * alone this library is the output plugin; what is published of tables is the
+ * server's own plugin's business (pgoutput), whose words are handed out as they are.
+ * Only what is flushed is read, and nothing is waited for: who reads is told that there
+ * is no more.
  *
  * No transaction must be open while it is read: each transaction of the WAL is
  * handed out within one of its own, which is rolled back.
@@ -16,6 +18,7 @@
 
 #include "access/transam.h"
 #include "access/xlogdefs.h"
+#include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
 /* A committed transaction. */
@@ -32,6 +35,7 @@ typedef struct KsWalReceiver
 {
 	void		(*begin) (void *arg, const KsWalTransaction *txn);
 	void		(*message) (void *arg, const KsWalTransaction *txn, const char *data, Size len);
+	void		(*change) (void *arg, const KsWalTransaction *txn, StringInfo words);	/* of pgoutput */
 	void		(*commit) (void *arg, const KsWalTransaction *txn);
 	void	   *arg;
 } KsWalReceiver;
@@ -64,20 +68,23 @@ extern void ks_wal_look(const char *slot, KsSlotInfo *info);
 extern bool ks_wal_feed_slot(int i, NameData *name, bool *active);
 
 /*
- * Makes a slot, in place of one of that name, which must not be in use.  Waits for
+ * Makes a slot, of messages alone or of tables, too, in place of one of that name, which
+ * must not be in use.  Waits for
  * transactions that are open now, serving interrupts.  Returns the place in the WAL
  * from which on commits are decoded.
  */
-extern XLogRecPtr ks_wal_make_slot(const char *slot);
+extern XLogRecPtr ks_wal_make_slot(const char *slot, bool tables);
 
 /* Errors (55006) if somebody has it. */
 extern void ks_wal_drop_slot(const char *slot);
 
 /*
  * Takes the slot, for the life of the process.  Commits that begin before 'from' are
- * left out.  In 'cxt'.
+ * left out.  'publication' tells which changes of tables are handed out; NULL: none.
+ * In 'cxt'.
  */
-extern KsWal *ks_wal_open(const char *slot, XLogRecPtr from, const KsWalReceiver *receiver, MemoryContext cxt);
+extern KsWal *ks_wal_open(const char *slot, XLogRecPtr from, const char *publication, const KsWalReceiver *receiver,
+						  MemoryContext cxt);
 
 /* Decodes one record of the WAL; false if there is none that is flushed. */
 extern bool ks_wal_next(KsWal *wal);

@@ -6,6 +6,7 @@
  *
  *	feed_worker.c		the process: read, publish, wait, end
  *	feed_worker_start.c	from the rows of the catalog to the first read
+ *	feed_worker_tables.c	which tables it may publish
  *	feed_worker_wait.c	what others want meanwhile
  *	feed_worker_state.c	what is written of the feed
  */
@@ -69,6 +70,14 @@ extern void ks_feed_respawn(void) KS_NORETURN;
 
 /* What others want of this process, while it waits; may end it. */
 extern void ks_feed_serve(void);
+
+/* --- feed_worker_tables.c --- */
+
+/* Which tables the owner may read; in a transaction. */
+extern void ks_feed_find_tables(void *unused);
+
+/* Errors (42501) if he may not; begins anew if that is not known. */
+extern void ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 
 /* --- feed_worker_start.c --- */
 

@@ -20,6 +20,7 @@
 
 #include "access/timeline.h"
 #include "access/xlog.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
@@ -246,7 +247,7 @@ begin_feed(void)
 	KsFeed	   *feed = ks_feed.feed;
 
 	make_topic();
-	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id));
+	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id), feed->publication != NULL);
 	ks_feed_step("slot_made");
 	ks_feed.publisher.progress = (KsProgress)
 	{
@@ -317,6 +318,10 @@ load_connection(void)
 	ks_feeds_secret(ks_feed.feed->name, secret, sizeof(secret));
 	ks_message_make_key(secret, &ks_feed.publisher.key);
 	explicit_bzero(secret, sizeof(secret));
+	if (ks_feed.feed->publication)
+		ks_feed.publisher.rows = ks_rows_create(ks_feed.feed->debezium ? KS_ROW_DEBEZIUM : KS_ROW_PLAIN,
+												ks_feed.feed->topic, ks_feed.feed->name, get_database_name(MyDatabaseId),
+												ks_feed_check_table, ks_publisher_send_row, &ks_feed.publisher, ks_feed.cxt);
 	ks_transaction_commit();
 	MemoryContextSwitchTo(ks_feed.cxt);
 }
@@ -342,7 +347,10 @@ ks_feed_start(int64 generation)
 	else
 		continue_feed(&slot);
 	run_step(set_progress);
+	if (ks_feed.feed->publication)
+		run_step(ks_feed_find_tables);
 	receiver = ks_publisher_receiver(&ks_feed.publisher);
-	ks_feed.wal = ks_wal_open(ks_wal_slot_name(ks_feed.feed->id), ks_feed.publisher.progress.lsn, &receiver, ks_feed.cxt);
+	ks_feed.wal = ks_wal_open(ks_wal_slot_name(ks_feed.feed->id), ks_feed.publisher.progress.lsn,
+							  ks_feed.feed->publication, &receiver, ks_feed.cxt);
 	return true;
 }

@@ -26,6 +26,7 @@
 #include "catalog/settings.h"
 #include "catalog/version.h"
 #include "feed/message.h"
+#include "feed/rows.h"
 #include "kafka/options.h"
 #include "process/shmem.h"
 #include "sql/arguments.h"
@@ -71,6 +72,18 @@ check_login(const KsFeed *feed)
 				 errhint("ALTER ROLE %s LOGIN.", quote_identifier(GetUserNameFromId(feed->owner, false)))));
 }
 
+static void
+check_publication(const char *publication)
+{
+	if (SearchSysCacheExists1(PUBLICATIONNAME, CStringGetDatum(publication)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("publication \"%s\" does not exist", publication),
+			 errhint("CREATE PUBLICATION %s FOR TABLE ...; it must be there before what is to be published is written.",
+					 quote_identifier(publication))));
+}
+
 /* As its worker will find it. */
 static void
 check_definition(const char *name)
@@ -79,6 +92,9 @@ check_definition(const char *name)
 
 	check_login(feed);
 	ks_catalog_check_topic(feed->progress_topic);
+	ks_rows_check_topic(feed->topic);
+	if (feed->publication)
+		check_publication(feed->publication);
 	if (wal_level < WAL_LEVEL_LOGICAL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -165,6 +181,7 @@ kafka_sink_create_feed(PG_FUNCTION_ARGS)
 	KsGiven		given[KS_FEED_SETTINGS];
 	Oid			types[KS_FEED_SETTINGS + 7];
 	Datum		values[KS_FEED_SETTINGS + 7];
+	char		nulls[KS_FEED_SETTINGS + 8];
 	StringInfoData sql;
 	int			n = 0;
 
@@ -186,27 +203,28 @@ kafka_sink_create_feed(PG_FUNCTION_ARGS)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "INSERT INTO kafka_sink.feed_catalog "
 						   "(feed, id, owner, system_identifier, database_oid, enabled, generation");
-#define ADD(t, v) \
-	(types[n] = (t), values[n++] = (v))
-	ADD(TEXTOID, CStringGetTextDatum(name));
-	ADD(INT8OID, Int64GetDatum(new_id()));
-	ADD(OIDOID, ObjectIdGetDatum(GetUserId()));
-	ADD(INT8OID, Int64GetDatum((int64) GetSystemIdentifier()));
-	ADD(OIDOID, ObjectIdGetDatum(MyDatabaseId));
-	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED)));
+#define ADD(t, v, isnull) \
+	(types[n] = (t), values[n] = (v), nulls[n] = (isnull) ? 'n' : ' ', n++)
+	ADD(TEXTOID, CStringGetTextDatum(name), false);
+	ADD(INT8OID, Int64GetDatum(new_id()), false);
+	ADD(OIDOID, ObjectIdGetDatum(GetUserId()), false);
+	ADD(INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false);
+	ADD(OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
+	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED)), false);
 	/* not one that the worker of a feed of the same name, dropped before, runs by */
-	ADD(INT8OID, Int64GetDatum(GetCurrentTimestamp()));
+	ADD(INT8OID, Int64GetDatum(GetCurrentTimestamp()), false);
 	for (int i = 0; i < KS_FEED_SETTINGS; i++)
 	{
 		appendStringInfo(&sql, ", %s", given[i].setting->name);
-		ADD(given[i].setting->type, given[i].value);
+		ADD(given[i].setting->type, given[i].value, !given[i].given);
 	}
 #undef ADD
+	nulls[n] = '\0';
 	appendStringInfoString(&sql, ") VALUES (");
 	for (int i = 1; i <= n; i++)
 		appendStringInfo(&sql, "%s$%d", i > 1 ? ", " : "", i);
 	appendStringInfoString(&sql, ")");
-	ks_define_change(sql.data, n, types, values, NULL);
+	ks_define_change(sql.data, n, types, values, nulls);
 	make_secret(name);
 	check_definition(name);
 	ks_feeds_note_change();
@@ -250,6 +268,14 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a feed needs a server")));
+	/* the second one is the publication: slots are made for tables, or without */
+	if ((given[1].given || given[1].reset) && given[1].given != (feed->publication != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 feed->publication ? errmsg("a feed of tables cannot become one of messages alone") :
+				 errmsg("a feed of messages alone cannot become one of tables"),
+				 errdetail("Its replication slot is made for the one or the other."),
+				 errhint("Create another feed.")));
 	if (OidIsValid(owner))
 	{
 		ks_define_check_new_owner(owner, "create_feed");
@@ -273,7 +299,8 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 			appendStringInfo(&sql, ", %s = $%d", setting->name, ++n);
 		}
 		else if (given[i].reset)
-			appendStringInfo(&sql, ", %s = %s", setting->name, quote_literal_cstr(setting->def));
+			appendStringInfo(&sql, ", %s = %s", setting->name,
+							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
 	}
 	if (OidIsValid(owner))
 	{

@@ -1,0 +1,531 @@
+/*
+ * rows.c
+ *	  Changes of tables as records.
+ *
+ * A table is described by the protocol before its first change, and again when it has
+ * changed; what follows from the description is made once.  Values come as texts, by
+ * the types' output functions, and are written as to_json() writes them.
+ *
+ * All that belongs to one change lives in a context of its own.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/xlogdefs.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "common/jsonapi.h"
+#include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
+#include "replication/logicalproto.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/hsearch.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+
+#include "base/compat.h"
+#include "base/message.h"
+#include "feed/rows.h"
+
+/* Where an update tells what it has of the old row: behind its kind and the table. */
+#define OLD_KIND		5
+
+#define UNAVAILABLE		"\"__debezium_unavailable_value\""
+
+/* How a text of a type is written. */
+typedef enum Form
+{
+	FORM_STRING,
+	FORM_NUMBER,				/* or a string, if it is none for JSON */
+	FORM_BOOL,
+	FORM_JSON,
+	FORM_TIMESTAMP,
+	FORM_TIMESTAMPTZ,
+	FORM_ARRAY,
+	FORM_COMPOSITE
+} Form;
+
+typedef struct Column
+{
+	const char *name;			/* "name":, escaped */
+	Form		form;
+	Oid			type;
+	bool		key;
+} Column;
+
+typedef struct Table
+{
+	uint32		relid;			/* the key */
+	MemoryContext cxt;
+	const char *topic;
+	const char *schema;			/* escaped */
+	const char *name;
+	int			ncolumns;
+	Column	   *columns;
+	int			nkeys;
+} Table;
+
+struct KsRows
+{
+	KsRowEnvelope envelope;
+	const char *topic;
+	const char *feed;			/* escaped */
+	const char *database;
+	KsRowCheck	check;
+	KsRowSend	send;
+	void	   *arg;
+	MemoryContext cxt;
+	MemoryContext change_cxt;	/* reset with each change */
+	HTAB	   *tables;
+};
+
+static const char *
+escaped(const char *s)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	escape_json(&buf, s);
+	return buf.data;
+}
+
+KsRows *
+ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *feed, const char *database,
+			   KsRowCheck check, KsRowSend send, void *arg, MemoryContext cxt)
+{
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	HASHCTL		ctl = {.keysize = sizeof(uint32), .entrysize = sizeof(Table), .hcxt = cxt};
+	KsRows	   *rows = palloc0(sizeof(KsRows));
+
+	rows->envelope = envelope;
+	rows->topic = pstrdup(topic);
+	rows->feed = escaped(feed);
+	rows->database = escaped(database);
+	rows->check = check;
+	rows->send = send;
+	rows->arg = arg;
+	rows->cxt = cxt;
+	rows->change_cxt = AllocSetContextCreate(cxt, "kafka_sink change", ALLOCSET_DEFAULT_SIZES);
+	rows->tables = hash_create("kafka_sink tables of a feed", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	MemoryContextSwitchTo(old);
+	return rows;
+}
+
+/* --- topics --- */
+
+/* The pattern with what stands for names; the characters that topics cannot have are _. */
+static char *
+topic_of(const char *pattern, const char *schema, const char *table)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (const char *p = pattern; *p;)
+	{
+		if (strncmp(p, "{schema}", 8) == 0)
+		{
+			appendStringInfoString(&buf, schema);
+			p += 8;
+		}
+		else if (strncmp(p, "{table}", 7) == 0)
+		{
+			appendStringInfoString(&buf, table);
+			p += 7;
+		}
+		else
+			appendStringInfoChar(&buf, *p++);
+	}
+	for (char *c = buf.data; *c; c++)
+		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *c) == NULL)
+			*c = '_';
+	if (buf.len > KS_MAX_TOPIC_LEN)
+		buf.data[KS_MAX_TOPIC_LEN] = '\0';
+	return buf.data;
+}
+
+void
+ks_rows_check_topic(const char *topic)
+{
+	const char *example = topic_of(topic, "s", "t");
+
+	if (*example == '\0' || strcmp(example, ".") == 0 || strcmp(example, "..") == 0 || strlen(topic) > KS_MAX_TOPIC_LEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for setting \"topic\": \"%s\"", topic),
+				 errhint("It is the name of a topic, in which {schema} and {table} stand for those of a table.")));
+	/* what is no name of a topic becomes _ in the names of tables only */
+	for (const char *p = topic; *p; p++)
+	{
+		if (strncmp(p, "{schema}", 8) == 0)
+			p += 7;
+		else if (strncmp(p, "{table}", 7) == 0)
+			p += 6;
+		else if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *p) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for setting \"topic\": \"%s\"", topic),
+					 errdetail("Kafka's topics have letters, digits, dots, underscores and hyphens."),
+					 errhint("{schema} and {table} stand for those of a table.")));
+	}
+}
+
+/* --- tables --- */
+
+static Form
+form_of(Oid type)
+{
+	switch (type)
+	{
+		case BOOLOID:
+			return FORM_BOOL;
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case NUMERICOID:
+			return FORM_NUMBER;
+		case JSONOID:
+		case JSONBOID:
+			return FORM_JSON;
+		case TIMESTAMPOID:
+			return FORM_TIMESTAMP;
+		case TIMESTAMPTZOID:
+			return FORM_TIMESTAMPTZ;
+		default:
+			break;
+	}
+	if (OidIsValid(get_element_type(type)))
+		return FORM_ARRAY;
+	return type_is_rowtype(type) ? FORM_COMPOSITE : FORM_STRING;
+}
+
+/* What is the key where the replica identity is the whole row: the primary key's columns,
+ * or all if there is none. */
+static void
+find_keys(Table *t, const LogicalRepRelation *rel)
+{
+	Relation	r = RelationIdGetRelation(rel->remoteid);
+	Bitmapset  *attrs = r ? RelationGetIndexAttrBitmap(r, INDEX_ATTR_BITMAP_PRIMARY_KEY) : NULL;
+
+	for (int i = 0; i < rel->natts && attrs != NULL; i++)
+	{
+		AttrNumber	attnum = get_attnum(rel->remoteid, rel->attnames[i]);
+
+		t->columns[i].key = bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, attrs);
+	}
+	if (r)
+		RelationClose(r);
+}
+
+/* A message R. */
+static void
+take_relation(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
+{
+	LogicalRepRelation *rel = logicalrep_read_rel(in);
+	bool		found;
+	Table	   *t;
+	MemoryContext old;
+
+	rows->check(rows->arg, txn, rel->remoteid, rel->nspname, rel->relname);
+	t = hash_search(rows->tables, &rel->remoteid, HASH_ENTER, &found);
+	if (found && t->cxt)
+		MemoryContextDelete(t->cxt);
+	t->cxt = NULL;
+	t->cxt = AllocSetContextCreate(rows->cxt, "kafka_sink table", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(t->cxt);
+	t->topic = topic_of(rows->topic, rel->nspname, rel->relname);
+	t->schema = escaped(rel->nspname);
+	t->name = escaped(rel->relname);
+	t->ncolumns = rel->natts;
+	t->columns = palloc0(Max(rel->natts, 1) * sizeof(Column));
+	t->nkeys = 0;
+	for (int i = 0; i < rel->natts; i++)
+	{
+		Column	   *c = &t->columns[i];
+
+		c->name = psprintf("%s:", escaped(rel->attnames[i]));
+		c->type = getBaseType(rel->atttyps[i]);
+		c->form = form_of(c->type);
+		c->key = bms_is_member(i, rel->attkeys);
+	}
+	if (rel->replident == REPLICA_IDENTITY_FULL)
+		find_keys(t, rel);
+	for (int i = 0; i < rel->natts; i++)
+		t->nkeys += t->columns[i].key;
+	MemoryContextSwitchTo(old);
+}
+
+static const Table *
+table_of(KsRows *rows, LogicalRepRelId relid)
+{
+	const Table *t = hash_search(rows->tables, &relid, HASH_FIND, NULL);
+
+	if (t == NULL)
+		elog(ERROR, "a change of table %u came before its description", relid);
+	return t;
+}
+
+/* --- values --- */
+
+/* "2026-01-02 03:04:05+00" as XML Schema and JSON have it; infinity as it is. */
+static void
+append_timestamp(StringInfo buf, const char *s, bool zone)
+{
+	const char *space = strchr(s, ' ');
+	const char *bc = strstr(s, " BC");
+	int			len = bc ? (int) (bc - s) : (int) strlen(s);
+
+	appendStringInfoChar(buf, '"');
+	if (space == NULL || space == bc)
+		appendStringInfoString(buf, s);
+	else
+	{
+		appendBinaryStringInfo(buf, s, space - s);
+		appendStringInfoChar(buf, 'T');
+		appendBinaryStringInfo(buf, space + 1, len - (space + 1 - s));
+		/* the session's zone is UTC: +00 */
+		if (zone && len >= 3 && s[len - 3] == '+')
+			appendStringInfoString(buf, ":00");
+		if (bc)
+			appendStringInfoString(buf, bc);
+	}
+	appendStringInfoChar(buf, '"');
+}
+
+/* What to_json() makes of arrays and rows, which texts do not tell. */
+static void
+append_nested(StringInfo buf, const Column *c, char *s)
+{
+	Oid			input,
+				param;
+	Datum		value;
+
+	getTypeInputInfo(c->type, &input, &param);
+	value = OidInputFunctionCall(input, s, param, -1);
+	value = c->form == FORM_ARRAY ? DirectFunctionCall1(array_to_json, value) : DirectFunctionCall1(row_to_json, value);
+	appendStringInfoString(buf, TextDatumGetCString(value));
+}
+
+static void
+append_value(StringInfo buf, const Column *c, char *s)
+{
+	switch (c->form)
+	{
+		case FORM_BOOL:
+			appendStringInfoString(buf, *s == 't' ? "true" : "false");
+			return;
+		case FORM_NUMBER:
+			if (IsValidJsonNumber(s, strlen(s)))
+				appendStringInfoString(buf, s);
+			else
+				escape_json(buf, s);
+			return;
+		case FORM_JSON:
+			appendStringInfoString(buf, s);
+			return;
+		case FORM_TIMESTAMP:
+		case FORM_TIMESTAMPTZ:
+			append_timestamp(buf, s, c->form == FORM_TIMESTAMPTZ);
+			return;
+		case FORM_ARRAY:
+		case FORM_COMPOSITE:
+			append_nested(buf, c, s);
+			return;
+		case FORM_STRING:
+			escape_json(buf, s);
+			return;
+	}
+}
+
+/*
+ * An object of a row's columns; with 'keys' of those of the key alone.  A value that
+ * was not changed and is stored apart is not in the WAL: it is taken from 'old', or told
+ * as the envelope does.
+ */
+static void
+append_row(KsRows *rows, StringInfo buf, const Table *t, LogicalRepTupleData *tup, LogicalRepTupleData *old, bool keys)
+{
+	const char *comma = "";
+
+	appendStringInfoChar(buf, '{');
+	for (int i = 0; i < t->ncolumns && i < tup->ncols; i++)
+	{
+		const Column *c = &t->columns[i];
+		LogicalRepTupleData *from = tup;
+
+		if (keys && !c->key)
+			continue;
+		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && old != NULL && i < old->ncols)
+			from = old;
+		if (from->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && rows->envelope == KS_ROW_PLAIN)
+			continue;
+		appendStringInfo(buf, "%s%s", comma, c->name);
+		comma = ",";
+		if (from->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED)
+			appendStringInfoString(buf, UNAVAILABLE);
+		else if (from->colstatus[i] == LOGICALREP_COLUMN_NULL)
+			appendStringInfoString(buf, "null");
+		else
+			append_value(buf, c, from->colvalues[i].data);
+	}
+	appendStringInfoChar(buf, '}');
+}
+
+/* The key, NULL if the table has none: a single column as it is, or an object. */
+static char *
+key_of(KsRows *rows, const Table *t, LogicalRepTupleData *tup)
+{
+	StringInfoData buf;
+
+	if (t->nkeys == 0)
+		return NULL;
+	initStringInfo(&buf);
+	for (int i = 0; i < t->ncolumns && i < tup->ncols && t->nkeys == 1 && rows->envelope == KS_ROW_PLAIN; i++)
+		if (t->columns[i].key)
+			return tup->colstatus[i] == LOGICALREP_COLUMN_NULL ? NULL : tup->colvalues[i].data;
+	append_row(rows, &buf, t, tup, NULL, true);
+	return buf.data;
+}
+
+/* --- records --- */
+
+/* Kafka's texts are UTF-8; a NULL value is a tombstone. */
+static void
+send(KsRows *rows, const KsWalTransaction *txn, const Table *t, const char *key, const char *value)
+{
+	KsProducerRecord rec = {.topic = t->topic, .part = -1, .keylen = -1, .valuelen = -1};
+
+	if (key)
+	{
+		rec.key = pg_server_to_any(key, strlen(key), PG_UTF8);
+		rec.keylen = strlen(rec.key);
+	}
+	if (value)
+	{
+		rec.value = pg_server_to_any(value, strlen(value), PG_UTF8);
+		rec.valuelen = strlen(rec.value);
+	}
+	rows->send(rows->arg, txn, &rec);
+}
+
+/* Debezium's envelope around a change; 'rest' has what 'after' does not tell. */
+static char *
+envelope(KsRows *rows, const KsWalTransaction *txn, const Table *t, char op,
+		 LogicalRepTupleData *before, LogicalRepTupleData *rest, LogicalRepTupleData *after)
+{
+	StringInfoData buf;
+	int64		ms = ks_timestamp_to_ms(txn->committed_at);
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "{\"before\":");
+	if (before)
+		append_row(rows, &buf, t, before, NULL, false);
+	else
+		appendStringInfoString(&buf, "null");
+	appendStringInfoString(&buf, ",\"after\":");
+	if (after)
+		append_row(rows, &buf, t, after, rest, false);
+	else
+		appendStringInfoString(&buf, "null");
+	appendStringInfo(&buf, ",\"source\":{\"version\":\"%s\",\"connector\":\"kafka_sink\",\"name\":%s,\"ts_ms\":" INT64_FORMAT
+					 ",\"snapshot\":\"false\",\"db\":%s,\"schema\":%s,\"table\":%s,\"txId\":" UINT64_FORMAT ",\"lsn\":" UINT64_FORMAT
+					 "},\"op\":\"%c\",\"ts_ms\":" INT64_FORMAT "}",
+					 KS_VERSION, rows->feed, ms, rows->database, t->schema, t->name,
+					 U64FromFullTransactionId(txn->xid), (uint64) txn->commit_lsn, op, ms);
+	return buf.data;
+}
+
+static void
+send_insert(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *tup, LogicalRepTupleData *old)
+{
+	StringInfoData buf;
+
+	if (rows->envelope == KS_ROW_DEBEZIUM)
+	{
+		send(rows, txn, t, key_of(rows, t, tup), envelope(rows, txn, t, 'c', NULL, old, tup));
+		return;
+	}
+	initStringInfo(&buf);
+	append_row(rows, &buf, t, tup, old, false);
+	send(rows, txn, t, key_of(rows, t, tup), buf.data);
+}
+
+/* The last record of a key has no value, so that a compacted topic forgets it. */
+static void
+send_delete(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *old)
+{
+	char	   *key = key_of(rows, t, old);
+
+	if (rows->envelope == KS_ROW_DEBEZIUM)
+		send(rows, txn, t, key, envelope(rows, txn, t, 'd', old, NULL, NULL));
+	if (key)
+		send(rows, txn, t, key, NULL);
+}
+
+static bool
+same_key(KsRows *rows, const Table *t, LogicalRepTupleData *a, LogicalRepTupleData *b)
+{
+	char	   *ka = key_of(rows, t, a);
+	char	   *kb = key_of(rows, t, b);
+
+	return ka == kb || (ka && kb && strcmp(ka, kb) == 0);
+}
+
+/* Of a key that was changed, the old one is deleted.  'full': of the row before, all is
+ * known, and not the key alone. */
+static void
+send_update(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *old, bool full, LogicalRepTupleData *tup)
+{
+	LogicalRepTupleData *rest = full ? old : NULL;
+
+	if (old && !same_key(rows, t, old, tup))
+	{
+		send_delete(rows, txn, t, old);
+		send_insert(rows, txn, t, tup, rest);
+	}
+	else if (rows->envelope == KS_ROW_DEBEZIUM)
+		send(rows, txn, t, key_of(rows, t, tup), envelope(rows, txn, t, 'u', rest, rest, tup));
+	else
+		send_insert(rows, txn, t, tup, rest);
+}
+
+void
+ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
+{
+	MemoryContext old = MemoryContextSwitchTo(rows->change_cxt);
+	StringInfoData in = *message;
+	LogicalRepTupleData tup,
+				before;
+	const Table *t;
+	bool		has_before;
+
+	in.cursor = 0;
+	switch (pq_getmsgbyte(&in))
+	{
+		case LOGICAL_REP_MSG_RELATION:
+			take_relation(rows, txn, &in);
+			break;
+		case LOGICAL_REP_MSG_INSERT:
+			t = table_of(rows, logicalrep_read_insert(&in, &tup));
+			send_insert(rows, txn, t, &tup, NULL);
+			break;
+		case LOGICAL_REP_MSG_UPDATE:
+			t = table_of(rows, logicalrep_read_update(&in, &has_before, &before, &tup));
+			send_update(rows, txn, t, has_before ? &before : NULL, message->data[OLD_KIND] == 'O', &tup);
+			break;
+		case LOGICAL_REP_MSG_DELETE:
+			t = table_of(rows, logicalrep_read_delete(&in, &before));
+			send_delete(rows, txn, t, &before);
+			break;
+		default:
+			/* types are the catalog's, and a TRUNCATE is no change of a row */
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(rows->change_cxt);
+}

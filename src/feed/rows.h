@@ -1,0 +1,44 @@
+/*
+ * rows.h
+ *	  Changes of tables as records.
+ *
+ * What is published, and of it which rows and columns, is a publication's matter: the
+ * server's own plugin (pgoutput) says it, in the words of its replication protocol.
+ * Here these words become keys and values in JSON.
+ */
+#ifndef KS_FEED_ROWS_H
+#define KS_FEED_ROWS_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "feed/wal.h"
+#include "kafka/producer.h"
+
+typedef enum KsRowEnvelope
+{
+	KS_ROW_PLAIN,				/* none: the row; a delete is a tombstone */
+	KS_ROW_DEBEZIUM
+} KsRowEnvelope;
+
+/* Who is told of each record; it borrows its bytes. */
+typedef void (*KsRowSend) (void *arg, const KsWalTransaction *txn, KsProducerRecord *rec);
+
+/* Who is asked, before the first change of a table; errors if it must not be published. */
+typedef void (*KsRowCheck) (void *arg, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
+
+typedef struct KsRows KsRows;
+
+/* 'topic' has {schema} and {table} where the table's are to be; 'feed' and 'database' are
+ * named by the envelope.  In 'cxt'. */
+extern KsRows *ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *feed, const char *database,
+							  KsRowCheck check, KsRowSend send, void *arg, MemoryContext cxt);
+
+/* One message of the protocol, of the transaction at hand. */
+extern void ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message);
+
+/* Errors (22023) unless it is a pattern of topics; for create_feed(). */
+extern void ks_rows_check_topic(const char *topic);
+
+#endif

@@ -1,0 +1,73 @@
+/*
+ * feed_worker_tables.c
+ *	  May the feed's owner read the tables that it publishes?
+ *
+ * Decoding asks no privileges, and while a transaction of the WAL is handed out the
+ * catalogs are those of its time: what is granted since is not seen.  So it is found out
+ * when the process begins.  A table that comes later is unknown; then the process begins
+ * anew.  One that is unknown, and was changed before the process began, is gone.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "process/feed_worker_int.h"
+
+static List *allowed = NIL;		/* OIDs */
+static List *denied = NIL;
+static XLogRecPtr known_at;		/* as of this place of the WAL */
+
+/* In a transaction. */
+void
+ks_feed_find_tables(void *unused)
+{
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(ks_feed.feed->publication)};
+
+	known_at = ks_flushed_lsn();
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid) "
+							  "FROM pg_catalog.pg_publication_tables p "
+							  "JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) p.schemaname "
+							  "JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid "
+							  "AND c.relname OPERATOR(pg_catalog.=) p.tablename "
+							  "WHERE p.pubname::pg_catalog.text OPERATOR(pg_catalog.=) $1",
+							  1, types, values, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the tables of a publication");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool		isnull;
+		Oid			relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		bool		may = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(ks_feed.cxt);
+
+		if (may)
+			allowed = lappend_oid(allowed, relid);
+		else
+			denied = lappend_oid(denied, relid);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+}
+
+void
+ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table)
+{
+	if (list_member_oid(allowed, relid))
+		return;
+	if (list_member_oid(denied, relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", quote_qualified_identifier(schema, table)),
+				 errdetail("The feed's owner, role \"%s\", must have SELECT on it, and see all of its rows.", GetUserNameFromId(GetUserId(), false)),
+				 errhint("GRANT SELECT ON %s TO %s; or take the table from publication \"%s\".",
+						 quote_qualified_identifier(schema, table), quote_identifier(GetUserNameFromId(GetUserId(), false)),
+						 ks_feed.feed->publication)));
+	if (txn->commit_lsn >= known_at)
+		ks_feed_respawn();
+}
