@@ -62,8 +62,9 @@ typedef struct Table
 	uint32		relid;			/* the key */
 	MemoryContext cxt;
 	const char *topic;
-	const char *schema;			/* escaped */
+	const char *schema;
 	const char *name;
+	bool		checked;		/* it may be published */
 	int			ncolumns;
 	Column	   *columns;
 	int			nkeys;
@@ -224,14 +225,13 @@ find_keys(Table *t, const LogicalRepRelation *rel)
 
 /* A message R. */
 static void
-take_relation(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
+take_relation(KsRows *rows, StringInfo in)
 {
 	LogicalRepRelation *rel = logicalrep_read_rel(in);
 	bool		found;
 	Table	   *t;
 	MemoryContext old;
 
-	rows->check(rows->arg, txn, rel->remoteid, rel->nspname, rel->relname);
 	t = hash_search(rows->tables, &rel->remoteid, HASH_ENTER, &found);
 	if (found && t->cxt)
 		MemoryContextDelete(t->cxt);
@@ -239,8 +239,9 @@ take_relation(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
 	t->cxt = AllocSetContextCreate(rows->cxt, "kafka_sink table", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(t->cxt);
 	t->topic = topic_of(rows->topic, rel->nspname, rel->relname);
-	t->schema = escaped(rel->nspname);
-	t->name = escaped(rel->relname);
+	t->schema = pstrdup(rel->nspname);
+	t->name = pstrdup(rel->relname);
+	t->checked = false;
 	t->ncolumns = rel->natts;
 	t->columns = palloc0(Max(rel->natts, 1) * sizeof(Column));
 	t->nkeys = 0;
@@ -260,13 +261,17 @@ take_relation(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
 	MemoryContextSwitchTo(old);
 }
 
+/* Of a change that is to be published; partitions are described as well as their root. */
 static const Table *
-table_of(KsRows *rows, LogicalRepRelId relid)
+table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 {
-	const Table *t = hash_search(rows->tables, &relid, HASH_FIND, NULL);
+	Table	   *t = hash_search(rows->tables, &relid, HASH_FIND, NULL);
 
 	if (t == NULL)
 		elog(ERROR, "a change of table %u came before its description", relid);
+	if (!t->checked)
+		rows->check(rows->arg, txn, relid, t->schema, t->name);
+	t->checked = true;
 	return t;
 }
 
@@ -435,7 +440,7 @@ envelope(KsRows *rows, const KsWalTransaction *txn, const Table *t, char op,
 	appendStringInfo(&buf, ",\"source\":{\"version\":\"%s\",\"connector\":\"kafka_sink\",\"name\":%s,\"ts_ms\":" INT64_FORMAT
 					 ",\"snapshot\":\"false\",\"db\":%s,\"schema\":%s,\"table\":%s,\"txId\":" UINT64_FORMAT ",\"lsn\":" UINT64_FORMAT
 					 "},\"op\":\"%c\",\"ts_ms\":" INT64_FORMAT "}",
-					 KS_VERSION, rows->feed, ms, rows->database, t->schema, t->name,
+					 KS_VERSION, rows->feed, ms, rows->database, escaped(t->schema), escaped(t->name),
 					 U64FromFullTransactionId(txn->xid), (uint64) txn->commit_lsn, op, ms);
 	return buf.data;
 }
@@ -508,18 +513,18 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 	switch (pq_getmsgbyte(&in))
 	{
 		case LOGICAL_REP_MSG_RELATION:
-			take_relation(rows, txn, &in);
+			take_relation(rows, &in);
 			break;
 		case LOGICAL_REP_MSG_INSERT:
-			t = table_of(rows, logicalrep_read_insert(&in, &tup));
+			t = table_of(rows, txn, logicalrep_read_insert(&in, &tup));
 			send_insert(rows, txn, t, &tup, NULL);
 			break;
 		case LOGICAL_REP_MSG_UPDATE:
-			t = table_of(rows, logicalrep_read_update(&in, &has_before, &before, &tup));
+			t = table_of(rows, txn, logicalrep_read_update(&in, &has_before, &before, &tup));
 			send_update(rows, txn, t, has_before ? &before : NULL, message->data[OLD_KIND] == 'O', &tup);
 			break;
 		case LOGICAL_REP_MSG_DELETE:
-			t = table_of(rows, logicalrep_read_delete(&in, &before));
+			t = table_of(rows, txn, logicalrep_read_delete(&in, &before));
 			send_delete(rows, txn, t, &before);
 			break;
 		default:

@@ -115,8 +115,8 @@ my @rows = map { unescaped($_->[3]) } $kafka->records("$prefix.types");
 is(scalar @rows, 2, 'rows of many types');
 sql('CREATE TABLE got (r jsonb)');
 sql("INSERT INTO got VALUES (\$json\$$_\$json\$)") foreach @rows;
-is(sql("SELECT count(*) FROM types t, got WHERE to_jsonb(t) - 'g' = r - 'g'"), 2, 'are what to_json() makes of them')
-  or diag(sql('SELECT r FROM got'), "\n", sql("SELECT to_jsonb(t) FROM types t"));
+is(sql("SELECT count(*) FROM types x, got WHERE to_jsonb(x) - 'g' = r - 'g'"), 2, 'are what to_json() makes of them')
+  or diag(sql('SELECT r FROM got'), "\n", sql("SELECT to_jsonb(x) FROM types x"));
 
 SKIP:
 {
@@ -192,7 +192,8 @@ sql(qq{
 sql(q{INSERT INTO source SELECT i, i / 3.0, md5(i::text), '2026-01-01'::timestamptz + i * interval '1 s', jsonb_build_object('i', i), repeat('x', 2500) FROM generate_series(1, 500) i});
 sql(q{UPDATE source SET t = 'changed' WHERE id % 3 = 0});
 sql(q{DELETE FROM source WHERE id % 7 = 0});
-sql(q{UPDATE source SET id = id + 1000, n = NULL WHERE id % 11 = 0});
+# (what is stored apart has to go with a key that changes)
+sql(q{ALTER TABLE source REPLICA IDENTITY FULL; UPDATE source SET id = id + 1000, n = NULL WHERE id % 11 = 0});
 published('there');
 sql("CALL kafka_sink.wait_for('back', timeout => '2 min')");
 is(sql('SELECT count(*) FROM (TABLE source EXCEPT TABLE copy) d'), 0, 'what went to Kafka came back');
