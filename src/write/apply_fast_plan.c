@@ -126,11 +126,23 @@ has_own_triggers(Relation rel)
 	return false;
 }
 
+/* What updates leave alone is the same in all partitions, whose indexes are like this one. */
+static void
+keep_key(const KsTarget *target, KsFast *fast)
+{
+	Relation	index = index_open(target->key_index, AccessShareLock);
+
+	ks_fill_keep_key(target, index, fast);
+	index_close(index, NoLock);
+}
+
 static bool
 plan_partitioned(Relation rel, bool updates, KsTarget *target, KsFast *fast)
 {
 	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(KsFastLeaf), .hcxt = target->cxt};
 
+	if (updates)
+		keep_key(target, fast);
 	if (has_own_triggers(rel) || target->accumulate || !ks_fill_settle(target, updates, fast))
 		return false;
 	fast->updates = updates;

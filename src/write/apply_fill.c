@@ -174,8 +174,8 @@ bool
 ks_fill_settle(const KsTarget *target, bool updates, KsFast *fast)
 {
 	fast->needed = palloc0((target->nvalues + fast->nextra) * sizeof(bool));
-	/* a partition is given what the table has by default */
-	fast->widens = fast->partitioned && fast->nextra > 0;
+	/* a partition is given what the table has by default, and may index what updates keep */
+	fast->widens = fast->partitioned && (fast->nextra > 0 || (updates && fast->keeps));
 	for (int i = 0; i < fast->nextra; i++)
 		fast->needed[target->nvalues + i] = fast->partitioned && !fast->extra[i].generated;
 	for (int i = 0; i < fast->nforeign; i++)

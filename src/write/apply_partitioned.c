@@ -83,6 +83,7 @@ add_leaf(Routing *ro, ResultRelInfo *rri)
 
 	if (fast == NULL || !ks_foreign_may(fast, ro->deletes))
 		return NULL;
+	Assert(w->wide || !fast->widens);
 	leaf = palloc(sizeof(Leaf));
 	leaf->w = *w;
 	leaf->w.fast = fast;
