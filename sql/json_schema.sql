@@ -216,8 +216,41 @@ SELECT kafka_sink.drop_schema('none', 5);
 RESET ROLE;
 SELECT kafka_sink.drop_schema('none', 5), kafka_sink.drop_schema('none', 5), kafka_sink.drop_schema('none', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid), kafka_sink.drop_schema('none', 'a1eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid);
 SELECT count(*) FROM kafka_sink.schemas WHERE server = 'none';
+-- schemas go with their server: a new one of its name has none, whoever gave them
+GRANT USAGE ON FOREIGN DATA WRAPPER kafka_sink TO regress_reader;
+CREATE FUNCTION given() RETURNS text LANGUAGE sql AS
+$$SELECT string_agg(server || ' ' || id || ' ' || schema, ', ' ORDER BY server, id) FROM kafka_sink.schemas WHERE registry = ''$$;
+SELECT kafka_sink.add_schema('none', 5, 'JSON', '{"title": "theirs"}');
+ALTER SERVER none RENAME TO elsewhere;
+SELECT given();
+SET ROLE regress_reader;
+CREATE SERVER none FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1');
+SELECT kafka_sink.schema('none', 5);
+SELECT kafka_sink.add_schema('none', 5, 'JSON', '{"title": "mine"}');
+SELECT given();
+RESET ROLE;
+-- what was left under a name is nobody's
+INSERT INTO kafka_sink.schemas (server, registry, id, type, schema, refs) VALUES ('former', '', 5, 'JSON', '{"title": "left"}', '[]'), ('beside', '', 5, 'JSON', '{"title": "left"}', '[]');
+CREATE SERVER former FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1');
+ALTER SERVER none RENAME TO beside;
+SELECT given();
+CREATE SERVER IF NOT EXISTS beside FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1');
+ALTER SERVER beside OPTIONS (SET bootstrap_servers '127.0.0.1:2');
+DO $$BEGIN ALTER SERVER beside RENAME TO gone; RAISE EXCEPTION 'no'; EXCEPTION WHEN raise_exception THEN NULL; END$$;
+BEGIN;
+ALTER SERVER elsewhere RENAME TO none;
+ROLLBACK;
+SELECT given();
+ALTER SERVER elsewhere RENAME TO none;
+DROP SERVER former, beside;
+SELECT given();
+-- who drops one waits for what is being given
+BEGIN;
+SELECT kafka_sink.add_schema('none', 6, 'JSON', '{}');
+SELECT mode FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_foreign_server'::regclass AND pid = pg_backend_pid();
+ROLLBACK;
 DROP TABLE t, packed;
-DROP FUNCTION i, r, h, try, fetched, matches, glue;
+DROP FUNCTION i, r, h, try, fetched, matches, glue, given;
 DROP SERVER reg CASCADE;
 DROP SERVER none CASCADE;
 DROP EXTENSION kafka_sink CASCADE;

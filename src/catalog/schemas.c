@@ -276,3 +276,18 @@ ks_schemas_forget(const char *server)
 					   1, types, values, NULL);
 	SPI_finish();
 }
+
+void
+ks_schemas_rename(const char *from, const char *to)
+{
+	Oid			types[] = {TEXTOID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(from), CStringGetTextDatum(to)};
+
+	ks_schemas_forget(to);
+	if (!ks_version_is_ours())
+		return;
+	SPI_connect();
+	ks_catalog_execute("UPDATE kafka_sink.schemas s SET server = $2 WHERE s.server OPERATOR(pg_catalog.=) $1",
+					   2, types, values, NULL);
+	SPI_finish();
+}

@@ -26,8 +26,11 @@ extern bool ks_schemas_given(const char *server);
 /* False: there is no such one that was given. */
 extern bool ks_schemas_remove_given(const char *server, const KsSchemaId *id);
 
-/* The server is dropped: another one of its name begins anew. */
+/* The server is dropped, or is new: another one of its name begins anew. */
 extern void ks_schemas_forget(const char *server);
+
+/* The server is renamed. */
+extern void ks_schemas_rename(const char *from, const char *to);
 
 /* The registry has said that there is none, and this process believes it for a while. */
 extern void ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id,

@@ -9,6 +9,10 @@
  * question is asked after the command because while it runs, our own tables may be
  * among what is being dropped.
  *
+ * Schemas are a server's, and are found by its name.  They go with it, and are renamed
+ * with it; one that is new has none, whatever was left by others of its name (a drop
+ * does not see what is not committed).
+ *
  * Beside that, a database's supervisor is told that a table is gone.
  * A sink whose target is dropped is to halt at once, and not with the next
  * record.  Databases drop tables all the time, most of them temporary: so the
@@ -55,6 +59,15 @@ typedef struct Dropped
 
 static List *untold = NIL;		/* of Dropped *, in TopTransactionContext */
 
+/* A server that this transaction's commands have made or altered. */
+typedef struct Server
+{
+	Oid			oid;
+	char	   *name;			/* before; NULL: it is new */
+} Server;
+
+static List *servers = NIL;		/* of Server *, in TopTransactionContext */
+
 /* The name of what sinks can need, NULL: they cannot. */
 static char *
 name_of_needed(Oid classid, Oid oid)
@@ -93,6 +106,19 @@ note_dropped(Oid classid, Oid oid)
 	MemoryContextSwitchTo(old);
 }
 
+/* What an alteration makes of its name cannot be seen yet. */
+static void
+note_server(Oid oid, bool is_new)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Server	   *server = palloc(sizeof(Server));
+
+	server->oid = oid;
+	server->name = is_new ? NULL : GetForeignServer(oid)->servername;
+	servers = lappend(servers, server);
+	MemoryContextSwitchTo(old);
+}
+
 static void
 object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *arg)
 {
@@ -100,6 +126,8 @@ object_access(ObjectAccessType access, Oid classid, Oid objid, int subid, void *
 		prev_hook(access, classid, objid, subid, arg);
 	if (access == OAT_DROP && subid == 0)
 		note_dropped(classid, objid);
+	if (classid == ForeignServerRelationId && (access == OAT_POST_CREATE || access == OAT_POST_ALTER))
+		note_server(objid, access == OAT_POST_CREATE);
 	if (access == OAT_DROP && classid == RelationRelationId && subid == 0)
 	{
 		int			bit = ks_shmem_target_bit(objid);
@@ -188,12 +216,37 @@ warn_of_tables(const List *dropped)
 	}
 }
 
+/* With its schemas. */
+static void
+follow_servers(void)
+{
+	List	   *list = servers;
+	ListCell   *lc;
+
+	servers = NIL;
+	if (list == NIL || !ks_extension_is_sound())
+		return;
+	CommandCounterIncrement();
+	foreach(lc, list)
+	{
+		const Server *was = lfirst(lc);
+		const ForeignServer *is = GetForeignServerExtended(was->oid, FSV_MISSING_OK);
+
+		/* what has become of it may have been rolled back */
+		if (is && was->name == NULL)
+			ks_schemas_forget(is->servername);
+		else if (is && strcmp(is->servername, was->name) != 0)
+			ks_schemas_rename(was->name, is->servername);
+	}
+}
+
 void
 ks_drop_hook_tell(void)
 {
 	List	   *dropped = NIL;
 	ListCell   *lc;
 
+	follow_servers();
 	if (untold == NIL)
 		return;
 	foreach(lc, untold)
@@ -222,7 +275,7 @@ static void
 xact_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		untold = NIL;
+		untold = servers = NIL;
 	if (!any_dropped || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 						 event != XACT_EVENT_PREPARE))
 		return;

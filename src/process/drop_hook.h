@@ -9,7 +9,7 @@ extern void ks_drop_hook_init(void);	/* from _PG_init: installs the hook */
 
 /*
  * A command has run: says which sinks need what it dropped, and errors (2BP01) if
- * that is their owner.
+ * that is their owner.  The schemas of a server go with its name.
  */
 extern void ks_drop_hook_tell(void);
 

@@ -14,6 +14,7 @@
 #include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -159,12 +160,34 @@ kafka_sink_schema_guid(PG_FUNCTION_ARGS)
 
 /* --- schemas that are given --- */
 
+/* What it says is believed by all who use the server. */
+static Oid
+owned_server(const char *server)
+{
+	Oid			oid = get_foreign_server_oid(server, false);
+
+	if (!ks_server_ownercheck(oid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, server);
+	return oid;
+}
+
+/* Whoever drops or renames the server waits, and sees what is given here. */
 static void
 check_owner(const char *server)
 {
-	/* what it says is believed by all who use the server */
-	if (!ks_server_ownercheck(get_foreign_server_oid(server, false), GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_FOREIGN_SERVER, server);
+	Oid			oid = owned_server(server);
+
+	for (;;)
+	{
+		Oid			now;
+
+		LockDatabaseObject(ForeignServerRelationId, oid, 0, AccessShareLock);
+		now = owned_server(server);
+		if (now == oid)
+			return;
+		UnlockDatabaseObject(ForeignServerRelationId, oid, 0, AccessShareLock);
+		oid = now;
+	}
 }
 
 /* One that is there is the same, or stays. */
