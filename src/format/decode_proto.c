@@ -95,17 +95,35 @@ choose_message(const KsProtoFile *file, const char *name, bool of_keys)
 	return file->messages[0];
 }
 
-/* A .proto text, which may be given as what protoc makes of it. */
-static const char *
-proto_text(const char *text)
+/* Texts that a schema consists of, the one that is meant last. */
+typedef struct Texts
 {
-	return ks_proto_is_descriptor(text) ? ks_proto_descriptor_text(text) : text;
+	int			n;
+	KsProtoText *texts;
+} Texts;
+
+/* A .proto text, which may be given as what protoc makes of it, with what it imports. */
+static void
+add_texts(Texts *t, const char *name, const char *text)
+{
+	KsProtoText one = {name, text};
+	KsProtoText *more = &one;
+	int			n = 1;
+
+	if (ks_proto_is_descriptor(text))
+	{
+		more = ks_proto_descriptor_texts(text, &n);
+		more[n - 1].name = name;
+	}
+	t->texts = t->texts ? repalloc(t->texts, (t->n + n) * sizeof(KsProtoText)) : palloc(n * sizeof(KsProtoText));
+	memcpy(t->texts + t->n, more, n * sizeof(KsProtoText));
+	t->n += n;
 }
 
 static KsProtoFile *
 parse_text(const KsSchemaText *text)
 {
-	KsProtoText *texts = palloc((text->nrefs + 1) * sizeof(KsProtoText));
+	Texts		t = {0};
 
 	if (strcmp(text->type, "PROTOBUF") != 0)
 		ereport(ERROR,
@@ -113,18 +131,19 @@ parse_text(const KsSchemaText *text)
 				 errmsg("the schema is not a Protobuf schema"),
 				 errdetail("Its type is %s.", text->type)));
 	for (int i = 0; i < text->nrefs; i++)
-		texts[i] = (KsProtoText) {text->ref_names[i], proto_text(text->refs[i])};
-	texts[text->nrefs] = (KsProtoText) {NULL, proto_text(text->text)};
-	return ks_proto_parse(texts, text->nrefs + 1);
+		add_texts(&t, text->ref_names[i], text->refs[i]);
+	add_texts(&t, NULL, text->text);
+	return ks_proto_parse(t.texts, t.n);
 }
 
 /* The schema that a sink gives. */
 static KsProtoFile *
 parse_given(const char *schema)
 {
-	KsProtoText text = {NULL, proto_text(schema)};
+	Texts		t = {0};
 
-	return ks_proto_parse(&text, 1);
+	add_texts(&t, NULL, schema);
+	return ks_proto_parse(t.texts, t.n);
 }
 
 void

@@ -1,10 +1,15 @@
 /*
  * proto_descriptor.c
- *	  Protobuf schemas as descriptors: a FileDescriptorProto becomes the text that it is of.
+ *	  Protobuf schemas as descriptors: what protoc makes of .proto texts becomes texts again.
  *
- * Confluent's serializers for Python and others register them in base64.  Some registries
- * answer with a text, others with what they were given.  Comments, options, services and
- * extensions are gone, or left out; the order of messages is kept, for records count them.
+ * Confluent's serializers for Python and others register a FileDescriptorProto in base64,
+ * protoc writes a FileDescriptorSet, which is a list of these.  Some registries answer with
+ * a text, others with what they were given.  Comments, options, services and extensions are
+ * gone, or left out.
+ *
+ * Fields and messages keep their order, for records count the messages.  A descriptor has a
+ * list of each, and groups are in both; so a message is written before the first group that
+ * is behind it, and the rest at the end.  The fields of a oneof are where the first is.
  */
 #include "postgres.h"
 
@@ -12,244 +17,205 @@
 
 #include "format/envelope_text.h"
 #include "format/proto_descriptor.h"
-#include "format/proto_read.h"
+#include "format/proto_descriptor_int.h"
+#include "format/proto_known.h"
 
 /* No text is so long without a space. */
 #define LEAST	16
 
-/* Of FieldDescriptorProto. */
-typedef struct Field
+/* Of a message: one that is in it. */
+typedef struct Nested
 {
+	KsProtoValue descriptor;
 	KsProtoValue name;
-	KsProtoValue type_name;		/* of messages and enums, with a dot before */
-	KsProtoValue fallback;		/* its default */
-	int			number;
-	int			label;			/* 2: required, 3: repeated */
-	int			type;
-	int			oneof;			/* -1: none */
-	bool		optional;		/* proto3's word */
-} Field;
+	bool		map_entry;
+	bool		group;			/* its field is there, too */
+} Nested;
 
-typedef struct Printer
+typedef struct Member
 {
-	KsProtoReader r;
-	StringInfoData out;
-	bool		proto3;
-} Printer;
+	KsProtoFieldParts parts;
+	int			nested;			/* the message of a group or a map, -1: none of these */
+} Member;
 
-/* A number, or bytes; false at the end. */
-static bool
-next_field(KsProtoReader *r, int *number, KsProtoValue *value)
+/* What a message has, in the order of its lists. */
+typedef struct Body
 {
-	while (r->p < r->end)
-	{
-		uint32		tag = ks_proto_tag(r);
+	int			nfields;
+	Member	   *fields;
+	int			nmessages;
+	Nested	   *messages;
+	int			noneofs;
+	KsProtoValue *oneofs;		/* their names */
+	bool	   *written;		/* by oneof */
+	int			next;			/* message that has not been written */
+} Body;
 
-		CHECK_FOR_INTERRUPTS();
-		*number = (int) (tag >> 3);
-		value->v.bits = 0;
-		value->p = r->p;
-		value->len = 0;
-		if ((tag & 7) == KS_PROTO_WIRE_VARINT)
-		{
-			value->v.bits = ks_proto_varint(r);
-			return true;
-		}
-		if ((tag & 7) == KS_PROTO_WIRE_BYTES)
-		{
-			uint64		len = ks_proto_varint(r);
+/* --- reading a message --- */
 
-			value->p = ks_proto_take(r, len);
-			value->len = (int) len;
-			return true;
-		}
-		ks_proto_skip(r, tag);
-	}
-	return false;
-}
-
-/* A reader of what is inside of a value. */
-static KsProtoReader
-inside(const Printer *p, const KsProtoValue *value)
+static int
+count_parts(const KsProtoPrinter *p, const KsProtoValue *message, int number)
 {
-	KsProtoReader r = p->r;
-
-	r.p = value->p;
-	r.end = value->p + value->len;
-	return r;
-}
-
-/* The last value of that number; false if there is none. */
-static bool
-find(const Printer *p, const KsProtoValue *message, int number, KsProtoValue *result)
-{
-	KsProtoReader r = inside(p, message);
-	KsProtoValue value;
-	bool		found = false;
+	KsProtoReader r = ks_proto_inside(p, message);
+	KsProtoValue v;
+	int			count = 0;
 	int			n;
 
-	while (next_field(&r, &n, &value))
-		if (n == number)
-		{
-			*result = value;
-			found = true;
-		}
-	return found;
+	while (ks_proto_next_part(&r, &n, &v))
+		count += n == number;
+	return count;
 }
 
-static void
-put(Printer *p, const KsProtoValue *text)
-{
-	appendBinaryStringInfo(&p->out, (const char *) text->p, text->len);
-}
-
-static bool
-is_same(const KsProtoValue *a, const KsProtoValue *b)
-{
-	return a->len == b->len && memcmp(a->p, b->p, a->len) == 0;
-}
-
-/* Behind the last dot. */
 static KsProtoValue
-last_word(KsProtoValue name)
+name_of(const KsProtoPrinter *p, const KsProtoValue *descriptor)
 {
-	for (int i = name.len - 1; i >= 0; i--)
-		if (name.p[i] == '.')
-		{
-			name.p += i + 1;
-			name.len -= i + 1;
-			break;
-		}
+	KsProtoValue name = {.p = (const uint8 *) "", .len = 0};
+
+	(void) ks_proto_find_part(p, descriptor, 1, &name);
 	return name;
 }
 
-static Field
-read_field(const Printer *p, const KsProtoValue *descriptor)
-{
-	KsProtoReader r = inside(p, descriptor);
-	KsProtoValue none = {.p = (const uint8 *) "", .len = 0};
-	Field		f = {.name = none, .type_name = none, .fallback = {.len = -1}, .oneof = -1};
-	KsProtoValue v;
-	int			n;
-
-	while (next_field(&r, &n, &v))
-	{
-		if (n == 1)
-			f.name = v;
-		else if (n == 3)
-			f.number = (int) v.v.bits;
-		else if (n == 4)
-			f.label = (int) v.v.bits;
-		else if (n == 5)
-			f.type = (int) v.v.bits;
-		else if (n == 6)
-			f.type_name = v;
-		else if (n == 7)
-			f.fallback = v;
-		else if (n == 9)
-			f.oneof = (int) v.v.bits;
-		else if (n == 17)
-			f.optional = v.v.bits != 0;
-	}
-	if (f.optional)
-		f.oneof = -1;			/* one of its own */
-	return f;
-}
-
-static void
-put_type(Printer *p, const Field *f)
-{
-	static const char *const names[] = {
-		[KS_PROTO_DOUBLE] = "double", [KS_PROTO_FLOAT] = "float", [KS_PROTO_INT64] = "int64",
-		[KS_PROTO_UINT64] = "uint64", [KS_PROTO_INT32] = "int32", [KS_PROTO_FIXED64] = "fixed64",
-		[KS_PROTO_FIXED32] = "fixed32", [KS_PROTO_BOOL] = "bool", [KS_PROTO_STRING] = "string",
-		[KS_PROTO_BYTES] = "bytes", [KS_PROTO_UINT32] = "uint32", [KS_PROTO_SFIXED32] = "sfixed32",
-		[KS_PROTO_SFIXED64] = "sfixed64", [KS_PROTO_SINT32] = "sint32", [KS_PROTO_SINT64] = "sint64"
-	};
-
-	if (f->type >= 0 && f->type < (int) lengthof(names) && names[f->type])
-		appendStringInfoString(&p->out, names[f->type]);
-	else
-		put(p, &f->type_name);
-}
-
-/* In quotes if it is a text: of a string as it is, of bytes with escapes already. */
-static void
-put_default(Printer *p, const Field *f)
-{
-	if (f->fallback.len < 0)
-		return;
-	appendStringInfoString(&p->out, " [default = ");
-	if (f->type == KS_PROTO_STRING)
-	{
-		appendStringInfoChar(&p->out, '"');
-		for (int i = 0; i < f->fallback.len; i++)
-			appendStringInfo(&p->out, "\\%03o", f->fallback.p[i]);
-		appendStringInfoChar(&p->out, '"');
-	}
-	else if (f->type == KS_PROTO_BYTES)
-	{
-		appendStringInfoChar(&p->out, '"');
-		put(p, &f->fallback);
-		appendStringInfoChar(&p->out, '"');
-	}
-	else
-		put(p, &f->fallback);
-	appendStringInfoChar(&p->out, ']');
-}
-
-/* The message in this one that a field is of, by the last word of its name. */
 static bool
-find_nested(const Printer *p, const KsProtoValue *message, const Field *f, KsProtoValue *nested)
-{
-	KsProtoReader r = inside(p, message);
-	KsProtoValue word = last_word(f->type_name);
-	KsProtoValue v;
-	KsProtoValue name;
-	int			n;
-
-	while (next_field(&r, &n, &v))
-		if (n == 3 && find(p, &v, 1, &name) && is_same(&name, &word))
-		{
-			*nested = v;
-			return true;
-		}
-	return false;
-}
-
-static bool
-is_map_entry(const Printer *p, const KsProtoValue *message)
+is_map_entry(const KsProtoPrinter *p, const KsProtoValue *message)
 {
 	KsProtoValue options;
 	KsProtoValue v;
 
-	return find(p, message, 7, &options) && find(p, &options, 7, &v) && v.v.bits != 0;
+	return ks_proto_find_part(p, message, 7, &options) && ks_proto_find_part(p, &options, 7, &v) && v.v.bits != 0;
+}
+
+/* Is it the name of a message in the one at hand?  Without a dot before, that is looked for there first. */
+static bool
+is_inside(const KsProtoPrinter *p, const KsProtoValue *type_name, const KsProtoValue *name)
+{
+	int			before = type_name->len - name->len;
+
+	if (before < 0 || memcmp(type_name->p + before, name->p, name->len) != 0)
+		return false;
+	if (type_name->len == 0 || *type_name->p != '.')
+		return before == 0;
+	return before == p->scope.len + 1 && type_name->p[before - 1] == '.' &&
+		memcmp(type_name->p, p->scope.data, p->scope.len) == 0;
+}
+
+/* The message that comes with a field. */
+static int
+find_nested(const KsProtoPrinter *p, const Body *b, const KsProtoFieldParts *f)
+{
+	bool		may_be_map = f->type == KS_PROTO_MESSAGE && f->label == 3;
+
+	if (f->type != KS_PROTO_GROUP && !may_be_map)
+		return -1;
+	for (int i = 0; i < b->nmessages; i++)
+		if ((f->type == KS_PROTO_GROUP || b->messages[i].map_entry) && is_inside(p, &f->type_name, &b->messages[i].name))
+			return i;
+	return -1;
+}
+
+static void
+link_fields(const KsProtoPrinter *p, Body *b)
+{
+	for (int i = 0; i < b->nfields; i++)
+	{
+		Member	   *m = &b->fields[i];
+
+		CHECK_FOR_INTERRUPTS();
+		m->nested = find_nested(p, b, &m->parts);
+		if (m->nested >= 0 && m->parts.type == KS_PROTO_GROUP)
+			b->messages[m->nested].group = true;
+		if (m->parts.oneof >= b->noneofs || m->parts.oneof < -1)
+			ks_proto_invalid(&p->r, "A field is of a oneof that there is not");
+	}
+}
+
+static Body
+read_body(const KsProtoPrinter *p, const KsProtoValue *message)
+{
+	KsProtoReader r = ks_proto_inside(p, message);
+	Body		b = {0};
+	KsProtoValue v;
+	int			n;
+
+	b.fields = palloc((count_parts(p, message, 2) + 1) * sizeof(Member));
+	b.messages = palloc((count_parts(p, message, 3) + 1) * sizeof(Nested));
+	b.oneofs = palloc((count_parts(p, message, 8) + 1) * sizeof(KsProtoValue));
+	while (ks_proto_next_part(&r, &n, &v))
+	{
+		if (n == 2)
+			b.fields[b.nfields++].parts = ks_proto_read_field(p, &v);
+		else if (n == 3)
+			b.messages[b.nmessages++] = (Nested) {v, name_of(p, &v), is_map_entry(p, &v), false};
+		else if (n == 8)
+			b.oneofs[b.noneofs++] = name_of(p, &v);
+	}
+	b.written = palloc0((b.noneofs + 1) * sizeof(bool));
+	link_fields(p, &b);
+	return b;
+}
+
+static void
+free_body(Body *b)
+{
+	pfree(b->fields);
+	pfree(b->messages);
+	pfree(b->oneofs);
+	pfree(b->written);
+}
+
+/* --- writing it --- */
+
+static void put_body(KsProtoPrinter *p, const KsProtoValue *message);
+
+static void
+put_message(KsProtoPrinter *p, const Nested *m)
+{
+	int			before = p->scope.len;
+
+	appendStringInfoChar(&p->scope, '.');
+	appendBinaryStringInfo(&p->scope, (const char *) m->name.p, m->name.len);
+	put_body(p, &m->descriptor);
+	p->scope.len = before;
+	p->scope.data[before] = '\0';
+}
+
+/* Those that are no field's, up to one. */
+static void
+put_messages(KsProtoPrinter *p, Body *b, int until)
+{
+	for (; b->next < until; b->next++)
+	{
+		const Nested *m = &b->messages[b->next];
+
+		if (m->map_entry || m->group)
+			continue;
+		appendStringInfoString(&p->out, "message ");
+		ks_proto_put(p, &m->name);
+		put_message(p, m);
+	}
 }
 
 /* A field of an entry: key or value. */
 static void
-put_part(Printer *p, const KsProtoValue *entry, int number)
+put_part(KsProtoPrinter *p, const KsProtoValue *entry, int number)
 {
-	KsProtoReader r = inside(p, entry);
+	KsProtoReader r = ks_proto_inside(p, entry);
 	KsProtoValue v;
 	int			n;
 
-	while (next_field(&r, &n, &v))
+	while (ks_proto_next_part(&r, &n, &v))
 		if (n == 2)
 		{
-			Field		f = read_field(p, &v);
+			KsProtoFieldParts f = ks_proto_read_field(p, &v);
 
 			if (f.number == number)
-				put_type(p, &f);
+				ks_proto_put_type(p, &f);
 		}
 }
 
-static void put_body(Printer *p, const KsProtoValue *message);
-
 static void
-put_label(Printer *p, const Field *f, bool in_oneof)
+put_label(KsProtoPrinter *p, const KsProtoFieldParts *f)
 {
-	if (in_oneof)
+	if (f->oneof >= 0)
 		return;
 	if (f->label == 3)
 		appendStringInfoString(&p->out, "repeated ");
@@ -260,237 +226,276 @@ put_label(Printer *p, const Field *f, bool in_oneof)
 }
 
 static void
-put_field(Printer *p, const KsProtoValue *message, const Field *f, bool in_oneof)
+put_field(KsProtoPrinter *p, Body *b, const Member *m)
 {
-	KsProtoValue nested;
-	KsProtoValue word = last_word(f->type_name);
+	const KsProtoFieldParts *f = &m->parts;
+	const Nested *nested = m->nested >= 0 ? &b->messages[m->nested] : NULL;
+	bool		group = f->type == KS_PROTO_GROUP;
 
-	if (f->label == 3 && f->type == KS_PROTO_MESSAGE && find_nested(p, message, f, &nested) && is_map_entry(p, &nested))
+	if (nested && !group)
 	{
 		appendStringInfoString(&p->out, "map<");
-		put_part(p, &nested, 1);
+		put_part(p, &nested->descriptor, 1);
 		appendStringInfoString(&p->out, ", ");
-		put_part(p, &nested, 2);
-		appendStringInfoString(&p->out, "> ");
+		put_part(p, &nested->descriptor, 2);
+		appendStringInfoChar(&p->out, '>');
 	}
 	else
 	{
-		put_label(p, f, in_oneof);
-		if (f->type == KS_PROTO_GROUP)
+		put_label(p, f);
+		if (group)
 			appendStringInfoString(&p->out, "group");
 		else
-			put_type(p, f);
-		appendStringInfoChar(&p->out, ' ');
+			ks_proto_put_type(p, f);
 	}
-	put(p, f->type == KS_PROTO_GROUP ? &word : &f->name);
+	appendStringInfoChar(&p->out, ' ');
+	ks_proto_put(p, group && nested ? &nested->name : &f->name);
 	appendStringInfo(&p->out, " = %d", f->number);
-	put_default(p, f);
-	if (f->type == KS_PROTO_GROUP && find_nested(p, message, f, &nested))
-		put_body(p, &nested);
+	ks_proto_put_options(p, f);
+	if (group && nested)
+		put_message(p, nested);
 	else
 		appendStringInfoString(&p->out, ";\n");
 }
 
-/* The fields of a oneof, or those of none (-1); groups are where their messages are. */
-static int
-put_fields(Printer *p, const KsProtoValue *message, int oneof)
+/* The messages before a group. */
+static void
+put_before(KsProtoPrinter *p, Body *b, const Member *m)
 {
-	KsProtoReader r = inside(p, message);
-	KsProtoValue v;
-	int			count = 0;
-	int			n;
-
-	while (next_field(&r, &n, &v))
-		if (n == 2)
-		{
-			Field		f = read_field(p, &v);
-
-			if (f.oneof != oneof || (oneof < 0 && f.type == KS_PROTO_GROUP))
-				continue;
-			put_field(p, message, &f, oneof >= 0);
-			count++;
-		}
-	return count;
-}
-
-/* The group's field whose message this is; false if it is none's. */
-static bool
-put_group(Printer *p, const KsProtoValue *message, const KsProtoValue *nested)
-{
-	KsProtoReader r = inside(p, message);
-	KsProtoValue name;
-	KsProtoValue v;
-	int			n;
-
-	while (find(p, nested, 1, &name) && next_field(&r, &n, &v))
-		if (n == 2)
-		{
-			Field		f = read_field(p, &v);
-			KsProtoValue word = last_word(f.type_name);
-
-			if (f.type != KS_PROTO_GROUP || !is_same(&word, &name))
-				continue;
-			if (f.oneof < 0)
-				put_field(p, message, &f, false);
-			return true;
-		}
-	return false;
+	if (m->nested < 0 || m->parts.type != KS_PROTO_GROUP)
+		return;
+	put_messages(p, b, m->nested);
 }
 
 static void
-put_enum(Printer *p, const KsProtoValue *descriptor)
+put_oneof(KsProtoPrinter *p, Body *b, int oneof)
 {
-	KsProtoReader r = inside(p, descriptor);
-	KsProtoValue v;
-	KsProtoValue part;
-	int			n;
-
-	appendStringInfoString(&p->out, "enum ");
-	if (find(p, descriptor, 1, &part))
-		put(p, &part);
+	b->written[oneof] = true;
+	/* there is none in it */
+	for (int i = 0; i < b->nfields; i++)
+		if (b->fields[i].parts.oneof == oneof)
+			put_before(p, b, &b->fields[i]);
+	appendStringInfoString(&p->out, "oneof ");
+	ks_proto_put(p, &b->oneofs[oneof]);
 	appendStringInfoString(&p->out, " {\n");
-	if (find(p, descriptor, 3, &v) && find(p, &v, 2, &part) && part.v.bits != 0)
-		appendStringInfoString(&p->out, "option allow_alias = true;\n");
-	while (next_field(&r, &n, &v))
-		if (n == 2)
-		{
-			if (find(p, &v, 1, &part))
-				put(p, &part);
-			appendStringInfo(&p->out, " = %d;\n", find(p, &v, 2, &part) ? (int) part.v.bits : 0);
-		}
+	for (int i = 0; i < b->nfields; i++)
+		if (b->fields[i].parts.oneof == oneof)
+			put_field(p, b, &b->fields[i]);
 	appendStringInfoString(&p->out, "}\n");
 }
 
 static void
-put_message(Printer *p, const KsProtoValue *descriptor)
+put_body(KsProtoPrinter *p, const KsProtoValue *message)
 {
-	KsProtoValue name;
-
-	appendStringInfoString(&p->out, "message ");
-	if (find(p, descriptor, 1, &name))
-		put(p, &name);
-	put_body(p, descriptor);
-}
-
-static void
-put_oneof(Printer *p, const KsProtoValue *message, const KsProtoValue *descriptor, int oneof)
-{
-	int			begin = p->out.len;
-	KsProtoValue name;
-
-	appendStringInfoString(&p->out, "oneof ");
-	if (find(p, descriptor, 1, &name))
-		put(p, &name);
-	appendStringInfoString(&p->out, " {\n");
-	if (put_fields(p, message, oneof) > 0)
-		appendStringInfoString(&p->out, "}\n");
-	else
-	{
-		/* that of a field that is optional */
-		p->out.len = begin;
-		p->out.data[begin] = '\0';
-	}
-}
-
-static void
-put_body(Printer *p, const KsProtoValue *message)
-{
-	KsProtoReader r = inside(p, message);
+	KsProtoReader r = ks_proto_inside(p, message);
+	Body		b;
 	KsProtoValue v;
-	int			oneof = 0;
 	int			n;
 
 	check_stack_depth();
 	ks_proto_enter(&p->r);
+	b = read_body(p, message);
 	appendStringInfoString(&p->out, " {\n");
-	(void) put_fields(p, message, -1);
-	while (next_field(&r, &n, &v))
+	for (int i = 0; i < b.nfields; i++)
 	{
-		if (n == 8)
-			put_oneof(p, message, &v, oneof++);
-		else if (n == 4)
-			put_enum(p, &v);
-		else if (n == 3 && !is_map_entry(p, &v) && !put_group(p, message, &v))
-			put_message(p, &v);
+		const Member *m = &b.fields[i];
+
+		if (m->parts.oneof < 0)
+		{
+			put_before(p, &b, m);
+			put_field(p, &b, m);
+		}
+		else if (!b.written[m->parts.oneof])
+			put_oneof(p, &b, m->parts.oneof);
 	}
+	put_messages(p, &b, b.nmessages);
+	while (ks_proto_next_part(&r, &n, &v))
+		if (n == 4)
+			ks_proto_put_enum(p, &v);
 	appendStringInfoString(&p->out, "}\n");
+	free_body(&b);
 	p->r.depth--;
 }
 
+/* --- files --- */
+
 static bool
-is_public(const Printer *p, const KsProtoValue *file, int dependency)
+is_public(const KsProtoPrinter *p, const KsProtoValue *file, int dependency)
 {
-	KsProtoReader r = inside(p, file);
+	KsProtoReader r = ks_proto_inside(p, file);
 	KsProtoValue v;
 	int			n;
 
-	while (next_field(&r, &n, &v))
+	while (ks_proto_next_part(&r, &n, &v))
 		if (n == 10 && (int) v.v.bits == dependency)
 			return true;
 	return false;
 }
 
 static void
-put_file(Printer *p, const KsProtoValue *file)
+put_head(KsProtoPrinter *p, const KsProtoValue *file)
 {
-	KsProtoReader r = inside(p, file);
 	KsProtoValue v;
-	int			dependency = 0;
-	int			n;
 
-	p->proto3 = find(p, file, 12, &v) && v.len == 6 && memcmp(v.p, "proto3", 6) == 0;
-	if (find(p, file, 14, &v))
+	p->proto3 = ks_proto_find_part(p, file, 12, &v) && v.len == 6 && memcmp(v.p, "proto3", 6) == 0;
+	if (ks_proto_find_part(p, file, 14, &v))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a Protobuf descriptor of an edition cannot be read"),
 				 errhint("Register the schema as a text.")));
 	appendStringInfo(&p->out, "syntax = \"%s\";\n", p->proto3 ? "proto3" : "proto2");
-	if (find(p, file, 2, &v))
-	{
-		appendStringInfoString(&p->out, "package ");
-		put(p, &v);
-		appendStringInfoString(&p->out, ";\n");
-	}
-	while (next_field(&r, &n, &v))
+	resetStringInfo(&p->scope);
+	if (!ks_proto_find_part(p, file, 2, &v))
+		return;
+	appendStringInfoString(&p->out, "package ");
+	ks_proto_put(p, &v);
+	appendStringInfoString(&p->out, ";\n");
+	appendStringInfoChar(&p->scope, '.');
+	appendBinaryStringInfo(&p->scope, (const char *) v.p, v.len);
+}
+
+static void
+put_file(KsProtoPrinter *p, const KsProtoValue *file)
+{
+	KsProtoReader r = ks_proto_inside(p, file);
+	KsProtoValue v;
+	int			dependency = 0;
+	int			n;
+
+	put_head(p, file);
+	while (ks_proto_next_part(&r, &n, &v))
 	{
 		if (n == 3)
 		{
 			appendStringInfo(&p->out, "import %s\"", is_public(p, file, dependency++) ? "public " : "");
-			put(p, &v);
+			ks_proto_put(p, &v);
 			appendStringInfoString(&p->out, "\";\n");
 		}
 		else if (n == 4)
-			put_message(p, &v);
+		{
+			Nested		m = {v, name_of(p, &v), false, false};
+
+			appendStringInfoString(&p->out, "message ");
+			ks_proto_put(p, &m.name);
+			put_message(p, &m);
+		}
 		else if (n == 5)
-			put_enum(p, &v);
+			ks_proto_put_enum(p, &v);
 	}
+}
+
+/* --- descriptors --- */
+
+static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool
+is_digit(char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/';
 }
 
 bool
 ks_proto_is_descriptor(const char *text)
 {
-	size_t		len = strlen(text);
-	size_t		digits = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+	int			digits = 0;
+	int			ends = 0;
 
-	return len >= LEAST && len % 4 == 0 && digits + strspn(text + digits, "=") == len;
+	for (; *text; text++)
+	{
+		if (is_space(*text))
+			continue;
+		if (*text == '=')
+			ends++;
+		else if (ends == 0 && is_digit(*text))
+			digits++;
+		else
+			return false;
+	}
+	return digits >= LEAST && (digits + ends) % 4 == 0;
 }
 
-char *
-ks_proto_descriptor_text(const char *base64)
+/* What stands in base64, which may have lines. */
+static KsProtoValue
+take_bytes(const char *base64)
 {
-	KsJsonToken tok = {.type = KS_JSON_STRING, .p = base64, .len = (int) Min(strlen(base64), PG_INT32_MAX)};
-	Printer		p = {0};
-	KsProtoValue file;
+	KsJsonToken tok = {.type = KS_JSON_STRING};
+	KsProtoValue bytes = {0};
+	char	   *plain;
 
 	if (strlen(base64) > KS_PROTO_MAX_SCHEMA)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("Protobuf schema is too large"),
 				 errdetail("The limit is %d bytes.", KS_PROTO_MAX_SCHEMA)));
-	file.p = ks_value_bytes(&tok, &file.len);
-	p.r.start = file.p;
-	p.r.limit = file.p + file.len;
-	initStringInfo(&p.out);
-	put_file(&p, &file);
-	return p.out.data;
+	tok.p = plain = palloc(strlen(base64) + 1);
+	for (; *base64; base64++)
+		if (!is_space(*base64))
+			plain[tok.len++] = *base64;
+	bytes.p = ks_value_bytes(&tok, &bytes.len);
+	pfree(plain);
+	return bytes;
+}
+
+/* A list of files has nothing but these; a file has more than its name, or nothing in it. */
+static bool
+is_set(const KsProtoPrinter *p, const KsProtoValue *bytes)
+{
+	KsProtoReader r = ks_proto_inside(p, bytes);
+	KsProtoValue v;
+	int			n;
+
+	while (ks_proto_next_part(&r, &n, &v))
+		if (n != 1)
+			return false;
+	return true;
+}
+
+static KsProtoText
+file_text(KsProtoPrinter *p, const KsProtoValue *file)
+{
+	KsProtoValue name = name_of(p, file);
+
+	initStringInfo(&p->out);
+	put_file(p, file);
+	return (KsProtoText) {pnstrdup((const char *) name.p, name.len), p->out.data};
+}
+
+KsProtoText *
+ks_proto_descriptor_texts(const char *base64, int *n)
+{
+	KsProtoPrinter p = {0};
+	KsProtoValue bytes = take_bytes(base64);
+	KsProtoReader r;
+	KsProtoText *texts;
+	KsProtoValue file;
+	int			number;
+
+	p.r.start = p.r.p = bytes.p;
+	p.r.end = p.r.limit = bytes.p + bytes.len;
+	initStringInfo(&p.scope);
+	*n = 0;
+	if (!is_set(&p, &bytes))
+	{
+		texts = palloc(sizeof(KsProtoText));
+		texts[(*n)++] = file_text(&p, &bytes);
+		return texts;
+	}
+	r = ks_proto_inside(&p, &bytes);
+	texts = palloc((count_parts(&p, &bytes, 1) + 1) * sizeof(KsProtoText));
+	while (ks_proto_next_part(&r, &number, &file))
+	{
+		KsProtoValue name = name_of(&p, &file);
+
+		/* what is built in is known better than from here */
+		if (r.p < r.end && ks_proto_known_text(pnstrdup((const char *) name.p, name.len)) != NULL)
+			continue;
+		texts[(*n)++] = file_text(&p, &file);
+	}
+	if (*n == 0)
+		ks_proto_invalid(&p.r, "There is no file in the descriptor");
+	return texts;
 }

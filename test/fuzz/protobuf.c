@@ -253,26 +253,28 @@ check(const FuzzRecords *f, const KsRecord *rec, const FuzzOutcome *o)
 				   o->sqlstate == ERRCODE_INVALID_BINARY_REPRESENTATION);
 }
 
-/* A schema as a descriptor: refused with an error of the one who gives it, or a text. */
+/* A schema as a descriptor: refused with an error of the one who gives it, or texts. */
 static void
 descriptor(const uint8 *data, size_t size)
 {
 	int			room = pg_b64_enc_len((int) size) + 1;
 	char	   *base64 = malloc(room);
 	int			len = pg_b64_encode((const void *) data, (int) size, base64, room);
-	KsProtoText text = {NULL, NULL};
-	char	   *result = NULL;
+	KsProtoText *texts = NULL;
+	int			n = 0;
 
 	base64[len] = '\0';
 	if (ks_proto_is_descriptor(base64))
 	{
-		if (FUZZ_TRY(result = ks_proto_descriptor_text(base64)))
-			text.text = result;
-		else
+		if (!FUZZ_TRY(texts = ks_proto_descriptor_texts(base64, &n)))
+		{
+			texts = NULL;
 			FUZZ_CHECK(fuzz_blames_record(fuzz_sqlstate) || fuzz_sqlstate == ERRCODE_FEATURE_NOT_SUPPORTED);
+		}
 		CurrentMemoryContext = fuzz_record_context;
 	}
-	if (text.text && !FUZZ_TRY(ks_proto_parse(&text, 1)))
+	FUZZ_CHECK(texts == NULL || n > 0);
+	if (texts && !FUZZ_TRY(ks_proto_parse(texts, n)))
 		FUZZ_CHECK(fuzz_blames_record(fuzz_sqlstate));
 	CurrentMemoryContext = fuzz_record_context;
 	fuzz_reset();

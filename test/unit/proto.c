@@ -3,7 +3,8 @@
  *	  .proto texts against what protoc says of them.
  *
  * A folder has files NAME.proto, each with what NAME.expected says of its graph,
- * which proto/expect.py wrote by protoc; and 'refused': texts with the errors that
+ * which proto/expect.py wrote by protoc, and most with NAME.set, protoc's descriptors,
+ * which say the same but for the comments; and 'refused': texts with the errors that
  * they are refused with.  Texts that another one imports stand before it, each
  * behind a line "--- NAME".  Then the limits, and what is asked of a graph.
  *
@@ -15,7 +16,7 @@
 
 #include "lib/stringinfo.h"
 
-#include "format/proto_schema.h"
+#include "format/proto_descriptor.h"
 
 #define MAX_TEXTS	1100
 
@@ -251,18 +252,74 @@ show_difference(const char *got, const char *expected)
 		   (int) strcspn(expected, "\n"), expected);
 }
 
+/* What stands beside NAME.proto. */
+static char *
+read_beside(const char *folder, const char *name, const char *ending)
+{
+	char		other[256];
+
+	snprintf(other, sizeof(other), "%.*s.%s", (int) strlen(name) - 6, name, ending);
+	return read_file(folder, other);
+}
+
+static void
+remove_comments(char *graph)
+{
+	char	   *to = graph;
+
+	for (char *line = graph; *line;)
+	{
+		char	   *next = strchr(line, '\n') + 1;
+
+		if (line[strspn(line, " ")] != '#')
+		{
+			memmove(to, line, next - line);
+			to += next - line;
+		}
+		line = next;
+	}
+	*to = '\0';
+}
+
+/* The descriptor of the same text. */
+static void
+check_descriptor(const char *folder, const char *name, char *expected)
+{
+	char	   *base64 = read_beside(folder, name, "set");
+	KsProtoText *texts;
+	KsProtoFile *file;
+	bool		fine;
+	int			n;
+
+	if (base64 == NULL)
+		return;
+	remove_comments(expected);
+	fine = ks_proto_is_descriptor(base64) &&
+		FUZZ_TRY((texts = ks_proto_descriptor_texts(base64, &n), file = ks_proto_parse(texts, n)));
+	if (!fine)
+		printf("# %s: %s\n", fuzz_message, fuzz_detail);
+	else
+	{
+		char	   *got = dump(file);
+
+		fine = strcmp(got, expected) == 0;
+		if (!fine)
+			show_difference(got, expected);
+	}
+	ok(fine, psprintf("%s, as a descriptor", name));
+	fuzz_reset();
+	free(base64);
+}
+
 static void
 check_file(const char *folder, const char *name)
 {
 	KsProtoText texts[MAX_TEXTS];
 	char	   *text = read_file(folder, name);
-	char	   *expected;
-	char		other[256];
+	char	   *expected = read_beside(folder, name, "expected");
 	KsProtoFile *file;
 	int			n = split(text, texts);
 
-	snprintf(other, sizeof(other), "%.*s.expected", (int) strlen(name) - 6, name);
-	expected = read_file(folder, other);
 	FUZZ_CHECK(expected != NULL);
 	if (!FUZZ_TRY(file = ks_proto_parse(texts, n)))
 	{
@@ -278,6 +335,7 @@ check_file(const char *folder, const char *name)
 		ok(strcmp(got, expected) == 0, name);
 	}
 	fuzz_reset();
+	check_descriptor(folder, name, expected);
 	free(text);
 	free(expected);
 }

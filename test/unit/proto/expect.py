@@ -2,10 +2,12 @@
 
     expect.py [FOLDER [google/type's FOLDER]]
 
-Writes NAME.expected beside each NAME.proto, and sees that protoc refuses what is
+Writes NAME.expected beside each NAME.proto, and NAME.set, the descriptors in base64,
+beside those that are no edition; and sees that protoc refuses what is
 in "refused", but for what says in its title that it does not.  Needs PyPI's
 grpcio-tools (1.85.1) and, for google/type, googleapis-common-protos.
 """
+import base64
 import os
 import pathlib
 import re
@@ -218,6 +220,12 @@ def describe(files, name):
     return "".join(line + "\n" for line in out)
 
 
+def without_comments(files):
+    for file in files.file:
+        file.ClearField("source_code_info")
+    return files.SerializeToString()
+
+
 def main():
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__)))
     google = sys.argv[2] if len(sys.argv) > 2 else None
@@ -229,6 +237,8 @@ def main():
             status = 1
             continue
         path.with_suffix(".expected").write_text(describe(result.file, "read.proto"))
+        if not EDITIONS:
+            path.with_suffix(".set").write_bytes(base64.encodebytes(without_comments(result)))
     refused = folder / "refused"
     if refused.exists():
         for title, text in re.findall(r"^=== ([^\n]*)\n(.*?)^!!! ", refused.read_text(), flags=re.M | re.S):

@@ -1,0 +1,202 @@
+/*
+ * proto_descriptor_parts.c
+ *	  What descriptors of files and messages consist of: fields and enums.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+
+#include "format/proto_descriptor_int.h"
+
+/* --- reading --- */
+
+bool
+ks_proto_next_part(KsProtoReader *r, int *number, KsProtoValue *value)
+{
+	while (r->p < r->end)
+	{
+		uint32		tag = ks_proto_tag(r);
+
+		CHECK_FOR_INTERRUPTS();
+		*number = (int) (tag >> 3);
+		value->v.bits = 0;
+		value->p = r->p;
+		value->len = 0;
+		if ((tag & 7) == KS_PROTO_WIRE_VARINT)
+		{
+			value->v.bits = ks_proto_varint(r);
+			return true;
+		}
+		if ((tag & 7) == KS_PROTO_WIRE_BYTES)
+		{
+			uint64		len = ks_proto_varint(r);
+
+			value->p = ks_proto_take(r, len);
+			value->len = (int) len;
+			return true;
+		}
+		ks_proto_skip(r, tag);
+	}
+	return false;
+}
+
+KsProtoReader
+ks_proto_inside(const KsProtoPrinter *p, const KsProtoValue *value)
+{
+	KsProtoReader r = p->r;
+
+	r.p = value->p;
+	r.end = value->p + value->len;
+	return r;
+}
+
+bool
+ks_proto_find_part(const KsProtoPrinter *p, const KsProtoValue *message, int number, KsProtoValue *result)
+{
+	KsProtoReader r = ks_proto_inside(p, message);
+	KsProtoValue value;
+	bool		found = false;
+	int			n;
+
+	while (ks_proto_next_part(&r, &n, &value))
+		if (n == number)
+		{
+			*result = value;
+			found = true;
+		}
+	return found;
+}
+
+KsProtoFieldParts
+ks_proto_read_field(const KsProtoPrinter *p, const KsProtoValue *descriptor)
+{
+	KsProtoReader r = ks_proto_inside(p, descriptor);
+	KsProtoValue empty = {.p = (const uint8 *) "", .len = 0};
+	KsProtoFieldParts f = {.name = empty, .type_name = empty, .fallback = {.len = -1}, .json_name = {.len = -1}, .oneof = -1};
+	KsProtoValue v;
+	int			n;
+
+	while (ks_proto_next_part(&r, &n, &v))
+	{
+		if (n == 1)
+			f.name = v;
+		else if (n == 3)
+			f.number = (int) v.v.bits;
+		else if (n == 4)
+			f.label = (int) v.v.bits;
+		else if (n == 5)
+			f.type = (int) v.v.bits;
+		else if (n == 6)
+			f.type_name = v;
+		else if (n == 7)
+			f.fallback = v;
+		else if (n == 9)
+			f.oneof = (int) v.v.bits;
+		else if (n == 10)
+			f.json_name = v;
+		else if (n == 17)
+			f.optional = v.v.bits != 0;
+	}
+	if (f.optional)
+		f.oneof = -1;			/* one of its own */
+	return f;
+}
+
+/* --- writing --- */
+
+void
+ks_proto_put(KsProtoPrinter *p, const KsProtoValue *text)
+{
+	appendBinaryStringInfo(&p->out, (const char *) text->p, text->len);
+}
+
+void
+ks_proto_put_type(KsProtoPrinter *p, const KsProtoFieldParts *f)
+{
+	static const char *const names[] = {
+		[KS_PROTO_DOUBLE] = "double", [KS_PROTO_FLOAT] = "float", [KS_PROTO_INT64] = "int64",
+		[KS_PROTO_UINT64] = "uint64", [KS_PROTO_INT32] = "int32", [KS_PROTO_FIXED64] = "fixed64",
+		[KS_PROTO_FIXED32] = "fixed32", [KS_PROTO_BOOL] = "bool", [KS_PROTO_STRING] = "string",
+		[KS_PROTO_BYTES] = "bytes", [KS_PROTO_UINT32] = "uint32", [KS_PROTO_SFIXED32] = "sfixed32",
+		[KS_PROTO_SFIXED64] = "sfixed64", [KS_PROTO_SINT32] = "sint32", [KS_PROTO_SINT64] = "sint64"
+	};
+
+	if (f->type >= 0 && f->type < (int) lengthof(names) && names[f->type])
+		appendStringInfoString(&p->out, names[f->type]);
+	else
+		ks_proto_put(p, &f->type_name);
+}
+
+/* Whatever is in it. */
+static void
+put_quoted(KsProtoPrinter *p, const KsProtoValue *text)
+{
+	appendStringInfoChar(&p->out, '"');
+	for (int i = 0; i < text->len; i++)
+	{
+		uint8		c = text->p[i];
+
+		if (c >= ' ' && c < 0x7f && c != '"' && c != '\\')
+			appendStringInfoChar(&p->out, (char) c);
+		else
+			appendStringInfo(&p->out, "\\%03o", c);
+	}
+	appendStringInfoChar(&p->out, '"');
+}
+
+/* In quotes if it is a text: of a string as it is, of bytes with escapes already. */
+static void
+put_default(KsProtoPrinter *p, const KsProtoFieldParts *f)
+{
+	appendStringInfoString(&p->out, "default = ");
+	if (f->type == KS_PROTO_STRING)
+		put_quoted(p, &f->fallback);
+	else if (f->type == KS_PROTO_BYTES)
+	{
+		appendStringInfoChar(&p->out, '"');
+		ks_proto_put(p, &f->fallback);
+		appendStringInfoChar(&p->out, '"');
+	}
+	else
+		ks_proto_put(p, &f->fallback);
+}
+
+void
+ks_proto_put_options(KsProtoPrinter *p, const KsProtoFieldParts *f)
+{
+	if (f->fallback.len < 0 && f->json_name.len < 0)
+		return;
+	appendStringInfoString(&p->out, " [");
+	if (f->fallback.len >= 0)
+		put_default(p, f);
+	if (f->json_name.len >= 0)
+	{
+		appendStringInfoString(&p->out, f->fallback.len >= 0 ? ", json_name = " : "json_name = ");
+		put_quoted(p, &f->json_name);
+	}
+	appendStringInfoChar(&p->out, ']');
+}
+
+void
+ks_proto_put_enum(KsProtoPrinter *p, const KsProtoValue *descriptor)
+{
+	KsProtoReader r = ks_proto_inside(p, descriptor);
+	KsProtoValue v;
+	KsProtoValue part;
+	int			n;
+
+	appendStringInfoString(&p->out, "enum ");
+	if (ks_proto_find_part(p, descriptor, 1, &part))
+		ks_proto_put(p, &part);
+	appendStringInfoString(&p->out, " {\n");
+	if (ks_proto_find_part(p, descriptor, 3, &v) && ks_proto_find_part(p, &v, 2, &part) && part.v.bits != 0)
+		appendStringInfoString(&p->out, "option allow_alias = true;\n");
+	while (ks_proto_next_part(&r, &n, &v))
+		if (n == 2)
+		{
+			if (ks_proto_find_part(p, &v, 1, &part))
+				ks_proto_put(p, &part);
+			appendStringInfo(&p->out, " = %d;\n", ks_proto_find_part(p, &v, 2, &part) ? (int) part.v.bits : 0);
+		}
+	appendStringInfoString(&p->out, "}\n");
+}
