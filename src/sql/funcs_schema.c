@@ -360,6 +360,26 @@ tells_no_schema(const char *detail)
 			 errdetail("%s.", detail)));
 }
 
+/* By a schema of Protobuf, of which the bytes tell the message, too. */
+static void
+decode_message(const KsSchemaText *text, KsFraming framing, const KsRecord *rec, StringInfo json)
+{
+	KsSchemaId	id;
+	KsMessagePath path;
+	const char *wrong;
+	int			skip;
+
+	if (framing == KS_FRAMING_APICURIO8 || framing == KS_FRAMING_GLUE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("framings apicurio8 and glue do not go with a Protobuf schema"),
+				 errdetail("Their serializers tell the message in ways of their own.")));
+	wrong = ks_framing_read_message(framing, rec, false, &id, &path, &skip);
+	if (wrong)
+		tells_no_schema(wrong);
+	ks_proto_decode_json(text, &path, rec->value + skip, rec->valuelen - skip, json);
+}
+
 /* kafka_sink.decode(server text, data bytea, header bytea, framing text) */
 Datum
 kafka_sink_decode(PG_FUNCTION_ARGS)
@@ -370,7 +390,6 @@ kafka_sink_decode(PG_FUNCTION_ARGS)
 	StringInfoData json;
 	KsSchemaText text;
 	KsSchemaId	id;
-	KsMessagePath path;
 	int			skip;
 	const char *wrong;
 	bytea	   *data;
@@ -397,12 +416,7 @@ kafka_sink_decode(PG_FUNCTION_ARGS)
 	text = find_schema(server, &id);
 	initStringInfo(&json);
 	if (strcmp(text.type, "PROTOBUF") == 0)
-	{
-		wrong = ks_framing_read_message(part.framing, &rec, false, &id, &path, &skip);
-		if (wrong)
-			tells_no_schema(wrong);
-		ks_proto_decode_json(&text, &path, rec.value + skip, rec.valuelen - skip, &json);
-	}
+		decode_message(&text, part.framing, &rec, &json);
 	else
 	{
 		ks_schemas_unpack(&d, &part, &rec.value, &rec.valuelen, skip);
