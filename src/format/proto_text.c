@@ -4,8 +4,9 @@
  *
  * The JSON is Protobuf's mapping, with the fields' names as the schema has them, 64-bit
  * integers as numbers, bytes as the server writes a bytea (\x00ff), and NaN and infinities
- * as strings.  Fields that are absent are left out.  An Any whose message the schema does
- * not know has its bytes as "@value".
+ * as strings.  Fields that are absent are left out, and so are those that say no more than
+ * that, so that one message has one JSON, whoever wrote it.  An Any whose message the schema
+ * does not know has its bytes as "@value".
  *
  * A message's fields stand in any order, and any number of times: each is written once,
  * from all of its runs (proto_runs.c).
@@ -172,12 +173,33 @@ is_unknown(KsProtoReader *r, const KsProtoField *field, const KsProtoRun *run)
 	return !ks_proto_next_item(&items, &value);
 }
 
+/* Is it what an absent field is read as, which nothing tells from one that is not there? */
+static bool
+is_default(KsProtoReader *r, const KsProtoField *field, const KsProtoRun *run)
+{
+	KsProtoReader inner = *r;
+	KsProtoItems items;
+	KsProtoValue value;
+	KsProtoValue next;
+
+	if (field->presence || field->map)
+		return false;
+	ks_proto_items(&items, &inner, field, run->begin, run->end);
+	if (field->repeated)
+		return !ks_proto_next_item(&items, &value);
+	ks_proto_default(field, &value);
+	while (ks_proto_next_item(&items, &next))
+		value = next;
+	return field->type == KS_PROTO_STRING || field->type == KS_PROTO_BYTES ? value.len == 0 : value.v.bits == 0;
+}
+
 static void
 append_fields(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
 			  const bool *left_out, const KsType *shape, bool *first, StringInfo out)
 {
 	int			base = r->nruns;
 	int			next = 0;		/* of the schema's fields */
+	bool		with_absent = shape || r->defaults;
 
 	ks_proto_list_runs(r, message, value, left_out);
 	for (int i = base; i < r->nruns;)
@@ -197,7 +219,9 @@ append_fields(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValu
 		field = &message->fields[joined.field];
 		inner = shape_of(shape, field, &wanted);
 		wanted = wanted && !is_unknown(r, field, &joined);
-		if (shape || r->defaults)
+		if (!with_absent && wanted)
+			wanted = !is_default(r, field, &joined);
+		if (with_absent)
 			append_absent(r, message, next, joined.field + !wanted, left_out, shape, first, out);
 		next = joined.field + 1;
 		if (wanted)
@@ -208,7 +232,7 @@ append_fields(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValu
 		if (buffer)
 			pfree(buffer);
 	}
-	if (shape || r->defaults)
+	if (with_absent)
 		append_absent(r, message, next, message->nfields, left_out, shape, first, out);
 	r->nruns = base;
 }
