@@ -307,13 +307,18 @@ admin_result(Admin a)
 	return ev;
 }
 
-/* The answer to a request about topics: fails unless all of them went well. */
-static void
-admin_topic_result(Admin a)
+/*
+ * The answer to a request about topics: fails unless all of them went well.  False: the
+ * broker has not told the controller for some time that it lives, as on a machine that has
+ * much else to do, and has no place for a partition until it does.
+ */
+static bool
+admin_topic_done(Admin a)
 {
 	rd_kafka_event_t *ev = admin_result(a);
 	const rd_kafka_topic_result_t **res = NULL;
 	size_t		n = 0;
+	bool		done = true;
 
 	switch (rd_kafka_event_type(ev))
 	{
@@ -330,10 +335,13 @@ admin_topic_result(Admin a)
 			die("unexpected %s", rd_kafka_event_name(ev));
 	}
 	for (size_t i = 0; i < n; i++)
-		if (rd_kafka_topic_result_error(res[i]))
+		if (rd_kafka_topic_result_error(res[i]) == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR)
+			done = false;
+		else if (rd_kafka_topic_result_error(res[i]))
 			die("%s: %s", rd_kafka_topic_result_name(res[i]),
 				rd_kafka_topic_result_error_string(res[i]));
 	rd_kafka_event_destroy(ev);
+	return done;
 }
 
 static void
@@ -341,6 +349,7 @@ run_create_topic(const char *name, int parts, char **configs, int n)
 {
 	Admin		a = admin();
 	rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(name, parts, 1, errstr, sizeof(errstr));
+	int64_t		until = deadline();
 
 	if (!t)
 		die("%s", errstr);
@@ -353,8 +362,13 @@ run_create_topic(const char *name, int parts, char **configs, int n)
 		*value++ = '\0';
 		rd_kafka_NewTopic_set_config(t, configs[i], value);
 	}
-	rd_kafka_CreateTopics(a.rk, &t, 1, a.options, a.queue);
-	admin_topic_result(a);
+	for (;;)
+	{
+		rd_kafka_CreateTopics(a.rk, &t, 1, a.options, a.queue);
+		if (admin_topic_done(a))
+			break;
+		again(a.rk, until, "all brokers are fenced");
+	}
 	rd_kafka_NewTopic_destroy(t);
 	wait_partitions(a.rk, name, parts);
 	admin_end(a);
@@ -367,7 +381,7 @@ run_delete_topic(const char *name)
 	rd_kafka_DeleteTopic_t *t = rd_kafka_DeleteTopic_new(name);
 
 	rd_kafka_DeleteTopics(a.rk, &t, 1, a.options, a.queue);
-	admin_topic_result(a);
+	(void) admin_topic_done(a);
 	rd_kafka_DeleteTopic_destroy(t);
 	wait_partitions(a.rk, name, 0);
 	admin_end(a);
@@ -378,11 +392,17 @@ run_add_partitions(const char *name, int total)
 {
 	Admin		a = admin();
 	rd_kafka_NewPartitions_t *p = rd_kafka_NewPartitions_new(name, total, errstr, sizeof(errstr));
+	int64_t		until = deadline();
 
 	if (!p)
 		die("%s", errstr);
-	rd_kafka_CreatePartitions(a.rk, &p, 1, a.options, a.queue);
-	admin_topic_result(a);
+	for (;;)
+	{
+		rd_kafka_CreatePartitions(a.rk, &p, 1, a.options, a.queue);
+		if (admin_topic_done(a))
+			break;
+		again(a.rk, until, "all brokers are fenced");
+	}
 	rd_kafka_NewPartitions_destroy(p);
 	wait_partitions(a.rk, name, total);
 	admin_end(a);
