@@ -14,12 +14,10 @@
 #include "access/xlogdefs.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "common/jsonapi.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "replication/logicalproto.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -29,6 +27,7 @@
 
 #include "base/compat.h"
 #include "base/message.h"
+#include "feed/json_value.h"
 #include "feed/rows.h"
 
 /* Where an update tells what it has of the old row: behind its kind and the table. */
@@ -36,23 +35,10 @@
 
 #define UNAVAILABLE		"\"__debezium_unavailable_value\""
 
-/* How a text of a type is written. */
-typedef enum Form
-{
-	FORM_STRING,
-	FORM_NUMBER,				/* or a string, if it is none for JSON */
-	FORM_BOOL,
-	FORM_JSON,
-	FORM_TIMESTAMP,
-	FORM_TIMESTAMPTZ,
-	FORM_ARRAY,
-	FORM_COMPOSITE
-} Form;
-
 typedef struct Column
 {
 	const char *name;			/* "name":, escaped */
-	Form		form;
+	KsJsonForm	form;
 	Oid			type;
 	bool		key;
 } Column;
@@ -176,35 +162,6 @@ ks_rows_check_topic(const char *topic)
 
 /* --- tables --- */
 
-static Form
-form_of(Oid type)
-{
-	switch (type)
-	{
-		case BOOLOID:
-			return FORM_BOOL;
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			return FORM_NUMBER;
-		case JSONOID:
-		case JSONBOID:
-			return FORM_JSON;
-		case TIMESTAMPOID:
-			return FORM_TIMESTAMP;
-		case TIMESTAMPTZOID:
-			return FORM_TIMESTAMPTZ;
-		default:
-			break;
-	}
-	if (OidIsValid(get_element_type(type)))
-		return FORM_ARRAY;
-	return type_is_rowtype(type) ? FORM_COMPOSITE : FORM_STRING;
-}
-
 /* What is the key where the replica identity is the whole row: the primary key's columns,
  * or all if there is none. */
 static void
@@ -251,7 +208,7 @@ take_relation(KsRows *rows, StringInfo in)
 
 		c->name = psprintf("%s:", escaped(rel->attnames[i]));
 		c->type = getBaseType(rel->atttyps[i]);
-		c->form = form_of(c->type);
+		c->form = ks_json_form(c->type);
 		c->key = bms_is_member(i, rel->attkeys);
 	}
 	if (rel->replident == REPLICA_IDENTITY_FULL)
@@ -259,6 +216,17 @@ take_relation(KsRows *rows, StringInfo in)
 	for (int i = 0; i < rel->natts; i++)
 		t->nkeys += t->columns[i].key;
 	MemoryContextSwitchTo(old);
+}
+
+void
+ks_rows_check_again(KsRows *rows)
+{
+	HASH_SEQ_STATUS seq;
+	Table	   *t;
+
+	hash_seq_init(&seq, rows->tables);
+	while ((t = hash_seq_search(&seq)) != NULL)
+		t->checked = false;
 }
 
 /* Of a change that is to be published; partitions are described as well as their root. */
@@ -276,76 +244,6 @@ table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 }
 
 /* --- values --- */
-
-/* "2026-01-02 03:04:05+00" as XML Schema and JSON have it; infinity as it is. */
-static void
-append_timestamp(StringInfo buf, const char *s, bool zone)
-{
-	const char *space = strchr(s, ' ');
-	const char *bc = strstr(s, " BC");
-	int			len = bc ? (int) (bc - s) : (int) strlen(s);
-
-	appendStringInfoChar(buf, '"');
-	if (space == NULL || space == bc)
-		appendStringInfoString(buf, s);
-	else
-	{
-		appendBinaryStringInfo(buf, s, space - s);
-		appendStringInfoChar(buf, 'T');
-		appendBinaryStringInfo(buf, space + 1, len - (space + 1 - s));
-		/* the session's zone is UTC: +00 */
-		if (zone && len >= 3 && s[len - 3] == '+')
-			appendStringInfoString(buf, ":00");
-		if (bc)
-			appendStringInfoString(buf, bc);
-	}
-	appendStringInfoChar(buf, '"');
-}
-
-/* What to_json() makes of arrays and rows, which texts do not tell. */
-static void
-append_nested(StringInfo buf, const Column *c, char *s)
-{
-	Oid			input,
-				param;
-	Datum		value;
-
-	getTypeInputInfo(c->type, &input, &param);
-	value = OidInputFunctionCall(input, s, param, -1);
-	value = c->form == FORM_ARRAY ? DirectFunctionCall1(array_to_json, value) : DirectFunctionCall1(row_to_json, value);
-	appendStringInfoString(buf, TextDatumGetCString(value));
-}
-
-static void
-append_value(StringInfo buf, const Column *c, char *s)
-{
-	switch (c->form)
-	{
-		case FORM_BOOL:
-			appendStringInfoString(buf, *s == 't' ? "true" : "false");
-			return;
-		case FORM_NUMBER:
-			if (IsValidJsonNumber(s, strlen(s)))
-				appendStringInfoString(buf, s);
-			else
-				escape_json(buf, s);
-			return;
-		case FORM_JSON:
-			appendStringInfoString(buf, s);
-			return;
-		case FORM_TIMESTAMP:
-		case FORM_TIMESTAMPTZ:
-			append_timestamp(buf, s, c->form == FORM_TIMESTAMPTZ);
-			return;
-		case FORM_ARRAY:
-		case FORM_COMPOSITE:
-			append_nested(buf, c, s);
-			return;
-		case FORM_STRING:
-			escape_json(buf, s);
-			return;
-	}
-}
 
 /*
  * An object of a row's columns; with 'keys' of those of the key alone.  A value that
@@ -376,7 +274,7 @@ append_row(KsRows *rows, StringInfo buf, const Table *t, LogicalRepTupleData *tu
 		else if (from->colstatus[i] == LOGICALREP_COLUMN_NULL)
 			appendStringInfoString(buf, "null");
 		else
-			append_value(buf, c, from->colvalues[i].data);
+			ks_json_append(buf, c->type, c->form, from->colvalues[i].data);
 	}
 	appendStringInfoChar(buf, '}');
 }

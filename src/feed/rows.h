@@ -38,6 +38,9 @@ extern KsRows *ks_rows_create(KsRowEnvelope envelope, const char *topic, const c
 /* One message of the protocol, of the transaction at hand. */
 extern void ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message);
 
+/* Each table is asked for again, before its next change. */
+extern void ks_rows_check_again(KsRows *rows);
+
 /* Errors (22023) unless it is a pattern of topics; for create_feed(). */
 extern void ks_rows_check_topic(const char *topic);
 

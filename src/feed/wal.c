@@ -56,6 +56,7 @@ struct KsWal
 /* Of this process: the plugin is called with nothing that would tell. */
 static KsWal *my_wal = NULL;
 static bool making_slot = false;
+static bool forgetting = false;
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 
@@ -422,5 +423,13 @@ ks_wal_confirm(KsWal *wal, XLogRecPtr lsn)
 void
 ks_wal_forget_caches(void)
 {
+	forgetting = true;
 	InvalidateSystemCaches();
+	forgetting = false;
+}
+
+bool
+ks_wal_is_forgetting(void)
+{
+	return forgetting;
 }

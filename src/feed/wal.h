@@ -98,4 +98,7 @@ extern void ks_wal_confirm(KsWal *wal, XLogRecPtr lsn);
 /* A transaction of our own has been in between: what the caches know is of now. */
 extern void ks_wal_forget_caches(void);
 
+/* For callbacks of the caches: that is all, and nothing has changed. */
+extern bool ks_wal_is_forgetting(void);
+
 #endif

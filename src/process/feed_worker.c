@@ -59,7 +59,8 @@ static TimestampTz moved_at = 0;	/* the progress, last */
 static void
 connection_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
-	connection_changed = true;
+	if (!ks_wal_is_forgetting())
+		connection_changed = true;
 }
 
 /* Between transactions of Kafka: what others want, and whether the connection is what it was. */
@@ -71,6 +72,7 @@ check_requests(void)
 
 	ks_feed_serve();
 	AcceptInvalidationMessages();
+	ks_feed_look_after_tables();
 	if (!connection_changed)
 		return;
 	connection_changed = false;

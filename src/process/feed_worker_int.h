@@ -76,6 +76,9 @@ extern void ks_feed_serve(void);
 /* Which tables the owner may read; in a transaction. */
 extern void ks_feed_find_tables(void *unused);
 
+/* Between transactions: finds them again if privileges may have changed. */
+extern void ks_feed_look_after_tables(void);
+
 /* Errors (42501) if he may not; begins anew if that is not known. */
 extern void ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 

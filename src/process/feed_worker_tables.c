@@ -4,8 +4,9 @@
  *
  * Decoding asks no privileges, and while a transaction of the WAL is handed out the
  * catalogs are those of its time: what is granted since is not seen.  So it is found out
- * when the process begins.  A table that comes later is unknown; then the process begins
- * anew.  One that is unknown, and was changed before the process began, is gone.
+ * when the process begins, and within a second after anything that could change it.  A
+ * table that comes later is unknown; then the process begins anew.  One that is unknown,
+ * and was changed before it was looked for, is gone.
  */
 #include "postgres.h"
 
@@ -14,13 +15,42 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "process/feed_worker_int.h"
+#include "process/transaction.h"
+
+#define LOOK_MS		1000		/* between two looks; other sessions make tables all the time */
 
 static List *allowed = NIL;		/* OIDs */
 static List *denied = NIL;
 static XLogRecPtr known_at;		/* as of this place of the WAL */
+static TimestampTz looked_at;
+static volatile bool changed = false;
+
+static void
+changed_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (!ks_wal_is_forgetting())
+		changed = true;
+}
+
+static void
+hear_of_changes(void)
+{
+	static bool heard = false;
+
+	if (!heard)
+	{
+		CacheRegisterSyscacheCallback(RELOID, changed_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, changed_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, changed_callback, (Datum) 0);
+	}
+	heard = true;
+}
 
 /* In a transaction. */
 void
@@ -29,6 +59,12 @@ ks_feed_find_tables(void *unused)
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(ks_feed.feed->publication)};
 
+	hear_of_changes();
+	changed = false;
+	looked_at = GetCurrentTimestamp();
+	list_free(allowed);
+	list_free(denied);
+	allowed = denied = NIL;
 	known_at = ks_flushed_lsn();
 	SPI_connect();
 	if (SPI_execute_with_args("SELECT c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid) "
@@ -53,6 +89,18 @@ ks_feed_find_tables(void *unused)
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
+}
+
+void
+ks_feed_look_after_tables(void)
+{
+	if (!changed || ks_feed.publisher.rows == NULL || !TimestampDifferenceExceeds(looked_at, GetCurrentTimestamp(), LOOK_MS))
+		return;
+	ks_transaction_begin();
+	ks_feed_find_tables(NULL);
+	ks_transaction_commit();
+	ks_wal_forget_caches();
+	ks_rows_check_again(ks_feed.publisher.rows);
 }
 
 void
