@@ -53,8 +53,10 @@ configure(const KsConf *conf, const KsProducerOptions *opts)
 	for (int i = 0; i < (int) lengthof(fixed); i++)
 		ks_source_conf_own(rkconf, fixed[i].name, fixed[i].value);
 	ks_source_conf_own(rkconf, "client.id", opts->client_id);
+#ifndef KS_BENCH_WITHOUT_TRANSACTIONS
 	ks_source_conf_own(rkconf, "transactional.id", opts->transactional_id);
 	ks_source_conf_own_int(rkconf, "transaction.timeout.ms", opts->transaction_timeout_ms);
+#endif
 	/* a record that is not sent by then could not be committed either */
 	ks_source_conf_own_int(rkconf, "message.timeout.ms", opts->transaction_timeout_ms);
 	ks_source_conf_own_int(rkconf, "message.max.bytes", opts->max_message_bytes + PROTOCOL_SLACK);
@@ -164,6 +166,8 @@ ks_producer_result(KsProducer *p, rd_kafka_error_t *error, const char *what)
 	return result;
 }
 
+#ifndef KS_BENCH_WITHOUT_TRANSACTIONS
+
 KsProducerResult
 ks_producer_init(KsProducer *p, int timeout_ms)
 {
@@ -208,6 +212,34 @@ ks_producer_abort(KsProducer *p, int timeout_ms)
 	}
 	return KS_PRODUCER_DONE;
 }
+
+#else							/* for the bench alone, which measures what they cost */
+
+KsProducerResult
+ks_producer_init(KsProducer *p, int timeout_ms)
+{
+	return KS_PRODUCER_DONE;
+}
+
+KsProducerResult
+ks_producer_begin(KsProducer *p)
+{
+	return KS_PRODUCER_DONE;
+}
+
+KsProducerResult
+ks_producer_commit(KsProducer *p, int timeout_ms)
+{
+	ks_producer_serve(p);
+	return rd_kafka_flush(p->client->rk, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DONE : KS_PRODUCER_AGAIN;
+}
+
+KsProducerResult
+ks_producer_abort(KsProducer *p, int timeout_ms)
+{
+	return KS_PRODUCER_DONE;
+}
+#endif
 
 #define SET(vu, type, field, val) \
 	((vu).vtype = (type), (vu).u.field = (val))

@@ -15,6 +15,7 @@
  *	features					what librdkafka was built with, and its version
  *	watermarks NAME				part, low, high, last stable offset
  *	cat NAME					part, offset, key, value: all that is committed now
+ *	follow NAME -n COUNT		time of arrival (us), key: what is committed from now on
  *	ranges NAME [ISOLATION]		part, from, until: offsets with a record, now
  *	script						commands on stdin, see run_script()
  *	gen NAME -n COUNT [...]		synthetic records, see run_gen()
@@ -67,7 +68,7 @@ static int	timeout_ms = 30000;
 static char errstr[512];
 static volatile sig_atomic_t stopped;
 
-/* gen and latency */
+/* gen, latency, and follow */
 static int64_t gen_count = -1;
 static int64_t gen_from;
 static int	gen_parts;
@@ -754,6 +755,55 @@ put_range(int part, const rd_kafka_message_t *m)
 	if (from < 0)
 		from = m->offset;
 	until = m->offset + 1;
+}
+
+/*
+ * The next records of all partitions, as they come; the first line says that all
+ * behind it will be seen.
+ */
+static void
+run_follow(const char *name)
+{
+	rd_kafka_t *rk = consumer("read_committed");
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL);
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	int			parts = existing_partitions(rk, name);
+	int64_t		n = 0;
+
+	for (int p = 0; p < parts; p++)
+	{
+		int64_t		low,
+					end;
+
+		query_watermarks(rk, name, p, &low, &end);
+		if (rd_kafka_consume_start_queue(rkt, p, end, queue) < 0)
+			die("%s [%d]: %s", name, p, rd_kafka_err2str(rd_kafka_last_error()));
+	}
+	puts("ready");
+	fflush(stdout);
+	while (n < gen_count)
+	{
+		rd_kafka_message_t *m = rd_kafka_consume_queue(queue, timeout_ms);
+		int64_t		at = now_us(CLOCK_REALTIME);
+
+		if (!m)
+			die("%s: %" PRId64 " records, and no more", name, n);
+		if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+			die("%s: %s", name, rd_kafka_message_errstr(m));
+		if (!m->err)
+		{
+			printf("%" PRId64 "\t", at);
+			put_escaped(m->key, m->key_len);
+			putchar('\n');
+			n++;
+		}
+		rd_kafka_message_destroy(m);
+	}
+	for (int p = 0; p < parts; p++)
+		rd_kafka_consume_stop(rkt, p);
+	rd_kafka_queue_destroy(queue);
+	rd_kafka_topic_destroy(rkt);
+	rd_kafka_destroy(rk);
 }
 
 /* ---- producing ---- */
@@ -1823,6 +1873,8 @@ main(int argc, char **argv)
 		run_watermarks(argv[1]);
 	else if (COMMAND("cat", 1))
 		visit(argv[1], "read_committed", put_record);
+	else if (COMMAND("follow", 1))
+		run_follow(argv[1]);
 	else if (COMMAND("ranges", 1))
 		visit(argv[1], argc > 2 ? argv[2] : "read_committed", put_range);
 	else if (COMMAND("script", 0))
