@@ -111,6 +111,18 @@ SELECT unnest(ARRAY[try(r(i(1, '{"id": 1, "v": "abc"}'))), try(r(i(1, '{"id": 1,
 SELECT id, v, sid, schema FROM t WHERE sid IS NOT NULL ORDER BY id;
 SELECT kafka_sink.decode('reg', i(1, '{"id": [1, null]}')), kafka_sink.decode('reg', ' {"id": 1}', '\x0000000001');
 SELECT kafka_sink.decode('reg', i(1, '{'));
+-- what is said once, and would be kept for each part: long names, metaschemas, identifiers
+SELECT fetched(20, '{"properties": {"' || repeat('x', 100000) || '": {"properties": {' || (SELECT string_agg(format('"a%s": {}', i), ',') FROM generate_series(1, 20000) i) || '}}}}'),
+    fetched(21, '{"definitions": {' || (SELECT string_agg(format('"a%1$s": {"$id": "a%1$s", "$schema": "http://meta/x"}', i), ',') FROM generate_series(1, 3000) i) || '}}',
+        refs => jsonb_build_array(jsonb_build_object('name', 'm', 'schema', '{"$id": "http://meta/x", "$schema": "http://json-schema.org/draft-07/schema#", "enum": [1' || repeat(',1', 50000) || ']}'))),
+    fetched(22, '{"$id": "http://x/' || repeat('x', 1990) || '/", "$ref": "#a"}'), fetched(23, '{"$id": "http://x/' || repeat('x', 2000) || '/"}'),
+    fetched(24, '{"definitions": {' || (SELECT string_agg(format('"a%1$s": {"$id": "#a%1$s"}', i), ',') FROM generate_series(1, 10001) i) || '}}'),
+    fetched(25, '{}', refs => (SELECT jsonb_agg(jsonb_build_object('name', i, 'schema', '"' || repeat('x', 300000) || '"')) FROM generate_series(1, 4) i)),
+    fetched(26, '{"pattern": "' || repeat('(', 300) || '"}'), fetched(27, '{"$ref": "' || repeat('x', 300) || '"}'), fetched(28, '{"properties": {"' || repeat('ä', 200) || '": {"properties": {"v": {"type": 1}}}}}'),
+    fetched(29, '{"patternProperties": {' || (SELECT string_agg(format('"x%s": true', i), ',') FROM generate_series(1, 20000) i) || '}}'),
+    fetched(30, '{"$schema": "' || repeat('x', 300) || '"}');
+SELECT id, try(r(i(id, '{"id": 1}'))) FROM generate_series(20, 28) id UNION ALL SELECT 30, try(r(i(30, '{"id": 1}')));
+SELECT try(r(i(29, '{"id": 1' || (SELECT string_agg(format(',"a%s":1', i), '') FROM generate_series(1, 10) i) || '}')));
 SELECT kafka_sink.drop_sink('s');
 
 -- envelopes, and a command

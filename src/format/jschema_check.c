@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "format/jschema_int.h"
@@ -17,7 +16,9 @@
 #define MAX_NESTED	1000		/* schemas that are being asked, each by the one before */
 #define MIN_ASKED	INT64CONST(1000000)	/* so many for any record, and ... */
 #define ASKED_BYTE	1000		/* ... for each byte of it */
-#define MAX_SHOWN	200			/* bytes of a place in messages */
+#define REGEX_COST	50			/* of a regular expression, beside one for each byte */
+#define UNIQUE_COST	20			/* of an element that is to be unlike others */
+#define MARKS_PER_STEP	16
 
 /* Where a value stands in the record. */
 typedef struct Place
@@ -46,7 +47,7 @@ typedef struct Check
 {
 	int			quiet;			/* it is only asked */
 	int			depth;
-	int64		left;			/* so many schemas may still be asked */
+	int64		left;			/* so many schemas may still be asked, or what takes as long */
 	char	   *pointer;		/* where it failed; NULL: it did not */
 	const char *keyword;
 	const char *schema;			/* the place of the schema */
@@ -103,13 +104,37 @@ lacks(Check *c, const Asked *a, const char *keyword, const KsText *name)
 	return fail(c, a, keyword);
 }
 
+/* --- what it takes --- */
+
+static inline void
+spend(Check *c, int64 steps)
+{
+	c->left -= steps;
+	if (unlikely(c->left < 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("value takes too long to be checked by its JSON schema"),
+				 errdetail("Its schemas ask others again and again about the same.")));
+}
+
+/* Of a value by itself. */
+static inline int64
+cost_of(const KsNode *node, const KsTree *v)
+{
+	if (v->type == KS_JSON_STRING && node->pattern)
+		return REGEX_COST + v->n;
+	return v->type == KS_JSON_ARRAY && node->unique ? (int64) UNIQUE_COST * v->n : 0;
+}
+
 /* --- marks --- */
 
 static Marks *
-make_marks(const KsTree *v)
+make_marks(Check *c, const KsTree *v)
 {
-	Marks	   *m = palloc0(offsetof(Marks, seen) + v->n);
+	Marks	   *m;
 
+	spend(c, v->n / MARKS_PER_STEP);
+	m = palloc0(offsetof(Marks, seen) + v->n);
 	m->n = v->n;
 	return m;
 }
@@ -126,7 +151,7 @@ merge_marks(Marks *into, const Marks *from)
 static bool
 ask(Check *c, const Asked *a, const KsNode *node)
 {
-	Marks	   *marks = a->marks ? make_marks(a->v) : NULL;
+	Marks	   *marks = a->marks ? make_marks(c, a->v) : NULL;
 	bool		result;
 
 	c->quiet++;
@@ -224,12 +249,15 @@ check_member(Check *c, const Asked *a, int i)
 	if (p >= 0 && !check(c, node->properties[p], v, &at, a->scope, NULL))
 		return false;
 	for (p = 0; p < node->npatterns; p++)
+	{
+		spend(c, REGEX_COST + name->len);
 		if (ks_regex_matches(node->patterns[p].pattern, name->s, name->len))
 		{
 			seen = true;
 			if (!check(c, node->patterns[p].node, v, &at, a->scope, NULL))
 				return false;
 		}
+	}
 	if (!seen && node->additional)
 	{
 		seen = true;
@@ -271,6 +299,7 @@ check_object(Check *c, const Asked *a)
 	const KsNode *node = a->node;
 	int			n = a->v->n;
 
+	spend(c, (int64) n + node->nrequired + node->ndependencies);
 	for (int i = 0; i < node->nrequired; i++)
 		if (!has_member(a->v, &node->required[i]))
 			return lacks(c, a, "required", &node->required[i]);
@@ -383,8 +412,10 @@ check_unevaluated(Check *c, const Asked *a)
 static bool
 check_value(Check *c, const Asked *a)
 {
-	const char *keyword = ks_jschema_fails(a->node, a->v);
+	const char *keyword;
 
+	spend(c, cost_of(a->node, a->v));
+	keyword = ks_jschema_fails(a->node, a->v);
 	if (keyword)
 		return fail(c, a, keyword);
 	if (a->v->type == KS_JSON_ARRAY)
@@ -405,7 +436,7 @@ check_all(Check *c, const Asked *a)
 	if (!nested)
 		own.marks = NULL;
 	if (collects)
-		own.marks = make_marks(a->v);
+		own.marks = make_marks(c, a->v);
 	result = check_value(c, &own) && check_applicators(c, &own) &&
 		(!collects || check_unevaluated(c, &own));
 	if (collects)
@@ -430,11 +461,7 @@ check(Check *c, const KsNode *node, const KsTree *v, const Place *at, const Scop
 		return fail(c, &a, NULL);
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
-	if (--c->left < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value takes too long to be checked by its JSON schema"),
-				 errdetail("Its schemas ask others again and again about the same.")));
+	spend(c, 1);
 	if (++c->depth > MAX_NESTED)
 		ereport(ERROR,
 				(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
@@ -445,16 +472,6 @@ check(Check *c, const KsNode *node, const KsTree *v, const Place *at, const Scop
 	return result;
 }
 
-/* In the server's encoding, if it is too long its beginning. */
-static const char *
-shown(const char *s, int len)
-{
-	if (len > MAX_SHOWN)
-		len = pg_encoding_mbcliplen(PG_UTF8, s, len, MAX_SHOWN);
-	s = pnstrdup(s, len);
-	return pg_any_to_server(s, strlen(s), PG_UTF8);
-}
-
 KS_NORETURN static void raise_failure(const Check *c);
 
 static void
@@ -463,14 +480,14 @@ raise_failure(const Check *c)
 	StringInfoData detail;
 
 	initStringInfo(&detail);
-	appendStringInfo(&detail, "At \"%s\" ", shown(c->pointer, strlen(c->pointer)));
+	appendStringInfo(&detail, "At \"%s\" ", ks_jschema_shown(c->pointer, strlen(c->pointer)));
 	if (c->keyword == NULL)
 		appendStringInfoString(&detail, "nothing is allowed");
 	else
 		appendStringInfo(&detail, "the keyword \"%s\" does not hold", c->keyword);
 	if (c->missing)
-		appendStringInfo(&detail, ", for want of the member \"%s\"", shown(c->missing->s, c->missing->len));
-	appendStringInfo(&detail, ".  The place in the schema is %s.", shown(c->schema, strlen(c->schema)));
+		appendStringInfo(&detail, ", for want of the member \"%s\"", ks_jschema_shown(c->missing->s, c->missing->len));
+	appendStringInfo(&detail, ".  The place in the schema is %s.", ks_jschema_shown(c->schema, strlen(c->schema)));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_EXCEPTION),
 			 errmsg("value does not match its JSON schema"),

@@ -6,6 +6,7 @@
 
 #include "mb/pg_wchar.h"
 
+#include "format/jschema_int.h"
 #include "format/jschema_pattern_int.h"
 
 #define MAX_OUTPUT	(1024 * 1024)
@@ -16,7 +17,7 @@ ks_pattern_refuse(const KsPattern *p, const char *why)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
 			 errmsg("the pattern of a JSON schema cannot be used"),
-			 errdetail("\"%s\": %s.", pg_any_to_server(pnstrdup(p->text, p->text_len), p->text_len, PG_UTF8), why)));
+			 errdetail("\"%s\": %s.", ks_jschema_shown(p->text, p->text_len), why)));
 }
 
 void

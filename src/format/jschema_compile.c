@@ -38,16 +38,21 @@ get(const Source *s, const char *keyword, KsDraft first, KsDraft last)
 	return s->draft < first || s->draft > last ? NULL : ks_tree_member(s->tree, keyword);
 }
 
-/* A part: of an array if name is NULL. */
-static char *
+/*
+ * A part: of an array if name is NULL.  No more than messages tell: what is said once in
+ * a long name must not be said in all that is below it.
+ */
+static const char *
 place_of(const Source *s, const char *keyword, const KsText *name, int i)
 {
 	StringInfoData buf;
 
+	if (strlen(s->node->place) >= KS_JSCHEMA_SHOWN)
+		return s->node->place;
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "%s/%s", s->node->place, keyword);
 	if (name)
-		ks_pointer_append(&buf, name->s, name->len);
+		ks_pointer_append(&buf, name->s, pg_encoding_mbcliplen(PG_UTF8, name->s, name->len, KS_JSCHEMA_SHOWN));
 	else if (i >= 0)
 		appendStringInfo(&buf, "/%d", i);
 	return buf.data;

@@ -77,7 +77,7 @@ typedef enum KsVerdict
 typedef struct KsNode
 {
 	KsResource *resource;
-	const char *place;			/* for messages: a URI with a JSON pointer */
+	const char *place;			/* for messages: a URI with a JSON pointer, or its beginning */
 	KsVerdict	verdict;
 
 	/* any value */
@@ -171,6 +171,12 @@ extern KsResource *ks_documents_resource(KsDocuments *docs, KsResource *of, cons
 
 /* 22023; in words of the schema's place. */
 KS_NORETURN extern void ks_jschema_bad(const char *place, const char *what);
+
+/* Bytes of a text of a schema or a record that messages tell. */
+#define KS_JSCHEMA_SHOWN	200
+
+/* The beginning of such a text, in UTF-8; in the server's encoding. */
+extern const char *ks_jschema_shown(const char *s, int len);
 
 extern char *ks_jschema_string(const KsTree *string);
 

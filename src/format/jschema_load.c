@@ -15,6 +15,9 @@
 #include "format/jschema_int.h"
 #include "format/jschema_uri.h"
 
+#define MAX_URI		2000		/* bytes: one is said once, and those of all in it begin with it */
+#define MAX_NAMES	10000		/* resources and anchors, which are looked for one by one */
+
 /* A schema that others refer to by this name. */
 typedef struct Named
 {
@@ -28,7 +31,9 @@ struct KsDocuments
 	KsResource *resources;
 	Named	   *named;
 	KsDraft		draft;			/* of texts that do not say */
-	const char *const *texts;	/* those of references, for their metaschemas */
+	int			nnames;			/* resources and anchors */
+	const char *const *texts;	/* those of references, for their metaschemas, too */
+	const KsTree **trees;		/* of these, NULL: not parsed yet */
 	int			ntexts;
 };
 
@@ -40,7 +45,16 @@ ks_jschema_bad(const char *place, const char *what)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid JSON schema"),
-			 errdetail("At %s: %s.", pg_any_to_server(place, strlen(place), PG_UTF8), what)));
+			 errdetail("At %s: %s.", ks_jschema_shown(place, strlen(place)), what)));
+}
+
+const char *
+ks_jschema_shown(const char *s, int len)
+{
+	if (len > KS_JSCHEMA_SHOWN)
+		len = pg_encoding_mbcliplen(PG_UTF8, s, len, KS_JSCHEMA_SHOWN);
+	s = pnstrdup(s, len);
+	return pg_any_to_server(s, strlen(s), PG_UTF8);
 }
 
 static void
@@ -48,7 +62,7 @@ no_schema(const char *ref)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("the JSON schema refers to \"%s\", which is not there", pg_any_to_server(ref, strlen(ref), PG_UTF8)),
+			 errmsg("the JSON schema refers to \"%s\", which is not there", ks_jschema_shown(ref, strlen(ref))),
 			 errhint("Nothing is fetched from elsewhere: what a schema of a registry refers to must be among its references.")));
 }
 
@@ -97,7 +111,7 @@ set_draft(KsDocuments *docs, const char *schema, KsResource *res, int depth)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the $schema of a JSON schema is not known"),
-				 errdetail("It is \"%s\".", pg_any_to_server(schema, strlen(schema), PG_UTF8)),
+				 errdetail("It is \"%s\".", ks_jschema_shown(schema, strlen(schema))),
 				 errhint("Drafts 4, 6, 7, 2019-09 and 2020-12 are known, such as \"http://json-schema.org/draft-07/schema#\".")));
 	set_draft(docs, ks_jschema_string(v), res, depth + 1);
 	v = ks_tree_member(meta, "$vocabulary");
@@ -111,16 +125,17 @@ set_draft(KsDocuments *docs, const char *schema, KsResource *res, int depth)
 static KsTree *
 parse_text(const char *text)
 {
-	int			len = strlen(text);
-	char	   *utf8;
+	char	   *utf8 = pg_server_to_any(text, strlen(text), PG_UTF8);
 
-	if (len > KS_JSCHEMA_MAX_TEXT)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("the JSON schema is too large"),
-				 errdetail("It has %d bytes, the limit is %d.", len, KS_JSCHEMA_MAX_TEXT)));
-	utf8 = pg_server_to_any(text, len, PG_UTF8);
 	return ks_tree_parse(utf8, strlen(utf8), KS_JSON_MAX_DEPTH);
+}
+
+static const KsTree *
+tree_of_reference(KsDocuments *docs, int i)
+{
+	if (docs->trees[i] == NULL)
+		docs->trees[i] = parse_text(docs->texts[i]);
+	return docs->trees[i];
 }
 
 static const KsTree *
@@ -128,7 +143,7 @@ find_metaschema(KsDocuments *docs, const char *uri)
 {
 	for (int i = 0; i < docs->ntexts; i++)
 	{
-		const KsTree *t = parse_text(docs->texts[i]);
+		const KsTree *t = tree_of_reference(docs, i);
 		const KsTree *id = ks_tree_member(t, "$id");
 
 		if (id && id->type == KS_JSON_STRING && (int) strlen(uri) == id->n && memcmp(uri, id->u.s, id->n) == 0)
@@ -146,12 +161,25 @@ find_resource(KsDocuments *docs, const char *uri)
 	return NULL;
 }
 
+static void
+count_name(KsDocuments *docs)
+{
+	if (++docs->nnames > MAX_NAMES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the JSON schema is too large"),
+				 errdetail("The limit is %d identifiers and anchors.", MAX_NAMES)));
+}
+
 static KsResource *
 add_resource(KsDocuments *docs, const char *uri, const KsTree *root, const KsResource *within)
 {
 	KsResource *r = palloc0(sizeof(KsResource));
 	const KsTree *schema = ks_tree_member(root, "$schema");
 
+	if (strlen(uri) > MAX_URI)
+		ks_jschema_bad(uri, psprintf("an identifier has more than %d bytes", MAX_URI));
+	count_name(docs);
 	r->uri = uri;
 	r->root = root;
 	r->draft = within ? within->draft : docs->draft;
@@ -164,10 +192,11 @@ add_resource(KsDocuments *docs, const char *uri, const KsTree *root, const KsRes
 }
 
 static void
-add_anchor(KsResource *res, const char *name, const KsTree *tree, bool dynamic)
+add_anchor(KsDocuments *docs, KsResource *res, const char *name, const KsTree *tree, bool dynamic)
 {
 	KsAnchor   *a = palloc0(sizeof(KsAnchor));
 
+	count_name(docs);
 	a->name = name;
 	a->tree = tree;
 	a->dynamic = dynamic;
@@ -254,12 +283,12 @@ register_names(KsDocuments *docs, const KsTree *tree, KsResource *res)
 		else
 			fragment = ks_uri_take_fragment(uri);
 		if (*fragment)
-			add_anchor(res, fragment, tree, false);
+			add_anchor(docs, res, fragment, tree, false);
 	}
 	if (res->draft >= KS_DRAFT2019 && (v = string_member(tree, "$anchor")) != NULL)
-		add_anchor(res, ks_jschema_string(v), tree, false);
+		add_anchor(docs, res, ks_jschema_string(v), tree, false);
 	if (res->draft == KS_DRAFT2020 && (v = string_member(tree, "$dynamicAnchor")) != NULL)
-		add_anchor(res, ks_jschema_string(v), tree, true);
+		add_anchor(docs, res, ks_jschema_string(v), tree, true);
 	v = ks_tree_member(tree, "$recursiveAnchor");
 	if (res->draft == KS_DRAFT2019 && v && v->type == KS_JSON_TRUE && tree == res->root)
 		res->recursive = true;
@@ -297,16 +326,34 @@ add_document(KsDocuments *docs, const char *uri, const KsTree *tree)
 	return res;
 }
 
+/* With all that it refers to. */
+static void
+check_size(const KsSchemaText *text)
+{
+	Size		bytes = strlen(text->text);
+
+	for (int i = 0; i < text->nrefs; i++)
+		bytes += strlen(text->refs[i]);
+	if (bytes > KS_JSCHEMA_MAX_TEXT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the JSON schema is too large"),
+				 errdetail("It has %zu bytes, the limit is %d.", bytes, KS_JSCHEMA_MAX_TEXT)));
+}
+
 KsDocuments *
 ks_documents_load(const KsSchemaText *text, KsResource **root)
 {
 	KsDocuments *docs = palloc0(sizeof(KsDocuments));
-	const KsTree *tree = parse_text(text->text);
+	const KsTree *tree;
 	const KsTree *id;
 	const char *base = "";
 
+	check_size(text);
+	tree = parse_text(text->text);
 	docs->draft = KS_DRAFT7;
 	docs->texts = text->refs;
+	docs->trees = palloc0((text->nrefs + 1) * sizeof(KsTree *));
 	docs->ntexts = text->nrefs;
 	*root = add_document(docs, "", tree);
 	docs->draft = (*root)->draft;
@@ -327,7 +374,7 @@ ks_documents_load(const KsSchemaText *text, KsResource **root)
 
 		(void) ks_uri_take_fragment(uri);
 		named->name = name;
-		named->resource = add_document(docs, uri, parse_text(text->refs[i]));
+		named->resource = add_document(docs, uri, tree_of_reference(docs, i));
 		named->next = docs->named;
 		docs->named = named;
 	}
@@ -413,11 +460,12 @@ ks_documents_find(KsDocuments *docs, const KsResource *from, const char *ref, Ks
 {
 	char	   *uri = ks_uri_resolve(from->uri, ref);
 	char	   *fragment = ks_uri_take_fragment(uri);
+	int			shown = pg_encoding_mbcliplen(PG_UTF8, fragment, strlen(fragment), KS_JSCHEMA_SHOWN);
 
 	found->resource = ref[0] == '#' ? unconstify(KsResource *, from) : get_resource(docs, uri, ref);
 	found->tree = found->resource->root;
 	found->anchor = NULL;
-	found->place = psprintf("%s#%s", found->resource->uri, fragment);
+	found->place = psprintf("%s#%.*s", found->resource->uri, shown, fragment);
 	if (*fragment == '/')
 		follow_pointer(docs, fragment, found);
 	else if (*fragment)
@@ -432,4 +480,6 @@ ks_documents_find(KsDocuments *docs, const KsResource *from, const char *ref, Ks
 	}
 	if (found->tree == NULL)
 		no_schema(ref);
+	pfree(fragment);
+	pfree(uri);
 }

@@ -14,7 +14,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
-#include "format/jschema_regex.h"
+#include "format/jschema_int.h"
 
 struct KsRegex
 {
@@ -45,7 +45,7 @@ ks_regex_compile(const char *s, int len)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
 				 errmsg("the pattern of a JSON schema cannot be used"),
-				 errdetail("\"%s\": %s.", pg_any_to_server(pnstrdup(s, len), len, PG_UTF8), why)));
+				 errdetail("\"%s\": %s.", ks_jschema_shown(s, len), why)));
 	}
 	regex->callback.func = free_regex;
 	regex->callback.arg = &regex->re;
