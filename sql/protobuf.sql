@@ -411,8 +411,18 @@ SELECT string_agg(v, ' ' ORDER BY v) FROM v;
 SELECT topic, message_type, value_schema IS NULL AS none FROM kafka_sink.sink_topics ORDER BY topic;
 SELECT message_type FROM kafka_sink.sinks;
 SELECT kafka_sink.sink_definition('s') ~ 'message_type => ''b''';
+-- descriptors that grow: a message that many groups have (protoc would have one each), and
+-- fields each in a oneof of its own
+SELECT kafka_sink.drop_sink('s');
+CREATE FUNCTION described(message bytea) RETURNS void LANGUAGE plpgsql AS
+$$BEGIN PERFORM kafka_sink.create_sink('s', format => 'protobuf', target => 'v', value_schema => translate(encode(b(4, s(1, 'm') || message), 'base64'), E'\n', '')); END$$;
+SELECT described(s(6, 'padd') || b(2, s(1, 'v') || i(3, 1) || i(4, 1) || i(5, 9)));
+SELECT kafka_sink.drop_sink('s');
+SELECT described((SELECT string_agg(b(2, s(1, 'f' || n) || i(3, n) || i(4, 1) || i(5, 10) || s(6, '.m.G') || i(9, 0)), '') FROM generate_series(1, 12000) n)
+    || b(8, s(1, 'o')) || b(3, s(1, 'G') || b(2, s(1, repeat('x', 100000)))));
+SELECT described((SELECT string_agg(b(2, s(1, 'f' || n) || i(3, n) || i(4, 1) || i(5, 5) || i(9, n - 1)) || b(8, s(1, 'o' || n)), '') FROM generate_series(1, 20000) n));
 DROP SERVER reg CASCADE;
-DROP FUNCTION n, z, reversed, i, f4, f8, b, s, g, r, h, id, try, one, nested, fetched, def;
+DROP FUNCTION n, z, reversed, i, f4, f8, b, s, g, r, h, id, try, one, nested, fetched, def, described;
 DROP EXTENSION kafka_sink CASCADE;
 DROP TABLE one, t, v, k, kb, f;
 DROP TYPE outside, pair, mood;

@@ -120,6 +120,7 @@ link_fields(const KsProtoPrinter *p, Body *b)
 		Member	   *m = &b->fields[i];
 
 		CHECK_FOR_INTERRUPTS();
+		ks_proto_count_work(p, b->nmessages);
 		m->nested = find_nested(p, b, &m->parts);
 		if (m->nested >= 0 && m->parts.type == KS_PROTO_GROUP)
 			b->messages[m->nested].group = true;
@@ -271,6 +272,7 @@ static void
 put_oneof(KsProtoPrinter *p, Body *b, int oneof)
 {
 	b->written[oneof] = true;
+	ks_proto_count_work(p, b->nfields);
 	/* there is none in it */
 	for (int i = 0; i < b->nfields; i++)
 		if (b->fields[i].parts.oneof == oneof)
@@ -459,6 +461,7 @@ file_text(KsProtoPrinter *p, const KsProtoValue *file)
 {
 	KsProtoValue name = name_of(p, file);
 
+	p->before += p->out.len;
 	initStringInfo(&p->out);
 	put_file(p, file);
 	return (KsProtoText) {pnstrdup((const char *) name.p, name.len), p->out.data};
@@ -467,7 +470,8 @@ file_text(KsProtoPrinter *p, const KsProtoValue *file)
 KsProtoText *
 ks_proto_descriptor_texts(const char *base64, int *n)
 {
-	KsProtoPrinter p = {0};
+	int64		work = 0;
+	KsProtoPrinter p = {.work = &work};
 	KsProtoValue bytes = take_bytes(base64);
 	KsProtoReader r;
 	KsProtoText *texts;

@@ -29,7 +29,15 @@ typedef struct KsProtoPrinter
 	StringInfoData out;
 	StringInfoData scope;		/* the full name of what is around, with a dot before */
 	bool		proto3;
+	int64		before;			/* bytes of the files that are written */
+	int64	   *work;			/* what was looked at, see KS_PROTO_MAX_WORK */
 } KsProtoPrinter;
+
+/* A small descriptor can name one message in many groups, and any message in many fields. */
+#define KS_PROTO_MAX_WORK	INT64CONST(200000000)
+
+/* Errors (54000) if that is more than a schema takes. */
+extern void ks_proto_count_work(const KsProtoPrinter *p, int64 amount);
 
 /* A number, or bytes, and its field's; false at the end. */
 extern bool ks_proto_next_part(KsProtoReader *r, int *number, KsProtoValue *value);

@@ -40,11 +40,31 @@ ks_proto_next_part(KsProtoReader *r, int *number, KsProtoValue *value)
 	return false;
 }
 
+static void
+too_large(const char *what, int64 max)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("Protobuf schema is too large"),
+			 errdetail("The limit is " INT64_FORMAT " %s.", max, what)));
+}
+
+void
+ks_proto_count_work(const KsProtoPrinter *p, int64 amount)
+{
+	if (p->before + p->out.len > KS_PROTO_MAX_SCHEMA)
+		too_large("bytes", KS_PROTO_MAX_SCHEMA);
+	*p->work += amount;
+	if (*p->work > KS_PROTO_MAX_WORK)
+		too_large("bytes that are looked at", KS_PROTO_MAX_WORK);
+}
+
 KsProtoReader
 ks_proto_inside(const KsProtoPrinter *p, const KsProtoValue *value)
 {
 	KsProtoReader r = p->r;
 
+	ks_proto_count_work(p, value->len);
 	r.p = value->p;
 	r.end = value->p + value->len;
 	return r;
