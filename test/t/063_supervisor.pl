@@ -306,6 +306,44 @@ my $before = sleeps($supervisor);
 sql(q{SET client_min_messages = warning; DO $$ BEGIN FOR i IN 1 .. 300 LOOP CREATE TEMP TABLE x (t text); DROP TABLE x; COMMIT; END LOOP; END $$});
 cmp_ok(sleeps($supervisor) - $before, '<', 100, 'tables that no sink writes to wake nobody');
 
+# --- a commit while the supervisor waits for a lock ---
+
+# Whatever waits for a lock resets the process's latch: of a commit that comes then only
+# the mark is left, and in a database with little else there is nothing to wake it later.
+$node->safe_psql('postgres', 'CREATE DATABASE quiet');
+sql(q{CREATE EXTENSION kafka_sink; CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '}
+	  . $kafka->bootstrap . q{'); CREATE TABLE still (id bigint); CREATE TABLE missed (id bigint);
+	SELECT kafka_sink.create_sink('still', server => 'kafka', target => 'still')}, 'quiet');
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor' AND datname = 'quiet'
+	AND wait_event_type = 'Extension'}, '1', 'a sink without topics: its supervisor has nothing to do', undef, 'postgres');
+my $holder = $node->background_psql('quiet');
+$holder->query_safe(qq{
+	BEGIN;
+	LOCK TABLE kafka_sink.sink_state;
+	SELECT kafka_sink.create_sink('missed', server => 'kafka', target => 'missed'), kafka_sink.register_topic('missed', '$topic');
+});
+sql('ALTER ROLE other LOGIN', 'postgres');
+# It has read which sinks there are, and waits for their states: it times out and comes
+# again, so what follows is one step of the server's.
+$holder->query_safe(qq{
+	DO \$\$
+	DECLARE
+		given_up timestamptz := clock_timestamp() + '$KafkaSinkTest::timeout s';
+	BEGIN
+		WHILE NOT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+						   WHERE d.datname = current_database() AND NOT granted AND relation = 'kafka_sink.sink_state'::regclass)
+		LOOP
+			IF clock_timestamp() > given_up THEN
+				RAISE 'nobody waits for the lock';
+			END IF;
+		END LOOP;
+	END
+	\$\$;
+	COMMIT;
+});
+$holder->quit;
+runs('missed', 'a sink that was created while it waited starts', 'quiet');
+
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
 
