@@ -467,3 +467,32 @@ ks_catalog_is_current(const KsSink *sink)
 	SPI_finish();
 	return current;
 }
+
+bool
+ks_catalog_is_unchanged(const KsSink *sink)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(sink->name)};
+	KsCatalogUser save;
+	bool		isnull;
+	bool		unchanged;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	if (plan == NULL)
+	{
+		plan = SPI_prepare("SELECT c.generation FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1",
+						   1, types);
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare a statement of kafka_sink's own");
+	}
+	/* not read-only: with a snapshot of its own */
+	if (SPI_execute_plan(plan, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not execute a statement of kafka_sink's own");
+	ks_catalog_leave(&save);
+	unchanged = SPI_processed == 1 &&
+		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)) == sink->generation;
+	SPI_finish();
+	return unchanged;
+}

@@ -157,6 +157,13 @@ extern void ks_catalog_check_partitions(const char *list);
  */
 extern bool ks_catalog_is_current(const KsSink *sink);
 
+/*
+ * Is it, as far as is committed now?  Who has locked rows of txn_offsets knows by this
+ * that they are not those of another sink, that has got the name and perhaps the
+ * offsets meanwhile.  Cheap, for each batch.
+ */
+extern bool ks_catalog_is_unchanged(const KsSink *sink);
+
 /* Errors (42501) unless the current user has the privileges of the sink's owner,
  * or with 'exactly' is the owner. */
 extern void ks_catalog_check_owner(const KsSink *sink, bool exactly);

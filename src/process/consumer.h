@@ -71,7 +71,8 @@ typedef enum KsApplyResult
 	KS_APPLY_STOPPED,			/* commit what is before the bad record; err tells */
 	KS_APPLY_SCHEMAS,			/* commit, or roll back: nothing was touched, and schemas
 								 * are to be fetched before the batch is applied */
-	KS_APPLY_MISMATCH			/* the guard failed: roll back, nothing was touched */
+	KS_APPLY_MISMATCH,			/* the guard failed: roll back, nothing was touched */
+	KS_APPLY_CHANGED			/* the sink is not what it was: roll back, begin anew */
 } KsApplyResult;
 
 typedef struct KsConsumer

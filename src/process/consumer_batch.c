@@ -147,6 +147,9 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		return KS_APPLY_DONE;	/* and there are no records, see account() */
 	if (!ks_offsets_lock(c->sink->name, touched, n))
 		return KS_APPLY_MISMATCH;
+	/* offsets that are as expected may be another sink's of that name */
+	if (!ks_catalog_is_unchanged(c->sink))
+		return KS_APPLY_CHANGED;
 	forget_counts(c);
 
 #ifdef KS_BREAK_ATOMICITY

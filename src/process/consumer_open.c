@@ -147,9 +147,9 @@ remember_cluster(KsConsumer *c)
 	foreach(lc, c->topics)
 	{
 		KsTopic    *t = lfirst(lc);
-		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID};
+		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
 		Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(t->topic),
-		CStringGetTextDatum(id)};
+		CStringGetTextDatum(id), Int64GetDatum(c->sink->generation)};
 		KsCatalogUser save;
 
 		if (t->cluster_id != NULL)
@@ -158,8 +158,10 @@ remember_cluster(KsConsumer *c)
 		SPI_connect();
 		ks_catalog_enter(&save);
 		SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
-							  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2",
-							  3, types, args, NULL, false, 0);
+							  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2 "
+							  "AND EXISTS (SELECT FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 "
+							  "AND c.generation OPERATOR(pg_catalog.=) $4)",
+							  lengthof(types), types, args, NULL, false, 0);
 		ks_catalog_leave(&save);
 		SPI_finish();
 		c->commit();
@@ -424,6 +426,12 @@ ks_consumer_rewind(KsConsumer *c)
 	for (int i = 0; i < c->nparts; i++)
 		ks_source_stop(c->source, i);
 	ks_consumer_reset_batch(c);
+	/* those of another definition are for who goes by that */
+	c->begin();
+	c->stale |= !ks_catalog_is_unchanged(c->sink);
+	c->commit();
+	if (c->stale)
+		return;
 	read_offsets(c);
 	settle_offsets(c);
 	read_offsets(c);

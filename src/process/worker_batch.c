@@ -146,7 +146,7 @@ ks_worker_apply_batch(void (*idle) (void))
 	{
 		ks_transaction_begin();
 		result = ks_consumer_apply(c, &err);
-		if (result == KS_APPLY_MISMATCH)
+		if (result == KS_APPLY_MISMATCH || result == KS_APPLY_CHANGED)
 		{
 			PopActiveSnapshot();
 			AbortCurrentTransaction();
@@ -175,6 +175,12 @@ ks_worker_apply_batch(void (*idle) (void))
 	if (result == KS_APPLY_SCHEMAS)
 	{
 		fetch_schemas(idle);
+		return;
+	}
+	if (result == KS_APPLY_CHANGED)
+	{
+		c->stale = true;
+		ks_consumer_rewind(c);
 		return;
 	}
 	if (result == KS_APPLY_MISMATCH)

@@ -258,6 +258,11 @@ kafka_sink_ingest(PG_FUNCTION_ARGS)
 		guarded_parts[i] = &parts[i];
 	if (guarded && !ks_offsets_lock(sink->name, guarded_parts, nparts))
 		ks_offsets_mismatch(sink->name, guarded_parts, nparts);
+	if (guarded && !ks_catalog_is_unchanged(sink))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" was changed by another session", sink->name),
+				 errhint("Roll back, and try again.")));
 
 	ap = ks_apply_create(sink, false, cxt,
 						 AllocSetContextCreate(cxt, "kafka_sink rows", ALLOCSET_DEFAULT_SIZES));

@@ -151,6 +151,15 @@ raise_record_error(KsConsumer *c, const KsRecordError *err)
 						e.column ? psprintf(", column \"%s\"", e.column) : "")));
 }
 
+KS_NORETURN static void
+refuse_changed(const KsSink *sink)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("sink \"%s\" was changed by another session", sink->name),
+			 errhint("CALL kafka_sink.run(%s) again.", quote_literal_cstr(sink->name))));
+}
+
 static void
 check_interrupts(void)
 {
@@ -168,6 +177,8 @@ run_batch(KsConsumer *c)
 
 	begin();
 	result = ks_consumer_apply(c, &err);
+	if (result == KS_APPLY_CHANGED)
+		refuse_changed(c->sink);
 	if (result == KS_APPLY_MISMATCH)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -278,10 +289,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 	c->memory_level = ks_shmem_memory_level(name, -1, &quiet_s, &c->single);
 	ks_consumer_open(c);
 	if (c->stale)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" was changed by another session", name),
-				 errhint("CALL kafka_sink.run(%s) again.", quote_literal_cstr(name))));
+		refuse_changed(sink);
 	PG_TRY();
 	{
 		set_bounds(c, until);

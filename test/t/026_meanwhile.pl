@@ -1,6 +1,7 @@
 # What must come through while other records keep coming: that a partition's log
 # is lost, that a topic has grown.  And what must not be taken for a lost log: a
-# replica that does not know yet how far it goes.
+# replica that does not know yet how far it goes.  Nor another sink's offsets, which has
+# got the name, for its own.
 use strict;
 use warnings FATAL => 'all';
 
@@ -121,6 +122,50 @@ sql(qq{SELECT kafka_sink.seek('flow', '{"$other": {"0": 100}}')});
 wait_until($node, q{SELECT state, message FROM kafka_sink.sinks WHERE sink = 'flow'},
 	'halted|the log ends before the stored offset', 'a log that is lost');
 is(sql(q{SELECT count(*) FROM kafka_sink.txn_offsets WHERE sink = 'flow' AND off = 50000}), '0', 'and there is still more to do');
+
+# --- another sink of that name, at the same offset ---
+
+my $same = $kafka->topic('same', 1);
+my $sink_at = sub {
+	my ($target, $off) = @_;
+
+	return qq{SELECT kafka_sink.create_sink('same', server => 'kafka', target => '$target', batch_linger_ms => 1, idle_after => '0');
+		SELECT kafka_sink.register_topic('same', '$same');
+		SELECT kafka_sink.seek('same', '{"$same": {"0": $off}}');};
+};
+my $id = 0;
+
+# The old sink's worker has a batch, and waits for what the transaction holds; what it
+# has read is for the new one's table.
+sub replaced
+{
+	my ($target, $change, $expected, $what) = @_;
+	my $session = $node->background_psql('postgres');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$kafka->produce($same, 0, map { [ undef, sprintf('{"id": %d}', ++$id) ] } 1 .. 3);
+	sql(q{CALL kafka_sink.wait_for('same')});
+	$session->query_safe("BEGIN; $change");
+	$kafka->produce($same, 0, map { [ undef, sprintf('{"id": %d}', ++$id) ] } 1 .. 2);
+	becomes(q{SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'kafka_sink same' AND wait_event_type = 'Lock'},
+		"$what: the old one waits");
+	$session->query_safe('COMMIT');
+	$session->quit;
+	becomes("SELECT string_agg(id::text, ' ' ORDER BY id) = '$expected' FROM $target", "$what: the new one has what is its own");
+	is(sql(q{SELECT count(*) FROM kafka_sink.txn_offsets WHERE sink = 'same' AND consumed = off - start_off}), '1', "$what: and has counted it");
+	return;
+}
+
+sql('CREATE TABLE same_a (id bigint); CREATE TABLE same_b (id bigint); CREATE TABLE same_c (id bigint); CREATE TABLE same_d (id bigint);'
+	  . $sink_at->('same_a', 0));
+replaced('same_b', q{SELECT kafka_sink.drop_sink('same');} . $sink_at->('same_b', 3), '4 5', 'dropped and created at the same offset');
+replaced('same_c', q{SELECT kafka_sink.drop_sink('same');} . $sink_at->('same_c', 2), join(' ', 3 .. 10), 'at another offset');
+replaced('same_d', q{SELECT kafka_sink.rename_sink('same', 'former');} . $sink_at->('same_d', 13), '14 15', 'renamed, and another created');
+sql(q{SELECT kafka_sink.drop_sink('former')});
+replaced('same_a', qq{SELECT kafka_sink.alter_sink('same', target => 'same_a'); SELECT kafka_sink.seek('same', '{"$same": {"0": 18}}');},
+	'1 2 3 19 20', 'altered and moved to where it was');
+is(sql(q{SELECT (SELECT string_agg(id::text, ' ' ORDER BY id) FROM same_b), (SELECT string_agg(id::text, ' ' ORDER BY id) FROM same_d)}),
+	join(' ', 4 .. 8) . '|' . join(' ', 14 .. 18), 'and the old ones no more than theirs');
 
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
