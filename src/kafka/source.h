@@ -184,7 +184,19 @@ extern bool ks_source_may_pass(const KsSource *src);
 extern int	ks_source_partition_count(KsSource *src, const char *topic,
 									  int timeout_ms);
 
-/* The same, into *count; false if the brokers do not answer in time. */
+/* That the brokers deny access to one topic, which says nothing of others. */
+typedef struct KsDenial
+{
+	int			sqlstate;
+	char	   *message;		/* NULL: they do not */
+	const char *hint;
+} KsDenial;
+
+/* The same, with 'denial' filled instead of an error if they do. */
+extern int	ks_source_partition_count_or_denial(KsSource *src, const char *topic,
+												int timeout_ms, KsDenial *denial);
+
+/* The same, into *count; false if the brokers do not answer in time, or deny it. */
 extern bool ks_source_try_partition_count(KsSource *src, const char *topic,
 										  int timeout_ms, int *count);
 

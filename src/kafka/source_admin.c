@@ -208,17 +208,37 @@ try_count(KsSource *src, const char *topicname, int timeout_ms, int *count)
 	return err;
 }
 
+#define ASK_PARTITIONS	"ask for the partitions of topic \"%s\""
+
+int
+ks_source_partition_count_or_denial(KsSource *src, const char *topic, int timeout_ms, KsDenial *denial)
+{
+	int			count;
+	rd_kafka_resp_err_t err = try_count(src, topic, timeout_ms, &count);
+	const KsErrorClass *class;
+
+	denial->message = NULL;
+	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return count;
+	if (err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || src->trouble >= KS_CLIENT_REFUSED)
+		raise_failure(src, err, psprintf(ASK_PARTITIONS, topic));
+	class = ks_source_classify(err, false);
+	src->may_pass = true;
+	denial->sqlstate = class->sqlstate;
+	denial->message = psprintf("could not " ASK_PARTITIONS ": %s", topic, rd_kafka_err2str(err));
+	denial->hint = class->hint;
+	return -1;
+}
+
 int
 ks_source_partition_count(KsSource *src, const char *topic, int timeout_ms)
 {
-	char		what[300];
 	int			count;
 	rd_kafka_resp_err_t err = try_count(src, topic, timeout_ms, &count);
 
 	if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return count;
-	snprintf(what, sizeof(what), "ask for the partitions of topic \"%s\"", topic);
-	raise_failure(src, err, what);
+	raise_failure(src, err, psprintf(ASK_PARTITIONS, topic));
 }
 
 bool

@@ -49,10 +49,11 @@ typedef struct KsPartitionState
 	KsPartitionSlot *slot;		/* live figures, or NULL */
 } KsPartitionState;
 
-/* A registered topic that is not there, or not all of it. */
+/* A registered topic that is not there, not all of it, or not for us. */
 typedef struct KsMissingTopic
 {
 	const char *topic;
+	KsDenial	denial;			/* message NULL: it is not denied, and of a count: */
 	int			count;			/* of its partitions, -1: it does not exist */
 	int			wanted;			/* how many there must be; 0: it was never consumed */
 } KsMissingTopic;
@@ -83,7 +84,7 @@ typedef struct KsConsumer
 								 * halted, or missing */
 	List	   *missing;		/* of KsMissingTopic * */
 	TimestampTz missing_until;	/* the deadline of those that were consumed; 0: none */
-	TimestampTz missing_check_at;	/* they are looked for; 0: never */
+	TimestampTz missing_check_at;	/* they are looked for, and those that are denied; 0: never */
 	KsConf	   *conf;
 	bool		in_worker;
 	int			worker;			/* of 'workers': consumes its partitions only; */

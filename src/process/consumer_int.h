@@ -71,6 +71,9 @@ extern void ks_consumer_clear_failure(KsConsumer *c, int pidx);
  */
 extern int	ks_consumer_add_missing_topic(KsConsumer *c, const char *topic, int count, int wanted);
 
+/* One that the brokers deny access to. */
+extern void ks_consumer_add_denied_topic(KsConsumer *c, const char *topic, const KsDenial *denial);
+
 /* All topics were looked for: errors if none is worth waiting for. */
 extern void ks_consumer_begin_missing_topics(KsConsumer *c);
 

@@ -1,6 +1,6 @@
 /*
  * consumer_missing.c
- *	  Topics that are registered and not there.
+ *	  Topics that are registered and not there, or denied.
  *
  * One that was never consumed may come into being: the worker reads the others,
  * and begins anew when it does.  One that was consumed has been deleted, or made
@@ -9,6 +9,9 @@
  * all of them share, and which keeps no other topic from being read.  After it
  * they are errors, all of them at once: a halt begins the sink anew, and would
  * have those that are left wait again.
+ *
+ * One that the brokers deny access to may be there or not.  It is asked for now and
+ * then, until they allow it, and the others are read meanwhile.
  */
 #include "postgres.h"
 
@@ -18,12 +21,14 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "base/backoff.h"
 #include "base/compat.h"
 #include "process/consumer_int.h"
 
 #define DELETED_TOPIC_MS	30000	/* for a topic that was consumed to come back */
 #define CHECK_MS			1000	/* between questions for it */
 #define CHECK_TIMEOUT_MS	1000
+#define CHECK_DENIED_MS		10000	/* the same for those that are denied */
 
 /* It was consumed, and some of it, or all, does not exist any more. */
 static void
@@ -68,12 +73,27 @@ describe_undefined(const KsConsumer *c, const KsMissingTopic *m, KsStateError *e
 	error->off = -1;
 }
 
+/* It may be there, or not. */
+static void
+describe_denied(const KsMissingTopic *m, KsStateError *error)
+{
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = m->denial.sqlstate;
+	error->message = m->denial.message;
+	error->hint = m->denial.hint;
+	error->topic = m->topic;
+	error->part = -1;
+	error->off = -1;
+}
+
 KS_NORETURN static void
 raise_missing(const KsConsumer *c, const KsMissingTopic *m)
 {
 	KsStateError error;
 
-	if (m->wanted > 0)
+	if (m->denial.message)
+		describe_denied(m, &error);
+	else if (m->wanted > 0)
 		describe_deleted(c, m, &error);
 	else
 		describe_undefined(c, m, &error);
@@ -107,7 +127,7 @@ int
 ks_consumer_add_missing_topic(KsConsumer *c, const char *topic, int count, int wanted)
 {
 	MemoryContext old = MemoryContextSwitchTo(c->cxt);
-	KsMissingTopic *m = palloc(sizeof(KsMissingTopic));
+	KsMissingTopic *m = palloc0(sizeof(KsMissingTopic));
 
 	m->topic = topic;
 	m->count = count;
@@ -119,6 +139,56 @@ ks_consumer_add_missing_topic(KsConsumer *c, const char *topic, int count, int w
 }
 
 void
+ks_consumer_add_denied_topic(KsConsumer *c, const char *topic, const KsDenial *denial)
+{
+	MemoryContext old = MemoryContextSwitchTo(c->cxt);
+	KsMissingTopic *m = palloc0(sizeof(KsMissingTopic));
+
+	m->topic = topic;
+	m->denial = *denial;
+	m->denial.message = pstrdup(denial->message);
+	c->missing = lappend(c->missing, m);
+	MemoryContextSwitchTo(old);
+}
+
+/* Of several it is one that was consumed, or else one that is denied. */
+static const KsMissingTopic *
+topic_to_report(const KsConsumer *c)
+{
+	const KsMissingTopic *result = llast(c->missing);
+	ListCell   *lc;
+
+	foreach(lc, c->missing)
+	{
+		const KsMissingTopic *m = lfirst(lc);
+
+		if (m->wanted > 0)
+			return m;
+		if (m->denial.message)
+			result = m;
+	}
+	return result;
+}
+
+/* When they are looked for next: those that may be gone often, those that are denied now and then. */
+static TimestampTz
+next_check(const KsConsumer *c, TimestampTz now)
+{
+	bool		any_denied = false;
+	ListCell   *lc;
+
+	foreach(lc, c->missing)
+	{
+		const KsMissingTopic *m = lfirst(lc);
+
+		if (m->wanted > 0)
+			return TimestampTzPlusMilliseconds(now, CHECK_MS);
+		any_denied |= m->denial.message != NULL;
+	}
+	return any_denied ? ks_backoff_until(now, 0, CHECK_DENIED_MS, CHECK_DENIED_MS) : 0;
+}
+
+void
 ks_consumer_begin_missing_topics(KsConsumer *c)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -126,25 +196,11 @@ ks_consumer_begin_missing_topics(KsConsumer *c)
 
 	foreach(lc, c->missing)
 		if (((KsMissingTopic *) lfirst(lc))->wanted > 0)
-		{
 			c->missing_until = TimestampTzPlusMilliseconds(now, DELETED_TOPIC_MS);
-			c->missing_check_at = TimestampTzPlusMilliseconds(now, CHECK_MS);
-		}
+	c->missing_check_at = next_check(c, now);
 	if (c->missing != NIL && c->topics == NIL && c->missing_until == 0)
-		raise_missing(c, linitial(c->missing));
+		raise_missing(c, topic_to_report(c));
 	ks_consumer_report_missing_topics(c);
-}
-
-/* Of several it is one that was consumed. */
-static const KsMissingTopic *
-topic_to_report(const KsConsumer *c)
-{
-	ListCell   *lc;
-
-	foreach(lc, c->missing)
-		if (((KsMissingTopic *) lfirst(lc))->wanted > 0)
-			return lfirst(lc);
-	return llast(c->missing);
 }
 
 void
@@ -160,13 +216,15 @@ ks_consumer_report_missing_topics(KsConsumer *c)
 	scratch = AllocSetContextCreate(c->cxt, "kafka_sink missing topic", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(scratch);
 	m = topic_to_report(c);
-	if (m->count < 0)
+	if (m->denial.message)
+		describe_denied(m, &error);
+	else if (m->count < 0)
 		describe_undefined(c, m, &error);
 	else
 		describe_deleted(c, m, &error);
 	error.detail = m->wanted == 0 ? "The sink's other topics are consumed." :
 		"It was consumed before.  It is looked for, for half a minute; the sink's other topics are consumed meanwhile.";
-	error.waits_for = "topic";
+	error.waits_for = m->denial.message ? "broker" : "topic";
 	ks_consumer_set_error(c, &error, false);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
@@ -207,6 +265,9 @@ ks_consumer_check_missing_topics(KsConsumer *c)
 		KsMissingTopic *m = lfirst(lc);
 		int			count;
 
+		/* allowed, or known not to be there: begins anew, with all of them */
+		if (m->denial.message)
+			c->stale |= ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
 		if (m->wanted == 0)
 			continue;
 		known = ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
@@ -217,7 +278,7 @@ ks_consumer_check_missing_topics(KsConsumer *c)
 			c->stale = true;	/* begins anew, with all of them */
 	}
 	now = GetCurrentTimestamp();
-	c->missing_check_at = c->stale ? 0 : TimestampTzPlusMilliseconds(now, CHECK_MS);
-	if (known && !c->stale && ks_consumer_time_reached(c->missing_until, now))
+	c->missing_check_at = c->stale ? 0 : next_check(c, now);
+	if (known && !c->stale && c->missing_until != 0 && ks_consumer_time_reached(c->missing_until, now))
 		halt_deleted(c);
 }

@@ -203,13 +203,22 @@ find_partitions(KsConsumer *c)
 	foreach(lc, c->topics)
 	{
 		KsTopic    *t = lfirst(lc);
-		int			n = ks_source_partition_count(c->source, t->topic, c->timeout_ms);
+		KsDenial	denial = {0};
+		int			n = c->in_worker ?
+			ks_source_partition_count_or_denial(c->source, t->topic, c->timeout_ms, &denial) :
+			ks_source_partition_count(c->source, t->topic, c->timeout_ms);
 		int			wanted;
 
 		/* a broker has answered: before its answer counts */
 		if (!checked)
 			check_cluster(c);
 		checked = true;
+		if (denial.message)
+		{
+			ks_consumer_add_denied_topic(c, t->topic, &denial);
+			c->topics = foreach_delete_current(c->topics, lc);
+			continue;
+		}
 		wanted = consumed_partitions(c, t->topic);
 		if (n < Max(wanted, 1))
 			n = ks_consumer_add_missing_topic(c, t->topic, n, wanted);

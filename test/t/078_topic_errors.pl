@@ -171,6 +171,45 @@ $kafka->create_topic($late, 2);
 produce($late, 1, 3);
 has('apart', $late, 3, 'and does not keep it from coming');
 
+# --- one that is denied ---
+
+my $mock = start_mock(brokers => 1);
+create_server($node, $mock, name => 'mock');
+$mock->command("topic $_ 2") foreach qw(open shut);
+$mock->produce($_, 0, map { [ undef, qq({"id": $_}) ] } 1 .. 3) foreach qw(open shut);
+$mock->command('topic_error shut 29');
+sql(q{
+	CREATE TABLE denied (id int, topic text);
+	SELECT kafka_sink.create_sink('denied', server => 'mock', target => 'denied', columns => '{"topic": "@topic"}', idle_after => '0');
+	SELECT kafka_sink.register_topic('denied', t) FROM unnest('{open,shut}'::text[]) t});
+has('denied', 'open', 3, 'the other one is consumed');
+my $denial = q{waiting|broker|42501|shut|could not ask for the partitions of topic "shut": Broker: Topic authorization failed|The sink's other topics are consumed.|Grant the principal READ and DESCRIBE on the topic in Kafka.};
+my $said = q{SELECT state, waits_for, sqlstate, topic, message, detail, hint FROM kafka_sink.sinks WHERE sink = 'denied'};
+wait_until($node, $said, $denial, 'and its state says so');
+$mock->produce('open', 1, map { [ undef, qq({"id": $_}) ] } 4 .. 6);
+has('denied', 'open', 6, 'it goes on');
+is(sql($said), $denial, 'and so does the error');
+like(error_of(q{SELECT kafka_sink.pause('denied')}), qr/^$/, 'paused');
+becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'denied' AND pid IS NOT NULL", 'it ends');
+like(error_of(q{CALL kafka_sink.run('denied')}), qr/ERROR:  42501: could not ask for the partitions of topic "shut": Broker: Topic authorization failed\nHINT:  Grant/, 'run() says it, too');
+$mock->command('topic_error open 29');
+sql(q{SELECT kafka_sink.resume('denied')});
+wait_until($node, $said =~ s/waits_for, sqlstate, .*? FROM/waits_for, sqlstate, topic, message LIKE 'could not ask for the partitions%', detail, hint IS NOT NULL FROM/r,
+	qr/^waiting\|broker\|42501\|(shut)?\|t\|\|t$/, 'if all are denied, it waits as a whole');
+$mock->command("topic_error $_ 0") foreach qw(open shut);
+has('denied', 'shut', 3, 'when it is allowed, it is consumed');
+has('denied', 'open', 6, 'and nothing twice');
+becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'denied'", 'in good health');
+sql(q{SELECT kafka_sink.pause('denied')});
+becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'denied' AND pid IS NOT NULL", 'a right that is taken away');
+$mock->produce($_, 0, map { [ undef, qq({"id": $_}) ] } 11 .. 12) foreach qw(open shut);
+$mock->command('topic_error shut 29');
+sql(q{SELECT kafka_sink.resume('denied')});
+has('denied', 'open', 8, 'keeps no other from going on');
+wait_until($node, $said, $denial, 'and is said');
+$mock->command('topic_error shut 0');
+has('denied', 'shut', 5, 'given again, all of it is there');
+
 # --- a log that is lost, a topic that is gone ---
 
 ($good, $bad) = create_sink('lost', [qw(good bad)], "idle_after => '0'");

@@ -1664,6 +1664,7 @@ run_gen(const char *name, bool latency)
  *	rtt BROKER MS | down BROKER | up BROKER | leader TOPIC PART BROKER
  *	follower TOPIC PART BROKER LOW HIGH	to be read from, with its ends of the log
  *									(-1: the leader's)
+ *	topic_error TOPIC ERR			of its metadata, from here on
  */
 static void
 run_mock(const char *portfile, int brokers)
@@ -1719,6 +1720,8 @@ run_mock(const char *portfile, int brokers)
 			if (!err)
 				err = rd_kafka_mock_partition_set_follower(mock, w[1], (int) number(w[2]), (int) number(w[3]));
 		}
+		else if (n == 3 && strcmp(w[0], "topic_error") == 0)
+			rd_kafka_mock_topic_set_error(mock, w[1], (rd_kafka_resp_err_t) number(w[2]));
 		else
 			err = RD_KAFKA_RESP_ERR__INVALID_ARG;
 		printf(err ? "E %s\n" : "OK\n", rd_kafka_err2str(err));
