@@ -18,6 +18,7 @@ int			ks_guc_max_workers = 64;
 int			ks_guc_max_workers_per_role = -1;
 int			ks_guc_reserved_worker_processes = 2;
 int			ks_guc_max_partitions = 4096;
+int			ks_guc_max_partitions_per_role = -1;
 int			ks_guc_worker_memory_limit = 1024;
 int			ks_guc_max_fetch_memory = 256;
 int			ks_guc_max_sinks_per_role = 1000;
@@ -87,6 +88,11 @@ ks_guc_init(void)
 								"Number of partitions whose live figures can be shown.",
 								NULL, &ks_guc_max_partitions, 4096, 1, 1000000,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		DefineCustomIntVariable("kafka_sink.max_partitions_per_role",
+								"Number of partitions of a role's sinks whose live figures can be shown.",
+								"0: any number; -1: half of kafka_sink.max_partitions.  Superusers can have any number.",
+								&ks_guc_max_partitions_per_role, -1, -1, 1000000,
+								PGC_SIGHUP, 0, NULL, NULL, NULL);
 	}
 #ifdef KS_FEED_STEPS
 	DefineCustomStringVariable("kafka_sink.feed_stop_at",

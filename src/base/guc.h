@@ -13,6 +13,7 @@ extern int	ks_guc_max_workers;		/* postmaster: worker slots */
 extern int	ks_guc_max_workers_per_role;	/* sighup, 0: any number, -1: half of max_workers */
 extern int	ks_guc_reserved_worker_processes;	/* sighup: of max_worker_processes */
 extern int	ks_guc_max_partitions;	/* postmaster: partitions with live figures */
+extern int	ks_guc_max_partitions_per_role;	/* sighup, 0: any number, -1: half of max_partitions */
 extern int	ks_guc_worker_memory_limit; /* sighup, MB of RssAnon */
 extern int	ks_guc_max_sinks_per_role;	/* superuser, 0: any number */
 extern int	ks_guc_max_topics_per_role;

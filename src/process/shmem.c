@@ -2,8 +2,8 @@
  * shmem.c
  *	  Shared memory: its tables, made when the server starts.
  *
- * One lock covers the tables of databases (shmem_database.c), workers and
- * partitions (shmem_slot.c), parked workers (shmem_parked.c), and of who has met
+ * One lock covers the tables of databases (shmem_database.c), workers (shmem_slot.c),
+ * partitions (shmem_partition.c), parked workers (shmem_parked.c), and of who has met
  * the limit of memory (shmem_memory.c); it is held for moments only.
  */
 #include "postgres.h"

@@ -91,6 +91,7 @@ typedef struct KsWorkerSlot
 	char		sink[NAMEDATALEN];
 	int			worker;				/* 0 .. workers - 1 */
 	Oid			owner;
+	bool		superuser;			/* the owner was, when it was started: not limited */
 	int64		definition;			/* generation of the sink that it runs by */
 	pid_t		pid;				/* 0 until the worker attached */
 	TimestampTz started_at;
@@ -113,6 +114,7 @@ typedef struct KsPartitionSlot
 {
 	bool		in_use;
 	int			owner_slot;			/* index of the worker's slot, -1: of the watcher */
+	int			share;				/* index of the owner's KsShare, -1: not limited */
 	Oid			owner;
 	Oid			dbid;
 	char		sink[NAMEDATALEN];
@@ -158,7 +160,8 @@ extern void ks_shmem_say_farewell(KsFarewell farewell);
 extern void ks_shmem_hear_last_words(void);
 
 /* Slots for the worker's partitions; freed with the worker's slot at exit.
- * NULL where the table (kafka_sink.max_partitions) is full: no live figures. */
+ * NULL where the table (kafka_sink.max_partitions) is full, or the owner has as many as
+ * he may (max_partitions_per_role): no live figures. */
 extern KsPartitionSlot *ks_shmem_add_partition(const char *topic, int32 part);
 extern void ks_shmem_clear_partitions(void);
 

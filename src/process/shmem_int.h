@@ -72,6 +72,7 @@ typedef struct KsParkedSlot
 	char		sink[NAMEDATALEN];
 	int			worker;
 	Oid			owner;
+	bool		superuser;		/* the owner is: not limited */
 	int64		definition;		/* generation of the sink */
 } KsParkedSlot;
 
@@ -96,6 +97,15 @@ typedef struct KsMemoryNote
 
 #define KS_MEMORY_NOTES		256
 
+/* How many slots of partitions a role's sinks have (shmem_partition.c). */
+typedef struct KsShare
+{
+	Oid			owner;
+	int			used;			/* 0: the entry is free */
+} KsShare;
+
+#define KS_MAX_SHARES	256
+
 typedef struct KsShared
 {
 	LWLock	   *lock;			/* everything but counters and atomics */
@@ -107,6 +117,7 @@ typedef struct KsShared
 	int			nworkers;
 	int			npartitions;
 	int			npartitions_used;
+	KsShare		shares[KS_MAX_SHARES];
 	KsParkedSlot parked[KS_MAX_PARKED];
 	KsMemoryNote memory_notes[KS_MEMORY_NOTES];
 } KsShared;
@@ -145,7 +156,7 @@ extern void ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to);
 extern bool ks_shmem_may_see(Oid owner);
 
 /* Parks a worker; its slot, or -1 if there is no room.  Wakes the watcher. */
-extern int	ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
+extern int	ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, bool superuser, int64 definition,
 						  uint32 *serial);
 
 /* The supervisor does not want it watched any more; nothing if it is not. */
@@ -166,6 +177,12 @@ extern KsPartitionSlot *ks_shmem_watch_partition(const KsParkedSlot *parked, con
 extern void ks_shmem_unwatch_partition(KsPartitionSlot *slot);
 extern void ks_shmem_unwatch_partitions(Oid dbid);	/* all of a database */
 
+/* Those of a worker; the lock is held exclusively. */
+extern void ks_shmem_free_partitions(int owner_slot);
+
+/* This process's, -1: it is no worker. */
+extern int	ks_shmem_my_slot(void);
+
 /*
  * A free slot for one of the sink's workers, or one of these; takes the lock.
  * 'limit': so many can run for the owner at a time in the whole server, 0: any
@@ -173,7 +190,7 @@ extern void ks_shmem_unwatch_partitions(Oid dbid);	/* all of a database */
  */
 #define KS_SLOT_NONE		(-1)
 #define KS_SLOT_OVER_LIMIT	(-2)
-extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int limit,
+extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, bool superuser, int limit,
 								  int64 definition);
 
 /*

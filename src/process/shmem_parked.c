@@ -73,7 +73,7 @@ ks_shmem_can_park(Oid owner)
 }
 
 int
-ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definition,
+ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, bool superuser, int64 definition,
 			  uint32 *serial)
 {
 	int			found;
@@ -91,6 +91,7 @@ ks_shmem_park(Oid dbid, const char *sink, int worker, Oid owner, int64 definitio
 		strlcpy(slot->sink, sink, NAMEDATALEN);
 		slot->worker = worker;
 		slot->owner = owner;
+		slot->superuser = superuser;
 		slot->definition = definition;
 		db = move_parked(slot, KS_PARKED_WATCHED);
 		if (db)

@@ -1,6 +1,6 @@
 /*
  * shmem_slot.c
- *	  Slots of workers and of the partitions that they read.
+ *	  Slots of workers.
  *
  * Counters are atomics that their worker alone writes.  Who waits for a sink to
  * move waits on a condition variable that all its workers broadcast, whether any
@@ -56,7 +56,7 @@ ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to)
 }
 
 static void
-take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner, int64 definition)
+take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner, bool superuser, int64 definition)
 {
 	pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
 
@@ -66,6 +66,7 @@ take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner,
 	strlcpy(slot->sink, sink, NAMEDATALEN);
 	slot->worker = worker;
 	slot->owner = owner;
+	slot->superuser = superuser;
 	slot->definition = definition;
 	slot->started_at = GetCurrentTimestamp();
 	slot->farewell = KS_FAREWELL_NONE;
@@ -79,7 +80,8 @@ take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner,
 }
 
 int
-ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int limit, int64 definition)
+ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, bool superuser, int limit,
+					  int64 definition)
 {
 	int			found = KS_SLOT_NONE;
 	int			owned = 0;
@@ -96,20 +98,9 @@ ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, int lim
 	if (limit > 0 && owned >= limit)
 		found = KS_SLOT_OVER_LIMIT;
 	if (found >= 0)
-		take_slot(&ks_worker_slots[found], dbid, sink, worker, owner, definition);
+		take_slot(&ks_worker_slots[found], dbid, sink, worker, owner, superuser, definition);
 	LWLockRelease(ks_shared->lock);
 	return found;
-}
-
-static void
-clear_partitions(int slot)
-{
-	for (int i = 0; i < ks_shared->npartitions; i++)
-		if (ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot == slot)
-		{
-			ks_partition_slots[i].in_use = false;
-			ks_shared->npartitions_used--;
-		}
 }
 
 int
@@ -155,7 +146,7 @@ ks_shmem_free_worker(int slot_no, uint32 generation)
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	if (slot->state != KS_SLOT_FREE && slot->generation == generation)
 	{
-		clear_partitions(slot_no);
+		ks_shmem_free_partitions(slot_no);
 		ks_shmem_move_slot(slot, KS_SLOT_FREE);
 		freed = true;
 	}
@@ -176,7 +167,7 @@ detach_worker(int code, Datum arg)
 	db = ks_shmem_database(slot->dbid, false);
 	if (db)
 		supervisor = db->supervisor;
-	clear_partitions(my_slot);
+	ks_shmem_free_partitions(my_slot);
 	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
 	LWLockRelease(ks_shared->lock);
 	ConditionVariableBroadcast(progress_cv(slot->dbid, slot->sink));
@@ -245,6 +236,12 @@ ks_shmem_stop_requested(void)
 	return ((volatile KsWorkerSlot *) &ks_worker_slots[my_slot])->state == KS_SLOT_STOPPING;
 }
 
+int
+ks_shmem_my_slot(void)
+{
+	return my_slot;
+}
+
 void
 ks_shmem_say_farewell(KsFarewell farewell)
 {
@@ -282,91 +279,6 @@ ks_shmem_hear_last_words(void)
 {
 	prev_log_hook = emit_log_hook;
 	emit_log_hook = keep_last_words;
-}
-
-/* A slot for a partition, NULL if the table is full. */
-static KsPartitionSlot *
-take_partition(int owner_slot, Oid dbid, const char *sink, Oid owner, const char *topic, int32 part)
-{
-	KsPartitionSlot *found = NULL;
-	static int	hint = 0;
-
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	/* no search where it would find nothing, again and again */
-	for (int i = 0; i < ks_shared->npartitions && ks_shared->npartitions_used < ks_shared->npartitions; i++)
-	{
-		KsPartitionSlot *slot = &ks_partition_slots[(hint + i) % ks_shared->npartitions];
-
-		if (slot->in_use)
-			continue;
-		slot->in_use = true;
-		ks_shared->npartitions_used++;
-		slot->owner_slot = owner_slot;
-		slot->owner = owner;
-		slot->dbid = dbid;
-		strlcpy(slot->sink, sink, NAMEDATALEN);
-		strlcpy(slot->topic, topic, sizeof(slot->topic));
-		slot->part = part;
-		pg_atomic_write_u64(&slot->low, (uint64) -1);
-		pg_atomic_write_u64(&slot->high, (uint64) -1);
-		pg_atomic_write_u64(&slot->lso, (uint64) -1);
-		pg_atomic_write_u64(&slot->as_of, 0);
-		pg_atomic_write_u64(&slot->redelivered, 0);
-		pg_atomic_write_u32(&slot->tail, KS_TAIL_NONE);
-		found = slot;
-		hint = (hint + i + 1) % ks_shared->npartitions;
-		break;
-	}
-	LWLockRelease(ks_shared->lock);
-	return found;
-}
-
-KsPartitionSlot *
-ks_shmem_add_partition(const char *topic, int32 part)
-{
-	const KsWorkerSlot *slot = &ks_worker_slots[my_slot];
-
-	return take_partition(my_slot, slot->dbid, slot->sink, slot->owner, topic, part);
-}
-
-KsPartitionSlot *
-ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part)
-{
-	return take_partition(-1, parked->dbid, parked->sink, parked->owner, topic, part);
-}
-
-void
-ks_shmem_unwatch_partition(KsPartitionSlot *slot)
-{
-	if (slot == NULL)
-		return;
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	Assert(slot->in_use);
-	slot->in_use = false;
-	ks_shared->npartitions_used--;
-	LWLockRelease(ks_shared->lock);
-}
-
-void
-ks_shmem_unwatch_partitions(Oid dbid)
-{
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	for (int i = 0; i < ks_shared->npartitions; i++)
-		if (ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot < 0 &&
-			ks_partition_slots[i].dbid == dbid)
-		{
-			ks_partition_slots[i].in_use = false;
-			ks_shared->npartitions_used--;
-		}
-	LWLockRelease(ks_shared->lock);
-}
-
-void
-ks_shmem_clear_partitions(void)
-{
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	clear_partitions(my_slot);
-	LWLockRelease(ks_shared->lock);
 }
 
 /* --- anybody --- */

@@ -250,7 +250,7 @@ park(KsManaged *m)
 {
 	KsSupervised *s = m->sink;
 
-	m->parked = ks_shmem_park(MyDatabaseId, s->name, m->worker, s->owner, s->generation,
+	m->parked = ks_shmem_park(MyDatabaseId, s->name, m->worker, s->owner, s->superuser, s->generation,
 							  &m->parked_serial);
 	if (m->parked < 0)
 		return false;
@@ -339,7 +339,8 @@ ks_managed_start(KsManaged *m)
 					 ks_supervisor_give_way());
 		return false;
 	}
-	slot = ks_shmem_alloc_worker(MyDatabaseId, s->name, m->worker, s->owner, limit_of_owner(s), s->generation);
+	slot = ks_shmem_alloc_worker(MyDatabaseId, s->name, m->worker, s->owner, s->superuser, limit_of_owner(s),
+								 s->generation);
 	if (slot == KS_SLOT_OVER_LIMIT)
 	{
 		note_no_room(m, KS_TROUBLE_ROLE_LIMIT, "kafka_sink.max_workers_per_role", false);

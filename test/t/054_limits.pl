@@ -118,6 +118,34 @@ sql(q{SELECT kafka_sink.alter_sink('a1', batch_linger_ms => 3)});
 wait_until($node, states_of('alice'), 'a1 running, a2 running, a3 running', 'a limit that is raised');
 drop_sinks('all leave');
 
+# --- live figures of partitions ---
+
+my $parts = $kafka->topic('parts', 5);
+$kafka->gen($parts, count => 10, partitions => 5);
+my $figures = q{SELECT string_agg(sink || ' ' || n, ', ' ORDER BY sink) FROM (SELECT sink, count(*) AS n FROM kafka_sink.partition_stats() GROUP BY 1) f};
+setting('kafka_sink.max_partitions_per_role', 7);
+create_sink('alice', "f$_", $parts) foreach 1 .. 2;
+wait_until($node, states_of('alice'), 'f1 running, f2 running', 'a role with many partitions');
+like(sql($figures), qr/^(f1 5, f2 2|f1 2, f2 5)$/, 'not all of them have live figures');
+create_sink('bob', 'g1', $parts);
+create_sink('postgres', $_, $parts) foreach qw(h1 h2);
+wait_until($node, $figures, qr/^f1 \d, f2 \d, g1 5, h1 5, h2 5$/, "others' do, and all of a superuser's");
+wait_until($node, 'SELECT count(*) FROM f1 UNION ALL SELECT count(*) FROM f2', "10\n10", 'which keeps none from being consumed');
+sql(q{SELECT kafka_sink.drop_sink('f2')});
+wait_until($node, $figures, qr/^f1 \d, g1 5, h1 5, h2 5$/, 'one is dropped');
+create_sink('alice', 'f3', $parts, q{batch_linger_ms => 1});
+sql(q{SELECT kafka_sink.alter_sink('f3', idle_after => '1 ms')});
+wait_until($node, states_of('alice'), 'f1 running, f3 idle', 'another is watched');
+wait_until($node, q{SELECT count(*) FROM kafka_sink.partition_stats() WHERE sink IN ('f1', 'f3')}, '7', 'together they have what is theirs');
+sql(q{SELECT kafka_sink.drop_sink('f1')});
+setting('kafka_sink.max_partitions_per_role', 0);
+$kafka->gen($parts, count => 10, from => 10, partitions => 5);
+wait_until($node, 'SELECT count(*) FROM f3', '20', 'it is woken');
+wait_until($node, $figures, 'f3 5, g1 5, h1 5, h2 5', 'a limit that is raised');
+setting('kafka_sink.max_partitions_per_role', -1);
+drop_sinks('all leave');
+wait_until($node, 'SELECT count(*) FROM kafka_sink.partition_stats()', '0', 'and leave nothing');
+
 # --- no more workers than partitions ---
 
 my $grown = $kafka->topic('grown', 1);
