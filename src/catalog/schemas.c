@@ -41,6 +41,7 @@ typedef struct Absent
 {
 	AbsentKey	key;
 	TimestampTz until;
+	bool		unreadable;
 	char		why[MAX_WHY];
 } Absent;
 
@@ -58,7 +59,7 @@ absent_key(const char *server, const char *urls, const KsSchemaId *id)
 }
 
 void
-ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id, const char *why)
+ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id, const char *why, bool unreadable)
 {
 	AbsentKey	key = absent_key(server, urls, id);
 	Absent	   *entry;
@@ -76,11 +77,12 @@ ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *i
 	}
 	entry = hash_search(absent, &key, HASH_ENTER, NULL);
 	entry->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ABSENT_MS);
+	entry->unreadable = unreadable;
 	strlcpy(entry->why, why, sizeof(entry->why));
 }
 
-/* Why there is none, NULL: nobody has said so lately. */
-static const char *
+/* Nobody has said so lately: NULL. */
+static const Absent *
 find_absent(const char *server, const char *urls, const KsSchemaId *id)
 {
 	AbsentKey	key = absent_key(server, urls, id);
@@ -91,7 +93,7 @@ find_absent(const char *server, const char *urls, const KsSchemaId *id)
 		return NULL;
 	now = GetCurrentTimestamp();
 	if (entry->until > now && entry->until <= TimestampTzPlusMilliseconds(now, ABSENT_MS))
-		return entry->why;
+		return entry;
 	(void) hash_search(absent, &key, HASH_REMOVE, NULL);
 	return NULL;
 }
@@ -178,7 +180,7 @@ ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 	Oid			types[] = {TEXTOID, TEXTOID, ID_TYPES};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1] = "     ";
-	const char *why;
+	const Absent *none;
 
 	memset(result, 0, sizeof(KsSchemaText));
 	if (server == NULL)
@@ -214,9 +216,12 @@ ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 		result->text = pstrdup("Its server has no registry, and kafka_sink.add_schema() has not given it.");
 		return KS_SCHEMA_ABSENT;
 	}
-	why = find_absent(server, urls, id);
-	result->text = why ? pstrdup(why) : NULL;
-	return why ? KS_SCHEMA_ABSENT : KS_SCHEMA_UNKNOWN;
+	none = find_absent(server, urls, id);
+	if (none == NULL)
+		return KS_SCHEMA_UNKNOWN;
+	result->text = pstrdup(none->why);
+	result->unreadable = none->unreadable;
+	return KS_SCHEMA_ABSENT;
 }
 
 bool

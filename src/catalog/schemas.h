@@ -32,9 +32,12 @@ extern void ks_schemas_forget(const char *server);
 /* The server is renamed. */
 extern void ks_schemas_rename(const char *from, const char *to);
 
-/* The registry has said that there is none, and this process believes it for a while. */
+/*
+ * The registry has said that there is none, or 'unreadable': the database cannot hold it.
+ * This process believes it for a while.
+ */
 extern void ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id,
-								   const char *why);
+								   const char *why, bool unreadable);
 
 /* The server's schema_registry_url, NULL: it has none. */
 extern const char *ks_schemas_registry(const char *server);

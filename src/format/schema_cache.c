@@ -229,6 +229,15 @@ compile(void *arg)
 	return c->cache->compile(c->cache->d, &c->entry->text, c->cache->of_keys);
 }
 
+void
+ks_schema_refuse_unreadable(const KsSchemaId *id, const KsSchemaText *text)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+			 errmsg("schema %s cannot be kept in this database", ks_schema_id_text(id)),
+			 errdetail_internal("%s", text->text)));
+}
+
 void *
 ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id)
 {
@@ -239,6 +248,8 @@ ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id)
 		return entry->compiled.made;
 	if (entry->state == KS_SCHEMA_UNKNOWN)
 		ask(cache, entry);
+	if (entry->state == KS_SCHEMA_ABSENT && entry->text.unreadable)
+		ks_schema_refuse_unreadable(id, &entry->text);
 	if (entry->state != KS_SCHEMA_KNOWN)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -46,4 +46,7 @@ extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, co
 /* What was made of it, for a record; errors (42704, and what is wrong with it) if there is none. */
 extern void *ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id);
 
+/* It is absent because the database cannot hold its text (22P05). */
+extern void ks_schema_refuse_unreadable(const KsSchemaId *id, const KsSchemaText *text) KS_NORETURN;
+
 #endif

@@ -33,13 +33,14 @@ typedef struct KsSchemaText
 	int			nrefs;			/* schemas that it refers to: each stands */
 	const char **refs;			/* behind those that it refers to itself */
 	const char **ref_names;		/* by which it does: of Protobuf, what it imports */
+	bool		unreadable;		/* of one that is absent: it is there, and cannot be kept */
 } KsSchemaText;
 
 typedef enum KsSchemaState
 {
 	KS_SCHEMA_UNKNOWN,			/* it has not been asked for */
 	KS_SCHEMA_KNOWN,
-	KS_SCHEMA_ABSENT			/* the registry has said that there is none */
+	KS_SCHEMA_ABSENT			/* the registry has said that there is none, or the database cannot hold it */
 } KsSchemaState;
 
 /*

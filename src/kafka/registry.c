@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "common/base64.h"
+#include "common/string.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -61,11 +62,14 @@ ks_registry_urls(const KsConf *conf)
 	return get_value(conf, "schema.registry.url");
 }
 
-/* Where the encoding of the database is not known, it is what it is. */
+/*
+ * Where the encoding of the database is not known, it is what it is.  What is not ASCII is
+ * converted in a transaction only.
+ */
 static char *
 to_utf8(const char *text)
 {
-	if (text == NULL || GetDatabaseEncoding() == PG_SQL_ASCII)
+	if (text == NULL || GetDatabaseEncoding() == PG_SQL_ASCII || pg_is_ascii(text))
 		return text ? pstrdup(text) : NULL;
 	return pg_server_to_any(text, strlen(text), PG_UTF8);
 }

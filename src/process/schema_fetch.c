@@ -8,10 +8,11 @@
  *
  * A registry that cannot be asked, or that answers what cannot be understood, is an
  * error, and the caller's to try again.  A schema is absent if the registry says so, of
- * it or of one that it refers to.
+ * it or of one that it refers to, or if the database cannot hold its text.
  */
 #include "postgres.h"
 
+#include "common/string.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -39,6 +40,7 @@ typedef struct Fetched
 	int			nrefs;
 	List	   *names;			/* of those fetched, or being fetched: see fetch_reference() */
 	const char *absent;			/* why it is, or NULL */
+	bool		unreadable;		/* and it is there: of its text, or of a text that it refers to */
 } Fetched;
 
 KS_NORETURN static void not_understood(const char *detail);
@@ -53,39 +55,116 @@ not_understood(const char *detail)
 			 errhint("Is the option schema_registry_url that of a schema registry with Confluent's interface?")));
 }
 
-/* What it was that was no JSON is not told: it may be anything. */
-static Jsonb *
-parse_json(const char *body)
+/* A transaction, where the caller has none. */
+static void
+begin(KsSchemaFetcher *f)
 {
-	char	   *text = pg_any_to_server(body, strlen(body), PG_UTF8);
+	MemoryContext cxt = CurrentMemoryContext;
+
+	if (f->begin)
+		f->begin();
+	MemoryContextSwitchTo(cxt);
+}
+
+static void
+end(KsSchemaFetcher *f)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	if (f->commit)
+		f->commit();
+	MemoryContextSwitchTo(cxt);
+}
+
+/* A text that the encoding of the database has no letters for, or a NUL that JSON has. */
+static void
+note_unreadable(Fetched *s)
+{
+	s->unreadable = true;
+	s->absent = psprintf("It, or a schema that it refers to, has a character that a database in %s cannot hold: give it without such with kafka_sink.add_schema(), or use a database in UTF8.",
+						 GetDatabaseEncodingName());
+}
+
+/* It is not there, if nothing else is the matter. */
+static void
+note_missing(Fetched *s, const char *why)
+{
+	if (s->absent == NULL)
+		s->absent = why;
+}
+
+/*
+ * To the database's encoding: NULL, and noted, if that cannot be.  The server converts
+ * in a transaction only.
+ */
+static char *
+to_server(Fetched *s, const char *body)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	char	   *volatile result = NULL;
+
+	if (pg_is_ascii(body))
+		return pstrdup(body);
+	begin(s->f);
+	PG_TRY();
+	{
+		result = pg_any_to_server(body, strlen(body), PG_UTF8);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_UNTRANSLATABLE_CHARACTER)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		note_unreadable(s);
+	}
+	PG_END_TRY();
+	end(s->f);
+	return result;
+}
+
+/*
+ * What it was that was no JSON is not told: it may be anything.  NULL, and noted, if
+ * the database cannot hold what it is.
+ */
+static Jsonb *
+parse_json(Fetched *s, const char *body)
+{
+	char	   *text = to_server(s, body);
 	MemoryContext cxt = CurrentMemoryContext;
 	Jsonb	   *volatile result = NULL;
 
+	if (text == NULL)
+		return NULL;
 	PG_TRY();
 	{
 		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 	}
 	PG_CATCH();
 	{
-		int			category = ERRCODE_TO_CATEGORY(geterrcode());
+		int			code = geterrcode();
+		int			category = ERRCODE_TO_CATEGORY(code);
 
 		if (category != ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) &&
 			category != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED))
 			PG_RE_THROW();
 		MemoryContextSwitchTo(cxt);
 		FlushErrorState();
-		not_understood("It is not JSON.");
+		if (code != ERRCODE_UNTRANSLATABLE_CHARACTER)
+			not_understood("It is not JSON.");
+		/* an escape, for which the same holds */
+		note_unreadable(s);
 	}
 	PG_END_TRY();
 	return result;
 }
 
 static Jsonb *
-parse_answer(const char *body)
+parse_answer(Fetched *s, const char *body)
 {
-	Jsonb	   *result = parse_json(body);
+	Jsonb	   *result = parse_json(s, body);
 
-	if (!JB_ROOT_IS_OBJECT(result))
+	if (result && !JB_ROOT_IS_OBJECT(result))
 		not_understood("It is not a JSON object.");
 	return result;
 }
@@ -113,16 +192,30 @@ member_int(JsonbContainer *object, const char *name)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
 }
 
-/* NULL: the registry has none. */
+/* NULL: the registry has none, or see parse_json(). */
 static Jsonb *
-ask(KsSchemaFetcher *f, const char *path)
+ask(Fetched *s, const char *path)
 {
-	char	   *body = ks_registry_get(f->registry, path, f->idle, f->arg);
+	char	   *body = ks_registry_get(s->f->registry, path, s->f->idle, s->f->arg);
 
-	return body ? parse_answer(body) : NULL;
+	return body ? parse_answer(s, body) : NULL;
 }
 
 /* --- what a schema refers to --- */
+
+/* In a path. */
+static char *
+encode(const Fetched *s, const char *text)
+{
+	char	   *result;
+
+	if (pg_is_ascii(text))
+		return ks_registry_encode(s->f->registry, text);
+	begin(s->f);
+	result = ks_registry_encode(s->f->registry, text);
+	end(s->f);
+	return result;
+}
 
 static bool
 is_named(const Fetched *s, const char *name)
@@ -196,11 +289,11 @@ fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
 		psprintf("%s " INT64_FORMAT, subject, version);
 	if (!may_fetch(s, id, depth))
 		return;
-	answer = ask(s->f, psprintf("/subjects/%s/versions/" INT64_FORMAT, ks_registry_encode(s->f->registry, subject), version));
+	answer = ask(s, psprintf("/subjects/%s/versions/" INT64_FORMAT, encode(s, subject), version));
 	if (answer == NULL)
 	{
-		s->absent = psprintf("It refers to subject \"%s\", version " INT64_FORMAT ", which the registry does not have.",
-							 subject, version);
+		note_missing(s, psprintf("It refers to subject \"%s\", version " INT64_FORMAT ", which the registry does not have.",
+								 subject, version));
 		return;
 	}
 	schema = member_text(&answer->root, "schema");
@@ -240,25 +333,21 @@ store(Fetched *s, const KsSchemaId *id)
 	KsSchemaFetcher *f = s->f;
 	const char *urls = ks_registry_urls(f->conf);
 	Jsonb	   *refs = JsonbValueToJsonb(pushJsonbValue(&s->refs, WJB_END_ARRAY, NULL));
-	MemoryContext cxt = CurrentMemoryContext;
 
-	if (f->begin)
-		f->begin();
+	begin(f);
 	(void) ks_schemas_store(f->server, urls, id, s->type, s->schema, refs);
-	if (f->commit)
-		f->commit();
-	MemoryContextSwitchTo(cxt);
+	end(f);
 }
 
 static void
 fetch_by_id(Fetched *s, const KsSchemaId *id)
 {
-	Jsonb	   *answer = ask(s->f, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+	Jsonb	   *answer = ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
 											ks_schema_id_text(id)));
 
 	if (answer == NULL)
 	{
-		s->absent = "The registry has no such schema.";
+		note_missing(s, "The registry has no such schema.");
 		return;
 	}
 	s->type = member_text(&answer->root, "schemaType");
@@ -278,7 +367,7 @@ fetch_by_id(Fetched *s, const KsSchemaId *id)
 static char *
 find_type(Fetched *s, int64 id)
 {
-	Jsonb	   *answer = ask(s->f, psprintf(CORE "/search/artifacts?globalId=" INT64_FORMAT, id));
+	Jsonb	   *answer = ask(s, psprintf(CORE "/search/artifacts?globalId=" INT64_FORMAT, id));
 	JsonbValue	v;
 	JsonbValue *first;
 
@@ -295,13 +384,13 @@ find_type(Fetched *s, int64 id)
 	return member_text(first->val.binary.data, "type");
 }
 
-/* The text itself; NULL: the registry has none. */
+/* The text itself; NULL: the registry has none, or the database cannot hold it. */
 static char *
 get_content(Fetched *s, int64 id)
 {
 	char	   *body = ks_registry_get(s->f->registry, psprintf(CORE "/ids/globalIds/" INT64_FORMAT, id), s->f->idle, s->f->arg);
 
-	return body ? pg_any_to_server(body, strlen(body), PG_UTF8) : NULL;
+	return body ? to_server(s, body) : NULL;
 }
 
 static void fetch_global_references(Fetched *s, int64 id, int depth);
@@ -324,13 +413,13 @@ fetch_global_reference(Fetched *s, JsonbContainer *ref, int depth)
 	key = psprintf("%s/%s %s", group, artifact, version);
 	if (!may_fetch(s, key, depth))
 		return;
-	answer = ask(s->f, psprintf(CORE "/groups/%s/artifacts/%s/versions/%s/meta", ks_registry_encode(s->f->registry, group),
-								ks_registry_encode(s->f->registry, artifact), ks_registry_encode(s->f->registry, version)));
+	answer = ask(s, psprintf(CORE "/groups/%s/artifacts/%s/versions/%s/meta", encode(s, group),
+								encode(s, artifact), encode(s, version)));
 	id = answer ? member_int(&answer->root, "globalId") : -1;
 	schema = answer ? get_content(s, id) : NULL;
 	if (schema == NULL)
 	{
-		s->absent = psprintf("It refers to \"%s\", version %s, which the registry does not have.", artifact, version);
+		note_missing(s, psprintf("It refers to \"%s\", version %s, which the registry does not have.", artifact, version));
 		return;
 	}
 	fetch_global_references(s, id, depth + 1);
@@ -341,7 +430,7 @@ static void
 fetch_global_references(Fetched *s, int64 id, int depth)
 {
 	char	   *body = ks_registry_get(s->f->registry, psprintf(CORE "/ids/globalIds/" INT64_FORMAT "/references", id), s->f->idle, s->f->arg);
-	Jsonb	   *array = body ? parse_json(body) : NULL;
+	Jsonb	   *array = body ? parse_json(s, body) : NULL;
 
 	if (array == NULL)
 		return;
@@ -363,7 +452,7 @@ fetch_global(Fetched *s, int64 id)
 	s->type = find_type(s, id);
 	s->schema = s->type ? get_content(s, id) : NULL;
 	if (s->schema == NULL)
-		s->absent = "The registry has no such schema.";
+		note_missing(s, "The registry has no such schema.");
 	else
 		fetch_global_references(s, id, 1);
 }
@@ -379,7 +468,7 @@ fetch_one(KsSchemaFetcher *f, const KsSchemaId *id)
 	else
 		fetch_by_id(&s, id);
 	if (s.absent)
-		ks_schemas_note_absent(f->server, ks_registry_urls(f->conf), id, s.absent);
+		ks_schemas_note_absent(f->server, ks_registry_urls(f->conf), id, s.absent, s.unreadable);
 	else
 		store(&s, id);
 }
@@ -389,7 +478,10 @@ open_registry(KsSchemaFetcher *f)
 {
 	MemoryContext old = MemoryContextSwitchTo(f->cxt);
 
+	/* whose credentials are converted, too */
+	begin(f);
 	f->registry = ks_registry_open(f->conf);
+	end(f);
 	MemoryContextSwitchTo(old);
 	if (f->registry == NULL)
 		ereport(ERROR,

@@ -22,6 +22,7 @@
 #include "catalog/schemas.h"
 #include "format/decode_format.h"
 #include "format/framing.h"
+#include "format/schema_cache.h"
 #include "process/schema_fetch.h"
 #include "sql/arguments.h"
 #include "sql/funcs_schema.h"
@@ -105,6 +106,8 @@ find_schema(const char *server, const KsSchemaId *id)
 		fetch(server, conf, list_make1(unconstify(KsSchemaId *, id)));
 		state = ks_schemas_find(server, id, &text);
 	}
+	if (state == KS_SCHEMA_ABSENT && text.unreadable)
+		ks_schema_refuse_unreadable(id, &text);
 	if (state != KS_SCHEMA_KNOWN)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -419,6 +419,45 @@ $registry->always;
 	$session->quit;
 }
 
+# --- a database that cannot hold a schema ---
+
+{
+	my $kafka = shared_broker();
+	my %schemas = map { $_->[0] => '{"type": "record", "name": "a", "doc": "' . $_->[1] . '", "fields": [{"name": "id", "type": "int"}]}' }
+	  [ 1, 'plain' ], [ 2, "costs \x{20ac} 5" ], [ 3, "caf\x{e9}" ], [ 4, 'refers' ];
+	my $why = 'It, or a schema that it refers to, has a character that a database in LATIN1 cannot hold: '
+	  . 'give it without such with kafka_sink.add_schema(), or use a database in UTF8.';
+	my $refuses = qr/ERROR:  22P05: schema \d+ cannot be kept in this database\nDETAIL:  \Q$why\E\n/;
+	my $latin = sub { return $node->safe_psql('latin', $_[0]) };
+	my $said = sub { return ($node->psql('latin', "\\set VERBOSITY verbose\n$_[0]"))[2] };
+	my $topic = $kafka->topic('latin', 1);
+	my $record = sub { return [ undef, pack('CNC', 0, $_[0], 2 * $_[1]) ] };
+
+	$registry->schema($_, $schemas{$_}) foreach keys %schemas;
+	$registry->schema(4, '"b.c"', references => [ { name => 'c', subject => 'c', version => 1 } ]);
+	$registry->answer('/subjects/c/versions/1', body => '{"schema": "\"\\u20ac\""}');
+	sql(q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'});
+	$latin->(qq{
+		CREATE EXTENSION kafka_sink;
+		CREATE SERVER latin FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '@{[ $kafka->bootstrap ]}', schema_registry_url '@{[ $registry->url ]}');
+		CREATE USER MAPPING FOR postgres SERVER latin OPTIONS (schema_registry_username 'caf\x{c3}\x{a9}', schema_registry_password 'nobody asks');
+		CREATE TABLE latin (id int)});
+	like($latin->(q{SELECT kafka_sink.schema('latin', 3)}), qr/caf/, 'a schema that the database can hold');
+	like($said->("SELECT kafka_sink.schema('latin', $_)"), $refuses, "one that it cannot: $_") foreach 2, 4;
+	$kafka->produce($topic, 0, map { $record->(@$_) } [ 1, 1 ], [ 3, 2 ], [ 2, 3 ], [ 4, 4 ], [ 1, 5 ]);
+	$latin->(qq{
+		SELECT kafka_sink.create_sink('latin', server => 'latin', target => 'latin', format => 'avro');
+		SELECT kafka_sink.register_topic('latin', '$topic')});
+	wait_until($node, q{SELECT state, sqlstate, message, detail, off FROM kafka_sink.sinks}, "halted|22P05|schema 2 cannot be kept in this database|$why|2",
+		'a sink halts, and says what to do', undef, 'latin');
+	is($latin->('SELECT string_agg(id::text, \' \' ORDER BY id) FROM latin'), '1 2', 'at the record');
+	$latin->(q{SELECT kafka_sink.add_schema('latin', 2, 'AVRO', '{"type": "record", "name": "a", "fields": [{"name": "id", "type": "int"}]}');
+		SELECT kafka_sink.alter_sink('latin', on_error => 'dead_letter'); SELECT kafka_sink.resume('latin')});
+	wait_until($node, q{SELECT string_agg(id::text, ' ' ORDER BY id) FROM latin}, '1 2 3 5', 'and goes on with one that was given', undef, 'latin');
+	is($latin->('SELECT off, sqlstate, message FROM kafka_sink.dead_letters'), '3|22P05|schema 4 cannot be kept in this database', 'what has none is a dead letter');
+	$latin->(q{SELECT kafka_sink.drop_sink('latin')});
+}
+
 # a thousand handles, and what goes wrong with some, in one session
 {
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
