@@ -107,6 +107,7 @@ ks_avro_cannot_take(const KsColumn *col, const KsAvroNode *node)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" cannot take its value from the Avro schema", col->name),
+			 err_generic_string(PG_DIAG_COLUMN_NAME, col->name),
 			 errdetail("Its type is %s, the schema's is %s.", format_type_be(col->type.typid),
 					   ks_avro_type_name(node)),
 			 time ? errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.") :

@@ -57,6 +57,7 @@ cannot_take(const KsColumn *col, const char *what, bool number)
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" cannot take its value from the Protobuf schema", col->name),
+			 err_generic_string(PG_DIAG_COLUMN_NAME, col->name),
 			 errdetail("Its type is %s, the schema's is %s.", format_type_be(col->type.typid), what),
 			 time ? errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.") :
 			 errhint("Use a column of another type, or say in \"columns\" where it gets its value; null leaves it to its default.")));

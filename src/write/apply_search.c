@@ -145,14 +145,18 @@ put_aside(KsApply *ap, int i, ErrorData *edata, const char *column, KsFault faul
 		stop_at(ap, i, edata, column);
 }
 
-/* One of them cannot be decoded: known by its index. */
+/* One of them cannot be decoded: known by its index.  Its schema may not fit a column. */
 static void
 put_aside_undecodable(KsApply *ap, ErrorData *edata)
 {
+	const char *column = ap->at_route->decoder->column;
+
+	if (column == NULL)
+		column = edata->column_name;
 	if (ap->fault == KS_FAULT_OF_RECORD)
-		reject(ap, ap->decoding, edata, ap->at_route->decoder->column, true);
+		reject(ap, ap->decoding, edata, column, true);
 	else
-		stop_at(ap, ap->decoding, edata, ap->at_route->decoder->column);
+		stop_at(ap, ap->decoding, edata, column);
 }
 
 /* --- the search --- */

@@ -94,6 +94,13 @@ MESSAGE_FUNCTION(errdetail, fuzz_detail)
 MESSAGE_FUNCTION(errdetail_internal, fuzz_detail)
 MESSAGE_FUNCTION(errhint, hint)
 
+int
+err_generic_string(int field, const char *str)
+{
+	strlcpy(hint, str, sizeof(hint));
+	return 0;
+}
+
 /* Limits of depth come first. */
 void
 check_stack_depth(void)
