@@ -90,6 +90,8 @@ typedef struct KsTarget
 	bool		valid;
 	List	   *relids;			/* whose changes count: it, its partitions, with types.relids */
 	List	   *watched;		/* and these, which its foreign keys refer to */
+	List	   *domains;		/* of its columns: hashes in the cache of types, which have defaults, too */
+	bool		calls;			/* functions of its owner's, in defaults or the filter */
 	struct KsTarget *next;		/* of this process */
 
 	KsTypes		types;

@@ -171,7 +171,7 @@ extern KsWritten ks_partitioned_write(KsWrite *w, KsSortItem *items, const int *
 /* --- apply_fill.c --- */
 
 /* What the table has beside the columns that records fill; false: too much. */
-extern bool ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast);
+extern bool ks_fill_plan(Relation rel, KsTarget *target, KsFast *fast);
 
 /* The same of a partition; false if it does not treat columns as the table does. */
 extern bool ks_fill_plan_leaf(Relation rel, Relation leaf, const KsTarget *target, KsFast *fast);

@@ -26,9 +26,6 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_type.h"
 #include "executor/nodeModifyTable.h"
-#include "optimizer/optimizer.h"
-#include "parser/parse_coerce.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -38,23 +35,9 @@
 
 /* --- the plan --- */
 
-/* What an INSERT puts into a column that it does not name; NULL: NULL. */
-static Expr *
-default_of(Relation rel, Form_pg_attribute att)
-{
-	Node	   *expr = build_column_default(rel, att->attnum);
-
-	/* a domain may refuse it */
-	if (expr == NULL && get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
-		expr = coerce_to_domain((Node *) makeNullConst(att->atttypid, -1, att->attcollation),
-								InvalidOid, -1, att->atttypid, COERCION_IMPLICIT,
-								COERCE_IMPLICIT_CAST, -1, false);
-	return expr ? expression_planner((Expr *) expr) : NULL;
-}
-
 /* False if it is evaluated when the rows before it are written. */
 static bool
-add_extra(Relation rel, Form_pg_attribute att, KsFast *fast)
+add_extra(Relation rel, Form_pg_attribute att, KsTarget *target, KsFast *fast)
 {
 	KsFastColumn *extra = &fast->extra[fast->nextra++];
 
@@ -65,14 +48,14 @@ add_extra(Relation rel, Form_pg_attribute att, KsFast *fast)
 		return att->attgenerated == ATTRIBUTE_GENERATED_STORED;
 	}
 	fast->keeps = true;
-	extra->default_expr = default_of(rel, att);
+	extra->default_expr = ks_target_plan_default(target, rel, att, true);
 	fast->evaluates |= extra->default_expr && !IsA(extra->default_expr, Const);
 	return extra->default_expr == NULL ||
 		ks_volatility_of((Node *) extra->default_expr) == KS_WITH_RECORD;
 }
 
 bool
-ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast)
+ks_fill_plan(Relation rel, KsTarget *target, KsFast *fast)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
@@ -91,7 +74,7 @@ ks_fill_plan(Relation rel, const KsTarget *target, KsFast *fast)
 		if (att->attisdropped || ks_target_find_column(target, att->attnum) >= 0)
 			continue;
 		fast->attnums[target->nvalues + fast->nextra] = att->attnum;
-		if (!add_extra(rel, att, fast))
+		if (!add_extra(rel, att, target, fast))
 			return false;
 	}
 	return true;

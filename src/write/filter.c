@@ -8,7 +8,8 @@
  * of the target hides metadata of the same name.
  *
  * The server's plan cache tells when a function or type that it depends on has
- * changed; the target is then built again.
+ * changed; the target is then built again.  So it is when any function has that it may
+ * have called while it was planned.
  */
 #include "postgres.h"
 
@@ -179,6 +180,7 @@ ks_filter_build(KsTarget *target, const KsSink *sink)
 		error_context_stack = &callback;
 		expr = analyze(sink->filter, desc);
 		mark_used(filter, target, expr);
+		ks_target_note_calls(target, expr);
 		filter->expr = GetCachedExpression(expr);
 		cb->func = free_expression;
 		cb->arg = filter;

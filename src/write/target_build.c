@@ -23,7 +23,6 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -49,6 +48,24 @@ relcache_callback(Datum arg, Oid relid)
 	for (KsTarget *t = targets; t; t = t->next)
 		if (relid == InvalidOid || list_member_oid(t->relids, relid) ||
 			list_member_oid(t->watched, relid) || list_member_oid(t->types.relids, relid))
+			t->valid = false;
+}
+
+/* A domain has another default. */
+static void
+type_callback(Datum arg, int cacheid, uint32 hash)
+{
+	for (KsTarget *t = targets; t; t = t->next)
+		if (ks_target_has_domain(t, hash))
+			t->valid = false;
+}
+
+/* A function does something else. */
+static void
+function_callback(Datum arg, int cacheid, uint32 hash)
+{
+	for (KsTarget *t = targets; t; t = t->next)
+		if (t->calls)
 			t->valid = false;
 }
 
@@ -318,7 +335,6 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		KsMapping	mapping;
 		char	   *source;
 		bool		excluded;
-		Node	   *defexpr;
 
 		if (att->attisdropped)
 			continue;
@@ -350,12 +366,11 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		}
 		if (mapping.unit != KS_UNIT_NONE)
 			ks_columns_set_unit(col, mapping.unit);
-		defexpr = build_column_default(rel, att->attnum);
 		col->when = ks_volatility_of_domain(att->atttypid);
 		col->type.check_later = col->when != KS_WITH_RECORD;
-		if (defexpr)
+		col->default_expr = ks_target_plan_default(target, rel, att, false);
+		if (col->default_expr)
 		{
-			col->default_expr = expression_planner((Expr *) defexpr);
 			col->when = Max(col->when, ks_volatility_of((Node *) col->default_expr));
 			if (col->when == KS_WITH_RECORD)
 				col->defexpr = ExecInitExpr(col->default_expr, NULL);
@@ -415,6 +430,8 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	if (!registered)
 	{
 		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(TYPEOID, type_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
 		registered = true;
 	}
 	rel = sink->command ? NULL : try_relation_open(sink->target, RowExclusiveLock);

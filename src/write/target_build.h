@@ -55,6 +55,21 @@ extern void ks_target_plan(KsTarget *target);
 /* Is whatever else has a say in it the same as then? */
 extern bool ks_target_plan_valid(const KsTarget *target);
 
+/* --- target_default.c --- */
+
+/*
+ * What an INSERT puts into a column that it does not name, planned, as long as the target
+ * is valid; NULL: NULL.  'check_null': that too is checked, where it is of a domain.
+ */
+extern Expr *ks_target_plan_default(KsTarget *target, Relation rel, const FormData_pg_attribute *att,
+									bool check_null);
+
+/* Is a column of the domain with that hash (0: of any)? */
+extern bool ks_target_has_domain(const KsTarget *target, uint32 hash);
+
+/* An expression, not yet planned, of which the target has something. */
+extern void ks_target_note_calls(KsTarget *target, Node *expr);
+
 /* --- target_columns.c --- */
 
 /* Every name in "columns" must be a column of the table. */

@@ -1,4 +1,5 @@
-# A column is renamed, dropped, added or changed while a worker fills it.
+# A column is renamed, dropped, added or changed while a worker fills it, or has another
+# default, wherever that comes from.
 use strict;
 use warnings FATAL => 'all';
 
@@ -58,5 +59,58 @@ reaches('(1,x3,,,y3) (2,x,y,,)', 'and goes on if that is what was meant');
 sql('ALTER TABLE t DROP old_w, ALTER w TYPE varchar(5), ADD x int');
 produce('{"id":1,"v":"x4","w":"y4","x":7,"old_w":"-"}');
 reaches('(1,x4,,y4,7) (2,x,,,)', 'columns may be dropped, added, and change their types');
+
+# --- defaults ---
+
+sql(q{
+	CREATE FUNCTION inlined() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'i1'$$;
+	CREATE FUNCTION called() RETURNS text LANGUAGE plpgsql STABLE AS $$BEGIN RETURN 'c1'; END$$;
+	CREATE FUNCTION each() RETURNS text LANGUAGE sql VOLATILE AS $$SELECT 'e1'$$;
+	CREATE FUNCTION bound() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1000';
+	CREATE DOMAIN bare AS text;
+	CREATE DOMAIN checked AS text DEFAULT 'k1' CHECK (VALUE <> 'never');
+	CREATE TABLE d (id int, plain text DEFAULT 'p1', inlined text DEFAULT inlined(), called text DEFAULT called(), each text DEFAULT each(), bare bare, checked checked,
+		x_plain text DEFAULT 'p1', x_inlined text DEFAULT inlined(), x_called text DEFAULT called(), x_bare bare, x_checked checked);
+	SELECT kafka_sink.create_sink('d', server => 'kafka', target => 'd', batch_linger_ms => 1, idle_after => '0', filter => 'id < bound()',
+		columns => '{"x_plain": null, "x_inlined": null, "x_called": null, "x_bare": null, "x_checked": null}')});
+my $defaults = $kafka->topic('defaults', 1);
+my $id = 0;
+my $worker = q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'd'};
+
+# A record that has none of the columns is the row that the server inserts.
+sub as_inserted
+{
+	my ($change, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	sql($change) if $change;
+	$id++;
+	my $expected = sql("BEGIN; INSERT INTO d (id) VALUES ($id) RETURNING d; ROLLBACK");
+	$kafka->produce($defaults, 0, [ undef, qq({"id":$id}) ]);
+	wait_until($node, "SELECT d FROM d WHERE id = $id", $expected, $what);
+	return;
+}
+
+sql("SELECT kafka_sink.register_topic('d', '$defaults')");
+as_inserted('', 'defaults');
+my $pid = sql($worker);
+as_inserted(q{ALTER TABLE d ALTER plain SET DEFAULT 'p2', ALTER x_plain SET DEFAULT 'p2'}, 'another default of a column');
+as_inserted(q{CREATE OR REPLACE FUNCTION inlined() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'i2'$$}, 'another function, that was put in its place');
+as_inserted(q{CREATE OR REPLACE FUNCTION called() RETURNS text LANGUAGE sql STABLE AS $$SELECT 'c2'$$}, 'in another language');
+as_inserted(q{CREATE OR REPLACE FUNCTION inlined() RETURNS text LANGUAGE plpgsql VOLATILE AS $$BEGIN RETURN 'i' || count(*) FROM d; END$$},
+	'that is evaluated when rows are written');
+as_inserted(q{ALTER DOMAIN bare SET DEFAULT 'b2'}, 'a default of a domain');
+as_inserted(q{ALTER DOMAIN checked SET DEFAULT 'k2'}, 'another one');
+as_inserted(q{ALTER DOMAIN checked DROP DEFAULT}, 'none any more');
+as_inserted(q{CREATE OR REPLACE FUNCTION each() RETURNS text LANGUAGE sql VOLATILE AS $$SELECT 'e2'$$}, 'one that is called each time');
+as_inserted(q{ALTER TABLE d ALTER each DROP DEFAULT, ALTER x_called DROP DEFAULT}, 'no default any more');
+sql(q{CREATE OR REPLACE FUNCTION bound() RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 0'});
+$kafka->produce($defaults, 0, [ undef, '{"id":1}' ]);
+wait_until($node, q{SELECT filtered FROM kafka_sink.txn_offsets WHERE sink = 'd'}, '1', "another function of the filter's");
+is(sql($worker), $pid, 'by the same worker');
+my $letters = q{SELECT off, sqlstate FROM kafka_sink.dead_letters WHERE sink = 'd'};
+sql(q{SELECT kafka_sink.alter_sink('d', on_error => 'dead_letter'); ALTER DOMAIN checked SET DEFAULT 'never'});
+$kafka->produce($defaults, 0, [ undef, '{"id":-1}' ]);
+wait_until($node, $letters, $id + 1 . '|23514', 'a default that its domain refuses');
 
 done_testing();
