@@ -88,20 +88,44 @@ on_new(rd_kafka_t *rk, const rd_kafka_conf_t *rkconf, void *opaque, char *errstr
 }
 
 /*
- * A handle with this configuration, which is destroyed; errors if it is refused.
  * librdkafka frees the interceptors of properties that it refuses, and would free
- * them again with these.  So it is given a copy, which stays if it is refused.
+ * them again with these.  So it is given a copy, which stays if it is refused: once, since
+ * who has been refused is asked for a handle without interceptors first.
  */
+static rd_kafka_t *
+new_handle(rd_kafka_type_t type, const rd_kafka_conf_t *rkconf, char *errstr, size_t size)
+{
+	static bool refused = false;
+	rd_kafka_conf_t *copy;
+	rd_kafka_t *rk;
+
+	if (refused)
+	{
+		copy = rd_kafka_conf_dup(rkconf);
+		rk = rd_kafka_new(type, copy, errstr, size);
+		if (rk == NULL)
+		{
+			rd_kafka_conf_destroy(copy);
+			return NULL;
+		}
+		rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	}
+	copy = rd_kafka_conf_dup(rkconf);
+	(void) rd_kafka_conf_interceptor_add_on_new(copy, "kafka_sink", on_new, NULL);
+	rk = rd_kafka_new(type, copy, errstr, size);
+	refused = rk == NULL;
+	return rk;
+}
+
+/* A handle with this configuration, which is destroyed; errors if it is refused. */
 rd_kafka_t *
 ks_source_create_handle(KsSource *src, rd_kafka_type_t type, rd_kafka_conf_t *rkconf)
 {
-	rd_kafka_conf_t *copy = rd_kafka_conf_dup(rkconf);
 	rd_kafka_t *rk;
 	char		errstr[512] = "";
 	bool		tls;
 
-	(void) rd_kafka_conf_interceptor_add_on_new(copy, "kafka_sink", on_new, NULL);
-	rk = rd_kafka_new(type, copy, errstr, sizeof(errstr));
+	rk = new_handle(type, rkconf, errstr, sizeof(errstr));
 	rd_kafka_conf_destroy(rkconf);
 	if (rk != NULL)
 		return rk;

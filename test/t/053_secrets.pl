@@ -143,6 +143,34 @@ like($topics->('tls'), qr/ERROR:  HV024: librdkafka refuses.*\nDETAIL:  .*ca/, '
 like($topics->('client'), qr/ERROR:  HV024: librdkafka refuses the connection's properties\nHINT/, 'but no file of a mapping');
 unlike($topics->('client'), qr/$secret/, 'in no word');
 
+# what is refused again and again does not stay
+{
+	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $pid = $session->query('SELECT pg_backend_pid()');
+	my $anonymous = sub { return slurp_file("/proc/$pid/status") =~ /^RssAnon:\s+(\d+) kB$/m ? $1 : die 'no RssAnon' };
+	my $refused = sub {
+		$session->query(qq{
+			DO \$\$BEGIN
+				FOR i IN 1 .. $_[0] LOOP
+					BEGIN PERFORM kafka_sink.topics('long'); RAISE 'it is not refused'; EXCEPTION WHEN fdw_invalid_attribute_value THEN END;
+				END LOOP;
+				RAISE NOTICE 'all refused';
+			END\$\$});
+		return $session->{stderr} =~ /all refused/;
+	};
+
+	$node->safe_psql('postgres', q{DO $$BEGIN EXECUTE format('CREATE SERVER long FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers %L,
+		security_protocol %L, ssl_ca_pem %L)', 'localhost:1', 'ssl', repeat('no certificate', 10000)); END$$});
+	ok($refused->(20), 'properties that librdkafka refuses together');
+	my $before = $anonymous->();
+	ok($refused->(100), 'again and again');
+	cmp_ok($anonymous->() - $before, '<', 4096, 'memory that stays, in kB');
+	$session->query('ALTER SERVER long OPTIONS (DROP security_protocol, DROP ssl_ca_pem)');
+	$session->query(q{SELECT * FROM kafka_sink.topics('long', '5 s')});
+	like($session->{stderr}, qr/could not list the topics: /, 'mended, it connects');
+	$session->quit;
+}
+
 foreach my $n ($node, $unloaded)
 {
 	$n->stop('fast');
