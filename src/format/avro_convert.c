@@ -4,8 +4,10 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -13,7 +15,6 @@
 #include "utils/uuid.h"
 
 #include "format/avro_convert.h"
-#include "format/envelope_schema.h"
 #include "format/envelope_text.h"
 #include "format/scalar.h"
 
@@ -31,118 +32,12 @@ refuse(const KsAvroConvert *c)
 					format_type_extended(c->base->typid, c->base->typmod, FORMAT_TYPE_TYPEMOD_GIVEN))));
 }
 
-/* The way of JSON's values. */
-static Datum
-from_token(KsAvroReader *r, KsAvroConvert *c, KsJsonToken *tok, bool *isnull)
-{
-	KsConvert  *cv = &r->d->cv;
-	KsUnit		unit = cv->unit;
-	Datum		d;
-
-	/* Debezium's bit(1), and what it writes in ways of its own */
-	if (unlikely(c->base->typid == BITOID || c->base->typid == VARBITOID) &&
-		(tok->type == KS_JSON_TRUE || tok->type == KS_JSON_FALSE))
-	{
-		tok->p = tok->type == KS_JSON_TRUE ? "1" : "0";
-		tok->len = 1;
-		tok->type = KS_JSON_STRING;
-	}
-	if (r->d->settings.envelope == KS_DEBEZIUM)
-		ks_value_set_odd(r->d, c->base, tok);
-
-	/* what a logical type tells, the column need not */
-	if (c->node->logical != KS_AVRO_PLAIN)
-		cv->unit = KS_UNIT_NONE;
-	d = ks_convert_json(cv, c->base, tok, isnull);
-	cv->unit = unit;
-	return d;
-}
-
-static Datum
-from_scalar(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
-{
-	MemoryContext old = MemoryContextSwitchTo(r->scratch);
-	KsJsonToken tok;
-	Datum		d;
-
-	ks_avro_scalar(r, c->node, &tok);
-	MemoryContextSwitchTo(old);
-	d = from_token(r, c, &tok, isnull);
-	MemoryContextReset(r->scratch);
-	return d;
-}
-
-/* A string that holds JSON: that JSON.  It is a value, null too. */
-static Datum
-from_json_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
-{
-	int			len;
-	const char *s = ks_avro_bytes(r, &len);
-	KsJson		json;
-	KsJsonToken tok;
-
-	ks_scalar_to_server(r->d, &s, &len);
-	json.start = s;
-	json.end = s + len;
-	ks_json_document(&json, &tok);
-	if (tok.type == KS_JSON_NULL)
-		tok.type = KS_JSON_NUMBER;	/* its text as it is */
-	return from_token(r, c, &tok, isnull);
-}
-
-/* A record that is one value. */
-static Datum
-from_record(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
-{
-	MemoryContext old = MemoryContextSwitchTo(r->scratch);
-	KsJsonToken tok;
-	Datum		d;
-
-	if (c->action == KS_AVRO_AS_POINT)
-		ks_avro_point(r, c->node, &tok);
-	else
-		ks_avro_variable_decimal(r, c->node, &tok);
-	MemoryContextSwitchTo(old);
-	d = from_token(r, c, &tok, isnull);
-	MemoryContextReset(r->scratch);
-	return d;
-}
-
 /* The same value once more, from where it began. */
 static Datum
 from_scalar_at(KsAvroReader *r, KsAvroConvert *c, const uint8 *begin, bool *isnull)
 {
 	r->p = begin;
-	return from_scalar(r, c, isnull);
-}
-
-static Datum
-from_json(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
-{
-	StringInfoData text;
-	KsJson		json;
-	KsJsonToken tok;
-	Datum		d;
-
-	if (c->node->type == KS_AVRO_NULL)
-	{
-		*isnull = true;
-		return (Datum) 0;
-	}
-	initStringInfo(&text);
-	ks_avro_append_json(r, c->node, &text);
-	/* its text is the value, as it is */
-	if (c->base->kind == KS_TYPE_JSON)
-		d = InputFunctionCall(&c->base->input, text.data, c->base->ioparam, c->base->typmod);
-	else
-	{
-		json.start = text.data;
-		json.end = text.data + text.len;
-		ks_json_document(&json, &tok);
-		d = from_token(r, c, &tok, isnull);
-	}
-	pfree(text.data);
-	return d;
+	return ks_avro_from_scalar(r, c, isnull);
 }
 
 static Datum
@@ -199,7 +94,7 @@ from_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	ks_scalar_to_server(r->d, &tok.p, &tok.len);
 	/* too long a text, or only too many bytes of it, is for the type to say */
 	return c->action == KS_AVRO_AS_TEXT && tok.len <= c->base->max_len ?
-		PointerGetDatum(cstring_to_text_with_len(tok.p, tok.len)) : from_token(r, c, &tok, isnull);
+		PointerGetDatum(cstring_to_text_with_len(tok.p, tok.len)) : ks_avro_from_token(r, c, &tok, isnull);
 }
 
 /* Of at most 17 digits; others by their text. */
@@ -291,6 +186,157 @@ from_array(KsAvroReader *r, KsAvroConvert *c)
 	return ks_elements_array(&elements, c->base);
 }
 
+/* The items of an array at that level, which may be arrays themselves. */
+static void
+collect(KsAvroReader *r, KsAvroConvert *c, int level, KsArrayBuild *b)
+{
+	int64		size;
+	int			count = 0;
+
+	ks_avro_enter(r);
+	ks_array_enter(b, level);
+	for (;;)
+	{
+		int64		left = ks_avro_block(r, c->node, &size);
+		const uint8 *begin = r->p;
+
+		if (left == 0)
+			break;
+		for (; left > 0; left--, count++)
+		{
+			KsAvroConvert *item = c->inner;
+
+			CHECK_FOR_INTERRUPTS();
+			if (c->node->types[0]->width == 0)
+				ks_avro_spend(r);
+			if (item->action == KS_AVRO_AS_BRANCH)
+				item = &item->inner[ks_avro_choice(r, item->node)];
+			if (item->action == KS_AVRO_AS_DIMENSIONS)
+				collect(r, item, level + 1, b);
+			else
+			{
+				int			i = ks_array_add(b, level);
+				Datum		v = ks_avro_convert(r, item, &b->nulls[i]);
+
+				b->elems[i] = v;
+			}
+		}
+		ks_avro_block_end(r, begin, size);
+	}
+	ks_array_leave(b, level, count);
+	r->depth--;
+}
+
+static Datum
+from_dimensions(KsAvroReader *r, KsAvroConvert *c)
+{
+	KsArrayBuild b;
+
+	ks_array_begin(&b);
+	collect(r, c, 0, &b);
+	return ks_array_end(&b, c->base);
+}
+
+/* A composite value as it is filled; an attribute that nobody tells is NULL. */
+typedef struct Filled
+{
+	Datum	   *values;
+	bool	   *nulls;
+	bool	   *told;
+} Filled;
+
+static void
+fill_from_record(KsAvroReader *r, KsAvroComposite *k, Filled *f)
+{
+	for (int i = 0; i < k->node->n; i++)
+	{
+		int			a = k->atts[i];
+
+		if (a < 0)
+			ks_avro_skip(r, k->node->types[i]);
+		else
+		{
+			f->values[a] = ks_avro_convert(r, &k->inner[i], &f->nulls[a]);
+			f->told[a] = true;
+		}
+	}
+}
+
+/* The attribute of a key, -1: none. */
+static int
+attribute_of_key(KsAvroReader *r, const KsComposite *type)
+{
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	int			len;
+	const char *s = ks_avro_bytes(r, &len);
+	int			a;
+
+	ks_scalar_to_server(r->d, &s, &len);
+	a = ks_names_find(&type->names, s, len);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(r->scratch);
+	return a;
+}
+
+static void
+fill_from_map(KsAvroReader *r, KsAvroComposite *k, Filled *f)
+{
+	int64		size;
+
+	for (;;)
+	{
+		int64		left = ks_avro_block(r, k->node, &size);
+		const uint8 *begin = r->p;
+
+		if (left == 0)
+			break;
+		for (; left > 0; left--)
+		{
+			int			a = attribute_of_key(r, k->type);
+
+			CHECK_FOR_INTERRUPTS();
+			if (a < 0)
+			{
+				ks_avro_skip(r, k->node->types[0]);
+				continue;
+			}
+			f->values[a] = ks_avro_convert(r, &k->inner[a], &f->nulls[a]);
+			f->told[a] = true;
+		}
+		ks_avro_block_end(r, begin, size);
+	}
+}
+
+static Datum
+from_composite(KsAvroReader *r, KsAvroConvert *c)
+{
+	KsAvroComposite *k = c->composite;
+	KsComposite *type = k->type;
+	int			natts = type->tupdesc->natts;
+	Filled		f;
+	Datum		d;
+
+	f.values = palloc0(natts * sizeof(Datum));
+	f.nulls = palloc(natts * sizeof(bool));
+	f.told = palloc0(natts * sizeof(bool));
+	memset(f.nulls, true, natts * sizeof(bool));
+	ks_avro_enter(r);
+	if (k->node->type == KS_AVRO_RECORD)
+		fill_from_record(r, k, &f);
+	else
+		fill_from_map(r, k, &f);
+	r->depth--;
+	for (int i = 0; i < natts; i++)
+		if (!f.told[i] && type->fields[i].len >= 0)
+			ks_type_check(&type->attrs[i], (Datum) 0, true);
+	d = HeapTupleGetDatum(heap_form_tuple(type->tupdesc, f.values, f.nulls));
+	/* an array may have one for every byte */
+	pfree(f.told);
+	pfree(f.nulls);
+	pfree(f.values);
+	return d;
+}
+
 static Datum
 from_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
@@ -329,15 +375,19 @@ from_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 			return from_uuid(r);
 		case KS_AVRO_AS_ARRAY:
 			return from_array(r, c);
+		case KS_AVRO_AS_DIMENSIONS:
+			return from_dimensions(r, c);
+		case KS_AVRO_AS_COMPOSITE:
+			return from_composite(r, c);
 		case KS_AVRO_AS_JSON:
-			return from_json(r, c, isnull);
+			return ks_avro_from_json(r, c, isnull);
 		case KS_AVRO_AS_TOKEN:
-			return from_scalar(r, c, isnull);
+			return ks_avro_from_scalar(r, c, isnull);
 		case KS_AVRO_AS_JSON_TEXT:
-			return from_json_text(r, c, isnull);
+			return ks_avro_from_json_text(r, c, isnull);
 		case KS_AVRO_AS_VARIABLE_DECIMAL:
 		case KS_AVRO_AS_POINT:
-			return from_record(r, c, isnull);
+			return ks_avro_from_record(r, c, isnull);
 		default:
 			refuse(c);
 			pg_unreachable();

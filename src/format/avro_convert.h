@@ -30,6 +30,8 @@ typedef enum KsAvroAction
 	KS_AVRO_AS_TIMESTAMP,
 	KS_AVRO_AS_UUID,
 	KS_AVRO_AS_ARRAY,
+	KS_AVRO_AS_DIMENSIONS,		/* arrays in arrays: an array of so many dimensions */
+	KS_AVRO_AS_COMPOSITE,		/* a record or a map */
 	KS_AVRO_AS_BRANCH,
 	KS_AVRO_AS_JSON_TEXT,		/* a string that is JSON */
 	KS_AVRO_AS_VARIABLE_DECIMAL,
@@ -43,13 +45,38 @@ typedef struct KsAvroConvert
 	KsType	   *type;			/* the column's, domain and all */
 	KsType	   *base;			/* what is underneath */
 	struct KsAvroConvert *inner;	/* by branch; of elements */
+	struct KsAvroComposite *composite;
 } KsAvroConvert;
+
+/* A record or a map to a composite type: once in a plan, since either may be in itself. */
+typedef struct KsAvroComposite
+{
+	const KsAvroNode *node;
+	KsComposite *type;
+	int		   *atts;			/* of a record's fields: which attribute, -1: none */
+	KsAvroConvert *inner;		/* of a record's fields, or of a map by attribute */
+	struct KsAvroComposite *next;
+} KsAvroComposite;
 
 /*
  * NULL: no value but null fits.  'unit': the column says what numbers count.  'debezium':
  * bytes may be the text of a value whose type Debezium does not know.
  */
 extern KsAvroConvert *ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium);
+
+/* --- avro_by_text.c: one value each, in the current context --- */
+
+extern Datum ks_avro_from_token(KsAvroReader *r, KsAvroConvert *c, KsJsonToken *tok, bool *isnull);
+extern Datum ks_avro_from_scalar(KsAvroReader *r, KsAvroConvert *c, bool *isnull);
+extern Datum ks_avro_from_json(KsAvroReader *r, KsAvroConvert *c, bool *isnull);
+
+/* A string that holds JSON: that JSON.  It is a value, null too. */
+extern Datum ks_avro_from_json_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull);
+
+/* A record that is one value. */
+extern Datum ks_avro_from_record(KsAvroReader *r, KsAvroConvert *c, bool *isnull);
+
+/* --- avro_convert.c --- */
 
 /* In the current context. */
 extern Datum ks_avro_convert(KsAvroReader *r, KsAvroConvert *c, bool *isnull);

@@ -159,8 +159,89 @@ without_null(const KsAvroNode *node)
 	return node;
 }
 
+/* What holds for all of a value. */
+typedef struct Planner
+{
+	KsUnit		unit;
+	bool		debezium;
+	KsAvroComposite *composites;	/* that are planned, or about to be */
+} Planner;
+
+static bool plan(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type);
+
+/* What does not fit is told where it is met, in the words of JSON's values. */
+static void
+plan_inner(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type)
+{
+	if (!plan(p, c, node, type))
+		c->action = KS_AVRO_AS_JSON;
+}
+
+static KsAvroComposite *
+plan_composite(Planner *p, const KsAvroNode *node, KsComposite *type)
+{
+	KsAvroComposite *k;
+	int			n = node->type == KS_AVRO_RECORD ? node->n : type->tupdesc->natts;
+
+	check_stack_depth();
+	for (k = p->composites; k; k = k->next)
+		if (k->node == node && k->type == type)
+			return k;
+	k = palloc(sizeof(KsAvroComposite));
+	k->node = node;
+	k->type = type;
+	k->atts = palloc((n + 1) * sizeof(int));
+	k->inner = palloc0((n + 1) * sizeof(KsAvroConvert));
+	k->next = p->composites;
+	p->composites = k;
+	for (int i = 0; i < n; i++)
+	{
+		if (node->type == KS_AVRO_RECORD)
+			k->atts[i] = ks_names_find(&type->names, node->names[i].name, node->names[i].len);
+		else
+			k->atts[i] = type->fields[i].len >= 0 ? i : -1;
+		if (k->atts[i] >= 0)
+			plan_inner(p, &k->inner[i], node->types[node->type == KS_AVRO_RECORD ? i : 0], &type->attrs[k->atts[i]]);
+	}
+	return k;
+}
+
+/* An array in an array is a dimension, but for elements that are arrays themselves. */
 static bool
-plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium)
+has_dimensions(const KsAvroNode *node, const KsType *type)
+{
+	KsTypeKind	kind = ks_type_base(type->elem)->kind;
+
+	return without_null(node->types[0])->type == KS_AVRO_ARRAY && kind != KS_TYPE_JSON && kind != KS_TYPE_ARRAY;
+}
+
+static bool
+plan_dimension(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type)
+{
+	bool		some = false;
+
+	c->node = node;
+	c->type = c->base = type;
+	c->inner = NULL;
+	switch (node->type)
+	{
+		case KS_AVRO_UNION:
+			c->action = KS_AVRO_AS_BRANCH;
+			c->inner = palloc((node->n + 1) * sizeof(KsAvroConvert));
+			for (int i = 0; i < node->n; i++)
+				some |= plan_dimension(p, &c->inner[i], node->types[i], type) && node->types[i]->type != KS_AVRO_NULL;
+			return some;
+		case KS_AVRO_ARRAY:
+			c->action = KS_AVRO_AS_DIMENSIONS;
+			c->inner = palloc(sizeof(KsAvroConvert));
+			return plan_dimension(p, c->inner, node->types[0], type);
+		default:
+			return plan(p, c, node, type->elem);
+	}
+}
+
+static bool
+plan(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type)
 {
 	bool		some = false;
 
@@ -177,7 +258,7 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit, bool d
 			c->action = KS_AVRO_AS_BRANCH;
 			c->inner = palloc((node->n + 1) * sizeof(KsAvroConvert));
 			for (int i = 0; i < node->n; i++)
-				some |= plan(&c->inner[i], node->types[i], type, unit, debezium) &&
+				some |= plan(p, &c->inner[i], node->types[i], type) &&
 					(node->types[i]->type != KS_AVRO_NULL || node->n == 1);
 			return some;
 		case KS_AVRO_ARRAY:
@@ -188,22 +269,30 @@ plan(KsAvroConvert *c, const KsAvroNode *node, KsType *type, KsUnit unit, bool d
 				return true;
 			if (node->type == KS_AVRO_ARRAY && c->base->kind == KS_TYPE_ARRAY)
 			{
-				const KsAvroNode *item = without_null(node->types[0]);
+				if (has_dimensions(node, c->base))
+				{
+					KsType	   *given = c->type;
+					bool		fits = plan_dimension(p, c, node, c->base);
 
-				c->action = KS_AVRO_AS_JSON;	/* dimensions */
-				if (item->type == KS_AVRO_ARRAY && ks_type_base(c->base->elem)->kind != KS_TYPE_JSON)
-					return true;
+					c->type = given;
+					return fits;
+				}
 				c->action = KS_AVRO_AS_ARRAY;
 				c->inner = palloc(sizeof(KsAvroConvert));
-				return plan(c->inner, node->types[0], c->base->elem, unit, debezium);
+				return plan(p, c->inner, node->types[0], c->base->elem);
 			}
-			c->action = c->base->kind == KS_TYPE_JSON || c->base->is_string || ks_scalar_is_foreign(c->base) ||
-				(node->type != KS_AVRO_ARRAY && c->base->kind == KS_TYPE_COMPOSITE) ?
+			if (node->type != KS_AVRO_ARRAY && c->base->kind == KS_TYPE_COMPOSITE)
+			{
+				c->action = KS_AVRO_AS_COMPOSITE;
+				c->composite = plan_composite(p, node, c->base->composite);
+				return true;
+			}
+			c->action = c->base->kind == KS_TYPE_JSON || c->base->is_string || ks_scalar_is_foreign(c->base) ?
 				KS_AVRO_AS_JSON : KS_AVRO_REFUSE;
 			break;
 		default:
 			c->action = c->base->kind == KS_TYPE_JSON && node->logical != KS_AVRO_JSON ?
-				KS_AVRO_AS_JSON : plan_scalar(node, c->base, unit, debezium);
+				KS_AVRO_AS_JSON : plan_scalar(node, c->base, p->unit, p->debezium);
 			break;
 	}
 	return c->action != KS_AVRO_REFUSE;
@@ -213,6 +302,7 @@ KsAvroConvert *
 ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium)
 {
 	KsAvroConvert *c = palloc(sizeof(KsAvroConvert));
+	Planner		p = {.unit = unit, .debezium = debezium};
 
-	return plan(c, node, type, unit, debezium) ? c : NULL;
+	return plan(&p, c, node, type) ? c : NULL;
 }

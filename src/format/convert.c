@@ -12,7 +12,6 @@
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "funcapi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "format/convert.h"
@@ -175,32 +174,10 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 	return ks_convert_text(cv, type, s, len);
 }
 
-/*
- * A JSON array, nested ones as dimensions.  The collected elements are in
- * row-major order; every sub-array must have the shape of the first.
- */
-typedef struct ArrayBuild
-{
-	Datum	   *elems;
-	bool	   *nulls;
-	int			n;
-	int			max;
-	int			ndims;			/* -1: not known yet */
-	int			dims[MAXDIM];
-} ArrayBuild;
-
-static void
-malformed_array(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("malformed JSON array"),
-			 errdetail("Multidimensional arrays must have sub-arrays with matching dimensions.")));
-}
-
+/* Nested arrays are dimensions. */
 static void
 collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
-				 ArrayBuild *b)
+				 KsArrayBuild *b)
 {
 	KsJson		json = {tok->p, tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
@@ -208,10 +185,7 @@ collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
 	int			count = 0;
 	KsTypeKind	kind = ks_type_base(elem)->kind;
 
-	if (level >= MAXDIM)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("number of array dimensions exceeds the maximum allowed (%d)", MAXDIM)));
+	ks_array_enter(b, level);
 	for (;;)
 	{
 		p = ks_json_next_element(&json, p, &value);
@@ -220,55 +194,26 @@ collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
 		count++;
 		/* an element that is an array is of a domain */
 		if (value.type == KS_JSON_ARRAY && kind != KS_TYPE_JSON && kind != KS_TYPE_ARRAY)
-		{
-			if (b->ndims >= 0 && level + 1 >= b->ndims)
-				malformed_array();
 			collect_elements(cv, elem, &value, level + 1, b);
-		}
 		else
 		{
-			if (b->ndims < 0)
-				b->ndims = level + 1;
-			if (b->ndims != level + 1)
-				malformed_array();
-			if (b->n >= b->max)
-			{
-				b->max *= 2;
-				b->elems = repalloc_huge(b->elems, b->max * sizeof(Datum));
-				b->nulls = repalloc_huge(b->nulls, b->max * sizeof(bool));
-			}
-			b->elems[b->n] = ks_convert_json(cv, elem, &value, &b->nulls[b->n]);
-			b->n++;
+			int			i = ks_array_add(b, level);
+			Datum		d = ks_convert_json(cv, elem, &value, &b->nulls[i]);
+
+			b->elems[i] = d;
 		}
 	}
-	if (b->dims[level] < 0)
-		b->dims[level] = count;
-	else if (b->dims[level] != count)
-		malformed_array();
+	ks_array_leave(b, level, count);
 }
 
 static Datum
 convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok)
 {
-	ArrayBuild	b = {.max = 16, .ndims = -1};
-	int			lbs[MAXDIM];
+	KsArrayBuild b;
 
-	b.elems = palloc(b.max * sizeof(Datum));
-	b.nulls = palloc(b.max * sizeof(bool));
-	for (int i = 0; i < MAXDIM; i++)
-	{
-		b.dims[i] = -1;
-		lbs[i] = 1;
-	}
+	ks_array_begin(&b);
 	collect_elements(cv, type->elem, tok, 0, &b);
-	if (b.n == 0)
-		return PointerGetDatum(construct_empty_array(type->elem->typid));
-	/* an empty array beside elements counts, but is none of them */
-	if (b.ndims < MAXDIM && b.dims[b.ndims] >= 0)
-		malformed_array();
-	return PointerGetDatum(construct_md_array(b.elems, b.nulls, b.ndims, b.dims, lbs,
-											  type->elem->typid, type->elemlen,
-											  type->elembyval, type->elemalign));
+	return ks_array_end(&b, type);
 }
 
 /* The attribute of a member's name, or -1; as a rule it is the one expected. */

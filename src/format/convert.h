@@ -15,6 +15,7 @@
 #include "access/tupdesc.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
+#include "utils/array.h"
 
 #include "format/json.h"
 #include "format/names.h"
@@ -138,6 +139,26 @@ extern void ks_type_check_now(KsType *type, Datum value, bool isnull);
 /* In the current context. */
 extern Datum ks_convert_json(KsConvert *cv, KsType *type,
 							 const KsJsonToken *tok, bool *isnull);
+
+/*
+ * An array of any number of dimensions, as it is collected in row-major order: every
+ * sub-array must have the shape of the first (22P02).  Level 0 is the array itself.
+ */
+typedef struct KsArrayBuild
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	int			n;
+	int			max;
+	int			ndims;			/* -1: not known yet */
+	int			dims[MAXDIM];
+} KsArrayBuild;
+
+extern void ks_array_begin(KsArrayBuild *b);
+extern void ks_array_enter(const KsArrayBuild *b, int level);
+extern int	ks_array_add(KsArrayBuild *b, int level);	/* an element: where it is to be written */
+extern void ks_array_leave(KsArrayBuild *b, int level, int count);
+extern Datum ks_array_end(KsArrayBuild *b, const KsType *type);
 
 /* Through the input function; s need not be NUL-terminated. */
 extern Datum ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len);
