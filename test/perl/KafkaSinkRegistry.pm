@@ -26,6 +26,7 @@ package KafkaSinkRegistry;
 use strict;
 use warnings FATAL => 'all';
 
+use Exporter 'import';
 use File::Basename qw(dirname);
 use HTTP::Tiny ();
 use IPC::Run ();
@@ -34,6 +35,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use KafkaSinkTest;
+
+our @EXPORT_OK = qw(test_format sink becomes);
 
 my $dir = dirname(__FILE__) . '/../registry';
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -78,6 +81,52 @@ END
 }
 
 =over
+
+=item test_format($node, $format)
+
+On which server sinks are, and of what format, from here on.
+
+=item sink($name, $topic, $settings, $server)
+
+A sink of one topic, into the table of its name; settings as SQL, C<kafka> if no server is given.
+
+=item becomes($query, $expected, $what)
+
+wait_until(), which shows what became of all sinks if it fails.
+
+=cut
+
+my ($node, $format);
+
+sub test_format
+{
+	($node, $format) = @_;
+	return;
+}
+
+sub sink
+{
+	my ($name, $topic, $settings, $server) = @_;
+
+	$server //= 'kafka';
+	$settings = ", $settings" if length $settings;
+	$node->safe_psql('postgres', qq{
+		BEGIN;
+		SELECT kafka_sink.create_sink('$name', server => '$server', target => '"$name"', format => '$format'$settings);
+		SELECT kafka_sink.register_topic('$name', '$topic');
+		COMMIT});
+	return;
+}
+
+sub becomes
+{
+	my ($query, $expected, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	return wait_until($node, $query, $expected, $what)
+	  || diag $node->safe_psql('postgres', 'SELECT sink, state, waits_for, sqlstate, message, detail, hint FROM kafka_sink.sinks')
+		. $node->safe_psql('postgres', 'SELECT * FROM kafka_sink.dead_letters');
+}
 
 =item $registry->register($subject, $schema, %opts)
 

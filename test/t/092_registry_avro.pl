@@ -8,7 +8,7 @@ use JSON::PP ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use KafkaSinkRegistry;
+use KafkaSinkRegistry qw(test_format sink becomes);
 use KafkaSinkTest;
 
 my $node = new_node('main');
@@ -43,31 +43,7 @@ sub field
 sub nullable { return [ 'null', $_[0] ]; }
 sub logical { my ($type, $logical, %more) = @_; return { type => $type, logicalType => $logical, %more }; }
 
-# A sink of one topic.
-sub sink
-{
-	my ($name, $topic, $settings, $server) = @_;
-
-	$server //= 'kafka';
-	$settings = ", $settings" if length $settings;
-	sql(qq{
-		BEGIN;
-		SELECT kafka_sink.create_sink('$name', server => '$server', target => '$name', format => 'avro'$settings);
-		SELECT kafka_sink.register_topic('$name', '$topic');
-		COMMIT});
-	return;
-}
-
-sub becomes
-{
-	my ($query, $expected, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, $expected, $what)
-	  || diag sql('SELECT sink, state, waits_for, sqlstate, message, detail, hint FROM kafka_sink.sinks')
-		. sql('SELECT * FROM kafka_sink.dead_letters');
-}
-
+test_format($node, 'avro');
 create_server($node, $kafka, options => "schema_registry_url '" . $registry->url . "'");
 create_server($node, $kafka, name => 'guids', options => "schema_registry_url '" . $guids->url . "'");
 

@@ -9,7 +9,7 @@ use JSON::PP ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use KafkaSinkRegistry;
+use KafkaSinkRegistry qw(test_format sink becomes);
 use KafkaSinkTest;
 
 my $node = new_node('main');
@@ -21,30 +21,7 @@ my $json = JSON::PP->new->canonical;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-sub sink
-{
-	my ($name, $topic, $settings, $server) = @_;
-
-	$server //= 'kafka';
-	$settings = ", $settings" if length $settings;
-	sql(qq{
-		BEGIN;
-		SELECT kafka_sink.create_sink('$name', server => '$server', target => '$name', format => 'json_schema'$settings);
-		SELECT kafka_sink.register_topic('$name', '$topic');
-		COMMIT});
-	return;
-}
-
-sub becomes
-{
-	my ($query, $expected, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, $expected, $what)
-	  || diag sql('SELECT sink, state, waits_for, sqlstate, message, detail, hint FROM kafka_sink.sinks')
-		. sql('SELECT * FROM kafka_sink.dead_letters');
-}
-
+test_format($node, 'json_schema');
 create_server($node, $kafka, options => "schema_registry_url '" . $registry->url . "'");
 create_server($node, $kafka, name => 'guids', options => "schema_registry_url '" . $guids->url . "'");
 

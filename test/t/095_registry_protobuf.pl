@@ -9,7 +9,7 @@ use MIME::Base64 qw(encode_base64);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-use KafkaSinkRegistry;
+use KafkaSinkRegistry qw(test_format sink becomes);
 use KafkaSinkTest;
 
 my $node = new_node('main');
@@ -24,31 +24,6 @@ srand $seed;
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-# A sink of one topic.
-sub sink
-{
-	my ($name, $topic, $settings, $server) = @_;
-
-	$server //= 'kafka';
-	$settings = ", $settings" if length $settings;
-	sql(qq{
-		BEGIN;
-		SELECT kafka_sink.create_sink('$name', server => '$server', target => '"$name"', format => 'protobuf'$settings);
-		SELECT kafka_sink.register_topic('$name', '$topic');
-		COMMIT});
-	return;
-}
-
-sub becomes
-{
-	my ($query, $expected, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, $expected, $what)
-	  || diag sql('SELECT sink, state, waits_for, sqlstate, message, detail, hint FROM kafka_sink.sinks')
-		. sql('SELECT * FROM kafka_sink.dead_letters');
-}
-
 # A record; one file, if it is given as a text.
 sub record
 {
@@ -57,6 +32,7 @@ sub record
 	return { topic => $topic, value_files => ref $files ? $files : { "$message.proto" => $files }, value_message => $message, value => $value, %more };
 }
 
+test_format($node, 'protobuf');
 create_server($node, $kafka, options => "schema_registry_url '" . $registry->url . "'");
 create_server($node, $kafka, name => 'guids', options => "schema_registry_url '" . $guids->url . "'");
 
