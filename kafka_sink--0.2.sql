@@ -824,6 +824,21 @@ LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION kafka_sink.decode(text, bytea, bytea, text) IS
 'a key or a value that tells its schema (Avro, Protobuf, JSON), as jsonb; header: what the record''s header __value_schema_id or __key_schema_id has, if that tells it; framing: auto, apicurio8 or glue';
 
+CREATE FUNCTION kafka_sink.describe(
+    server text DEFAULT NULL,
+    topic text DEFAULT NULL,
+    table_name text DEFAULT NULL,
+    value_subject text DEFAULT NULL,
+    key_subject text DEFAULT NULL,
+    value_schema text DEFAULT NULL,
+    key_schema text DEFAULT NULL)
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_describe'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.describe(text, text, text, text, text, text, text) IS
+'SQL that creates a table for records of a topic, by the newest schemas of its values and keys in the server''s registry, or by schemas that are given';
+
 CREATE FUNCTION kafka_sink.topics(
     server text,
     timeout interval DEFAULT '10 seconds',

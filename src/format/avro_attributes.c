@@ -62,7 +62,8 @@ ks_avro_read_attributes(const KsJsonToken *object, KsAvroAttributes *a)
 		{"aliases", &a->aliases}, {"fields", &a->fields}, {"symbols", &a->symbols},
 		{"items", &a->items}, {"values", &a->values}, {"size", &a->size},
 		{"logicalType", &a->logical}, {"precision", &a->precision}, {"scale", &a->scale},
-		{"connect.name", &a->connect_name}, {"connect.parameters", &a->connect_parameters}
+		{"connect.name", &a->connect_name}, {"connect.parameters", &a->connect_parameters},
+		{"doc", &a->doc}, {"default", &a->default_value}
 	};
 	KsJson		json = ks_avro_inside(object);
 	const char *at = ks_json_begin(&json, object->p);

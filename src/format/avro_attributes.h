@@ -25,6 +25,8 @@ typedef struct KsAvroAttributes
 	KsJsonToken scale;
 	KsJsonToken connect_name;	/* Kafka Connect's logical type, */
 	KsJsonToken connect_parameters; /* and what belongs to it */
+	KsJsonToken doc;
+	KsJsonToken default_value;
 } KsAvroAttributes;
 
 extern void ks_avro_read_attributes(const KsJsonToken *object, KsAvroAttributes *a);

@@ -3,7 +3,7 @@
  *	  Avro schemas: their JSON text as a graph of types.
  *
  * What the specification asks of names, defaults and documentation, but decoding
- * does not need, is not looked at: schemas come from elsewhere, and have been used
+ * does not need, is not checked: schemas come from elsewhere, and have been used
  * to write what is to be read.
  */
 #include "postgres.h"
@@ -213,6 +213,8 @@ parse_fields(Parser *p, KsAvroNode *node, const KsAvroAttributes *a, const char 
 		bad_schema("Record \"%s\" has no array of fields.", node->name);
 	set_names(node, ks_avro_count_elements(&a->fields));
 	node->types = palloc0((node->n + 1) * sizeof(KsAvroNode *));
+	node->docs = palloc0((node->n + 1) * sizeof(KsJsonToken));
+	node->defaults = palloc0((node->n + 1) * sizeof(KsJsonToken));
 	at = ks_json_begin(&json, a->fields.p);
 	for (int i = 0; i < node->n; i++)
 	{
@@ -229,6 +231,8 @@ parse_fields(Parser *p, KsAvroNode *node, const KsAvroAttributes *a, const char 
 		if (field.type.p == NULL)
 			bad_schema("The field \"%s\" has no type.", name);
 		node->names[i] = (KsField) {name, (int) strlen(name)};
+		node->docs[i] = field.doc;
+		node->defaults[i] = field.default_value;
 		add_aliases(node, i, &field.aliases);
 		node->types[i] = parse_type(p, &field.type, namespace, depth + 1);
 	}
@@ -356,11 +360,16 @@ parse_object(Parser *p, const KsJsonToken *tok, const char *namespace, int depth
 		case KS_AVRO_FIXED:
 			node = new_node(p, (KsAvroType) type);
 			add_named(p, node, full_name(&a, namespace, &namespace));
+			node->doc = a.doc;
+			node->connect_name = a.connect_name;
 			break;
 		default:
 			node = parse_name(p, &a.type, namespace);
 			if (node->name == NULL)
+			{
+				node->connect_name = a.connect_name;
 				ks_avro_set_logical(node, &a);
+			}
 			return node;
 	}
 	if (type == KS_AVRO_RECORD)
@@ -499,19 +508,25 @@ ks_avro_parse(const char *text, int len)
 }
 
 KsAvroNode *
-ks_avro_parse_all(const char *const *texts, int n)
+ks_avro_parse_text(const KsSchemaText *text)
 {
 	Parser		p;
-	KsAvroNode *schema = NULL;
-	Size		bytes = 0;
+	KsAvroNode *schema;
+	Size		bytes = strlen(text->text);
 
-	for (int i = 0; i < n; i++)
-		bytes += strlen(texts[i]);
+	if (strcmp(text->type, "AVRO") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the schema is not an Avro schema"),
+				 errdetail("Its type is %s.", text->type)));
+	for (int i = 0; i < text->nrefs; i++)
+		bytes += strlen(text->refs[i]);
 	if (bytes > KS_AVRO_MAX_SCHEMA)
 		too_large("bytes", KS_AVRO_MAX_SCHEMA);
 	begin_parser(&p);
-	for (int i = 0; i < n; i++)
-		schema = parse_text(&p, texts[i], strlen(texts[i]));
+	for (int i = 0; i < text->nrefs; i++)
+		(void) parse_text(&p, text->refs[i], strlen(text->refs[i]));
+	schema = parse_text(&p, text->text, strlen(text->text));
 	end_parser(&p);
 	return schema;
 }

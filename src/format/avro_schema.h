@@ -12,7 +12,9 @@
 
 #include "postgres.h"
 
+#include "format/json.h"
 #include "format/names.h"
+#include "format/schemas.h"
 
 #define KS_AVRO_MAX_SCHEMA	(1024 * 1024)	/* bytes of its text */
 #define KS_AVRO_MAX_DEPTH	64	/* of types in types, and of values in values */
@@ -73,15 +75,22 @@ typedef struct KsAvroNode
 	int		   *alias_of;
 	int64		width;			/* bytes of every value, -1: they differ */
 	int64		least;			/* no value has fewer */
+
+	/* what is for people, not looked at: tokens of the text, p NULL if there is none */
+	KsJsonToken doc;
+	KsJsonToken connect_name;	/* what Kafka Connect calls its type */
+	KsJsonToken *docs;			/* of fields */
+	KsJsonToken *defaults;
+
 	bool		measuring;
 	bool		seen;			/* its canonical form has been written */
 } KsAvroNode;
 
-/* Errors (22023, 54000, 54001, 22P02) if it is none; in the current context. */
+/* Errors (22023, 54000, 54001, 22P02) if it is none; in the current context.  Borrows the text. */
 extern KsAvroNode *ks_avro_parse(const char *text, int len);
 
-/* The last of several texts: its names may be defined in those before it. */
-extern KsAvroNode *ks_avro_parse_all(const char *const *texts, int n);
+/* The same of a registry's, with those that it refers to; 42804: it is not Avro. */
+extern KsAvroNode *ks_avro_parse_text(const KsSchemaText *text);
 
 /* The field of this name or, if there is none, of this alias; -1: none. */
 extern int	ks_avro_find_field(const KsAvroNode *record, const char *name, int len);

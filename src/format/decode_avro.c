@@ -39,23 +39,6 @@ typedef struct KsAvro
 	StringInfoData key_text;
 } KsAvro;
 
-/* A schema's text and those that it refers to, parsed. */
-static KsAvroNode *
-parse_text(const KsSchemaText *text)
-{
-	const char **texts = palloc((text->nrefs + 1) * sizeof(char *));
-
-	if (strcmp(text->type, "AVRO") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the schema is not an Avro schema"),
-				 errdetail("Its type is %s.", text->type)));
-	for (int i = 0; i < text->nrefs; i++)
-		texts[i] = text->refs[i];
-	texts[text->nrefs] = text->text;
-	return ks_avro_parse_all(texts, text->nrefs + 1);
-}
-
 static AvroSchema *
 compile(KsDecoder *d, KsAvroNode *node, bool of_keys)
 {
@@ -81,7 +64,7 @@ compile(KsDecoder *d, KsAvroNode *node, bool of_keys)
 static void *
 compile_text(KsDecoder *d, const KsSchemaText *text, bool of_keys)
 {
-	return compile(d, parse_text(text), of_keys);
+	return compile(d, ks_avro_parse_text(text), of_keys);
 }
 
 /* The schema that the sink gives; NULL: records tell it. */
@@ -295,7 +278,7 @@ ks_avro_decode_json(const KsSchemaText *text, const char *s, int len, StringInfo
 
 	avro.scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink avro", ALLOCSET_SMALL_SIZES);
 	begin_reader(&d, &r, s, len);
-	append_all(&r, parse_text(text), out);
+	append_all(&r, ks_avro_parse_text(text), out);
 	MemoryContextDelete(avro.scratch);
 }
 

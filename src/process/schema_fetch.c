@@ -339,12 +339,10 @@ store(Fetched *s, const KsSchemaId *id)
 	end(f);
 }
 
+/* The schema of an answer, and what it refers to. */
 static void
-fetch_by_id(Fetched *s, const KsSchemaId *id)
+read_schema(Fetched *s, Jsonb *answer)
 {
-	Jsonb	   *answer = ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
-											ks_schema_id_text(id)));
-
 	if (answer == NULL)
 	{
 		note_missing(s, "The registry has no such schema.");
@@ -357,6 +355,13 @@ fetch_by_id(Fetched *s, const KsSchemaId *id)
 	if (s->schema == NULL)
 		not_understood("It has no member \"schema\".");
 	fetch_references(s, answer, 1);
+}
+
+static void
+fetch_by_id(Fetched *s, const KsSchemaId *id)
+{
+	read_schema(s, ask(s->f, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+									  ks_schema_id_text(id))));
 }
 
 /* --- by Apicurio's global ids, which only its own interface knows --- */
@@ -512,4 +517,37 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
+}
+
+bool
+ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id, int *version)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	Fetched		s = {.f = f};
+	Jsonb	   *answer;
+
+	if (f->registry == NULL)
+		open_registry(f);
+	answer = ask(f, psprintf("/subjects/%s/versions/latest", ks_registry_encode(f->registry, subject)));
+	if (answer)
+	{
+		memset(id, 0, sizeof(KsSchemaId));
+		id->id = member_int(&answer->root, "id");
+		*version = member_int(&answer->root, "version");
+		if (id->id < 0)
+			not_understood("Its member \"id\" is negative.");
+		(void) pushJsonbValue(&s.refs, WJB_BEGIN_ARRAY, NULL);
+		read_schema(&s, answer);
+		if (s.absent)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("schema %s of subject \"%s\" is not whole", ks_schema_id_text(id), subject),
+					 errdetail_internal("%s", s.absent)));
+		store(&s, id);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return answer != NULL;
 }

@@ -29,4 +29,10 @@ typedef struct KsSchemaFetcher
  */
 extern void ks_schemas_fetch(KsSchemaFetcher *f, List *ids);
 
+/*
+ * The newest schema of a subject is stored, by its id; false: the registry has no such
+ * subject.  In the same manner.
+ */
+extern bool ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id, int *version);
+
 #endif

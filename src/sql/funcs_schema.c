@@ -56,6 +56,19 @@ fetch(const char *server, const KsConf *conf, List *ids)
 	CommandCounterIncrement();
 }
 
+bool
+ks_schemas_newest(const char *server, const KsConf *conf, const char *subject,
+				  KsSchemaId *id, int *version, KsSchemaText *text)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink registry", ALLOCSET_SMALL_SIZES);
+	KsSchemaFetcher f = {.server = server, .conf = conf, .cxt = cxt, .idle = check_interrupts};
+	bool		found = ks_schemas_fetch_newest(&f, subject, id, version);
+
+	MemoryContextDelete(cxt);	/* closes the registry */
+	CommandCounterIncrement();
+	return found && ks_schemas_find(server, id, text) == KS_SCHEMA_KNOWN;
+}
+
 void
 ks_schemas_refuse_unknown(const KsApply *ap)
 {

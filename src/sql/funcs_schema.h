@@ -5,6 +5,7 @@
 #ifndef KS_FUNCS_SCHEMA_H
 #define KS_FUNCS_SCHEMA_H
 
+#include "kafka/options.h"
 #include "write/apply.h"
 
 /* ks_apply(), in a transaction of the session's in which schemas may be fetched. */
@@ -13,5 +14,12 @@ extern int	ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartitio
 
 /* In one in which they may not: errors (55000) for those that ks_apply() has found to be unknown. */
 KS_NORETURN extern void ks_schemas_refuse_unknown(const KsApply *ap);
+
+/*
+ * The newest schema of a subject of the server's registry, asked with the options of
+ * the role; false: the registry has no such subject.
+ */
+extern bool ks_schemas_newest(const char *server, const KsConf *conf, const char *subject,
+							  KsSchemaId *id, int *version, KsSchemaText *text);
 
 #endif

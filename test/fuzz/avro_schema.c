@@ -3,7 +3,8 @@
  *	  Fuzzes Avro's schemas: JSON text and, behind a zero byte, a value by it.
  *
  * A schema is refused with an error of the one who gives it, or it can be compiled;
- * then a value is read, or is a record's error.
+ * then a value is read, or is a record's error.  What a table for it looks like can
+ * always be said.
  */
 #include "records.h"
 
@@ -11,6 +12,7 @@
 #include "utils/memutils.h"
 
 #include "format/avro_schema.h"
+#include "format/shape.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -40,6 +42,26 @@ blames_definition(int sqlstate)
 	return sqlstate == ERRCODE_INVALID_PARAMETER_VALUE || sqlstate == ERRCODE_DATATYPE_MISMATCH ||
 		sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED || sqlstate == ERRCODE_STATEMENT_TOO_COMPLEX ||
 		sqlstate == ERRCODE_INVALID_TEXT_REPRESENTATION || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER;
+}
+
+/* All of it is text. */
+static void
+describe(const KsAvroNode *node)
+{
+	for (int changes = 0; changes < 2; changes++)
+	{
+		KsShape    *shape = NULL;
+
+		FUZZ_CHECK(FUZZ_TRY(shape = ks_avro_shaper.shape(node, changes)));
+		for (int i = 0; i < shape->n; i++)
+		{
+			const KsShapeColumn *col = &shape->cols[i];
+
+			FUZZ_CHECK(OidIsValid(col->typid) && strlen(col->reason) > 0);
+			FUZZ_CHECK(col->comment == NULL || strlen(col->comment) > 0);
+			FUZZ_CHECK(col->default_text == NULL || strlen(col->default_text) < 400000);
+		}
+	}
 }
 
 /* With columns that want parts of it, or without. */
@@ -82,7 +104,10 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 		KsAvroNode *node;
 
 		if (FUZZ_TRY(node = ks_avro_parse(text, (int) len)))
+		{
 			prints[i] = ks_avro_fingerprint(node);
+			describe(node);
+		}
 		else
 			FUZZ_CHECK(blames_definition(fuzz_sqlstate));
 	}

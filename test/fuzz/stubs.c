@@ -204,6 +204,13 @@ pg_any_to_server(const char *s, int len, int encoding)
 	return unconstify(char *, s);
 }
 
+/* (what is not UTF-8 is not refused on the way out) */
+char *
+pg_server_to_any(const char *s, int len, int encoding)
+{
+	return unconstify(char *, s);
+}
+
 /* As many bytes of whole characters as there are, up to a limit. */
 int
 pg_mbcliplen(const char *s, int len, int limit)
@@ -502,6 +509,22 @@ varstr_levenshtein_less_equal(const char *a, int alen, const char *b, int blen,
 							  int ins_c, int del_c, int sub_c, int max_d, bool trusted)
 {
 	return pnstrdup(a, alen) && pnstrdup(b, blen) && alen == blen && memcmp(a, b, alen) == 0 ? 0 : max_d + 1;
+}
+
+/* --- arrays: those of types that schemas have, by a number of their own --- */
+
+#define FUZZ_ARRAYS		1000000
+
+Oid
+get_array_type(Oid type)
+{
+	return type < FUZZ_ARRAYS ? type + FUZZ_ARRAYS : InvalidOid;
+}
+
+Oid
+get_element_type(Oid type)
+{
+	return type > FUZZ_ARRAYS ? type - FUZZ_ARRAYS : InvalidOid;
 }
 
 /* --- schemas of a registry: not here --- */

@@ -338,6 +338,31 @@ $guid_producer->produce({ topic => $headers, key => 3, key_schema => '{"type": "
 becomes('SELECT * FROM headers ORDER BY id', join("\n", map { $_ % 2 ? "$_|v $_|" : "$_|v $_|$_" } grep { $_ != 3 } 1 .. 10),
 	'ids and GUIDs, in headers and before values');
 
+# --- tables by the newest schemas ---
+
+my $described = sql("SELECT kafka_sink.describe('kafka', '$invoices', table_name => 'described')");
+my ($about, $create, $calls) = $described =~ /^(-- .*?\n)(CREATE .*?\n)((?:-- SELECT .*\n?)+)$/s or diag $described;
+is($about, qq(-- Value: schema $invoice_sent->{value_id} of subject "$invoices-value", version 1, shop.Invoice\n), 'describe(): which schema it is');
+is($create, 'CREATE TABLE described (
+    id integer NOT NULL,  -- int
+    item jsonb NOT NULL,  -- record shop.Item
+    tax jsonb,  -- record shop.Tax
+    total jsonb NOT NULL  -- record common.Money
+);
+', 'describe(): types of other subjects');
+sql("BEGIN; $create" . ($calls =~ s/^-- //mgr) . '; COMMIT');
+becomes('SELECT count(*), bool_and(d.item = i.item AND d.total = i.total AND (d.tax IS NULL) = (i.tax IS NULL)) FROM described d JOIN invoices i USING (id)', '2|t', 'what it proposes consumes the topic');
+my $described_key = sql("SELECT kafka_sink.describe('kafka', '$keyed')");
+like($described_key, qr/^-- Value: schema \d+ of subject "$keyed-value", version 2, v\n-- Key: schema \d+ of subject "$keyed-key", version 1, place\n/, 'describe(): the newest of two, and the key');
+like($described_key, qr/\n    PRIMARY KEY \(region, id\)\n/, 'which is the primary key');
+like(sql("SELECT kafka_sink.describe('kafka', 'x', value_subject => 'money-$invoices')"), qr/^CREATE TABLE x \(\n    amount numeric\(9,2\) NOT NULL,  -- bytes, decimal\(9,2\)\n    currency text NOT NULL  -- enum common\.Currency: EUR, USD\n/m,
+	'describe(): another subject');
+foreach ("'kafka', 'no such topic'", "'kafka', '$keyed', key_subject => 'no such topic-value'")
+{
+	my (undef, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT kafka_sink.describe($_)");
+	like($err, qr/ERROR:  42704: the registry of server "kafka" has no subject "no such topic-value"/, 'describe(): none');
+}
+
 # --- what has been fetched ---
 
 is(sql('SELECT count(*) > 0, count(*) = count(DISTINCT (server, registry, id)), bool_and(type = \'AVRO\'), bool_and(fetched_at > now() - interval \'1 hour\')
