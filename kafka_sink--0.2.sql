@@ -142,6 +142,7 @@ CREATE TABLE kafka_sink.sink_catalog (
     framing text NOT NULL,
     message_type text,
     validate boolean NOT NULL,
+    evolve text NOT NULL,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- where the offsets belong: elsewhere the sink is suspended until resume()
@@ -173,6 +174,7 @@ CREATE TABLE kafka_sink.topic_catalog (
     framing text,
     message_type text,
     validate boolean,
+    evolve text,
     PRIMARY KEY (sink, topic)
 );
 
@@ -351,6 +353,33 @@ CREATE POLICY members ON kafka_sink.sink_history FOR SELECT
     USING (pg_catalog.pg_has_role(owner, 'USAGE'));
 GRANT SELECT ON kafka_sink.sink_history TO PUBLIC;
 
+-- changes of targets that schemas of records have asked for; it outlives the sink
+CREATE TABLE kafka_sink.ddl_history (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sink text NOT NULL,
+    owner regrole NOT NULL,
+    topic text NOT NULL,
+    part integer NOT NULL,
+    off bigint NOT NULL,
+    schema_id bigint,
+    schema_guid uuid,
+    statement text NOT NULL,
+    role text NOT NULL,
+    at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+COMMENT ON TABLE kafka_sink.ddl_history IS
+'audit: targets that sinks have altered (evolve), each in the transaction of the first records that needed it';
+COMMENT ON COLUMN kafka_sink.ddl_history.owner IS 'owner of the sink: who has the privileges of this role sees the row';
+COMMENT ON COLUMN kafka_sink.ddl_history.off IS 'with topic and part: the first record of the schema that was met; -1: one of ingest() without an offset';
+COMMENT ON COLUMN kafka_sink.ddl_history.schema_id IS 'the schema''s id in the registry; NULL: records tell its GUID';
+COMMENT ON COLUMN kafka_sink.ddl_history.role IS 'current_user: whoever ran the statement';
+
+ALTER TABLE kafka_sink.ddl_history ENABLE ROW LEVEL SECURITY;
+CREATE POLICY members ON kafka_sink.ddl_history FOR SELECT
+    USING (pg_catalog.pg_has_role(owner, 'USAGE'));
+GRANT SELECT ON kafka_sink.ddl_history TO PUBLIC;
+
 --
 -- Define
 --
@@ -397,6 +426,7 @@ CREATE FUNCTION kafka_sink.create_sink(
     framing text DEFAULT 'auto',
     message_type text DEFAULT NULL,
     validate boolean DEFAULT false,
+    evolve text DEFAULT 'none',
     enabled boolean DEFAULT true,
     settings jsonb DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
@@ -407,7 +437,7 @@ LANGUAGE C VOLATILE;
 -- a sink costs everybody who uses the server: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_sink FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, boolean, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, text, boolean, jsonb, boolean) IS
 'defines a sink: what to do with records; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_sink(
@@ -453,6 +483,7 @@ CREATE FUNCTION kafka_sink.alter_sink(
     framing text DEFAULT NULL,
     message_type text DEFAULT NULL,
     validate boolean DEFAULT NULL,
+    evolve text DEFAULT NULL,
     reset text[] DEFAULT NULL,
     owner regrole DEFAULT NULL,
     settings jsonb DEFAULT NULL)
@@ -460,7 +491,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_sink'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_sink(text, text, regclass, text, jsonb, text[], text, text, boolean, text, text, text, text, text, text, integer, integer, integer, integer, integer, text, regtype, text, text, jsonb, text, interval, text, text, text, text, boolean, interval, text, interval, interval, interval, text, text, text, text, boolean, text, text[], regrole, jsonb) IS
 'changes the settings given and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_sink(sink text, if_exists boolean DEFAULT false)
@@ -496,12 +527,13 @@ CREATE FUNCTION kafka_sink.register_topic(
     framing text DEFAULT NULL,
     message_type text DEFAULT NULL,
     validate boolean DEFAULT NULL,
+    evolve text DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_register_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean, boolean) IS
+COMMENT ON FUNCTION kafka_sink.register_topic(text, text, text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean, text, boolean) IS
 'adds a topic to a sink; start_at is earliest, latest, a timestamp, or a JSON object of offsets by partition; partitions is a list such as 0-15,20 (NULL: all); with a target its records go there instead of the sink''s, written by the settings given here (insert_mode NULL: the sink''s)';
 
 CREATE FUNCTION kafka_sink.alter_topic(
@@ -519,12 +551,13 @@ CREATE FUNCTION kafka_sink.alter_topic(
     framing text DEFAULT NULL,
     message_type text DEFAULT NULL,
     validate boolean DEFAULT NULL,
+    evolve text DEFAULT NULL,
     reset text[] DEFAULT NULL)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_topic'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean, text[]) IS
+COMMENT ON FUNCTION kafka_sink.alter_topic(text, text, regclass, text, jsonb, text[], text, text, jsonb, text, text, text, text, boolean, text, text[]) IS
 'changes the settings given of a topic''s own target and forgets those named in reset; its offsets stay';
 
 CREATE FUNCTION kafka_sink.unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)
@@ -1018,7 +1051,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after,
            c.statistics_interval,
            c.created_by, c.created_at, c.altered_by, c.altered_at,
-           c.value_schema, c.key_schema, c.framing, c.message_type, c.validate
+           c.value_schema, c.key_schema, c.framing, c.message_type, c.validate, c.evolve
       FROM kafka_sink.sink_catalog c
       LEFT JOIN
            (SELECT t.sink,
@@ -1078,7 +1111,8 @@ CREATE VIEW kafka_sink.sink_topics WITH (security_barrier) AS
            CASE WHEN t.target IS NULL THEN c.key_schema ELSE COALESCE(t.key_schema, c.key_schema) END AS key_schema,
            CASE WHEN t.target IS NULL THEN c.framing ELSE COALESCE(t.framing, c.framing) END AS framing,
            CASE WHEN t.target IS NULL OR (t.message_type IS NULL AND t.value_schema IS NULL) THEN c.message_type ELSE t.message_type END AS message_type,
-           CASE WHEN t.target IS NULL THEN c.validate ELSE COALESCE(t.validate, c.validate) END AS validate
+           CASE WHEN t.target IS NULL THEN c.validate ELSE COALESCE(t.validate, c.validate) END AS validate,
+           CASE WHEN t.target IS NULL THEN c.evolve ELSE COALESCE(t.evolve, c.evolve) END AS evolve
       FROM kafka_sink.topic_catalog t
       JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) t.sink
       LEFT JOIN kafka_sink.topic_state h

@@ -73,10 +73,12 @@
 #define ks_database_ownercheck(db, role)	object_ownercheck(DatabaseRelationId, (db), (role))
 #define ks_extension_ownercheck(ext, role)	object_ownercheck(ExtensionRelationId, (ext), (role))
 #define ks_server_ownercheck(server, role)	object_ownercheck(ForeignServerRelationId, (server), (role))
+#define ks_relation_ownercheck(rel, role)	object_ownercheck(RelationRelationId, (rel), (role))
 #else
 #define ks_database_ownercheck(db, role)	pg_database_ownercheck((db), (role))
 #define ks_extension_ownercheck(ext, role)	pg_extension_ownercheck((ext), (role))
 #define ks_server_ownercheck(server, role)	pg_foreign_server_ownercheck((server), (role))
+#define ks_relation_ownercheck(rel, role)	pg_class_ownercheck((rel), (role))
 #endif
 
 /* Set-returning functions that fill a tuplestore. */

@@ -136,5 +136,7 @@ ks_history_follow(const char *sink, const char *new_name, Oid new_owner)
 		lengthof(types), types, values, nulls);
 	run("UPDATE kafka_sink.offset_history h SET sink = $2, owner = COALESCE($3, h.owner) WHERE " SINCE_IT_EXISTS,
 		lengthof(types), types, values, nulls);
+	run("UPDATE kafka_sink.ddl_history h SET sink = $2, owner = COALESCE($3, h.owner) WHERE " SINCE_IT_EXISTS,
+		lengthof(types), types, values, nulls);
 	SPI_finish();
 }

@@ -57,6 +57,7 @@ const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
 	{"framing", TEXTOID, "auto", "auto,confluent,header,apicurio8,glue,none,single_object", 0, 0},
 	{"message_type", TEXTOID, NULL, NULL, 0, 0},
 	{"validate", BOOLOID, "false", NULL, 0, 0},
+	{"evolve", TEXTOID, "none", "none,add,widen", 0, 0},
 };
 
 static bool
@@ -207,7 +208,8 @@ ks_sink_setting(int i)
 /* Of topics with targets of their own: those of sinks that belong to a target. */
 static const char *const topic_settings[] = {
 	"target", "insert_mode", "columns", "pk_fields", "filter", "update_if", "accumulate",
-	"value_schema", "key_schema", "framing", "message_type", "validate"
+	"value_schema", "key_schema", "framing", "message_type", "validate",
+	"evolve"
 };
 
 const KsSetting *

@@ -19,8 +19,8 @@ typedef struct KsSetting
 	int			max;
 } KsSetting;
 
-#define KS_SINK_SETTINGS	41
-#define KS_TOPIC_SETTINGS	12
+#define KS_SINK_SETTINGS	42
+#define KS_TOPIC_SETTINGS	13
 
 /* In the order of the arguments of create_sink() and alter_sink(), behind the
  * sink's name. */

@@ -41,7 +41,7 @@
 	"c.retry_within, c.on_topic_error, c.lock_timeout, c.idle_after, c.statistics_interval, EXISTS (SELECT FROM kafka_sink.topic_catalog t " \
 	"WHERE t.sink OPERATOR(pg_catalog.=) c.sink AND t.target IS NOT NULL), " \
 	"c.enabled, c.generation, " \
-	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing, c.message_type, c.validate "
+	"c.system_identifier, c.database_oid, s.workers, s.states, c.value_schema, c.key_schema, c.framing, c.message_type, c.validate, c.evolve "
 #define SINK_FROM \
 	"FROM kafka_sink.sink_catalog c CROSS JOIN LATERAL " \
 	"(SELECT pg_catalog.array_agg(s.worker) AS workers, pg_catalog.array_agg(s.state) AS states " \
@@ -62,7 +62,7 @@ enum
 	COL_TOPIC_TARGETS,
 	COL_ENABLED, COL_GENERATION, COL_SYSID,
 	COL_DBID, COL_STATE_WORKERS, COL_STATES,
-	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING, COL_MESSAGE_TYPE, COL_VALIDATE
+	COL_VALUE_SCHEMA, COL_KEY_SCHEMA, COL_FRAMING, COL_MESSAGE_TYPE, COL_VALIDATE, COL_EVOLVE
 };
 
 /*
@@ -111,7 +111,8 @@ ks_catalog_format(const KsSink *sink)
 			.value_schema = sink->value_schema,
 			.key_schema = sink->key_schema,
 			.message_type = sink->message_type,
-			.server = sink->server
+			.server = sink->server,
+			.evolves = sink->evolve != KS_EVOLVE_NONE
 	};
 }
 
@@ -176,6 +177,12 @@ set_framing(KsSink *sink, const char *word)
 		strcmp(word, "glue") == 0 ? KS_FRAMING_GLUE :
 		strcmp(word, "single_object") == 0 ? KS_FRAMING_SINGLE_OBJECT : KS_FRAMING_NONE;
 	sink->framing_given = word && strcmp(word, "auto") != 0;
+}
+
+static KsEvolve
+evolve(const char *word)
+{
+	return strcmp(word, "add") == 0 ? KS_EVOLVE_ADD : strcmp(word, "widen") == 0 ? KS_EVOLVE_WIDEN : KS_EVOLVE_NONE;
 }
 
 static Oid
@@ -289,6 +296,7 @@ sink_from_tuple(HeapTuple tup, MemoryContext cxt)
 	set_framing(sink, column_text(tup, COL_FRAMING, CurrentMemoryContext));
 	sink->message_type = column_text(tup, COL_MESSAGE_TYPE, cxt);
 	sink->validate = DatumGetBool(column(tup, COL_VALIDATE, &isnull));
+	sink->evolve = evolve(column_text(tup, COL_EVOLVE, CurrentMemoryContext));
 	sink->strict = DatumGetBool(column(tup, COL_STRICT, &isnull));
 	sink->delete_enabled = DatumGetBool(column(tup, COL_DELETE_ENABLED, &isnull));
 	sink->tombstone_ignore = column_is(tup, COL_ON_TOMBSTONE, "ignore");
@@ -381,7 +389,7 @@ ks_catalog_topics(const char *sink)
 	ks_catalog_execute("SELECT t.topic, t.partitions, t.start_at, t.cluster_id, "
 					   "t.target::pg_catalog.oid, t.insert_mode, t.columns, t.pk_fields, "
 					   "t.filter, t.update_if, t.accumulate, h.topic IS NOT NULL, "
-					   "t.value_schema, t.key_schema, t.framing, t.message_type, t.validate "
+					   "t.value_schema, t.key_schema, t.framing, t.message_type, t.validate, t.evolve "
 					   "FROM kafka_sink.topic_catalog t "
 					   "LEFT JOIN kafka_sink.topic_state h ON h.sink OPERATOR(pg_catalog.=) t.sink "
 					   "AND h.topic OPERATOR(pg_catalog.=) t.topic "
@@ -412,6 +420,7 @@ ks_catalog_topics(const char *sink)
 		topic->message_type = column_text(tup, 16, cxt);
 		topic->validate = DatumGetBool(column(tup, 17, &isnull));
 		topic->validate_given = !isnull;
+		topic->evolve = column_text(tup, 18, cxt);
 		old = MemoryContextSwitchTo(cxt);
 		result = lappend(result, topic);
 		MemoryContextSwitchTo(old);
@@ -446,6 +455,8 @@ ks_catalog_topic_sink(const KsSink *sink, const KsTopic *topic)
 		result->message_type = topic->message_type;
 	if (topic->validate_given)
 		result->validate = topic->validate;
+	if (topic->evolve)
+		result->evolve = evolve(topic->evolve);
 	result->command = NULL;
 	result->value_type = InvalidOid;
 	return result;

@@ -25,6 +25,14 @@ typedef struct KsWorkerState
 	char	   *state;
 } KsWorkerState;
 
+/* May a target be altered for schemas of records? */
+typedef enum KsEvolve
+{
+	KS_EVOLVE_NONE,
+	KS_EVOLVE_ADD,				/* columns are added */
+	KS_EVOLVE_WIDEN				/* and types become larger */
+} KsEvolve;
+
 /* Names of sinks and topics, and settings, as the catalog has them. */
 typedef struct KsSink
 {
@@ -66,6 +74,7 @@ typedef struct KsSink
 	bool		framing_given;	/* it is not left to the format */
 	char	   *message_type;	/* the message of value_schema in Protobuf; NULL: none */
 	bool		validate;		/* values are checked by their JSON schema */
+	KsEvolve	evolve;
 	bool		strict;			/* a field that no column takes is an error */
 	int64		retry_within_us;	/* a foreign key's row may come so much later */
 	bool		halt_as_a_whole;	/* on_topic_error => 'halt_sink' */
@@ -105,6 +114,7 @@ typedef struct KsTopic
 	char	   *message_type;
 	bool		validate;
 	bool		validate_given;
+	char	   *evolve;
 
 	bool		halted;			/* alone: workers leave it out until resume() */
 } KsTopic;

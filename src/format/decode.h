@@ -7,6 +7,7 @@
 
 #include "base/compat.h"
 #include "base/message.h"
+#include "format/shape.h"
 #include "format/target.h"
 #include "format/unpack.h"
 
@@ -138,6 +139,16 @@ extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 extern bool ks_schemas_ask(const KsDecoder *decoder);
 extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, const KsSchemaPass *pass,
 									List **unknown);
+
+/*
+ * After that: of the types of values, those that the target has not been compared with,
+ * see schema_cache.h.
+ */
+extern bool ks_schemas_have_unsettled(const KsDecoder *decoder);
+extern KsShape *ks_schemas_unsettled(KsDecoder *decoder, const KsRecord *rec, KsSchemaId *id);
+extern void ks_schemas_settle(KsDecoder *decoder);
+extern void ks_schemas_all_settled(KsDecoder *decoder);
+extern KsShape *ks_schemas_settled(KsDecoder *decoder, const char *name, KsSchemaId *id);
 
 /* Are headers looked at for what tells them? */
 extern bool ks_schemas_want_headers(const KsDecoder *decoder);

@@ -68,3 +68,44 @@ ks_schemas_list_unknown(KsDecoder *d, const KsRecord *rec, const KsSchemaPass *p
 	if (d->key_schemas.cache && rec->keylen >= 0)
 		list_unknown(&d->key_schemas, rec, true, pass, unknown);
 }
+
+/* --- what the target is not ready for --- */
+
+bool
+ks_schemas_have_unsettled(const KsDecoder *d)
+{
+	return d->value_schemas.cache && ks_schema_cache_has_unsettled(d->value_schemas.cache);
+}
+
+KsShape *
+ks_schemas_unsettled(KsDecoder *d, const KsRecord *rec, KsSchemaId *id)
+{
+	KsSchemaPart *part = &d->value_schemas;
+	KsMessagePath path;
+	int			skip;
+
+	if (rec->valuelen < 0 ||
+		(d->settings.format == KS_FORMAT_PROTOBUF ?
+		 ks_framing_read_message(part->framing, rec, false, id, &path, &skip) :
+		 ks_framing_read(part->framing, rec, false, id, &skip)) != NULL)
+		return NULL;
+	return ks_schema_cache_unsettled(part->cache, id, &path);
+}
+
+void
+ks_schemas_settle(KsDecoder *d)
+{
+	ks_schema_cache_settle(d->value_schemas.cache);
+}
+
+void
+ks_schemas_all_settled(KsDecoder *d)
+{
+	ks_schema_cache_all_settled(d->value_schemas.cache);
+}
+
+KsShape *
+ks_schemas_settled(KsDecoder *d, const char *name, KsSchemaId *id)
+{
+	return ks_schema_cache_settled(d->value_schemas.cache, name, id);
+}

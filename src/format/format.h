@@ -85,6 +85,7 @@ typedef struct KsFormatSettings
 	const char *message_type;	/* of KS_FORMAT_PROTOBUF: the message of value_schema, or NULL */
 	const char *server;			/* whose registry has those */
 	KsFindSchema find_schema;
+	bool		evolves;		/* the target is to be ready for schemas of records */
 } KsFormatSettings;
 
 #endif

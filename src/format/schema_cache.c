@@ -10,6 +10,10 @@
  * Writers that alternate between schemas are common, so the entries met last stand
  * in a table before the hash, which grows with their number.  Of ids that the registry
  * does not have, which records can tell as many as they like, few are remembered.
+ *
+ * Where the target is to be ready for schemas (settings.evolves), types of values are
+ * settled one by one, see schema_cache.h.  One that cannot be parsed, or that a schema does
+ * not have, has nothing to settle: what is wrong is said when records are decoded.
  */
 #include "postgres.h"
 
@@ -32,6 +36,9 @@ typedef struct Entry
 	MemoryContext cxt;			/* what follows; NULL: nothing yet */
 	KsSchemaText text;
 	KsCompiled	compiled;
+	KsCompiled	types;			/* the same, as the shaper has it */
+	bool		settled;		/* all of its types */
+	const void *ready;			/* of these, the one that was met last */
 } Entry;
 
 struct KsSchemaCache
@@ -45,6 +52,14 @@ struct KsSchemaCache
 	int			nabsent;		/* found so since these were forgotten */
 	Entry	  **recent;
 	uint32		mask;			/* of places in it */
+
+	/* what the target is to be ready for */
+	const KsShaper *shaper;		/* NULL: it need not be */
+	bool		unsettled;		/* an entry was met that is not settled */
+	HTAB	   *ready;			/* types, where schemas have several */
+	Entry	   *at_hand;		/* of ks_schema_cache_unsettled() */
+	const void *type;
+	Entry	   *settled;		/* last, or NULL */
 };
 
 static void
@@ -73,6 +88,13 @@ ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompileSchema compile)
 												  ALLOCSET_SMALL_SIZES);
 	cache->entries = hash_create("kafka_sink schemas", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	clear_recent(cache, RECENT_MIN);
+	if (d->settings.evolves && !of_keys)
+		cache->shaper = ks_shaper(d->settings.format);
+	if (cache->shaper && cache->shaper->at)
+	{
+		ctl.keysize = ctl.entrysize = sizeof(const void *);
+		cache->ready = hash_create("kafka_sink types", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
 	return cache;
 }
 
@@ -154,13 +176,17 @@ ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, const KsSchema
 			forget_absent(cache);
 	}
 	entry = find_entry(cache, id);
-	if (likely(entry->state == KS_SCHEMA_KNOWN) || entry->asked.nth == pass->nth ||
-		(entry->state == KS_SCHEMA_ABSENT && entry->asked.batch == pass->batch))
-		return true;
-	/* what was absent may be there by now */
-	entry->asked = *pass;
-	ask(cache, entry);
-	cache->nabsent += entry->state == KS_SCHEMA_ABSENT;
+	if (unlikely(entry->state != KS_SCHEMA_KNOWN))
+	{
+		if (entry->asked.nth == pass->nth ||
+			(entry->state == KS_SCHEMA_ABSENT && entry->asked.batch == pass->batch))
+			return true;
+		/* what was absent may be there by now */
+		entry->asked = *pass;
+		ask(cache, entry);
+		cache->nabsent += entry->state == KS_SCHEMA_ABSENT;
+	}
+	cache->unsettled |= entry->state == KS_SCHEMA_KNOWN && !entry->settled;
 	return entry->state != KS_SCHEMA_UNKNOWN;
 }
 
@@ -258,4 +284,109 @@ ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id)
 				 entry->state == KS_SCHEMA_ABSENT ? errdetail_internal("%s", entry->text.text) : 0,
 				 errhint("Is the option schema_registry_url that of the registry which the record was written with?")));
 	return ks_compile_once(&entry->compiled, entry->cxt, id, compile, &c);
+}
+
+/* --- what the target is to be ready for --- */
+
+typedef struct Parsing
+{
+	const KsShaper *shaper;
+	const KsSchemaText *text;
+} Parsing;
+
+static void *
+parse(void *arg)
+{
+	Parsing    *p = arg;
+
+	return unconstify(void *, p->shaper->parse(p->text));
+}
+
+/* The type of a record; NULL: there is none. */
+static const void *
+find_type(KsSchemaCache *cache, Entry *entry, const KsMessagePath *path)
+{
+	Parsing		p = {cache->shaper, &entry->text};
+	const void *types = ks_compile_try(&entry->types, entry->cxt, &entry->id, parse, &p);
+
+	if (types == NULL)
+		entry->settled = true;
+	return types && cache->shaper->at ? cache->shaper->at(types, path) : types;
+}
+
+static bool
+is_ready(KsSchemaCache *cache, Entry *entry, const void *type)
+{
+	if (type != entry->ready && cache->ready && hash_search(cache->ready, &type, HASH_FIND, NULL))
+		entry->ready = type;
+	return type == entry->ready;
+}
+
+static void
+make_ready(KsSchemaCache *cache, Entry *entry, const void *type)
+{
+	entry->ready = type;
+	if (cache->ready)
+		(void) hash_search(cache->ready, &type, HASH_ENTER, NULL);
+	else
+		entry->settled = true;
+}
+
+bool
+ks_schema_cache_has_unsettled(const KsSchemaCache *cache)
+{
+	return cache->shaper && cache->unsettled;
+}
+
+KsShape *
+ks_schema_cache_unsettled(KsSchemaCache *cache, const KsSchemaId *id, const KsMessagePath *path)
+{
+	Entry	   *entry = find_entry(cache, id);
+	bool		changes = cache->d->settings.envelope == KS_DEBEZIUM;
+	const void *type;
+	KsShape    *shape;
+
+	if (entry->settled || entry->state != KS_SCHEMA_KNOWN)
+		return NULL;
+	type = find_type(cache, entry, path);
+	if (type == NULL || is_ready(cache, entry, type))
+		return NULL;
+	shape = cache->shaper->shape(type, changes);
+	/* what is not that of changes is no schema of rows */
+	if (changes && shape->envelope != KS_DEBEZIUM)
+	{
+		make_ready(cache, entry, type);
+		return NULL;
+	}
+	cache->at_hand = entry;
+	cache->type = type;
+	return shape;
+}
+
+void
+ks_schema_cache_settle(KsSchemaCache *cache)
+{
+	make_ready(cache, cache->at_hand, cache->type);
+	cache->settled = cache->at_hand;
+}
+
+void
+ks_schema_cache_all_settled(KsSchemaCache *cache)
+{
+	cache->unsettled = false;
+}
+
+KsShape *
+ks_schema_cache_settled(KsSchemaCache *cache, const char *name, KsSchemaId *id)
+{
+	const KsShaper *shaper = cache->shaper;
+	const void *type;
+
+	if (cache->settled == NULL)
+		return NULL;
+	*id = cache->settled->id;
+	type = cache->settled->types.made;
+	if (shaper->named)
+		type = name ? shaper->named(type, name) : NULL;
+	return type ? shaper->shape(type, cache->d->settings.envelope == KS_DEBEZIUM) : NULL;
 }

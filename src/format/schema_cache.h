@@ -7,6 +7,7 @@
 
 #include "format/decode.h"
 #include "format/schemas.h"
+#include "format/shape.h"
 
 /* What a format makes of something, in the current context; errors if it cannot. */
 typedef void *(*KsCompile) (void *arg);
@@ -42,6 +43,21 @@ extern KsSchemaCache *ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompi
  * false only then.
  */
 extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, const KsSchemaPass *pass);
+
+/*
+ * Where the target is to be ready for schemas: were any met that have types which it has
+ * not been compared with?  What the table looks like that records of one need, in the
+ * current context; NULL: that is known, or there is no such type.  And: the target is ready
+ * for that; for all.
+ */
+extern bool ks_schema_cache_has_unsettled(const KsSchemaCache *cache);
+extern KsShape *ks_schema_cache_unsettled(KsSchemaCache *cache, const KsSchemaId *id,
+										  const KsMessagePath *path);
+extern void ks_schema_cache_settle(KsSchemaCache *cache);
+extern void ks_schema_cache_all_settled(KsSchemaCache *cache);
+
+/* Of the schema that was settled last, the type of that name, if it has several; NULL: none. */
+extern KsShape *ks_schema_cache_settled(KsSchemaCache *cache, const char *name, KsSchemaId *id);
 
 /* What was made of it, for a record; errors (42704, and what is wrong with it) if there is none. */
 extern void *ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id);

@@ -127,16 +127,6 @@ note_handed(KsConsumer *c, int from)
 	}
 }
 
-void
-ks_consumer_truncate_batch(KsConsumer *c, int n)
-{
-	for (int i = n; i < c->nrecs; i++)
-		if (!c->states[c->recs[i].pidx].given_back)
-			ks_consumer_give_back(c, c->recs[i].pidx, GetCurrentTimestamp());
-	ks_source_release(c->recs + n, c->nrecs - n);
-	c->nrecs = n;
-}
-
 static int
 max_records(const KsConsumer *c)
 {

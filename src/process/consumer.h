@@ -72,6 +72,8 @@ typedef enum KsApplyResult
 	KS_APPLY_STOPPED,			/* commit what is before the bad record; err tells */
 	KS_APPLY_SCHEMAS,			/* commit, or roll back: nothing was touched, and schemas
 								 * are to be fetched before the batch is applied */
+	KS_APPLY_EVOLVE,			/* the same: the target is to be altered, for which the
+								 * next attempt locks it */
 	KS_APPLY_MISMATCH,			/* the guard failed: roll back, nothing was touched */
 	KS_APPLY_CHANGED			/* the sink is not what it was: roll back, begin anew */
 } KsApplyResult;
@@ -115,6 +117,7 @@ typedef struct KsConsumer
 	Size		bytes;
 	TimestampTz batch_since;	/* first record or EOF that counts; 0: empty */
 	int			attempts;		/* that failed */
+	Oid			evolve;			/* table that is to be altered for it; InvalidOid: none */
 	TimestampTz retry_at;		/* the next; 0: none has failed */
 
 	/* what the host must know */

@@ -125,6 +125,42 @@ parts_to_move(KsConsumer *c, int *n)
 	return parts;
 }
 
+void
+ks_consumer_truncate_batch(KsConsumer *c, int n)
+{
+	for (int i = n; i < c->nrecs; i++)
+		if (!c->states[c->recs[i].pidx].given_back)
+			ks_consumer_give_back(c, c->recs[i].pidx, GetCurrentTimestamp());
+	ks_source_release(c->recs + n, c->nrecs - n);
+	c->nrecs = n;
+}
+
+/*
+ * The target is not ready for the first record: it is altered, or *err says why it
+ * cannot be.  False: not in this transaction, which has not begun with its lock.
+ */
+static bool
+evolve(KsConsumer *c, KsRecordError *err)
+{
+	KsApply    *ap = c->apply;
+	Oid			locked = c->evolve;
+
+	ks_apply_finish(ap);
+	c->evolve = ap->evolution.relid;
+	if (ap->evolution.refused == NULL && locked != c->evolve)
+		return false;
+	err->index = 0;
+	err->edata = ks_evolve_run(ap);
+	c->evolve = InvalidOid;
+	if (err->edata)
+		return true;
+	ereport(c->in_worker ? LOG : INFO,
+			(errmsg("sink \"%s\" alters its target for schema %s of the registry: %s", c->sink->name,
+					ks_schema_id_text(&ap->evolution.id), ap->evolution.statement)));
+	ks_apply_prepare(ap);
+	return true;
+}
+
 KsApplyResult
 ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 {
@@ -165,6 +201,8 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 #endif
 
 	done = 0;
+	if (OidIsValid(c->evolve))
+		ks_evolve_lock(c->apply, c->evolve);
 	if (c->nrecs > 0)
 		ks_apply_prepare(c->apply);
 	while (c->nrecs > 0)
@@ -180,9 +218,20 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 			ks_apply_finish(c->apply);
 			return KS_APPLY_SCHEMAS;
 		}
-		if (c->apply->nwaiting == 0)
+		if (c->apply->evolution.at == 0)
+		{
+			if (!evolve(c, err))
+				return KS_APPLY_EVOLVE;
+			if (err->edata)
+				break;
+			continue;
+		}
+		if (c->apply->evolution.at > 0)
+			ks_consumer_truncate_batch(c, c->apply->evolution.at);
+		else if (c->apply->nwaiting == 0)
 			break;
-		ks_consumer_drop_waiting_records(c);
+		else
+			ks_consumer_drop_waiting_records(c);
 		/* what is left is decoded anew */
 		MemoryContextReset(c->row_cxt);
 		forget_counts(c);

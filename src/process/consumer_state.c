@@ -41,6 +41,7 @@ ks_consumer_reset_batch(KsConsumer *c)
 	c->retry_at = 0;
 	c->fetched = false;
 	c->fetches = 0;
+	c->evolve = InvalidOid;
 	for (int i = 0; i < c->nparts; i++)
 	{
 		KsPartition *p = &c->parts[i];

@@ -360,8 +360,8 @@ read_schema(Fetched *s, Jsonb *answer)
 static void
 fetch_by_id(Fetched *s, const KsSchemaId *id)
 {
-	read_schema(s, ask(s->f, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
-									  ks_schema_id_text(id))));
+	read_schema(s, ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+								   ks_schema_id_text(id))));
 }
 
 /* --- by Apicurio's global ids, which only its own interface knows --- */
@@ -530,7 +530,7 @@ ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id,
 
 	if (f->registry == NULL)
 		open_registry(f);
-	answer = ask(f, psprintf("/subjects/%s/versions/latest", ks_registry_encode(f->registry, subject)));
+	answer = ask(&s, psprintf("/subjects/%s/versions/latest", encode(&s, subject)));
 	if (answer)
 	{
 		memset(id, 0, sizeof(KsSchemaId));

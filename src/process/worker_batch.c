@@ -183,6 +183,8 @@ ks_worker_apply_batch(void (*idle) (void))
 		ks_consumer_rewind(c);
 		return;
 	}
+	if (result == KS_APPLY_EVOLVE)
+		return;
 	if (result == KS_APPLY_MISMATCH)
 	{
 		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.guard_mismatches, 1);

@@ -138,7 +138,7 @@ check_topics(const KsSink *sink)
 		}
 		else if (topic->insert_mode || topic->columns || topic->pk_fields || topic->filter ||
 				 topic->update_if || topic->accumulate || topic->value_schema || topic->key_schema ||
-				 topic->framing || topic->message_type || topic->validate_given)
+				 topic->framing || topic->message_type || topic->validate_given || topic->evolve)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("topic \"%s\" has settings of a target, but no target of its own", topic->topic),

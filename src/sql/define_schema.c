@@ -8,12 +8,18 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "catalog/schemas.h"
 #include "format/avro_schema.h"
 #include "format/decode_format.h"
 #include "format/jschema.h"
+#include "format/shape.h"
 #include "sql/define_schema.h"
 
 /* A schema of values, or of keys. */
@@ -161,6 +167,30 @@ check_message_type(const KsSink *sink)
 				 errhint("Filter by @schema, or set framing => 'none'.")));
 }
 
+/* A target is altered for schemas that records tell, and by whoever owns it. */
+static void
+check_evolve(const KsSink *sink)
+{
+	bool		writes = ks_sink_writes_by_default(sink) || sink->topic != NULL;
+	const char *owner;
+
+	if (sink->evolve == KS_EVOLVE_NONE || !writes)
+		return;
+	if (sink->command || ks_shaper(sink->format) == NULL || sink->value_schema)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" has nothing to work on", "evolve"),
+				 errhint("It needs a target, format avro, and records that tell their schema: no value_schema.")));
+	if (get_rel_relkind(sink->target) == '\0' || ks_relation_ownercheck(sink->target, sink->owner))
+		return;
+	owner = GetUserNameFromId(sink->owner, false);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("role \"%s\" does not own \"%s\" and cannot alter it", owner, get_rel_name(sink->target)),
+			 errdetail("The setting evolve has the sink's owner alter its target."),
+			 errhint("ALTER TABLE ... OWNER TO %s, or set evolve => 'none'.", quote_identifier(owner))));
+}
+
 void
 ks_define_check_schemas(const KsSink *sink)
 {
@@ -185,4 +215,5 @@ ks_define_check_schemas(const KsSink *sink)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" has nothing to work on", "validate"),
 				 errhint("It needs format or key_format json_schema.")));
+	check_evolve(sink);
 }

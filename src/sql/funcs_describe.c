@@ -82,22 +82,24 @@ shape_of_subject(const char *server, const char *subject, char **from)
 {
 	KsConf	   *conf = ks_options_load(server, GetUserId());
 	KsSchemaId	id;
-	KsSchemaText text;
+	KsSchemaText *text = palloc0(sizeof(KsSchemaText));
 	int			version;
 
-	if (!ks_schemas_newest(server, conf, subject, &id, &version, &text))
+	if (!ks_schemas_newest(server, conf, subject, &id, &version, text))
 		return NULL;
 	*from = psprintf("schema %s of subject \"%s\", version %d", ks_schema_id_text(&id), subject, version);
-	return shape_of_text(&text);
+	return shape_of_text(text);
 }
 
 static KsShape *
 shape_of_given(const char *schema, char **from)
 {
-	KsSchemaText text = {.type = "AVRO", .text = schema};
+	KsSchemaText *text = palloc0(sizeof(KsSchemaText));
 
+	text->type = "AVRO";
+	text->text = schema;
 	*from = pstrdup("the schema that was given");
-	return shape_of_text(&text);
+	return shape_of_text(text);
 }
 
 static void

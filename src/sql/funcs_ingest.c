@@ -215,9 +215,12 @@ apply_records(KsApply *ap, KsRecord *recs, int n, KsPartition *parts, int nparts
 
 		m = Min(n - from, max);
 		order = ks_apply_order(ap, batch, m, parts, nparts);
-		n_done = ks_apply(ap, batch, m, parts, nparts, &err);
-		if (ap->unknown != NIL)
-			ks_schemas_refuse_unknown(ap);
+		do
+		{
+			n_done = ks_apply(ap, batch, m, parts, nparts, &err);
+			if (ap->unknown != NIL)
+				ks_schemas_refuse_unknown(ap);
+		} while (ap->evolution.at >= 0 && ks_schemas_evolve(ap, &err));
 		if (n_done < m)
 			throw_record_error(ap->sink, &batch[err.index], from + (order ? order[err.index] : err.index),
 							   &parts[batch[err.index].pidx], &err);

@@ -191,6 +191,8 @@ run_batch(KsConsumer *c)
 		ks_consumer_fetch_schemas(c, check_interrupts);
 		return 0;
 	}
+	if (result == KS_APPLY_EVOLVE)
+		return 0;
 	n = c->nrecs;				/* without those that wait */
 	if (result == KS_APPLY_STOPPED)
 		raise_record_error(c, &err);

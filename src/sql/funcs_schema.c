@@ -86,6 +86,28 @@ ks_schemas_refuse_unknown(const KsApply *ap)
 					 id->global ? ", true" : "")));
 }
 
+bool
+ks_schemas_evolve(KsApply *ap, KsRecordError *err)
+{
+	const KsEvolution *e = &ap->evolution;
+
+	CHECK_FOR_INTERRUPTS();
+	memset(err, 0, sizeof(KsRecordError));
+	ks_apply_finish(ap);
+	err->edata = ks_evolve_run(ap);
+	ks_apply_prepare(ap);
+	if (err->edata == NULL)
+	{
+		ereport(NOTICE,
+				(errmsg("schema %s of the registry needs: %s", ks_schema_id_text(&e->id), e->statement)));
+		return true;
+	}
+	err->index = e->at;
+	err->of_record = true;
+	ap->decoding = 0;			/* nothing is */
+	return false;
+}
+
 int
 ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, int nparts,
 				 KsRecordError *err)
@@ -102,6 +124,8 @@ ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, i
 		if (ap->unknown != NIL && ks_schema_id_equal(linitial(ap->unknown), &first))
 			ks_schemas_refuse_unknown(ap);
 	}
+	while (ap->evolution.at >= 0 && ks_schemas_evolve(ap, err))
+		done = ks_apply(ap, recs, n, parts, nparts, err);
 	return done;
 }
 

@@ -8,7 +8,14 @@
 #include "kafka/options.h"
 #include "write/apply.h"
 
-/* ks_apply(), in a transaction of the session's in which schemas may be fetched. */
+/*
+ * After ks_apply(), for the record evolution.at: alters its target, in a transaction of
+ * the session's; then it is called again.  False: *err says why it cannot be.
+ */
+extern bool ks_schemas_evolve(KsApply *ap, KsRecordError *err);
+
+/* ks_apply(), in a transaction of the session's in which schemas may be fetched, and
+ * targets altered. */
 extern int	ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, int nparts,
 							 KsRecordError *err);
 

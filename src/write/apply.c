@@ -102,9 +102,11 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
 	ks_apply_begin_routes(ap);
+	ap->evolution.at = -1;
 	list_unknown(ap);
-	if (ap->unknown != NIL)
+	if (ap->unknown != NIL || !ks_evolve_ready(ap))
 	{
+		ap->done = 0;
 		MemoryContextSwitchTo(old);
 		return 0;
 	}

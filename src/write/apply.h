@@ -67,6 +67,16 @@ typedef struct KsRoute
 	struct KsRowWriter *one_by_one; /* the fast path's own, or NULL */
 } KsRoute;
 
+/* What a record's schema needs of its target, see evolve.c. */
+typedef struct KsEvolution
+{
+	int			at;				/* the first such record, -1: none */
+	Oid			relid;			/* its target */
+	KsSchemaId	id;
+	char	   *statement;		/* that makes the target ready */
+	ErrorData  *refused;		/* or why it cannot be */
+} KsEvolution;
+
 typedef struct KsApply
 {
 	const KsSink *sink;			/* itself; routes have settings of their own */
@@ -119,6 +129,7 @@ typedef struct KsApply
 	List	   *unknown;		/* KsSchemaId *: schemas that must be fetched first, in batch_cxt */
 	KsSchemaPass looking;		/* for such */
 	bool		again;			/* the batch of the last call, with schemas that were missing then */
+	KsEvolution evolution;		/* that is needed first, in batch_cxt */
 	KsRejects	rejects;
 	int			nundecodable;	/* of these: their rows are not known */
 	bool		keep_rejects;	/* in rejects.items, for the caller; no dead letters */
@@ -151,9 +162,24 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
  *
  * Nor is anything applied, nor looked at, if records are by schemas that are not known
  * (unknown != NIL): the caller has them fetched, and calls 'again'.  There may be more.
+ * Nor if the target is not ready for the schema of a record (evolution.at >= 0): the
+ * caller applies those before it, if there are any, or has the target altered, between
+ * ks_apply_finish() and ks_apply_prepare(), and calls again.
  */
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);
+
+/* --- evolve.c --- */
+
+/* Inside ks_apply(): are targets ready for the schemas of the records?  See KsEvolution. */
+extern bool ks_evolve_ready(KsApply *ap);
+
+/* At the beginning of a transaction that will alter it. */
+extern void ks_evolve_lock(const KsApply *ap, Oid relid);
+
+/* Alters the target as evolution says; what is wrong with that, NULL: it is done.  Errors
+ * that may pass are thrown. */
+extern ErrorData *ks_evolve_run(KsApply *ap);
 
 /* --- apply_range.c, apply_search.c --- */
 

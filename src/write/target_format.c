@@ -102,6 +102,11 @@ ks_format_check(const KsTarget *target, const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("@rest needs format json, avro, protobuf or json_schema")));
+	if (sink->evolve != KS_EVOLVE_NONE && target->has_rest)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"evolve\" does not go with @rest"),
+				 errdetail("It makes columns for what no column takes, and so there is nothing left.")));
 	for (int i = 0; i < target->ncols; i++)
 	{
 		if (target->cols[i].source == KS_FROM_SCHEMA_ID && !tells_schema(sink))

@@ -553,6 +553,34 @@ ks_schema_cache_get(struct KsSchemaCache *cache, const KsSchemaId *id)
 	abort();
 }
 
+bool
+ks_schema_cache_has_unsettled(const struct KsSchemaCache *cache)
+{
+	return false;
+}
+
+KsShape *
+ks_schema_cache_unsettled(struct KsSchemaCache *cache, const KsSchemaId *id, const KsMessagePath *path)
+{
+	return NULL;
+}
+
+void
+ks_schema_cache_settle(struct KsSchemaCache *cache)
+{
+}
+
+void
+ks_schema_cache_all_settled(struct KsSchemaCache *cache)
+{
+}
+
+KsShape *
+ks_schema_cache_settled(struct KsSchemaCache *cache, const char *name, KsSchemaId *id)
+{
+	return NULL;
+}
+
 /* --- regular expressions: by a hash of both, they match or not --- */
 
 static uint32

@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(27);
+SELECT plan(29);
 CREATE ROLE regress_ks_owner;
 CREATE ROLE regress_ks_monitor IN ROLE pg_monitor;
 CREATE ROLE regress_ks_stats IN ROLE pg_read_all_stats;
@@ -30,6 +30,7 @@ BEGIN
     RETURN NEXT is_empty('SELECT * FROM kafka_sink.txn_offsets', 'no rows of txn_offsets');
     RETURN NEXT is_empty('SELECT * FROM kafka_sink.offset_history', 'no history of offsets');
     RETURN NEXT is_empty('SELECT * FROM kafka_sink.sink_history', 'nor of sinks');
+    RETURN NEXT is_empty('SELECT * FROM kafka_sink.ddl_history', 'nor of targets');
     RETURN NEXT is_empty('SELECT * FROM kafka_sink.sink_topics', 'no definitions of topics');
     RETURN NEXT throws_ok($s$SELECT kafka_sink.pause('filtered')$s$, '42501', NULL, 'and can do nothing to them');
 END $$;

@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(32);
+SELECT plan(33);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -34,6 +34,9 @@ SELECT is(pg_temp.columns_of('kafka_sink.offset_history'),
 SELECT is(pg_temp.columns_of('kafka_sink.sink_history'),
     'id bigint!, sink text!, owner regrole!, action text!, topic text, old jsonb, new jsonb, role text!, session_role text!, '
     'at timestamp with time zone!', 'sink_history');
+SELECT is(pg_temp.columns_of('kafka_sink.ddl_history'),
+    'id bigint!, sink text!, owner regrole!, topic text!, part integer!, off bigint!, schema_id bigint, schema_guid uuid, statement text!, role text!, '
+    'at timestamp with time zone!', 'ddl_history');
 SELECT is(pg_temp.columns_of('kafka_sink.schemas'),
     'server text!, registry text!, id bigint, global_id bigint, guid uuid, type text!, schema text!, refs jsonb!, fetched_at timestamp with time zone!', 'schemas');
 SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),
@@ -50,12 +53,12 @@ SELECT is(pg_temp.columns_of('kafka_sink.sinks'),
     'envelope text, csv_delimiter text, csv_quote text, csv_null text, strict boolean, retry_within interval, '
     'on_topic_error text, lock_timeout interval, idle_after interval, statistics_interval interval, '
     'created_by text, created_at timestamp with time zone, altered_by text, altered_at timestamp with time zone, '
-    'value_schema text, key_schema text, framing text, message_type text, validate boolean', 'sinks');
+    'value_schema text, key_schema text, framing text, message_type text, validate boolean, evolve text', 'sinks');
 SELECT is(pg_temp.columns_of('kafka_sink.sink_topics'),
     'sink text, topic text, partitions text, start_at text, cluster_id text, target regclass, insert_mode text, columns jsonb, '
     'pk_fields text[], filter text, update_if text, accumulate jsonb, own_target boolean, state text, since timestamp with time zone, '
     'sqlstate text, message text, detail text, hint text, part integer, off bigint, column_name text, '
-    'value_schema text, key_schema text, framing text, message_type text, validate boolean', 'sink_topics');
+    'value_schema text, key_schema text, framing text, message_type text, validate boolean, evolve text', 'sink_topics');
 SELECT is(pg_temp.columns_of('kafka_sink.lag'),
     'sink text, topic text, part integer, off bigint, end_offset bigint, lag bigint, high_watermark bigint, '
     'open_transaction_lag bigint, updated_at timestamp with time zone, as_of timestamp with time zone', 'lag');
@@ -109,8 +112,8 @@ SELECT set_eq(
         'emit(feed text, topic text, key bytea, value bytea, headers jsonb DEFAULT NULL::jsonb, part integer DEFAULT NULL::integer)',
         'emit(feed text, record kafka_sink.record)',
         'rename_sink(sink text, new_name text)',
-        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, if_not_exists boolean DEFAULT false)',
-        'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[])',
+        'register_topic(sink text, topic text, partitions text DEFAULT NULL::text, start_at text DEFAULT ''earliest''::text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, evolve text DEFAULT NULL::text, if_not_exists boolean DEFAULT false)',
+        'alter_topic(sink text, topic text, target regclass DEFAULT NULL::regclass, insert_mode text DEFAULT NULL::text, columns jsonb DEFAULT NULL::jsonb, pk_fields text[] DEFAULT NULL::text[], filter text DEFAULT NULL::text, update_if text DEFAULT NULL::text, accumulate jsonb DEFAULT NULL::jsonb, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, framing text DEFAULT NULL::text, message_type text DEFAULT NULL::text, validate boolean DEFAULT NULL::boolean, evolve text DEFAULT NULL::text, reset text[] DEFAULT NULL::text[])',
         'unregister_topic(sink text, topic text, if_exists boolean DEFAULT false)',
         'pause(sink text)',
         'resume(sink text)',
