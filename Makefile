@@ -1,7 +1,7 @@
 # kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
 
 # These need neither PostgreSQL nor PGXS: what they run installs what is missing.
-ks_scripts = check check-assert check-asan check-conformance coverage demo torture fuzz bench bench-quick bench-full bench-peers
+ks_scripts = check check-assert check-asan check-conformance coverage demo demo-avro torture fuzz bench bench-quick bench-full bench-peers
 
 ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
 
@@ -17,6 +17,8 @@ coverage:
 	test/coverage
 demo:
 	demo/demo
+demo-avro:
+	demo/avro
 torture:
 	test/torture
 fuzz:
