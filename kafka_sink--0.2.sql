@@ -864,12 +864,14 @@ CREATE FUNCTION kafka_sink.describe(
     value_subject text DEFAULT NULL,
     key_subject text DEFAULT NULL,
     value_schema text DEFAULT NULL,
-    key_schema text DEFAULT NULL)
+    key_schema text DEFAULT NULL,
+    format text DEFAULT 'avro',
+    message_type text DEFAULT NULL)
 RETURNS text
 AS 'MODULE_PATHNAME', 'kafka_sink_describe'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.describe(text, text, text, text, text, text, text) IS
+COMMENT ON FUNCTION kafka_sink.describe(text, text, text, text, text, text, text, text, text) IS
 'SQL that creates a table for records of a topic, by the newest schemas of its values and keys in the server''s registry, or by schemas that are given';
 
 CREATE FUNCTION kafka_sink.topics(

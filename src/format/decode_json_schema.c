@@ -4,7 +4,8 @@
  *
  * That is taken off, and what is left is JSON like any other; no JSON begins as an id
  * does, so where the setting leaves it open there may be none.  The schema is only
- * looked for where values are to be checked by it, or a column takes its name.
+ * looked for where values are to be checked by it, a column takes its name, or the target
+ * is to be ready for it.
  */
 #include "postgres.h"
 
@@ -66,7 +67,7 @@ begin_part(KsDecoder *d, KsSchemaPart *part, const char *text)
 {
 	bool		of_keys = part == &d->key_schemas;
 	KsSchemaText given = {.type = "JSON", .text = text};
-	bool		asks = d->settings.validate || (!of_keys && is_named(d->target));
+	bool		asks = d->settings.validate || (!of_keys && (is_named(d->target) || d->settings.evolves));
 
 	if (asks)
 		ks_schemas_begin(d, part, text, compile);

@@ -17,8 +17,8 @@
 
 #include "format/decode_format.h"
 #include "format/framing.h"
-#include "format/proto_descriptor.h"
 #include "format/proto_program.h"
+#include "format/proto_texts.h"
 #include "format/schema_cache.h"
 
 #define BUCKETS		64			/* a power of two */
@@ -52,98 +52,13 @@ typedef struct KsProto
 
 /* --- which message --- */
 
-/* Those that can be meant, for a hint. */
-static char *
-list_messages(const KsProtoFile *file)
-{
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 0; i < file->nmessages && names.len < 200; i++)
-		appendStringInfo(&names, "%s%s", i > 0 ? ", " : "", file->messages[i]->name);
-	return names.data;
-}
-
-/* The message of a schema whose records do not tell it. */
-static const KsProtoMessage *
-choose_message(const KsProtoFile *file, const char *name, bool of_keys)
-{
-	const KsProtoMessage *message;
-
-	if (file->nmessages == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the Protobuf schema has no message")));
-	if (name && !of_keys)
-	{
-		message = ks_proto_find_message(file, name, strlen(name));
-		if (message == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the Protobuf schema has no message \"%s\"", name),
-					 errdetail("Its messages: %s.", list_messages(file)),
-					 errhint("message_type is the full name: with the package, and with the messages around it.")));
-		return message;
-	}
-	if (file->nmessages > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the Protobuf schema has several messages"),
-				 errdetail("Its messages: %s.", list_messages(file)),
-				 of_keys ? errhint("Nothing tells which the keys are of: leave that one alone at the top of key_schema.") :
-				 errhint("Say in the setting message_type which the values are of.")));
-	return file->messages[0];
-}
-
-/* Texts that a schema consists of, the one that is meant last. */
-typedef struct Texts
-{
-	int			n;
-	KsProtoText *texts;
-} Texts;
-
-/* A .proto text, which may be given as what protoc makes of it, with what it imports. */
-static void
-add_texts(Texts *t, const char *name, const char *text)
-{
-	KsProtoText one = {name, text};
-	KsProtoText *more = &one;
-	int			n = 1;
-
-	if (ks_proto_is_descriptor(text))
-	{
-		more = ks_proto_descriptor_texts(text, &n);
-		more[n - 1].name = name;
-	}
-	t->texts = t->texts ? repalloc(t->texts, (t->n + n) * sizeof(KsProtoText)) : palloc(n * sizeof(KsProtoText));
-	memcpy(t->texts + t->n, more, n * sizeof(KsProtoText));
-	t->n += n;
-}
-
-static KsProtoFile *
-parse_text(const KsSchemaText *text)
-{
-	Texts		t = {0};
-
-	if (strcmp(text->type, "PROTOBUF") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the schema is not a Protobuf schema"),
-				 errdetail("Its type is %s.", text->type)));
-	for (int i = 0; i < text->nrefs; i++)
-		add_texts(&t, text->ref_names[i], text->refs[i]);
-	add_texts(&t, NULL, text->text);
-	return ks_proto_parse(t.texts, t.n);
-}
-
 /* The schema that a sink gives. */
 static KsProtoFile *
 parse_given(const char *schema)
 {
-	Texts		t = {0};
+	KsSchemaText text = {.type = "PROTOBUF", .text = schema};
 
-	add_texts(&t, NULL, schema);
-	return ks_proto_parse(t.texts, t.n);
+	return ks_proto_read_schema(&text);
 }
 
 void
@@ -152,7 +67,7 @@ ks_proto_check_schema(const char *schema, const char *message_type, bool of_keys
 	KsProtoFile *file = parse_given(schema);
 
 	if (!told)
-		(void) choose_message(file, message_type, of_keys);
+		(void) ks_proto_choose_message(file, message_type, of_keys);
 }
 
 static ProtoSchema *
@@ -169,7 +84,7 @@ make_schema(const KsProtoFile *file)
 static void *
 compile_text(KsDecoder *d, const KsSchemaText *text, bool of_keys)
 {
-	return make_schema(parse_text(text));
+	return make_schema(ks_proto_read_schema(text));
 }
 
 static Used *
@@ -248,7 +163,7 @@ begin_part(KsDecoder *d, KsSchemaPart *part, const char *text)
 	schema = make_schema(parse_given(text));
 	if (part->framing != KS_FRAMING_NONE)
 		return schema;
-	schema->only = choose_message(schema->file, d->settings.message_type, of_keys);
+	schema->only = ks_proto_choose_message(schema->file, d->settings.message_type, of_keys);
 	schema->last = find_used(schema, schema->only);
 	if (!of_keys)
 	{
@@ -414,7 +329,7 @@ void
 ks_proto_decode_json(const KsSchemaText *text, const KsMessagePath *path, const char *s, int len, StringInfo out)
 {
 	KsDecoder	d = {.encoding = GetDatabaseEncoding()};
-	KsProtoFile *file = parse_text(text);
+	KsProtoFile *file = ks_proto_read_schema(text);
 	KsProtoReader r = {.d = &d};
 
 	r.scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink protobuf", ALLOCSET_SMALL_SIZES);

@@ -62,7 +62,7 @@ unescape(const KsJsonToken *tok)
 	char	   *out;
 
 	if (!tok->escaped)
-		return (KsText) {tok->p, tok->len};
+		return (KsText) {tok->p, tok->len, 0};
 	result = out = palloc(tok->len + 1);
 	while (p < end)
 	{
@@ -96,7 +96,7 @@ unescape(const KsJsonToken *tok)
 				*out++ = p[-1];
 		}
 	}
-	return (KsText) {result, out - result};
+	return (KsText) {result, out - result, 0};
 }
 
 /* --- names --- */
@@ -112,7 +112,7 @@ ks_text_compare(const KsText *a, const KsText *b)
 int
 ks_text_find(const KsText *names, int n, const char *s, int len)
 {
-	KsText		wanted = {s, len};
+	KsText		wanted = {s, len, 0};
 	int			low = 0;
 
 	while (low < n)
@@ -242,7 +242,10 @@ parse_nested(Parser *parser, const char *p, KsTree *tree)
 			at = grow(&g, object);
 			*at = value;
 			if (object)
+			{
 				g.names[g.n - 1] = unescape(&name);
+				g.names[g.n - 1].nth = g.n - 1;
+			}
 			p = ks_json_after_value(json, p, close);
 			if (p < json->end && *p == close)
 				break;
@@ -265,7 +268,7 @@ parse_value(Parser *parser, const char *p, KsTree *tree)
 	if (*p == '{' || *p == '[')
 		return parse_nested(parser, p, tree);
 	p = ks_json_scan_scalar(&parser->json, p, &tok);
-	text = tok.type == KS_JSON_STRING ? unescape(&tok) : (KsText) {tok.p, tok.len};
+	text = tok.type == KS_JSON_STRING ? unescape(&tok) : (KsText) {tok.p, tok.len, 0};
 	*tree = (KsTree) {.type = tok.type, .n = text.len, .u.s = text.s};
 	return p;
 }

@@ -17,6 +17,7 @@ typedef struct KsText
 {
 	const char *s;
 	int			len;
+	int			nth;			/* of names: as the text has them */
 } KsText;
 
 typedef struct KsTree
@@ -47,7 +48,7 @@ extern int	ks_tree_compare(const KsTree *a, const KsTree *b);
 static inline KsText
 ks_tree_text(const KsTree *string)
 {
-	return (KsText) {string->u.s, string->n};
+	return (KsText) {string->u.s, string->n, 0};
 }
 
 /* A decimal number: +-0.ddd * 10^top, without the digits being copied. */

@@ -11,7 +11,17 @@
 const KsShaper *
 ks_shaper(KsFormat format)
 {
-	return format == KS_FORMAT_AVRO ? &ks_avro_shaper : NULL;
+	switch (format)
+	{
+		case KS_FORMAT_AVRO:
+			return &ks_avro_shaper;
+		case KS_FORMAT_PROTOBUF:
+			return &ks_proto_shaper;
+		case KS_FORMAT_JSON_SCHEMA:
+			return &ks_jschema_shaper;
+		default:
+			return NULL;
+	}
 }
 
 const KsShapeColumn *

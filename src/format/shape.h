@@ -20,6 +20,7 @@ typedef struct KsShapeColumn
 	Oid			typid;			/* that holds all of its values */
 	int32		typmod;
 	bool		nullable;
+	bool		required;		/* the format's own */
 	char	   *reason;			/* the schema's type, for people */
 	char	   *comment;		/* the schema's documentation, or NULL */
 	char	   *default_text;	/* of a default that is not null, as the type reads it; NULL: none */
@@ -52,16 +53,22 @@ typedef struct KsShaper
 	/* parsed, in the current context; errors if it is none */
 	const void *(*parse) (const KsSchemaText *text);
 
-	/* The type of a record; NULL: there is none of that place, or name.  Both NULL: a
-	 * schema is one type. */
+	/* The type of a record; NULL: there is none of that place, or name.  All three NULL:
+	 * a schema is one type. */
 	const void *(*at) (const void *schema, const KsMessagePath *path);
 	const void *(*named) (const void *schema, const char *name);
+
+	/* The same where no record tells it; name NULL: the only one.  Errors (22023) if it does
+	 * not know. */
+	const void *(*choose) (const void *schema, const char *name, bool of_keys);
 
 	/* In the current context; what is parsed is borrowed.  changes: of Debezium's, the rows. */
 	KsShape    *(*shape) (const void *type, bool changes);
 } KsShaper;
 
 extern const KsShaper ks_avro_shaper;
+extern const KsShaper ks_proto_shaper;
+extern const KsShaper ks_jschema_shaper;
 
 /* --- shape.c --- */
 

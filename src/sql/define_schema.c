@@ -70,12 +70,19 @@ check_json_schema(const Part *part, const KsSink *sink, bool nobody_has)
 				 errhint("Schemas that no registry has can be given with kafka_sink.add_schema() first.")));
 }
 
+/* Does anybody know what schema it is that a record tells? */
+static bool
+has_schemas(const KsSink *sink)
+{
+	return ks_schemas_registry(sink->server) != NULL || ks_schemas_given(sink->server);
+}
+
 /* Is a schema needed, and there? */
 static void
 check_given(const Part *part, const KsSink *sink)
 {
 	bool		writes = ks_sink_writes_by_default(sink) || sink->topic != NULL;
-	bool		registry = ks_schemas_registry(sink->server) != NULL || ks_schemas_given(sink->server);
+	bool		registry = has_schemas(sink);
 
 	if (part->format == KS_FORMAT_JSON_SCHEMA)
 	{
@@ -176,11 +183,12 @@ check_evolve(const KsSink *sink)
 
 	if (sink->evolve == KS_EVOLVE_NONE || !writes)
 		return;
-	if (sink->command || ks_shaper(sink->format) == NULL || sink->value_schema)
+	if (sink->command || ks_shaper(sink->format) == NULL || sink->value_schema ||
+		sink->framing == KS_FRAMING_NONE || !has_schemas(sink))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" has nothing to work on", "evolve"),
-				 errhint("It needs a target, format avro, and records that tell their schema: no value_schema.")));
+				 errhint("It needs a target, format avro, protobuf or json_schema, and records that tell their schema: a server with a schema registry, and no value_schema.")));
 	if (get_rel_relkind(sink->target) == '\0' || ks_relation_ownercheck(sink->target, sink->owner))
 		return;
 	owner = GetUserNameFromId(sink->owner, false);

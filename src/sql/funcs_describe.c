@@ -1,9 +1,6 @@
 /*
  * funcs_describe.c
  *	  describe(): the table that records of a topic fit into, as SQL to run.
- *
- * What schemas say of themselves is somebody else's text: it stands in quotes, or in
- * comments without characters that end one.
  */
 #include "postgres.h"
 
@@ -15,12 +12,11 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/typcache.h"
 #include "utils/varlena.h"
 
-#include "format/shape.h"
 #include "sql/arguments.h"
+#include "sql/describe.h"
 #include "sql/funcs_schema.h"
 
 #define MAX_KEYS	INDEX_MAX_KEYS
@@ -29,31 +25,9 @@ PG_FUNCTION_INFO_V1(kafka_sink_describe);
 
 enum
 {
-	ARG_SERVER, ARG_TOPIC, ARG_TABLE, ARG_VALUE_SUBJECT, ARG_KEY_SUBJECT, ARG_VALUE_SCHEMA, ARG_KEY_SCHEMA
+	ARG_SERVER, ARG_TOPIC, ARG_TABLE, ARG_VALUE_SUBJECT, ARG_KEY_SUBJECT, ARG_VALUE_SCHEMA, ARG_KEY_SCHEMA,
+	ARG_FORMAT, ARG_MESSAGE_TYPE
 };
-
-typedef struct Column
-{
-	const KsShapeColumn *shape;
-	char	   *name;
-	char	   *source;			/* NULL: the field of its name */
-	bool		of_key;
-} Column;
-
-typedef struct Table
-{
-	char	   *name;			/* as SQL has it */
-	char	   *bare;			/* without its schema */
-	KsShape    *value;
-	KsShape    *key;			/* NULL: none */
-	const char *value_schema;	/* as given, or NULL */
-	const char *key_schema;
-	char	   *value_from;		/* where they were found, in words */
-	char	   *key_from;
-	int			n;
-	Column	   *cols;
-	const char *no_key;			/* why the key's columns are no primary key, or NULL */
-} Table;
 
 static char *
 argument(FunctionCallInfo fcinfo, int arg)
@@ -63,22 +37,46 @@ argument(FunctionCallInfo fcinfo, int arg)
 
 /* --- schemas --- */
 
-static KsShape *
-shape_of_text(const KsSchemaText *text)
+/* What has the records' schema, by the words of a registry and of the setting format. */
+static const struct
 {
-	const KsShaper *shaper = strcmp(text->type, "AVRO") == 0 ? ks_shaper(KS_FORMAT_AVRO) : NULL;
+	const char *type;
+	const char *word;
+	KsFormat	format;
+}			formats[] = {
+	{"AVRO", "avro", KS_FORMAT_AVRO},
+	{"PROTOBUF", "protobuf", KS_FORMAT_PROTOBUF},
+	{"JSON", "json_schema", KS_FORMAT_JSON_SCHEMA}
+};
 
+static KsShape *
+make_shape(const KsSchemaText *text, const char *message_type, bool of_keys)
+{
+	const KsShaper *shaper = NULL;
+	const void *type;
+
+	for (int i = 0; i < (int) lengthof(formats); i++)
+		if (strcmp(text->type, formats[i].type) == 0)
+			shaper = ks_shaper(formats[i].format);
 	if (shaper == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("schemas of type %s cannot be described", text->type),
 				 errhint("Write the table by hand: kafka_sink.schema() shows the schema.")));
-	return shaper->shape(shaper->parse(text), true);
+	type = shaper->parse(text);
+	if (shaper->choose)
+		type = shaper->choose(type, message_type, of_keys);
+	else if (message_type && !of_keys)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("message_type is for schemas of Protobuf"),
+				 errdetail("The schema's type is %s.", text->type)));
+	return shaper->shape(type, true);
 }
 
-/* NULL: the registry has no such subject. */
-static KsShape *
-shape_of_subject(const char *server, const char *subject, char **from)
+/* False: the registry has no such subject. */
+static bool
+find_subject(KsDescribedPart *part, const char *server, const char *subject, const char *message_type, bool of_keys)
 {
 	KsConf	   *conf = ks_options_load(server, GetUserId());
 	KsSchemaId	id;
@@ -86,29 +84,46 @@ shape_of_subject(const char *server, const char *subject, char **from)
 	int			version;
 
 	if (!ks_schemas_newest(server, conf, subject, &id, &version, text))
-		return NULL;
-	*from = psprintf("schema %s of subject \"%s\", version %d", ks_schema_id_text(&id), subject, version);
-	return shape_of_text(text);
-}
-
-static KsShape *
-shape_of_given(const char *schema, char **from)
-{
-	KsSchemaText *text = palloc0(sizeof(KsSchemaText));
-
-	text->type = "AVRO";
-	text->text = schema;
-	*from = pstrdup("the schema that was given");
-	return shape_of_text(text);
+		return false;
+	part->from = psprintf("schema %s of subject \"%s\", version %d", ks_schema_id_text(&id), subject, version);
+	part->shape = make_shape(text, message_type, of_keys);
+	part->message_type = message_type;
+	for (int i = 0; i < (int) lengthof(formats); i++)
+		if (strcmp(text->type, formats[i].type) == 0)
+			part->format = formats[i].word;
+	return true;
 }
 
 static void
-find_value(Table *table, const char *server, const char *topic, const char *subject, const char *schema)
+take_given(KsDescribedPart *part, const char *schema, const char *format, const char *message_type, bool of_keys)
 {
-	table->value_schema = schema;
+	KsSchemaText *text = palloc0(sizeof(KsSchemaText));
+
+	for (int i = 0; i < (int) lengthof(formats); i++)
+		if (strcmp(format, formats[i].word) == 0)
+			text->type = formats[i].type;
+	if (text->type == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid format of a schema: \"%s\"", format),
+				 errhint("Valid formats: avro, protobuf, json_schema.")));
+	text->text = part->schema = schema;
+	part->from = pstrdup("the schema that was given");
+	part->format = format;
+	part->shape = make_shape(text, message_type, of_keys);
+	part->message_type = message_type;
+}
+
+static void
+find_value(KsDescribed *table, FunctionCallInfo fcinfo, const char *server, const char *topic, const char *format)
+{
+	const char *schema = argument(fcinfo, ARG_VALUE_SCHEMA);
+	const char *subject = argument(fcinfo, ARG_VALUE_SUBJECT);
+	const char *message_type = argument(fcinfo, ARG_MESSAGE_TYPE);
+
 	if (schema)
 	{
-		table->value = shape_of_given(schema, &table->value_from);
+		take_given(&table->value, schema, format, message_type, false);
 		return;
 	}
 	if (server == NULL || (topic == NULL && subject == NULL))
@@ -118,8 +133,7 @@ find_value(Table *table, const char *server, const char *topic, const char *subj
 				 errhint("Give a server and a topic, or a schema: kafka_sink.describe('kafka', 'orders'), kafka_sink.describe(value_schema => '{\"type\": \"record\", ...}').")));
 	if (subject == NULL)
 		subject = psprintf("%s-value", topic);
-	table->value = shape_of_subject(server, subject, &table->value_from);
-	if (table->value == NULL)
+	if (!find_subject(&table->value, server, subject, message_type, false))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the registry of server \"%s\" has no subject \"%s\"", server, subject),
@@ -128,14 +142,20 @@ find_value(Table *table, const char *server, const char *topic, const char *subj
 
 /* A topic whose keys have no schema is as good as any. */
 static void
-find_key(Table *table, const char *server, const char *topic, const char *subject, const char *schema)
+find_key(KsDescribed *table, FunctionCallInfo fcinfo, const char *server, const char *topic, const char *format)
 {
-	table->key_schema = schema;
+	const char *schema = argument(fcinfo, ARG_KEY_SCHEMA);
+	const char *subject = argument(fcinfo, ARG_KEY_SUBJECT);
+	bool		found = false;
+
 	if (schema)
-		table->key = shape_of_given(schema, &table->key_from);
-	else if (server && (topic || subject))
-		table->key = shape_of_subject(server, subject ? subject : psprintf("%s-key", topic), &table->key_from);
-	if (table->key == NULL && subject && schema == NULL)
+	{
+		take_given(&table->key, schema, format, NULL, true);
+		return;
+	}
+	if (server && (topic || subject))
+		found = find_subject(&table->key, server, subject ? subject : psprintf("%s-key", topic), NULL, true);
+	if (!found && subject)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("the registry of server \"%s\" has no subject \"%s\"", server ? server : "", subject)));
@@ -144,7 +164,7 @@ find_key(Table *table, const char *server, const char *topic, const char *subjec
 /* --- columns --- */
 
 static bool
-is_taken(const Table *table, const char *name)
+is_taken(const KsDescribed *table, const char *name)
 {
 	for (int i = 0; i < table->n; i++)
 		if (strcmp(table->cols[i].name, name) == 0)
@@ -154,7 +174,7 @@ is_taken(const Table *table, const char *name)
 
 /* A name that a column can have, and no other one has. */
 static char *
-free_name(const Table *table, const char *name, int len)
+free_name(const KsDescribed *table, const char *name, int len)
 {
 	char	   *whole = pnstrdup(name, len);
 	char	   *result = pnstrdup(whole, pg_mbcliplen(whole, len, NAMEDATALEN - 1));
@@ -195,10 +215,10 @@ path_to(const char *before, const char *name, int len)
 	return buf.data;
 }
 
-static Column *
-add_column(Table *table, const KsShapeColumn *shape, const char *name, int len)
+static KsDescribedColumn *
+add_column(KsDescribed *table, const KsShapeColumn *shape, const char *name, int len)
 {
-	Column	   *col = &table->cols[table->n];
+	KsDescribedColumn *col = &table->cols[table->n];
 
 	col->shape = shape;
 	col->name = free_name(table, name, len);
@@ -207,12 +227,12 @@ add_column(Table *table, const KsShapeColumn *shape, const char *name, int len)
 }
 
 static void
-add_value_columns(Table *table)
+add_value_columns(KsDescribed *table)
 {
-	for (int i = 0; i < table->value->n; i++)
+	for (int i = 0; i < table->value.shape->n; i++)
 	{
-		const KsShapeColumn *shape = &table->value->cols[i];
-		Column	   *col;
+		const KsShapeColumn *shape = &table->value.shape->cols[i];
+		KsDescribedColumn *col;
 
 		CHECK_FOR_INTERRUPTS();
 		if (shape->field.name == NULL)
@@ -227,8 +247,8 @@ add_value_columns(Table *table)
 }
 
 /* The value's column that has what a field of the key has; NULL: none. */
-static Column *
-same_column(const Table *table, const KsShapeColumn *key)
+static KsDescribedColumn *
+same_column(const KsDescribed *table, const KsShapeColumn *key)
 {
 	for (int i = 0; i < table->n; i++)
 	{
@@ -243,14 +263,14 @@ same_column(const Table *table, const KsShapeColumn *key)
 }
 
 static void
-add_key_columns(Table *table)
+add_key_columns(KsDescribed *table)
 {
 	int			nvalues = table->n;
 
-	for (int i = 0; i < table->key->n; i++)
+	for (int i = 0; i < table->key.shape->n; i++)
 	{
-		const KsShapeColumn *shape = &table->key->cols[i];
-		Column	   *col = NULL;
+		const KsShapeColumn *shape = &table->key.shape->cols[i];
+		KsDescribedColumn *col = NULL;
 
 		if (shape->field.name == NULL)
 		{
@@ -259,7 +279,7 @@ add_key_columns(Table *table)
 		}
 		else
 		{
-			Table		values = *table;
+			KsDescribed values = *table;
 
 			values.n = nvalues;
 			col = same_column(&values, shape);
@@ -274,7 +294,7 @@ add_key_columns(Table *table)
 }
 
 static void
-check_key(Table *table)
+check_key(KsDescribed *table)
 {
 	int			n = 0;
 
@@ -296,9 +316,9 @@ check_key(Table *table)
 }
 
 static void
-find_columns(Table *table)
+find_columns(KsDescribed *table)
 {
-	int			max = table->value->n + (table->key ? table->key->n : 0);
+	int			max = table->value.shape->n + (table->key.shape ? table->key.shape->n : 0);
 
 	if (max > MaxHeapAttributeNumber)
 		ereport(ERROR,
@@ -306,9 +326,9 @@ find_columns(Table *table)
 				 errmsg("the schema has more fields than a table can have columns"),
 				 errdetail("It has %d, with those of the key.", max),
 				 errhint("Write the table by hand, with columns for what is needed and one of type jsonb for \"@rest\".")));
-	table->cols = palloc0((max + 1) * sizeof(Column));
+	table->cols = palloc0((max + 1) * sizeof(KsDescribedColumn));
 	add_value_columns(table);
-	if (table->key)
+	if (table->key.shape)
 		add_key_columns(table);
 	if (table->n == 0)
 		ereport(ERROR,
@@ -317,175 +337,15 @@ find_columns(Table *table)
 	check_key(table);
 }
 
-/* --- the text --- */
-
-/* A line of comment: nothing in it ends it. */
-static void
-append_line(StringInfo out, const char *text)
-{
-	appendStringInfoString(out, "-- ");
-	for (; *text; text++)
-		appendStringInfoChar(out, (unsigned char) *text < ' ' || *text == 0x7f ? ' ' : *text);
-	appendStringInfoChar(out, '\n');
-}
-
-static void
-append_origin(StringInfo out, const char *what, const KsShape *shape, const char *from)
-{
-	append_line(out, psprintf("%s: %s, %s%s", what, from, shape->name ? shape->name : shape->cols[0].reason,
-							  shape->envelope == KS_DEBEZIUM ? "; a change of Debezium's, whose rows are these" : ""));
-}
-
-static void
-append_default(StringInfo out, const KsShapeColumn *shape)
-{
-	if (shape->default_text == NULL)
-		return;
-	switch (shape->typid)
-	{
-		case BOOLOID:
-		case INT4OID:
-		case INT8OID:
-		case FLOAT4OID:
-		case FLOAT8OID:
-		case NUMERICOID:
-			appendStringInfo(out, " DEFAULT %s", shape->default_text);
-			break;
-		default:
-			appendStringInfo(out, " DEFAULT %s", quote_literal_cstr(shape->default_text));
-			break;
-	}
-}
-
-static void
-append_columns(StringInfo out, const Table *table, bool has_key)
-{
-	for (int i = 0; i < table->n; i++)
-	{
-		const Column *col = &table->cols[i];
-		const KsShapeColumn *shape = col->shape;
-		bool		of_key = col->source && strncmp(col->source, "@key", 4) == 0;
-
-		appendStringInfo(out, "    %s %s%s", quote_identifier(col->name),
-						 format_type_with_typemod(shape->typid, shape->typmod),
-						 col->of_key || !shape->nullable ? " NOT NULL" : "");
-		if (!of_key)
-			append_default(out, shape);
-		appendStringInfo(out, "%s  ", i < table->n - 1 || has_key ? "," : "");
-		append_line(out, psprintf("%s%s%s", of_key ? "of the key: " : "", shape->reason,
-								  col->source && strcmp(col->source, "@value") == 0 && shape->typid == BYTEAOID ?
-								  ", with what stands before the value to tell the schema" : ""));
-	}
-}
-
-static bool
-append_key(StringInfo out, const Table *table)
-{
-	const char *words = "";
-
-	for (int i = 0; i < table->n; i++)
-		if (table->cols[i].of_key)
-		{
-			appendStringInfo(out, "%s%s", words, quote_identifier(table->cols[i].name));
-			words = ", ";
-		}
-	return *words != '\0';
-}
-
-static void
-append_comments(StringInfo out, const Table *table)
-{
-	if (table->value->comment)
-		appendStringInfo(out, "COMMENT ON TABLE %s IS %s;\n", table->name, quote_literal_cstr(table->value->comment));
-	for (int i = 0; i < table->n; i++)
-		if (table->cols[i].shape->comment)
-			appendStringInfo(out, "COMMENT ON COLUMN %s.%s IS %s;\n", table->name,
-							 quote_identifier(table->cols[i].name), quote_literal_cstr(table->cols[i].shape->comment));
-}
-
-/* The setting "columns", or NULL. */
-static char *
-mapping_of(const Table *table)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	for (int i = 0; i < table->n; i++)
-		if (table->cols[i].source)
-		{
-			appendStringInfoString(&buf, buf.len > 0 ? ", " : "{");
-			escape_json(&buf, table->cols[i].name);
-			appendStringInfoString(&buf, ": ");
-			escape_json(&buf, table->cols[i].source);
-		}
-	if (buf.len == 0)
-		return NULL;
-	appendStringInfoChar(&buf, '}');
-	return buf.data;
-}
-
-/* What makes a sink of it, to be copied. */
-static void
-append_sink(StringInfo out, const Table *table, const char *server, const char *topic, bool has_key)
-{
-	StringInfoData call;
-	char	   *columns = mapping_of(table);
-	const char *sink = quote_literal_cstr(table->bare);
-
-	initStringInfo(&call);
-	appendStringInfo(&call, "SELECT kafka_sink.create_sink(%s, ", sink);
-	if (server)
-		appendStringInfo(&call, "server => %s, ", quote_literal_cstr(server));
-	appendStringInfo(&call, "target => %s, format => 'avro'", quote_literal_cstr(table->name));
-	if (table->key)
-		appendStringInfoString(&call, ", key_format => 'avro'");
-	if (table->value->envelope == KS_DEBEZIUM)
-		appendStringInfoString(&call, ", envelope => 'debezium'");
-	if (has_key)
-		appendStringInfoString(&call, ", insert_mode => 'upsert', delete_enabled => true");
-	if (columns)
-		appendStringInfo(&call, ", columns => %s", quote_literal_cstr(columns));
-	if (table->value_schema)
-		appendStringInfo(&call, ", value_schema => %s", quote_literal_cstr(table->value_schema));
-	if (table->key_schema)
-		appendStringInfo(&call, ", key_schema => %s", quote_literal_cstr(table->key_schema));
-	appendStringInfoString(&call, ");");
-	append_line(out, call.data);
-	if (topic)
-		append_line(out, psprintf("SELECT kafka_sink.register_topic(%s, %s);", sink, quote_literal_cstr(topic)));
-}
-
-static char *
-write_table(const Table *table, const char *server, const char *topic)
-{
-	StringInfoData out;
-	StringInfoData key;
-	bool		has_key;
-
-	initStringInfo(&out);
-	initStringInfo(&key);
-	has_key = append_key(&key, table);
-	append_origin(&out, "Value", table->value, table->value_from);
-	if (table->key)
-		append_origin(&out, "Key", table->key, table->key_from);
-	if (table->no_key)
-		append_line(&out, psprintf("No primary key: %s", table->no_key));
-	appendStringInfo(&out, "CREATE TABLE %s (\n", table->name);
-	append_columns(&out, table, has_key);
-	if (has_key)
-		appendStringInfo(&out, "    PRIMARY KEY (%s)\n", key.data);
-	appendStringInfoString(&out, ");\n");
-	append_comments(&out, table);
-	append_sink(&out, table, server, topic, has_key);
-	return out.data;
-}
+/* --- the function --- */
 
 /* As it was given, or after what the records are of. */
 static void
-name_table(Table *table, const char *given, const char *topic)
+name_table(KsDescribed *table, const char *given, const char *topic)
 {
-	const char *name = given ? NULL : topic ? topic : table->value->name ? table->value->name : "records";
-	const char *dot = name ? strrchr(name, '.') : NULL;
+	const char *name = given ? NULL : topic ? topic : table->value.shape->name ? table->value.shape->name : "records";
+	const char *slash = name ? strrchr(name, '/') : NULL;
+	const char *dot;
 
 	if (given)
 	{
@@ -496,24 +356,32 @@ name_table(Table *table, const char *given, const char *topic)
 		table->name = quote_qualified_identifier(rv->schemaname, rv->relname);
 		return;
 	}
+	/* a URI has the name of a file at its end */
+	if (slash && slash[1])
+		name = pnstrdup(slash + 1, Max(strcspn(slash + 1, "."), 1));
 	/* Debezium's topics have the schema before the table, records their namespace */
+	dot = strrchr(name, '.');
 	if (dot && dot[1])
 		name = dot + 1;
 	table->bare = pnstrdup(name, pg_mbcliplen(name, strlen(name), NAMEDATALEN - 1));
 	table->name = pstrdup(quote_identifier(table->bare));
 }
 
-/* kafka_sink.describe(server, topic, table_name, value_subject, key_subject, value_schema, key_schema) */
+/* kafka_sink.describe(server, topic, table_name, value_subject, key_subject, value_schema, key_schema,
+ * format, message_type) */
 Datum
 kafka_sink_describe(PG_FUNCTION_ARGS)
 {
 	char	   *server = argument(fcinfo, ARG_SERVER);
 	char	   *topic = argument(fcinfo, ARG_TOPIC);
-	Table		table = {0};
+	char	   *format = argument(fcinfo, ARG_FORMAT);
+	KsDescribed table = {0};
 
-	find_value(&table, server, topic, argument(fcinfo, ARG_VALUE_SUBJECT), argument(fcinfo, ARG_VALUE_SCHEMA));
-	find_key(&table, server, topic, argument(fcinfo, ARG_KEY_SUBJECT), argument(fcinfo, ARG_KEY_SCHEMA));
+	if (format == NULL)
+		format = "avro";
+	find_value(&table, fcinfo, server, topic, format);
+	find_key(&table, fcinfo, server, topic, format);
 	find_columns(&table);
 	name_table(&table, argument(fcinfo, ARG_TABLE), topic);
-	PG_RETURN_TEXT_P(cstring_to_text(write_table(&table, server, topic)));
+	PG_RETURN_TEXT_P(cstring_to_text(ks_describe_write(&table, server, topic)));
 }

@@ -44,26 +44,6 @@ blames_definition(int sqlstate)
 		sqlstate == ERRCODE_INVALID_TEXT_REPRESENTATION || sqlstate == ERRCODE_UNTRANSLATABLE_CHARACTER;
 }
 
-/* All of it is text. */
-static void
-describe(const KsAvroNode *node)
-{
-	for (int changes = 0; changes < 2; changes++)
-	{
-		KsShape    *shape = NULL;
-
-		FUZZ_CHECK(FUZZ_TRY(shape = ks_avro_shaper.shape(node, changes)));
-		for (int i = 0; i < shape->n; i++)
-		{
-			const KsShapeColumn *col = &shape->cols[i];
-
-			FUZZ_CHECK(OidIsValid(col->typid) && strlen(col->reason) > 0);
-			FUZZ_CHECK(col->comment == NULL || strlen(col->comment) > 0);
-			FUZZ_CHECK(col->default_text == NULL || strlen(col->default_text) < 400000);
-		}
-	}
-}
-
 /* With columns that want parts of it, or without. */
 static void
 decode(const char *schema, const char *value, int len, bool whole_only)
@@ -106,7 +86,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 		if (FUZZ_TRY(node = ks_avro_parse(text, (int) len)))
 		{
 			prints[i] = ks_avro_fingerprint(node);
-			describe(node);
+			fuzz_describe(&ks_avro_shaper, node);
 		}
 		else
 			FUZZ_CHECK(blames_definition(fuzz_sqlstate));

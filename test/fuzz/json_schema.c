@@ -12,6 +12,7 @@
 #include "mb/pg_wchar.h"
 
 #include "format/jschema.h"
+#include "format/shape.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -29,6 +30,7 @@ ask(const char *schema, const char *value, int len)
 	KsSchemaText text = {.type = "JSON", .text = schema};
 	KsJsonSchema *compiled = NULL;
 	Answer		result = MATCHES;
+	const void *type = NULL;
 
 	if (!FUZZ_TRY(compiled = ks_jschema_compile(&text)))
 		result = NO_SCHEMA;
@@ -37,6 +39,9 @@ ask(const char *schema, const char *value, int len)
 		const char *name = ks_jschema_name(compiled);
 
 		FUZZ_CHECK(name == NULL || *name);
+		/* a place that nothing is checked by may refer to nothing */
+		if (FUZZ_TRY(type = ks_jschema_shaper.parse(&text)))
+			fuzz_describe(&ks_jschema_shaper, type);
 		if (!FUZZ_TRY(ks_jschema_check(compiled, value, len)))
 			result = fuzz_sqlstate == ERRCODE_DATA_EXCEPTION ? DIFFERS : NO_VALUE;
 	}

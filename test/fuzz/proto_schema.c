@@ -11,6 +11,7 @@
 #include "utils/memutils.h"
 
 #include "format/proto_schema.h"
+#include "format/shape.h"
 
 #define MAX_TEXTS	8
 
@@ -55,6 +56,7 @@ check_message(const KsProtoFile *file, const KsProtoMessage *m)
 		check_field(m, i);
 		FUZZ_CHECK(i == 0 || m->fields[m->by_number[i - 1]].number < m->fields[m->by_number[i]].number);
 	}
+	fuzz_describe(&ks_proto_shaper, m);
 	for (int i = 0; i < m->nmessages; i++)
 		check_message(file, m->messages[i]);
 	if (m->comment)

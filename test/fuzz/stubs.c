@@ -204,13 +204,6 @@ pg_any_to_server(const char *s, int len, int encoding)
 	return unconstify(char *, s);
 }
 
-/* (what is not UTF-8 is not refused on the way out) */
-char *
-pg_server_to_any(const char *s, int len, int encoding)
-{
-	return unconstify(char *, s);
-}
-
 /* As many bytes of whole characters as there are, up to a limit. */
 int
 pg_mbcliplen(const char *s, int len, int limit)
@@ -639,4 +632,26 @@ void
 ReThrowError(ErrorData *edata)
 {
 	siglongjmp(fuzz_error, 1);
+}
+
+/* --- tables for schemas --- */
+
+void
+fuzz_describe(const KsShaper *shaper, const void *type)
+{
+	for (int changes = 0; changes < 2; changes++)
+	{
+		KsShape    *shape = NULL;
+
+		FUZZ_CHECK(FUZZ_TRY(shape = shaper->shape(type, changes)));
+		for (int i = 0; i < shape->n; i++)
+		{
+			const KsShapeColumn *col = &shape->cols[i];
+
+			FUZZ_CHECK(OidIsValid(col->typid) && strlen(col->reason) > 0);
+			FUZZ_CHECK(col->comment == NULL || strlen(col->comment) > 0);
+			FUZZ_CHECK(col->default_text == NULL || strlen(col->default_text) < 400000);
+			FUZZ_CHECK(!col->field.name || shape->ops->find(shape, col->field.name, col->field.len) >= 0);
+		}
+	}
 }

@@ -38,6 +38,10 @@ extern void fuzz_reset(void);
 extern size_t fuzz_held;
 extern size_t fuzz_peak;
 
+/* Says what a table for records of that type looks like, which is always text. */
+struct KsShaper;
+extern void fuzz_describe(const struct KsShaper *shaper, const void *type);
+
 /* A failed check ends the process, as the sanitizers do. */
 #define FUZZ_CHECK(condition) \
 	do { \

@@ -145,7 +145,7 @@ SELECT set_eq(
         'drop_schema(server text, id bigint)',
         'drop_schema(server text, guid uuid)',
         'decode(server text, data bytea, header bytea DEFAULT NULL::bytea, framing text DEFAULT ''auto''::text)',
-        'describe(server text DEFAULT NULL::text, topic text DEFAULT NULL::text, table_name text DEFAULT NULL::text, value_subject text DEFAULT NULL::text, key_subject text DEFAULT NULL::text, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text)',
+        'describe(server text DEFAULT NULL::text, topic text DEFAULT NULL::text, table_name text DEFAULT NULL::text, value_subject text DEFAULT NULL::text, key_subject text DEFAULT NULL::text, value_schema text DEFAULT NULL::text, key_schema text DEFAULT NULL::text, format text DEFAULT ''avro''::text, message_type text DEFAULT NULL::text)',
         'topics(server text, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT partitions integer, OUT replicas integer, OUT error text)',
         'peek(server text, topic text, part integer, from_off bigint DEFAULT NULL::bigint, until_off bigint DEFAULT NULL::bigint, max_records integer DEFAULT 100, timeout interval DEFAULT ''00:00:10''::interval)',
         'preview(sink text, n integer DEFAULT 10, timeout interval DEFAULT ''00:00:10''::interval, OUT topic text, OUT part integer, OUT off bigint, OUT outcome text, OUT "row" jsonb, OUT sqlstate text, OUT message text, OUT detail text, OUT column_name text)'],

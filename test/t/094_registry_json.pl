@@ -117,5 +117,23 @@ my $avro = $registry->register("avro-$global", '{"type": "record", "name": "r", 
 my $avro_global = global_of("avro-$global");
 is(sql("SELECT kafka_sink.decode('kafka', '\\x00'::bytea || int8send($avro_global) || '\\x02', framing => 'apicurio8')"), '{"id": 1}', 'Avro by a global id');
 
+# --- the table by the schema, and one that follows it ---
+
+my $evolving = $kafka->topic('evolving', 1);
+sub event { return $json->encode({ '$schema' => 'http://json-schema.org/draft-07/schema#', title => 'Event', type => 'object', additionalProperties => JSON::PP::true, required => ['id'], properties => { id => { type => 'integer' }, @_ } }); }
+my @first = (topic => $evolving, value_type => 'JSON', value_schema => event());
+my @second = (topic => $evolving, value_type => 'JSON', value_schema => event(at => { type => 'string', format => 'date-time', description => 'when' }, sizes => { type => 'array', items => { type => 'integer' } }));
+
+$producer->produce(map { { @first, value => { id => $_ } } } 1 .. 3);
+my $described = sql("SELECT kafka_sink.describe('kafka', '$evolving', table_name => 'evolving')");
+my ($create, $calls) = $described =~ /(CREATE .*?\n)((?:-- SELECT .*\n?)+)$/s or diag $described;
+is($create, "CREATE TABLE evolving (\n    id bigint NOT NULL  -- integer\n);\n", 'describe(): the newest schema');
+sql("BEGIN; $create" . ($calls =~ s/^-- //mgr) . "; SELECT kafka_sink.alter_sink('evolving', evolve => 'add'); COMMIT");
+becomes('SELECT * FROM evolving ORDER BY id', "1\n2\n3", 'what it proposes consumes the topic');
+$producer->produce({ @second, value => { id => 4, at => '2026-01-02T03:04:05Z', sizes => [ 1, 2 ] } }, { @first, value => { id => 5 } });
+becomes(q{SELECT id, extract(epoch FROM at)::int, sizes FROM evolving WHERE id > 3 ORDER BY id}, "4|1767323045|{1,2}\n5||", 'evolve: new properties, and records without them');
+like(sql(q{SELECT topic, off, statement FROM kafka_sink.ddl_history}), qr/^\Q$evolving\E\|3\|ALTER TABLE public\.evolving ADD COLUMN (at timestamp with time zone, ADD COLUMN sizes bigint\[\]|sizes bigint\[\], ADD COLUMN at timestamp with time zone)$/, 'in one statement, once');
+like(sql("SELECT kafka_sink.describe('kafka', '$evolving')"), qr/^COMMENT ON COLUMN \S+\.at IS 'when';$/m, 'describe(): the newest of two');
+
 $node->stop('fast');
 done_testing();
