@@ -13,6 +13,7 @@
 #include "utils/datum.h"
 
 #include "format/avro_change.h"
+#include "format/envelope_change.h"
 
 /* Where a row may stand. */
 typedef struct Place
@@ -131,17 +132,6 @@ ks_avro_change_row(const KsAvroChange *c)
 
 /* --- reading --- */
 
-KS_NORETURN static void bad_change(const char *detail);
-
-static void
-bad_change(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("record value is not in the sink's envelope"),
-			 errdetail("%s", detail)));
-}
-
 /* A word of one letter. */
 static char
 read_op(KsAvroReader *r, const KsAvroNode *node)
@@ -161,7 +151,7 @@ read_op(KsAvroReader *r, const KsAvroNode *node)
 		len = symbol->len;
 	}
 	if (len != 1)
-		bad_change("It has no \"op\" of one letter.");
+		ks_envelope_bad("It has no \"op\" of one letter.");
 	return *s;
 }
 
@@ -233,11 +223,7 @@ check_same_key(const KsAvroChange *c, const KsDecoder *d)
 		if (c->key->isnull[k] != c->row->isnull[k] ||
 			(!c->key->isnull[k] &&
 			 !datumIsEqual(c->key->values[k], c->row->values[k], col->type.typbyval, col->type.typlen)))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("record changes the key of its row"),
-					 errdetail("Column \"%s\" of the key is another one before and after the update.", col->name),
-					 errhint("Let Debezium write a delete and a create: name the key in message.key.columns.")));
+			ks_envelope_other_key(col);
 	}
 }
 
@@ -275,7 +261,7 @@ ks_avro_change_open(KsAvroChange *c, KsAvroReader *r)
 		case 'r':
 		case 'u':
 			if (c->after.begin == NULL)
-				bad_change("There is no row in it.");
+				ks_envelope_bad("There is no row in it.");
 			if (op == 'u' && c->before.begin && c->key &&
 				set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
 			{
@@ -296,7 +282,7 @@ ks_avro_change_open(KsAvroChange *c, KsAvroReader *r)
 		case 't':
 			return KS_ROW_TRUNCATE;
 		default:
-			bad_change("Its \"op\" is none of c, u, d, r, t and m.");
+			ks_envelope_bad("Its \"op\" is none of c, u, d, r, t and m.");
 	}
 }
 

@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 
 #include "format/avro_program.h"
+#include "format/envelope_change.h"
 #include "format/scalar.h"
 
 static void run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step);
@@ -74,10 +75,6 @@ append_rest(KsAvroReader *r, const KsAvroStep *step)
 
 /* --- what Debezium writes in place of a value that it does not have --- */
 
-#define UNAVAILABLE			"__debezium_unavailable_value"
-#define UNAVAILABLE_UUID	"b68a35a7-17ad-35b3-af2a-ae46edb4545a"
-#define UNAVAILABLE_JSON	"{\"" UNAVAILABLE "\":\"" UNAVAILABLE "\"}"
-
 static inline bool
 is_text(const char *s, int len, const char *text)
 {
@@ -102,8 +99,8 @@ is_unavailable_text(KsAvroReader *r, const KsAvroNode *node)
 	if (node->type != KS_AVRO_STRING && node->type != KS_AVRO_BYTES)
 		return false;
 	s = ks_avro_bytes(r, &len);
-	return is_text(s, len, UNAVAILABLE) ||
-		(node->type == KS_AVRO_STRING && (is_text(s, len, UNAVAILABLE_UUID) || is_text(s, len, UNAVAILABLE_JSON)));
+	return is_text(s, len, KS_UNAVAILABLE) ||
+		(node->type == KS_AVRO_STRING && (is_text(s, len, KS_UNAVAILABLE_UUID) || is_text(s, len, KS_UNAVAILABLE_JSON)));
 }
 
 /* The text's bytes as numbers. */
@@ -127,10 +124,10 @@ is_unavailable(KsAvroReader r, const KsAvroNode *node)
 	if (node->type != KS_AVRO_MAP && node->type != KS_AVRO_ARRAY)
 		return is_unavailable_text(&r, node);
 	n = ks_avro_block(&r, node, &size);
-	if (node->type == KS_AVRO_ARRAY && n == (int64) strlen(UNAVAILABLE))
+	if (node->type == KS_AVRO_ARRAY && n == (int64) strlen(KS_UNAVAILABLE))
 	{
 		for (int i = 0; i < n; i++)
-			if (!is_unavailable_number(&r, node->types[0], UNAVAILABLE[i]))
+			if (!is_unavailable_number(&r, node->types[0], KS_UNAVAILABLE[i]))
 				return false;
 	}
 	else
@@ -140,7 +137,7 @@ is_unavailable(KsAvroReader r, const KsAvroNode *node)
 		if (node->type == KS_AVRO_MAP)
 		{
 			s = ks_avro_bytes(&r, &len);
-			if (!is_text(s, len, UNAVAILABLE))
+			if (!is_text(s, len, KS_UNAVAILABLE))
 				return false;
 		}
 		if (!is_unavailable_text(&r, node->types[0]))

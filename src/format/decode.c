@@ -66,7 +66,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	if (settings->format == KS_FORMAT_AVRO || settings->key_format == KS_FORMAT_AVRO)
 		ks_avro_create(d);
 	if (settings->format == KS_FORMAT_PROTOBUF)
-		d->ops = &ks_proto_ops;
+		d->ops = settings->envelope == KS_DEBEZIUM ? &ks_proto_change_ops : &ks_proto_ops;
 	if (settings->format == KS_FORMAT_PROTOBUF || settings->key_format == KS_FORMAT_PROTOBUF)
 		ks_proto_create(d);
 	if (settings->format == KS_FORMAT_JSON_SCHEMA || settings->key_format == KS_FORMAT_JSON_SCHEMA)

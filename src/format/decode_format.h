@@ -113,6 +113,7 @@ extern void ks_avro_key(KsDecoder *d, const char *s, int len, const char **json,
 extern void ks_avro_decode_json(const KsSchemaText *text, const char *s, int len, StringInfo out);
 
 extern const KsFormatOps ks_proto_ops;
+extern const KsFormatOps ks_proto_change_ops;
 
 /* The same for Protobuf. */
 extern void ks_proto_create(KsDecoder *d);

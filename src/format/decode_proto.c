@@ -17,6 +17,7 @@
 
 #include "format/decode_format.h"
 #include "format/framing.h"
+#include "format/proto_change.h"
 #include "format/proto_program.h"
 #include "format/proto_texts.h"
 #include "format/schema_cache.h"
@@ -27,7 +28,7 @@
 typedef struct Used
 {
 	const KsProtoMessage *message;
-	KsCompiled	program;		/* of values */
+	KsCompiled	program;		/* of values, or of changes */
 	struct Used *next;
 } Used;
 
@@ -45,7 +46,8 @@ typedef struct KsProto
 	ProtoSchema *values;		/* that the sink gives, or NULL */
 	ProtoSchema *keys;
 	const KsProtoMessage *message;	/* of the value at hand */
-	KsProtoProgram *program;
+	KsProtoChange *change;		/* of that value, or NULL */
+	KsProtoProgram *program;	/* of that value, or of the row in it; NULL: there is none */
 	KsProtoReader reader;
 	StringInfoData key_text;
 } KsProto;
@@ -146,8 +148,13 @@ static void *
 compile_message(void *arg)
 {
 	Compiling  *c = arg;
+	KsProtoProgram *program;
 
-	return ks_proto_compile(c->d, c->message);
+	if (c->d->settings.envelope == KS_DEBEZIUM)
+		return ks_proto_change_compile(c->d, c->message);
+	program = ks_proto_compile(c->d, c->message, KS_PROTO_RECORD);
+	ks_proto_check_matched(c->d, program);
+	return program;
 }
 
 /* The schema that the sink gives; NULL: records tell it. */
@@ -232,7 +239,7 @@ begin(KsDecoder *d, KsSchemaPart *part, ProtoSchema *schema, const char *s, int 
 }
 
 /* What is made of the message; NULL: nothing, which is told unless a filter keeps the record. */
-static KsProtoProgram *
+static void *
 compile_used(KsDecoder *d, ProtoSchema *schema, Used *used, const KsSchemaId *told)
 {
 	Compiling	c = {d, used->message};
@@ -245,27 +252,47 @@ compile_used(KsDecoder *d, ProtoSchema *schema, Used *used, const KsSchemaId *to
 	return used->program.made;
 }
 
-static KsRowOp
-open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
+/* Begins with a value: what is made of its message, or NULL. */
+static inline void *
+open_message(KsDecoder *d, const char *s, int len)
 {
 	KsProto    *proto = d->proto;
 	KsSchemaId	told;
 	ProtoSchema *schema = begin(d, &d->value_schemas, proto->values, s, len, &d->schema_id, &proto->message, &told);
 	Used	   *used = schema->last;
+	void	   *made;
 
 	if (unlikely(used == NULL || used->message != proto->message))
 		schema->last = used = find_used(schema, proto->message);
-	proto->program = used->program.made;
-	if (unlikely(proto->program == NULL))
-		proto->program = compile_used(d, schema, used, &told);
-	if (unlikely(proto->program == NULL))
+	made = used->program.made;
+	if (unlikely(made == NULL))
+		made = compile_used(d, schema, used, &told);
+	if (unlikely(made == NULL))
 	{
 		resetStringInfo(&d->rest);
 		appendStringInfoString(&d->rest, "{}");
 	}
-	else if (!proto->program->unused)
-		ks_proto_run(proto->program, &proto->reader);
+	return made;
+}
+
+static KsRowOp
+open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
+{
+	KsProtoProgram *program = d->proto->program = open_message(d, s, len);
+
+	if (likely(program != NULL) && !program->unused)
+		ks_proto_run(program, &d->proto->reader);
 	return KS_ROW_WRITE;
+}
+
+static KsRowOp
+open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
+{
+	KsProto    *proto = d->proto;
+
+	proto->change = open_message(d, s, len);
+	proto->program = proto->change ? ks_proto_change_row(proto->change) : NULL;
+	return proto->change ? ks_proto_change_open(proto->change, &proto->reader) : KS_ROW_WRITE;
 }
 
 static Datum
@@ -278,8 +305,13 @@ proto_field(KsDecoder *d, KsColumn *col, bool *isnull)
 	if (likely(program && program->found[i]))
 	{
 		*isnull = program->isnull[i];
+		/* what a row does not have */
+		if (unlikely(*isnull && program->absent && program->absent[i]))
+			ks_type_check(&col->type, (Datum) 0, true);
 		return program->values[i];
 	}
+	if (unlikely(program && program->unavailable && program->unavailable[i]))
+		return ks_decode_unavailable(d, isnull);
 	/* all that is left of a whole value is a bytea */
 	if (ks_proto_takes_bytes(col))
 	{
@@ -289,6 +321,13 @@ proto_field(KsDecoder *d, KsColumn *col, bool *isnull)
 		return value;
 	}
 	return ks_decode_missing(d, col, isnull);
+}
+
+/* A key column of a delete, from the row as it was. */
+static bool
+change_key(KsDecoder *d, KsColumn *col, Datum *value, bool *isnull)
+{
+	return ks_proto_change_key(d->proto->change, col - d->target->cols, value, isnull);
 }
 
 /* The full name of the value's message. */
@@ -339,3 +378,6 @@ ks_proto_decode_json(const KsSchemaText *text, const KsMessagePath *path, const 
 }
 
 const KsFormatOps ks_proto_ops = {.open = open_proto, .field = proto_field, .binary = true, .schema = proto_schema};
+const KsFormatOps ks_proto_change_ops = {
+	.open = open_change, .field = proto_field, .key = change_key, .binary = true, .schema = proto_schema
+};

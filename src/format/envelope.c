@@ -22,12 +22,9 @@
 #include "format/envelope_schema.h"
 #include "format/json_scan.h"
 
-/* In place of a TOASTed value: as text, bytea, uuid, hstore by either mode. */
-#define UNAVAILABLE			"__debezium_unavailable_value"
+/* In place of a TOASTed value, as JSON has it: bytea, and hstore in a string. */
 #define UNAVAILABLE_BASE64	"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="
-#define UNAVAILABLE_UUID	"b68a35a7-17ad-35b3-af2a-ae46edb4545a"
-#define UNAVAILABLE_HSTORE	"{\\\"" UNAVAILABLE "\\\":\\\"" UNAVAILABLE "\\\"}"
-#define UNAVAILABLE_MAP		"{\"" UNAVAILABLE "\":\"" UNAVAILABLE "\"}"
+#define UNAVAILABLE_HSTORE	"{\\\"" KS_UNAVAILABLE "\\\":\\\"" KS_UNAVAILABLE "\\\"}"
 
 #define KEPT_SCHEMAS	16
 #define KEPT_BYTES		(512 * 1024)	/* a larger one is parsed each time */
@@ -202,22 +199,11 @@ ks_envelope_key(KsDecoder *d, KsJsonToken *key)
 	return schema;
 }
 
-KS_NORETURN static void bad_envelope(const char *detail);
-
-static void
-bad_envelope(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
-			 errmsg("record value is not in the sink's envelope"),
-			 errdetail("%s", detail)));
-}
-
 static KsRowOp
 open_row(KsDecoder *d, const KsJsonToken *row)
 {
 	if (row->p == NULL || row->type != KS_JSON_OBJECT)
-		bad_envelope("There is no row in it.");
+		ks_envelope_bad("There is no row in it.");
 	ks_scan_fields(d, row->p, row->len);
 	return KS_ROW_WRITE;
 }
@@ -236,10 +222,10 @@ open_connect(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	{
 		ks_json_document(&json, &tok);
 		if (tok.type != KS_JSON_OBJECT)
-			bad_envelope("It is not an object.");
+			ks_envelope_bad("It is not an object.");
 		members_of(&tok, names, 2, v);
 		if (v[0].p == NULL || v[1].p == NULL)
-			bad_envelope("It has no \"schema\" or no \"payload\".");
+			ks_envelope_bad("It has no \"schema\" or no \"payload\".");
 		d->envelope->row = find_schema(d->envelope, &v[0]);
 	}
 	if (v[1].type == KS_JSON_NULL)
@@ -278,11 +264,7 @@ check_same_key(const KsDecoder *d, const KsJsonToken *before)
 			!ks_follow_path(&step, 1, &was) || !ks_follow_path(col->path, col->npath, &was))
 			continue;
 		if (was.type != is.type || was.len != is.len || memcmp(was.p, is.p, is.len) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION),
-					 errmsg("record changes the key of its row"),
-					 errdetail("Column \"%s\" of the key is another one before and after the update.", col->name),
-					 errhint("Let Debezium write a delete and a create: name the key in message.key.columns.")));
+			ks_envelope_other_key(col);
 	}
 }
 
@@ -306,7 +288,7 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 			ks_json_document(&json, &tok);
 			if (tok.type == KS_JSON_NULL)
 				return KS_ROW_FILTERED;
-			bad_envelope("It is not an object.");
+			ks_envelope_bad("It is not an object.");
 		}
 		/* without schemas that is all */
 		ks_json_finish(&json, ks_change_scan(d, d->envelope->source, &json, p, v, &scanned));
@@ -317,13 +299,13 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 			if (tok.type == KS_JSON_NULL)
 				return KS_ROW_FILTERED;
 			if (tok.type != KS_JSON_OBJECT)
-				bad_envelope("It is not an object.");
+				ks_envelope_bad("It is not an object.");
 			json = (KsJson) {tok.p, tok.p + tok.len};
 			(void) ks_change_scan(d, d->envelope->source, &json, tok.p, v, &scanned);
 		}
 	}
 	if (v[KS_CHANGE_OP].p == NULL || v[KS_CHANGE_OP].type != KS_JSON_STRING || v[KS_CHANGE_OP].len != 1)
-		bad_envelope("It has no \"op\" of one letter.");
+		ks_envelope_bad("It has no \"op\" of one letter.");
 	switch (*v[KS_CHANGE_OP].p)
 	{
 		case 'u':
@@ -349,7 +331,7 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 		case 't':
 			return KS_ROW_TRUNCATE;
 		default:
-			bad_envelope("Its \"op\" is none of c, u, d, r, t and m.");
+			ks_envelope_bad("Its \"op\" is none of c, u, d, r, t and m.");
 	}
 }
 
@@ -359,7 +341,7 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 static inline bool
 is_unavailable_text(const KsJsonToken *tok)
 {
-	return IS(tok, UNAVAILABLE) || IS(tok, UNAVAILABLE_BASE64) || IS(tok, UNAVAILABLE_UUID) ||
+	return IS(tok, KS_UNAVAILABLE) || IS(tok, UNAVAILABLE_BASE64) || IS(tok, KS_UNAVAILABLE_UUID) ||
 		IS(tok, UNAVAILABLE_HSTORE);
 }
 
@@ -381,13 +363,13 @@ is_unavailable(const KsJsonToken *tok)
 		if (v.type == KS_JSON_STRING)
 			return *p == ']' && is_unavailable_text(&v);
 		for (; v.p; p = ks_json_next_element(&json, p, &v))
-			if (v.type != KS_JSON_NUMBER || n >= (int) strlen(UNAVAILABLE) ||
-				atoi(pnstrdup(v.p, v.len)) != UNAVAILABLE[n++])
+			if (v.type != KS_JSON_NUMBER || n >= (int) strlen(KS_UNAVAILABLE) ||
+				atoi(pnstrdup(v.p, v.len)) != KS_UNAVAILABLE[n++])
 				return false;
-		return n == (int) strlen(UNAVAILABLE);
+		return n == (int) strlen(KS_UNAVAILABLE);
 	}
 	return v.type == KS_JSON_STRING ? is_unavailable_text(&v) :
-		v.type == KS_JSON_OBJECT && IS(&v, UNAVAILABLE_MAP);
+		v.type == KS_JSON_OBJECT && IS(&v, KS_UNAVAILABLE_JSON);
 }
 
 static const KsSchema *

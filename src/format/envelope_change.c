@@ -16,6 +16,25 @@
 #define MIN_SEEN		8		/* compared by words */
 #define MAX_CHANGES		16		/* behind these it is not kept any more */
 
+void
+ks_envelope_bad(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+			 errmsg("record value is not in the sink's envelope"),
+			 errdetail("%s", detail)));
+}
+
+void
+ks_envelope_other_key(const KsColumn *col)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("record changes the key of its row"),
+			 errdetail("Column \"%s\" of the key is another one before and after the update.", col->name),
+			 errhint("Let Debezium write a delete and a create: name the key in message.key.columns.")));
+}
+
 /* Is the member there again, with something behind that ends it? */
 static inline bool
 is_seen(const KsSeen *seen, const char *p, const char *end)

@@ -17,6 +17,15 @@ typedef struct KsSeen
 
 #define KS_SEEN_MEMBERS	24
 
+/* In place of a TOASTed value: as text and bytes, as a uuid, and as a hstore in either mode. */
+#define KS_UNAVAILABLE		"__debezium_unavailable_value"
+#define KS_UNAVAILABLE_UUID	"b68a35a7-17ad-35b3-af2a-ae46edb4545a"
+#define KS_UNAVAILABLE_JSON	"{\"" KS_UNAVAILABLE "\":\"" KS_UNAVAILABLE "\"}"
+
+/* Errors: of a value that is not in the envelope (22P02), of an update that changes the key (22000). */
+KS_NORETURN extern void ks_envelope_bad(const char *detail);
+KS_NORETURN extern void ks_envelope_other_key(const KsColumn *col);
+
 /* What is asked for of a change, and what may be around it. */
 typedef enum KsChangeMember
 {

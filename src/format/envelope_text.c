@@ -275,10 +275,8 @@ ks_text_duration(int64 us)
 
 /* Zero bytes at the end are left out; only so many bits are put back. */
 char *
-ks_text_bits(const KsJsonToken *tok, int64 length, int max)
+ks_text_bits_of(const uint8 *b, int len, int64 length, int max)
 {
-	int			len;
-	uint8	   *b = ks_value_bytes(tok, &len);
 	int			n;
 	char	   *s;
 
@@ -292,6 +290,15 @@ ks_text_bits(const KsJsonToken *tok, int64 length, int max)
 		s[n - 1 - i] = i / 8 < len ? '0' + ((b[i / 8] >> (i % 8)) & 1) : '0';
 	s[n] = '\0';
 	return s;
+}
+
+char *
+ks_text_bits(const KsJsonToken *tok, int64 length, int max)
+{
+	int			len;
+	uint8	   *b = ks_value_bytes(tok, &len);
+
+	return ks_text_bits_of(b, len, length, max);
 }
 
 /* The text of a bytea. */

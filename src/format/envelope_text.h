@@ -21,6 +21,8 @@ extern char *ks_text_decimal_bytes(uint8 *b, int len, int64 scale);
 /* tok: base64 */
 extern char *ks_text_decimal(const KsJsonToken *tok, int64 scale);
 extern char *ks_text_bits(const KsJsonToken *tok, int64 length, int max);
+/* the lowest byte first; length: 0 if all bits count; max: so many more than there are may be zeros */
+extern char *ks_text_bits_of(const uint8 *b, int len, int64 length, int max);
 extern char *ks_text_hex(const KsJsonToken *tok);
 extern char *ks_text_of_bytes(const KsJsonToken *tok);
 

@@ -19,9 +19,12 @@
 
 typedef struct Compiler
 {
+	const KsDecoder *d;
 	const KsFormatSettings *settings;
 	KsTarget   *target;
 	KsProtoProgram *program;
+	bool		debezium;
+	bool		others;			/* what no column takes counts, too */
 } Compiler;
 
 /* Columns that want something of a message; their paths have been followed that far. */
@@ -47,10 +50,8 @@ path_step(const KsTarget *target, const KsColumn *col, int level)
 	return level > 0 ? col->path[level - 1] : (KsPathStep) {f->name, f->len, 0};
 }
 
-KS_NORETURN static void cannot_take(const KsColumn *col, const char *what, bool number);
-
-static void
-cannot_take(const KsColumn *col, const char *what, bool number)
+void
+ks_proto_cannot_take(const KsDecoder *d, const KsColumn *col, const char *what, bool number)
 {
 	bool		time = number && ks_type_base(unconstify(KsType *, &col->type))->has_time;
 
@@ -59,8 +60,10 @@ cannot_take(const KsColumn *col, const char *what, bool number)
 			 errmsg("column \"%s\" cannot take its value from the Protobuf schema", col->name),
 			 err_generic_string(PG_DIAG_COLUMN_NAME, col->name),
 			 errdetail("Its type is %s, the schema's is %s.", format_type_be(col->type.typid), what),
-			 time ? errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.") :
-			 errhint("Use a column of another type, or say in \"columns\" where it gets its value; null leaves it to its default.")));
+			 !time ? errhint("Use a column of another type, or say in \"columns\" where it gets its value; null leaves it to its default.") :
+			 d->settings.envelope == KS_DEBEZIUM ?
+			 errhint("Set time.precision.mode=isostring for the connector (for intervals, interval.handling.mode=string), or give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.") :
+			 errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.")));
 }
 
 static KsProtoSlot *
@@ -86,7 +89,7 @@ checked(Compiler *c, int col, KsProtoConvert *convert, const KsProtoField *field
 		field->type != KS_PROTO_BYTES && field->type != KS_PROTO_BOOL && field->type != KS_PROTO_ENUM;
 
 	if (convert == NULL)
-		cannot_take(&c->target->cols[col], ks_proto_type_name(field), number);
+		ks_proto_cannot_take(c->d, &c->target->cols[col], ks_proto_type_name(field), number);
 	c->program->nmatched++;
 	return convert;
 }
@@ -100,7 +103,7 @@ take_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i)
 	bool		single = !field->repeated && field->message == NULL;
 	KsProtoSlot *slot = add_slot(c, single ? KS_PROTO_VALUE_SLOT : KS_PROTO_RUNS_SLOT, i, plan, step);
 
-	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit), field);
+	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit, c->debezium), field);
 	if (!single)
 		return;
 	if (step->slots == NULL)
@@ -143,7 +146,7 @@ take_item(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i, int level)
 	slot->field = field;
 	slot->item = item;
 	if (!deeper)
-		slot->convert = checked(c, i, ks_proto_convert_plan_item(field, &col->type, col->unit), field);
+		slot->convert = checked(c, i, ks_proto_convert_plan_item(field, &col->type, col->unit, c->debezium), field);
 	else if (is_json(field->message))
 		set_json_path(c, slot, level + 1);
 	else
@@ -179,7 +182,7 @@ compile_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, const Wanted *w
 static void
 other_field(Compiler *c, const KsProtoField *field)
 {
-	if (c->settings->strict && !c->target->has_rest)
+	if (c->others && !c->target->has_rest)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no column takes the field \"%s\" of the Protobuf schema", field->name.name),
@@ -296,7 +299,7 @@ take_whole(Compiler *c, const KsProtoMessage *message)
 		slot = add_slot(c, KS_PROTO_WHOLE_SLOT, i, NULL, NULL);
 		slot->convert = ks_proto_convert_plan_whole(message, &col->type);
 		if (slot->convert == NULL)
-			cannot_take(col, psprintf("message %s", message->name), false);
+			ks_proto_cannot_take(c->d, col, psprintf("message %s", message->name), false);
 		c->program->nmatched++;
 	}
 }
@@ -329,30 +332,61 @@ make_room(Compiler *c, const Wanted *wanted)
 	p->found = palloc0((target->ncols + 1) * sizeof(bool));
 }
 
+static bool
+is_of_key(const KsTarget *target, int col)
+{
+	for (int i = 0; i < target->nkeys; i++)
+		if (target->keycols[i] == col)
+			return true;
+	return false;
+}
+
+/* What is asked of rows alone. */
+static void
+prepare_scope(Compiler *c, KsProtoScope scope)
+{
+	KsProtoProgram *p = c->program;
+	int			n = c->target->ncols + 1;
+
+	if (scope != KS_PROTO_RECORD)
+		p->absent = palloc0(n * sizeof(bool));
+	if (scope == KS_PROTO_ROW)
+		p->unavailable = palloc0(n * sizeof(bool));
+}
+
 KsProtoProgram *
-ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message)
+ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope)
 {
 	KsTarget   *target = d->target;
-	Compiler	c = {&d->settings, target, palloc0(sizeof(KsProtoProgram))};
+	Compiler	c = {d, &d->settings, target, palloc0(sizeof(KsProtoProgram)), d->settings.envelope == KS_DEBEZIUM,
+	scope != KS_PROTO_KEY && (target->has_rest || d->settings.strict)};
 	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
 
 	c.program->cxt = CurrentMemoryContext;
 	for (int i = 0; i < target->ncols; i++)
-		if (!target->cols[i].unused && target->cols[i].source == KS_FROM_VALUE_FIELD)
+		if (!target->cols[i].unused && target->cols[i].source == KS_FROM_VALUE_FIELD &&
+			(scope != KS_PROTO_KEY || is_of_key(target, i)))
 			wanted.cols[wanted.n++] = i;
 	make_room(&c, &wanted);
-	if (target->has_rest)
+	prepare_scope(&c, scope);
+	if (target->has_rest && c.others)
 		c.program->left_out = palloc0((message->nfields + 1) * sizeof(bool));
 	c.program->plan = compile(&c, message, &wanted, 0);
-	take_whole(&c, message);
+	if (scope == KS_PROTO_RECORD)
+		take_whole(&c, message);
 	list_gathering(c.program);
-	c.program->unused = c.program->nslots == 0 && !target->has_rest;
+	c.program->unused = c.program->nslots == 0 && c.program->left_out == NULL;
 	pfree(wanted.cols);
-	if (d->must_match && c.program->nmatched == 0)
+	return c.program;
+}
+
+void
+ks_proto_check_matched(const KsDecoder *d, const KsProtoProgram *program)
+{
+	if (d->must_match && program->nmatched == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the Protobuf schema has no field that a column takes"),
-				 errdetail("Its message is %s.", message->name),
+				 errdetail("Its message is %s.", program->plan->message->name),
 				 errhint("Fields and columns go together by their names; \"columns\" says what has another one.")));
-	return c.program;
 }

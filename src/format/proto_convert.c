@@ -6,8 +6,11 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/timestamp.h"
 
+#include "format/envelope_schema.h"
+#include "format/envelope_text.h"
 #include "format/proto_convert.h"
 #include "format/scalar.h"
 
@@ -19,6 +22,14 @@ from_token(KsProtoReader *r, KsProtoConvert *c, KsJsonToken *tok, bool *isnull)
 	KsUnit		unit = cv->unit;
 	Datum		d;
 
+	/* what Debezium writes in ways of its own */
+	if (unlikely(r->d->settings.envelope == KS_DEBEZIUM))
+	{
+		if ((tok->type == KS_JSON_TRUE || tok->type == KS_JSON_FALSE) &&
+			(c->base->typid == BITOID || c->base->typid == VARBITOID))
+			ks_scalar_set(tok, KS_JSON_STRING, tok->type == KS_JSON_TRUE ? "1" : "0", 1);
+		ks_value_set_odd(r->d, c->base, tok);
+	}
 	/* what a message tells, the column need not */
 	if (c->message)
 		cv->unit = KS_UNIT_NONE;
@@ -48,15 +59,37 @@ set_clock(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, KsJson
 	ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 }
 
+static void
+set_point(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, KsJsonToken *tok)
+{
+	KsProtoValue x;
+	KsProtoValue y;
+	char	   *s;
+
+	ks_proto_find_value(r, ks_proto_find_number(c->message, 1), value, &x);
+	ks_proto_find_value(r, ks_proto_find_number(c->message, 2), value, &y);
+	s = psprintf("(%s,%s)", float8out_internal(x.v.real), float8out_internal(y.v.real));
+	ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
+}
+
 static Datum
 from_scalar(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *isnull)
 {
 	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	KsJsonToken tok;
+	char	   *s;
 	Datum		d;
 
 	if (c->action == KS_PROTO_AS_CLOCK)
 		set_clock(r, c, value, &tok);
+	else if (c->action == KS_PROTO_AS_POINT)
+		set_point(r, c, value, &tok);
+	else if (c->action == KS_PROTO_AS_DAYS || c->action == KS_PROTO_AS_BITS)
+	{
+		s = c->action == KS_PROTO_AS_DAYS ? ks_text_date((int64) value->v.bits, true) :
+			ks_text_bits_of(value->p, value->len, c->base->typmod, c->base->typmod);
+		ks_scalar_set(&tok, KS_JSON_STRING, s, strlen(s));
+	}
 	else if (c->message)
 		ks_proto_known(r, c->message, value, &tok);
 	else
@@ -134,6 +167,33 @@ from_text(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *
 		return PointerGetDatum(cstring_to_text_with_len(s, len));
 	ks_scalar_set(&tok, KS_JSON_STRING, s, len);
 	return from_token(r, c, &tok, isnull);
+}
+
+/* A string that holds JSON: that JSON.  It is a value, null too. */
+static Datum
+from_string_json(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *isnull)
+{
+	const char *s = (const char *) value->p;
+	int			len = value->len;
+	KsJson		json;
+	KsJsonToken tok;
+
+	ks_scalar_to_server(r->d, &s, &len);
+	json.start = s;
+	json.end = s + len;
+	ks_json_document(&json, &tok);
+	if (tok.type == KS_JSON_NULL)
+		tok.type = KS_JSON_NUMBER;	/* its text as it is */
+	return from_token(r, c, &tok, isnull);
+}
+
+static Datum
+from_bytes(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value)
+{
+	if (unlikely(c->field->type == KS_PROTO_STRING && r->d->settings.envelope == KS_DEBEZIUM))
+		ks_value_unclear("Bytes can be a string in hex or in base64.",
+						 "Set binary.handling.mode=bytes for the connector.");
+	return PointerGetDatum(cstring_to_text_with_len((const char *) value->p, value->len));
 }
 
 static Datum
@@ -214,7 +274,10 @@ ks_proto_convert(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value,
 				from_scalar(r, c, value, isnull);
 			break;
 		case KS_PROTO_AS_BYTEA:
-			d = PointerGetDatum(cstring_to_text_with_len((const char *) value->p, value->len));
+			d = from_bytes(r, c, value);
+			break;
+		case KS_PROTO_AS_JSON_TEXT:
+			d = from_string_json(r, c, value, isnull);
 			break;
 		case KS_PROTO_AS_TIMESTAMP:
 			d = from_timestamp(r, c, value);

@@ -29,7 +29,12 @@ typedef enum KsProtoAction
 	KS_PROTO_AS_CLOCK,			/* a duration, for an interval with a precision */
 	KS_PROTO_AS_NUMERIC,		/* a decimal */
 	KS_PROTO_AS_WRAPPED,
-	KS_PROTO_AS_ARRAY
+	KS_PROTO_AS_ARRAY,
+	/* of Debezium's changes */
+	KS_PROTO_AS_DAYS,
+	KS_PROTO_AS_BITS,
+	KS_PROTO_AS_JSON_TEXT,
+	KS_PROTO_AS_POINT
 } KsProtoAction;
 
 /* Values that are the Datum, or nearly so; not of domains. */
@@ -53,11 +58,11 @@ typedef struct KsProtoConvert
 	struct KsProtoConvert *inner;	/* of elements; of what is wrapped */
 } KsProtoConvert;
 
-/* NULL: no value fits.  'unit': the column says what numbers count. */
-extern KsProtoConvert *ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit);
+/* NULL: no value fits.  'unit': the column says what numbers count; 'debezium': as in its changes. */
+extern KsProtoConvert *ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium);
 
 /* One value of the field, though it may be repeated; as an item of a list or a map. */
-extern KsProtoConvert *ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit);
+extern KsProtoConvert *ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium);
 
 /* A message that is no field's. */
 extern KsProtoConvert *ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type);

@@ -290,11 +290,22 @@ has_shape(const KsProtoMessage *message, const char *shape)
 	return strcmp(s.data, shape) == 0;
 }
 
+/* Converters put the messages of Connect's schemas into those that use them first. */
+static bool
+is_variable_decimal(const KsProtoMessage *message)
+{
+	const char *dot = strrchr(message->name, '.');
+
+	return strcmp(dot ? dot + 1 : message->name, "VariableScaleDecimal") == 0 && has_shape(message, " int32 bytes") &&
+		strcmp(ks_proto_find_number(message, 1)->name.name, "scale") == 0 &&
+		strcmp(ks_proto_find_number(message, 2)->name.name, "value") == 0;
+}
+
 KsProtoKnown
 ks_proto_known_of(const KsProtoMessage *message)
 {
 	for (int i = 0; i < (int) lengthof(known); i++)
 		if (strcmp(message->name, known[i].name) == 0 && has_shape(message, known[i].shape))
 			return known[i].known;
-	return KS_PROTO_NO_KNOWN;
+	return is_variable_decimal(message) ? KS_PROTO_VARIABLE_DECIMAL : KS_PROTO_NO_KNOWN;
 }

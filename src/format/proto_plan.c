@@ -25,8 +25,11 @@ plan_json(const KsType *type, bool object)
 }
 
 static KsProtoAction
-plan_integer(KsProtoType wire, const KsType *type, KsUnit unit)
+plan_integer(KsProtoType wire, const KsType *type, KsUnit unit, bool debezium)
 {
+	/* its name of the type, which says so, is not in the schema */
+	if (debezium && type->typid == DATEOID && unit == KS_UNIT_NONE && wire == KS_PROTO_INT32)
+		return KS_PROTO_AS_DAYS;
 	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC)
 		return wire == KS_PROTO_UINT64 || wire == KS_PROTO_FIXED64 ? KS_PROTO_AS_UINT64 : KS_PROTO_AS_INT;
 	if (type->kind == KS_TYPE_FLOAT)
@@ -63,30 +66,47 @@ plan_enum(const KsProtoField *field, const KsType *type)
 	return reads_text(type) ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
 }
 
+/* Debezium's bit strings, and the text of a value of a type that it does not know. */
 static KsProtoAction
-plan_scalar(const KsProtoField *field, const KsType *type, KsUnit unit)
+plan_bytes(const KsType *type, bool debezium)
+{
+	if (type->typid == BYTEAOID)
+		return KS_PROTO_AS_BYTEA;
+	if (type->kind == KS_TYPE_TEXT)
+		return KS_PROTO_AS_TEXT;
+	if (debezium && type->typid == BITOID)
+		return KS_PROTO_AS_BITS;
+	/* how many bits one of variable length has is not told */
+	if (debezium && type->typid != VARBITOID &&
+		(type->kind == KS_TYPE_GENERIC || type->kind == KS_TYPE_ARRAY || type->kind == KS_TYPE_COMPOSITE ||
+		 type->kind == KS_TYPE_RANGE || type->kind == KS_TYPE_MULTIRANGE))
+		return KS_PROTO_AS_STRING;
+	return type->is_string ? KS_PROTO_AS_STRING : KS_PROTO_REFUSE;
+}
+
+static KsProtoAction
+plan_scalar(const KsProtoField *field, const KsType *type, KsUnit unit, bool debezium)
 {
 	if (type->kind == KS_TYPE_JSON)
-		return KS_PROTO_AS_JSON;
+		return debezium && field->type == KS_PROTO_STRING ? KS_PROTO_AS_JSON_TEXT : KS_PROTO_AS_JSON;
 	switch (field->type)
 	{
 		case KS_PROTO_STRING:
 			return type->typid == BYTEAOID ? KS_PROTO_AS_BYTEA :
 				type->kind == KS_TYPE_TEXT ? KS_PROTO_AS_TEXT : KS_PROTO_AS_TOKEN;
 		case KS_PROTO_BYTES:
-			return type->typid == BYTEAOID ? KS_PROTO_AS_BYTEA :
-				type->kind == KS_TYPE_TEXT ? KS_PROTO_AS_TEXT :
-				type->is_string ? KS_PROTO_AS_STRING : KS_PROTO_REFUSE;
+			return plan_bytes(type, debezium);
 		case KS_PROTO_BOOL:
 			return type->kind == KS_TYPE_BOOL ? KS_PROTO_AS_BOOL :
-				reads_text(type) ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
+				reads_text(type) || (debezium && (type->typid == BITOID || type->typid == VARBITOID)) ?
+				KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
 		case KS_PROTO_ENUM:
 			return plan_enum(field, type);
 		case KS_PROTO_DOUBLE:
 		case KS_PROTO_FLOAT:
 			return plan_real(type, unit);
 		default:
-			return plan_integer(field->type, type, unit);
+			return plan_integer(field->type, type, unit, debezium);
 	}
 }
 
@@ -114,6 +134,7 @@ plan_known(KsProtoKnown known, const KsType *type)
 			return type->typid != INTERVALOID ? KS_PROTO_REFUSE :
 				type->typmod < 0 ? KS_PROTO_AS_INTERVAL : KS_PROTO_AS_CLOCK;
 		case KS_PROTO_DECIMAL:
+		case KS_PROTO_VARIABLE_DECIMAL:
 			return type->kind == KS_TYPE_NUMERIC ? KS_PROTO_AS_NUMERIC :
 				ks_scalar_is_integer(type) || type->kind == KS_TYPE_FLOAT || type->typid == MONEYOID ?
 				KS_PROTO_AS_KNOWN : KS_PROTO_REFUSE;
@@ -139,19 +160,37 @@ plan_direct(const KsProtoConvert *c)
 }
 
 static bool plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message,
-					  KsType *type, KsUnit unit);
+					  KsType *type, KsUnit unit, bool debezium);
+
+/* Is it wrapped for the column?  In JSON it is what is wrapped by itself, but for text that is JSON. */
+static bool
+is_wrapped(const KsProtoConvert *c, const KsProtoMessage *message, bool debezium)
+{
+	return message->known == KS_PROTO_WRAPPER &&
+		(c->base->kind != KS_TYPE_JSON || (debezium && ks_proto_find_number(message, 1)->type == KS_PROTO_STRING));
+}
+
+/* Two numbers that Debezium has a message for. */
+static bool
+is_point(const KsProtoMessage *message)
+{
+	const KsProtoField *x = ks_proto_find_number(message, 1);
+	const KsProtoField *y = ks_proto_find_number(message, 2);
+
+	return x && y && x->type == KS_PROTO_DOUBLE && y->type == KS_PROTO_DOUBLE && !x->repeated && !y->repeated &&
+		strcmp(x->name.name, "x") == 0 && strcmp(y->name.name, "y") == 0;
+}
 
 static bool
-plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit)
+plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit, bool debezium)
 {
-	const KsProtoField *wrapped;
-
-	if (message->known == KS_PROTO_WRAPPER && c->base->kind != KS_TYPE_JSON)
+	if (is_wrapped(c, message, debezium))
 	{
-		wrapped = ks_proto_find_number(message, 1);
+		const KsProtoField *wrapped = ks_proto_find_number(message, 1);
+
 		c->action = KS_PROTO_AS_WRAPPED;
 		c->inner = palloc(sizeof(KsProtoConvert));
-		return wrapped && !wrapped->repeated && plan_item(c->inner, wrapped, wrapped->message, c->type, unit);
+		return plan_item(c->inner, wrapped, wrapped->message, c->type, unit, debezium);
 	}
 	if (ks_proto_is_text(message->known))
 		c->action = plan_known(message->known, c->base);
@@ -159,11 +198,14 @@ plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit)
 		c->action = plan_json(c->base, message->known != KS_PROTO_LIST_VALUE);
 	if (message->known == KS_PROTO_LIST_VALUE && c->base->kind == KS_TYPE_ARRAY)
 		c->action = KS_PROTO_AS_JSON;
+	if (debezium && c->base->typid == POINTOID && is_point(message))
+		c->action = KS_PROTO_AS_POINT;
 	return c->action != KS_PROTO_REFUSE;
 }
 
 static bool
-plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message, KsType *type, KsUnit unit)
+plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message, KsType *type, KsUnit unit,
+		  bool debezium)
 {
 	c->field = field;
 	c->message = message;
@@ -172,18 +214,18 @@ plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *me
 	c->inner = NULL;
 	c->direct = KS_PROTO_NOT_DIRECT;
 	if (message)
-		return plan_message(c, message, unit);
-	c->action = plan_scalar(field, c->base, unit);
+		return plan_message(c, message, unit, debezium);
+	c->action = plan_scalar(field, c->base, unit, debezium);
 	c->direct = plan_direct(c);
 	return c->action != KS_PROTO_REFUSE;
 }
 
 KsProtoConvert *
-ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit)
+ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium)
 {
 	KsProtoConvert *c = palloc(sizeof(KsProtoConvert));
 
-	return plan_item(c, field, field->message, type, unit) ? c : NULL;
+	return plan_item(c, field, field->message, type, unit, debezium) ? c : NULL;
 }
 
 KsProtoConvert *
@@ -191,17 +233,17 @@ ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type)
 {
 	KsProtoConvert *c = palloc(sizeof(KsProtoConvert));
 
-	return plan_item(c, NULL, message, type, KS_UNIT_NONE) ? c : NULL;
+	return plan_item(c, NULL, message, type, KS_UNIT_NONE, false) ? c : NULL;
 }
 
 KsProtoConvert *
-ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit)
+ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium)
 {
 	KsProtoConvert *c;
 	KsType	   *base = ks_type_base(type);
 
 	if (!field->repeated)
-		return ks_proto_convert_plan_item(field, type, unit);
+		return ks_proto_convert_plan_item(field, type, unit, debezium);
 	c = palloc(sizeof(KsProtoConvert));
 	c->field = field;
 	c->message = field->message;
@@ -213,7 +255,7 @@ ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit)
 	if (!field->map && base->kind == KS_TYPE_ARRAY)
 	{
 		c->action = KS_PROTO_AS_ARRAY;
-		c->inner = ks_proto_convert_plan_item(field, base->elem, unit);
+		c->inner = ks_proto_convert_plan_item(field, base->elem, unit, debezium);
 		return c->inner ? c : NULL;
 	}
 	return c->action != KS_PROTO_REFUSE ? c : NULL;

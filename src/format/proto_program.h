@@ -83,15 +83,37 @@ typedef struct KsProtoProgram
 	Datum	   *values;			/* by column, of the record at hand */
 	bool	   *isnull;
 	bool	   *found;			/* the record has it */
+	bool	   *absent;			/* found, but not in the record: it is read so; NULL: nobody asks for that */
+	bool	   *unavailable;	/* what stands there says that it does not; NULL: nothing does */
 } KsProtoProgram;
 
+/* What the message is. */
+typedef enum KsProtoScope
+{
+	KS_PROTO_RECORD,			/* a value */
+	KS_PROTO_ROW,				/* a row inside of a value: what is not there is null */
+	KS_PROTO_KEY				/* one of which the key's columns alone are asked for */
+} KsProtoScope;
+
 /* In the current context.  Errors (42804, 22023) where a column cannot take what it is to take. */
-extern KsProtoProgram *ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message);
+extern KsProtoProgram *ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope);
+
+KS_NORETURN extern void ks_proto_cannot_take(const KsDecoder *d, const KsColumn *col, const char *what, bool number);
+
+/* Errors (22023) if the target needs fields, and the message has none of them. */
+extern void ks_proto_check_matched(const KsDecoder *d, const KsProtoProgram *program);
 
 /* Does the column take the value's bytes as they came? */
 extern bool ks_proto_takes_bytes(const KsColumn *col);
 
+/* Nothing is found yet. */
+extern void ks_proto_begin_row(KsProtoProgram *program, const KsTarget *target);
+
 /* All of the reader's bytes; values in the current context. */
 extern void ks_proto_run(KsProtoProgram *program, KsProtoReader *r);
+
+/* proto_change.c: does what stands there say that Debezium does not have the value?  Of a single one, or of runs. */
+extern bool ks_proto_is_unavailable(const KsProtoReader *r, const KsProtoField *field, const KsProtoValue *value);
+extern bool ks_proto_are_unavailable(const KsProtoReader *r, const KsProtoField *field, const uint8 *begin, const uint8 *end);
 
 #endif

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 
 #include "format/proto_program.h"
@@ -39,6 +40,15 @@ set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, co
 {
 	KsColumn   *col;
 
+	if (unlikely(program->unavailable != NULL))
+	{
+		bool		none = slot->field && ks_proto_is_unavailable(r, slot->field, value);
+
+		program->unavailable[slot->col] = none;
+		program->found[slot->col] = !none;
+		if (none)
+			return;
+	}
 	program->found[slot->col] = true;
 	if (ks_proto_direct(slot->convert, value, r->d->cv.refuse_nonfinite, &program->values[slot->col]))
 	{
@@ -92,7 +102,11 @@ static void
 forget_step(KsProtoProgram *program, KsProtoStep *step)
 {
 	for (int i = 0; i < step->nslots; i++)
+	{
 		program->found[step->slots[i]->col] = false;
+		if (program->unavailable)
+			program->unavailable[step->slots[i]->col] = false;
+	}
 	step->begin = step->end = NULL;
 	step->joined = step->several = false;
 	if (step->inner)
@@ -200,6 +214,12 @@ set_runs(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
 		set_value(program, r, slot, &slot->step->value);
 		return;
 	}
+	if (unlikely(program->unavailable != NULL) && slot->field->repeated &&
+		ks_proto_are_unavailable(r, slot->field, slot->step->begin, slot->step->end))
+	{
+		program->unavailable[slot->col] = true;
+		return;
+	}
 	program->values[slot->col] = ks_proto_convert_runs(r, slot->convert, slot->step->begin, slot->step->end,
 													   &program->isnull[slot->col]);
 	program->found[slot->col] = true;
@@ -287,6 +307,30 @@ set_item(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
 		(void) set_json(program, r, slot, &value);
 }
 
+/* In a row, an absent text can only be null where the column's type has none without letters. */
+static bool
+stands_for_null(const KsProtoProgram *program, const KsProtoSlot *slot)
+{
+	const KsType *type = slot->convert->base;
+
+	return program->absent && (slot->field->type == KS_PROTO_STRING || slot->field->type == KS_PROTO_BYTES) &&
+		!slot->field->has_default && !type->is_string && type->kind != KS_TYPE_TEXT && type->typid != BYTEAOID;
+}
+
+/* In a row, what is not there and has no default is null. */
+static void
+set_absent(KsProtoProgram *program, const KsProtoSlot *slot)
+{
+	if (program->absent == NULL)
+		return;
+	program->absent[slot->col] = true;
+	if (program->found[slot->col])
+		return;
+	program->found[slot->col] = true;
+	program->isnull[slot->col] = true;
+	program->values[slot->col] = (Datum) 0;
+}
+
 static void
 finish_slot(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *whole)
 {
@@ -297,15 +341,18 @@ finish_slot(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, 
 	switch (slot->kind)
 	{
 		case KS_PROTO_VALUE_SLOT:
-			if (ks_proto_has_default(slot->field))
+			if (ks_proto_has_default(slot->field) && !stands_for_null(program, slot))
 			{
 				ks_proto_default(slot->field, &value);
 				set_value(program, r, slot, &value);
 			}
+			set_absent(program, slot);
 			break;
 		case KS_PROTO_RUNS_SLOT:
 			if (step->begin || slot->field->repeated)
 				set_runs(program, r, slot);
+			if (step->begin == NULL)
+				set_absent(program, slot);
 			break;
 		case KS_PROTO_ITEM_SLOT:
 			set_item(program, r, slot);
@@ -324,10 +371,14 @@ finish_slot(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, 
 	}
 }
 
-static void
-begin_row(KsProtoProgram *program, const KsTarget *target)
+void
+ks_proto_begin_row(KsProtoProgram *program, const KsTarget *target)
 {
 	memset(program->found, 0, target->ncols * sizeof(bool));
+	if (program->absent)
+		memset(program->absent, 0, target->ncols * sizeof(bool));
+	if (program->unavailable)
+		memset(program->unavailable, 0, target->ncols * sizeof(bool));
 	for (int i = 0; i < program->nplans; i++)
 	{
 		KsProtoPlan *plan = program->plans[i];
@@ -356,14 +407,15 @@ ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
 	KsDecoder  *d = r->d;
 	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
 
-	begin_row(program, d->target);
+	ks_proto_begin_row(program, d->target);
 	run(program, r, program->plan);
 	for (int i = 0; i < program->nslots; i++)
 	{
 		const KsProtoSlot *slot = &program->slots[i];
 
 		/* what is in a message that is not there is not there either */
-		if ((slot->kind == KS_PROTO_VALUE_SLOT && program->found[slot->col]) || (slot->plan && !slot->plan->seen))
+		if ((slot->kind == KS_PROTO_VALUE_SLOT && program->found[slot->col]) || (slot->plan && !slot->plan->seen) ||
+			(unlikely(program->unavailable != NULL) && program->unavailable[slot->col]))
 			continue;
 		if (slot->kind != KS_PROTO_VALUE_SLOT)
 		{

@@ -40,7 +40,7 @@ typedef enum KsProtoType
 	KS_PROTO_SINT64
 } KsProtoType;
 
-/* Messages that are more than their fields: of google/protobuf, and three that Connect uses. */
+/* Messages that are more than their fields: of google/protobuf, and four that Connect uses. */
 typedef enum KsProtoKnown
 {
 	KS_PROTO_NO_KNOWN,
@@ -55,7 +55,8 @@ typedef enum KsProtoKnown
 	KS_PROTO_EMPTY,
 	KS_PROTO_DECIMAL,			/* confluent.type.Decimal: bytes value = 1, uint32 precision = 2, int32 scale = 3 */
 	KS_PROTO_DATE,				/* google.type.Date: int32 year = 1, month = 2, day = 3 */
-	KS_PROTO_TIME_OF_DAY		/* google.type.TimeOfDay: int32 hours = 1, minutes, seconds, nanos = 4 */
+	KS_PROTO_TIME_OF_DAY,		/* google.type.TimeOfDay: int32 hours = 1, minutes, seconds, nanos = 4 */
+	KS_PROTO_VARIABLE_DECIMAL	/* Debezium's, in any message: int32 scale = 1; bytes value = 2 */
 } KsProtoKnown;
 
 typedef struct KsProtoMessage KsProtoMessage;

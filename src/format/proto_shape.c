@@ -238,7 +238,7 @@ find(const KsShape *shape, const char *name, int len)
 static bool
 fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool debezium)
 {
-	return ks_proto_convert_plan(col->node, type, unit) != NULL;
+	return ks_proto_convert_plan(col->node, type, unit, debezium) != NULL;
 }
 
 static const KsShapeOps ops = {.find = find, .fits = fits};

@@ -2,8 +2,8 @@
  * proto_single.c
  *	  Protobuf's messages that are one value: moments, durations, decimals, ...
  *
- * As text they are what Protobuf's JSON has for them.  Three that it has nothing special
- * for, and that Kafka Connect uses, are what people write for them: a number, a date, a
+ * As text they are what Protobuf's JSON has for them.  Four that it has nothing special
+ * for, and that Kafka Connect uses, are what people write for them: numbers, a date, a
  * time of day.
  */
 #include "postgres.h"
@@ -83,11 +83,12 @@ void
 ks_proto_decimal(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
 				 KsProtoValue *digits, int *scale)
 {
+	bool		variable = message->known == KS_PROTO_VARIABLE_DECIMAL;
 	int64		parts[3];
 
 	integers(r, value, parts, 3);
-	*scale = (int) parts[2];
-	ks_proto_find_value(r, ks_proto_find_number(message, 1), value, digits);
+	*scale = (int) parts[variable ? 0 : 2];
+	ks_proto_find_value(r, ks_proto_find_number(message, variable ? 2 : 1), value, digits);
 	/* what only repeats the sign, so that the rest can be judged by its length */
 	while (digits->len > 1 && (uint8) (digits->p[0] ^ (digits->p[1] & 0x80 ? 0xff : 0)) == 0)
 		digits->p++, digits->len--;
@@ -232,7 +233,8 @@ bool
 ks_proto_is_text(KsProtoKnown known)
 {
 	return known == KS_PROTO_TIMESTAMP || known == KS_PROTO_DURATION || known == KS_PROTO_FIELD_MASK ||
-		known == KS_PROTO_DECIMAL || known == KS_PROTO_DATE || known == KS_PROTO_TIME_OF_DAY;
+		known == KS_PROTO_DECIMAL || known == KS_PROTO_VARIABLE_DECIMAL || known == KS_PROTO_DATE ||
+		known == KS_PROTO_TIME_OF_DAY;
 }
 
 static char *
@@ -254,6 +256,7 @@ ks_proto_known(KsProtoReader *r, const KsProtoMessage *message, const KsProtoVal
 	int64		seconds;
 	int			nanos;
 	int			len = -1;
+	KsJsonType	type = KS_JSON_STRING;
 	char	   *s;
 
 	switch (message->known)
@@ -267,7 +270,9 @@ ks_proto_known(KsProtoReader *r, const KsProtoMessage *message, const KsProtoVal
 			s = duration_text(seconds, nanos);
 			break;
 		case KS_PROTO_DECIMAL:
+		case KS_PROTO_VARIABLE_DECIMAL:
 			s = decimal_text(r, message, value);
+			type = KS_JSON_NUMBER;
 			break;
 		case KS_PROTO_DATE:
 			s = date_text(r, value);
@@ -279,6 +284,5 @@ ks_proto_known(KsProtoReader *r, const KsProtoMessage *message, const KsProtoVal
 			s = mask_text(r, message, value, &len);
 			break;
 	}
-	ks_scalar_set(tok, message->known == KS_PROTO_DECIMAL ? KS_JSON_NUMBER : KS_JSON_STRING, s,
-				  len >= 0 ? len : (int) strlen(s));
+	ks_scalar_set(tok, type, s, len >= 0 ? len : (int) strlen(s));
 }

@@ -84,7 +84,7 @@ check_format(const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("csv_null must not contain csv_delimiter or csv_quote")));
-	if (sink->envelope != KS_NO_ENVELOPE && !ks_format_is_json(sink->format) && sink->format != KS_FORMAT_AVRO)
+	if (sink->envelope != KS_NO_ENVELOPE && !ks_format_is_json(sink->format) && !ks_format_has_schema(sink->format))
 		stray = "envelope";
 	else if (sink->strict && sink->format == KS_FORMAT_RAW)
 		stray = "strict";
@@ -103,7 +103,7 @@ check_format(const KsSink *sink)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" does not go with this format", stray),
-				 *stray == 'e' ? errhint("An envelope needs format json, json_schema or avro.") :
+				 *stray == 'e' ? errhint("An envelope needs format json, json_schema, avro or protobuf.") :
 				 errhint("A raw value has no fields.")));
 	if (sink->envelope == KS_DEBEZIUM && sink->command)
 		ereport(ERROR,

@@ -88,7 +88,8 @@ static const char *const known_words[] = {
 	[KS_PROTO_TIMESTAMP] = "timestamp", [KS_PROTO_DURATION] = "duration", [KS_PROTO_WRAPPER] = "wrapper",
 	[KS_PROTO_STRUCT] = "struct", [KS_PROTO_VALUE] = "value", [KS_PROTO_LIST_VALUE] = "list value",
 	[KS_PROTO_ANY] = "any", [KS_PROTO_FIELD_MASK] = "field mask", [KS_PROTO_EMPTY] = "empty",
-	[KS_PROTO_DECIMAL] = "decimal", [KS_PROTO_DATE] = "date", [KS_PROTO_TIME_OF_DAY] = "time of day"
+	[KS_PROTO_DECIMAL] = "decimal", [KS_PROTO_DATE] = "date", [KS_PROTO_TIME_OF_DAY] = "time of day",
+	[KS_PROTO_VARIABLE_DECIMAL] = "variable decimal"
 };
 
 /* What has been named, and is to be described once. */
