@@ -11,6 +11,7 @@ check:
 check-assert check-asan:
 	test/checked $(@:check-%=%) $(SUITES)
 check-conformance:
+	test/conformance/avro
 	test/conformance/json_schema
 	test/conformance/protobuf
 coverage:
