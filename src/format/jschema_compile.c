@@ -10,6 +10,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
+#include "base/merge.h"
 #include "format/jschema_int.h"
 #include "format/jschema_uri.h"
 
@@ -224,7 +225,7 @@ take_values(const Source *s)
 	node->nchoices = v->n;
 	for (int i = 0; i < v->n; i++)
 		node->choices[i] = &v->u.items[i];
-	qsort(node->choices, node->nchoices, sizeof(KsTree *), compare_trees);
+	ks_merge_sort(node->choices, node->nchoices, sizeof(KsTree *), compare_trees);
 }
 
 static void

@@ -7,6 +7,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
+#include "base/merge.h"
 #include "format/jschema_tree.h"
 #include "format/json_scan.h"
 
@@ -198,7 +199,7 @@ sort_members(Growing *g)
 	items = MemoryContextAllocHuge(CurrentMemoryContext, (Size) g->n * sizeof(KsTree));
 	for (int i = 0; i < g->n; i++)
 		members[i] = (Member) {g->names[i], i};
-	qsort(members, g->n, sizeof(Member), compare_members);
+	ks_merge_sort(members, g->n, sizeof(Member), compare_members);
 	for (int i = 0; i < g->n; i++)
 	{
 		if (i + 1 < g->n && ks_text_compare(&members[i].name, &members[i + 1].name) == 0)

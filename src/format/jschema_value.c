@@ -7,6 +7,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "base/merge.h"
 #include "format/jschema_int.h"
 
 static bool
@@ -116,7 +117,7 @@ is_unique(const KsTree *v)
 	items = MemoryContextAllocHuge(CurrentMemoryContext, v->n * sizeof(KsTree *));
 	for (int i = 0; i < v->n; i++)
 		items[i] = &v->u.items[i];
-	qsort(items, v->n, sizeof(KsTree *), compare_items);
+	ks_merge_sort(items, v->n, sizeof(KsTree *), compare_items);
 	for (int i = 1; i < v->n && result; i++)
 		result = ks_tree_compare(items[i - 1], items[i]) != 0;
 	pfree(items);

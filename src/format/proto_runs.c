@@ -10,6 +10,7 @@
 
 #include "miscadmin.h"
 
+#include "base/merge.h"
 #include "format/proto_runs.h"
 
 static void
@@ -114,7 +115,7 @@ ks_proto_list_runs(KsProtoReader *r, const KsProtoMessage *message, const KsProt
 	if (message->noneofs > 0 && r->nruns - base > 1)
 		drop_others(r, message, base);
 	if (!in_order)
-		qsort(r->runs + base, r->nruns - base, sizeof(KsProtoRun), compare_runs);
+		ks_merge_sort(r->runs + base, r->nruns - base, sizeof(KsProtoRun), compare_runs);
 }
 
 void

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "base/merge.h"
 #include "format/proto_runs.h"
 #include "format/proto_text.h"
 #include "format/scalar.h"
@@ -562,7 +563,7 @@ append_map(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, cons
 	int			n;
 
 	entries = list_entries(r, field, key, begin, end, &n);
-	qsort(entries, n, sizeof(MapEntry), compare_entries);
+	ks_merge_sort(entries, n, sizeof(MapEntry), compare_entries);
 	ks_proto_enter(r);
 	appendStringInfoChar(out, '{');
 	for (int i = 0; i < n; i++)
