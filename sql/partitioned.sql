@@ -311,6 +311,18 @@ DROP TABLE fast_ref, general_ref;
 SELECT tableoid::regclass, * FROM fast ORDER BY k;
 SELECT * FROM done();
 
+-- many partitions whose rows move: what is kept of each is little
+CREATE FUNCTION public.target_kb() RETURNS int LANGUAGE sql VOLATILE AS
+$$SELECT sum(used_bytes)::int / 1024 FROM pg_backend_memory_contexts WHERE name = 'kafka_sink target'$$;
+SELECT make('CREATE TABLE @ (k int PRIMARY KEY, v text) PARTITION BY RANGE (k)');
+DO $$BEGIN FOR i IN 0 .. 40 LOOP PERFORM change(format('CREATE TABLE @_%s PARTITION OF @ FOR VALUES FROM (%s) TO (%s)', i, 10 * i, 10 * i + 10)); END LOOP; END$$;
+SELECT change('ALTER TABLE @_40 ADD CHECK (public.target_kb() BETWEEN 1 AND 1000)');
+SELECT kafka_sink.alter_sink(s, insert_mode => 'upsert') FROM unnest('{fast,general}'::text[]) s;
+SELECT apply('fast', array_agg(rec(format('{"k": %s, "v": "%s"}', k, repeat('x', 800))) ORDER BY k)) FROM generate_series(0, 409) k;
+SELECT apply('fast', array_agg(rec(format('{"k": %s, "v": "%s"}', k, repeat('y', 800))) ORDER BY k)) FROM generate_series(0, 409) k;
+SELECT kafka_sink.drop_sink(s) FROM unnest('{fast,general}'::text[]) s;
+DROP TABLE fast, general;
+
 -- --- what changes while a sink runs ---
 
 SELECT make($$
@@ -470,5 +482,5 @@ SELECT tableoid::regclass, * FROM fast UNION ALL SELECT tableoid::regclass, * FR
 SELECT kafka_sink.drop_sink(s) FROM unnest('{fast,general}'::text[]) s;
 DROP TABLE fast, general, above, parent, other;
 DROP TABLE outcomes;
-DROP FUNCTION rec, pick, keyed, apply, outcome, make, change, done, drops, fresh, fast_shout, general_shout, fast_note, general_note;
+DROP FUNCTION rec, pick, keyed, apply, outcome, make, change, done, drops, fresh, target_kb, fast_shout, general_shout, fast_note, general_note;
 DROP EXTENSION kafka_sink;

@@ -54,14 +54,19 @@ typedef struct KsForeignKey
 	KsFastIndex index;			/* of that table, over the target's rows */
 } KsForeignKey;
 
+typedef struct KsBlocks
+{
+	BlockNumber *blocks;		/* NULL at first */
+	int			n;
+	int			room;
+} KsBlocks;
+
 /* Pages that updates left, and those that they may use. */
 typedef struct KsPlace
 {
 	bool		active;			/* the table's storage has pages */
-	BlockNumber *vacated;		/* by the batch at hand, NULL at first */
-	int			nvacated;
-	BlockNumber *offered;		/* by the batch before */
-	int			noffered;
+	KsBlocks	vacated;		/* by the batch at hand */
+	KsBlocks	offered;		/* by the batch before */
 	int			next;			/* of offered */
 	BlockNumber nblocks;		/* of the table, when the batch began */
 	BlockNumber block;			/* on offer, or invalid */

@@ -30,8 +30,9 @@
 #define MIN_ROOM	(BLCKSZ / 4 * 3)
 #define OFFERED		(BLCKSZ / 2)
 
-/* Blocks remembered from one batch to the next. */
+/* Blocks remembered from one batch to the next; of a partition, of which there may be many, few at first. */
 #define MAX_VACATED	16384
+#define FIRST_ROOM	64
 
 static bool
 has_room(Relation rel, BlockNumber block)
@@ -50,16 +51,15 @@ void
 ks_place_begin(KsWrite *w)
 {
 	KsPlace    *place = &w->fast->place;
-	BlockNumber *swap = place->offered;
+	KsBlocks	swap = place->offered;
 
 	place->offered = place->vacated;
-	place->noffered = place->nvacated;
 	place->vacated = swap;
-	place->nvacated = 0;
+	place->vacated.n = 0;
 	place->next = 0;
 	place->block = InvalidBlockNumber;
 	place->active = w->rel->rd_tableam == GetHeapamTableAmRoutine();
-	if (place->noffered > 0)
+	if (place->offered.n > 0)
 		place->nblocks = RelationGetNumberOfBlocks(w->rel);
 }
 
@@ -69,9 +69,9 @@ ks_place_offer(KsWrite *w)
 {
 	KsPlace    *place = &w->fast->place;
 
-	while (place->block == InvalidBlockNumber && place->next < place->noffered)
+	while (place->block == InvalidBlockNumber && place->next < place->offered.n)
 	{
-		BlockNumber block = place->offered[place->next++];
+		BlockNumber block = place->offered.blocks[place->next++];
 
 		if (block < place->nblocks && has_room(w->rel, block))
 		{
@@ -81,6 +81,20 @@ ks_place_offer(KsWrite *w)
 	}
 	if (place->block != InvalidBlockNumber)
 		RelationSetTargetBlock(w->rel, place->block);
+}
+
+static void
+add_block(KsBlocks *list, BlockNumber block, MemoryContext cxt)
+{
+	if (list->n == MAX_VACATED || (list->n > 0 && list->blocks[list->n - 1] == block))
+		return;
+	if (list->n == list->room)
+	{
+		list->room = list->room ? list->room * 2 : FIRST_ROOM;
+		list->blocks = list->blocks ? repalloc(list->blocks, list->room * sizeof(BlockNumber)) :
+			MemoryContextAlloc(cxt, list->room * sizeof(BlockNumber));
+	}
+	list->blocks[list->n++] = block;
 }
 
 /* After an update that moved a row of this length to another page. */
@@ -97,9 +111,5 @@ ks_place_vacate(KsWrite *w, BlockNumber from, BlockNumber to, Size len)
 		if (to != place->block || place->used >= OFFERED)
 			place->block = InvalidBlockNumber;
 	}
-	if (place->nvacated == MAX_VACATED || (place->nvacated > 0 && place->vacated[place->nvacated - 1] == from))
-		return;
-	if (place->vacated == NULL)
-		place->vacated = MemoryContextAlloc(w->target->cxt, MAX_VACATED * sizeof(BlockNumber));
-	place->vacated[place->nvacated++] = from;
+	add_block(&place->vacated, from, w->target->cxt);
 }
