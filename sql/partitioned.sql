@@ -268,8 +268,10 @@ SELECT make($$
     CREATE UNIQUE INDEX ON @_1 (always);
     CREATE INDEX ON @_2 (always) INCLUDE (k);
     CREATE INDEX ON @ (v);$$);
+-- (which matters to updates alone)
+SELECT outcome('{"k": 1.0, "always": 5, "v": "a"}', '{"k": 2, "always": 6, "v": "a"}');
 SELECT kafka_sink.alter_sink(s, insert_mode => 'upsert', delete_enabled => true) FROM unnest('{fast,general}'::text[]) s;
-SELECT outcome('{"k": 1.0, "always": 5, "v": "a"}', '{"k": 2, "always": 6, "v": "a"}', '{"k": 11.0, "always": 5, "v": "a"}');
+SELECT outcome('{"k": 11.0, "always": 5, "v": "a"}');
 SET client_min_messages = debug1;
 SELECT kafka_sink.ingest('fast', ARRAY[rec('{"k": 1.00, "always": 6, "v": "b"}'), rec('{"k": 2, "always": 5, "v": "b"}'), rec('{"k": 11.00, "always": 7, "v": "b"}')]);
 RESET client_min_messages;

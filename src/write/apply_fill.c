@@ -181,7 +181,7 @@ ks_fill_settle(const KsTarget *target, bool updates, KsFast *fast)
 			return false;
 	}
 	for (int c = 0; c < target->nvalues + fast->nextra; c++)
-		fast->widens |= fast->needed[c] && (c >= target->ncols || fast->kept[c]);
+		fast->widens |= fast->needed[c] && (c >= target->ncols || (updates && fast->kept[c]));
 	return true;
 }
 
