@@ -130,7 +130,8 @@ feed_from_row(MemoryContext cxt)
 	feed->state = column_text(COL_STATE, cxt);
 	feed->publication = column_text(COL_PUBLICATION, cxt);
 	feed->topic = column_text(COL_TOPIC, cxt);
-	feed->debezium = strcmp(column_text(COL_ENVELOPE, cxt), "debezium") == 0;
+	feed->with_schema = strcmp(column_text(COL_ENVELOPE, cxt), "debezium_schema") == 0;
+	feed->debezium = feed->with_schema || strcmp(column_text(COL_ENVELOPE, cxt), "debezium") == 0;
 	feed->halted = feed->state && strcmp(feed->state, "halted") == 0;
 	return feed;
 }

@@ -22,6 +22,7 @@ typedef struct KsFeed
 	char	   *publication;	/* NULL: messages alone */
 	char	   *topic;			/* of tables, with {schema} and {table} */
 	bool		debezium;		/* its envelope; else none */
+	bool		with_schema;	/* each record of that */
 	char	   *progress_topic;
 	int			batch_records;
 	int			batch_bytes;

@@ -225,7 +225,7 @@ static const KsSetting feed_settings[KS_FEED_SETTINGS] = {
 	{"server", TEXTOID, NULL, NULL, 0, 0},
 	{"publication", TEXTOID, NULL, NULL, 0, 0},
 	{"topic", TEXTOID, "{schema}.{table}", NULL, 0, 0},
-	{"envelope", TEXTOID, "none", "none,debezium", 0, 0},
+	{"envelope", TEXTOID, "none", "none,debezium,debezium_schema", 0, 0},
 	{"progress_topic", TEXTOID, "kafka_sink.progress", NULL, 0, 0},
 	{"batch_records", INT4OID, "10000", NULL, 1, 1000000},
 	{"batch_bytes", INT4OID, "8388608", NULL, 1024, 1024 * 1024 * 1024},

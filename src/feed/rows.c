@@ -28,6 +28,7 @@
 #include "base/compat.h"
 #include "base/message.h"
 #include "feed/json_value.h"
+#include "feed/row_schema.h"
 #include "feed/rows.h"
 
 /* Where an update tells what it has of the old row: behind its kind and the table. */
@@ -54,11 +55,14 @@ typedef struct Table
 	int			ncolumns;
 	Column	   *columns;
 	int			nkeys;
+	const char *key_schema;		/* what stands before a key, or NULL */
+	const char *change_schema;
 } Table;
 
 struct KsRows
 {
 	KsRowEnvelope envelope;
+	bool		schemas;		/* and each record has its schema */
 	const char *topic;
 	const char *feed;			/* escaped */
 	const char *database;
@@ -88,7 +92,8 @@ ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *feed, cons
 	HASHCTL		ctl = {.keysize = sizeof(uint32), .entrysize = sizeof(Table), .hcxt = cxt};
 	KsRows	   *rows = palloc0(sizeof(KsRows));
 
-	rows->envelope = envelope;
+	rows->schemas = envelope == KS_ROW_DEBEZIUM_SCHEMA;
+	rows->envelope = rows->schemas ? KS_ROW_DEBEZIUM : envelope;
 	rows->topic = pstrdup(topic);
 	rows->feed = escaped(feed);
 	rows->database = escaped(database);
@@ -180,6 +185,24 @@ find_keys(Table *t, const LogicalRepRelation *rel)
 		RelationClose(r);
 }
 
+static void
+make_schemas(Table *t)
+{
+	KsRowSchemaColumn *columns = palloc0(Max(t->ncolumns, 1) * sizeof(KsRowSchemaColumn));
+
+	for (int i = 0; i < t->ncolumns; i++)
+	{
+		const Column *c = &t->columns[i];
+
+		/* without the colon */
+		columns[i].name = pnstrdup(c->name, strlen(c->name) - 1);
+		columns[i].type = c->type;
+		columns[i].key = c->key;
+	}
+	t->key_schema = ks_row_schema_of_key(t->topic, columns, t->ncolumns);
+	t->change_schema = ks_row_schema_of_change(t->topic, columns, t->ncolumns);
+}
+
 /* A message R. */
 static void
 take_relation(KsRows *rows, StringInfo in)
@@ -215,6 +238,9 @@ take_relation(KsRows *rows, StringInfo in)
 		find_keys(t, rel);
 	for (int i = 0; i < rel->natts; i++)
 		t->nkeys += t->columns[i].key;
+	t->key_schema = t->change_schema = NULL;
+	if (rows->schemas)
+		make_schemas(t);
 	MemoryContextSwitchTo(old);
 }
 
@@ -270,9 +296,11 @@ append_row(KsRows *rows, StringInfo buf, const Table *t, LogicalRepTupleData *tu
 		appendStringInfo(buf, "%s%s", comma, c->name);
 		comma = ",";
 		if (from->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED)
-			appendStringInfoString(buf, UNAVAILABLE);
+			appendStringInfoString(buf, rows->schemas ? ks_row_schema_unavailable(c->type) : UNAVAILABLE);
 		else if (from->colstatus[i] == LOGICALREP_COLUMN_NULL)
 			appendStringInfoString(buf, "null");
+		else if (rows->schemas)
+			ks_row_schema_append_value(buf, c->type, from->colvalues[i].data);
 		else
 			ks_json_append(buf, c->type, c->form, from->colvalues[i].data);
 	}
@@ -303,6 +331,10 @@ send(KsRows *rows, const KsWalTransaction *txn, const Table *t, const char *key,
 {
 	KsProducerRecord rec = {.topic = t->topic, .part = -1, .keylen = -1, .valuelen = -1};
 
+	if (rows->schemas && key)
+		key = psprintf("%s%s}", t->key_schema, key);
+	if (rows->schemas && value)
+		value = psprintf("%s%s}", t->change_schema, value);
 	if (key)
 	{
 		rec.key = pg_server_to_any(key, strlen(key), PG_UTF8);

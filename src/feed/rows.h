@@ -19,7 +19,8 @@
 typedef enum KsRowEnvelope
 {
 	KS_ROW_PLAIN,				/* none: the row; a delete is a tombstone */
-	KS_ROW_DEBEZIUM
+	KS_ROW_DEBEZIUM,
+	KS_ROW_DEBEZIUM_SCHEMA		/* and with each record its schema */
 } KsRowEnvelope;
 
 /* Who is told of each record; it borrows its bytes. */

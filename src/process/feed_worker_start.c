@@ -319,7 +319,8 @@ load_connection(void)
 	ks_message_make_key(secret, &ks_feed.publisher.key);
 	explicit_bzero(secret, sizeof(secret));
 	if (ks_feed.feed->publication)
-		ks_feed.publisher.rows = ks_rows_create(ks_feed.feed->debezium ? KS_ROW_DEBEZIUM : KS_ROW_PLAIN,
+		ks_feed.publisher.rows = ks_rows_create(ks_feed.feed->with_schema ? KS_ROW_DEBEZIUM_SCHEMA :
+												ks_feed.feed->debezium ? KS_ROW_DEBEZIUM : KS_ROW_PLAIN,
 												ks_feed.feed->topic, ks_feed.feed->name, get_database_name(MyDatabaseId),
 												ks_feed_check_table, ks_publisher_send_row, &ks_feed.publisher, ks_feed.cxt);
 	ks_transaction_commit();

@@ -1,7 +1,7 @@
 
 =head1 NAME
 
-KafkaSinkConnect - Debezium's PostgreSQL connector in Kafka Connect standalone
+KafkaSinkConnect - Debezium's connectors in Kafka Connect standalone
 
 =head1 SYNOPSIS
 
@@ -11,12 +11,18 @@ KafkaSinkConnect - Debezium's PostgreSQL connector in Kafka Connect standalone
 	prefix => { 'schema.include.list' => 'src', ... }, ...);
   $connect->wait_streaming;
 
+  my $sinks = KafkaSinkConnect->start_jdbc($kafka, $node,
+	name => { topics => '...', 'collection.name.format' => '...' }, ...);
+
 One connector for each prefix of topics: it is its name too, and that of its
 slot and publication, and the default of its settings is what reads the tables
 of database C<postgres> with pgoutput.  Connect ends with the test, whatever
 ends the test.
 
-The jars are the runner's (KAFKA_SINK_DEBEZIUM_JARS, test/debezium/pom.xml).
+start_jdbc() runs Debezium's JDBC sink, which writes to database C<postgres> what it reads of committed
+records with their schemas, by the keys of the records.
+
+The jars are the runner's (KAFKA_SINK_DEBEZIUM_JARS, test/debezium/pom.xml; KAFKA_SINK_PEER_JARS, bench/pom.xml).
 
 =cut
 
@@ -36,6 +42,47 @@ sub start
 	my ($class, $kafka, $node, %connectors) = @_;
 	my $jars = $ENV{KAFKA_SINK_DEBEZIUM_JARS}
 	  or die 'KAFKA_SINK_DEBEZIUM_JARS is not set: use test/run';
+
+	return $class->_run($kafka, $node, $jars, map {
+		$_ => {
+			'connector.class' => 'io.debezium.connector.postgresql.PostgresConnector',
+			'plugin.name' => 'pgoutput',
+			'publication.autocreate.mode' => 'filtered',
+			'database.hostname' => '127.0.0.1',
+			'database.port' => $node->port,
+			'database.dbname' => 'postgres',
+			'database.user' => $node->safe_psql('postgres', 'SELECT current_user'),
+			'database.password' => 'none',
+			'topic.prefix' => $_,
+			'slot.name' => $_,
+			'publication.name' => $_,
+			%{ $connectors{$_} } } } keys %connectors);
+}
+
+sub start_jdbc
+{
+	my ($class, $kafka, $node, %connectors) = @_;
+	my $jars = $ENV{KAFKA_SINK_PEER_JARS}
+	  or die 'KAFKA_SINK_PEER_JARS is not set: use test/run';
+
+	return $class->_run($kafka, $node, $jars, map {
+		$_ => {
+			'connector.class' => 'io.debezium.connector.jdbc.JdbcSinkConnector',
+			# (numbers come as texts)
+			'connection.url' => 'jdbc:postgresql://127.0.0.1:' . $node->port . '/postgres?stringtype=unspecified',
+			'connection.username' => $node->safe_psql('postgres', 'SELECT current_user'),
+			'connection.password' => 'none',
+			'insert.mode' => 'upsert',
+			'delete.enabled' => 'true',
+			'primary.key.mode' => 'record_key',
+			'schema.evolution' => 'none',
+			'consumer.override.isolation.level' => 'read_committed',
+			%{ $connectors{$_} } } } keys %connectors);
+}
+
+sub _run
+{
+	my ($class, $kafka, $node, $jars, %connectors) = @_;
 	my $dir = PostgreSQL::Test::Utils::tempdir('connect');
 	my $port = `$ENV{KAFKA_SINK_BROKER} free-port`;
 	my $self = bless { node => $node, dir => $dir, connectors => [ sort keys %connectors ] }, $class;
@@ -48,23 +95,7 @@ sub start
 		'value.converter' => 'org.apache.kafka.connect.json.JsonConverter',
 		'offset.storage.file.filename' => "$dir/offsets",
 		'plugin.discovery' => 'service_load' });
-	foreach my $name (keys %connectors)
-	{
-		_properties("$dir/$name", {
-			'name' => $name,
-			'connector.class' => 'io.debezium.connector.postgresql.PostgresConnector',
-			'plugin.name' => 'pgoutput',
-			'publication.autocreate.mode' => 'filtered',
-			'database.hostname' => '127.0.0.1',
-			'database.port' => $node->port,
-			'database.dbname' => 'postgres',
-			'database.user' => $node->safe_psql('postgres', 'SELECT current_user'),
-			'database.password' => 'none',
-			'topic.prefix' => $name,
-			'slot.name' => $name,
-			'publication.name' => $name,
-			%{ $connectors{$name} } });
-	}
+	_properties("$dir/$_", { 'name' => $_, %{ $connectors{$_} } }) foreach keys %connectors;
 	# ends with this process, even if that is killed
 	$self->{run} = IPC::Run::start(
 		[
