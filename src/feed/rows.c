@@ -52,6 +52,7 @@ typedef struct Table
 	const char *schema;
 	const char *name;
 	bool		checked;		/* it may be published */
+	bool		told;			/* that it is truncated, and nobody hears of it */
 	int			ncolumns;
 	Column	   *columns;
 	int			nkeys;
@@ -221,7 +222,7 @@ take_relation(KsRows *rows, StringInfo in)
 	t->topic = topic_of(rows->topic, rel->nspname, rel->relname);
 	t->schema = pstrdup(rel->nspname);
 	t->name = pstrdup(rel->relname);
-	t->checked = false;
+	t->checked = t->told = false;
 	t->ncolumns = rel->natts;
 	t->columns = palloc0(Max(rel->natts, 1) * sizeof(Column));
 	t->nkeys = 0;
@@ -256,7 +257,7 @@ ks_rows_check_again(KsRows *rows)
 }
 
 /* Of a change that is to be published; partitions are described as well as their root. */
-static const Table *
+static Table *
 table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 {
 	Table	   *t = hash_search(rows->tables, &relid, HASH_FIND, NULL);
@@ -429,6 +430,32 @@ send_update(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRe
 		send_insert(rows, txn, t, tup, rest);
 }
 
+/* Rows without an envelope have no word for it: that the table was emptied is told once. */
+static void
+send_truncate(KsRows *rows, const KsWalTransaction *txn, Table *t)
+{
+	if (rows->envelope == KS_ROW_DEBEZIUM)
+		send(rows, txn, t, NULL, envelope(rows, txn, t, 't', NULL, NULL, NULL));
+	else if (!t->told)
+		ereport(LOG,
+				(errmsg("TRUNCATE of table \"%s.%s\" is not published", t->schema, t->name),
+				 errdetail("Records of envelope \"none\" are rows."),
+				 errhint("Leave truncate out of the publication, or set envelope to debezium.")));
+	t->told = true;
+}
+
+static void
+send_truncates(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
+{
+	bool		cascade,
+				restart_seqs;
+	List	   *relids = logicalrep_read_truncate(in, &cascade, &restart_seqs);
+	ListCell   *lc;
+
+	foreach(lc, relids)
+		send_truncate(rows, txn, table_of(rows, txn, lfirst_oid(lc)));
+}
+
 void
 ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 {
@@ -457,8 +484,11 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 			t = table_of(rows, txn, logicalrep_read_delete(&in, &before));
 			send_delete(rows, txn, t, &before);
 			break;
+		case LOGICAL_REP_MSG_TRUNCATE:
+			send_truncates(rows, txn, &in);
+			break;
 		default:
-			/* types are the catalog's, and a TRUNCATE is no change of a row */
+			/* types are the catalog's */
 			break;
 	}
 	MemoryContextSwitchTo(old);

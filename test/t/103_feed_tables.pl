@@ -173,6 +173,12 @@ sql(q{
 published('rows');
 like(records_of('parted'), qr/\n7=\{"id":7,"v":"seven","c":3\}\n8=\{"id":8,"v":"eight"\}$/, 'each row by the columns of its time');
 
+# rows without an envelope cannot tell that a table was emptied
+sql('TRUNCATE parted; INSERT INTO parted VALUES (9, \'nine\')');
+published('rows');
+like(records_of('parted'), qr/\n8=\{"id":8,"v":"eight"\}\n9=\{"id":9,"v":"nine"\}$/, 'TRUNCATE is no row');
+like(slurp_file($node->logfile), qr/TRUNCATE of table "public.parted" is not published/, 'which the log says');
+
 # --- who may publish it ---
 
 sql(q{
@@ -232,5 +238,56 @@ published('there');
 sql("CALL kafka_sink.wait_for('back', timeout => '2 min')");
 is(sql('SELECT count(*) FROM (TABLE source EXCEPT TABLE copy) d'), 0, 'what went to Kafka came back');
 is(sql('SELECT count(*) FROM (TABLE copy EXCEPT TABLE source) d'), 0, 'and nothing else');
+
+# --- TRUNCATE: where there is one partition, the sink does as much ---
+
+sql("SELECT kafka_sink.drop_feed('there'); SELECT kafka_sink.drop_sink('back')");
+sql(q{
+	CREATE TABLE emptied (id int PRIMARY KEY, v text);
+	CREATE TABLE emptied_part (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+	CREATE TABLE emptied_part_1 PARTITION OF emptied_part FOR VALUES FROM (0) TO (100);
+	CREATE TABLE emptied_copy (LIKE emptied INCLUDING ALL);
+	CREATE TABLE emptied_part_copy (LIKE emptied INCLUDING ALL);
+	CREATE TABLE kept (id int PRIMARY KEY);
+	CREATE PUBLICATION emptied FOR TABLE emptied, emptied_part WITH (publish_via_partition_root = true);
+	CREATE PUBLICATION kept FOR TABLE kept WITH (publish = 'insert, delete');
+});
+$kafka->create_topic("$prefix.$_", 1) foreach qw(emptied emptied_part kept);
+create_feed('truncates', "publication => 'emptied', topic => '$prefix.{table}', envelope => 'debezium'");
+create_feed('kept', "publication => 'kept', topic => '$prefix.{table}', envelope => 'debezium'");
+foreach my $table (qw(emptied emptied_part))
+{
+	sql(qq{
+		BEGIN;
+		SELECT kafka_sink.create_sink('$table', server => 'kafka', target => '${table}_copy', envelope => 'debezium', insert_mode => 'upsert',
+			delete_enabled => true, on_tombstone => 'ignore');
+		SELECT kafka_sink.register_topic('$table', '$prefix.$table');
+		COMMIT;
+	});
+}
+sql(q{
+	INSERT INTO emptied SELECT i, 'old' FROM generate_series(1, 10) i;
+	INSERT INTO emptied_part SELECT i, 'old' FROM generate_series(1, 10) i;
+	INSERT INTO kept VALUES (1);
+	BEGIN;
+	INSERT INTO emptied VALUES (11, 'old');
+	TRUNCATE emptied, emptied_part, kept;
+	INSERT INTO emptied VALUES (1, 'new');
+	INSERT INTO emptied_part VALUES (2, 'new');
+	INSERT INTO kept VALUES (2);
+	COMMIT;
+});
+published($_) foreach qw(truncates kept);
+foreach my $table (qw(emptied emptied_part))
+{
+	my @values = map { unescaped($_->[3]) } $kafka->records("$prefix.$table");
+
+	is(scalar(grep { /"before":null,"after":null,.*"table":"$table",.*"op":"t"/ } @values), 1, "$table: TRUNCATE is a record, of the root alone");
+	is(scalar(grep { unescaped($_->[3]) =~ /"op":"t"/ && $_->[2] ne '\N' } $kafka->records("$prefix.$table")), 0, "$table: which has no key");
+	sql("CALL kafka_sink.wait_for('$table', timeout => '2 min')");
+	is(sql("SELECT string_agg(format('%s %s', id, v), ',') FROM ${table}_copy"), $table eq 'emptied' ? '1 new' : '2 new', "$table: and empties the copy, in its place");
+}
+is(scalar(grep { unescaped($_->[3]) =~ /"op":"t"/ } $kafka->records("$prefix.kept")), 0, 'a publication without truncate has none');
+is(scalar $kafka->records("$prefix.kept"), 2, 'but its rows');
 
 done_testing();
