@@ -433,7 +433,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_skip_halted'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.skip(text) IS
-'passes over the record at which the sink, or a topic of it, has halted';
+'passes over the record at which the sink, or a topic of it, has halted; of a feed, the transaction at which it has stopped';
 
 CREATE FUNCTION kafka_sink.accept_gap(sink text)
 RETURNS void
@@ -809,10 +809,13 @@ CREATE TABLE kafka_sink.feed_catalog (
     batch_bytes integer NOT NULL,
     max_message_bytes integer NOT NULL,
     transaction_timeout interval NOT NULL,
+    failover boolean NOT NULL,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- commits from here on are published; NULL: there is no replication slot yet
     start_lsn pg_lsn,
+    -- the transaction whose commit begins here is not published; forgotten when it is behind
+    skip_lsn pg_lsn,
     -- where the slot is: elsewhere the feed is suspended until resume()
     system_identifier bigint NOT NULL,
     database_oid oid NOT NULL,
@@ -845,7 +848,9 @@ CREATE TABLE kafka_sink.feed_state (
     hint text,
     topic text,
     waits_for text,
-    lsn pg_lsn
+    lsn pg_lsn,
+    -- up to this commit each transaction is published alone, to find the one that is refused
+    one_by_one pg_lsn
 );
 
 -- what Kafka had of a feed when its worker began; Kafka's own record is what counts
@@ -899,6 +904,7 @@ CREATE FUNCTION kafka_sink.create_feed(
     batch_bytes integer DEFAULT 8388608,
     max_message_bytes integer DEFAULT 1000000,
     transaction_timeout interval DEFAULT '1 min',
+    failover boolean DEFAULT false,
     enabled boolean DEFAULT true,
     settings jsonb DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
@@ -909,7 +915,7 @@ LANGUAGE C VOLATILE;
 -- a feed holds a replication slot, and WAL: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_feed FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, boolean, jsonb, boolean) IS
 'defines a feed, which publishes what transactions emit() to it, and changes of the tables of a publication, each once; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_feed(
@@ -923,6 +929,7 @@ CREATE FUNCTION kafka_sink.alter_feed(
     batch_bytes integer DEFAULT NULL,
     max_message_bytes integer DEFAULT NULL,
     transaction_timeout interval DEFAULT NULL,
+    failover boolean DEFAULT NULL,
     reset text[] DEFAULT NULL,
     owner regrole DEFAULT NULL,
     settings jsonb DEFAULT NULL)
@@ -930,7 +937,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_feed'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, text, text, text, integer, integer, integer, interval, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, text[], regrole, jsonb) IS
 'changes the settings given of a feed and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_feed(feed text, if_exists boolean DEFAULT false)
@@ -940,6 +947,14 @@ LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.drop_feed(text, boolean) IS
 'forgets a feed, and drops its replication slot; what it has published stays in Kafka, what it has not is not published';
+
+CREATE FUNCTION kafka_sink.skip(feed text, lsn pg_lsn)
+RETURNS void
+AS 'MODULE_PATHNAME', 'kafka_sink_skip_transaction'
+LANGUAGE C VOLATILE;
+
+COMMENT ON FUNCTION kafka_sink.skip(text, pg_lsn) IS
+'does not publish the transaction at which the feed has stopped, whose commit begins at lsn; audited';
 
 CREATE FUNCTION kafka_sink.grant_emit(feed text, role regrole)
 RETURNS void
@@ -1038,12 +1053,12 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
            CASE WHEN o.own THEN s.detail END AS detail,
            CASE WHEN o.own THEN s.hint END AS hint,
            s.topic, s.waits_for, s.lsn,
-           c.start_lsn,
+           c.start_lsn, c.skip_lsn,
            pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id) AS slot_name,
            ARRAY(SELECT g.role::pg_catalog.text FROM kafka_sink.feed_grants g
                   WHERE g.feed OPERATOR(pg_catalog.=) c.feed ORDER BY 1) AS emitters,
            c.publication, c.topic AS table_topic, c.envelope,
-           c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout,
+           c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout, c.failover,
            c.created_by, c.created_at, c.altered_by, c.altered_at
       FROM kafka_sink.feed_catalog c
       LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
@@ -1059,7 +1074,7 @@ CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
            CASE WHEN NOT c.enabled THEN 'paused'
                 WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
                 ELSE s.state END AS state,
-           s.since, s.waits_for, s.sqlstate,
+           s.since, s.waits_for, s.sqlstate, s.lsn,
            w.started_at, w.transactions, w.records, w.bytes, w.forged, w.commits, w.cuts, w.commit_ms, w.last_commit,
            w.decoded_lsn, w.published_lsn, r.confirmed_flush_lsn AS confirmed_lsn,
            -- WAL that is not published yet, and that is kept for it

@@ -61,6 +61,26 @@ SELECT kafka_sink.resume('f');
 SELECT kafka_sink.pause('f');
 SELECT kafka_sink.pause('f');
 SELECT kafka_sink.accept_gap('f');
+SELECT kafka_sink.skip('f');
+SELECT kafka_sink.skip('f', '0/1');
+SELECT kafka_sink.skip('f', NULL);
+SELECT kafka_sink.skip('nobody', '0/1');
+RESET ROLE;
+-- as if it had halted
+INSERT INTO kafka_sink.feed_state (feed, state, since, message, lsn) VALUES ('f', 'halted', now(), 'refused', '0/100');
+SET ROLE regress_ks_other;
+SELECT kafka_sink.skip('f', '0/100');
+SET ROLE regress_ks_feeder;
+SELECT kafka_sink.skip('f', '0/101');
+SET client_min_messages = notice;
+SELECT kafka_sink.skip('f', '0/100');
+SET client_min_messages = warning;
+SELECT lsn, skip_lsn FROM kafka_sink.feeds;
+SELECT lsn FROM kafka_sink.stat_feeds;
+SELECT action, role, old FROM kafka_sink.sink_history WHERE action = 'skip';
+SELECT kafka_sink.accept_gap('f');
+SELECT lsn, skip_lsn FROM kafka_sink.feeds;
+SELECT kafka_sink.pause('f');
 
 -- who may emit, and what
 SELECT kafka_sink.emit('nobody', 't', 'k', 'v');

@@ -205,11 +205,22 @@ typedef bool KsUpdateIndexes;
  * need.  A slot follows to standbys from 17 on.
  */
 #if PG17_GE
-#define ks_slot_create(name)	ReplicationSlotCreate((name), true, RS_EPHEMERAL, false, false, false)
+#define ks_slot_create(name, failover)	ReplicationSlotCreate((name), true, RS_EPHEMERAL, false, (failover), false)
+#define KS_SLOT_FOLLOWS(slot)	((slot)->data.failover)
+#define ks_standbys_have(lsn, elevel)	StandbySlotsHaveCaughtup((lsn), (elevel))
 #define ks_log_message(prefix, data, size)	LogLogicalMessage((prefix), (data), (size), true, false)
 #else
-#define ks_slot_create(name)	ReplicationSlotCreate((name), true, RS_EPHEMERAL, false)
+#define ks_slot_create(name, failover)	ReplicationSlotCreate((name), true, RS_EPHEMERAL, false)
+#define KS_SLOT_FOLLOWS(slot)	false
+#define ks_standbys_have(lsn, elevel)	true
 #define ks_log_message(prefix, data, size)	LogLogicalMessage((prefix), (data), (size), true)
+#endif
+#if PG18_GE
+#define ks_slot_set_follows(name, follows)	ReplicationSlotAlter((name), &(follows), NULL)
+#elif PG17_GE
+#define ks_slot_set_follows(name, follows)	ReplicationSlotAlter((name), (follows))
+#else
+#define ks_slot_set_follows(name, follows)	((void) 0)
 #endif
 #if PG18_GE
 #define ks_slot_acquire(name)	ReplicationSlotAcquire((name), true, true)

@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/snapmgr.h"
@@ -29,6 +30,7 @@
 #include "base/interval.h"
 #include "catalog/extension.h"
 #include "catalog/feeds.h"
+#include "catalog/history.h"
 #include "catalog/version.h"
 
 #define NAME_LOCK	1			/* a part of the extension that nobody else locks */
@@ -81,13 +83,14 @@ ks_feeds_take_name(const char *name, bool for_feed)
 #define FEED_COLUMNS \
 	"c.feed, c.id, c.owner::pg_catalog.oid, c.server, c.progress_topic, c.batch_records, c.batch_bytes, " \
 	"c.max_message_bytes, c.transaction_timeout, c.enabled, c.generation, c.system_identifier, c.database_oid, " \
-	"c.start_lsn, s.state, c.publication, c.topic, c.envelope "
+	"c.start_lsn, s.state, c.publication, c.topic, c.envelope, c.skip_lsn, s.lsn, s.one_by_one, c.failover "
 
 enum
 {
 	COL_FEED = 1, COL_ID, COL_OWNER, COL_SERVER, COL_PROGRESS_TOPIC, COL_BATCH_RECORDS, COL_BATCH_BYTES,
 	COL_MAX_MESSAGE, COL_TIMEOUT, COL_ENABLED, COL_GENERATION, COL_SYSID, COL_DBID, COL_START_LSN, COL_STATE,
-	COL_PUBLICATION, COL_TOPIC, COL_ENVELOPE
+	COL_PUBLICATION, COL_TOPIC, COL_ENVELOPE, COL_SKIP_LSN, COL_STATE_LSN, COL_ONE_BY_ONE,
+	COL_FAILOVER
 };
 
 /* A column of the one row that was read; NULL is 0. */
@@ -106,6 +109,14 @@ column_text(int col, MemoryContext cxt)
 	char	   *s = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, col);
 
 	return s ? MemoryContextStrdup(cxt, s) : NULL;
+}
+
+void
+ks_feeds_use_envelope(KsFeed *feed, char *envelope)
+{
+	feed->envelope = envelope;
+	feed->with_schema = strcmp(envelope, "debezium_schema") == 0;
+	feed->debezium = feed->with_schema || strcmp(envelope, "debezium") == 0;
 }
 
 static KsFeed *
@@ -130,8 +141,11 @@ feed_from_row(MemoryContext cxt)
 	feed->state = column_text(COL_STATE, cxt);
 	feed->publication = column_text(COL_PUBLICATION, cxt);
 	feed->topic = column_text(COL_TOPIC, cxt);
-	feed->with_schema = strcmp(column_text(COL_ENVELOPE, cxt), "debezium_schema") == 0;
-	feed->debezium = feed->with_schema || strcmp(column_text(COL_ENVELOPE, cxt), "debezium") == 0;
+	ks_feeds_use_envelope(feed, column_text(COL_ENVELOPE, cxt));
+	feed->failover = DatumGetBool(column(COL_FAILOVER));
+	feed->skip_lsn = DatumGetLSN(column(COL_SKIP_LSN));
+	feed->state_lsn = DatumGetLSN(column(COL_STATE_LSN));
+	feed->one_by_one = DatumGetLSN(column(COL_ONE_BY_ONE));
 	feed->halted = feed->state && strcmp(feed->state, "halted") == 0;
 	return feed;
 }
@@ -233,6 +247,20 @@ ks_feeds_set_progress(const KsFeed *feed, XLogRecPtr lsn, uint32 xid, int64 tran
 					   6, types, values);
 }
 
+void
+ks_feeds_end_skip(const KsFeed *feed, XLogRecPtr lsn, bool skipped)
+{
+	Oid			types[3] = {0, 0, LSNOID};
+	Datum		values[3] = {0, 0, LSNGetDatum(lsn)};
+	char	   *what = psprintf("{\"lsn\": \"%X/%X\"}", LSN_FORMAT_ARGS(lsn));
+
+	if (execute_for(feed, "UPDATE kafka_sink.feed_catalog c SET skip_lsn = NULL "
+					"WHERE c.feed OPERATOR(pg_catalog.=) $1 AND c.id OPERATOR(pg_catalog.=) $2 "
+					"AND c.skip_lsn OPERATOR(pg_catalog.=) $3", 3, types, values) == 1)
+		ks_history_log(feed->name, skipped ? "skipped" : "not_skipped", NULL, NULL,
+					   DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(what))));
+}
+
 static void
 set_text(Datum *values, char *nulls, int i, const char *s)
 {
@@ -241,9 +269,10 @@ set_text(Datum *values, char *nulls, int i, const char *s)
 }
 
 void
-ks_feeds_set_state(const char *name, const char *state, const KsStateError *error, XLogRecPtr lsn)
+ks_feeds_set_state(const char *name, const char *state, const KsStateError *error,
+				   XLogRecPtr lsn, XLogRecPtr one_by_one)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, LSNOID};
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, LSNOID, LSNOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 
@@ -263,17 +292,20 @@ ks_feeds_set_state(const char *name, const char *state, const KsStateError *erro
 	}
 	values[8] = LSNGetDatum(lsn);
 	nulls[8] = XLogRecPtrIsInvalid(lsn) ? 'n' : ' ';
+	values[9] = LSNGetDatum(one_by_one);
+	nulls[9] = XLogRecPtrIsInvalid(one_by_one) ? 'n' : ' ';
 	SPI_connect();
 	/* the feed may have been dropped meanwhile: then there is nothing to say */
 	ks_catalog_execute("INSERT INTO kafka_sink.feed_state AS s "
-					   "(feed, state, since, sqlstate, message, detail, hint, topic, waits_for, lsn) "
-					   "SELECT c.feed, $2, pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9 "
+					   "(feed, state, since, sqlstate, message, detail, hint, topic, waits_for, lsn, one_by_one) "
+					   "SELECT c.feed, $2, pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9, $10 "
 					   "FROM kafka_sink.feed_catalog c WHERE c.feed OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF c "
 					   "ON CONFLICT (feed) DO UPDATE SET state = excluded.state, "
 					   "since = CASE WHEN s.state OPERATOR(pg_catalog.=) excluded.state "
 					   "AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.=) COALESCE(excluded.waits_for, '') THEN s.since ELSE excluded.since END, "
 					   "sqlstate = excluded.sqlstate, message = excluded.message, detail = excluded.detail, "
-					   "hint = excluded.hint, topic = excluded.topic, waits_for = excluded.waits_for, lsn = excluded.lsn",
+					   "hint = excluded.hint, topic = excluded.topic, waits_for = excluded.waits_for, lsn = excluded.lsn, "
+					   "one_by_one = excluded.one_by_one",
 					   lengthof(types), types, values, nulls);
 	SPI_finish();
 }
@@ -291,7 +323,7 @@ ks_feeds_halt(const KsFeed *feed, const KsStateError *error, XLogRecPtr lsn)
 		return false;
 	/* it waits for nothing but resume() */
 	halt.waits_for = NULL;
-	ks_feeds_set_state(feed->name, "halted", &halt, lsn);
+	ks_feeds_set_state(feed->name, "halted", &halt, lsn, InvalidXLogRecPtr);
 	return true;
 }
 

@@ -21,19 +21,24 @@ typedef struct KsFeed
 	char	   *server;
 	char	   *publication;	/* NULL: messages alone */
 	char	   *topic;			/* of tables, with {schema} and {table} */
-	bool		debezium;		/* its envelope; else none */
+	char	   *envelope;
+	bool		debezium;		/* which is this; else none */
 	bool		with_schema;	/* each record of that */
 	char	   *progress_topic;
 	int			batch_records;
 	int			batch_bytes;
 	int			max_message_bytes;
 	int64		transaction_timeout_us;
+	bool		failover;		/* its slot follows to standbys */
 	bool		enabled;
 	int64		generation;		/* +1 by each change that its worker must see */
 	bool		suspended;		/* stored identity is not this database's */
 	XLogRecPtr	start_lsn;		/* commits from here on are published; 0: there is no slot yet */
+	XLogRecPtr	skip_lsn;		/* of the transaction that is not to be published, by its commit; 0: none */
 	char	   *state;			/* of its worker, NULL: none */
 	bool		halted;
+	XLogRecPtr	state_lsn;		/* of the transaction that could not be published; 0: none, or not known */
+	XLogRecPtr	one_by_one;		/* up to this one each is published alone; 0: it need not be */
 } KsFeed;
 
 /* Is there a feed of this name? */
@@ -41,6 +46,9 @@ extern bool ks_feeds_exists(const char *name);
 
 /* NULL if there is none and missing_ok; in the current context. */
 extern KsFeed *ks_feeds_get(const char *name, bool missing_ok);
+
+/* The envelope, and what follows from its name, which is not copied. */
+extern void ks_feeds_use_envelope(KsFeed *feed, char *envelope);
 
 /*
  * Takes a name for a feed, or a sink: nobody else can until the end of the
@@ -61,12 +69,16 @@ extern bool ks_feeds_set_started(const KsFeed *feed, XLogRecPtr lsn);
 /* Where the feed's progress in Kafka was, as it was read; for people. */
 extern void ks_feeds_set_progress(const KsFeed *feed, XLogRecPtr lsn, uint32 xid, int64 transactions, int64 records);
 
+/* What was to be skipped is behind: skipped, or published before.  Likewise. */
+extern void ks_feeds_end_skip(const KsFeed *feed, XLogRecPtr lsn, bool skipped);
+
 /*
  * Writes what a feed's worker is in: starting, running, waiting, backoff, halted.  In a
- * transaction of the caller's.  'lsn': of the transaction that could not be
- * published, 0: none.
+ * transaction of the caller's.  'lsn': where the commit begins of the transaction that
+ * could not be published, 0: none; up to 'one_by_one' each is to be published alone.
  */
-extern void ks_feeds_set_state(const char *name, const char *state, const KsStateError *error, XLogRecPtr lsn);
+extern void ks_feeds_set_state(const char *name, const char *state, const KsStateError *error,
+							   XLogRecPtr lsn, XLogRecPtr one_by_one);
 
 /* The same, halted, if the feed is still the one that was read; false if it is not. */
 extern bool ks_feeds_halt(const KsFeed *feed, const KsStateError *error, XLogRecPtr lsn);

@@ -29,7 +29,7 @@ run(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 
 /* Columns that are not of a definition. */
 #define NO_SETTINGS \
-	"'{sink,feed,id,start_lsn,enabled,generation,system_identifier,database_oid,created_by,created_at,altered_by,altered_at}'::pg_catalog.text[] "
+	"'{sink,feed,id,start_lsn,skip_lsn,enabled,generation,system_identifier,database_oid,created_by,created_at,altered_by,altered_at}'::pg_catalog.text[] "
 
 Jsonb *
 ks_history_definition(const char *sink, const char *topic)

@@ -10,6 +10,7 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "utils/json.h"
 #include "utils/memutils.h"
 
 #include "base/memory.h"
@@ -20,9 +21,14 @@
 #define FORMAT \
 	"{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, " \
 	"\"lsn\": \"%X/%08X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", " \
-	"\"inside\": \"%X/%08X\", \"inside_records\": " INT64_FORMAT "}"
+	"\"skipped\": \"%X/%08X\", \"inside\": \"%X/%08X\", \"inside_records\": " INT64_FORMAT
 
-#define MAX_LEN			512
+/* behind the numbers, of a transaction of which a part is in Kafka */
+#define PUBLICATION		", \"publication\": "
+#define TOPIC			", \"topic\": "
+#define ENVELOPE		", \"envelope\": "
+
+#define MAX_LEN			4096
 #define READ_RECORDS	256
 #define READ_BYTES		(1024 * 1024)
 #define MAX_RECORD		(1024 * 1024)
@@ -38,7 +44,73 @@ ks_progress_write(const KsProgress *p, StringInfo buf)
 {
 	appendStringInfo(buf, FORMAT, p->feed_id, p->system_identifier, p->timeline,
 					 LSN_FORMAT_ARGS(p->lsn), p->xid, p->transactions, p->records,
-					 LSN_FORMAT_ARGS(p->inside), p->inside_records);
+					 LSN_FORMAT_ARGS(p->skipped), LSN_FORMAT_ARGS(p->inside), p->inside_records);
+	if (p->inside != 0 && p->as.publication[0])
+	{
+		appendStringInfoString(buf, PUBLICATION);
+		escape_json(buf, p->as.publication);
+		appendStringInfoString(buf, TOPIC);
+		escape_json(buf, p->as.topic);
+		appendStringInfoString(buf, ENVELOPE);
+		escape_json(buf, p->as.envelope);
+	}
+	appendStringInfoChar(buf, '}');
+}
+
+/* Moves *s behind what is expected there; false if it is something else. */
+static bool
+read_word(const char **s, const char *word)
+{
+	if (strncmp(*s, word, strlen(word)) != 0)
+		return false;
+	*s += strlen(word);
+	return true;
+}
+
+/* What escape_json() has written, without a check of what it could not have. */
+static bool
+read_text(const char **s, char *text, int size)
+{
+	static const char letters[] = "bfnrt",
+				meant[] = "\b\f\n\r\t";
+	int			len = 0;
+	const char *letter;
+	unsigned int code;
+
+	if (!read_word(s, "\""))
+		return false;
+	for (; **s && **s != '"'; (*s)++)
+	{
+		char		c = **s;
+
+		if (c == '\\' && (*s)[1])
+		{
+			c = *++(*s);
+			if (c == 'u' && sscanf(*s + 1, "%4x", &code) == 1)
+			{
+				c = (char) code;
+				*s += Min(strlen(*s) - 1, 4);
+			}
+			else if ((letter = strchr(letters, c)) != NULL)
+				c = meant[letter - letters];
+		}
+		if (len == size - 1)
+			return false;
+		text[len++] = c;
+	}
+	text[len] = '\0';
+	return read_word(s, "\"");
+}
+
+/* Behind the numbers. */
+static bool
+read_definition(const char *s, KsDefinition *as)
+{
+	if (!read_word(&s, PUBLICATION))
+		return true;
+	return read_text(&s, as->publication, sizeof(as->publication)) && read_word(&s, TOPIC) &&
+		read_text(&s, as->topic, sizeof(as->topic)) && read_word(&s, ENVELOPE) &&
+		read_text(&s, as->envelope, sizeof(as->envelope));
 }
 
 bool
@@ -47,7 +119,9 @@ ks_progress_parse(const char *text, int len, KsProgress *p)
 	char		buf[MAX_LEN];
 	StringInfoData again;
 	uint32		lsn[2],
+				skipped[2],
 				inside[2];
+	int			behind = 0;
 	bool		same;
 
 	if (len < 0 || len >= MAX_LEN)
@@ -57,11 +131,13 @@ ks_progress_parse(const char *text, int len, KsProgress *p)
 	memset(p, 0, sizeof(KsProgress));
 	if (sscanf(buf, "{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, "
 			   "\"lsn\": \"%X/%X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", "
-			   "\"inside\": \"%X/%X\", \"inside_records\": " INT64_FORMAT "}",
+			   "\"skipped\": \"%X/%X\", \"inside\": \"%X/%X\", \"inside_records\": " INT64_FORMAT "%n",
 			   &p->feed_id, &p->system_identifier, &p->timeline, &lsn[0], &lsn[1], &p->xid, &p->transactions,
-			   &p->records, &inside[0], &inside[1], &p->inside_records) != 11)
+			   &p->records, &skipped[0], &skipped[1], &inside[0], &inside[1], &p->inside_records, &behind) != 13 ||
+		!read_definition(buf + behind, &p->as))
 		return false;
 	p->lsn = ((uint64) lsn[0] << 32) | lsn[1];
+	p->skipped = ((uint64) skipped[0] << 32) | skipped[1];
 	p->inside = ((uint64) inside[0] << 32) | inside[1];
 	/* what is read is what would be written, to the letter */
 	initStringInfo(&again);

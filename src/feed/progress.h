@@ -13,9 +13,19 @@
 
 #include "access/xlogdefs.h"
 
+#include "base/message.h"
 #include "kafka/options.h"
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
+
+/* What tables are published by: the rest of a transaction of which a part is in Kafka has
+ * to look as that does, and have as many records. */
+typedef struct KsDefinition
+{
+	char		publication[NAMEDATALEN];	/* empty: messages alone are published */
+	char		topic[KS_MAX_TOPIC_LEN + 1];
+	char		envelope[32];
+} KsDefinition;
 
 typedef struct KsProgress
 {
@@ -27,9 +37,12 @@ typedef struct KsProgress
 	int64		transactions;	/* of PostgreSQL, since the feed began */
 	int64		records;		/* without those of progress */
 
+	XLogRecPtr	skipped;		/* where the commit begins that was left out last, 0: none */
+
 	/* a transaction of which a part is in Kafka, behind lsn */
 	XLogRecPtr	inside;			/* where its commit begins, 0: there is none */
 	int64		inside_records; /* so many of it */
+	KsDefinition as;			/* written with it, if it has a publication */
 } KsProgress;
 
 /* Who a feed is for Kafka: its transactional id, and the key of its progress. */

@@ -77,7 +77,7 @@ begin_kafka(KsPublisher *p)
 		fail(p);
 	p->state = KS_PUBLISHER_OPEN;
 	p->opened_at = GetCurrentTimestamp();
-	p->open_records = p->open_bytes = 0;
+	p->open_records = p->open_bytes = p->open_transactions = 0;
 	ks_feed_step("begun");
 }
 
@@ -125,11 +125,26 @@ end_kafka(KsPublisher *p)
 	p->open_counts.commit_us += INSTR_TIME_GET_MICROSEC(now);
 }
 
+/* Nobody is blamed for what is refused behind this; if they do not arrive, the commit
+ * tells why. */
+static void
+await_arrival(KsPublisher *p)
+{
+	KsProducerResult result;
+
+	while ((result = ks_producer_flush(p->producer, SLICE_MS)) == KS_PRODUCER_AGAIN)
+		pause_for(p, 1);
+	if (result == KS_PRODUCER_DONE)
+		p->blamed = InvalidXLogRecPtr;
+}
+
 /* The transaction of Kafka, with the progress 'next'. */
 static void
 commit_kafka(KsPublisher *p)
 {
 	ks_feed_step("records_sent");
+	if (ks_publisher_is_careful(p) && p->open_records > 0)
+		await_arrival(p);
 #ifdef KS_BREAK_FEED_PROGRESS
 	/* for the tests alone, which must find it out: the progress in a transaction of
 	 * its own */
@@ -170,6 +185,18 @@ cut(KsPublisher *p, const KsWalTransaction *txn)
 	p->next.inside_records = p->txn_records;
 	p->open_counts.cuts++;
 	commit_kafka(p);
+	ks_feed_step("cut");
+}
+
+/* One more record of a transaction that is published alone: whose fault can it be? */
+static void
+suspect(KsPublisher *p, const KsWalTransaction *txn, const char *topic)
+{
+	p->blamed = txn->commit_lsn;
+	if (p->open_records == 0)
+		strlcpy(p->only_topic, topic, sizeof(p->only_topic));
+	else if (strcmp(p->only_topic, topic) != 0)
+		p->only_topic[0] = '\0';
 }
 
 /* One record of the transaction at hand. */
@@ -190,6 +217,9 @@ publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 	}
 	if (p->state != KS_PUBLISHER_OPEN)
 		begin_kafka(p);
+	p->last = txn->commit_lsn;
+	if (unlikely(ks_publisher_is_careful(p)))
+		suspect(p, txn, rec->topic);
 	rec->ts_ms = ks_timestamp_to_ms(txn->committed_at);
 	send(p, rec);
 	p->open_records++;
@@ -247,6 +277,18 @@ commit_txn(void *arg, const KsWalTransaction *txn)
 	p->next.xid = XidFromFullTransactionId(txn->xid);
 	p->next.transactions++;
 	p->open_counts.transactions++;
+	p->open_transactions++;
+}
+
+/* What there was of it in Kafka stays: it was cut. */
+static void
+skip_txn(void *arg, XLogRecPtr commit_lsn)
+{
+	KsPublisher *p = arg;
+
+	p->next.inside = 0;
+	p->next.inside_records = 0;
+	p->next.skipped = commit_lsn;
 }
 
 /* --- who calls --- */
@@ -269,6 +311,7 @@ ks_publisher_receiver(KsPublisher *p)
 			.message = take_message,
 			.change = take_change,
 			.commit = commit_txn,
+			.skipped = skip_txn,
 			.arg = p
 	};
 }
@@ -276,7 +319,8 @@ ks_publisher_receiver(KsPublisher *p)
 bool
 ks_publisher_is_full(const KsPublisher *p)
 {
-	return p->open_records >= p->batch_records || p->open_bytes >= p->batch_bytes;
+	return p->open_records >= p->batch_records || p->open_bytes >= p->batch_bytes ||
+		ks_publisher_is_careful(p) || (p->as_before && p->next.inside == 0);
 }
 
 void

@@ -12,6 +12,11 @@
  * the record says where.  The slot is confirmed by who calls, after
  * ks_publisher_commit() has returned.
  *
+ * When Kafka refuses a message, nobody may be able to tell whose it was: brokers refuse
+ * batches, and topics.  So whoever begins again sets 'one_by_one': up to that commit each
+ * transaction has one of Kafka's, and its messages have arrived before the progress is
+ * sent.  What is refused then is its own ('blamed').
+ *
  * Waiting for Kafka is done in slices, with 'serve' called in between.
  */
 #ifndef KS_FEED_PUBLISHER_H
@@ -59,6 +64,8 @@ typedef struct KsPublisher
 	KsProgress	progress;		/* as Kafka has it */
 	void		(*serve) (void);	/* called while waiting; may end the process */
 	KsRows	   *rows;			/* NULL: messages alone are published */
+	bool		as_before;		/* what was cut is finished by another definition, and nothing else */
+	XLogRecPtr	one_by_one;		/* up to the commit that begins there; 0: none */
 
 	/* its own */
 	KsPublisherState state;
@@ -66,7 +73,11 @@ typedef struct KsPublisher
 	TimestampTz opened_at;
 	int64		open_records;	/* in the transaction of Kafka */
 	int64		open_bytes;
+	int64		open_transactions;	/* in it to their end */
 	int64		txn_records;	/* of the transaction of PostgreSQL at hand */
+	XLogRecPtr	last;			/* where the commit begins of who sent last */
+	XLogRecPtr	blamed;			/* likewise, if what is refused now is its own; 0: not known */
+	char		only_topic[KS_MAX_TOPIC_LEN + 1];	/* of what is published alone; empty: several */
 	KsPublisherCounts counts;	/* of what is committed */
 	KsPublisherCounts open_counts;	/* with what is open */
 } KsPublisher;
@@ -82,6 +93,12 @@ extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);
 
 /* Is something to be committed? */
 #define ks_publisher_is_open(p)		((p)->state == KS_PUBLISHER_OPEN)
+
+/* Has a transaction been skipped, and Kafka does not know yet? */
+#define ks_publisher_has_skipped(p)	((p)->next.skipped != (p)->progress.skipped)
+
+/* Is each transaction published alone? */
+#define ks_publisher_is_careful(p)	((p)->progress.lsn <= (p)->one_by_one)
 
 /* Is it enough for a transaction of Kafka? */
 extern bool ks_publisher_is_full(const KsPublisher *p);

@@ -50,7 +50,16 @@ struct KsWal
 	LogicalDecodingContext *ctx;
 	KsWalReceiver receiver;
 	KsWalTransaction txn;		/* that is handed out */
-	bool		starved;		/* the last read met the end of what is flushed */
+	OutputPluginCallbacks plugin;	/* what ours are around of */
+	XLogRecPtr	at;				/* the transaction at hand, by its commit; 0: none */
+	XLogRecPtr	skip;			/* the one of which nothing is handed out */
+	bool		starved;		/* the last read met the end of what may be read */
+
+	/* of a slot that follows to standbys */
+	bool		follows;
+	bool		warned;			/* that one of them is not there */
+	XLogRecPtr	safe;			/* they have what is before it */
+	XLogRecPtr	wanted;			/* and are asked for this */
 };
 
 /* Of this process: the plugin is called with nothing that would tell. */
@@ -212,6 +221,63 @@ pgoutput_options(const char *publication)
 					  makeDefElem("messages", (Node *) makeString("true"), -1));
 }
 
+/* --- around the plugin: which transaction is at hand, and whether it is skipped --- */
+
+static void
+around_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	my_wal->at = txn->final_lsn;
+	my_wal->plugin.begin_cb(ctx, txn);
+}
+
+/* The plugin is not asked about what is skipped: its errors may be the reason. */
+static void
+around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
+{
+	if (my_wal->at != my_wal->skip)
+		my_wal->plugin.change_cb(ctx, txn, rel, change);
+}
+
+static void
+around_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels, Relation rels[], ReorderBufferChange *change)
+{
+	if (my_wal->at != my_wal->skip)
+		my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
+}
+
+/* Those without a transaction come at any time. */
+static void
+around_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn, bool transactional,
+			   const char *prefix, Size len, const char *data)
+{
+	if (!transactional || my_wal->at != my_wal->skip)
+		my_wal->plugin.message_cb(ctx, txn, lsn, transactional, prefix, len, data);
+}
+
+static void
+around_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr commit_lsn)
+{
+	my_wal->plugin.commit_cb(ctx, txn, commit_lsn);
+	if (my_wal->at == my_wal->skip)
+		my_wal->receiver.skipped(my_wal->receiver.arg, my_wal->skip);
+	my_wal->at = InvalidXLogRecPtr;
+}
+
+static void
+wrap_plugin(KsWal *wal)
+{
+	OutputPluginCallbacks *cb = &wal->ctx->callbacks;
+
+	wal->plugin = *cb;
+	cb->begin_cb = around_begin;
+	cb->change_cb = around_change;
+	cb->commit_cb = around_commit;
+	if (cb->truncate_cb)
+		cb->truncate_cb = around_truncate;
+	if (cb->message_cb)
+		cb->message_cb = around_message;
+}
+
 /* --- slots --- */
 
 char *
@@ -240,6 +306,7 @@ ks_wal_look(const char *name, KsSlotInfo *info)
 		info->active_pid = slot->active_pid;
 		info->restart_lsn = slot->data.restart_lsn;
 		info->confirmed_lsn = slot->data.confirmed_flush;
+		info->follows = KS_SLOT_FOLLOWS(slot);
 		info->kind = slot->data.database != MyDatabaseId ||
 			!is_plugin(slot) ? KS_SLOT_IS_FOREIGN :
 			KS_SLOT_IS_LOST(slot) || XLogRecPtrIsInvalid(slot->data.restart_lsn) ? KS_SLOT_IS_INVALID :
@@ -275,7 +342,30 @@ ks_wal_drop_slot(const char *name)
 	ReplicationSlotDrop(name, true);
 }
 
-/* Reads a page, as far as it is flushed; -1 if that is not enough. */
+XLogRecPtr
+ks_wal_readable(KsWal *wal)
+{
+	if (!wal->follows)
+		return ks_flushed_lsn();
+	if (wal->safe >= wal->wanted)
+		wal->wanted = ks_flushed_lsn();
+	if (wal->safe < wal->wanted)
+	{
+		/* it warns of those that are not there: once */
+		if (ks_standbys_have(wal->wanted, wal->warned ? DEBUG1 : WARNING))
+			wal->safe = wal->wanted;
+		wal->warned = wal->safe < wal->wanted;
+	}
+	return wal->safe;
+}
+
+bool
+ks_wal_is_held(const KsWal *wal)
+{
+	return wal->safe < wal->wanted;
+}
+
+/* Reads a page, as far as it may be read; -1 if that is not enough. */
 static int
 read_flushed_page(XLogReaderState *state, XLogRecPtr page, int len, XLogRecPtr target, char *buf)
 {
@@ -284,7 +374,7 @@ read_flushed_page(XLogReaderState *state, XLogRecPtr page, int len, XLogRecPtr t
 	WALReadError error;
 
 	ks_determine_timeline(state, page, len, timeline);
-	until = state->currTLI == timeline ? ks_flushed_lsn() : state->currTLIValidUntil;
+	until = state->currTLI == timeline ? ks_wal_readable(my_wal) : state->currTLIValidUntil;
 	if (page + len > until)
 	{
 		my_wal->starved = true;
@@ -320,7 +410,7 @@ drop_older(const char *name)
 }
 
 XLogRecPtr
-ks_wal_make_slot(const char *name, bool tables)
+ks_wal_make_slot(const char *name, bool tables, bool follows)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	LogicalDecodingContext *ctx;
@@ -330,7 +420,7 @@ ks_wal_make_slot(const char *name, bool tables)
 	drop_older(name);
 	StartTransactionCommand();
 	CheckLogicalDecodingRequirements();
-	ks_slot_create(name);
+	ks_slot_create(name, follows);
 	making_slot = true;
 	/* waits for what is running, as whoever makes a slot */
 	ctx = CreateInitDecodingContext(tables ? TABLES_PLUGIN : PLUGIN, NIL, false, InvalidXLogRecPtr,
@@ -350,28 +440,37 @@ ks_wal_make_slot(const char *name, bool tables)
 	return lsn;
 }
 
+void
+ks_wal_set_follows(const char *name, bool follows)
+{
+	ks_slot_set_follows(name, follows);
+}
+
 /* --- reading --- */
 
 KsWal *
-ks_wal_open(const char *name, XLogRecPtr from, const char *publication, const KsWalReceiver *receiver,
-			MemoryContext cxt)
+ks_wal_open(const char *name, XLogRecPtr from, XLogRecPtr skip, const char *publication,
+			const KsWalReceiver *receiver, MemoryContext cxt)
 {
 	KsWal	   *wal = MemoryContextAllocZero(cxt, sizeof(KsWal));
 
 	wal->cxt = cxt;
 	wal->receiver = *receiver;
+	wal->skip = skip;
 	wal->owner = ResourceOwnerCreate(NULL, "kafka_sink feed");
 	my_wal = wal;
 	allow_plugin();
 	StartTransactionCommand();
 	CheckLogicalDecodingRequirements();
 	ks_slot_acquire(name);
+	wal->follows = KS_SLOT_FOLLOWS(MyReplicationSlot);
 	MemoryContextSwitchTo(cxt);
 	wal->ctx = CreateDecodingContext(from, publication ? pgoutput_options(publication) : NIL, false,
 									 XL_ROUTINE(.page_read = read_flushed_page,
 												.segment_open = wal_segment_open,
 												.segment_close = wal_segment_close),
 									 prepare_write, do_write, NULL);
+	wrap_plugin(wal);
 	XLogBeginRead(wal->ctx->reader, MyReplicationSlot->data.restart_lsn);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
@@ -388,7 +487,7 @@ ks_wal_next(KsWal *wal)
 	char	   *message = NULL;
 
 	Assert(!IsTransactionState());
-	if (at >= ks_flushed_lsn())
+	if (!(wal->follows && at < wal->safe) && at >= ks_wal_readable(wal))
 		return false;
 	CurrentResourceOwner = wal->owner;
 	MemoryContextSwitchTo(wal->cxt);
@@ -412,6 +511,12 @@ XLogRecPtr
 ks_wal_position(const KsWal *wal)
 {
 	return wal->ctx->reader->EndRecPtr;
+}
+
+XLogRecPtr
+ks_wal_at(const KsWal *wal)
+{
+	return wal->at;
 }
 
 void

@@ -6,7 +6,9 @@
  * alone this library is the output plugin; what is published of tables is the
  * server's own plugin's business (pgoutput), whose words are handed out as they are.
  * Only what is flushed is read, and nothing is waited for: who reads is told that there
- * is no more.
+ * is no more.  Of a slot that follows to standbys, neither is read what those do not have
+ * that the server is to wait for (synchronized_standby_slots): Kafka must not have it when
+ * one of them is promoted.
  *
  * No transaction must be open while it is read: each transaction of the WAL is
  * handed out within one of its own, which is rolled back.
@@ -37,6 +39,7 @@ typedef struct KsWalReceiver
 	void		(*message) (void *arg, const KsWalTransaction *txn, const char *data, Size len);
 	void		(*change) (void *arg, const KsWalTransaction *txn, StringInfo words);	/* of pgoutput */
 	void		(*commit) (void *arg, const KsWalTransaction *txn);
+	void		(*skipped) (void *arg, XLogRecPtr commit_lsn);	/* in place of all that it had */
 	void	   *arg;
 } KsWalReceiver;
 
@@ -54,6 +57,7 @@ typedef struct KsSlotInfo
 {
 	KsSlotKind	kind;
 	int			active_pid;		/* 0: nobody has it */
+	bool		follows;		/* to standbys */
 	XLogRecPtr	restart_lsn;	/* WAL is kept from here on */
 	XLogRecPtr	confirmed_lsn;	/* commits that begin before it are not needed */
 } KsSlotInfo;
@@ -69,28 +73,40 @@ extern bool ks_wal_feed_slot(int i, NameData *name, bool *active);
 
 /*
  * Makes a slot, of messages alone or of tables, too, in place of one of that name, which
- * must not be in use.  Waits for
- * transactions that are open now, serving interrupts.  Returns the place in the WAL
- * from which on commits are decoded.
+ * must not be in use.  Waits for transactions that are open now, serving interrupts.
+ * Returns the place in the WAL from which on commits are decoded.
  */
-extern XLogRecPtr ks_wal_make_slot(const char *slot, bool tables);
+extern XLogRecPtr ks_wal_make_slot(const char *slot, bool tables, bool follows);
+
+/* Is it to follow to standbys?  Nobody must have it, or errors (55006). */
+extern void ks_wal_set_follows(const char *slot, bool follows);
 
 /* Errors (55006) if somebody has it. */
 extern void ks_wal_drop_slot(const char *slot);
 
 /*
  * Takes the slot, for the life of the process.  Commits that begin before 'from' are
- * left out.  'publication' tells which changes of tables are handed out; NULL: none.
- * In 'cxt'.
+ * left out, and so is what the transaction has whose commit begins at 'skip' (0: none).
+ * 'publication' tells which changes of tables are handed out; NULL: none.  In 'cxt'.
  */
-extern KsWal *ks_wal_open(const char *slot, XLogRecPtr from, const char *publication, const KsWalReceiver *receiver,
-						  MemoryContext cxt);
+extern KsWal *ks_wal_open(const char *slot, XLogRecPtr from, XLogRecPtr skip, const char *publication,
+						  const KsWalReceiver *receiver, MemoryContext cxt);
 
-/* Decodes one record of the WAL; false if there is none that is flushed. */
+/* Decodes one record of the WAL; false if there is none that may be read. */
 extern bool ks_wal_next(KsWal *wal);
+
+/* How far it may be read now. */
+extern XLogRecPtr ks_wal_readable(KsWal *wal);
+
+/* Is more flushed, and standbys do not have it? */
+extern bool ks_wal_is_held(const KsWal *wal);
 
 /* All that commits before it has been handed out. */
 extern XLogRecPtr ks_wal_position(const KsWal *wal);
+
+/* Where the commit begins of the transaction that is handed out, or was when an error was
+ * raised; 0: none. */
+extern XLogRecPtr ks_wal_at(const KsWal *wal);
 
 /* What commits before it is not needed any more. */
 extern void ks_wal_confirm(KsWal *wal, XLogRecPtr lsn);

@@ -50,6 +50,8 @@ configure(const KsConf *conf, const KsProducerOptions *opts)
 	ks_source_conf_own(rkconf, "batch.num.messages", BATCH_MESSAGES);
 	ks_source_conf_own(rkconf, "topic.metadata.propagation.max.ms", PROPAGATION_MS);
 	ks_source_conf_connection(rkconf, conf, KS_OF_PRODUCERS);
+	if (opts->one_by_one)
+		ks_source_conf_own(rkconf, "batch.num.messages", "1");
 	for (int i = 0; i < (int) lengthof(fixed); i++)
 		ks_source_conf_own(rkconf, fixed[i].name, fixed[i].value);
 	ks_source_conf_own(rkconf, "client.id", opts->client_id);
@@ -108,8 +110,11 @@ take_reports(KsProducer *p, rd_kafka_event_t *ev)
 
 	while ((msg = rd_kafka_event_message_next(ev)) != NULL)
 	{
+		if (msg->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			continue;
+		p->purged = true;
 		/* that the others of its transaction go with it is no reason */
-		if (msg->err == RD_KAFKA_RESP_ERR_NO_ERROR || p->lost != RD_KAFKA_RESP_ERR_NO_ERROR ||
+		if (p->lost != RD_KAFKA_RESP_ERR_NO_ERROR ||
 			msg->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE || msg->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
 			continue;
 		p->lost = msg->err;
@@ -179,7 +184,18 @@ KsProducerResult
 ks_producer_begin(KsProducer *p)
 {
 	p->lost = RD_KAFKA_RESP_ERR_NO_ERROR;
+	p->purged = p->lost_here = false;
 	return ks_producer_result(p, rd_kafka_begin_transaction(p->client->rk), "begin a transaction");
+}
+
+KsProducerResult
+ks_producer_flush(KsProducer *p, int timeout_ms)
+{
+	rd_kafka_resp_err_t err = rd_kafka_flush(p->client->rk, timeout_ms);
+
+	/* what failed counts as not arrived until it is taken */
+	ks_producer_serve(p);
+	return p->purged ? KS_PRODUCER_ABORT : err == RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DONE : KS_PRODUCER_AGAIN;
 }
 
 KsProducerResult
@@ -286,9 +302,21 @@ ks_producer_send(KsProducer *p, const KsProducerRecord *rec)
 		rd_kafka_error_destroy(error);
 		return KS_PRODUCER_AGAIN;
 	}
-	if (p->lost == RD_KAFKA_RESP_ERR_NO_ERROR && rd_kafka_error_code(error) != RD_KAFKA_RESP_ERR__STATE)
+	/* it cannot be committed any more: asked for another, librdkafka says why */
+	if (rd_kafka_error_code(error) == RD_KAFKA_RESP_ERR__STATE)
+	{
+		rd_kafka_error_t *why = rd_kafka_begin_transaction(p->client->rk);
+
+		if (why != NULL)
+		{
+			rd_kafka_error_destroy(error);
+			error = why;
+		}
+	}
+	else if (p->lost == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
 		p->lost = rd_kafka_error_code(error);
+		p->lost_here = true;
 		strlcpy(p->lost_topic, rec->topic, sizeof(p->lost_topic));
 	}
 	/* the transaction is over, be it by this or by what came before */

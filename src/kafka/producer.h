@@ -26,6 +26,7 @@ typedef struct KsProducerOptions
 	const char *transactional_id;
 	int			transaction_timeout_ms;
 	int			max_message_bytes;
+	bool		one_by_one;		/* no message shares its fate with others of a batch */
 } KsProducerOptions;
 
 typedef enum KsProducerResult
@@ -41,6 +42,7 @@ typedef struct KsProducerError
 {
 	int			sqlstate;
 	bool		halts;			/* it does not pass by itself */
+	bool		refused;		/* a message, or its topic, may be what is wrong */
 	bool		fenced;			/* somebody else has begun, or the transaction took too long */
 	const char *waits_for;		/* broker, topic, or NULL */
 	const char *topic;			/* or NULL */
@@ -85,6 +87,9 @@ extern KsProducerResult ks_producer_begin(KsProducer *p);
 
 /* AGAIN: the queue is full; to be called again when something was sent. */
 extern KsProducerResult ks_producer_send(KsProducer *p, const KsProducerRecord *rec);
+
+/* Waits.  DONE: all that was sent has arrived; ABORT: it will not. */
+extern KsProducerResult ks_producer_flush(KsProducer *p, int timeout_ms);
 
 /* Waits.  DONE: it is committed; AGAIN for ever: nobody knows. */
 extern KsProducerResult ks_producer_commit(KsProducer *p, int timeout_ms);

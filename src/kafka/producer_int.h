@@ -17,7 +17,9 @@ struct KsProducer
 	KsSource   *client;			/* handle, main queue, pipe, trouble; no partitions */
 
 	/* of the transaction at hand */
+	bool		purged;			/* messages were dropped, since it cannot be committed */
 	rd_kafka_resp_err_t lost;	/* why the first of its messages could not be sent */
+	bool		lost_here;		/* it was not even sent */
 	char		lost_topic[KS_MAX_TOPIC_LEN + 1];
 
 	/* of the last call that was not done */

@@ -120,8 +120,15 @@ commit(void)
 	pg_atomic_write_u64(&ks_feed.slot->feed.last_commit, (uint64) moved_at);
 	ks_wal_confirm(ks_feed.wal, ks_feed.publisher.progress.lsn);
 	ks_feed_step("confirmed");
-	tell_counts();
+	if (ks_feed.feed->skip_lsn != 0 && ks_feed.feed->skip_lsn < ks_feed.publisher.progress.lsn)
+		ks_feed_end_skip(ks_feed.publisher.progress.skipped == ks_feed.feed->skip_lsn);
 	ks_feed_tell_running();
+	tell_counts();
+	/* what comes behind those that had to be published alone shares batches again, and
+	 * what comes behind one that was cut is published as the feed is now */
+	if ((ks_feed.publisher.one_by_one != 0 && !ks_publisher_is_careful(&ks_feed.publisher)) ||
+		(ks_feed.publisher.as_before && ks_feed.publisher.progress.inside == 0))
+		ks_feed_respawn();
 }
 
 /* Others have written a lot, and nothing of it was for us. */
@@ -138,7 +145,8 @@ read_some(void)
 {
 	for (int i = 0; i < READ_AT_A_TIME; i++)
 	{
-		if (ks_publisher_is_open(&ks_feed.publisher) && ks_publisher_is_full(&ks_feed.publisher))
+		if ((ks_publisher_is_open(&ks_feed.publisher) && ks_publisher_is_full(&ks_feed.publisher)) ||
+			ks_publisher_has_skipped(&ks_feed.publisher))
 			return true;
 		if (!ks_wal_next(ks_feed.wal))
 			return false;
@@ -149,13 +157,13 @@ read_some(void)
 static bool
 has_waited_enough(void)
 {
-	return ks_publisher_is_full(&ks_feed.publisher) ||
+	return ks_publisher_is_full(&ks_feed.publisher) || ks_publisher_has_skipped(&ks_feed.publisher) ||
 		TimestampDifferenceExceeds(ks_feed.publisher.opened_at, GetCurrentTimestamp(), MAX_OPEN_MS);
 }
 
 /*
  * Until a commit wakes us, or it is time to look; 'seen' is what was flushed when
- * nothing was left.  Returns for how long at most the next time.
+ * nothing was left (what standbys confirm is looked for as what is flushed is).  Returns for how long at most the next time.
  */
 static long
 sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
@@ -168,7 +176,7 @@ sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
 	if (GetXLogInsertRecPtr() <= seen)
 		timeout = SLEEP_MAX_MS;
 	/* whoever has committed in between did not wake us */
-	if (ks_flushed_lsn() > seen)
+	if (ks_wal_readable(ks_feed.wal) > seen)
 		woken = true;
 	else if (WaitEventSetWait(events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 && event.events & WL_LATCH_SET)
 	{
@@ -192,7 +200,7 @@ main_loop(void)
 	moved_at = GetCurrentTimestamp();
 	for (;;)
 	{
-		XLogRecPtr	seen = ks_flushed_lsn();
+		XLogRecPtr	seen = ks_wal_readable(ks_feed.wal);
 		bool		more = read_some();
 
 		if (ks_publisher_is_open(&ks_feed.publisher))
@@ -202,10 +210,12 @@ main_loop(void)
 			commit();
 			timeout = SLEEP_MIN_MS;
 		}
-		else if (is_move_due())
+		else if (is_move_due() || ks_publisher_has_skipped(&ks_feed.publisher))
 			commit();
 		/* what was waited for is told until it is known to be over */
-		if (!more)
+		if (!more && ks_wal_is_held(ks_feed.wal))
+			ks_feed_tell_held();
+		else if (!more)
 			ks_feed_tell_running();
 		check_requests();
 		ks_producer_serve(ks_feed.producer);
@@ -240,15 +250,54 @@ catch_error(MemoryContext cxt)
 	return edata;
 }
 
+/*
+ * Finds the transaction that cannot be published.  False if that takes another process:
+ * one that publishes those ahead of it, and then it alone.
+ */
+static bool
+find_culprit(KsStateError *error, bool refused)
+{
+	KsPublisher *p = &ks_feed.publisher;
+	XLogRecPtr	suspect = InvalidXLogRecPtr;
+	bool		found = true;
+
+	if (ks_feed.wal == NULL)
+		return true;
+	if (p->state != KS_PUBLISHER_FAILED)
+	{
+		/* it could not be read, and what is open comes before it */
+		suspect = ks_wal_at(ks_feed.wal);
+		found = suspect == 0 || p->state != KS_PUBLISHER_OPEN || p->open_transactions == 0;
+		if (found && suspect != 0)
+			ks_feed.stopped_at = suspect;
+	}
+	else if (refused && (error->topic == NULL || strcmp(error->topic, p->progress_topic) != 0))
+	{
+		suspect = p->last;
+		found = suspect == 0 || ks_publisher_is_careful(p);
+		if (found)
+			ks_feed.stopped_at = p->blamed;
+		/* librdkafka does not always tell of what topic it is */
+		if (found && p->blamed != 0 && error->topic == NULL && p->only_topic[0])
+			error->topic = p->only_topic;
+	}
+	if (!found)
+		ks_feed.stopped_at = InvalidXLogRecPtr;
+	p->one_by_one = Max(p->one_by_one, suspect);
+	return found;
+}
+
 /* What has ended the work, told and acted upon. */
 KS_NORETURN static void
 end_with(const ErrorData *edata)
 {
 	KsStateError error;
 	bool		halts = false;
+	bool		refused = false;
+	bool		found;
 
 	/* the producer knows better what its errors mean */
-	if (ks_feed.publisher.state != KS_PUBLISHER_FAILED || !ks_feed_producer_error(&error, &halts))
+	if (ks_feed.publisher.state != KS_PUBLISHER_FAILED || !ks_feed_producer_error(&error, &halts, &refused))
 	{
 		ks_feed_state_error(edata, &error);
 		halts = error.waits_for == NULL && !ks_error_passes(edata->sqlerrcode) &&
@@ -256,9 +305,17 @@ end_with(const ErrorData *edata)
 			edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
 			edata->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
 	}
+	found = find_culprit(&error, refused);
 	abort_open(0, (Datum) 0);
-	if (halts)
+	if (found && halts)
 		ks_feed_halt(&error);
+	/* with the transaction */
+	ks_feed.state = NULL;
+	if (!found)
+	{
+		ks_feed_write_state("backoff", &error);
+		ks_feed_respawn();
+	}
 	ks_feed_write_state(error.waits_for ? "waiting" : "backoff", &error);
 	proc_exit(1);
 }

@@ -39,6 +39,7 @@ typedef struct KsFeedWorker
 	const char *state;			/* as last written; NULL: nothing yet */
 	char		said[256];		/* the message with it */
 	TimestampTz trouble_since;	/* while Kafka is waited for, 0: it is not */
+	XLogRecPtr	stopped_at;		/* the transaction that ends the process, by its commit; 0: none, or not known */
 } KsFeedWorker;
 
 extern KsFeedWorker ks_feed;
@@ -54,11 +55,18 @@ extern void ks_feed_halt(const KsStateError *error) KS_NORETURN;
 /* As feed_state has it; shares what edata points to. */
 extern void ks_feed_state_error(const ErrorData *edata, KsStateError *error);
 
-/* Of the producer's error, if it has one. */
-extern bool ks_feed_producer_error(KsStateError *error, bool *halts);
+/* Of the producer's error, if it has one.  'refused', if it is not NULL: a message, or its
+ * topic, may be what is wrong. */
+extern bool ks_feed_producer_error(KsStateError *error, bool *halts, bool *refused);
 
 /* Kafka is waited for: tells so if it takes long.  Not within a transaction. */
 extern void ks_feed_tell_waiting(void);
+
+/* Standbys are waited for: tells so if it takes long. */
+extern void ks_feed_tell_held(void);
+
+/* What was to be skipped is behind; 'skipped': it is not in Kafka.  Errors. */
+extern void ks_feed_end_skip(bool skipped);
 
 /* What was waited for has come. */
 extern void ks_feed_tell_running(void);

@@ -52,6 +52,8 @@ halt(int sqlstate, const char *message, const char *detail, const char *hint)
 		.off = -1
 	};
 
+	/* no transaction by itself is the reason */
+	ks_feed.stopped_at = InvalidXLogRecPtr;
 	ks_feed_halt(&error);
 }
 
@@ -73,7 +75,7 @@ check_slot(KsSlotInfo *slot)
 			return;
 		case KS_SLOT_IS_MISSING:
 			halt(ERRCODE_UNDEFINED_OBJECT, "the feed's replication slot does not exist",
-				 psprintf("It was called \"%s\". Slots do not follow to a standby that is promoted, nor to a copy of the server, and can be dropped.", name),
+				 psprintf("It was called \"%s\". Slots can be dropped, and do not come along to copies of the server; a standby that is promoted has it from PostgreSQL 17 on only, with the feed's setting failover.", name),
 				 gap_hint());
 		case KS_SLOT_IS_FOREIGN:
 			halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the feed's replication slot is another one",
@@ -128,7 +130,8 @@ open_producer(void)
 		.client_id = psprintf("kafka_sink/%s", feed->name),
 		.transactional_id = ks_progress_name(feed->name),
 		.transaction_timeout_ms = (int) timeout_ms,
-		.max_message_bytes = feed->max_message_bytes
+		.max_message_bytes = feed->max_message_bytes,
+		.one_by_one = feed->one_by_one != 0
 	};
 
 	ks_feed.producer = ks_producer_open(ks_feed.conf, &opts, ks_feed.cxt);
@@ -142,6 +145,7 @@ open_producer(void)
 			.batch_bytes = feed->batch_bytes,
 			.cut_ms = (int) timeout_ms / 2,
 			.patience_ms = (int) timeout_ms + COMMIT_PATIENCE_MS,
+			.one_by_one = feed->one_by_one,
 			.serve = ks_feed_serve
 	};
 }
@@ -164,7 +168,7 @@ raise_producer_error(void)
 	KsStateError error = {.sqlstate = ERRCODE_CONNECTION_EXCEPTION, .message = "the producer has failed"};
 	bool		halts = false;
 
-	if (ks_feed_producer_error(&error, &halts) && halts)
+	if (ks_feed_producer_error(&error, &halts, NULL) && halts)
 		ks_feed_halt(&error);
 	/* whoever catches it asks the producer what it means */
 	ks_feed.publisher.state = KS_PUBLISHER_FAILED;
@@ -240,6 +244,49 @@ run_step(void (*step) (void *arg))
 		ReThrowError(edata);
 }
 
+static void
+make_rows(void *arg)
+{
+	KsFeed	   *feed = ks_feed.feed;
+
+	ks_feed.publisher.rows = ks_rows_create(feed->with_schema ? KS_ROW_DEBEZIUM_SCHEMA :
+											feed->debezium ? KS_ROW_DEBEZIUM : KS_ROW_PLAIN,
+											feed->topic, feed->name, get_database_name(MyDatabaseId),
+											ks_feed_check_table, ks_publisher_send_row, &ks_feed.publisher, ks_feed.cxt);
+}
+
+static void
+define_as(KsDefinition *as)
+{
+	KsFeed	   *feed = ks_feed.feed;
+
+	memset(as, 0, sizeof(KsDefinition));
+	if (feed->publication == NULL)
+		return;
+	strlcpy(as->publication, feed->publication, sizeof(as->publication));
+	strlcpy(as->topic, feed->topic, sizeof(as->topic));
+	strlcpy(as->envelope, feed->envelope, sizeof(as->envelope));
+}
+
+/* The rest of a transaction that was cut is published as the feed was then. */
+static void
+take_definition(KsProgress *progress)
+{
+	KsFeed	   *feed = ks_feed.feed;
+	KsDefinition now;
+
+	define_as(&now);
+	if (progress->inside != 0 && now.publication[0] && memcmp(&now, &progress->as, sizeof(now)) != 0)
+	{
+		feed->publication = MemoryContextStrdup(ks_feed.cxt, progress->as.publication);
+		feed->topic = MemoryContextStrdup(ks_feed.cxt, progress->as.topic);
+		ks_feeds_use_envelope(feed, MemoryContextStrdup(ks_feed.cxt, progress->as.envelope));
+		ks_feed.publisher.as_before = true;
+	}
+	else
+		progress->as = now;
+}
+
 /* The first start: slot, progress, and then the promise. */
 static void
 begin_feed(void)
@@ -247,7 +294,7 @@ begin_feed(void)
 	KsFeed	   *feed = ks_feed.feed;
 
 	make_topic();
-	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id), feed->publication != NULL);
+	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id), feed->publication != NULL, feed->failover);
 	ks_feed_step("slot_made");
 	ks_feed.publisher.progress = (KsProgress)
 	{
@@ -256,6 +303,7 @@ begin_feed(void)
 			.timeline = ks_timeline(),
 			.lsn = feed->start_lsn
 	};
+	define_as(&ks_feed.publisher.progress.as);
 	ks_publisher_init(&ks_feed.publisher);
 	ks_publisher_commit(&ks_feed.publisher, feed->start_lsn);
 	run_step(set_started);
@@ -274,9 +322,14 @@ continue_feed(const KsSlotInfo *slot)
 			 NULL, gap_hint());
 	found = ks_progress_read(ks_feed.conf, feed->progress_topic, ks_feed.publisher.name, deadline(), &progress);
 	check_progress(found, &progress, slot);
+	take_definition(&progress);
 	progress.timeline = ks_timeline();
 	ks_feed.publisher.progress = progress;
 	ks_publisher_init(&ks_feed.publisher);
+	if (slot->follows != feed->failover)
+		ks_wal_set_follows(ks_wal_slot_name(feed->id), feed->failover);
+	if (feed->skip_lsn != 0 && feed->skip_lsn < progress.lsn)
+		ks_feed_end_skip(progress.skipped == feed->skip_lsn);
 }
 
 /* The feed as the process was started for; false if it is not to run. */
@@ -300,7 +353,10 @@ load_feed(int64 generation)
 	SetConfigOption("application_name", psprintf("kafka_sink %s", ks_feed.feed->name), PGC_USERSET, PGC_S_SESSION);
 	/* while it tries again, what went wrong is what people want to see */
 	if (ks_feed.feed->state && (strcmp(ks_feed.feed->state, "backoff") == 0 || strcmp(ks_feed.feed->state, "waiting") == 0))
+	{
 		ks_feed.state = ks_feed.feed->state;
+		ks_feed.stopped_at = ks_feed.feed->state_lsn;
+	}
 	ks_transaction_commit();
 	return true;
 }
@@ -318,11 +374,6 @@ load_connection(void)
 	ks_feeds_secret(ks_feed.feed->name, secret, sizeof(secret));
 	ks_message_make_key(secret, &ks_feed.publisher.key);
 	explicit_bzero(secret, sizeof(secret));
-	if (ks_feed.feed->publication)
-		ks_feed.publisher.rows = ks_rows_create(ks_feed.feed->with_schema ? KS_ROW_DEBEZIUM_SCHEMA :
-												ks_feed.feed->debezium ? KS_ROW_DEBEZIUM : KS_ROW_PLAIN,
-												ks_feed.feed->topic, ks_feed.feed->name, get_database_name(MyDatabaseId),
-												ks_feed_check_table, ks_publisher_send_row, &ks_feed.publisher, ks_feed.cxt);
 	ks_transaction_commit();
 	MemoryContextSwitchTo(ks_feed.cxt);
 }
@@ -349,9 +400,12 @@ ks_feed_start(int64 generation)
 		continue_feed(&slot);
 	run_step(set_progress);
 	if (ks_feed.feed->publication)
+	{
+		run_step(make_rows);
 		run_step(ks_feed_find_tables);
+	}
 	receiver = ks_publisher_receiver(&ks_feed.publisher);
 	ks_feed.wal = ks_wal_open(ks_wal_slot_name(ks_feed.feed->id), ks_feed.publisher.progress.lsn,
-							  ks_feed.feed->publication, &receiver, ks_feed.cxt);
+							  ks_feed.feed->skip_lsn, ks_feed.feed->publication, &receiver, ks_feed.cxt);
 	return true;
 }

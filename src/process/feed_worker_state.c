@@ -45,18 +45,13 @@ typedef struct StateArgs
 	bool		halted;			/* result: it was written */
 } StateArgs;
 
-static XLogRecPtr
-published_lsn(void)
-{
-	return ks_feed.publisher.progress.lsn;
-}
-
 static void
 set_state(void *arg)
 {
 	StateArgs  *a = arg;
 
-	ks_feeds_set_state(ks_feed.feed->name, a->state, a->error, a->error ? published_lsn() : InvalidXLogRecPtr);
+	ks_feeds_set_state(ks_feed.feed->name, a->state, a->error, a->error ? ks_feed.stopped_at : InvalidXLogRecPtr,
+					   a->error && ks_publisher_is_careful(&ks_feed.publisher) ? ks_feed.publisher.one_by_one : InvalidXLogRecPtr);
 }
 
 void
@@ -87,7 +82,7 @@ set_halted(void *arg)
 {
 	StateArgs  *a = arg;
 
-	a->halted = ks_feeds_halt(ks_feed.feed, a->error, published_lsn());
+	a->halted = ks_feeds_halt(ks_feed.feed, a->error, ks_feed.stopped_at);
 	if (a->halted)
 		ks_shmem_note_change();
 }
@@ -139,7 +134,7 @@ ks_feed_state_error(const ErrorData *edata, KsStateError *error)
 }
 
 bool
-ks_feed_producer_error(KsStateError *error, bool *halts)
+ks_feed_producer_error(KsStateError *error, bool *halts, bool *refused)
 {
 	KsProducerError e;
 
@@ -155,6 +150,8 @@ ks_feed_producer_error(KsStateError *error, bool *halts)
 	error->off = -1;
 	error->waits_for = e.waits_for;
 	*halts = e.halts;
+	if (refused)
+		*refused = e.refused;
 	return true;
 }
 
@@ -169,7 +166,7 @@ ks_feed_tell_waiting(void)
 		ks_feed.trouble_since = now;
 	/* what cannot be written is told by what ends the wait */
 	if (!TimestampDifferenceExceeds(ks_feed.trouble_since, now, TELL_AFTER_MS) || IsTransactionState() ||
-		!ks_feed_producer_error(&error, &halts))
+		!ks_feed_producer_error(&error, &halts, NULL))
 		return;
 	if (error.waits_for == NULL)
 		error.waits_for = "broker";
@@ -177,9 +174,51 @@ ks_feed_tell_waiting(void)
 }
 
 void
+ks_feed_tell_held(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	KsStateError error = {
+		.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		.message = "a standby does not have yet what is to be published",
+		.detail = "After a failover to it, Kafka would have what it does not.",
+		.hint = "Check the standbys that synchronized_standby_slots names, or take those from it that do not come back.",
+		.part = -1,
+		.off = -1,
+		.waits_for = "standby"
+	};
+
+	if (ks_feed.trouble_since == 0)
+		ks_feed.trouble_since = now;
+	if (TimestampDifferenceExceeds(ks_feed.trouble_since, now, TELL_AFTER_MS))
+		ks_feed_write_state("waiting", &error);
+}
+
+static void
+end_skip(void *skipped)
+{
+	ks_feeds_end_skip(ks_feed.feed, ks_feed.feed->skip_lsn, *(bool *) skipped);
+}
+
+void
+ks_feed_end_skip(bool skipped)
+{
+	ErrorData  *edata = ks_transaction_try(end_skip, &skipped);
+
+	ks_wal_forget_caches();
+	if (edata)
+		ReThrowError(edata);
+	ereport(LOG,
+			(errmsg(skipped ? "feed \"%s\": transaction with its commit at %X/%X is skipped" :
+					"feed \"%s\": transaction with its commit at %X/%X was published before it could be skipped",
+					ks_feed.feed->name, LSN_FORMAT_ARGS(ks_feed.feed->skip_lsn))));
+	ks_feed.feed->skip_lsn = InvalidXLogRecPtr;
+}
+
+void
 ks_feed_tell_running(void)
 {
 	ks_feed.trouble_since = 0;
+	ks_feed.stopped_at = InvalidXLogRecPtr;
 	if (ks_feed.state == NULL || strcmp(ks_feed.state, "running") != 0)
 		ks_feed_write_state("running", NULL);
 }

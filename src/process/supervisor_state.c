@@ -35,7 +35,7 @@ static void
 set_state(const KsSupervised *s, int worker, const char *state, const KsStateError *error)
 {
 	if (s->feed)
-		ks_feeds_set_state(s->name, state, error, InvalidXLogRecPtr);
+		ks_feeds_set_state(s->name, state, error, InvalidXLogRecPtr, InvalidXLogRecPtr);
 	else
 		ks_catalog_set_state(s->name, worker, state, error);
 }

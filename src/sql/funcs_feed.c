@@ -101,14 +101,18 @@ check_definition(const char *name)
 				 errmsg("feeds need wal_level logical"),
 				 errdetail("What transactions commit is read from the WAL."),
 				 errhint("Set wal_level = logical in postgresql.conf, and restart the server.")));
+	if (feed->failover && !PG17_GE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("replication slots do not follow to standbys before PostgreSQL 17"),
+				 errhint("Without \"failover\" a feed halts after a failover, and kafka_sink.accept_gap() lets it go on.")));
 	(void) ks_options_load(feed->server, feed->owner);
 }
 
 /* --- what is changed --- */
 
-/* The feed's row first, as every change does; errors if it has another owner by now. */
-static void
-bump_generation(const KsFeed *feed)
+void
+ks_feeds_bump_generation(const KsFeed *feed)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(feed->name)};
@@ -282,7 +286,7 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 		if (owner != feed->owner)
 			ks_limits_check_feeds(owner);
 	}
-	bump_generation(feed);
+	ks_feeds_bump_generation(feed);
 	before = ks_history_definition(name, NULL);
 	types[0] = TEXTOID;
 	values[0] = CStringGetTextDatum(name);
@@ -336,7 +340,7 @@ kafka_sink_drop_feed(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	ks_feeds_check_owner(feed);
-	bump_generation(feed);
+	ks_feeds_bump_generation(feed);
 	ks_history_log(name, "drop_feed", NULL, ks_history_definition(name, NULL), NULL);
 	ks_define_change("DELETE FROM kafka_sink.feed_catalog c WHERE c.feed OPERATOR(pg_catalog.=) $1",
 					 1, types, values, NULL);
@@ -412,7 +416,7 @@ ks_feeds_pause(const char *name)
 	ks_feeds_check_owner(feed);
 	if (!feed->enabled)
 		return true;
-	bump_generation(feed);
+	ks_feeds_bump_generation(feed);
 	ks_define_change("UPDATE kafka_sink.feed_catalog c SET enabled = false "
 					 "WHERE c.feed OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
 	ks_history_log(name, "pause", NULL, NULL, NULL);
@@ -427,11 +431,12 @@ let_run(const KsFeed *feed, bool anew)
 	Datum		values[] = {CStringGetTextDatum(feed->name), Int64GetDatum((int64) GetSystemIdentifier()),
 	ObjectIdGetDatum(MyDatabaseId), BoolGetDatum(anew)};
 
-	bump_generation(feed);
+	ks_feeds_bump_generation(feed);
 	ks_define_change("DELETE FROM kafka_sink.feed_state s WHERE s.feed OPERATOR(pg_catalog.=) $1 "
 					 "AND s.state OPERATOR(pg_catalog.<>) 'running'", 1, types, values, NULL);
 	ks_define_change("UPDATE kafka_sink.feed_catalog c SET enabled = true, system_identifier = $2, database_oid = $3, "
-					 "start_lsn = CASE WHEN $4 THEN NULL ELSE c.start_lsn END "
+					 "start_lsn = CASE WHEN $4 THEN NULL ELSE c.start_lsn END, "
+					 "skip_lsn = CASE WHEN $4 THEN NULL ELSE c.skip_lsn END "
 					 "WHERE c.feed OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
 	make_secret(feed->name);
 }
@@ -450,9 +455,8 @@ ks_feeds_resume(const char *name)
 	return true;
 }
 
-/* What the feed had when it halted, for the history. */
-static Jsonb *
-describe_gap(const KsFeed *feed)
+Jsonb *
+ks_feeds_describe_stop(const KsFeed *feed)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Oid			types[] = {TEXTOID};
@@ -462,7 +466,7 @@ describe_gap(const KsFeed *feed)
 
 	SPI_connect();
 	ks_catalog_execute("SELECT pg_catalog.jsonb_build_object('start_lsn', c.start_lsn, 'message', s.message, "
-					   "'last_read', p.lsn, 'published', s.lsn) "
+					   "'last_read', p.lsn, 'lsn', s.lsn) "
 					   "FROM kafka_sink.feed_catalog c "
 					   "LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed "
 					   "LEFT JOIN kafka_sink.feed_progress p ON p.feed OPERATOR(pg_catalog.=) c.feed "
@@ -488,7 +492,7 @@ ks_feeds_accept_gap(const char *name)
 				 errmsg("feed \"%s\" has not halted", name),
 				 errdetail("Nothing of it is known to be missing."),
 				 errhint("The view kafka_sink.feeds shows its state.")));
-	gap = describe_gap(feed);
+	gap = ks_feeds_describe_stop(feed);
 	let_run(feed, true);
 	ks_history_log(name, "accept_gap", NULL, gap, NULL);
 	return true;

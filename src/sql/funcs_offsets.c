@@ -296,9 +296,13 @@ note_passed(const KsStateError *e, int64 until)
 Datum
 kafka_sink_skip_halted(PG_FUNCTION_ARGS)
 {
-	KsSink	   *sink = ks_catalog_sink(ks_text_argument(fcinfo, 0), false);
+	char	   *name = ks_text_argument(fcinfo, 0);
+	KsSink	   *sink;
 	KsStateError *e;
 
+	if (ks_feeds_skip(name, NULL))
+		PG_RETURN_VOID();
+	sink = ks_catalog_sink(name, false);
 	ks_catalog_check_owner(sink, false);
 	e = halted_place(sink, "skip");
 	if (strcmp(e->message, KS_LOG_DELETED) == 0 || strcmp(e->message, KS_LOG_REPLACED) == 0 ||

@@ -75,11 +75,11 @@ SELECT is(pg_temp.columns_of('kafka_sink.stat_partitions'),
     'updated_at timestamp with time zone, as_of timestamp with time zone', 'stat_partitions');
 SELECT is(pg_temp.columns_of('kafka_sink.feeds'),
     'feed text, owner regrole, server text, state text, since timestamp with time zone, sqlstate text, message text, detail text, hint text, '
-    'topic text, waits_for text, lsn pg_lsn, start_lsn pg_lsn, slot_name text, emitters text[], publication text, table_topic text, envelope text, progress_topic text, batch_records integer, '
-    'batch_bytes integer, max_message_bytes integer, transaction_timeout interval, created_by text, created_at timestamp with time zone, '
+    'topic text, waits_for text, lsn pg_lsn, start_lsn pg_lsn, skip_lsn pg_lsn, slot_name text, emitters text[], publication text, table_topic text, envelope text, progress_topic text, batch_records integer, '
+    'batch_bytes integer, max_message_bytes integer, transaction_timeout interval, failover boolean, created_by text, created_at timestamp with time zone, '
     'altered_by text, altered_at timestamp with time zone', 'feeds');
 SELECT is(pg_temp.columns_of('kafka_sink.stat_feeds'),
-    'feed text, pid integer, state text, since timestamp with time zone, waits_for text, sqlstate text, started_at timestamp with time zone, '
+    'feed text, pid integer, state text, since timestamp with time zone, waits_for text, sqlstate text, lsn pg_lsn, started_at timestamp with time zone, '
     'transactions bigint, records bigint, bytes bigint, forged bigint, commits bigint, cuts bigint, commit_ms double precision, '
     'last_commit timestamp with time zone, decoded_lsn pg_lsn, published_lsn pg_lsn, confirmed_lsn pg_lsn, lag_bytes numeric, '
     'retained_bytes numeric, slot_name text, wal_status text, safe_wal_size bigint', 'stat_feeds');
@@ -102,9 +102,10 @@ SELECT set_eq(
              'validate_options', 'lock_waits', 'is_home', 'restore_dump', 'dumped')$$,
     ARRAY[
         'drop_sink(sink text, if_exists boolean DEFAULT false)',
-        'create_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT ''{schema}.{table}''::text, envelope text DEFAULT ''none''::text, progress_topic text DEFAULT ''kafka_sink.progress''::text, batch_records integer DEFAULT 10000, batch_bytes integer DEFAULT 8388608, max_message_bytes integer DEFAULT 1000000, transaction_timeout interval DEFAULT ''00:01:00''::interval, enabled boolean DEFAULT true, settings jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false)',
-        'alter_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT NULL::text, envelope text DEFAULT NULL::text, progress_topic text DEFAULT NULL::text, batch_records integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, max_message_bytes integer DEFAULT NULL::integer, transaction_timeout interval DEFAULT NULL::interval, reset text[] DEFAULT NULL::text[], owner regrole DEFAULT NULL::regrole, settings jsonb DEFAULT NULL::jsonb)',
+        'create_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT ''{schema}.{table}''::text, envelope text DEFAULT ''none''::text, progress_topic text DEFAULT ''kafka_sink.progress''::text, batch_records integer DEFAULT 10000, batch_bytes integer DEFAULT 8388608, max_message_bytes integer DEFAULT 1000000, transaction_timeout interval DEFAULT ''00:01:00''::interval, failover boolean DEFAULT false, enabled boolean DEFAULT true, settings jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false)',
+        'alter_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT NULL::text, envelope text DEFAULT NULL::text, progress_topic text DEFAULT NULL::text, batch_records integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, max_message_bytes integer DEFAULT NULL::integer, transaction_timeout interval DEFAULT NULL::interval, failover boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[], owner regrole DEFAULT NULL::regrole, settings jsonb DEFAULT NULL::jsonb)',
         'drop_feed(feed text, if_exists boolean DEFAULT false)',
+        'skip(feed text, lsn pg_lsn)',
         'grant_emit(feed text, role regrole)',
         'revoke_emit(feed text, role regrole)',
         'emit(feed text, topic text, key text, value text, headers jsonb DEFAULT NULL::jsonb, part integer DEFAULT NULL::integer)',

@@ -2,36 +2,13 @@
 use strict;
 use warnings FATAL => 'all';
 
-use FindBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use KafkaSinkBuild;
 use KafkaSinkTest;
 
-my $source = "$FindBin::RealBin/../..";
-
-# A build whose worker stops itself at a step, and that may be wrong in some way; what
-# the macros do not touch is there.
-sub build_with
-{
-	my (@macros) = ('KS_FEED_STEPS', @_);
-	my $build = PostgreSQL::Test::Utils::tempdir(lc $macros[-1]);
-	my $any = join '|', 'ks_feed_step', @macros;
-	my @touched = grep { slurp_file($_) =~ /\b(?:$any)\b/ } glob("$source/src/*/*.c");
-
-	system_or_bail('cp', '-a', "$source/src", "$source/sql", "$source/expected", "$source/Makefile",
-		"$source/kafka_sink.control", glob("$source/kafka_sink--*.sql"), $build);
-	unlink $ENV{MAKE_ARGS} ? glob("$build/src/*.o $build/src/*/*.o") : map { s{^\Q$source\E/(.*)\.c$}{$build/$1.o}r } @touched;
-	mkdir "$build/test";
-	mkdir "$build/test/tools";
-	system_or_bail('make', '-s', '-j2', '-C', $build, "PG_CONFIG=$ENV{PG_CONFIG}", "DESTDIR=$build/inst",
-		'COPT=' . join(' ', map { "-D$_" } @macros), 'install');
-	my $conf = slurp_file($ENV{TEMP_CONFIG});
-	$conf =~ s{'[^']*/inst\b}{'$build/inst}g;
-	return $conf;
-}
-
-my $conf = build_with();
+my $conf = build_with('KS_FEED_STEPS');
 my $node = new_node('steps', conf => "$conf\nwal_level = logical\n");
 my $kafka = start_broker();
 my $topic = $kafka->topic('events', 2);
@@ -221,7 +198,7 @@ for my $break (['KS_BREAK_FEED_PROGRESS', 'torn'], ['KS_BREAK_FEED_CONFIRM', 'pr
 {
 	my ($macro, $step) = @$break;
 
-	$conf = build_with($macro);
+	$conf = build_with('KS_FEED_STEPS', $macro);
 	$node = new_node(lc $macro, conf => "$conf\nwal_level = logical\n");
 	create_server($node, $kafka);
 	sql("SELECT kafka_sink.create_feed('f', server => 'kafka', progress_topic => '" . $kafka->topic('progress') . "')");

@@ -76,8 +76,12 @@ is($standby->safe_psql('postgres', 'SELECT state FROM kafka_sink.stat_feeds'), '
 $node->stop;
 $standby->promote;
 state_is($standby, 'halted', 'promoted, the feed halts');
+like($standby->safe_psql('postgres', 'SELECT message || detail || hint FROM kafka_sink.feeds'),
+	qr/slot does not exist.*a standby that is promoted.*accept_gap\('f'\).*not published/s, 'and says why, and what to do');
+is($standby->safe_psql('postgres', "SELECT count(*) FROM kafka_sink.sink_history WHERE action = 'accept_gap'"), 0, 'which nobody has done yet');
 $standby->safe_psql('postgres', "SELECT kafka_sink.accept_gap('f')");
 $standby->safe_psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '2 min')");
+is($standby->safe_psql('postgres', "SELECT old->>'message' FROM kafka_sink.sink_history WHERE action = 'accept_gap'"), "the feed's replication slot does not exist", 'the history has it');
 emit($standby, 'four');
 is(values_of(), 'one two restored three four', 'and goes on when told so');
 
