@@ -297,16 +297,16 @@ static bool
 check_object(Check *c, const Asked *a)
 {
 	const KsNode *node = a->node;
-	int			n = a->v->n;
+	bool		of_members = node->nproperties || node->npatterns || node->additional || node->names;
+	int			n = of_members ? a->v->n : 0;
 
 	spend(c, (int64) n + node->nrequired + node->ndependencies);
 	for (int i = 0; i < node->nrequired; i++)
 		if (!has_member(a->v, &node->required[i]))
 			return lacks(c, a, "required", &node->required[i]);
-	if (node->nproperties || node->npatterns || node->additional || node->names)
-		for (int i = 0; i < n; i++)
-			if (!check_member(c, a, i))
-				return false;
+	for (int i = 0; i < n; i++)
+		if (!check_member(c, a, i))
+			return false;
 	return check_dependencies(c, a);
 }
 
