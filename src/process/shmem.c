@@ -20,6 +20,7 @@
 
 KsShared   *ks_shared = NULL;
 KsWorkerSlot *ks_worker_slots = NULL;
+int			ks_my_slot = -1;
 KsPartitionSlot *ks_partition_slots = NULL;
 
 static shmem_startup_hook_type prev_startup_hook = NULL;

@@ -124,6 +124,7 @@ typedef struct KsShared
 
 extern KsShared *ks_shared;
 extern KsWorkerSlot *ks_worker_slots;
+extern int	ks_my_slot;			/* this process's, -1: it is no worker */
 extern KsPartitionSlot *ks_partition_slots;
 
 /* Wakes a process of ours; 0 is nobody. */
@@ -179,9 +180,6 @@ extern void ks_shmem_unwatch_partitions(Oid dbid);	/* all of a database */
 
 /* Those of a worker; the lock is held exclusively. */
 extern void ks_shmem_free_partitions(int owner_slot);
-
-/* This process's, -1: it is no worker. */
-extern int	ks_shmem_my_slot(void);
 
 /*
  * A free slot for one of the sink's workers, or one of these; takes the lock.

@@ -118,9 +118,9 @@ take_slot(int owner_slot, Oid dbid, const char *sink, Oid owner, bool superuser,
 KsPartitionSlot *
 ks_shmem_add_partition(const char *topic, int32 part)
 {
-	const KsWorkerSlot *slot = &ks_worker_slots[ks_shmem_my_slot()];
+	const KsWorkerSlot *slot = &ks_worker_slots[ks_my_slot];
 
-	return take_slot(ks_shmem_my_slot(), slot->dbid, slot->sink, slot->owner, slot->superuser, topic, part);
+	return take_slot(ks_my_slot, slot->dbid, slot->sink, slot->owner, slot->superuser, topic, part);
 }
 
 KsPartitionSlot *
@@ -162,6 +162,6 @@ void
 ks_shmem_clear_partitions(void)
 {
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	ks_shmem_free_partitions(ks_shmem_my_slot());
+	ks_shmem_free_partitions(ks_my_slot);
 	LWLockRelease(ks_shared->lock);
 }

@@ -17,7 +17,6 @@
 
 #include "process/shmem_int.h"
 
-static int	my_slot = -1;
 static emit_log_hook_type prev_log_hook = NULL;
 
 /* --- workers --- */
@@ -159,7 +158,7 @@ ks_shmem_free_worker(int slot_no, uint32 generation)
 static void
 detach_worker(int code, Datum arg)
 {
-	KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+	KsWorkerSlot *slot = &ks_worker_slots[ks_my_slot];
 	KsDatabase *db;
 	pid_t		supervisor = 0;
 
@@ -167,7 +166,7 @@ detach_worker(int code, Datum arg)
 	db = ks_shmem_database(slot->dbid, false);
 	if (db)
 		supervisor = db->supervisor;
-	ks_shmem_free_partitions(my_slot);
+	ks_shmem_free_partitions(ks_my_slot);
 	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
 	LWLockRelease(ks_shared->lock);
 	ConditionVariableBroadcast(progress_cv(slot->dbid, slot->sink));
@@ -192,7 +191,7 @@ ks_shmem_attach_worker(int slot_no, uint32 generation)
 	if (wanted)
 	{
 		slot->pid = MyProcPid;
-		my_slot = slot_no;
+		ks_my_slot = slot_no;
 		ks_shmem_move_slot(slot, KS_SLOT_OPENING);
 	}
 	else if (ok)
@@ -214,7 +213,7 @@ ks_shmem_attach_worker(int slot_no, uint32 generation)
 void
 ks_shmem_worker_runs(void)
 {
-	KsWorkerSlot *slot = &ks_worker_slots[my_slot];
+	KsWorkerSlot *slot = &ks_worker_slots[ks_my_slot];
 	KsDatabase *db;
 	pid_t		supervisor = 0;
 
@@ -233,19 +232,13 @@ ks_shmem_worker_runs(void)
 bool
 ks_shmem_stop_requested(void)
 {
-	return ((volatile KsWorkerSlot *) &ks_worker_slots[my_slot])->state == KS_SLOT_STOPPING;
-}
-
-int
-ks_shmem_my_slot(void)
-{
-	return my_slot;
+	return ((volatile KsWorkerSlot *) &ks_worker_slots[ks_my_slot])->state == KS_SLOT_STOPPING;
 }
 
 void
 ks_shmem_say_farewell(KsFarewell farewell)
 {
-	ks_worker_slots[my_slot].farewell = farewell;
+	ks_worker_slots[ks_my_slot].farewell = farewell;
 }
 
 static void
@@ -261,7 +254,7 @@ copy_words(char *dst, size_t size, const char *src)
 static void
 keep_last_words(ErrorData *edata)
 {
-	KsLastWords *words = &ks_worker_slots[my_slot].last_words;
+	KsLastWords *words = &ks_worker_slots[ks_my_slot].last_words;
 
 	if (edata->elevel == FATAL)
 	{
