@@ -97,7 +97,7 @@ cppcheck:
 		'-Dforeach(c,l)=while (next(&c, l))' '-Ddlist_foreach(i,l)=while (next(&i, l))' \
 		'-Ddlist_foreach_modify(i,l)=while (next(&i, l))' \
 		'-Dslist_foreach(i,l)=while (next(&i, l))' \
-		'-DCURL_AT_LEAST_VERSION(a,b,c)=1' \
+		'-DCURL_AT_LEAST_VERSION(a,b,c)=1' '-DXL_ROUTINE(...)=0' \
 		-DERROR=21 '-Dereport(l,...)=if (l >= 21) abort()' '-Delog(l,...)=if (l >= 21) abort()' \
 		$(ks_dir)/src $(ks_dir)/test/tools
 clang-tidy:
