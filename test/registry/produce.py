@@ -126,7 +126,7 @@ def compile_message(files, name):
 
 class Records:
     def __init__(self, bootstrap, registry):
-        self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+        self.producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0, "enable.idempotence": True})
         self.registry = Texts({"url": registry})
         self.plain = SchemaRegistryClient({"url": registry})
         self.serializers = {}
