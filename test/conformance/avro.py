@@ -25,6 +25,8 @@ from oracle import quote
 
 PROMOTIONS = {"int": ["int", "long", "float", "double"], "long": ["long", "float", "double"],
               "float": ["float", "double"], "string": ["string", "string", "bytes"]}
+# (of lists of floats, Avro's reader counts the bytes of doubles, and refuses them)
+PROMOTIONS_OF_ITEMS = {"int": ["int", "long"], "string": ["string", "bytes"]}
 NEW = [("int", 7), ("long", -9000000000), ("double", 1.5), ("float", 0.25), ("string", "it's new"), ("boolean", True),
        ("bytes", "\u00ff\u0000A"), (["null", "int"], None), (["string", "null"], "x"), ({"type": "array", "items": "int"}, [1, 2]),
        ({"type": "array", "items": "string"}, []), ({"type": "map", "values": "long"}, {"k": 1}),
@@ -42,7 +44,7 @@ def promote(rng, schema):
         result = rng.choice(PROMOTIONS.get(schema, [schema]))
         return ["null", result] if schema != "null" and rng.random() < 0.2 else result
     if schema["type"] == "array" and isinstance(schema["items"], str):
-        return {"type": "array", "items": rng.choice(PROMOTIONS.get(schema["items"], [schema["items"]]))}
+        return {"type": "array", "items": rng.choice(PROMOTIONS_OF_ITEMS.get(schema["items"], [schema["items"]]))}
     return schema
 
 
@@ -202,13 +204,22 @@ def without_added(value):
     return {k: v for k, v in value.items() if not k.startswith("added")}
 
 
+def is_ambiguous(schema):
+    """Has it a union in which fastavro takes one branch for another, which it can be promoted to?"""
+    if isinstance(schema, list):
+        return {"string", "bytes"} <= {s for s in schema if isinstance(s, str)} or any(map(is_ambiguous, schema))
+    if not isinstance(schema, dict):
+        return False
+    return any(map(is_ambiguous, [schema.get("items"), schema.get("values")] + [f["type"] for f in schema.get("fields", [])]))
+
+
 def check_fastavro(case):
     """Where it reads other values than Avro does."""
     if not case["name"].startswith("random"):
         return
     writer, reader = (fastavro.parse_schema(json.loads(json.dumps(case[s]))) for s in ("writer", "reader"))
     for r in case["records"]:
-        for schema, want in ((None, r["written"]), (reader, r["read"])):
+        for schema, want in ((None, r["written"]),) + (() if is_ambiguous(case["reader"]) else ((reader, r["read"]),)):
             got = of_fastavro(fastavro.schemaless_reader(io.BytesIO(bytes.fromhex(r["bytes"])), writer, schema))
             if not same(without_added(want), without_added(got)):
                 print("SELECT %s;" % quote("differs " + case["name"] + " fastavro: %r instead of %r" % (got, want)))

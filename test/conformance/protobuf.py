@@ -227,10 +227,6 @@ class Number(float):
     """Of a double or a float."""
 
 
-class Fields(dict):
-    """Of a message; 'zeros' are what fields are that cannot be absent."""
-
-
 def as_text(value):
     """proto2's strings may be none, which Python has as bytes."""
     return value.decode() if isinstance(value, bytes) else value
@@ -262,9 +258,7 @@ def as_single(field, value):
 def as_json(one):
     if one.DESCRIPTOR.full_name.startswith("google.protobuf."):
         return as_scalar(one.DESCRIPTOR.fields[0], one.value)
-    out = Fields()
-    out.zeros = {field.name: as_single(field, field.default_value) for field in one.DESCRIPTOR.fields
-                 if not field.has_presence and not field.is_repeated}
+    out = {}
     for field, value in one.ListFields():
         if is_map(field):
             inner = field.message_type.fields[1]
@@ -284,9 +278,6 @@ def is_same(want, got):
     if isinstance(want, Number):
         return (isinstance(got, (int, float)) and (want == got or single(want) == single(got)) and
                 math.copysign(1, want) == math.copysign(1, float(got)))
-    if isinstance(want, Fields) and isinstance(got, dict):
-        # a zero that stands there is told, or not: it is the same message
-        got = {key: value for key, value in got.items() if key in want or value != want.zeros.get(key)}
     if isinstance(want, dict):
         return isinstance(got, dict) and want.keys() == got.keys() and all(is_same(want[k], got[k]) for k in want)
     if isinstance(want, list):

@@ -294,6 +294,45 @@ is(sql('SELECT DISTINCT region, key FROM keyed WHERE id = 0'), 'r|{"id": 0, "reg
 $producer->produce(keyed(0));
 becomes('SELECT count(*) FROM keyed WHERE id = 0', 0, 'deleted, too');
 
+# --- Debezium's changes, in messages as Connect's converter has them ---
+
+my $changes = $kafka->topic('changes', 1);
+my $envelope = { 'changes.proto' => <<'EOS' };
+syntax = "proto3"; package inventory.public.item;
+import "google/protobuf/timestamp.proto"; import "google/protobuf/wrappers.proto";
+message Envelope {
+  Value before = 1; Value after = 2; Source source = 3; string op = 5; optional int64 ts_ms = 6;
+  message Value {
+    int32 id = 1; optional string v = 2; google.protobuf.Int32Value n = 3; google.protobuf.Timestamp at = 4; string big = 5;
+    optional string doc = 6; google.protobuf.Int32Value day = 7; VariableScaleDecimal price = 8;
+  }
+  message Source { int64 lsn = 1; string table = 2; }
+  message VariableScaleDecimal { int32 scale = 1; bytes value = 2; }
+}
+EOS
+my $key_of_changes = { 'key.proto' => 'syntax = "proto3"; package inventory.public.item; message Key { int32 id = 1; }' };
+
+sub change
+{
+	my ($op, $id, %rows) = @_;
+
+	return record($changes, $envelope, 'inventory.public.item.Envelope', $op ? { op => $op, source => { lsn => '4711', table => 'item' }, %rows } : undef,
+		key => { id => $id }, key_files => $key_of_changes, key_message => 'inventory.public.item.Key');
+}
+
+sql(q{CREATE TABLE changes (id int PRIMARY KEY, v text DEFAULT 'default', n int DEFAULT 7, at timestamptz, big text, doc jsonb, day date, price numeric)});
+sink('changes', $changes, q{key_format => 'protobuf', envelope => 'debezium', insert_mode => 'upsert', delete_enabled => true});
+$producer->produce(
+	(map { change('c', $_, after => { id => $_, v => "v $_", n => $_, at => '2024-02-29T01:02:03.5Z', big => "big $_", doc => '{"a": [1]}', day => 19782,
+				price => { scale => 2, value => 'MDk=' } }) } 0 .. 3),
+	change('u', 1, before => { id => 1, v => 'v 1' }, after => { id => 1, n => 0, big => '__debezium_unavailable_value' }),
+	change('d', 2), change(undef, 2), change('d', 3, before => { id => 3 }), change(undef, 3));
+becomes('SELECT * FROM changes ORDER BY id',
+	qq(0|v 0|0|2024-02-29 01:02:03.5+00|big 0|{"a": [1]}|2024-02-29|123.45\n1||0||big 1|||),
+	"Debezium's changes: what an update has not is NULL, what it says is not there stays");
+$producer->produce(change('d', 0, before => {}), change('r', 4, after => { id => 4 }));
+becomes('SELECT id, v, n, big FROM changes ORDER BY id', "1||0|big 1\n4|||", 'a key of 0');
+
 # --- ids in headers ---
 
 my $headers = $kafka->topic('headers', 1);
