@@ -57,9 +57,9 @@ END$$;
 SELECT unnest(ARRAY[
     refused('AAAAAAAAAAAAAAAAAAAA'),
     refused(encode('\x0a2012', 'base64') || 'AAAAAAAAAAAAAAAAAAAA'),
-    -- a file that has nothing but a name; and one of an edition
+    -- a file that has nothing but a name; and one of an edition that is not known
     refused(encode('\x0a120a10'::bytea || 'abcdefghijklmnop', 'base64')),
-    refused(encode('\x0a096465702e70726f746f62086564697469 6f6e7370e807'::bytea, 'base64')),
+    refused(encode('\x0a096465702e70726f746f62086564697469 6f6e73709f8d06'::bytea, 'base64')),
     -- a field of a oneof that there is not
     refused(encode('\x22110a046d61696e1209 0a017618012805 4803'::bytea, 'base64')),
     -- names that are none

@@ -4,8 +4,8 @@
  *
  * Confluent's serializers for Python and others register a FileDescriptorProto in base64,
  * protoc writes a FileDescriptorSet, which is a list of these.  Some registries answer with
- * a text, others with what they were given.  Comments, options, services and extensions are
- * gone, or left out.
+ * a text, others with what they were given.  Comments, services, extensions, and options but
+ * for an edition's features are gone, or left out.
  *
  * Fields and messages keep their order, for records count the messages.  A descriptor has a
  * list of each, and groups are in both; so a message is written before the first group that
@@ -22,6 +22,14 @@
 
 /* No text is so long without a space. */
 #define LEAST	16
+
+/* Of FileDescriptorProto. */
+#define EDITION_2023	1000
+#define EDITION_2024	1001
+
+/* Where options have features. */
+#define OF_FILES		50
+#define OF_MESSAGES		12
 
 /* Of a message: one that is in it. */
 typedef struct Nested
@@ -104,7 +112,8 @@ find_nested(const KsProtoPrinter *p, const Body *b, const KsProtoFieldParts *f)
 {
 	bool		may_be_map = f->type == KS_PROTO_MESSAGE && f->label == 3;
 
-	if (f->type != KS_PROTO_GROUP && !may_be_map)
+	/* (of editions, none comes with a message) */
+	if ((f->type != KS_PROTO_GROUP || p->edition) && !may_be_map)
 		return -1;
 	for (int i = 0; i < b->nmessages; i++)
 		if ((f->type == KS_PROTO_GROUP || b->messages[i].map_entry) && is_inside(p, &f->type_name, &b->messages[i].name))
@@ -222,7 +231,7 @@ put_label(KsProtoPrinter *p, const KsProtoFieldParts *f)
 		appendStringInfoString(&p->out, "repeated ");
 	else if (f->label == 2)
 		appendStringInfoString(&p->out, "required ");
-	else if (!p->proto3 || f->optional)
+	else if ((!p->proto3 || f->optional) && !p->edition)
 		appendStringInfoString(&p->out, "optional ");
 }
 
@@ -231,7 +240,7 @@ put_field(KsProtoPrinter *p, Body *b, const Member *m)
 {
 	const KsProtoFieldParts *f = &m->parts;
 	const Nested *nested = m->nested >= 0 ? &b->messages[m->nested] : NULL;
-	bool		group = f->type == KS_PROTO_GROUP;
+	bool		group = f->type == KS_PROTO_GROUP && !p->edition;
 
 	if (nested && !group)
 	{
@@ -298,6 +307,8 @@ put_body(KsProtoPrinter *p, const KsProtoValue *message)
 	ks_proto_enter(&p->r);
 	b = read_body(p, message);
 	appendStringInfoString(&p->out, " {\n");
+	if (ks_proto_find_part(p, message, 7, &v))
+		ks_proto_put_features(p, &v, OF_MESSAGES);
 	for (int i = 0; i < b.nfields; i++)
 	{
 		const Member *m = &b.fields[i];
@@ -334,18 +345,36 @@ is_public(const KsProtoPrinter *p, const KsProtoValue *file, int dependency)
 	return false;
 }
 
+/* The word before all others. */
+static void
+put_syntax(KsProtoPrinter *p, const KsProtoValue *file)
+{
+	KsProtoValue v;
+
+	p->edition = ks_proto_find_part(p, file, 14, &v);
+	if (p->edition && v.v.bits != EDITION_2023 && v.v.bits != EDITION_2024)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("a Protobuf descriptor of this edition cannot be read"),
+				 errdetail("The editions that are supported are 2023 and 2024, as are proto2 and proto3.")));
+	if (p->edition)
+	{
+		appendStringInfo(&p->out, "edition = \"%d\";\n", v.v.bits == EDITION_2023 ? 2023 : 2024);
+		return;
+	}
+	p->proto3 = ks_proto_find_part(p, file, 12, &v) && v.len == 6 && memcmp(v.p, "proto3", 6) == 0;
+	appendStringInfo(&p->out, "syntax = \"%s\";\n", p->proto3 ? "proto3" : "proto2");
+}
+
 static void
 put_head(KsProtoPrinter *p, const KsProtoValue *file)
 {
 	KsProtoValue v;
 
-	p->proto3 = ks_proto_find_part(p, file, 12, &v) && v.len == 6 && memcmp(v.p, "proto3", 6) == 0;
-	if (ks_proto_find_part(p, file, 14, &v))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("a Protobuf descriptor of an edition cannot be read"),
-				 errhint("Register the schema as a text.")));
-	appendStringInfo(&p->out, "syntax = \"%s\";\n", p->proto3 ? "proto3" : "proto2");
+	p->proto3 = false;
+	put_syntax(p, file);
+	if (ks_proto_find_part(p, file, 8, &v))
+		ks_proto_put_features(p, &v, OF_FILES);
 	resetStringInfo(&p->scope);
 	if (!ks_proto_find_part(p, file, 2, &v))
 		return;

@@ -16,6 +16,7 @@ typedef struct KsProtoFieldParts
 	KsProtoValue type_name;		/* of messages and enums, with a dot before */
 	KsProtoValue fallback;		/* its default; len -1: none */
 	KsProtoValue json_name;		/* len -1: none */
+	KsProtoValue options;
 	int			number;
 	int			label;			/* 2: required, 3: repeated */
 	int			type;
@@ -29,6 +30,7 @@ typedef struct KsProtoPrinter
 	StringInfoData out;
 	StringInfoData scope;		/* the full name of what is around, with a dot before */
 	bool		proto3;
+	bool		edition;
 	int64		before;			/* bytes of the files that are written */
 	int64	   *work;			/* what was looked at, see KS_PROTO_MAX_WORK */
 } KsProtoPrinter;
@@ -55,6 +57,9 @@ extern void ks_proto_put_type(KsProtoPrinter *p, const KsProtoFieldParts *f);
 
 /* What stands in [] behind a field, if anything does. */
 extern void ks_proto_put_options(KsProtoPrinter *p, const KsProtoFieldParts *f);
+
+/* What options of this say of an edition's features, each as an option of its own.  number: their field. */
+extern void ks_proto_put_features(KsProtoPrinter *p, const KsProtoValue *options, int number);
 
 extern void ks_proto_put_enum(KsProtoPrinter *p, const KsProtoValue *descriptor);
 

@@ -92,7 +92,8 @@ ks_proto_read_field(const KsProtoPrinter *p, const KsProtoValue *descriptor)
 {
 	KsProtoReader r = ks_proto_inside(p, descriptor);
 	KsProtoValue empty = {.p = (const uint8 *) "", .len = 0};
-	KsProtoFieldParts f = {.name = empty, .type_name = empty, .fallback = {.len = -1}, .json_name = {.len = -1}, .oneof = -1};
+	KsProtoFieldParts f = {.name = empty, .type_name = empty, .fallback = {.len = -1}, .json_name = {.len = -1},
+	.options = empty, .oneof = -1};
 	KsProtoValue v;
 	int			n;
 
@@ -110,6 +111,8 @@ ks_proto_read_field(const KsProtoPrinter *p, const KsProtoValue *descriptor)
 			f.type_name = v;
 		else if (n == 7)
 			f.fallback = v;
+		else if (n == 8)
+			f.options = v;
 		else if (n == 9)
 			f.oneof = (int) v.v.bits;
 		else if (n == 10)
@@ -181,20 +184,76 @@ put_default(KsProtoPrinter *p, const KsProtoFieldParts *f)
 		ks_proto_put(p, &f->fallback);
 }
 
+/* --- features of editions, as far as they change what bytes mean --- */
+
+#define OF_FIELDS		21
+#define OF_ENUMS		7
+
+typedef struct Feature
+{
+	int			number;			/* of FeatureSet */
+	const char *name;
+	const char *values[4];		/* from 1 on */
+} Feature;
+
+static const Feature features[] = {
+	{1, "field_presence", {NULL, "EXPLICIT", "IMPLICIT", "LEGACY_REQUIRED"}},
+	{2, "enum_type", {NULL, "OPEN", "CLOSED", NULL}},
+	{5, "message_encoding", {NULL, "LENGTH_PREFIXED", "DELIMITED", NULL}}
+};
+
+/* The word for what options say of a feature; NULL: nothing. */
+static const char *
+find_feature(const KsProtoPrinter *p, const KsProtoValue *options, int number, const Feature *feature)
+{
+	KsProtoValue set;
+	KsProtoValue v;
+
+	if (!p->edition || !ks_proto_find_part(p, options, number, &set) || !ks_proto_find_part(p, &set, feature->number, &v))
+		return NULL;
+	return v.v.bits < lengthof(feature->values) ? feature->values[v.v.bits] : NULL;
+}
+
+void
+ks_proto_put_features(KsProtoPrinter *p, const KsProtoValue *options, int number)
+{
+	for (int i = 0; i < (int) lengthof(features); i++)
+	{
+		const char *value = find_feature(p, options, number, &features[i]);
+
+		if (value)
+			appendStringInfo(&p->out, "option features.%s = %s;\n", features[i].name, value);
+	}
+}
+
 void
 ks_proto_put_options(KsProtoPrinter *p, const KsProtoFieldParts *f)
 {
-	if (f->fallback.len < 0 && f->json_name.len < 0)
-		return;
-	appendStringInfoString(&p->out, " [");
+	const char *separator = " [";
+
 	if (f->fallback.len >= 0)
+	{
+		appendStringInfoString(&p->out, separator);
+		separator = ", ";
 		put_default(p, f);
+	}
 	if (f->json_name.len >= 0)
 	{
-		appendStringInfoString(&p->out, f->fallback.len >= 0 ? ", json_name = " : "json_name = ");
+		appendStringInfo(&p->out, "%sjson_name = ", separator);
+		separator = ", ";
 		put_quoted(p, &f->json_name);
 	}
-	appendStringInfoChar(&p->out, ']');
+	for (int i = 0; i < (int) lengthof(features); i++)
+	{
+		const char *value = find_feature(p, &f->options, OF_FIELDS, &features[i]);
+
+		if (value == NULL)
+			continue;
+		appendStringInfo(&p->out, "%sfeatures.%s = %s", separator, features[i].name, value);
+		separator = ", ";
+	}
+	if (*separator == ',')
+		appendStringInfoChar(&p->out, ']');
 }
 
 void
@@ -209,8 +268,12 @@ ks_proto_put_enum(KsProtoPrinter *p, const KsProtoValue *descriptor)
 	if (ks_proto_find_part(p, descriptor, 1, &part))
 		ks_proto_put(p, &part);
 	appendStringInfoString(&p->out, " {\n");
-	if (ks_proto_find_part(p, descriptor, 3, &v) && ks_proto_find_part(p, &v, 2, &part) && part.v.bits != 0)
-		appendStringInfoString(&p->out, "option allow_alias = true;\n");
+	if (ks_proto_find_part(p, descriptor, 3, &v))
+	{
+		if (ks_proto_find_part(p, &v, 2, &part) && part.v.bits != 0)
+			appendStringInfoString(&p->out, "option allow_alias = true;\n");
+		ks_proto_put_features(p, &v, OF_ENUMS);
+	}
 	while (ks_proto_next_part(&r, &n, &v))
 		if (n == 2)
 		{

@@ -3,7 +3,7 @@
  *	  .proto texts against what protoc says of them.
  *
  * A folder has files NAME.proto, each with what NAME.expected says of its graph,
- * which proto/expect.py wrote by protoc, and most with NAME.set, protoc's descriptors,
+ * which proto/expect.py wrote by protoc, and with NAME.set, protoc's descriptors,
  * which say the same but for the comments; and 'refused': texts with the errors that
  * they are refused with.  Texts that another one imports stand before it, each
  * behind a line "--- NAME".  Then the limits, and what is asked of a graph.
@@ -292,8 +292,7 @@ check_descriptor(const char *folder, const char *name, char *expected)
 	bool		fine;
 	int			n;
 
-	if (base64 == NULL)
-		return;
+	FUZZ_CHECK(base64 != NULL);
 	remove_comments(expected);
 	fine = ks_proto_is_descriptor(base64) &&
 		FUZZ_TRY((texts = ks_proto_descriptor_texts(base64, &n), file = ks_proto_parse(texts, n)));

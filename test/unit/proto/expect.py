@@ -2,8 +2,8 @@
 
     expect.py [FOLDER [google/type's FOLDER]]
 
-Writes NAME.expected beside each NAME.proto, and NAME.set, the descriptors in base64,
-beside those that are no edition; and sees that protoc refuses what is
+Writes NAME.expected beside each NAME.proto, and NAME.set, the descriptors in base64;
+and sees that protoc refuses what is
 in "refused", but for what says in its title that it does not.  Needs PyPI's
 grpcio-tools (1.85.1) and, for google/type, googleapis-common-protos.
 """
@@ -237,8 +237,7 @@ def main():
             status = 1
             continue
         path.with_suffix(".expected").write_text(describe(result.file, "read.proto"))
-        if not EDITIONS:
-            path.with_suffix(".set").write_bytes(base64.encodebytes(without_comments(result)))
+        path.with_suffix(".set").write_bytes(base64.encodebytes(without_comments(result)))
     refused = folder / "refused"
     if refused.exists():
         for title, text in re.findall(r"^=== ([^\n]*)\n(.*?)^!!! ", refused.read_text(), flags=re.M | re.S):
