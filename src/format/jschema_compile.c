@@ -267,7 +267,7 @@ take_strings(const Source *s)
 		return;
 	if (v->type != KS_JSON_STRING)
 		bad(s, "pattern", "is not a string");
-	node->pattern = ks_regex_compile(v->u.s, v->n);
+	node->pattern = ks_regex_compile(v->u.s, v->n, &s->c->regex_left);
 }
 
 static void
@@ -359,7 +359,7 @@ take_properties(const Source *s)
 	node->patterns = palloc((v->n + 1) * sizeof(KsPatternNode));
 	for (int i = 0; i < v->n; i++)
 	{
-		node->patterns[i].pattern = ks_regex_compile(v->names[i].s, v->names[i].len);
+		node->patterns[i].pattern = ks_regex_compile(v->names[i].s, v->names[i].len, &s->c->regex_left);
 		node->patterns[i].node = part(s, "patternProperties", &v->u.items[i], &v->names[i], -1);
 		node->npatterns++;
 	}
@@ -536,7 +536,7 @@ KsJsonSchema *
 ks_jschema_compile(const KsSchemaText *text)
 {
 	KsJsonSchema *schema = palloc0(sizeof(KsJsonSchema));
-	KsCompiler	c = {0};
+	KsCompiler	c = {.regex_left = KS_REGEX_MAX};
 	KsResource *root;
 	int			done = 0;
 

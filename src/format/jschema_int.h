@@ -197,6 +197,7 @@ typedef struct KsCompiler
 	int			room;
 	int		   *slots;			/* and by the tree's address: index + 1 */
 	int			nslots;			/* a power of two */
+	int64		regex_left;		/* see ks_regex_compile() */
 } KsCompiler;
 
 /* The node of a schema, which is to be filled if it was not met before. */

@@ -8,6 +8,8 @@
 
 #include "format/jschema_int.h"
 
+#define MAX_NODES	50000
+
 static int *
 find_slot(KsCompiler *c, const KsTree *tree)
 {
@@ -40,6 +42,11 @@ ks_jschema_node(KsCompiler *c, const KsTree *tree, KsResource *res, const char *
 	slot = find_slot(c, tree);
 	if (*slot)
 		return c->made[*slot - 1].node;
+	if (c->n == MAX_NODES)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the JSON schema is too large"),
+				 errdetail("The limit is %d schemas in it.", MAX_NODES)));
 	node = palloc0(sizeof(KsNode));
 	node->resource = ks_documents_resource(c->docs, res, tree);
 	node->place = node->resource == res ? place : psprintf("%s#", node->resource->uri);

@@ -15,6 +15,7 @@
 
 #define MAX_BOUND	255			/* of the engine's */
 #define MAX_REPEAT	(MAX_BOUND * MAX_BOUND)
+#define MAX_ATOMS	INT64CONST(1000000000)
 
 /* --- groups --- */
 
@@ -198,9 +199,16 @@ take_bounds(KsPattern *p, int *low, int *high)
 	return false;
 }
 
-/* What follows an atom that begins at 'from' of the output. */
+/* What came behind so many atoms is there so many times. */
 static void
-take_quantifier(KsPattern *p, int from, int captures)
+repeat_atoms(KsPattern *p, int64 before, int times)
+{
+	p->atoms = Min(before + (p->atoms - before) * Max(times, 1), MAX_ATOMS);
+}
+
+/* What follows an atom that begins at 'from' of the output, behind so many atoms. */
+static void
+take_quantifier(KsPattern *p, int from, int captures, int64 before)
 {
 	int			low,
 				high;
@@ -221,6 +229,7 @@ take_quantifier(KsPattern *p, int from, int captures)
 			ks_pattern_refuse(p, "a bound is too large");
 		if (high >= 0 && high < low)
 			ks_pattern_refuse(p, "bounds are out of order");
+		repeat_atoms(p, before, high < 0 ? low + 1 : high);
 		if (low <= MAX_BOUND && high <= MAX_BOUND)
 			ks_pattern_put_text(p, high < 0 ? psprintf("{%d,}", low) : psprintf("{%d,%d}", low, high));
 		else
@@ -304,6 +313,7 @@ take_term(KsPattern *p)
 {
 	int			from = p->len;
 	int			start = p->at;
+	int64		before = p->atoms++;
 	uint32		c = p->in[p->at++];
 	bool		repeats = true;
 
@@ -334,7 +344,7 @@ take_term(KsPattern *p)
 			ks_pattern_put_literal(p, c);
 	}
 	if (repeats)
-		take_quantifier(p, from, p->in[start] == '(');
+		take_quantifier(p, from, p->in[start] == '(', before);
 	else if (ks_pattern_have(p, '*') || ks_pattern_have(p, '+') || ks_pattern_have(p, '?'))
 		ks_pattern_refuse(p, "there is nothing to repeat");
 }
@@ -371,7 +381,7 @@ ks_regex_characters(const char *s, int len, uint32 *out)
 }
 
 uint32 *
-ks_regex_translate(const char *s, int len, int *n)
+ks_regex_translate(const char *s, int len, int *n, int64 *atoms)
 {
 	KsPattern		p = {.text = s, .text_len = len, .room = 64};
 
@@ -386,5 +396,6 @@ ks_regex_translate(const char *s, int len, int *n)
 	pfree(p.names);
 	pfree(p.in);
 	*n = p.len;
+	*atoms = p.atoms;
 	return p.out;
 }

@@ -19,6 +19,7 @@ typedef struct KsPattern
 	int			len;
 	int			room;
 	int			depth;
+	int64		atoms;			/* with what bounds repeat; up to MAX_ATOMS of jschema_pattern.c */
 	bool		refers;			/* back, to a group */
 	int			groups;
 	struct

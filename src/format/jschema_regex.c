@@ -16,6 +16,8 @@
 #include "base/compat.h"
 #include "format/jschema_int.h"
 
+#define BASE_COST	100			/* of any, as if it had so many atoms */
+
 struct KsRegex
 {
 	regex_t		re;
@@ -29,13 +31,21 @@ free_regex(void *arg)
 }
 
 KsRegex *
-ks_regex_compile(const char *s, int len)
+ks_regex_compile(const char *s, int len, int64 *left)
 {
 	KsRegex    *regex = palloc0(sizeof(KsRegex));
+	int64		atoms;
 	int			n;
-	uint32	   *pattern = ks_regex_translate(s, len, &n);
-	int			rc = pg_regcomp(&regex->re, pattern, n, REG_ADVANCED | REG_NOSUB, C_COLLATION_OID);
+	int			rc;
+	uint32	   *pattern = ks_regex_translate(s, len, &n, &atoms);
 
+	*left -= BASE_COST + atoms;
+	if (*left < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the JSON schema is too large"),
+				 errdetail("The limit is %d characters of regular expressions, with what bounds repeat.", KS_REGEX_MAX)));
+	rc = pg_regcomp(&regex->re, pattern, n, REG_ADVANCED | REG_NOSUB, C_COLLATION_OID);
 	if (rc != REG_OKAY)
 	{
 		char		why[100];
