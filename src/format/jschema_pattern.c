@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 #include "format/jschema_pattern_int.h"
 
@@ -83,6 +84,7 @@ group_of(KsPattern *p)
 		ks_pattern_refuse(p, "\\k is not followed by a name");
 	from = ++p->at;
 	len = take_name(p);
+	CHECK_FOR_INTERRUPTS();
 	for (int g = 1; g <= p->groups; g++)
 		if (p->names[g].len == len && memcmp(p->in + p->names[g].from, p->in + from, len * sizeof(uint32)) == 0)
 			return g;
