@@ -10,16 +10,20 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/session.h"
 #include "catalog/schemas.h"
 #include "catalog/sinks.h"
 #include "catalog/version.h"
@@ -28,6 +32,8 @@
 #define ABSENT_MS		30000	/* so long "there is none" is believed */
 #define MAX_ABSENT		10000	/* of these at a time */
 #define MAX_WHY			256
+#define MAX_KEPT		100
+#define STORE_LOCK_TIMEOUT	"100ms"
 
 /* --- what is absent --- */
 
@@ -96,6 +102,74 @@ find_absent(const char *server, const char *urls, const KsSchemaId *id)
 		return entry;
 	(void) hash_search(absent, &key, HASH_REMOVE, NULL);
 	return NULL;
+}
+
+/* --- what somebody else has in hand --- */
+
+/* A schema that could not be stored, as a role's transaction that has fetched it goes on. */
+typedef struct Kept
+{
+	AbsentKey	key;
+	KsSchemaText text;
+} Kept;
+
+static HTAB *kept = NULL;
+
+/* Member 'name' of each; of those that lack it an empty text. */
+static const char **
+texts_in(Jsonb *refs, const char *name, MemoryContext cxt)
+{
+	int			n = JB_ROOT_COUNT(refs);
+	const char **result = MemoryContextAlloc(cxt, (n + 1) * sizeof(char *));
+
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue *ref = getIthJsonbValueFromContainer(&refs->root, i);
+		JsonbValue	v = {.type = jbvNull};
+
+		(void) getKeyJsonValueFromContainer(ref->val.binary.data, name, strlen(name), &v);
+		result[i] = v.type != jbvString ? "" :
+			MemoryContextStrdup(cxt, pnstrdup(v.val.string.val, v.val.string.len));
+	}
+	return result;
+}
+
+static void
+keep(const char *server, const char *urls, const KsSchemaId *id, const char *type,
+	 const char *schema, Jsonb *refs)
+{
+	AbsentKey	key = absent_key(server, urls, id);
+	MemoryContext cxt = TopMemoryContext;
+	Kept	   *entry;
+	bool		found;
+
+	if (kept == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(AbsentKey), .entrysize = sizeof(Kept), .hcxt = cxt};
+
+		kept = hash_create("kafka_sink kept schemas", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(kept, &key, HASH_ENTER, &found);
+	if (found)
+		return;
+	memset(&entry->text, 0, sizeof(KsSchemaText));
+	entry->text.type = MemoryContextStrdup(cxt, type);
+	entry->text.text = MemoryContextStrdup(cxt, schema);
+	entry->text.nrefs = JB_ROOT_COUNT(refs);
+	entry->text.refs = texts_in(refs, "schema", cxt);
+	entry->text.ref_names = texts_in(refs, "name", cxt);
+}
+
+/* It stays as it is, so the text is as good as a copy. */
+static bool
+find_kept(const char *server, const char *urls, const KsSchemaId *id, KsSchemaText *result)
+{
+	AbsentKey	key = absent_key(server, urls, id);
+	Kept	   *entry = kept ? hash_search(kept, &key, HASH_FIND, NULL) : NULL;
+
+	if (entry)
+		*result = entry->text;
+	return entry != NULL;
 }
 
 /* --- what is there --- */
@@ -216,6 +290,8 @@ ks_schemas_find(const char *server, const KsSchemaId *id, KsSchemaText *result)
 		result->text = pstrdup("Its server has no registry, and kafka_sink.add_schema() has not given it.");
 		return KS_SCHEMA_ABSENT;
 	}
+	if (find_kept(server, urls, id, result))
+		return KS_SCHEMA_KNOWN;
 	none = find_absent(server, urls, id);
 	if (none == NULL)
 		return KS_SCHEMA_UNKNOWN;
@@ -246,6 +322,43 @@ ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
 	result = SPI_processed == 1;
 	SPI_finish();
 	return result;
+}
+
+/*
+ * Whoever may use the server may have it fetched, in a transaction that lasts as long as
+ * he likes: a worker must not wait for that.
+ */
+void
+ks_schemas_store_fetched(const char *server, const char *urls, const KsSchemaId *id,
+						 const char *type, const char *schema, Jsonb *refs)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("lock_timeout", STORE_LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		(void) ks_schemas_store(server, urls, id, type, schema, refs);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE ||
+			(kept && hash_get_num_entries(kept) >= MAX_KEPT))
+			ks_session_leave_subtransaction(owner, cxt);
+		MemoryContextSwitchTo(cxt);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		keep(server, urls, id, type, schema, refs);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	AtEOXact_GUC(true, level);
 }
 
 bool

@@ -20,6 +20,10 @@ extern KsSchemaState ks_schemas_find(const char *server, const KsSchemaId *id, K
 extern bool ks_schemas_store(const char *server, const char *urls, const KsSchemaId *id,
 							 const char *type, const char *schema, Jsonb *refs);
 
+/* The same, but if somebody else does so and does not end, this process alone has it. */
+extern void ks_schemas_store_fetched(const char *server, const char *urls, const KsSchemaId *id,
+									 const char *type, const char *schema, Jsonb *refs);
+
 /* Has the server schemas that were given? */
 extern bool ks_schemas_given(const char *server);
 

@@ -28,6 +28,7 @@
 
 #define MAX_REFERENCES	200
 #define MAX_DEPTH		32
+#define MAX_BYTES		(8 * 1024 * 1024)	/* of answers, when one more is asked for; schemas are smaller */
 #define LONGEST_MS		10000	/* of a call that has more to fetch, about */
 
 /* A schema, and what it refers to. */
@@ -39,6 +40,7 @@ typedef struct Fetched
 	JsonbParseState *refs;		/* the array of the row */
 	int			nrefs;
 	List	   *names;			/* of those fetched, or being fetched: see fetch_reference() */
+	Size		bytes;			/* answered so far, which stay until it is stored */
 	const char *absent;			/* why it is, or NULL */
 	bool		unreadable;		/* and it is there: of its text, or of a text that it refers to */
 } Fetched;
@@ -192,11 +194,22 @@ member_int(JsonbContainer *object, const char *name)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
 }
 
-/* NULL: the registry has none, or see parse_json(). */
+/* NULL: the registry has none. */
+static char *
+get(Fetched *s, const char *path)
+{
+	char	   *body = ks_registry_get(s->f->registry, path, s->f->idle, s->f->arg);
+
+	if (body)
+		s->bytes += strlen(body);
+	return body;
+}
+
+/* The same, or see parse_json(). */
 static Jsonb *
 ask(Fetched *s, const char *path)
 {
-	char	   *body = ks_registry_get(s->f->registry, path, s->f->idle, s->f->arg);
+	char	   *body = get(s, path);
 
 	return body ? parse_answer(s, body) : NULL;
 }
@@ -261,6 +274,11 @@ may_fetch(Fetched *s, char *name, int depth)
 	if (depth > MAX_DEPTH || list_length(s->names) >= MAX_REFERENCES)
 	{
 		s->absent = psprintf("It refers to more than %d schemas, or more than %d deep.", MAX_REFERENCES, MAX_DEPTH);
+		return false;
+	}
+	if (s->bytes > MAX_BYTES)
+	{
+		s->absent = psprintf("It and what it refers to have more than %d bytes.", MAX_BYTES);
 		return false;
 	}
 	s->names = lappend(s->names, name);
@@ -335,7 +353,7 @@ store(Fetched *s, const KsSchemaId *id)
 	Jsonb	   *refs = JsonbValueToJsonb(pushJsonbValue(&s->refs, WJB_END_ARRAY, NULL));
 
 	begin(f);
-	(void) ks_schemas_store(f->server, urls, id, s->type, s->schema, refs);
+	ks_schemas_store_fetched(f->server, urls, id, s->type, s->schema, refs);
 	end(f);
 }
 
@@ -393,7 +411,7 @@ find_type(Fetched *s, int64 id)
 static char *
 get_content(Fetched *s, int64 id)
 {
-	char	   *body = ks_registry_get(s->f->registry, psprintf(CORE "/ids/globalIds/" INT64_FORMAT, id), s->f->idle, s->f->arg);
+	char	   *body = get(s, psprintf(CORE "/ids/globalIds/" INT64_FORMAT, id));
 
 	return body ? to_server(s, body) : NULL;
 }
@@ -434,7 +452,7 @@ fetch_global_reference(Fetched *s, JsonbContainer *ref, int depth)
 static void
 fetch_global_references(Fetched *s, int64 id, int depth)
 {
-	char	   *body = ks_registry_get(s->f->registry, psprintf(CORE "/ids/globalIds/" INT64_FORMAT "/references", id), s->f->idle, s->f->arg);
+	char	   *body = get(s, psprintf(CORE "/ids/globalIds/" INT64_FORMAT "/references", id));
 	Jsonb	   *array = body ? parse_json(s, body) : NULL;
 
 	if (array == NULL)

@@ -458,6 +458,29 @@ $registry->always;
 	$latin->(q{SELECT kafka_sink.drop_sink('latin')});
 }
 
+# whoever has a schema fetched in a transaction that lasts keeps nobody else from it
+{
+	my $holder = $node->background_psql('postgres');
+
+	$registry->schema(7100, '"int"');
+	$holder->query_safe('BEGIN');
+	$holder->query_safe("SELECT kafka_sink.schema('$plain', 7100)");
+	is(sql("SET statement_timeout = '60s'; SELECT kafka_sink.schema('$plain', 7100)"), '"int"', 'a schema that another session is storing');
+	$holder->query_safe('ROLLBACK');
+	is(sql("SELECT kafka_sink.schema('$plain', 7100); SELECT count(*) FROM kafka_sink.schemas WHERE id = 7100"), "\"int\"\n1", 'and is stored by the next');
+	$holder->quit;
+}
+
+# what refers to so much that no format could read it is not fetched to the end
+{
+	my @large = map { "large$_" } 1 .. 40;
+
+	$registry->schema(7000, '"large"', references => [ map { { name => $_, subject => $_, version => 1 } } @large ]);
+	$registry->answer("/subjects/$_/versions/1", body => '{"schema": "' . 'x' x 1_500_000 . '"}') foreach @large;
+	like(error_of("SELECT kafka_sink.schema('$plain', 7000)"), qr/ERROR:  42704: schema 7000 is not in the registry.*\nDETAIL:  It and what it refers to have more than 8388608 bytes\.\n/,
+		'a schema that refers to too much');
+}
+
 # a thousand handles, and what goes wrong with some, in one session
 {
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
