@@ -71,7 +71,7 @@ sql(q{
 	CREATE DOMAIN checked AS text DEFAULT 'k1' CHECK (VALUE <> 'never');
 	CREATE TABLE d (id int, plain text DEFAULT 'p1', inlined text DEFAULT inlined(), called text DEFAULT called(), each text DEFAULT each(), bare bare, checked checked,
 		x_plain text DEFAULT 'p1', x_inlined text DEFAULT inlined(), x_called text DEFAULT called(), x_bare bare, x_checked checked);
-	SELECT kafka_sink.create_sink('d', server => 'kafka', target => 'd', batch_linger_ms => 1, idle_after => '0', filter => 'id < bound()',
+	SELECT kafka_sink.create_sink('d', server => 'kafka', target => 'd', batch_linger_ms => 1, idle_after => '0', filter => 'id < public.bound()',
 		columns => '{"x_plain": null, "x_inlined": null, "x_called": null, "x_bare": null, "x_checked": null}')});
 my $defaults = $kafka->topic('defaults', 1);
 my $id = 0;
@@ -97,7 +97,7 @@ my $pid = sql($worker);
 as_inserted(q{ALTER TABLE d ALTER plain SET DEFAULT 'p2', ALTER x_plain SET DEFAULT 'p2'}, 'another default of a column');
 as_inserted(q{CREATE OR REPLACE FUNCTION inlined() RETURNS text LANGUAGE sql IMMUTABLE AS $$SELECT 'i2'$$}, 'another function, that was put in its place');
 as_inserted(q{CREATE OR REPLACE FUNCTION called() RETURNS text LANGUAGE sql STABLE AS $$SELECT 'c2'$$}, 'in another language');
-as_inserted(q{CREATE OR REPLACE FUNCTION inlined() RETURNS text LANGUAGE plpgsql VOLATILE AS $$BEGIN RETURN 'i' || count(*) FROM d; END$$},
+as_inserted(q{CREATE OR REPLACE FUNCTION inlined() RETURNS text LANGUAGE plpgsql VOLATILE AS $$BEGIN RETURN 'i' || count(*) FROM public.d; END$$},
 	'that is evaluated when rows are written');
 as_inserted(q{ALTER DOMAIN bare SET DEFAULT 'b2'}, 'a default of a domain');
 as_inserted(q{ALTER DOMAIN checked SET DEFAULT 'k2'}, 'another one');
