@@ -1,7 +1,7 @@
 # kafka_sink: build with PGXS (make, make install), tests and the rest by scripts.
 
 # These need neither PostgreSQL nor PGXS: what they run installs what is missing.
-ks_scripts = check check-assert check-asan check-conformance coverage demo demo-avro torture fuzz bench bench-quick bench-full bench-peers
+ks_scripts = check check-assert check-asan check-conformance coverage demo demo-avro demo-roundtrip torture fuzz bench bench-quick bench-full bench-peers
 
 ifeq ($(filter-out $(ks_scripts),$(or $(MAKECMDGOALS),all)),)
 
@@ -20,6 +20,8 @@ demo:
 	demo/demo
 demo-avro:
 	demo/avro
+demo-roundtrip:
+	demo/roundtrip
 torture:
 	test/torture
 fuzz:

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by test/run, test/torture, demo/demo and bench/lib.sh: install what is
+# Sourced by test/run, test/torture, demo/demo, demo/roundtrip and bench/lib.sh: install what is
 # missing, build a copy of the tree in a private directory, start a private
 # PostgreSQL and a private Kafka there, and remove all of it at the end.
 #
@@ -7,6 +7,7 @@
 #   ks_workdir                  make $WORK, removed at the end (KAFKA_SINK_KEEP=1: kept)
 #   ks_build                    build and install into $WORK/inst, tools beside $KFK
 #   ks_start_postgres [LINE..]  sets PGHOST, PGPORT, PGUSER; LINEs go to postgresql.conf
+#   ks_make_postgres DIR PORT LOG [LINE..]  another one
 #   ks_start_broker [PROP..]    sets KAFKA
 #   as CMD..                    as the unprivileged user, in the background's way:
 #                               a signal to the script ends it
@@ -336,12 +337,19 @@ ks_copy_server() {
 ks_start_postgres() {
 	PGPORT=$("$top/test/broker/broker" free-port)
 	export PGPORT PGHOST=$WORK PGUSER=postgres
-	as "$bindir/initdb" -D "$WORK/data" -U postgres -A trust --no-locale -E UTF8 \
+	ks_make_postgres data "$PGPORT" server.log "$@"
+}
+
+# $1: directory in $WORK, $2: port, $3: its log, then lines of postgresql.conf
+ks_make_postgres() {
+	local data=$WORK/$1 port=$2 log=$WORK/$3
+	shift 3
+	as "$bindir/initdb" -D "$data" -U postgres -A trust --no-locale -E UTF8 \
 		> "$WORK/initdb.log" 2>&1 || { cat "$WORK/initdb.log" >&2; die "initdb failed"; }
 	{
 		cat "$WORK/extension.conf"
 		cat <<-EOF
-			port = $PGPORT
+			port = $port
 			listen_addresses = ''
 			unix_socket_directories = '$WORK'
 			max_worker_processes = 32
@@ -349,9 +357,9 @@ ks_start_postgres() {
 			restart_after_crash = on
 		EOF
 		[ $# -eq 0 ] || printf '%s\n' "$@"
-	} >> "$WORK/data/postgresql.conf"
-	as "$bindir/pg_ctl" -D "$WORK/data" -l "$WORK/server.log" -w start > /dev/null ||
-		{ tail -n 30 "$WORK/server.log" >&2; die "PostgreSQL does not start"; }
+	} >> "$data/postgresql.conf"
+	as "$bindir/pg_ctl" -D "$data" -l "$log" -w start > /dev/null ||
+		{ tail -n 30 "$log" >&2; die "PostgreSQL does not start"; }
 }
 
 ks_start_broker() {
