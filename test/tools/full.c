@@ -3,7 +3,8 @@
  *	  A disk that is full, for a server that has this library in LD_PRELOAD.
  *
  * While the file exists whose path is in KAFKA_SINK_DISK_FULL, no file of a
- * directory "base" grows: writes beyond its end fail with ENOSPC, or get as far
+ * directory "base" grows, nor one into which logical decoding writes a
+ * transaction: writes beyond its end fail with ENOSPC, or get as far
  * as a part of the block, in turns.  Real file systems do both.  The log of the
  * server's changes is elsewhere and goes on: without room for it, it is the
  * server that stops.
@@ -43,7 +44,7 @@ is_full(int fd, off_t end)
 	if (len < 0)
 		return false;
 	path[len] = '\0';
-	return strstr(path, "/base/") != NULL;
+	return strstr(path, "/base/") != NULL || strstr(path, "/xid-") != NULL;
 }
 
 /* How much is written of what does not fit; 0: nothing, and that is an error. */
@@ -57,6 +58,7 @@ part_of(size_t len)
 
 typedef ssize_t (*PWrite) (int, const void *, size_t, off_t);
 typedef ssize_t (*PWriteV) (int, const struct iovec *, int, off_t);
+typedef ssize_t (*Write) (int, const void *, size_t);
 
 static ssize_t
 pwrite_as(PWrite real, int fd, const void *buf, size_t len, off_t off)
@@ -86,6 +88,21 @@ pwritev_as(PWriteV real, int fd, const struct iovec *iov, int n, off_t off)
 }
 
 #define REAL(type, name) ((type) dlsym(RTLD_NEXT, name))
+
+ssize_t
+write(int fd, const void *buf, size_t len)
+{
+	static Write real;
+	off_t		off;
+
+	if (!real)
+		real = REAL(Write, "write");
+	off = lseek(fd, 0, SEEK_CUR);
+	if (off < 0 || !is_full(fd, off + len))
+		return real(fd, buf, len);
+	errno = ENOSPC;
+	return -1;
+}
 
 ssize_t
 pwrite(int fd, const void *buf, size_t len, off_t off)
