@@ -123,6 +123,10 @@ SELECT kafka_sink.describe(format => 'json_schema', value_schema => '{"type": "i
 SELECT kafka_sink.describe(format => 'json_schema', value_schema => 'true');
 SELECT kafka_sink.describe(format => 'json_schema', value_schema => '{"properties": {"a": {"$ref": "other.json"}}}');
 SELECT kafka_sink.describe(format => 'json_schema', value_schema => '{"properties": ');
+-- what would never end is not looked at for ever
+SELECT length(kafka_sink.describe(format => 'json_schema', table_name => 'long', value_schema => '{"$ref": "#"}'));
+SELECT substr(sql, 1, 150) FROM kafka_sink.describe(format => 'json_schema', table_name => 'long', value_schema => (SELECT '{"$defs": {"d0": {"type": "integer"}, ' || string_agg(format('"d%s": {"anyOf": [{"$ref": "#/$defs/d%s"}, {"$ref": "#/$defs/d%s"}, {"type": "string"}]}', i, i-1, i-1), ', ') || '}, "properties": {'
+    || (SELECT string_agg(format('"p%s": {"$ref": "#/$defs/d15"}', j), ', ') FROM generate_series(1, 300) j) || '}}' FROM generate_series(1, 15) i)) sql;
 -- changes of Debezium's
 SELECT kafka_sink.describe(format => 'json_schema', topic => 'shop.public.orders', value_schema => '{"type": "object", "title": "shop.public.orders.Envelope", "properties": {"before": {"oneOf": [{"type": "null"}, {"type": "object", "title": "shop.public.orders.Value", "properties": {"id": {"type": "integer"}}}]},
     "after": {"oneOf": [{"type": "null"}, {"type": "object", "title": "shop.public.orders.Value", "properties": {"id": {"type": "integer", "connect.index": 0, "connect.type": "int32"}, "v": {"oneOf": [{"type": "null"}, {"type": "string"}]}}, "required": ["id"]}]}, "op": {"type": "string"}}}',

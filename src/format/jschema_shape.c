@@ -21,7 +21,9 @@
 #include "format/jschema_int.h"
 #include "format/shape.h"
 
-#define BUDGET			20000	/* schemas that are looked at for a column, or for a list of them */
+#define BUDGET			20000	/* schemas that are looked at for all columns, */
+#define BUDGET_OF_ONE	500		/* for one, */
+#define BUDGET_OF_LIST	2000	/* and to find out which there are */
 #define MAX_FOLLOWED	32		/* references, one after another */
 #define MAX_DEPTH		16		/* of schemas in schemas */
 #define MAX_LISTS		4		/* in lists, that are looked into */
@@ -229,6 +231,7 @@ types_of(Walk *w, Place p, int depth)
 
 	if (--w->budget < 0 || depth > MAX_DEPTH)
 		return T_ANY;
+	CHECK_FOR_INTERRUPTS();
 	if (type && type->type == KS_JSON_ARRAY)
 	{
 		for (int i = 0; i < type->n; i++)
@@ -569,7 +572,7 @@ visit_properties(Walk *w, Place p, void *arg)
 static Properties
 properties_of(const Schema *s, Place p)
 {
-	Walk		w = {s, BUDGET};
+	Walk		w = {s, BUDGET_OF_LIST};
 	Properties	all = {0};
 
 	visit_all(&w, p, visit_properties, &all, 0);
@@ -609,15 +612,18 @@ comment_of(const Walk *w, Place p)
 	return text;
 }
 
+/* Out of what is left for all of them. */
 static void
-set_column(const Schema *s, KsShapeColumn *col, Place p)
+set_column(const Schema *s, KsShapeColumn *col, Place p, int *left)
 {
-	Walk		w = {s, BUDGET};
+	int			budget = Min(*left, BUDGET_OF_ONE);
+	Walk		w = {s, budget};
 	bool		nullable;
 	int		   *node = palloc(sizeof(int));
 	Choice		c;
 
 	choose(&w, p, &c, 0);
+	*left -= budget - Max(w.budget, 0);
 	col->typid = c.typid;
 	col->typmod = -1;
 	col->nullable = c.nullable;
@@ -655,7 +661,8 @@ static const KsShapeOps ops = {.find = find, .fits = fits};
 static void
 set_columns(const Schema *s, KsShape *shape, Place p, const Properties *all)
 {
-	Walk		w = {s, BUDGET};
+	Walk		w = {s, BUDGET_OF_LIST};
+	int			left = BUDGET;
 	KsField    *fields = palloc(all->n * sizeof(KsField));
 	KsNames    *names = palloc(sizeof(KsNames));
 
@@ -667,7 +674,7 @@ set_columns(const Schema *s, KsShape *shape, Place p, const Properties *all)
 		char	   *text = server_text(name->s, name->len);
 
 		CHECK_FOR_INTERRUPTS();
-		set_column(s, &shape->cols[i], all->list[i].place);
+		set_column(s, &shape->cols[i], all->list[i].place, &left);
 		shape->cols[i].field = fields[i] = (KsField) {text, (int) strlen(text)};
 	}
 	ks_names_init(names, fields, all->n);
@@ -692,7 +699,7 @@ find_property(const Properties *all, const char *name)
 static bool
 is_change(const Schema *s, const Properties *all, Place *row)
 {
-	Walk		w = {s, BUDGET};
+	Walk		w = {s, 1};
 	const Property *after = find_property(all, "after");
 	bool		nullable;
 
@@ -709,6 +716,7 @@ make_shape(const void *type, bool changes)
 	KsShape    *shape = palloc0(sizeof(KsShape));
 	Place		p = s->root;
 	Properties	all = properties_of(s, p);
+	int			left = BUDGET;
 
 	shape->ops = &ops;
 	shape->name = s->name ? pstrdup(s->name) : NULL;
@@ -724,7 +732,7 @@ make_shape(const void *type, bool changes)
 	{
 		shape->n = 1;
 		shape->cols = palloc0(sizeof(KsShapeColumn));
-		set_column(s, &shape->cols[0], p);
+		set_column(s, &shape->cols[0], p, &left);
 	}
 	return shape;
 }
