@@ -140,8 +140,7 @@ keep(const char *server, const char *urls, const KsSchemaId *id, const char *typ
 {
 	AbsentKey	key = absent_key(server, urls, id);
 	MemoryContext cxt = TopMemoryContext;
-	Kept	   *entry;
-	bool		found;
+	KsSchemaText text = {.nrefs = JB_ROOT_COUNT(refs)};
 
 	if (kept == NULL)
 	{
@@ -149,15 +148,13 @@ keep(const char *server, const char *urls, const KsSchemaId *id, const char *typ
 
 		kept = hash_create("kafka_sink kept schemas", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	entry = hash_search(kept, &key, HASH_ENTER, &found);
-	if (found)
+	if (hash_search(kept, &key, HASH_FIND, NULL))
 		return;
-	memset(&entry->text, 0, sizeof(KsSchemaText));
-	entry->text.type = MemoryContextStrdup(cxt, type);
-	entry->text.text = MemoryContextStrdup(cxt, schema);
-	entry->text.nrefs = JB_ROOT_COUNT(refs);
-	entry->text.refs = texts_in(refs, "schema", cxt);
-	entry->text.ref_names = texts_in(refs, "name", cxt);
+	text.type = MemoryContextStrdup(cxt, type);
+	text.text = MemoryContextStrdup(cxt, schema);
+	text.refs = texts_in(refs, "schema", cxt);
+	text.ref_names = texts_in(refs, "name", cxt);
+	((Kept *) hash_search(kept, &key, HASH_ENTER, NULL))->text = text;
 }
 
 /* It stays as it is, so the text is as good as a copy. */
