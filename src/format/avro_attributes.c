@@ -17,7 +17,7 @@
 KsJson
 ks_avro_inside(const KsJsonToken *tok)
 {
-	KsJson		json = {tok->p, tok->p ? tok->p + tok->len : NULL};
+	KsJson		json = {.start = tok->p, .end = tok->p ? tok->p + tok->len : NULL};
 
 	return json;
 }

@@ -62,8 +62,7 @@ ks_avro_from_json_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	KsJsonToken tok;
 
 	ks_scalar_to_server(r->d, &s, &len);
-	json.start = s;
-	json.end = s + len;
+	json = (KsJson) {.start = s, .end = s + len};
 	ks_json_document(&json, &tok);
 	if (tok.type == KS_JSON_NULL)
 		tok.type = KS_JSON_NUMBER;	/* its text as it is */
@@ -108,8 +107,7 @@ ks_avro_from_json(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 		d = InputFunctionCall(&c->base->input, text.data, c->base->ioparam, c->base->typmod);
 	else
 	{
-		json.start = text.data;
-		json.end = text.data + text.len;
+		json = (KsJson) {.start = text.data, .end = text.data + text.len};
 		ks_json_document(&json, &tok);
 		d = ks_avro_from_token(r, c, &tok, isnull);
 	}

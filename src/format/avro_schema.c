@@ -465,7 +465,7 @@ measure(KsAvroNode *node)
 static KsAvroNode *
 parse_text(Parser *p, const char *text, int len)
 {
-	KsJson		json = {text, text + len};
+	KsJson		json = {.start = text, .end = text + len};
 	KsJsonToken tok;
 
 	ks_json_document(&json, &tok);

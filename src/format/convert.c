@@ -179,7 +179,7 @@ static void
 collect_elements(KsConvert *cv, KsType *elem, const KsJsonToken *tok, int level,
 				 KsArrayBuild *b)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken value;
 	int			count = 0;
@@ -233,7 +233,7 @@ find_attribute(const KsComposite *c, const KsJsonToken *name, int expected, Stri
 static void
 find_members(const KsComposite *c, const KsJsonToken *tok, KsJsonToken *members)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken name,
 				value;

@@ -52,6 +52,10 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 		d->given = palloc0(VARHDRSZ + target->ncols);
 		SET_VARSIZE(d->given, VARHDRSZ + target->ncols);
 	}
+#ifdef KS_JSON_MARKS
+	if (ks_format_is_json(settings->format))
+		d->marks = palloc(KS_MARK_WORDS * sizeof(uint64));
+#endif
 	d->later = palloc((target->ncols + 1) * sizeof(KsLater));
 	d->encoding = GetDatabaseEncoding();
 	d->wants_others = target->has_rest || settings->strict;
@@ -151,6 +155,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->nlater = 0;
 	d->has_value = false;
 	d->key.p = NULL;
+	d->marked = NULL;
 	d->unmatched = NULL;
 	d->unreadable = NULL;
 	d->schema_id = -1;
@@ -177,7 +182,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	if (unlikely(d->ops != NULL))
 	{
 		if (!d->ops->binary)
-			ks_to_server(d, &s, &len);
+			ks_json_to_server(d, &s, &len);
 		switch (d->ops->open(d, rec, s, len))
 		{
 			case KS_ROW_FILTERED:
@@ -192,7 +197,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	}
 	else if (target->nfields > 0 || d->wants_others)
 	{
-		ks_to_server(d, &s, &len);
+		ks_json_to_server(d, &s, &len);
 		ks_scan_fields(d, s, len);
 	}
 	for (int i = 0; i < target->ncols; i++)

@@ -102,6 +102,8 @@ typedef struct KsDecoder
 	KsTarget   *target;
 	KsConvert	cv;
 	KsJsonToken *tokens;		/* by field; p NULL: not in this record */
+	const char *marked;			/* the value's text, which is marked, or NULL */
+	uint64	   *marks;			/* NULL: none ever is */
 	KsMember	members[KS_MEMBERS];
 	StringInfoData rest;
 	int			encoding;

@@ -62,7 +62,7 @@ ks_decode_bytes(KsDecoder *d, KsType *type, const char *s, int len, bool json,
 	ks_to_server(d, &s, &len);
 	if (type->kind == KS_TYPE_JSON || (json && !type->is_string))
 	{
-		KsJson		doc = {s, s + len};
+		KsJson		doc = {.start = s, .end = s + len};
 		KsJsonToken tok;
 
 		ks_json_document(&doc, &tok);
@@ -149,8 +149,7 @@ ks_decode_key_document(KsDecoder *d, const KsRecord *rec, KsJsonToken *tok)
 				ks_json_schema_key(d, &s, &len);
 			ks_to_server(d, &s, &len);
 		}
-		json.start = s;
-		json.end = s + len;
+		json = (KsJson) {.start = s, .end = s + len};
 		ks_json_document(&json, tok);
 		if (d->envelope)
 			d->key_schema = ks_envelope_key(d, tok);

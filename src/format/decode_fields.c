@@ -138,14 +138,17 @@ ks_scan_members(KsDecoder *d, const KsJson *json, const char *p)
 
 			CHECK_FOR_INTERRUPTS();
 			p = scan_field_name(d, json, p, pos++, &name, &field);
-			p = ks_json_scan_value(json, p, &value);
 			if (field >= 0)
 			{
-				d->tokens[field] = value;
+				p = ks_json_scan_value(json, p, &d->tokens[field]);
 				matched = true;
 			}
-			else if (d->wants_others)
-				other_member(d, &name, &value);
+			else
+			{
+				p = ks_json_scan_value(json, p, &value);
+				if (unlikely(d->wants_others))
+					other_member(d, &name, &value);
+			}
 			p = ks_json_after_value(json, p, '}');
 			if (p < json->end && *p == '}')
 			{
@@ -164,7 +167,7 @@ ks_scan_members(KsDecoder *d, const KsJson *json, const char *p)
 void
 ks_scan_fields(KsDecoder *d, const char *s, int len)
 {
-	KsJson		json = {s, s + len};
+	KsJson		json = ks_json_of(d, s, len);
 	KsJsonToken value;
 	const char *p = ks_json_skip_space(s, json.end);
 
@@ -186,7 +189,7 @@ ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
 	for (int i = 0; i < npath; i++)
 	{
 		const KsPathStep *step = &path[i];
-		KsJson		json = {tok->p, tok->p + tok->len};
+		KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 		KsJsonToken name,
 					value;
 		KsJsonToken found = {.p = NULL};

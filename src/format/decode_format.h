@@ -75,6 +75,30 @@ ks_to_server(KsDecoder *d, const char **s, int *len)
 	}
 }
 
+/* The same of a value that is JSON, which is marked on the way. */
+static inline void
+ks_json_to_server(KsDecoder *d, const char **s, int *len)
+{
+#ifdef KS_JSON_MARKS
+	if (likely(d->marks && *len <= KS_MARKED_BYTES))
+	{
+		d->marked = *s;
+		if (likely(ks_json_mark(*s, *len, d->marks)))
+			return;
+	}
+#endif
+	ks_to_server(d, s, len);
+	if (d->marked != *s)
+		d->marked = NULL;
+}
+
+/* The value's text, or one that is anywhere else. */
+static inline KsJson
+ks_json_of(const KsDecoder *d, const char *s, int len)
+{
+	return (KsJson) {.start = s, .end = s + len, .marks = d->marked == s ? d->marks : NULL};
+}
+
 /* decode_fields.c: the column is to be evaluated, or checked, in the attempt. */
 extern void ks_decode_later(KsDecoder *d, const KsColumn *col, bool check);
 

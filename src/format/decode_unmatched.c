@@ -82,7 +82,7 @@ static char *
 list_fields(const KsDecoder *d, Near *near, bool *envelope)
 {
 	static const char *const marks[] = {"op", "after", "schema", "payload"};
-	KsJson		json = {d->unmatched, d->unmatched + d->unmatched_len};
+	KsJson		json = {.start = d->unmatched, .end = d->unmatched + d->unmatched_len};
 	KsJsonToken name,
 				value;
 	const char *p = ks_json_begin(&json, strchr(d->unmatched, '{'));

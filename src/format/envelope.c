@@ -128,7 +128,7 @@ members(const KsJson *json, const char *p, const char *const *names, int n, KsJs
 static void
 members_of(const KsJsonToken *object, const char *const *names, int n, KsJsonToken *values)
 {
-	KsJson		json = {object->p, object->p + object->len};
+	KsJson		json = {.start = object->p, .end = object->p + object->len};
 
 	(void) members(&json, object->p, names, n, values);
 }
@@ -212,7 +212,7 @@ static KsRowOp
 open_connect(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	static const char *const names[] = {"schema", "payload"};
-	KsJson		json = {s, s + len};
+	KsJson		json = ks_json_of(d, s, len);
 	KsJsonToken tok,
 				v[2];
 	const char *p;
@@ -272,7 +272,7 @@ check_same_key(const KsDecoder *d, const KsJsonToken *before)
 static KsRowOp
 open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
-	KsJson		json = {s, s + len};
+	KsJson		json = ks_json_of(d, s, len);
 	KsJsonToken tok,
 				v[KS_CHANGE_MEMBERS];
 	const char *p;
@@ -300,7 +300,7 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 				return KS_ROW_FILTERED;
 			if (tok.type != KS_JSON_OBJECT)
 				ks_envelope_bad("It is not an object.");
-			json = (KsJson) {tok.p, tok.p + tok.len};
+			json = (KsJson) {.start = tok.p, .end = tok.p + tok.len};
 			(void) ks_change_scan(d, d->envelope->source, &json, tok.p, v, &scanned);
 		}
 	}
@@ -353,7 +353,7 @@ is_unavailable(const KsJsonToken *tok)
 
 	if (v.type == KS_JSON_ARRAY)
 	{
-		KsJson		json = {tok->p, tok->p + tok->len};
+		KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 		const char *p = ks_json_begin(&json, tok->p);
 		int			n = 0;
 

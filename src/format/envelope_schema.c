@@ -12,7 +12,7 @@
 bool
 ks_schema_member(const KsJsonToken *object, const char *name, KsJsonToken *value)
 {
-	KsJson		json = {object->p, object->p + object->len};
+	KsJson		json = {.start = object->p, .end = object->p + object->len};
 	KsJsonToken n,
 				v;
 	bool		found = false;
@@ -97,7 +97,7 @@ static void
 find_members(const KsJsonToken *tok, KsJsonToken *members)
 {
 	static const char *const names[] = {"type", "name", "items", "fields", "parameters", "field"};
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	KsJsonToken name,
 				value;
 	const char *p;
@@ -124,7 +124,7 @@ static KsSchema *parse(const KsJsonToken *members, int level);
 static void
 parse_fields(KsSchema *schema, const KsJsonToken *list, int level)
 {
-	KsJson		json = {list->p, list->p + list->len};
+	KsJson		json = {.start = list->p, .end = list->p + list->len};
 	const char *p = ks_json_begin(&json, list->p);
 	KsJsonToken value;
 	KsJsonToken members[NMEMBERS];

@@ -79,14 +79,13 @@ static void
 set_json(KsJsonToken *tok, bool strip_nul)
 {
 	StringInfoData buf;
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 
 	if (tok->escaped)
 	{
 		initStringInfo(&buf);
 		ks_json_unescape(tok, strip_nul, &buf);
-		json.start = buf.data;
-		json.end = buf.data + buf.len;
+		json = (KsJson) {.start = buf.data, .end = buf.data + buf.len};
 	}
 	ks_json_document(&json, tok);
 	if (tok->type == KS_JSON_NULL)
@@ -118,7 +117,7 @@ append_quoted(StringInfo out, const KsJsonToken *tok, bool strip_nul)
 static void
 set_json_array(KsJsonToken *tok, bool strip_nul)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken value;
 	StringInfoData out;
@@ -145,7 +144,7 @@ set_json_array(KsJsonToken *tok, bool strip_nul)
 static void
 set_hstore(KsJsonToken *tok, bool strip_nul)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken name,
 				value;
@@ -417,7 +416,7 @@ append_element(ListCopy *copy, const KsSchema *items, KsJsonToken *v)
 static void
 append_list(ListCopy *copy, const KsSchema *items, const KsJsonToken *tok, int level)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken v;
 	bool		nested = copy->type->kind != KS_TYPE_ARRAY &&

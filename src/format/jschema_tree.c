@@ -233,7 +233,7 @@ parse_nested(Parser *parser, const char *p, KsTree *tree)
 		for (;;)
 		{
 			KsTree		value;
-			KsJsonToken name;
+			KsJsonToken name = {.p = NULL};
 			KsTree	   *at;
 
 			CHECK_FOR_INTERRUPTS();

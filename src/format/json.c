@@ -31,23 +31,18 @@ ks_json_error(const KsJson *json, const char *p)
 }
 
 const char *
-ks_json_scan_escaped(const KsJson *json, const char *p, KsJsonToken *tok)
+ks_json_scan_escaped(const KsJson *json, const char *p)
 {
 	const char *end = json->end;
 
-	for (;; p = ks_json_find_special(p, end))
+	for (;; p = ks_json_find_special(json, p))
 	{
 		if (p >= end)
 			ks_json_error(json, p);
 		if (*p == '"')
-		{
-			tok->len = p - tok->p;
 			return p + 1;
-		}
 		if (*p != '\\')
 			ks_json_error(json, p);
-
-		tok->escaped = true;
 		if (++p >= end)
 			ks_json_error(json, p);
 		switch (*p)
@@ -74,79 +69,76 @@ ks_json_scan_escaped(const KsJson *json, const char *p, KsJsonToken *tok)
 	}
 }
 
-/* An object or array, validated; p is at its opening bracket. */
+KS_NORETURN static void too_deep(void);
+
+static void
+too_deep(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+			 errmsg("JSON is nested too deeply"),
+			 errdetail("The limit is %d levels.", KS_JSON_MAX_DEPTH)));
+}
+
+/* Validated; p is at the opening bracket. */
 const char *
-ks_json_scan_nested(const KsJson *json, const char *p, KsJsonToken *tok)
+ks_json_scan_nested(const KsJson *json, const char *p, bool *escaped)
 {
 	const char *end = json->end;
-	uint64		objects[KS_JSON_MAX_DEPTH / 64] = {0};	/* bit: level is an object */
+	uint64		outer[KS_JSON_MAX_DEPTH / 64];	/* what the levels around had, by 64 */
+	uint64		objects = 0;	/* by level, the innermost is bit 0: is it an object? */
 	int			depth = 0;
+	bool		any = false;
 	KsJsonToken t;
-
-	tok->type = *p == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
-	tok->escaped = false;
-	tok->p = p;
 
 	for (;;)
 	{
-		bool		object;
+		char		close;
 
 		CHECK_FOR_INTERRUPTS();
 		/* here p is at the beginning of a value */
-		if (p >= end)
+		if (unlikely(p >= end))
 			ks_json_error(json, p);
 		if (*p == '{' || *p == '[')
 		{
-			object = *p == '{';
-			if (depth >= KS_JSON_MAX_DEPTH)
-				ereport(ERROR,
-						(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
-						 errmsg("JSON is nested too deeply"),
-						 errdetail("The limit is %d levels.", KS_JSON_MAX_DEPTH)));
-			if (object)
-				objects[depth / 64] |= UINT64CONST(1) << (depth % 64);
-			else
-				objects[depth / 64] &= ~(UINT64CONST(1) << (depth % 64));
+			close = *p + 2;
+			if (unlikely(depth >= KS_JSON_MAX_DEPTH))
+				too_deep();
+			if (unlikely(depth % 64 == 0 && depth > 0))
+				outer[depth / 64 - 1] = objects;
+			objects = objects << 1 | (*p == '{');
 			depth++;
 			p = ks_json_skip_space(p + 1, end);
-			if (p < end && *p == (object ? '}' : ']'))
-				goto close;
+			if (likely(p >= end || *p != close))
+				goto member;
 		}
 		else
 		{
 			p = ks_json_scan_scalar(json, p, &t);
-			tok->escaped |= t.escaped;
-			goto after;
+			any |= t.escaped;
+			close = (objects & 1) ? '}' : ']';
+			p = ks_json_after_value(json, p, close);
 		}
-
+		while (p < end && *p == close)
+		{
+			p++;
+			objects >>= 1;
+			if (--depth == 0)
+			{
+				*escaped = any;
+				return p;
+			}
+			if (unlikely(depth % 64 == 0))
+				objects = outer[depth / 64 - 1];
+			close = (objects & 1) ? '}' : ']';
+			p = ks_json_after_value(json, p, close);
+		}
 member:
-		if (objects[(depth - 1) / 64] & (UINT64CONST(1) << ((depth - 1) % 64)))
+		if (objects & 1)
 		{
 			p = ks_json_scan_name(json, p, &t);
-			tok->escaped |= t.escaped;
+			any |= t.escaped;
 		}
-		continue;
-
-close:
-		p++;
-		if (--depth == 0)
-		{
-			tok->len = p - tok->p;
-			return p;
-		}
-after:
-		p = ks_json_skip_space(p, end);
-		if (p >= end)
-			ks_json_error(json, p);
-		object = (objects[(depth - 1) / 64] & (UINT64CONST(1) << ((depth - 1) % 64))) != 0;
-		if (*p == ',')
-		{
-			p = ks_json_skip_space(p + 1, end);
-			goto member;
-		}
-		if (*p != (object ? '}' : ']'))
-			ks_json_error(json, p);
-		goto close;
 	}
 }
 

@@ -36,11 +36,12 @@ typedef struct KsJsonToken
 	const char *p;
 } KsJsonToken;
 
-/* The text being scanned; start serves error positions only. */
+/* The text being scanned. */
 typedef struct KsJson
 {
 	const char *start;
 	const char *end;
+	const uint64 *marks;		/* of its bytes (json_marks.h), or NULL */
 } KsJson;
 
 /* Scans a whole document: one value, white space around it. */

@@ -13,17 +13,21 @@
 #include <emmintrin.h>
 #endif
 
+#include "port/pg_bitutils.h"
+#include "port/pg_bswap.h"
+
 #include "base/compat.h"
 #include "format/json.h"
+#include "format/json_marks.h"
 
 /* 22P02 at a position, or at the end. */
 KS_NORETURN extern void ks_json_error(const KsJson *json, const char *p);
 
-/* An object or array with all that is in it. */
-extern const char *ks_json_scan_nested(const KsJson *json, const char *p, KsJsonToken *tok);
+/* An object or array with all that is in it; *escaped: if there is a backslash. */
+extern const char *ks_json_scan_nested(const KsJson *json, const char *p, bool *escaped);
 
 /* The rest of a string from its first backslash on. */
-extern const char *ks_json_scan_escaped(const KsJson *json, const char *p, KsJsonToken *tok);
+extern const char *ks_json_scan_escaped(const KsJson *json, const char *p);
 
 #define KS_ONES		UINT64CONST(0x0101010101010101)
 #define KS_HIGHS	UINT64CONST(0x8080808080808080)
@@ -45,7 +49,7 @@ ks_json_skip_space(const char *p, const char *end)
 
 /* To the next quote, backslash or control character, or to the end. */
 static inline const char *
-ks_json_find_special(const char *p, const char *end)
+ks_json_search_special(const char *p, const char *end)
 {
 #ifdef __SSE2__
 	while (end - p >= 16)
@@ -76,53 +80,79 @@ ks_json_find_special(const char *p, const char *end)
 	return p;
 }
 
-/* From behind the opening quote to behind the closing one. */
-static inline const char *
-ks_json_scan_string(const KsJson *json, const char *p, KsJsonToken *tok)
+/* The same by marks, if it is farther than 64 bytes. */
+extern const char *ks_json_next_mark(const KsJson *json, const char *p);
+
+/* The same of a text that may be marked. */
+static pg_attribute_always_inline const char *
+ks_json_find_special(const KsJson *json, const char *p)
 {
-	tok->type = KS_JSON_STRING;
-	tok->escaped = false;
-	tok->p = p;
-	p = ks_json_find_special(p, json->end);
-	if (likely(p < json->end && *p == '"'))
+#ifdef KS_JSON_MARKS
+	if (likely(json->marks != NULL))
 	{
-		tok->len = p - tok->p;
-		return p + 1;
+		Size		at = p - json->start;
+		const uint64 *marks = json->marks + at / 64;
+		uint64		w = marks[0] >> at % 64 | (marks[1] << 1) << (63 - at % 64);
+
+		return likely(w != 0) ? p + __builtin_ctzll(w) : ks_json_next_mark(json, p);
 	}
-	return ks_json_scan_escaped(json, p, tok);
+#endif
+	return ks_json_search_special(p, json->end);
 }
 
-/* Behind a run of digits: there must be one. */
-static inline const char *
-ks_json_scan_digits(const KsJson *json, const char *p)
+/* From behind the opening quote to behind the closing one. */
+static pg_attribute_always_inline const char *
+ks_json_scan_string(const KsJson *json, const char *p, KsJsonToken *tok)
 {
 	const char *start = p;
 
-	/* eight at a time: high nibbles 3, and still 3 after adding 6 to the low */
-	while (json->end - p >= 8)
-	{
-		uint64		w;
+	p = ks_json_find_special(json, p);
+	tok->escaped = unlikely(p >= json->end || *p != '"');
+	p = tok->escaped ? ks_json_scan_escaped(json, p) : p + 1;
+	tok->type = KS_JSON_STRING;
+	tok->p = start;
+	tok->len = p - 1 - start;
+	return p;
+}
 
-		memcpy(&w, p, 8);
-		if (((w & (KS_ONES * 0xf0)) | (((w + KS_ONES * 6) & (KS_ONES * 0xf0)) >> 4)) != KS_ONES * 0x33)
-			break;
-		p += 8;
-	}
-	while (p < json->end && (unsigned char) (*p - '0') <= 9)
-		p++;
+/* How many of eight characters are digits, before the first that is none. */
+static inline int
+ks_json_count_digits(const char *p)
+{
+	uint64		w;
+
+	memcpy(&w, p, 8);
+#ifdef WORDS_BIGENDIAN
+	w = pg_bswap64(w);
+#endif
+	/* high nibbles 3, and still 3 after adding 6 to the low; what is carried is behind one that is none */
+	w = ((w & (KS_ONES * 0xf0)) | (((w + KS_ONES * 6) & (KS_ONES * 0xf0)) >> 4)) ^ KS_ONES * 0x33;
+	return w == 0 ? 8 : pg_rightmost_one_pos64(w) / 8;
+}
+
+/* Behind a run of digits: there must be one. */
+static pg_attribute_always_inline const char *
+ks_json_scan_digits(const KsJson *json, const char *p)
+{
+	const char *start = p;
+	int			n = 8;
+
+	while (n == 8 && likely(json->end - p >= 8))
+		p += n = ks_json_count_digits(p);
+	if (unlikely(n == 8))
+		while (p < json->end && (unsigned char) (*p - '0') <= 9)
+			p++;
 	if (unlikely(p == start))
 		ks_json_error(json, p);
 	return p;
 }
 
-static inline const char *
+static pg_attribute_always_inline const char *
 ks_json_scan_number(const KsJson *json, const char *p, KsJsonToken *tok)
 {
+	const char *start = p;
 	const char *end = json->end;
 
-	tok->type = KS_JSON_NUMBER;
-	tok->escaped = false;
-	tok->p = p;
 	if (*p == '-')
 		p++;
 	if (p < end && *p == '0')
@@ -131,14 +161,17 @@ ks_json_scan_number(const KsJson *json, const char *p, KsJsonToken *tok)
 		p = ks_json_scan_digits(json, p);
 	if (p < end && *p == '.')
 		p = ks_json_scan_digits(json, p + 1);
-	if (p < end && unlikely(*p == 'e' || *p == 'E'))
+	if (p < end && unlikely((*p | 0x20) == 'e'))
 	{
 		p++;
 		if (p < end && (*p == '+' || *p == '-'))
 			p++;
 		p = ks_json_scan_digits(json, p);
 	}
-	tok->len = p - tok->p;
+	tok->type = KS_JSON_NUMBER;
+	tok->escaped = false;
+	tok->p = start;
+	tok->len = p - start;
 	return p;
 }
 
@@ -156,7 +189,7 @@ ks_json_scan_word(const KsJson *json, const char *p, const char *word, int len,
 	return p + len;
 }
 
-static inline const char *
+static pg_attribute_always_inline const char *
 ks_json_scan_scalar(const KsJson *json, const char *p, KsJsonToken *tok)
 {
 	char		c = *p;
@@ -178,22 +211,33 @@ ks_json_scan_scalar(const KsJson *json, const char *p, KsJsonToken *tok)
 	}
 }
 
-static inline const char *
+static pg_attribute_always_inline const char *
 ks_json_scan_value(const KsJson *json, const char *p, KsJsonToken *tok)
 {
+	const char *start = p;
+	bool		escaped;
+
 	if (unlikely(p >= json->end))
 		ks_json_error(json, p);
-	if (*p == '{' || *p == '[')
-		return ks_json_scan_nested(json, p, tok);
-	return ks_json_scan_scalar(json, p, tok);
+	if (*p != '{' && *p != '[')
+		return ks_json_scan_scalar(json, p, tok);
+	p = ks_json_scan_nested(json, p, &escaped);
+	tok->type = *start == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
+	tok->escaped = escaped;
+	tok->p = start;
+	tok->len = p - start;
+	return p;
 }
 
 /* Behind a value: to the next member or element, or to the closing bracket. */
 static inline const char *
 ks_json_after_value(const KsJson *json, const char *p, char close)
 {
+	/* as it is mostly written; a member begins with a quote */
+	if (likely(json->end - p >= 2 && memcmp(p, ",\"", 2) == 0))
+		return p + 1;
 	p = ks_json_skip_space(p, json->end);
-	if (likely(p < json->end && *p == ','))
+	if (p < json->end && *p == ',')
 	{
 		p = ks_json_skip_space(p + 1, json->end);
 		if (unlikely(p < json->end && *p == close))
@@ -206,13 +250,13 @@ ks_json_after_value(const KsJson *json, const char *p, char close)
 }
 
 /* A member's name and the colon: to the value. */
-static inline const char *
+static pg_attribute_always_inline const char *
 ks_json_scan_name(const KsJson *json, const char *p, KsJsonToken *name)
 {
-	if (p >= json->end || *p != '"')
+	if (unlikely(p >= json->end || *p != '"'))
 		ks_json_error(json, p);
 	p = ks_json_skip_space(ks_json_scan_string(json, p + 1, name), json->end);
-	if (p >= json->end || *p != ':')
+	if (unlikely(p >= json->end || *p != ':'))
 		ks_json_error(json, p);
 	return ks_json_skip_space(p + 1, json->end);
 }

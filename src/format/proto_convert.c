@@ -104,7 +104,7 @@ from_scalar(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool
 static Datum
 from_json_text(KsProtoReader *r, KsProtoConvert *c, StringInfo text, bool *isnull)
 {
-	KsJson		json = {text->data, text->data + text->len};
+	KsJson		json = {.start = text->data, .end = text->data + text->len};
 	KsJsonToken tok;
 	Datum		d = (Datum) 0;
 
@@ -179,8 +179,7 @@ from_string_json(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value,
 	KsJsonToken tok;
 
 	ks_scalar_to_server(r->d, &s, &len);
-	json.start = s;
-	json.end = s + len;
+	json = (KsJson) {.start = s, .end = s + len};
 	ks_json_document(&json, &tok);
 	if (tok.type == KS_JSON_NULL)
 		tok.type = KS_JSON_NUMBER;	/* its text as it is */

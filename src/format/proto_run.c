@@ -237,8 +237,7 @@ set_json(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, con
 
 	initStringInfo(&text);
 	ks_proto_append_message(r, slot->field->message, value, NULL, NULL, &text);
-	json.start = text.data;
-	json.end = text.data + text.len;
+	json = (KsJson) {.start = text.data, .end = text.data + text.len};
 	ks_json_document(&json, &tok);
 	found = ks_follow_path(slot->path, slot->npath, &tok);
 	if (found)

@@ -81,7 +81,7 @@ ks_scalar_append_string(StringInfo out, const char *s, int len)
 	appendStringInfoChar(out, '"');
 	for (;;)
 	{
-		const char *q = ks_json_find_special(s, end);
+		const char *q = ks_json_search_special(s, end);
 
 		appendBinaryStringInfo(out, s, q - s);
 		if (q == end)

@@ -213,8 +213,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	if (type->has_time)
 		cv.unit = (KsUnit) (unit % (KS_UNIT_NANOSECONDS + 1));
 	copy = fuzz_copy(data + 1, size - 1);
-	json.start = copy;
-	json.end = copy + size - 1;
+	json = (KsJson) {.start = copy, .end = copy + size - 1};
 	initStringInfo(&cv.buf);
 	fuzz_input_called = false;
 	if (FUZZ_TRY(ks_json_document(&json, &tok)) && cv.unit != KS_UNIT_NONE)

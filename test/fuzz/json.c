@@ -4,11 +4,12 @@
  *
  * A second, independent and much simpler validator must agree on what is JSON.
  * Of a document, all members and elements are walked, down to the last, and
- * every string is unescaped.
+ * every string is unescaped.  What is marked before says the same, wherever it ends.
  */
 #include "stubs.h"
 
 #include "format/json.h"
+#include "format/json_scan.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 
@@ -154,8 +155,7 @@ visit_string(const KsJsonToken *tok)
 		FUZZ_CHECK(FUZZ_TRY(ks_json_append_raw(tok, strip, &raw)) == ok);
 		if (!ok)
 			continue;
-		json.start = raw.data;
-		json.end = raw.data + raw.len;
+		json = (KsJson) {.start = raw.data, .end = raw.data + raw.len};
 		FUZZ_CHECK(FUZZ_TRY(ks_json_document(&json, &again)));
 		FUZZ_CHECK(again.type == KS_JSON_STRING);
 		FUZZ_CHECK(ks_json_name_is(&again, buf.data, buf.len));
@@ -166,7 +166,7 @@ visit_string(const KsJsonToken *tok)
 static void
 visit(const KsJsonToken *tok)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	KsJsonToken name,
 				item;
 	const char *p;
@@ -193,11 +193,46 @@ visit(const KsJsonToken *tok)
 	FUZZ_CHECK(FUZZ_TRY(ks_json_finish(&json, p)));
 }
 
+#ifdef KS_JSON_MARKS
+static bool
+is_printable(const char *s, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (s[i] < ' ')
+			return false;
+	return true;
+}
+
+/* What ends at 'size', with marks and without. */
+static void
+compare_marked(const char *s, size_t size)
+{
+	char	   *copy = fuzz_copy(s, size);
+	uint64	   *marks = malloc((size / 64 + 2) * sizeof(uint64));
+	KsJson		json = {.start = copy, .end = copy + size};
+	KsJsonToken plain,
+				marked;
+	bool		ok = FUZZ_TRY(ks_json_document(&json, &plain));
+	int			sqlstate = fuzz_sqlstate;
+
+	FUZZ_CHECK(ks_json_mark(copy, size, marks) == is_printable(copy, size));
+	json.marks = marks;
+	FUZZ_CHECK(FUZZ_TRY(ks_json_document(&json, &marked)) == ok);
+	if (ok)
+		FUZZ_CHECK(plain.type == marked.type && plain.escaped == marked.escaped &&
+				   plain.p == marked.p && plain.len == marked.len);
+	else
+		FUZZ_CHECK(fuzz_sqlstate == sqlstate);
+	free(marks);
+	free(copy);
+}
+#endif
+
 int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
 	char	   *copy = fuzz_copy(data, size);
-	KsJson		json = {copy, copy + size};
+	KsJson		json = {.start = copy, .end = copy + size};
 	KsJsonToken tok;
 	int			deepest = 0;
 	const char *behind;
@@ -216,6 +251,12 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 		FUZZ_CHECK(deepest > KS_JSON_MAX_DEPTH);
 	else
 		FUZZ_CHECK(!expected && fuzz_sqlstate == ERRCODE_INVALID_TEXT_REPRESENTATION);
+#ifdef KS_JSON_MARKS
+	if (size <= KS_MARKED_BYTES)
+		compare_marked(copy, size);
+	for (size_t end = 0; end < size && size <= 512; end++)
+		compare_marked(copy, end);
+#endif
 	fuzz_reset();
 	free(copy);
 	return 0;

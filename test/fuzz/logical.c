@@ -234,7 +234,7 @@ check_bits(const KsJsonToken *tok, int64 length, const char *got)
 static int
 count_elements(const KsJsonToken *tok)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	const char *p = ks_json_begin(&json, tok->p);
 	KsJsonToken value;
 
@@ -318,8 +318,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	}
 	d = ks_decoder_create(&settings, &target, fuzz_record_context);
 	copy = fuzz_copy(data + 2, size - 2);
-	json.start = copy;
-	json.end = copy + size - 2;
+	json = (KsJson) {.start = copy, .end = copy + size - 2};
 	before = fuzz_peak = fuzz_held;
 	if (FUZZ_TRY(ks_json_document(&json, &tok)))
 	{

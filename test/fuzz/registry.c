@@ -22,7 +22,7 @@ int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
 static int
 expected_code(const char *body, size_t len)
 {
-	KsJson		json = {body, body + len};
+	KsJson		json = {.start = body, .end = body + len};
 	KsJsonToken tok,
 				name,
 				value;

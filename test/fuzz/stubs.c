@@ -248,7 +248,7 @@ pg_unicode_to_server(pg_wchar c, unsigned char *s)
 bool
 fuzz_is_json(const char *s)
 {
-	KsJson		json = {s, s + strlen(s)};
+	KsJson		json = {.start = s, .end = s + strlen(s)};
 	KsJsonToken tok;
 	sigjmp_buf	saved;
 	int			sqlstate = fuzz_sqlstate;
