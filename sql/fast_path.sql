@@ -121,10 +121,31 @@ SELECT count(*), count(DISTINCT id), sum(id) FROM t;
 -- a row among them that is refused by a unique index
 SELECT kafka_sink.ingest('t', (SELECT array_agg(rec(format('{"id": %s}', CASE i WHEN 4000 THEN 7 ELSE i END))) FROM generate_series(2501, 5000) i));
 SELECT count(*) FROM t;
-SELECT kafka_sink.drop_sink(s) FROM unnest('{direct,general,t}'::text[]) s;
-DROP TABLE model, direct, general, outcomes, t;
+-- many in no order: the last of a key counts, and entries are made in order, whatever range keys have
+CREATE TABLE k (id bigint PRIMARY KEY, v int, at timestamptz);
+CREATE INDEX ON k (at DESC);
+SELECT kafka_sink.create_sink('k', target => 'k', insert_mode => 'upsert');
+CREATE FUNCTION disorder(modulus bigint) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE result text;
+BEGIN
+    TRUNCATE k;
+    CREATE TEMP TABLE disordered ON COMMIT DROP AS
+        SELECT i AS v, CASE i % 2500 WHEN 1 THEN 9223372036854775807 WHEN 2 THEN -9223372036854775808
+            ELSE hashint8extended(i % 4000, 1) END % modulus AS id FROM generate_series(1, 5000) i;
+    SELECT kafka_sink.ingest('k', array_agg(rec(format('{"id": %s, "v": %s, "at": "%s"}', id, v, '2026-01-01'::timestamptz + id % 1000 * interval '1 h')) ORDER BY v))
+        INTO result FROM disordered;
+    SET LOCAL enable_seqscan = off;
+    RETURN result || format(', %s wrong, %s by the index', (SELECT count(*) FROM k FULL JOIN (SELECT id, max(v) AS v FROM disordered GROUP BY id) d USING (id) WHERE k.v IS DISTINCT FROM d.v),
+        (SELECT count(*) FROM (SELECT at FROM k ORDER BY at DESC) x));
+END$$;
+SELECT disorder(7);
+SELECT disorder(3000);
+SELECT disorder(5000000000);
+SELECT disorder(9223372036854775807);
+SELECT kafka_sink.drop_sink(s) FROM unnest('{direct,general,t,k}'::text[]) s;
+DROP TABLE model, direct, general, outcomes, t, k;
 DROP SEQUENCE direct_q, general_q;
-DROP FUNCTION rec, pick, random_record, apply, nothing;
+DROP FUNCTION rec, pick, random_record, apply, nothing, disorder;
 DROP DOMAIN small;
 DROP TYPE colour;
 DROP EXTENSION kafka_sink;

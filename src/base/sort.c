@@ -7,6 +7,9 @@
  * sorting from nothing does (D. E. Knuth, The Art of Computer Programming,
  * volume 3, 5.2.4).  Runs shorter than MIN_RUN are filled up by insertion, so
  * that records without any order cost no more than a plain merge sort.
+ *
+ * Where there are many runs, and the integers are all there is to compare, they are
+ * dealt out by their bits, from the lowest: that compares nothing (ibid., 5.2.5).
  */
 #include "postgres.h"
 
@@ -25,6 +28,11 @@
 #include "base/sort.h"
 
 #define MIN_RUN		16
+
+#define MIN_RADIX	512			/* items that are dealt out */
+#define MANY_RUNS	16
+#define RADIX_BITS	11
+#define BUCKETS		(1 << RADIX_BITS)
 
 /* --- keys --- */
 
@@ -229,6 +237,65 @@ sort_items(const KsSortKey *key, const KsRows *rows, KsSortItem *items, int n, b
 	return from;
 }
 
+/* How many ascending runs there are, and the least and the greatest integer. */
+static int
+count_runs(const KsSortItem *items, int n, int64 *min, int64 *max)
+{
+	int			nruns = 1;
+
+	*min = *max = items[0].abbrev;
+	for (int i = 1; i < n; i++)
+	{
+		nruns += items[i].abbrev < items[i - 1].abbrev;
+		*min = Min(*min, items[i].abbrev);
+		*max = Max(*max, items[i].abbrev);
+	}
+	return nruns;
+}
+
+/* By the bits in which integers differ from the least one; those that are equal keep their order. */
+static KsSortItem *
+deal_items(KsSortItem *items, int n, int64 min, int64 max)
+{
+	uint64		range = (uint64) max - (uint64) min;
+	KsSortItem *from = items;
+	KsSortItem *to = palloc_extended((Size) n * sizeof(KsSortItem), MCXT_ALLOC_HUGE);
+
+	for (int shift = 0; shift < 64 && range >> shift != 0; shift += RADIX_BITS)
+	{
+		int			places[BUCKETS] = {0};
+		int			at = 0;
+		KsSortItem *swap = from;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < n; i++)
+			places[((uint64) from[i].abbrev - (uint64) min) >> shift & (BUCKETS - 1)]++;
+		for (int b = 0; b < BUCKETS; b++)
+		{
+			int			count = places[b];
+
+			places[b] = at;
+			at += count;
+		}
+		for (int i = 0; i < n; i++)
+			to[places[((uint64) from[i].abbrev - (uint64) min) >> shift & (BUCKETS - 1)]++] = from[i];
+		from = to;
+		to = swap;
+	}
+	return from;
+}
+
+static KsSortItem *
+sort_exact(const KsSortKey *key, const KsRows *rows, KsSortItem *items, int n)
+{
+	int64		min,
+				max;
+
+	if (n >= MIN_RADIX && count_runs(items, n, &min, &max) > MANY_RUNS)
+		return deal_items(items, n, min, max);
+	return sort_items(key, rows, items, n, true);
+}
+
 KsSortItem *
 ks_sort_rows(const KsSortKey *key, const KsRows *rows, const int *idx, int n)
 {
@@ -242,6 +309,6 @@ ks_sort_rows(const KsSortKey *key, const KsRows *rows, const int *idx, int n)
 		items[i].abbrev = ks_sort_abbreviate(key, rows->values[first], rows->isnull[first]);
 	}
 	if (key->exact)
-		return sort_items(key, rows, items, n, true);
+		return sort_exact(key, rows, items, n);
 	return sort_items(key, rows, items, n, false);
 }
