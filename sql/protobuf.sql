@@ -127,6 +127,12 @@ SELECT one('x v = 1; message x { y p = 1; repeated y ps = 2; y j = 3; } message 
 SELECT unnest(ARRAY[one('x v = 1; int32 w = 2; message x { int32 a = 1; repeated int32 l = 2; x x = 3; string s = 4; }', 'jsonb',
         b(1, i(1, 1) || b(2, '\x01') || b(3, i(1, 1) || s(4, 'old'))) || i(2, 1) || b(1, i(2, 2) || b(3, i(2, 9) || s(4, 'new'))), b(1, i(1, 1) || i(2, 1) || i(1, 2) || i(2, 2))),
     one('int32', 'int', i(1, 1) || i(1, 2)), one('string', 'text', s(1, 'a') || s(1, 'b')), one('google.protobuf.Timestamp', 'timestamptz', b(1, i(1, 60)) || b(1, i(2, 5000000)))]) AS one;
+-- so are moments and decimals: what one of them is alone counts for nothing, nor in which order its parts are
+SELECT one('google.protobuf.Timestamp', 'timestamptz', b(1, i(1, 253402300800)) || b(1, i(1, 60)), b(1, i(1, 60)) || b(1, i(1, 253402300800)),
+    b(1, i(1, 60)) || i(9, 1) || b(1, i(2, 5000000)) || b(1, i(1, 61)), b(1, i(2, 5000000) || i(1, 60)), b(1, i(1, 7) || i(1, 60)), b(1, i(1, 60) || s(3, 'x')));
+SELECT unnest(ARRAY[one('confluent.type.Decimal', 'numeric(6,2)', b(1, b(1, '\x0102') || i(2, 5) || i(3, 2)), b(1, b(1, '\x0102') || i(3, 2)), b(1, i(3, 2) || b(1, '\x0102')), b(1, b(1, '\x0102')) || b(1, i(3, 1)), b(1, i(3, 2)),
+        b(1, b(1, '\x7fffffff') || i(3, 2)), b(1, b(1, '\x7fffffff') || i(3, 2)) || b(1, b(1, '\x01')), b(1, b(1, '\x00000000000000000102') || i(3, 2)), b(1, b(1, '\xfefd') || i(3, 2))),
+    one('oneof o { confluent.type.Decimal v = 1; google.protobuf.Timestamp w = 2; }', 'numeric', b(1, b(1, '\x02')) || b(2, i(1, 60)), b(2, i(1, 60)) || b(1, b(1, '\x02')))]) AS one;
 -- unknown fields, and those of another type, are not there; groups too
 SELECT unnest(ARRAY[one('int32', 'int', i(2, 7) || f4(3, '\x00000000') || f8(4, '\x0000000000000000') || s(5, 'x') || g(6, i(1, 8) || g(7, '')) || i(1, 1)), one('int32', 'int', s(1, 'x')), one('string', 'text', i(1, 5)),
     one('int32', 'int', '\x0c'), one('int32', 'int', n(6 * 8 + 3) || n(7 * 8 + 4)), one('int32', 'int', n(6 * 8 + 3)), one('int32', 'int', '\x0e01'), one('int32', 'int', '\x0001'), one('int32', 'int', '\x8080808010'), one('int32', 'int', i(536870911, 1)),

@@ -193,7 +193,7 @@ default_of_bytes(const KsAvroNode *node, const KsJsonToken *tok, Oid typid)
 static char *
 default_of_structure(const KsAvroNode *node, const KsJsonToken *tok, Oid typid)
 {
-	KsJson		json = {tok->p, tok->p + tok->len};
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
 	KsJsonToken first;
 	StringInfoData buf;
 

@@ -156,6 +156,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->has_value = false;
 	d->key.p = NULL;
 	d->marked = NULL;
+	d->found = NULL;
 	d->unmatched = NULL;
 	d->unreadable = NULL;
 	d->schema_id = -1;
@@ -212,9 +213,17 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		d->column = col->name;
 		if (unlikely(d->ops != NULL) && comes_from_format(d->ops, col))
 		{
-			d->cv.unit = col->unit;
 			d->missing = false;
-			values[i] = d->ops->field(d, col, &isnull[i]);
+			if (d->found && d->found[i])
+			{
+				values[i] = d->found_values[i];
+				isnull[i] = d->found_isnull[i];
+			}
+			else
+			{
+				d->cv.unit = col->unit;
+				values[i] = d->ops->field(d, col, &isnull[i]);
+			}
 		}
 		else
 			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);

@@ -102,6 +102,10 @@ typedef struct KsDecoder
 	KsTarget   *target;
 	KsConvert	cv;
 	KsJsonToken *tokens;		/* by field; p NULL: not in this record */
+	/* by column, what a format has found for it already; NULL: it is asked */
+	const bool *found;
+	const Datum *found_values;
+	const bool *found_isnull;
 	const char *marked;			/* the value's text, which is marked, or NULL */
 	uint64	   *marks;			/* NULL: none ever is */
 	KsMember	members[KS_MEMBERS];

@@ -176,6 +176,15 @@ begin_value(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 	avro->end = r->end;
 }
 
+/* For ks_decode(). */
+static void
+set_found(KsDecoder *d)
+{
+	d->found = d->avro->program->found;
+	d->found_values = d->avro->program->values;
+	d->found_isnull = d->avro->program->isnull;
+}
+
 static KsRowOp
 open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
@@ -185,6 +194,7 @@ open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	d->avro->program = d->avro->value->program;
 	if (!d->avro->program->unused)
 		ks_avro_run(d->avro->program, &r);
+	set_found(d);
 	return KS_ROW_WRITE;
 }
 
@@ -195,6 +205,7 @@ open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 
 	begin_value(d, &r, s, len);
 	d->avro->program = ks_avro_change_row(d->avro->value->change);
+	set_found(d);
 	return ks_avro_change_open(d->avro->value->change, &r);
 }
 
@@ -214,6 +225,7 @@ avro_schema(KsDecoder *d)
 	return node->name ? node->name : ks_avro_type_name(node);
 }
 
+/* What was not found. */
 static Datum
 avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {
@@ -221,11 +233,6 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 	int			i = col - d->target->cols;
 
 	*isnull = false;
-	if (likely(program->found[i]))
-	{
-		*isnull = program->isnull[i];
-		return program->values[i];
-	}
 	if (unlikely(program->unavailable != NULL && program->unavailable[i]))
 		return ks_decode_unavailable(d, isnull);
 	/* all that is left of a whole value is a bytea */

@@ -280,8 +280,12 @@ open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	KsProtoProgram *program = d->proto->program = open_message(d, s, len);
 
-	if (likely(program != NULL) && !program->unused)
-		ks_proto_run(program, &d->proto->reader);
+	if (unlikely(program == NULL) || program->unused)
+		return KS_ROW_WRITE;
+	ks_proto_run(program, &d->proto->reader);
+	d->found = program->found;
+	d->found_values = program->values;
+	d->found_isnull = program->isnull;
 	return KS_ROW_WRITE;
 }
 
@@ -295,6 +299,7 @@ open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	return proto->change ? ks_proto_change_open(proto->change, &proto->reader) : KS_ROW_WRITE;
 }
 
+/* What was not found, and all of a change. */
 static Datum
 proto_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {

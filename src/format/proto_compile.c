@@ -104,7 +104,8 @@ take_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i)
 	KsProtoSlot *slot = add_slot(c, single ? KS_PROTO_VALUE_SLOT : KS_PROTO_RUNS_SLOT, i, plan, step);
 
 	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit, c->debezium), field);
-	if (!single)
+	/* of a message that is there once, it may be as soon as it is met */
+	if (!single && slot->convert->direct == KS_PROTO_NOT_DIRECT)
 		return;
 	if (step->slots == NULL)
 		step->slots = palloc(c->target->ncols * sizeof(KsProtoSlot *));

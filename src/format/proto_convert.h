@@ -9,6 +9,9 @@
 #ifndef KS_PROTO_CONVERT_H
 #define KS_PROTO_CONVERT_H
 
+#include "utils/builtins.h"
+
+#include "format/decode_format.h"
 #include "format/proto_text.h"
 
 typedef enum KsProtoAction
@@ -44,7 +47,10 @@ typedef enum KsProtoDirect
 	KS_PROTO_TO_INT8,
 	KS_PROTO_TO_INT4,			/* if it has so many bits */
 	KS_PROTO_TO_FLOAT8,			/* if it is finite, or need not be */
-	KS_PROTO_TO_BOOL
+	KS_PROTO_TO_BOOL,
+	KS_PROTO_TO_TEXT,			/* if it is ASCII, and short enough */
+	KS_PROTO_TO_TIMESTAMP,		/* these two as they are mostly written: proto_direct.c */
+	KS_PROTO_TO_NUMERIC
 } KsProtoDirect;
 
 typedef struct KsProtoConvert
@@ -67,9 +73,14 @@ extern KsProtoConvert *ks_proto_convert_plan_item(const KsProtoField *field, KsT
 /* A message that is no field's. */
 extern KsProtoConvert *ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type);
 
-/* The Datum, if it is that easy. */
+/* proto_direct.c: they never raise an error; what is no such message, or out of range, is false. */
+extern bool ks_proto_direct_timestamp(const KsProtoReader *r, const KsProtoValue *value, Datum *result);
+extern bool ks_proto_direct_numeric(const KsProtoReader *r, const KsProtoConvert *c, const KsProtoValue *value,
+									Datum *result);
+
+/* In the current context the Datum, if it is that easy. */
 static inline bool
-ks_proto_direct(const KsProtoConvert *c, const KsProtoValue *value, bool refuse_nonfinite, Datum *result)
+ks_proto_direct(const KsProtoReader *r, const KsProtoConvert *c, const KsProtoValue *value, Datum *result)
 {
 	switch (c->direct)
 	{
@@ -81,10 +92,19 @@ ks_proto_direct(const KsProtoConvert *c, const KsProtoValue *value, bool refuse_
 			return likely((int64) value->v.bits == (int32) value->v.bits);
 		case KS_PROTO_TO_FLOAT8:
 			*result = Float8GetDatum(value->v.real);
-			return !refuse_nonfinite;
+			return !r->d->cv.refuse_nonfinite;
 		case KS_PROTO_TO_BOOL:
 			*result = BoolGetDatum(value->v.bits != 0);
 			return true;
+		case KS_PROTO_TO_TEXT:
+			if (unlikely(value->len > c->base->max_len || !ks_is_ascii((const char *) value->p, value->len)))
+				return false;
+			*result = PointerGetDatum(cstring_to_text_with_len((const char *) value->p, value->len));
+			return true;
+		case KS_PROTO_TO_TIMESTAMP:
+			return ks_proto_direct_timestamp(r, value, result);
+		case KS_PROTO_TO_NUMERIC:
+			return ks_proto_direct_numeric(r, c, value, result);
 		default:
 			return false;
 	}

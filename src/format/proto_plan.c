@@ -155,6 +155,12 @@ plan_direct(const KsProtoConvert *c)
 		return KS_PROTO_TO_INT4;
 	if (c->action == KS_PROTO_AS_BOOL)
 		return KS_PROTO_TO_BOOL;
+	if (c->action == KS_PROTO_AS_TEXT)
+		return KS_PROTO_TO_TEXT;
+	if (c->action == KS_PROTO_AS_TIMESTAMP)
+		return KS_PROTO_TO_TIMESTAMP;
+	if (c->action == KS_PROTO_AS_NUMERIC)
+		return KS_PROTO_TO_NUMERIC;
 	return c->action == KS_PROTO_AS_FLOAT && c->base->typid == FLOAT8OID && c->field->type == KS_PROTO_DOUBLE ?
 		KS_PROTO_TO_FLOAT8 : KS_PROTO_NOT_DIRECT;
 }
@@ -213,9 +219,10 @@ plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *me
 	c->base = ks_type_base(type);
 	c->inner = NULL;
 	c->direct = KS_PROTO_NOT_DIRECT;
-	if (message)
-		return plan_message(c, message, unit, debezium);
-	c->action = plan_scalar(field, c->base, unit, debezium);
+	if (message == NULL)
+		c->action = plan_scalar(field, c->base, unit, debezium);
+	else if (!plan_message(c, message, unit, debezium))
+		return false;
 	c->direct = plan_direct(c);
 	return c->action != KS_PROTO_REFUSE;
 }

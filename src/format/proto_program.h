@@ -12,7 +12,7 @@
 typedef enum KsProtoSlotKind
 {
 	KS_PROTO_VALUE_SLOT,		/* a single value, as soon as it is met; the last one counts */
-	KS_PROTO_RUNS_SLOT,			/* a message, a list or a map: all of it, at the end */
+	KS_PROTO_RUNS_SLOT,			/* a message, a list or a map: all of it, at the end, if it was not directly */
 	KS_PROTO_ITEM_SLOT,			/* of a list or a map */
 	KS_PROTO_JSON_SLOT,			/* what a path leads to in a message that is JSON */
 	KS_PROTO_WHOLE_SLOT			/* the value */
@@ -41,7 +41,7 @@ typedef struct KsProtoStep
 	KsProtoType type;			/* of the field */
 	bool		plain;			/* it is not a oneof's, nor of an enum */
 	bool		gathers;		/* some slot asks for its runs */
-	int			nslots;			/* that take its value at once */
+	int			nslots;			/* that take its value at once, or may */
 	KsProtoSlot **slots;
 	struct KsProtoPlan *inner;	/* of columns whose paths lead into it */
 

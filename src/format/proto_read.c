@@ -55,38 +55,6 @@ ks_proto_too_many(void)
 			 errdetail("The limit is %d and one for each byte of the record.", KS_PROTO_SPARE)));
 }
 
-/* Seven bits of each byte, the first one lowest, as one number. */
-static inline uint64
-squeeze(uint64 v)
-{
-	v = (v & UINT64CONST(0x007f007f007f007f)) | (v & UINT64CONST(0x7f007f007f007f00)) >> 1;
-	v = (v & UINT64CONST(0x00003fff00003fff)) | (v & UINT64CONST(0x3fff00003fff0000)) >> 2;
-	return (v & UINT64CONST(0x000000000fffffff)) | (v & UINT64CONST(0x0fffffff00000000)) >> 4;
-}
-
-/* A number of up to eight bytes, at once, where so many are left; 0: it is not that. */
-static inline int
-read_word(const uint8 *p, const uint8 *end, uint64 *result)
-{
-#ifndef WORDS_BIGENDIAN
-	uint64		w;
-	uint64		stops;
-	int			n;
-
-	if (end - p < 8)
-		return 0;
-	memcpy(&w, p, 8);
-	stops = ~w & UINT64CONST(0x8080808080808080);
-	if (stops == 0)
-		return 0;
-	n = pg_rightmost_one_pos64(stops) / 8 + 1;
-	*result = squeeze(w & (~UINT64CONST(0) >> (64 - 8 * n)));
-	return n;
-#else
-	return 0;
-#endif
-}
-
 /* Bits beyond the 64th are left out, as others do. */
 uint64
 ks_proto_long_varint(KsProtoReader *r)
@@ -96,7 +64,7 @@ ks_proto_long_varint(KsProtoReader *r)
 	const uint8 *end = Min(r->end, p + 10);
 	uint64		v = 0;
 
-	size = read_word(p, r->end, &v);
+	size = ks_proto_word(p, r->end, &v);
 	if (likely(size > 0))
 	{
 		r->p += size;

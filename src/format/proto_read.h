@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "port/pg_bitutils.h"
+
 #include "base/compat.h"
 #include "format/proto_schema.h"
 
@@ -74,6 +76,41 @@ KS_NORETURN extern void ks_proto_invalid(const KsProtoReader *r, const char *wha
 KS_NORETURN extern void ks_proto_cut_off(const KsProtoReader *r);
 KS_NORETURN extern void ks_proto_too_deep(void);
 KS_NORETURN extern void ks_proto_too_many(void);
+
+/* Seven bits of each byte, the first one lowest, as one number. */
+static inline uint64
+ks_proto_squeeze(uint64 v)
+{
+	v = (v & UINT64CONST(0x007f007f007f007f)) | (v & UINT64CONST(0x7f007f007f007f00)) >> 1;
+	v = (v & UINT64CONST(0x00003fff00003fff)) | (v & UINT64CONST(0x3fff00003fff0000)) >> 2;
+	return (v & UINT64CONST(0x000000000fffffff)) | (v & UINT64CONST(0x0fffffff00000000)) >> 4;
+}
+
+/*
+ * How many bytes a number has, of up to eight, where so many can be read, whatever they are
+ * of; 0: it is not that.
+ */
+static inline int
+ks_proto_word(const uint8 *p, const uint8 *end, uint64 *result)
+{
+#ifndef WORDS_BIGENDIAN
+	uint64		w;
+	uint64		stops;
+	int			bits;
+
+	if (unlikely(end - p < 8))
+		return 0;
+	memcpy(&w, p, 8);
+	stops = ~w & UINT64CONST(0x8080808080808080);
+	if (unlikely(stops == 0))
+		return 0;
+	bits = pg_rightmost_one_pos64(stops) + 1;
+	*result = ks_proto_squeeze(w & (~UINT64CONST(0) >> (64 - bits)));
+	return bits / 8;
+#else
+	return 0;
+#endif
+}
 
 /* A number of more than two bytes, or none at all. */
 extern uint64 ks_proto_long_varint(KsProtoReader *r);
@@ -156,21 +193,33 @@ extern void ks_proto_other_value(KsProtoReader *r, const KsProtoField *field, Ks
 static inline void
 ks_proto_value_of(KsProtoReader *r, KsProtoType type, const KsProtoField *field, KsProtoValue *value)
 {
-	if (type == KS_PROTO_INT64 || type == KS_PROTO_UINT64)
-		value->v.bits = ks_proto_varint(r);
-	else if (type == KS_PROTO_INT32 || type == KS_PROTO_ENUM)
-		value->v.bits = (uint64) (int64) (int32) ks_proto_varint(r);
-	else if (type == KS_PROTO_DOUBLE)
-		value->v.bits = ks_proto_fixed(r, 8);
-	else if (type == KS_PROTO_STRING || type == KS_PROTO_MESSAGE || type == KS_PROTO_BYTES)
+	switch (type)
 	{
-		uint64		len = ks_proto_varint(r);
+		case KS_PROTO_INT64:
+		case KS_PROTO_UINT64:
+			value->v.bits = ks_proto_varint(r);
+			break;
+		case KS_PROTO_INT32:
+		case KS_PROTO_ENUM:
+			value->v.bits = (uint64) (int64) (int32) ks_proto_varint(r);
+			break;
+		case KS_PROTO_DOUBLE:
+			value->v.bits = ks_proto_fixed(r, 8);
+			break;
+		case KS_PROTO_STRING:
+		case KS_PROTO_MESSAGE:
+		case KS_PROTO_BYTES:
+			{
+				uint64		len = ks_proto_varint(r);
 
-		value->p = ks_proto_take(r, len);
-		value->len = (int) len;
+				value->p = ks_proto_take(r, len);
+				value->len = (int) len;
+				break;
+			}
+		default:
+			ks_proto_other_value(r, field, value);
+			break;
 	}
-	else
-		ks_proto_other_value(r, field, value);
 }
 
 static inline void

@@ -35,7 +35,17 @@ find_sparse(const KsProtoPlan *plan, uint32 number)
 	return NULL;
 }
 
-static inline void
+static pg_attribute_always_inline bool
+set_directly(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
+{
+	if (!ks_proto_direct(r, slot->convert, value, &program->values[slot->col]))
+		return false;
+	program->isnull[slot->col] = false;
+	program->found[slot->col] = true;
+	return true;
+}
+
+static void
 set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
 {
 	KsColumn   *col;
@@ -49,12 +59,9 @@ set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, co
 		if (none)
 			return;
 	}
-	program->found[slot->col] = true;
-	if (ks_proto_direct(slot->convert, value, r->d->cv.refuse_nonfinite, &program->values[slot->col]))
-	{
-		program->isnull[slot->col] = false;
+	if (set_directly(program, r, slot, value))
 		return;
-	}
+	program->found[slot->col] = true;
 	col = &r->d->target->cols[slot->col];
 	r->d->column = col->name;
 	r->d->cv.unit = col->unit;
@@ -168,7 +175,16 @@ take(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, KsProtoStep *
 			choose(program, plan, step);
 	}
 	for (int i = 0; i < step->nslots; i++)
-		set_value(program, r, step->slots[i], &value);
+	{
+		const KsProtoSlot *slot = step->slots[i];
+
+		/* a message that is one of several is all of them, at the end */
+		if (unlikely(step->begin != NULL))
+			program->found[slot->col] = false;
+		else if ((unlikely(program->unavailable != NULL) || unlikely(!set_directly(program, r, slot, &value))) &&
+				 slot->kind == KS_PROTO_VALUE_SLOT)
+			set_value(program, r, slot, &value);
+	}
 	if (step->inner)
 		run_inside(program, r, step->inner, &value);
 	if (step->gathers)
@@ -413,7 +429,7 @@ ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
 		const KsProtoSlot *slot = &program->slots[i];
 
 		/* what is in a message that is not there is not there either */
-		if ((slot->kind == KS_PROTO_VALUE_SLOT && program->found[slot->col]) || (slot->plan && !slot->plan->seen) ||
+		if (program->found[slot->col] || (slot->plan && !slot->plan->seen) ||
 			(unlikely(program->unavailable != NULL) && program->unavailable[slot->col]))
 			continue;
 		if (slot->kind != KS_PROTO_VALUE_SLOT)

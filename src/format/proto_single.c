@@ -16,11 +16,9 @@
 #include "format/proto_text.h"
 #include "format/scalar.h"
 
-/* 0001-01-01 to 9999-12-31, and 10,000 years */
+/* 0001-01-01, and 10,000 years */
 #define MIN_SECONDS		INT64CONST(-62135596800)
-#define MAX_SECONDS		INT64CONST(253402300799)
 #define MAX_DURATION	INT64CONST(315576000000)
-#define MAX_NANOS		999999999
 
 KS_NORETURN static void out_of_range(const char *what);
 
@@ -61,7 +59,7 @@ ks_proto_timestamp(const KsProtoReader *r, const KsProtoValue *value,
 	integers(r, value, parts, 2);
 	*seconds = parts[0];
 	*nanos = (int) parts[1];
-	if (*seconds < MIN_SECONDS || *seconds > MAX_SECONDS || *nanos < 0 || *nanos > MAX_NANOS)
+	if (*seconds < MIN_SECONDS || *seconds > KS_PROTO_MAX_SECONDS || *nanos < 0 || *nanos > KS_PROTO_MAX_NANOS)
 		out_of_range("timestamp");
 }
 
@@ -74,7 +72,7 @@ ks_proto_duration(const KsProtoReader *r, const KsProtoValue *value,
 	integers(r, value, parts, 2);
 	*seconds = parts[0];
 	*nanos = (int) parts[1];
-	if (*seconds < -MAX_DURATION || *seconds > MAX_DURATION || *nanos < -MAX_NANOS || *nanos > MAX_NANOS ||
+	if (*seconds < -MAX_DURATION || *seconds > MAX_DURATION || *nanos < -KS_PROTO_MAX_NANOS || *nanos > KS_PROTO_MAX_NANOS ||
 		(*seconds < 0 && *nanos > 0) || (*seconds > 0 && *nanos < 0))
 		out_of_range("duration");
 }
@@ -170,7 +168,7 @@ time_text(KsProtoReader *r, const KsProtoValue *value)
 	seconds = (int) parts[2];
 	nanos = (int) parts[3];
 	if (hours < 0 || hours > HOURS_PER_DAY || minutes < 0 || minutes >= MINS_PER_HOUR || seconds < 0 ||
-		seconds > SECS_PER_MINUTE || nanos < 0 || nanos > MAX_NANOS ||
+		seconds > SECS_PER_MINUTE || nanos < 0 || nanos > KS_PROTO_MAX_NANOS ||
 		(hours == HOURS_PER_DAY && (minutes > 0 || seconds > 0 || nanos > 0)))
 		out_of_range("time of day");
 	return psprintf("%02d:%02d:%02d%s", hours, minutes, seconds, fraction(nanos));

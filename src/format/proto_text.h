@@ -9,6 +9,10 @@
 #include "format/json.h"
 #include "format/proto_read.h"
 
+/* 9999-12-31 23:59:59, since 1970 */
+#define KS_PROTO_MAX_SECONDS	INT64CONST(253402300799)
+#define KS_PROTO_MAX_NANOS		999999999
+
 /*
  * A value that is no message as a token, in the current context or r->buf: numbers, words
  * and texts that the server's types read.

@@ -80,15 +80,21 @@ ks_scalar_timestamp(int64 us, int64 *result)
 bool
 ks_scalar_fits_typmod(int64 n, int scale, int32 typmod)
 {
+	static const int64 pow10[] = {
+		INT64CONST(1), INT64CONST(10), INT64CONST(100), INT64CONST(1000), INT64CONST(10000),
+		INT64CONST(100000), INT64CONST(1000000), INT64CONST(10000000), INT64CONST(100000000),
+		INT64CONST(1000000000), INT64CONST(10000000000), INT64CONST(100000000000),
+		INT64CONST(1000000000000), INT64CONST(10000000000000), INT64CONST(100000000000000),
+		INT64CONST(1000000000000000), INT64CONST(10000000000000000), INT64CONST(100000000000000000)
+	};
 	int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
-	int64		limit = 1;
+	int64		limit;
 
 	if (typmod < (int32) VARHDRSZ)
 		return true;
 	if (((typmod - VARHDRSZ) & 0x7ff) != scale)
 		return false;
-	for (int i = 0; i < Min(precision, 17); i++)
-		limit *= 10;
+	limit = pow10[Min(precision, 17)];
 	return n > -limit && n < limit;
 }
 
