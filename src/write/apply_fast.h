@@ -127,6 +127,7 @@ typedef struct KsWrite
 	int			maxrows;		/* that it may have */
 	MemoryContext cxt;			/* what is needed until the end */
 	ExprState **defaults;		/* by extra column */
+	ExprState **generated;		/* likewise, of this relation; NULL at first */
 	Relation	rel;			/* the route's, or a partition of it */
 	EState	   *estate;
 	ResultRelInfo *rri;

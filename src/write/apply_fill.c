@@ -7,7 +7,7 @@
  * it has.  So have those that an update may not change (an identity that is
  * generated always), and the key, where values may be equal and yet differ (numeric,
  * collations that are not deterministic): ON CONFLICT DO UPDATE leaves it as it is.
- * Generated columns are computed by the executor.
+ * Generated columns are computed from these.
  *
  * The statement makes the row that it would insert first, with defaults, and checks
  * it, whether there is another with its key or not.  So do we: a sequence moves on,
@@ -25,7 +25,7 @@
 #include "access/nbtree.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_type.h"
-#include "executor/nodeModifyTable.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -359,21 +359,56 @@ put_kept(KsWrite *w, TupleTableSlot *slot, int row, TupleTableSlot *old)
 }
 
 static void
+prepare_generated(KsWrite *w)
+{
+	const AttrNumber *attnums = w->fast->attnums + w->target->nvalues;
+
+	w->generated = MemoryContextAllocZero(w->estate->es_query_cxt, w->fast->nextra * sizeof(ExprState *));
+	for (int i = 0; i < w->fast->nextra; i++)
+	{
+		Node	   *expr;
+
+		if (!w->fast->extra[i].generated)
+			continue;
+		expr = build_column_default(w->rel, attnums[i]);
+		if (expr == NULL)
+			elog(ERROR, "no generation expression found for column number %d of table \"%s\"",
+				 attnums[i], RelationGetRelationName(w->rel));
+		w->generated[i] = ExecPrepareExpr((Expr *) expr, w->estate);
+	}
+}
+
+/*
+ * As ExecComputeStoredGenerated() does it, which copies all other columns besides.
+ * None refers to another that is generated.
+ */
+static void
 put_generated(KsWrite *w, TupleTableSlot *slot, int row)
 {
-	ExecComputeStoredGenerated(w->rri, w->estate, slot, CMD_INSERT);
-	for (int i = 0; i < w->fast->nextra && w->wide; i++)
+	ExprContext *econtext = GetPerTupleExprContext(w->estate);
+	MemoryContext old;
+
+	if (unlikely(w->generated == NULL))
+		prepare_generated(w);
+	econtext->ecxt_scantuple = slot;
+	old = MemoryContextSwitchTo(econtext->ecxt_per_tuple_memory);
+	for (int i = 0; i < w->fast->nextra; i++)
 	{
 		int			place = w->target->nvalues + i;
+		Form_pg_attribute att;
+		Datum		value;
+		bool		isnull;
 
-		if (w->fast->extra[i].generated && w->fast->needed[place])
-		{
-			bool		isnull;
-			Datum		value = slot_getattr(slot, w->fast->attnums[place], &isnull);
-
-			remember_value(w, row, place, value, isnull);
-		}
+		if (w->generated[i] == NULL)
+			continue;
+		att = TupleDescAttr(RelationGetDescr(w->rel), w->fast->attnums[place] - 1);
+		value = ExecEvalExpr(w->generated[i], econtext, &isnull);
+		/* nobody knows where it is */
+		if (!isnull)
+			value = datumCopy(value, att->attbyval, att->attlen);
+		put_value(w, slot, row, place, value, isnull);
 	}
+	MemoryContextSwitchTo(old);
 }
 
 static void
