@@ -141,6 +141,11 @@ scan_member_name(const KsJson *json, const char *p, KsChangeMember *which)
 		*which = KS_CHANGE_OP;
 		return ks_json_skip_space(p + 5, json->end);
 	}
+	if (begins(p, json->end, "\"ts_ms\":", 8))
+	{
+		*which = KS_CHANGE_OTHER;
+		return ks_json_skip_space(p + 8, json->end);
+	}
 	p = ks_json_scan_name(json, p, &name);
 	*which = which_member(&name);
 	return p;
