@@ -238,10 +238,10 @@ sql(q{
 	GRANT SELECT ON shown TO feeder;
 	GRANT EXECUTE ON FUNCTION kafka_sink.create_feed TO feeder;
 	GRANT USAGE ON FOREIGN SERVER kafka TO feeder;
-	CREATE PUBLICATION both FOR TABLE shown, secret;
+	CREATE PUBLICATION mixed FOR TABLE shown, secret;
 });
 my $shown = $kafka->topic('shown', 1);
-sql("SET ROLE feeder; SELECT kafka_sink.create_feed('rows', server => 'kafka', publication => 'both', topic => '$shown', progress_topic => '$progress', max_message_bytes => 2000)");
+sql("SET ROLE feeder; SELECT kafka_sink.create_feed('rows', server => 'kafka', publication => 'mixed', topic => '$shown', progress_topic => '$progress', max_message_bytes => 2000)");
 state_is('rows', 'running', 'a feed of tables runs');
 sql("INSERT INTO shown VALUES (1, 'a')");
 @between = (sql('SELECT pg_current_wal_insert_lsn()'));
@@ -268,12 +268,12 @@ is(join(' ', map { $_->[2] } $kafka->records($shown)), '1 4 5 6 7', 'which can b
 SKIP:
 {
 	skip 'later versions do without a publication that is missing', 3 if sql('SHOW server_version_num') >= 180000;
-	sql('DROP PUBLICATION both');
+	sql('DROP PUBLICATION mixed');
 	@between = (sql('SELECT pg_current_wal_insert_lsn()'));
 	sql("INSERT INTO shown VALUES (8, 'a')");
 	push @between, sql('SELECT pg_current_wal_insert_lsn()');
-	sql("CREATE PUBLICATION both FOR TABLE shown; INSERT INTO shown VALUES (9, 'a')");
-	wait_until($node, "SELECT state || ' ' || message FROM kafka_sink.feeds WHERE feed = 'rows'", 'backoff publication "both" does not exist', 'a publication that was missing then stops it');
+	sql("CREATE PUBLICATION mixed FOR TABLE shown; INSERT INTO shown VALUES (9, 'a')");
+	wait_until($node, "SELECT state || ' ' || message FROM kafka_sink.feeds WHERE feed = 'rows'", 'backoff publication "mixed" does not exist', 'a publication that was missing then stops it');
 	culprit_is_found('rows', 'at what was written meanwhile');
 	sql("SELECT kafka_sink.skip('rows')");
 	published('rows');
