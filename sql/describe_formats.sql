@@ -137,6 +137,14 @@ SELECT sink(:'z_sql');
 SELECT kafka_sink.ingest('orders', ARRAY[j('{"before": null, "after": {"id": 1, "v": "x"}, "op": "c"}', '{"id": 1}'), j('{"before": null, "after": {"id": 2, "v": null}, "op": "c"}', '{"id": 2}'), j('{"before": {"id": 1}, "after": null, "op": "d"}', '{"id": 1}')]);
 TABLE orders;
 
+SELECT kafka_sink.describe(format => 'protobuf', topic => 'shop.public.items', message_type => 'Envelope', key_schema => 'syntax = "proto3"; message Key { int32 id = 1; }',
+    value_schema => 'syntax = "proto3"; message Value { int32 id = 1; string v = 2; } message Envelope { Value before = 1; Value after = 2; string op = 3; }') AS sql \gset y_
+\echo :y_sql
+:y_sql
+SELECT sink(:'y_sql');
+SELECT kafka_sink.ingest('items', ARRAY[r(b(2, n(1, 1) || b(2, 'x')) || b(3, 'c'), n(1, 1)), r(b(2, n(1, 2)) || b(3, 'c'), n(1, 2)), r(b(1, n(1, 1)) || b(3, 'd'), n(1, 1))]);
+TABLE items;
+
 -- evolve: the schemas are rows of kafka_sink.schemas, which are written here by hand
 \pset tuples_only off
 SET client_min_messages = notice;
@@ -187,6 +195,6 @@ SELECT kafka_sink.alter_sink('je', value_schema => '{}');
 
 SET client_min_messages = warning;
 SELECT count(kafka_sink.drop_sink(sink)) FROM kafka_sink.sinks;
-DROP TABLE "Everything", two, keyed, every, merged, orders, pe, je;
+DROP TABLE "Everything", two, keyed, every, merged, orders, items, pe, je;
 DROP FUNCTION r, j, tag, b(int, bytea), b(int, text), n, sink, fetched, pr, jr;
 DROP EXTENSION kafka_sink CASCADE;
