@@ -810,6 +810,7 @@ CREATE TABLE kafka_sink.feed_catalog (
     max_message_bytes integer NOT NULL,
     transaction_timeout interval NOT NULL,
     failover boolean NOT NULL,
+    copy_data boolean NOT NULL,
     enabled boolean NOT NULL,
     generation bigint NOT NULL,
     -- commits from here on are published; NULL: there is no replication slot yet
@@ -863,6 +864,19 @@ CREATE TABLE kafka_sink.feed_progress (
     read_at timestamptz NOT NULL
 );
 
+-- tables whose rows are published as they were found; how far the one at hand is, Kafka says
+CREATE TABLE kafka_sink.feed_copies (
+    feed text NOT NULL REFERENCES kafka_sink.feed_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    relation regclass NOT NULL,
+    id bigint NOT NULL,
+    state text NOT NULL,
+    rows bigint NOT NULL,
+    message text,
+    added_at timestamptz NOT NULL,
+    copied_at timestamptz,
+    PRIMARY KEY (feed, relation)
+);
+
 COMMENT ON TABLE kafka_sink.feed_catalog IS 'definitions of feeds; see the view kafka_sink.feeds';
 COMMENT ON TABLE kafka_sink.feed_secrets IS 'secrets by which messages of emit() are known';
 COMMENT ON TABLE kafka_sink.feed_grants IS 'roles that may emit to a feed; see kafka_sink.grant_emit()';
@@ -874,12 +888,20 @@ COMMENT ON COLUMN kafka_sink.feed_progress.xid IS 'last transaction that was pub
 COMMENT ON COLUMN kafka_sink.feed_progress.transactions IS 'transactions published since the feed began';
 COMMENT ON COLUMN kafka_sink.feed_progress.records IS 'records published since the feed began';
 COMMENT ON COLUMN kafka_sink.feed_progress.read_at IS 'when it was read';
+COMMENT ON TABLE kafka_sink.feed_copies IS
+'tables of feeds with copy_data, and how far the copies of their rows are';
+COMMENT ON COLUMN kafka_sink.feed_copies.id IS 'the copy''s number in the feed''s progress';
+COMMENT ON COLUMN kafka_sink.feed_copies.state IS 'waiting, copying, copied, or refused: then message says why';
+COMMENT ON COLUMN kafka_sink.feed_copies.rows IS 'rows that are in Kafka, or were read and replaced by changes';
+COMMENT ON COLUMN kafka_sink.feed_copies.added_at IS 'when the table was found in the publication';
+COMMENT ON COLUMN kafka_sink.feed_copies.copied_at IS 'when the last of its rows was published';
 
 ALTER TABLE kafka_sink.feed_catalog ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.feed_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.feed_grants ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.feed_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.feed_progress ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.feed_copies ENABLE ROW LEVEL SECURITY;
 
 CREATE VIEW kafka_sink.visible_feeds WITH (security_barrier) AS
     SELECT c.feed
@@ -891,7 +913,9 @@ COMMENT ON VIEW kafka_sink.visible_feeds IS
 
 CREATE POLICY members ON kafka_sink.feed_progress FOR SELECT
     USING (feed OPERATOR(pg_catalog.=) ANY (SELECT v.feed FROM kafka_sink.visible_feeds v));
-GRANT SELECT ON kafka_sink.visible_feeds, kafka_sink.feed_progress TO PUBLIC;
+CREATE POLICY members ON kafka_sink.feed_copies FOR SELECT
+    USING (feed OPERATOR(pg_catalog.=) ANY (SELECT v.feed FROM kafka_sink.visible_feeds v));
+GRANT SELECT ON kafka_sink.visible_feeds, kafka_sink.feed_progress, kafka_sink.feed_copies TO PUBLIC;
 
 CREATE FUNCTION kafka_sink.create_feed(
     feed text,
@@ -905,6 +929,7 @@ CREATE FUNCTION kafka_sink.create_feed(
     max_message_bytes integer DEFAULT 1000000,
     transaction_timeout interval DEFAULT '1 min',
     failover boolean DEFAULT false,
+    copy_data boolean DEFAULT false,
     enabled boolean DEFAULT true,
     settings jsonb DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
@@ -915,7 +940,7 @@ LANGUAGE C VOLATILE;
 -- a feed holds a replication slot, and WAL: its administrator says who may make some
 REVOKE EXECUTE ON FUNCTION kafka_sink.create_feed FROM PUBLIC;
 
-COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, boolean, jsonb, boolean) IS
+COMMENT ON FUNCTION kafka_sink.create_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, boolean, boolean, jsonb, boolean) IS
 'defines a feed, which publishes what transactions emit() to it, and changes of the tables of a publication, each once; owned by the current role';
 
 CREATE FUNCTION kafka_sink.alter_feed(
@@ -930,6 +955,7 @@ CREATE FUNCTION kafka_sink.alter_feed(
     max_message_bytes integer DEFAULT NULL,
     transaction_timeout interval DEFAULT NULL,
     failover boolean DEFAULT NULL,
+    copy_data boolean DEFAULT NULL,
     reset text[] DEFAULT NULL,
     owner regrole DEFAULT NULL,
     settings jsonb DEFAULT NULL)
@@ -937,7 +963,7 @@ RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_alter_feed'
 LANGUAGE C VOLATILE;
 
-COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, text[], regrole, jsonb) IS
+COMMENT ON FUNCTION kafka_sink.alter_feed(text, text, text, text, text, text, integer, integer, integer, interval, boolean, boolean, text[], regrole, jsonb) IS
 'changes the settings given of a feed and sets those named in reset to their defaults';
 
 CREATE FUNCTION kafka_sink.drop_feed(feed text, if_exists boolean DEFAULT false)
@@ -1035,7 +1061,8 @@ CREATE FUNCTION kafka_sink.feed_stats(
     OUT commit_ms double precision,
     OUT last_commit timestamptz,
     OUT decoded_lsn pg_lsn,
-    OUT published_lsn pg_lsn)
+    OUT published_lsn pg_lsn,
+    OUT copied_rows bigint)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'kafka_sink_feed_stats'
 LANGUAGE C VOLATILE;
@@ -1058,7 +1085,7 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
            ARRAY(SELECT g.role::pg_catalog.text FROM kafka_sink.feed_grants g
                   WHERE g.feed OPERATOR(pg_catalog.=) c.feed ORDER BY 1) AS emitters,
            c.publication, c.topic AS table_topic, c.envelope,
-           c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout, c.failover,
+           c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout, c.failover, c.copy_data,
            c.created_by, c.created_at, c.altered_by, c.altered_at
       FROM kafka_sink.feed_catalog c
       LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
@@ -1080,7 +1107,8 @@ CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
            -- WAL that is not published yet, and that is kept for it
            GREATEST(pg_catalog.pg_wal_lsn_diff(e.lsn, w.published_lsn), 0) AS lag_bytes,
            GREATEST(pg_catalog.pg_wal_lsn_diff(e.lsn, r.restart_lsn), 0) AS retained_bytes,
-           r.slot_name::pg_catalog.text AS slot_name, r.wal_status, r.safe_wal_size
+           r.slot_name::pg_catalog.text AS slot_name, r.wal_status, r.safe_wal_size,
+           w.copied_rows, t.copied AS copied_tables, t.waiting AS tables_to_copy
       FROM kafka_sink.feed_catalog c
       LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
       LEFT JOIN kafka_sink.feed_stats() w ON w.feed OPERATOR(pg_catalog.=) c.feed
@@ -1089,6 +1117,10 @@ CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
      CROSS JOIN LATERAL
            (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                         ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) e
+     CROSS JOIN LATERAL
+           (SELECT pg_catalog.count(*) FILTER (WHERE f.state OPERATOR(pg_catalog.=) 'copied') AS copied,
+                   pg_catalog.count(*) FILTER (WHERE f.state OPERATOR(pg_catalog.=) ANY ('{waiting,copying}'::pg_catalog.text[])) AS waiting
+              FROM kafka_sink.feed_copies f WHERE f.feed OPERATOR(pg_catalog.=) c.feed) t
      WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
         OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 

@@ -143,6 +143,48 @@ SET ROLE regress_ks_emitter;
 SELECT kafka_sink.emit('f', 't', 'k', 'v');
 RESET ROLE;
 
+-- what is there before
+CREATE TABLE public.regress_ks_copied (id int PRIMARY KEY);
+CREATE TABLE public.regress_ks_keyless (id int);
+CREATE PUBLICATION regress_ks_copied FOR TABLE public.regress_ks_copied;
+CREATE PUBLICATION regress_ks_both FOR TABLE public.regress_ks_copied, public.regress_ks_keyless;
+SELECT kafka_sink.create_feed('c', server => 'regress_ks_feeds', copy_data => true, enabled => false);
+SELECT kafka_sink.create_feed('c', server => 'regress_ks_feeds', publication => 'regress_ks_copied', copy_data => NULL, enabled => false);
+SELECT kafka_sink.create_feed('c', server => 'regress_ks_feeds', publication => 'regress_ks_both', copy_data => true, enabled => false);
+SELECT kafka_sink.create_feed('c', server => 'regress_ks_feeds', publication => 'regress_ks_both', enabled => false);
+SELECT kafka_sink.alter_feed('c', copy_data => true);
+SELECT kafka_sink.alter_feed('c', settings => '{"copy_data": true}');
+SELECT kafka_sink.alter_feed('c', settings => '{"copy_data": 1}');
+SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_copied', copy_data => true);
+SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
+-- each way to have no key
+ALTER TABLE public.regress_ks_copied REPLICA IDENTITY NOTHING;
+SELECT kafka_sink.alter_feed('c', copy_data => true);
+ALTER TABLE public.regress_ks_copied REPLICA IDENTITY FULL;
+SELECT kafka_sink.alter_feed('c', copy_data => true);
+CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (id);
+ALTER TABLE public.regress_ks_keyless ALTER id TYPE text, ALTER id SET NOT NULL;
+DROP INDEX public.regress_ks_pattern;
+CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (id text_pattern_ops);
+ALTER TABLE public.regress_ks_keyless REPLICA IDENTITY USING INDEX regress_ks_pattern;
+SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
+DROP INDEX public.regress_ks_pattern;
+CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (id COLLATE "POSIX");
+ALTER TABLE public.regress_ks_keyless REPLICA IDENTITY USING INDEX regress_ks_pattern;
+SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
+DROP INDEX public.regress_ks_pattern;
+CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (id);
+ALTER TABLE public.regress_ks_keyless REPLICA IDENTITY USING INDEX regress_ks_pattern;
+SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
+SELECT feed, publication, copy_data FROM kafka_sink.feeds WHERE feed = 'c';
+SELECT feed, copied_rows, copied_tables, tables_to_copy FROM kafka_sink.stat_feeds WHERE feed = 'c';
+SELECT kafka_sink.alter_feed('c', reset => '{copy_data}');
+SELECT copy_data FROM kafka_sink.feeds WHERE feed = 'c';
+TABLE kafka_sink.feed_copies;
+SELECT kafka_sink.drop_feed('c');
+DROP PUBLICATION regress_ks_copied, regress_ks_both;
+DROP TABLE public.regress_ks_copied, public.regress_ks_keyless;
+
 -- limits, dumps, and what goes with a role
 SET ROLE regress_ks_feeder;
 SELECT kafka_sink.create_feed('f' || i, server => 'regress_ks_feeds', enabled => false) FROM generate_series(1, 3) i;

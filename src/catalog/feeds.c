@@ -83,14 +83,14 @@ ks_feeds_take_name(const char *name, bool for_feed)
 #define FEED_COLUMNS \
 	"c.feed, c.id, c.owner::pg_catalog.oid, c.server, c.progress_topic, c.batch_records, c.batch_bytes, " \
 	"c.max_message_bytes, c.transaction_timeout, c.enabled, c.generation, c.system_identifier, c.database_oid, " \
-	"c.start_lsn, s.state, c.publication, c.topic, c.envelope, c.skip_lsn, s.lsn, s.one_by_one, c.failover "
+	"c.start_lsn, s.state, c.publication, c.topic, c.envelope, c.skip_lsn, s.lsn, s.one_by_one, c.failover, c.copy_data "
 
 enum
 {
 	COL_FEED = 1, COL_ID, COL_OWNER, COL_SERVER, COL_PROGRESS_TOPIC, COL_BATCH_RECORDS, COL_BATCH_BYTES,
 	COL_MAX_MESSAGE, COL_TIMEOUT, COL_ENABLED, COL_GENERATION, COL_SYSID, COL_DBID, COL_START_LSN, COL_STATE,
 	COL_PUBLICATION, COL_TOPIC, COL_ENVELOPE, COL_SKIP_LSN, COL_STATE_LSN, COL_ONE_BY_ONE,
-	COL_FAILOVER
+	COL_FAILOVER, COL_COPY_DATA
 };
 
 /* A column of the one row that was read; NULL is 0. */
@@ -146,6 +146,7 @@ feed_from_row(MemoryContext cxt)
 	feed->skip_lsn = DatumGetLSN(column(COL_SKIP_LSN));
 	feed->state_lsn = DatumGetLSN(column(COL_STATE_LSN));
 	feed->one_by_one = DatumGetLSN(column(COL_ONE_BY_ONE));
+	feed->copy_data = DatumGetBool(column(COL_COPY_DATA));
 	feed->halted = feed->state && strcmp(feed->state, "halted") == 0;
 	return feed;
 }

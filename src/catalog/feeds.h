@@ -30,6 +30,7 @@ typedef struct KsFeed
 	int			max_message_bytes;
 	int64		transaction_timeout_us;
 	bool		failover;		/* its slot follows to standbys */
+	bool		copy_data;		/* rows that are there before it begins are published, too */
 	bool		enabled;
 	int64		generation;		/* +1 by each change that its worker must see */
 	bool		suspended;		/* stored identity is not this database's */

@@ -232,6 +232,7 @@ static const KsSetting feed_settings[KS_FEED_SETTINGS] = {
 	{"max_message_bytes", INT4OID, "1000000", NULL, 1024, 64 * 1024 * 1024},
 	{"transaction_timeout", INTERVALOID, "1 min", NULL, 0, 0},
 	{"failover", BOOLOID, "false", NULL, 0, 0},
+	{"copy_data", BOOLOID, "false", NULL, 0, 0},
 };
 
 const KsSetting *

@@ -33,7 +33,7 @@ extern const KsSetting *ks_topic_setting(int i);
 
 /* In the order of the arguments of create_feed() and alter_feed(), behind the feed's
  * name. */
-#define KS_FEED_SETTINGS	10
+#define KS_FEED_SETTINGS	11
 extern const KsSetting *ks_feed_setting(int i);
 
 /* Errors (22023) unless the value, not NULL, is valid by itself. */

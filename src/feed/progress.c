@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -28,7 +29,9 @@
 #define TOPIC			", \"topic\": "
 #define ENVELOPE		", \"envelope\": "
 
-#define MAX_LEN			4096
+#define COPY_FORMAT ", \"copy\": " INT64_FORMAT ", \"copied\": " INT64_FORMAT ", \"copy_after\": "
+
+#define MAX_LEN			65536
 #define READ_RECORDS	256
 #define READ_BYTES		(1024 * 1024)
 #define MAX_RECORD		(1024 * 1024)
@@ -54,6 +57,9 @@ ks_progress_write(const KsProgress *p, StringInfo buf)
 		appendStringInfoString(buf, ENVELOPE);
 		escape_json(buf, p->as.envelope);
 	}
+	if (p->copy != 0)
+		appendStringInfo(buf, COPY_FORMAT "%s", p->copy, p->copied,
+						 p->copy_after ? pg_server_to_any(p->copy_after, strlen(p->copy_after), PG_UTF8) : "null");
 	appendStringInfoChar(buf, '}');
 }
 
@@ -113,10 +119,25 @@ read_definition(const char *s, KsDefinition *as)
 		read_text(&s, as->envelope, sizeof(as->envelope));
 }
 
+/* Of a table's copy, if there is one: up to the last brace. */
+static void
+parse_copy(char *text, KsProgress *p)
+{
+	char	   *copy = strstr(text, ", \"copy\": ");
+	char	   *after = strstr(text, "\"copy_after\": ");
+
+	if (copy == NULL || after == NULL || sscanf(copy, COPY_FORMAT, &p->copy, &p->copied) != 2)
+		return;
+	after = pstrdup(after + strlen("\"copy_after\": "));
+	after[strlen(after) - 1] = '\0';
+	if (strcmp(after, "null") != 0)
+		p->copy_after = pg_any_to_server(after, strlen(after), PG_UTF8);
+}
+
 bool
 ks_progress_parse(const char *text, int len, KsProgress *p)
 {
-	char		buf[MAX_LEN];
+	char	   *buf;
 	StringInfoData again;
 	uint32		lsn[2],
 				skipped[2],
@@ -126,8 +147,7 @@ ks_progress_parse(const char *text, int len, KsProgress *p)
 
 	if (len < 0 || len >= MAX_LEN)
 		return false;
-	memcpy(buf, text, len);
-	buf[len] = '\0';
+	buf = pnstrdup(text, len);
 	memset(p, 0, sizeof(KsProgress));
 	if (sscanf(buf, "{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, "
 			   "\"lsn\": \"%X/%X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", "
@@ -139,6 +159,7 @@ ks_progress_parse(const char *text, int len, KsProgress *p)
 	p->lsn = ((uint64) lsn[0] << 32) | lsn[1];
 	p->skipped = ((uint64) skipped[0] << 32) | skipped[1];
 	p->inside = ((uint64) inside[0] << 32) | inside[1];
+	parse_copy(buf, p);
 	/* what is read is what would be written, to the letter */
 	initStringInfo(&again);
 	ks_progress_write(p, &again);
@@ -215,6 +236,8 @@ ks_progress_read(const KsConf *conf, const char *topic, const char *name, Timest
 				found = ks_progress_parse(recs[i].value, recs[i].valuelen, progress);
 		ks_source_release(recs, n);
 	}
+	if (found && progress->copy_after)
+		progress->copy_after = MemoryContextStrdup(old, progress->copy_after);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);	/* closes the source */
 	return found;

@@ -43,6 +43,11 @@ typedef struct KsProgress
 	XLogRecPtr	inside;			/* where its commit begins, 0: there is none */
 	int64		inside_records; /* so many of it */
 	KsDefinition as;			/* written with it, if it has a publication */
+
+	/* the rows of a table that were there before */
+	int64		copy;			/* the copy's number, 0: there is none */
+	int64		copied;			/* rows of it */
+	char	   *copy_after;		/* the place behind them, NULL: it is done */
 } KsProgress;
 
 /* Who a feed is for Kafka: its transactional id, and the key of its progress. */
@@ -56,7 +61,7 @@ extern bool ks_progress_parse(const char *text, int len, KsProgress *progress);
 /*
  * Waits, serving interrupts.  The last record of the feed's in the topic, of those
  * that are committed, up to the end that the topic has now; false if there is none.
- * To be called after fencing: then nobody can add to it.  Errors (class 08, 57014)
+ * What it points to is in the current context.  To be called after fencing: then nobody can add to it.  Errors (class 08, 57014)
  * if Kafka does not answer until the deadline.
  */
 extern bool ks_progress_read(const KsConf *conf, const char *topic, const char *name, TimestampTz deadline,

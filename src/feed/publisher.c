@@ -235,6 +235,23 @@ ks_publisher_send_row(void *publisher, const KsWalTransaction *txn, KsProducerRe
 	publish(publisher, txn, rec);
 }
 
+/* It is nothing that a transaction has published, and does not count as such. */
+void
+ks_publisher_send_copied(KsPublisher *p, const KsProducerRecord *rec)
+{
+	int64		bytes = (int64) Max(rec->keylen, 0) + Max(rec->valuelen, 0);
+
+	if (p->state != KS_PUBLISHER_OPEN)
+		begin_kafka(p);
+	send(p, rec);
+	p->open_records++;
+	p->open_bytes += bytes;
+	p->open_counts.records++;
+	p->open_counts.copied++;
+	p->open_counts.bytes += bytes;
+	p->next.records++;
+}
+
 static void
 take_change(void *arg, const KsWalTransaction *txn, StringInfo words)
 {

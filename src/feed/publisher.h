@@ -47,6 +47,7 @@ typedef struct KsPublisherCounts
 	int64		commits;		/* of Kafka, with records */
 	int64		cuts;			/* of them in the middle of a transaction */
 	int64		commit_us;
+	int64		copied;			/* rows that were there before the feed began */
 } KsPublisherCounts;
 
 typedef struct KsPublisher
@@ -87,6 +88,9 @@ extern void ks_publisher_init(KsPublisher *p);
 
 /* What is given to ks_rows_create(). */
 extern void ks_publisher_send_row(void *publisher, const KsWalTransaction *txn, KsProducerRecord *rec);
+
+/* A row that was there before, now; its place is told by 'next' when it is committed. */
+extern void ks_publisher_send_copied(KsPublisher *p, const KsProducerRecord *rec);
 
 /* What it does with what is read. */
 extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);

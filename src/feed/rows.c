@@ -44,7 +44,7 @@ typedef struct Column
 	bool		key;
 } Column;
 
-typedef struct Table
+typedef struct KsRowTable
 {
 	uint32		relid;			/* the key */
 	MemoryContext cxt;
@@ -73,6 +73,11 @@ struct KsRows
 	MemoryContext cxt;
 	MemoryContext change_cxt;	/* reset with each change */
 	HTAB	   *tables;
+
+	/* of a table that is copied */
+	const Table *watched;		/* NULL: none */
+	KsRowWatch	watch;
+	void	   *watch_arg;
 };
 
 static const char *
@@ -204,21 +209,39 @@ make_schemas(Table *t)
 	t->change_schema = ks_row_schema_of_change(t->topic, columns, t->ncolumns);
 }
 
-/* A message R. */
-static void
-take_relation(KsRows *rows, StringInfo in)
-{
-	LogicalRepRelation *rel = logicalrep_read_rel(in);
-	bool		found;
-	Table	   *t;
-	MemoryContext old;
+/* --- who copies a table --- */
 
-	t = hash_search(rows->tables, &rel->remoteid, HASH_ENTER, &found);
-	if (found && t->cxt)
-		MemoryContextDelete(t->cxt);
-	t->cxt = NULL;
-	t->cxt = AllocSetContextCreate(rows->cxt, "kafka_sink table", ALLOCSET_SMALL_SIZES);
-	old = MemoryContextSwitchTo(t->cxt);
+#define is_watched(rows, oid)	((rows)->watched != NULL && (rows)->watched->relid == (oid))
+
+/* Do rows of both have the same keys and values? */
+static bool
+is_same_table(const Table *a, const Table *b)
+{
+	if (a->ncolumns != b->ncolumns || strcmp(a->topic, b->topic) != 0 || strcmp(a->schema, b->schema) != 0 ||
+		strcmp(a->name, b->name) != 0)
+		return false;
+	for (int i = 0; i < a->ncolumns; i++)
+		if (strcmp(a->columns[i].name, b->columns[i].name) != 0 || a->columns[i].type != b->columns[i].type ||
+			a->columns[i].key != b->columns[i].key)
+			return false;
+	return true;
+}
+
+/* Has the change all that there is of the row, itself or by the row before? */
+static bool
+is_whole(LogicalRepTupleData *tup, LogicalRepTupleData *rest)
+{
+	for (int i = 0; i < tup->ncols; i++)
+		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED &&
+			(rest == NULL || i >= rest->ncols || rest->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED))
+			return false;
+	return true;
+}
+
+/* In the current context. */
+static void
+fill_table(KsRows *rows, Table *t, LogicalRepRelation *rel)
+{
 	t->topic = topic_of(rows->topic, rel->nspname, rel->relname);
 	t->schema = pstrdup(rel->nspname);
 	t->name = pstrdup(rel->relname);
@@ -242,7 +265,27 @@ take_relation(KsRows *rows, StringInfo in)
 	t->key_schema = t->change_schema = NULL;
 	if (rows->schemas)
 		make_schemas(t);
+}
+
+/* A message R. */
+static void
+take_relation(KsRows *rows, StringInfo in)
+{
+	LogicalRepRelation *rel = logicalrep_read_rel(in);
+	bool		found;
+	Table	   *t;
+	MemoryContext old;
+
+	t = hash_search(rows->tables, &rel->remoteid, HASH_ENTER, &found);
+	if (found && t->cxt)
+		MemoryContextDelete(t->cxt);
+	t->cxt = NULL;
+	t->cxt = AllocSetContextCreate(rows->cxt, "kafka_sink table", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(t->cxt);
+	fill_table(rows, t, rel);
 	MemoryContextSwitchTo(old);
+	if (is_watched(rows, rel->remoteid) && !is_same_table(rows->watched, t))
+		rows->watch(rows->watch_arg, NULL, NULL, false);
 }
 
 void
@@ -328,24 +371,31 @@ key_of(KsRows *rows, const Table *t, LogicalRepTupleData *tup)
 
 /* Kafka's texts are UTF-8; a NULL value is a tombstone. */
 static void
-send(KsRows *rows, const KsWalTransaction *txn, const Table *t, const char *key, const char *value)
+make_record(KsRows *rows, KsProducerRecord *rec, const Table *t, const char *key, const char *value)
 {
-	KsProducerRecord rec = {.topic = t->topic, .part = -1, .keylen = -1, .valuelen = -1};
-
+	*rec = (KsProducerRecord) {.topic = t->topic, .part = -1, .keylen = -1, .valuelen = -1};
 	if (rows->schemas && key)
 		key = psprintf("%s%s}", t->key_schema, key);
 	if (rows->schemas && value)
 		value = psprintf("%s%s}", t->change_schema, value);
 	if (key)
 	{
-		rec.key = pg_server_to_any(key, strlen(key), PG_UTF8);
-		rec.keylen = strlen(rec.key);
+		rec->key = pg_server_to_any(key, strlen(key), PG_UTF8);
+		rec->keylen = strlen(rec->key);
 	}
 	if (value)
 	{
-		rec.value = pg_server_to_any(value, strlen(value), PG_UTF8);
-		rec.valuelen = strlen(rec.value);
+		rec->value = pg_server_to_any(value, strlen(value), PG_UTF8);
+		rec->valuelen = strlen(rec->value);
 	}
+}
+
+static void
+send(KsRows *rows, const KsWalTransaction *txn, const Table *t, const char *key, const char *value)
+{
+	KsProducerRecord rec;
+
+	make_record(rows, &rec, t, key, value);
 	rows->send(rows->arg, txn, &rec);
 }
 
@@ -369,10 +419,14 @@ envelope(KsRows *rows, const KsWalTransaction *txn, const Table *t, char op,
 	else
 		appendStringInfoString(&buf, "null");
 	appendStringInfo(&buf, ",\"source\":{\"version\":\"%s\",\"connector\":\"kafka_sink\",\"name\":%s,\"ts_ms\":" INT64_FORMAT
-					 ",\"snapshot\":\"false\",\"db\":%s,\"schema\":%s,\"table\":%s,\"txId\":" UINT64_FORMAT ",\"lsn\":" UINT64_FORMAT
-					 "},\"op\":\"%c\",\"ts_ms\":" INT64_FORMAT "}",
-					 KS_VERSION, rows->feed, ms, rows->database, escaped(t->schema), escaped(t->name),
-					 U64FromFullTransactionId(txn->xid), (uint64) txn->commit_lsn, op, ms);
+					 ",\"snapshot\":\"%s\",\"db\":%s,\"schema\":%s,\"table\":%s,\"txId\":",
+					 KS_VERSION, rows->feed, ms, op == 'r' ? "incremental" : "false", rows->database, escaped(t->schema), escaped(t->name));
+	/* a row that was read is no transaction's */
+	if (op == 'r')
+		appendStringInfoString(&buf, "null");
+	else
+		appendStringInfo(&buf, UINT64_FORMAT, U64FromFullTransactionId(txn->xid));
+	appendStringInfo(&buf, ",\"lsn\":" UINT64_FORMAT "},\"op\":\"%c\",\"ts_ms\":" INT64_FORMAT "}", (uint64) txn->commit_lsn, op, ms);
 	return buf.data;
 }
 
@@ -456,6 +510,68 @@ send_truncates(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
 		send_truncate(rows, txn, table_of(rows, txn, lfirst_oid(lc)));
 }
 
+/* What is published now, of the old row's key and of the new one's. */
+static void
+tell_watch(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *old, LogicalRepTupleData *tup, bool whole)
+{
+	if (!is_watched(rows, t->relid))
+		return;
+	if (old && (tup == NULL || !same_key(rows, t, old, tup)))
+		rows->watch(rows->watch_arg, txn, key_of(rows, t, old), true);
+	if (tup && is_watched(rows, t->relid))
+		rows->watch(rows->watch_arg, txn, key_of(rows, t, tup), whole);
+}
+
+/* What was read before is of a table that was emptied, perhaps. */
+static void
+tell_watch_truncate(KsRows *rows, const KsWalTransaction *txn, StringInfoData in)
+{
+	bool		cascade,
+				restart_seqs;
+	ListCell   *lc;
+
+	(void) pq_getmsgbyte(&in);
+	foreach(lc, logicalrep_read_truncate(&in, &cascade, &restart_seqs))
+		if (is_watched(rows, lfirst_oid(lc)))
+			rows->watch(rows->watch_arg, txn, NULL, false);
+}
+
+KsRowTable *
+ks_rows_describe(KsRows *rows, LogicalRepRelation *rel)
+{
+	Table	   *t = palloc0(sizeof(Table));
+
+	t->relid = rel->remoteid;
+	fill_table(rows, t, rel);
+	return t;
+}
+
+void
+ks_rows_make_copied(KsRows *rows, const KsRowTable *t, LogicalRepTupleData *row, const KsWalTransaction *at,
+					KsProducerRecord *rec, char **key)
+{
+	StringInfoData buf;
+
+	*key = key_of(rows, t, row);
+	if (rows->envelope == KS_ROW_DEBEZIUM)
+		make_record(rows, rec, t, *key, envelope(rows, at, t, 'r', NULL, NULL, row));
+	else
+	{
+		initStringInfo(&buf);
+		append_row(rows, &buf, t, row, NULL, false);
+		make_record(rows, rec, t, *key, buf.data);
+	}
+	rec->ts_ms = ks_timestamp_to_ms(at->committed_at);
+}
+
+void
+ks_rows_watch(KsRows *rows, const KsRowTable *table, KsRowWatch watch, void *arg)
+{
+	rows->watched = table;
+	rows->watch = watch;
+	rows->watch_arg = arg;
+}
+
 void
 ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 {
@@ -467,6 +583,8 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 	bool		has_before;
 
 	in.cursor = 0;
+	if (rows->watched && *in.data == LOGICAL_REP_MSG_TRUNCATE)
+		tell_watch_truncate(rows, txn, in);
 	switch (pq_getmsgbyte(&in))
 	{
 		case LOGICAL_REP_MSG_RELATION:
@@ -474,14 +592,18 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 			break;
 		case LOGICAL_REP_MSG_INSERT:
 			t = table_of(rows, txn, logicalrep_read_insert(&in, &tup));
+			tell_watch(rows, txn, t, NULL, &tup, is_whole(&tup, NULL));
 			send_insert(rows, txn, t, &tup, NULL);
 			break;
 		case LOGICAL_REP_MSG_UPDATE:
 			t = table_of(rows, txn, logicalrep_read_update(&in, &has_before, &before, &tup));
+			tell_watch(rows, txn, t, has_before ? &before : NULL, &tup,
+					   is_whole(&tup, has_before && message->data[OLD_KIND] == 'O' ? &before : NULL));
 			send_update(rows, txn, t, has_before ? &before : NULL, message->data[OLD_KIND] == 'O', &tup);
 			break;
 		case LOGICAL_REP_MSG_DELETE:
 			t = table_of(rows, txn, logicalrep_read_delete(&in, &before));
+			tell_watch(rows, txn, t, &before, NULL, true);
 			send_delete(rows, txn, t, &before);
 			break;
 		case LOGICAL_REP_MSG_TRUNCATE:

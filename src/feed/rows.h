@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "replication/logicalproto.h"
 
 #include "feed/wal.h"
 #include "kafka/producer.h"
@@ -29,7 +30,14 @@ typedef void (*KsRowSend) (void *arg, const KsWalTransaction *txn, KsProducerRec
 /* Who is asked, before the first change of a table; errors if it must not be published. */
 typedef void (*KsRowCheck) (void *arg, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 
+/*
+ * Who copies a table is told of each change of it, before it is sent: its key, and whether
+ * it has all of the row, or deletes it.  Without a key: the table is another by now.
+ */
+typedef void (*KsRowWatch) (void *arg, const KsWalTransaction *txn, const char *key, bool whole);
+
 typedef struct KsRows KsRows;
+typedef struct KsRowTable KsRowTable;
 
 /* 'topic' has {schema} and {table} where the table's are to be; 'feed' and 'database' are
  * named by the envelope.  In 'cxt'. */
@@ -41,6 +49,19 @@ extern void ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo m
 
 /* Each table is asked for again, before its next change. */
 extern void ks_rows_check_again(KsRows *rows);
+
+/* A table, described by who reads it; in the current context. */
+extern KsRowTable *ks_rows_describe(KsRows *rows, LogicalRepRelation *rel);
+
+/*
+ * A row of it that was read, as a record, and its key in the server's encoding; in the
+ * current context.  'at' has the place and time.
+ */
+extern void ks_rows_make_copied(KsRows *rows, const KsRowTable *table, LogicalRepTupleData *row, const KsWalTransaction *at,
+								KsProducerRecord *rec, char **key);
+
+/* Who is told of changes of this table, as long as it is this one; NULL: nobody. */
+extern void ks_rows_watch(KsRows *rows, const KsRowTable *table, KsRowWatch watch, void *arg);
 
 /* Errors (22023) unless it is a pattern of topics; for create_feed(). */
 extern void ks_rows_check_topic(const char *topic);

@@ -100,6 +100,8 @@ tell_counts(void)
 	pg_atomic_write_u64(&n->commits, c->commits);
 	pg_atomic_write_u64(&n->cuts, c->cuts);
 	pg_atomic_write_u64(&n->commit_us, c->commit_us);
+	pg_atomic_write_u64(&n->copied, c->copied);
+	ks_feed_copy_tell();
 	pg_atomic_write_u64(&n->published_lsn, ks_feed.publisher.progress.lsn);
 	if (pg_atomic_exchange_u64(&n->decoded_lsn, ks_wal_position(ks_feed.wal)) != ks_wal_position(ks_feed.wal))
 		ConditionVariableBroadcast(ks_feed.progress);
@@ -175,6 +177,7 @@ sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
 	pg_memory_barrier();
 	if (GetXLogInsertRecPtr() <= seen)
 		timeout = SLEEP_MAX_MS;
+	timeout = ks_feed_copy_patience(timeout);
 	/* whoever has committed in between did not wake us */
 	if (ks_wal_readable(ks_feed.wal) > seen)
 		woken = true;
@@ -202,12 +205,15 @@ main_loop(void)
 	{
 		XLogRecPtr	seen = ks_wal_readable(ks_feed.wal);
 		bool		more = read_some();
+		bool		copied = ks_feed_copy_release(more);
 
-		if (ks_publisher_is_open(&ks_feed.publisher))
+		if (ks_publisher_is_open(&ks_feed.publisher) || copied)
 		{
-			if (more && !has_waited_enough())
+			if (more && !copied && !has_waited_enough())
 				continue;
 			commit();
+			if (copied)
+				ks_feed_copy_committed();
 			timeout = SLEEP_MIN_MS;
 		}
 		else if (is_move_due() || ks_publisher_has_skipped(&ks_feed.publisher))
@@ -218,9 +224,10 @@ main_loop(void)
 		else if (!more)
 			ks_feed_tell_running();
 		check_requests();
+		ks_feed_copy_next();
 		ks_producer_serve(ks_feed.producer);
 		tell_counts();
-		if (!more)
+		if (!more && !ks_feed_copy_is_busy())
 			timeout = sleep_until_woken(events, seen, timeout);
 	}
 }

@@ -6,6 +6,8 @@
  *
  *	feed_worker.c		the process: read, publish, wait, end
  *	feed_worker_start.c	from the rows of the catalog to the first read
+ *	feed_worker_copy.c	the rows that are there before, meanwhile
+ *	feed_worker_chunk.c	so many of them at a time
  *	feed_worker_tables.c	which tables it may publish
  *	feed_worker_wait.c	what others want meanwhile
  *	feed_worker_state.c	what is written of the feed
@@ -19,7 +21,9 @@
 #include "storage/latch.h"
 
 #include "base/compat.h"
+#include "catalog/feed_copies.h"
 #include "catalog/feeds.h"
+#include "feed/copy.h"
 #include "feed/publisher.h"
 #include "feed/wal.h"
 #include "kafka/producer.h"
@@ -87,8 +91,58 @@ extern void ks_feed_find_tables(void *unused);
 /* Between transactions: finds them again if privileges may have changed. */
 extern void ks_feed_look_after_tables(void);
 
+/* Those of the publication, as they were found. */
+extern List *ks_feed_tables(void);
+
+/* Errors (42501) if the owner may not read it, as far as that is known. */
+extern void ks_feed_check_readable(Oid relid, const char *schema, const char *table);
+
 /* Errors (42501) if he may not; begins anew if that is not known. */
 extern void ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
+
+/* --- feed_worker_chunk.c --- */
+
+/* Rows of a table in memory, from CHUNK to SEND. */
+typedef struct KsFeedChunk
+{
+	MemoryContext cxt;			/* of all of it */
+	KsHorizon	horizon;		/* of the snapshot that has seen them */
+	KsChunk    *chunk;			/* NULL: there is none */
+	KsRowTable *table;
+	XLogRecPtr	until;			/* what the snapshot sees has committed before it */
+	bool		anew;			/* the first of its table */
+	bool		is_last;
+	int64		nrows;
+	char	   *place;			/* behind it, NULL: it is the last */
+} KsFeedChunk;
+
+/* Reads the rows behind a place (NULL: the first), by the active snapshot, which the
+ * horizon is of.  Errors, also (55P03) if the table is locked. */
+extern void ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place);
+
+/* --- feed_worker_copy.c --- */
+
+/* Before the first read of the WAL, which 'receiver' is for.  Not within a transaction. */
+extern void ks_feed_copy_start(KsWalReceiver *receiver);
+
+/* Between two records of the WAL: looks at the publication, or reads the next chunk. */
+extern void ks_feed_copy_next(void);
+
+/* Sends what is left of a chunk, if it is time; then it is to be committed.  'more': there
+ * is something left to read. */
+extern bool ks_feed_copy_release(bool more);
+
+/* And when it is. */
+extern void ks_feed_copy_committed(void);
+
+/* Before it is told how far the WAL has been read: is something to be copied? */
+extern void ks_feed_copy_tell(void);
+
+/* There is something to do now. */
+extern bool ks_feed_copy_is_busy(void);
+
+/* For how long to sleep, ms, of so long. */
+extern long ks_feed_copy_patience(long timeout);
 
 /* --- feed_worker_start.c --- */
 

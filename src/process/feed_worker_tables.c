@@ -27,6 +27,7 @@
 
 static List *allowed = NIL;		/* OIDs */
 static List *denied = NIL;
+static List *current = NIL;		/* both */
 static XLogRecPtr known_at;		/* as of this place of the WAL */
 static TimestampTz looked_at;
 static volatile bool changed = false;
@@ -64,7 +65,8 @@ ks_feed_find_tables(void *unused)
 	looked_at = GetCurrentTimestamp();
 	list_free(allowed);
 	list_free(denied);
-	allowed = denied = NIL;
+	list_free(current);
+	allowed = denied = current = NIL;
 	known_at = ks_flushed_lsn();
 	SPI_connect();
 	if (SPI_execute_with_args("SELECT c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid) "
@@ -86,6 +88,7 @@ ks_feed_find_tables(void *unused)
 			allowed = lappend_oid(allowed, relid);
 		else
 			denied = lappend_oid(denied, relid);
+		current = lappend_oid(current, relid);
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
@@ -103,11 +106,15 @@ ks_feed_look_after_tables(void)
 	ks_rows_check_again(ks_feed.publisher.rows);
 }
 
-void
-ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table)
+List *
+ks_feed_tables(void)
 {
-	if (list_member_oid(allowed, relid))
-		return;
+	return current;
+}
+
+void
+ks_feed_check_readable(Oid relid, const char *schema, const char *table)
+{
 	if (list_member_oid(denied, relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -116,6 +123,14 @@ ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const 
 				 errhint("GRANT SELECT ON %s TO %s; or take the table from publication \"%s\".",
 						 quote_qualified_identifier(schema, table), quote_identifier(GetUserNameFromId(GetUserId(), false)),
 						 ks_feed.feed->publication)));
+}
+
+void
+ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table)
+{
+	if (list_member_oid(allowed, relid))
+		return;
+	ks_feed_check_readable(relid, schema, table);
 	if (txn->commit_lsn >= known_at)
 		ks_feed_respawn();
 }

@@ -50,6 +50,8 @@ typedef struct KsFeedCounters
 	pg_atomic_uint64 last_commit;	/* TimestampTz, 0: none */
 	pg_atomic_uint64 decoded_lsn;	/* all that is before it has been read, 0: nothing yet */
 	pg_atomic_uint64 published_lsn; /* and is in Kafka */
+	pg_atomic_uint64 copied;		/* rows that were there before */
+	pg_atomic_uint64 copying;		/* 1: there are tables to be copied, or it is not known */
 } KsFeedCounters;
 
 /*
@@ -192,6 +194,9 @@ extern ConditionVariable *ks_shmem_progress_cv(const char *sink);
 /* What this feed's worker has read, and published, of the WAL (XLogRecPtr); 0: nothing
  * yet, or it does not run. */
 extern uint64 ks_shmem_feed_position(const char *feed);
+
+/* Has this feed's worker tables to copy? */
+extern bool ks_shmem_feed_is_copying(const char *feed);
 
 /* A commit has something for this feed: its worker, if it sleeps, wakes up. */
 extern void ks_shmem_wake_feed(const char *feed);

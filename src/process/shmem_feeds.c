@@ -17,7 +17,7 @@
 #include "base/compat.h"
 #include "process/shmem_int.h"
 
-#define COLUMNS		13
+#define COLUMNS		14
 
 PG_FUNCTION_INFO_V1(kafka_sink_feed_stats);
 
@@ -67,6 +67,7 @@ kafka_sink_feed_stats(PG_FUNCTION_ARGS)
 		put(values, nulls, 10, &n->last_commit);
 		put(values, nulls, 11, &n->decoded_lsn);
 		put(values, nulls, 12, &n->published_lsn);
+		values[13] = Int64GetDatum((int64) pg_atomic_read_u64(&n->copied));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -299,6 +299,23 @@ ks_shmem_feed_position(const char *feed)
 	return position;
 }
 
+bool
+ks_shmem_feed_is_copying(const char *feed)
+{
+	bool		copying = false;
+
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->nworkers; i++)
+	{
+		KsWorkerSlot *slot = &ks_worker_slots[i];
+
+		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, feed) == 0)
+			copying |= pg_atomic_read_u64(&slot->feed.copying) != 0;
+	}
+	LWLockRelease(ks_shared->lock);
+	return copying;
+}
+
 void
 ks_shmem_wake_feed(const char *feed)
 {

@@ -20,6 +20,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "catalog/feed_copies.h"
 #include "catalog/feeds.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
@@ -107,6 +108,22 @@ check_definition(const char *name)
 				 errmsg("replication slots do not follow to standbys before PostgreSQL 17"),
 				 errhint("Without \"failover\" a feed halts after a failover, and kafka_sink.accept_gap() lets it go on.")));
 	(void) ks_options_load(feed->server, feed->owner);
+}
+
+/* What is there before it begins can be read. */
+static void
+check_copies(const char *name)
+{
+	KsFeed	   *feed = ks_feeds_get(name, false);
+
+	if (!feed->copy_data)
+		return;
+	if (feed->publication == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"copy_data\" needs a publication"),
+				 errdetail("It is the rows of the publication's tables that are copied.")));
+	ks_copy_check(feed->publication);
 }
 
 /* --- what is changed --- */
@@ -231,6 +248,7 @@ kafka_sink_create_feed(PG_FUNCTION_ARGS)
 	ks_define_change(sql.data, n, types, values, nulls);
 	make_secret(name);
 	check_definition(name);
+	check_copies(name);
 	ks_feeds_note_change();
 	ks_history_log_change(name, "create_feed", NULL, NULL);
 	if (!ks_shmem_available())
@@ -315,6 +333,9 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 	appendStringInfoString(&sql, " WHERE c.feed OPERATOR(pg_catalog.=) $1");
 	ks_define_change(sql.data, n, types, values, NULL);
 	check_definition(name);
+	/* what has joined the publication since is the worker's business */
+	if (given[1].given || ks_given_find(given, KS_FEED_SETTINGS, "copy_data", "settings")->given)
+		check_copies(name);
 	if (OidIsValid(owner))
 		ks_history_follow(name, name, owner);
 	ks_history_log_change(name, "alter_feed", NULL, before);
@@ -438,6 +459,9 @@ let_run(const KsFeed *feed, bool anew)
 					 "start_lsn = CASE WHEN $4 THEN NULL ELSE c.start_lsn END, "
 					 "skip_lsn = CASE WHEN $4 THEN NULL ELSE c.skip_lsn END "
 					 "WHERE c.feed OPERATOR(pg_catalog.=) $1", lengthof(types), types, values, NULL);
+	/* what has been copied may be out of date by now */
+	if (anew)
+		ks_feed_copies_forget(feed->name);
 	make_secret(feed->name);
 }
 

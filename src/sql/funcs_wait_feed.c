@@ -3,7 +3,7 @@
  *	  wait_for() a feed: until all that is committed now is in Kafka.
  *
  * A worker tells how far it has read when nothing that it has read is still to be
- * committed.  So who waits needs no more than that place, and holds neither locks nor
+ * committed, and before that, whether tables are to be copied.  So who waits needs no more than that place, and holds neither locks nor
  * a snapshot meanwhile.
  */
 #include "postgres.h"
@@ -82,7 +82,7 @@ ks_feeds_wait_for(const char *name, bool until_given, TimestampTz deadline)
 
 		/* listen first, then look: no commit goes unnoticed */
 		ConditionVariablePrepareToSleep(cv);
-		if (ks_shmem_feed_position(name) >= target)
+		if (ks_shmem_feed_position(name) >= target && !ks_shmem_feed_is_copying(name))
 			break;
 		check_obstacles(name, target, deadline);
 		if (deadline != 0)

@@ -19,14 +19,14 @@ SELECT is_empty(
     'nor sequences');
 SELECT set_eq(
     $$SELECT name::text FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
-    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history', 'kafka_sink.sink_history', 'kafka_sink.ddl_history', 'kafka_sink.dead_letters', 'kafka_sink.dump', 'kafka_sink.schemas', 'kafka_sink.feed_progress'], 'tables that PUBLIC can read');
+    ARRAY['kafka_sink.txn_offsets', 'kafka_sink.offset_history', 'kafka_sink.sink_history', 'kafka_sink.ddl_history', 'kafka_sink.dead_letters', 'kafka_sink.dump', 'kafka_sink.schemas', 'kafka_sink.feed_progress', 'kafka_sink.feed_copies'], 'tables that PUBLIC can read');
 SELECT set_eq(
     $$SELECT name::text FROM relations WHERE relkind = 'r' AND has_table_privilege('regress_ks_nobody', oid, 'SELECT') AND NOT relrowsecurity$$,
     ARRAY['kafka_sink.dump'], 'have row security, but for the one that is always empty');
 SELECT set_eq(
     $$SELECT c.relname || ' ' || polcmd::text || ' ' || polpermissive || ' ' || polroles::text
         FROM pg_policy p JOIN pg_class c ON c.oid = polrelid WHERE relnamespace = 'kafka_sink'::regnamespace$$,
-    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}', 'sink_history r true {0}', 'ddl_history r true {0}', 'dead_letters r true {0}', 'schemas r true {0}', 'feed_progress r true {0}'], 'by one policy each, for SELECT');
+    ARRAY['txn_offsets r true {0}', 'offset_history r true {0}', 'sink_history r true {0}', 'ddl_history r true {0}', 'dead_letters r true {0}', 'schemas r true {0}', 'feed_progress r true {0}', 'feed_copies r true {0}'], 'by one policy each, for SELECT');
 SELECT is_empty(
     $$SELECT name FROM relations WHERE relkind = 'v' AND NOT has_table_privilege('regress_ks_nobody', oid, 'SELECT')$$,
     'PUBLIC can read the views');

@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(33);
+SELECT plan(34);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -76,15 +76,19 @@ SELECT is(pg_temp.columns_of('kafka_sink.stat_partitions'),
 SELECT is(pg_temp.columns_of('kafka_sink.feeds'),
     'feed text, owner regrole, server text, state text, since timestamp with time zone, sqlstate text, message text, detail text, hint text, '
     'topic text, waits_for text, lsn pg_lsn, start_lsn pg_lsn, skip_lsn pg_lsn, slot_name text, emitters text[], publication text, table_topic text, envelope text, progress_topic text, batch_records integer, '
-    'batch_bytes integer, max_message_bytes integer, transaction_timeout interval, failover boolean, created_by text, created_at timestamp with time zone, '
+    'batch_bytes integer, max_message_bytes integer, transaction_timeout interval, failover boolean, copy_data boolean, created_by text, created_at timestamp with time zone, '
     'altered_by text, altered_at timestamp with time zone', 'feeds');
 SELECT is(pg_temp.columns_of('kafka_sink.stat_feeds'),
     'feed text, pid integer, state text, since timestamp with time zone, waits_for text, sqlstate text, lsn pg_lsn, started_at timestamp with time zone, '
     'transactions bigint, records bigint, bytes bigint, forged bigint, commits bigint, cuts bigint, commit_ms double precision, '
     'last_commit timestamp with time zone, decoded_lsn pg_lsn, published_lsn pg_lsn, confirmed_lsn pg_lsn, lag_bytes numeric, '
-    'retained_bytes numeric, slot_name text, wal_status text, safe_wal_size bigint', 'stat_feeds');
+    'retained_bytes numeric, slot_name text, wal_status text, safe_wal_size bigint, copied_rows bigint, copied_tables bigint, '
+    'tables_to_copy bigint', 'stat_feeds');
 SELECT is(pg_temp.columns_of('kafka_sink.feed_progress'),
     'feed text!, lsn pg_lsn!, xid bigint!, transactions bigint!, records bigint!, read_at timestamp with time zone!', 'feed_progress');
+SELECT is(pg_temp.columns_of('kafka_sink.feed_copies'),
+    'feed text!, relation regclass!, id bigint!, state text!, rows bigint!, message text, added_at timestamp with time zone!, '
+    'copied_at timestamp with time zone', 'feed_copies');
 SELECT is(pg_temp.columns_of('kafka_sink.record'),
     'topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, headers kafka_sink.header[]',
     'type record');
@@ -102,8 +106,8 @@ SELECT set_eq(
              'validate_options', 'lock_waits', 'is_home', 'restore_dump', 'dumped')$$,
     ARRAY[
         'drop_sink(sink text, if_exists boolean DEFAULT false)',
-        'create_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT ''{schema}.{table}''::text, envelope text DEFAULT ''none''::text, progress_topic text DEFAULT ''kafka_sink.progress''::text, batch_records integer DEFAULT 10000, batch_bytes integer DEFAULT 8388608, max_message_bytes integer DEFAULT 1000000, transaction_timeout interval DEFAULT ''00:01:00''::interval, failover boolean DEFAULT false, enabled boolean DEFAULT true, settings jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false)',
-        'alter_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT NULL::text, envelope text DEFAULT NULL::text, progress_topic text DEFAULT NULL::text, batch_records integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, max_message_bytes integer DEFAULT NULL::integer, transaction_timeout interval DEFAULT NULL::interval, failover boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[], owner regrole DEFAULT NULL::regrole, settings jsonb DEFAULT NULL::jsonb)',
+        'create_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT ''{schema}.{table}''::text, envelope text DEFAULT ''none''::text, progress_topic text DEFAULT ''kafka_sink.progress''::text, batch_records integer DEFAULT 10000, batch_bytes integer DEFAULT 8388608, max_message_bytes integer DEFAULT 1000000, transaction_timeout interval DEFAULT ''00:01:00''::interval, failover boolean DEFAULT false, copy_data boolean DEFAULT false, enabled boolean DEFAULT true, settings jsonb DEFAULT NULL::jsonb, if_not_exists boolean DEFAULT false)',
+        'alter_feed(feed text, server text DEFAULT NULL::text, publication text DEFAULT NULL::text, topic text DEFAULT NULL::text, envelope text DEFAULT NULL::text, progress_topic text DEFAULT NULL::text, batch_records integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, max_message_bytes integer DEFAULT NULL::integer, transaction_timeout interval DEFAULT NULL::interval, failover boolean DEFAULT NULL::boolean, copy_data boolean DEFAULT NULL::boolean, reset text[] DEFAULT NULL::text[], owner regrole DEFAULT NULL::regrole, settings jsonb DEFAULT NULL::jsonb)',
         'drop_feed(feed text, if_exists boolean DEFAULT false)',
         'skip(feed text, lsn pg_lsn)',
         'grant_emit(feed text, role regrole)',
@@ -178,7 +182,7 @@ SELECT results_eq(
     $$VALUES ('kafka_sink.dump', 'WHERE false UNION ALL SELECT d.relation, d.data FROM kafka_sink.dumped() d' COLLATE "C")$$,
     'what is dumped is what dumped() returns');
 SELECT is_empty(
-    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname NOT IN ('dump', 'schemas', 'feed_secrets')
+    $$SELECT c.oid::regclass FROM pg_class c WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname NOT IN ('dump', 'schemas', 'feed_secrets', 'feed_copies')
          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname IN ('sink', 'feed'))
          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = c.oid AND attname = 'owner' AND atttypid = 'regrole'::regtype)$$,
     'which knows of each row whose it is');

@@ -1,0 +1,182 @@
+/*
+ * feed_worker_chunk.c
+ *	  The next rows of a table, as records in memory.
+ *
+ * They are read in a transaction of its own, by its snapshot.  It waits for no lock for
+ * long: the WAL has to be read meanwhile.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "tcop/dest.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "process/feed_worker_int.h"
+
+#define MAX_ROWS	10000
+#define MAX_BYTES	(16 * 1024 * 1024)	/* of keys and values */
+
+/* Where the executor leaves its rows. */
+typedef struct ChunkReceiver
+{
+	DestReceiver pub;
+	KsFeedChunk *to;
+	MemoryContext row_cxt;		/* of the last row */
+	LogicalRepTupleData row;
+	FmgrInfo   *out;			/* of the columns */
+	KsWalTransaction at;
+	int64		bytes;
+	int64		max_bytes;
+	bool		full;
+} ChunkReceiver;
+
+/* --- a row --- */
+
+static void
+put_column(ChunkReceiver *r, int i, Datum value, bool isnull)
+{
+	char	   *text;
+
+	r->row.colstatus[i] = isnull ? LOGICALREP_COLUMN_NULL : LOGICALREP_COLUMN_TEXT;
+	if (isnull)
+		return;
+	text = OutputFunctionCall(&r->out[i], value);
+	r->row.colvalues[i].data = text;
+	r->row.colvalues[i].len = strlen(text);
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	ChunkReceiver *r = (ChunkReceiver *) self;
+	MemoryContext old = MemoryContextSwitchTo(r->row_cxt);
+	KsProducerRecord rec;
+	char	   *key;
+
+	MemoryContextReset(r->row_cxt);
+	slot_getallattrs(slot);
+	for (int i = 0; i < r->row.ncols; i++)
+		put_column(r, i, slot->tts_values[i], slot->tts_isnull[i]);
+	ks_rows_make_copied(ks_feed.publisher.rows, r->to->table, &r->row, &r->at, &rec, &key);
+	ks_chunk_add(r->to->chunk, key, &rec);
+	r->to->nrows++;
+	r->bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
+	r->full = r->bytes >= r->max_bytes;
+	MemoryContextSwitchTo(old);
+	return !r->full;
+}
+
+static void
+receive_startup(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+receive_end(DestReceiver *self)
+{
+}
+
+/* --- the table --- */
+
+/* As the words of the plugin would describe it. */
+static KsRowTable *
+describe(const KsCopyPlan *plan)
+{
+	LogicalRepRelation rel = {
+		.remoteid = plan->relid,
+		.nspname = plan->schema,
+		.relname = plan->table,
+		.natts = plan->ncolumns,
+		.attnames = palloc(plan->ncolumns * sizeof(char *)),
+		.atttyps = palloc(plan->ncolumns * sizeof(Oid)),
+		.replident = REPLICA_IDENTITY_DEFAULT
+	};
+
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		rel.attnames[i] = plan->columns[i].name;
+		rel.atttyps[i] = plan->columns[i].type;
+		if (plan->columns[i].key)
+			rel.attkeys = bms_add_member(rel.attkeys, i);
+	}
+	return ks_rows_describe(ks_feed.publisher.rows, &rel);
+}
+
+static ChunkReceiver *
+make_receiver(KsFeedChunk *to, const KsCopyPlan *plan)
+{
+	ChunkReceiver *r = palloc0(sizeof(ChunkReceiver));
+
+	r->pub.receiveSlot = receive_row;
+	r->pub.rStartup = receive_startup;
+	r->pub.rShutdown = receive_end;
+	r->pub.rDestroy = receive_end;
+	r->pub.mydest = DestTuplestore;	/* SPI does not look at what it does not know */
+	r->to = to;
+	r->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink row", ALLOCSET_DEFAULT_SIZES);
+	r->row.ncols = plan->ncolumns;
+	r->row.colstatus = palloc0(plan->ncolumns);
+	r->row.colvalues = palloc0(plan->ncolumns * sizeof(StringInfoData));
+	r->out = palloc(plan->ncolumns * sizeof(FmgrInfo));
+	for (int i = 0; i < plan->ncolumns; i++)
+	{
+		Oid			output;
+		bool		varlena;
+
+		getTypeOutputInfo(plan->columns[i].type, &output, &varlena);
+		fmgr_info(output, &r->out[i]);
+	}
+	r->at.commit_lsn = ks_wal_position(ks_feed.wal);
+	r->at.committed_at = GetCurrentTimestamp();
+	r->max_bytes = Min(ks_feed.feed->batch_bytes, MAX_BYTES);
+	return r;
+}
+
+/* Where the last row is; its texts are there until the next one comes. */
+static char *
+place_behind(const KsCopyPlan *plan, const ChunkReceiver *r)
+{
+	char	  **values = palloc(plan->nkeys * sizeof(char *));
+
+	for (int i = 0; i < plan->nkeys; i++)
+		values[i] = r->row.colvalues[plan->keys[i].column].data;
+	return ks_copy_place(plan, values);
+}
+
+/* What others do to the table is not waited for, and rows that the owner may not see are
+ * an error. */
+static void
+set_for_reading(void)
+{
+	(void) set_config_option("lock_timeout", "100ms", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+void
+ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place)
+{
+	int			limit = Min(ks_feed.feed->batch_records, MAX_ROWS);
+	char	  **after = place ? ks_copy_place_read(plan, place) : NULL;
+	SPIExecuteOptions options = {.read_only = true};
+	ChunkReceiver *r;
+
+	to->anew = after == NULL;
+	to->nrows = 0;
+	to->table = describe(plan);
+	to->chunk = ks_chunk_create(&to->horizon, to->cxt);
+	r = make_receiver(to, plan);
+	options.dest = &r->pub;
+	set_for_reading();
+	SPI_connect();
+	if (SPI_execute_extended(ks_copy_query(plan, after, limit), &options) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a table's rows");
+	SPI_finish();
+	to->is_last = !r->full && to->nrows < limit;
+	to->place = to->is_last ? NULL : place_behind(plan, r);
+}

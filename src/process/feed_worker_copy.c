@@ -1,0 +1,440 @@
+/*
+ * feed_worker_copy.c
+ *	  The rows that are there before a feed begins, while it goes on.
+ *
+ *		LOOK ----> WAIT ----> CHUNK ----> WINDOW ----> SEND ----> DONE
+ *					 ^---------------------------------'   \----> WAIT
+ *
+ * doc/feeds.md has the states, and why it is right.  In short:
+ *
+ *	- A chunk is read by a snapshot that sees all that has been published.
+ *	- It is sent when all that the snapshot sees has been read; of what is changed
+ *	  meanwhile the change is published, and rows only where they are needed before it.
+ *	- How far the copy is, is committed with it.  A table's row says that it is done
+ *	  before the next one begins.
+ *
+ * All of it happens between two records of the WAL, but for what is told of changes.
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "catalog/extension.h"
+#include "feed/steps.h"
+#include "process/feed_worker_int.h"
+#include "process/transaction.h"
+
+#define RETRY_MS	100			/* until it is tried again what others stand in the way of */
+
+/* Which transactions have been published since the bound, and may not be seen yet. */
+typedef struct Published
+{
+	TransactionId *xids;
+	int			n;
+	int			room;
+} Published;
+
+static struct
+{
+	bool		wanted;			/* the feed has copy_data */
+	bool		changed;		/* the publication may be another by now: LOOK */
+	MemoryContext cxt;			/* of what was found */
+	List	   *left;			/* of KsFeedCopy: tables that are not done */
+	KsFeedCopy *at;				/* the one at hand, NULL: none */
+	TransactionId bound;
+	Published	published;
+	TimestampTz retry_at;		/* 0: at once */
+	KsFeedChunk chunk;			/* in WINDOW: chunk.chunk is not NULL */
+	char	   *former;			/* in SEND: the place before */
+	void		(*begin) (void *arg, const KsWalTransaction *txn);	/* the publisher's */
+} copy;
+
+#define is_in_window()	(copy.chunk.chunk != NULL)
+
+/* --- what is told --- */
+
+static void
+publication_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	if (!ks_wal_is_forgetting())
+		copy.changed = true;
+}
+
+/* To be known before it is told how far the WAL has been read: who waits for that waits
+ * for what has joined the publication before. */
+static void
+tell(void)
+{
+	pg_atomic_write_u64(&ks_feed.slot->feed.copying, copy.changed || copy.at != NULL);
+}
+
+void
+ks_feed_copy_tell(void)
+{
+	if (!copy.wanted)
+		return;
+	AcceptInvalidationMessages();
+	tell();
+}
+
+bool
+ks_feed_copy_is_busy(void)
+{
+	return copy.wanted && (is_in_window() || copy.changed || (copy.at != NULL && copy.retry_at == 0));
+}
+
+long
+ks_feed_copy_patience(long timeout)
+{
+	return copy.wanted && copy.at != NULL ? Min(timeout, RETRY_MS) : timeout;
+}
+
+/* --- what has been published --- */
+
+static void
+note(TransactionId xid)
+{
+	Published  *p = &copy.published;
+
+	if (p->n == p->room)
+	{
+		p->room = Max(p->room * 2, 1024);
+		p->xids = p->xids ? repalloc_huge(p->xids, p->room * sizeof(TransactionId)) :
+			MemoryContextAlloc(ks_feed.cxt, p->room * sizeof(TransactionId));
+	}
+	p->xids[p->n++] = xid;
+}
+
+static void
+begin_and_note(void *arg, const KsWalTransaction *txn)
+{
+	if (copy.at != NULL)
+		note(XidFromFullTransactionId(txn->xid));
+	copy.begin(arg, txn);
+}
+
+/* Does it see them all?  Those that it sees need not be asked for again. */
+static bool
+sees_published(const KsHorizon *h)
+{
+	Published  *p = &copy.published;
+	int			n = 0;
+
+	for (int i = 0; i < p->n; i++)
+		if (!ks_horizon_sees(h, p->xids[i]))
+			p->xids[n++] = p->xids[i];
+	p->n = n;
+	return n == 0;
+}
+
+/* --- LOOK --- */
+
+static KsFeedCopy *
+copy_by_id(int64 id)
+{
+	ListCell   *lc;
+
+	foreach(lc, copy.left)
+		if (((KsFeedCopy *) lfirst(lc))->id == id)
+			return lfirst(lc);
+	return NULL;
+}
+
+/* The rows of the catalog, and what Kafka knows better. */
+static void
+look(void *arg)
+{
+	bool	   *added = arg;
+	const KsProgress *p = &ks_feed.publisher.next;
+	KsFeedCopy *at;
+	List	   *tables = NIL;
+	ListCell   *lc;
+	MemoryContext old;
+
+	ks_feed_find_tables(NULL);
+	foreach(lc, ks_feed_tables())
+		if (!ks_extension_has_relation(lfirst_oid(lc)))
+			tables = lappend_oid(tables, lfirst_oid(lc));
+	*added = ks_feed_copies_match(ks_feed.feed, tables);
+	old = MemoryContextSwitchTo(copy.cxt);
+	copy.left = ks_feed_copies_left(ks_feed.feed);
+	at = copy_by_id(p->copy);
+	if (at != NULL && p->copy_after == NULL)
+	{
+		/* it was done when nobody could write so any more */
+		ks_feed_copies_set(ks_feed.feed, at->id, "copied", p->copied, NULL);
+		ForceSyncCommit();
+		copy.left = list_delete_ptr(copy.left, at);
+		at = NULL;
+	}
+	copy.at = at ? at : copy.left ? linitial(copy.left) : NULL;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+run(void (*step) (void *arg), void *arg)
+{
+	ErrorData  *edata = ks_transaction_try(step, arg);
+
+	ks_wal_forget_caches();
+	if (edata)
+		ReThrowError(edata);
+}
+
+static void
+look_again(void)
+{
+	bool		was_idle = copy.at == NULL;
+	bool		added;
+
+	copy.changed = false;
+	copy.at = NULL;
+	copy.left = NIL;
+	MemoryContextReset(copy.cxt);
+	run(look, &added);
+	ks_feed_step("copy_listed");
+	if (copy.at == NULL)
+		return;
+	/* who has begun before may change a table that was not published yet, or be published
+	 * and not be seen yet, which was not noted while nothing was to be copied */
+	if (added || was_idle)
+		copy.bound = XidFromFullTransactionId(ReadNextFullTransactionId());
+	copy.retry_at = 0;
+}
+
+void
+ks_feed_copy_start(KsWalReceiver *receiver)
+{
+	if (!ks_feed.feed->copy_data || ks_feed.feed->publication == NULL)
+		return;
+	copy.wanted = copy.changed = true;
+	copy.cxt = AllocSetContextCreate(ks_feed.cxt, "kafka_sink copies", ALLOCSET_DEFAULT_SIZES);
+	copy.chunk.cxt = AllocSetContextCreate(ks_feed.cxt, "kafka_sink chunk", ALLOCSET_DEFAULT_SIZES);
+	CacheRegisterSyscacheCallback(PUBLICATIONOID, publication_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PUBLICATIONRELMAP, publication_callback, (Datum) 0);
+#if PG15_GE
+	CacheRegisterSyscacheCallback(PUBLICATIONNAMESPACEMAP, publication_callback, (Datum) 0);
+#endif
+	copy.begin = receiver->begin;
+	receiver->begin = begin_and_note;
+	look_again();
+	tell();
+}
+
+/* --- WINDOW --- */
+
+static void
+leave_window(void)
+{
+	ks_rows_watch(ks_feed.publisher.rows, NULL, NULL, NULL);
+	copy.chunk.chunk = NULL;
+	MemoryContextReset(copy.chunk.cxt);
+}
+
+/* A change is about to be published. */
+static void
+watch(void *arg, const KsWalTransaction *txn, const char *key, bool whole)
+{
+	KsProducerRecord *rec;
+
+	if (key == NULL)
+	{
+		/* rows of a table that is another by now: read anew */
+		leave_window();
+		copy.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+		return;
+	}
+	rec = ks_chunk_touch(copy.chunk.chunk, XidFromFullTransactionId(txn->xid), key, whole);
+	if (rec)
+		ks_publisher_send_copied(&ks_feed.publisher, rec);
+}
+
+/* --- CHUNK --- */
+
+/* Behind the table at hand, whose row says what became of it. */
+static void
+leave_table(void)
+{
+	copy.left = list_delete_ptr(copy.left, copy.at);
+	copy.at = copy.left ? linitial(copy.left) : NULL;
+}
+
+typedef struct ReadArgs
+{
+	bool		blocked;		/* by other transactions */
+	bool		gone;			/* there is no such table any more */
+	bool		refused;		/* it cannot be copied */
+} ReadArgs;
+
+static void
+refuse(const KsCopyPlan *plan)
+{
+	char	   *message = ks_copy_refusal(plan);
+
+	ereport(LOG,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("feed \"%s\": %s", ks_feed.feed->name, message)));
+	ks_feed_copies_set(ks_feed.feed, copy.at->id, "refused", 0, message);
+	ForceSyncCommit();
+}
+
+/* The copy at hand, as it is in Kafka; 0 and NULL: it has not begun. */
+static const char *
+place_at_hand(int64 *rows)
+{
+	const KsProgress *p = &ks_feed.publisher.next;
+
+	*rows = p->copy == copy.at->id ? p->copied : 0;
+	return p->copy == copy.at->id ? p->copy_after : NULL;
+}
+
+static void
+read_chunk(void *arg)
+{
+	ReadArgs   *a = arg;
+	Snapshot	snapshot = GetActiveSnapshot();
+	KsCopyPlan *plan;
+	const char *place;
+	int64		rows;
+
+	MemoryContextSwitchTo(copy.chunk.cxt);
+	ks_horizon_take(&copy.chunk.horizon, snapshot);
+	a->blocked = TransactionIdPrecedes(snapshot->xmin, copy.bound) || !sees_published(&copy.chunk.horizon);
+	if (a->blocked)
+		return;
+	plan = ks_copy_plan(ks_feed.feed->publication, copy.at->relid);
+	a->gone = plan == NULL;
+	if (a->gone)
+		return;
+	a->refused = plan->nkeys == 0;
+	if (a->refused)
+	{
+		refuse(plan);
+		return;
+	}
+	ks_feed_check_readable(plan->relid, plan->schema, plan->table);
+	place = place_at_hand(&rows);
+	ks_feed_read_chunk(&copy.chunk, plan, place);
+	/* for people: it may be lost */
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	ks_feed_copies_set(ks_feed.feed, copy.at->id, "copying", copy.chunk.anew ? 0 : rows, NULL);
+}
+
+/* What passes when it is tried again: somebody has locked, changed or dropped the table. */
+static bool
+is_in_the_way(int sqlstate)
+{
+	return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlstate == ERRCODE_UNDEFINED_TABLE || sqlstate == ERRCODE_UNDEFINED_COLUMN || sqlstate == ERRCODE_UNDEFINED_SCHEMA ||
+		sqlstate == ERRCODE_UNDEFINED_OBJECT || sqlstate == ERRCODE_UNDEFINED_FUNCTION || sqlstate == ERRCODE_WRONG_OBJECT_TYPE;
+}
+
+static void
+open_window(void)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+
+	XLogFlush(end);
+	copy.chunk.until = end;
+	copy.retry_at = 0;
+	ks_rows_watch(ks_feed.publisher.rows, copy.chunk.table, watch, NULL);
+	ks_feed_step("chunk_read");
+}
+
+static void
+next_chunk(void)
+{
+	ReadArgs	args = {0};
+	MemoryContext cxt = CurrentMemoryContext;
+	ErrorData  *edata = ks_transaction_try(read_chunk, &args);
+
+	ks_wal_forget_caches();
+	MemoryContextSwitchTo(cxt);
+	if (edata && !is_in_the_way(edata->sqlerrcode))
+		ReThrowError(edata);
+	if (edata == NULL && is_in_window())
+	{
+		open_window();
+		return;
+	}
+	if (edata)
+		FreeErrorData(edata);
+	leave_window();
+	if (args.refused)
+		leave_table();
+	copy.changed |= args.gone;
+	copy.retry_at = args.refused ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+}
+
+/* --- SEND --- */
+
+bool
+ks_feed_copy_release(bool more)
+{
+	KsProgress *next = &ks_feed.publisher.next;
+	KsProducerRecord *rec;
+	int64		rows;
+
+	/* with nothing left to read, what is missing is the head of a page */
+	if (!copy.wanted || !is_in_window() || (more && ks_wal_position(ks_feed.wal) < copy.chunk.until))
+		return false;
+	while ((rec = ks_chunk_next(copy.chunk.chunk)) != NULL)
+		ks_publisher_send_copied(&ks_feed.publisher, rec);
+	(void) place_at_hand(&rows);
+	next->copied = (copy.chunk.anew ? 0 : rows) + copy.chunk.nrows;
+	next->copy = copy.at->id;
+	copy.former = next->copy_after;
+	next->copy_after = copy.chunk.place ? MemoryContextStrdup(ks_feed.cxt, copy.chunk.place) : NULL;
+	ks_feed_step("chunk_sent");
+	return true;
+}
+
+/* --- DONE --- */
+
+static void
+set_copied(void *unused)
+{
+	ks_feed_copies_set(ks_feed.feed, copy.at->id, "copied", ks_feed.publisher.progress.copied, NULL);
+	ForceSyncCommit();
+}
+
+void
+ks_feed_copy_committed(void)
+{
+	bool		is_last = copy.chunk.is_last;
+
+	if (copy.former)
+		pfree(copy.former);
+	copy.former = NULL;
+	leave_window();
+	if (is_last)
+	{
+		ks_feed_step("table_sent");
+		run(set_copied, NULL);
+		leave_table();
+		ks_feed_step("table_copied");
+	}
+	tell();
+	ConditionVariableBroadcast(ks_feed.progress);
+}
+
+/* --- between two records of the WAL --- */
+
+void
+ks_feed_copy_next(void)
+{
+	if (!copy.wanted || is_in_window())
+		return;
+	if (copy.changed)
+		look_again();
+	if (copy.at && (copy.retry_at == 0 || GetCurrentTimestamp() >= copy.retry_at))
+		next_chunk();
+	tell();
+}
