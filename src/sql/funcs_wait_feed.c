@@ -44,8 +44,9 @@ check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("timed out while waiting for feed \"%s\"", name),
-				 errdetail("It is in state %s, at %X/%X; wanted is %X/%X.", feed->state ? feed->state : "starting",
-						   LSN_FORMAT_ARGS(ks_shmem_feed_position(name)), LSN_FORMAT_ARGS(target)),
+				 errdetail("It is in state %s, at %X/%X; wanted is %X/%X%s.", feed->state ? feed->state : "starting",
+						   LSN_FORMAT_ARGS(ks_shmem_feed_position(name)), LSN_FORMAT_ARGS(target),
+						   ks_shmem_feed_is_copying(name) ? ", and tables are to be copied" : ""),
 				 errhint("The views kafka_sink.feeds and kafka_sink.stat_feeds show where it stands.")));
 	ks_call_commit();
 }
