@@ -173,6 +173,14 @@ CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (id COLLATE 
 ALTER TABLE public.regress_ks_keyless REPLICA IDENTITY USING INDEX regress_ks_pattern;
 SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
 DROP INDEX public.regress_ks_pattern;
+CREATE TYPE public.regress_ks_parts AS (a int);
+ALTER TABLE public.regress_ks_keyless ADD parts public.regress_ks_parts NOT NULL;
+CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (parts);
+ALTER TABLE public.regress_ks_keyless REPLICA IDENTITY USING INDEX regress_ks_pattern;
+SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
+DROP INDEX public.regress_ks_pattern;
+CREATE DOMAIN public.regress_ks_domain AS text;
+ALTER TABLE public.regress_ks_keyless ALTER id TYPE public.regress_ks_domain;
 CREATE UNIQUE INDEX regress_ks_pattern ON public.regress_ks_keyless (id);
 ALTER TABLE public.regress_ks_keyless REPLICA IDENTITY USING INDEX regress_ks_pattern;
 SELECT kafka_sink.alter_feed('c', publication => 'regress_ks_both');
@@ -184,6 +192,8 @@ TABLE kafka_sink.feed_copies;
 SELECT kafka_sink.drop_feed('c');
 DROP PUBLICATION regress_ks_copied, regress_ks_both;
 DROP TABLE public.regress_ks_copied, public.regress_ks_keyless;
+DROP DOMAIN public.regress_ks_domain;
+DROP TYPE public.regress_ks_parts;
 
 -- limits, dumps, and what goes with a role
 SET ROLE regress_ks_feeder;

@@ -15,6 +15,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/lsyscache.h"
 
 #include "base/compat.h"
 #include "catalog/extension.h"
@@ -122,7 +123,7 @@ ks_feed_copies_forget(const char *feed)
 /* Of each column that is published: where in the key it is, and by which operator. */
 #define PLAN \
 	"SELECT n.nspname, c.relname, c.relkind OPERATOR(pg_catalog.=) 'p', %s, a.attname, a.atttypid, " \
-	"k.pos, k.type, k.nspname, k.oprname, i.indnkeyatts, c.oid " \
+	"k.pos, k.nspname, k.oprname, i.indnkeyatts, c.oid " \
 	"FROM pg_catalog.pg_publication_tables p " \
 	"JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) p.schemaname " \
 	"JOIN pg_catalog.pg_class c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) p.tablename " \
@@ -131,7 +132,7 @@ ks_feed_copies_forget(const char *feed)
 	"LEFT JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisunique AND i.indisvalid " \
 	"AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL " \
 	"AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END " \
-	"LEFT JOIN LATERAL (SELECT x.pos, pg_catalog.format_type(a.atttypid, -1) AS type, s.nspname, o.oprname " \
+	"LEFT JOIN LATERAL (SELECT x.pos, s.nspname, o.oprname " \
 	"FROM ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]), " \
 	"pg_catalog.unnest(i.indcollation::pg_catalog.oid[])) WITH ORDINALITY x(attnum, opclass, coll, pos) " \
 	"JOIN pg_catalog.pg_opclass oc ON oc.oid OPERATOR(pg_catalog.=) x.opclass AND oc.opcdefault " \
@@ -147,8 +148,8 @@ ks_feed_copies_forget(const char *feed)
 
 enum
 {
-	COL_SCHEMA = 1, COL_TABLE, COL_PARTITIONED, COL_FILTER, COL_COLUMN, COL_TYPE, COL_POS, COL_TYPENAME, COL_OPSCHEMA,
-	COL_OPNAME, COL_NKEYS, COL_RELID
+	COL_SCHEMA = 1, COL_TABLE, COL_PARTITIONED, COL_FILTER, COL_COLUMN, COL_TYPE, COL_POS, COL_OPSCHEMA, COL_OPNAME,
+	COL_NKEYS, COL_RELID
 };
 
 /* With SPI connected; a row a column, table by table. */
@@ -188,30 +189,45 @@ text_of(uint64 row, int col, MemoryContext cxt)
 	return s ? MemoryContextStrdup(cxt, s) : NULL;
 }
 
+/*
+ * Can a text become a value of the type, and nobody's code runs?  What of a key is in a
+ * query is read as a value of the base type, without the domain's checks; but what it is
+ * made of may be domains, too.
+ */
+static bool
+is_harmless(Oid type)
+{
+	Oid			element = get_element_type(type);
+	char		kind = get_typtype(OidIsValid(element) ? element : type);
+
+	return kind == TYPTYPE_BASE || kind == TYPTYPE_ENUM;
+}
+
 /* A column, and its part in the key. */
 static void
 take_column(KsCopyPlan *plan, uint64 row, MemoryContext cxt)
 {
 	KsCopyColumn *c = &plan->columns[plan->ncolumns];
 	bool		isnull;
-	Datum		pos = value_of(row, COL_POS, &isnull);
+	Datum		pos;
 
 	c->name = text_of(row, COL_COLUMN, cxt);
 	/* (a table can do without columns) */
 	if (c->name == NULL)
 		return;
-	c->key = !isnull;
-	if (!isnull)
+	c->type = DatumGetObjectId(value_of(row, COL_TYPE, &isnull));
+	pos = value_of(row, COL_POS, &isnull);
+	c->key = !isnull && is_harmless(getBaseType(c->type));
+	if (c->key)
 	{
 		KsCopyKey  *key = &plan->keys[DatumGetInt64(pos) - 1];
 
 		key->column = plan->ncolumns;
-		key->type = text_of(row, COL_TYPENAME, cxt);
+		key->type = MemoryContextStrdup(cxt, format_type_extended(getBaseType(c->type), -1, FORMAT_TYPE_TYPEMOD_GIVEN));
 		key->opschema = text_of(row, COL_OPSCHEMA, cxt);
 		key->opname = text_of(row, COL_OPNAME, cxt);
 		plan->nkeys++;
 	}
-	c->type = DatumGetObjectId(value_of(row, COL_TYPE, &isnull));
 	plan->ncolumns++;
 }
 
@@ -262,7 +278,7 @@ ks_copy_plan(const char *publication, Oid relid)
 }
 
 #define REFUSAL_DETAIL "Tables are read in the order of the key of their replica identity: an index of columns that are published, " \
-	"with default operator classes and the columns' collations."
+	"with default operator classes and the columns' collations, which are of base types, enums, or arrays or domains of them."
 
 char *
 ks_copy_refusal(const KsCopyPlan *plan)

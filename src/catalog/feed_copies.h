@@ -33,7 +33,7 @@ typedef struct KsCopyColumn
 typedef struct KsCopyKey
 {
 	int			column;			/* its number in 'columns' */
-	char	   *type;			/* as SQL writes it */
+	char	   *type;			/* its base type, as SQL writes it */
 	char	   *opschema;		/* of the operator > that its index goes by */
 	char	   *opname;
 } KsCopyKey;
