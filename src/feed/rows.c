@@ -53,6 +53,7 @@ typedef struct KsRowTable
 	const char *name;
 	bool		checked;		/* it may be published */
 	bool		told;			/* that it is truncated, and nobody hears of it */
+	bool		hidden;			/* it is not for others */
 	int			ncolumns;
 	Column	   *columns;
 	int			nkeys;
@@ -308,7 +309,7 @@ table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 	if (t == NULL)
 		elog(ERROR, "a change of table %u came before its description", relid);
 	if (!t->checked)
-		rows->check(rows->arg, txn, relid, t->schema, t->name);
+		t->hidden = !rows->check(rows->arg, txn, relid, t->schema, t->name);
 	t->checked = true;
 	return t;
 }
@@ -507,7 +508,12 @@ send_truncates(KsRows *rows, const KsWalTransaction *txn, StringInfo in)
 	ListCell   *lc;
 
 	foreach(lc, relids)
-		send_truncate(rows, txn, table_of(rows, txn, lfirst_oid(lc)));
+	{
+		Table	   *t = table_of(rows, txn, lfirst_oid(lc));
+
+		if (!t->hidden)
+			send_truncate(rows, txn, t);
+	}
 }
 
 /* What is published now, of the old row's key and of the new one's. */
@@ -592,17 +598,23 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 			break;
 		case LOGICAL_REP_MSG_INSERT:
 			t = table_of(rows, txn, logicalrep_read_insert(&in, &tup));
+			if (t->hidden)
+				break;
 			tell_watch(rows, txn, t, NULL, &tup, is_whole(&tup, NULL));
 			send_insert(rows, txn, t, &tup, NULL);
 			break;
 		case LOGICAL_REP_MSG_UPDATE:
 			t = table_of(rows, txn, logicalrep_read_update(&in, &has_before, &before, &tup));
+			if (t->hidden)
+				break;
 			tell_watch(rows, txn, t, has_before ? &before : NULL, &tup,
 					   is_whole(&tup, has_before && message->data[OLD_KIND] == 'O' ? &before : NULL));
 			send_update(rows, txn, t, has_before ? &before : NULL, message->data[OLD_KIND] == 'O', &tup);
 			break;
 		case LOGICAL_REP_MSG_DELETE:
 			t = table_of(rows, txn, logicalrep_read_delete(&in, &before));
+			if (t->hidden)
+				break;
 			tell_watch(rows, txn, t, &before, NULL, true);
 			send_delete(rows, txn, t, &before);
 			break;

@@ -27,8 +27,9 @@ typedef enum KsRowEnvelope
 /* Who is told of each record; it borrows its bytes. */
 typedef void (*KsRowSend) (void *arg, const KsWalTransaction *txn, KsProducerRecord *rec);
 
-/* Who is asked, before the first change of a table; errors if it must not be published. */
-typedef void (*KsRowCheck) (void *arg, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
+/* Who is asked, before the first change of a table: is it for others at all?  Errors if it
+ * must not be published. */
+typedef bool (*KsRowCheck) (void *arg, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 
 /*
  * Who copies a table is told of each change of it, before it is sent: its key, and whether

@@ -26,7 +26,6 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-#include "catalog/extension.h"
 #include "feed/steps.h"
 #include "process/feed_worker_int.h"
 #include "process/transaction.h"
@@ -154,15 +153,10 @@ look(void *arg)
 	bool	   *added = arg;
 	const KsProgress *p = &ks_feed.publisher.next;
 	KsFeedCopy *at;
-	List	   *tables = NIL;
-	ListCell   *lc;
 	MemoryContext old;
 
 	ks_feed_find_tables(NULL);
-	foreach(lc, ks_feed_tables())
-		if (!ks_extension_has_relation(lfirst_oid(lc)))
-			tables = lappend_oid(tables, lfirst_oid(lc));
-	*added = ks_feed_copies_match(ks_feed.feed, tables);
+	*added = ks_feed_copies_match(ks_feed.feed, ks_feed_tables());
 	old = MemoryContextSwitchTo(copy.cxt);
 	copy.left = ks_feed_copies_left(ks_feed.feed);
 	at = copy_by_id(p->copy);

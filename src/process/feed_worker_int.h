@@ -91,14 +91,15 @@ extern void ks_feed_find_tables(void *unused);
 /* Between transactions: finds them again if privileges may have changed. */
 extern void ks_feed_look_after_tables(void);
 
-/* Those of the publication, as they were found. */
+/* Those of the publication, as they were found; without the extension's own. */
 extern List *ks_feed_tables(void);
 
 /* Errors (42501) if the owner may not read it, as far as that is known. */
 extern void ks_feed_check_readable(Oid relid, const char *schema, const char *table);
 
-/* Errors (42501) if he may not; begins anew if that is not known. */
-extern void ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
+/* False of the extension's own, which are nobody's business.  Errors (42501) if the owner
+ * may not read it; begins anew if that is not known. */
+extern bool ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 
 /* --- feed_worker_chunk.c --- */
 

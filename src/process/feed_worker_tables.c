@@ -20,6 +20,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "catalog/extension.h"
 #include "process/feed_worker_int.h"
 #include "process/transaction.h"
 
@@ -28,6 +29,7 @@
 static List *allowed = NIL;		/* OIDs */
 static List *denied = NIL;
 static List *current = NIL;		/* both */
+static List *own = NIL;			/* of the extension, in a publication of all tables */
 static XLogRecPtr known_at;		/* as of this place of the WAL */
 static TimestampTz looked_at;
 static volatile bool changed = false;
@@ -66,7 +68,8 @@ ks_feed_find_tables(void *unused)
 	list_free(allowed);
 	list_free(denied);
 	list_free(current);
-	allowed = denied = current = NIL;
+	list_free(own);
+	allowed = denied = current = own = NIL;
 	known_at = ks_flushed_lsn();
 	SPI_connect();
 	if (SPI_execute_with_args("SELECT c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid) "
@@ -84,11 +87,16 @@ ks_feed_find_tables(void *unused)
 		bool		may = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
 		MemoryContext old = MemoryContextSwitchTo(ks_feed.cxt);
 
-		if (may)
-			allowed = lappend_oid(allowed, relid);
+		if (ks_extension_has_relation(relid))
+			own = lappend_oid(own, relid);
 		else
-			denied = lappend_oid(denied, relid);
-		current = lappend_oid(current, relid);
+		{
+			if (may)
+				allowed = lappend_oid(allowed, relid);
+			else
+				denied = lappend_oid(denied, relid);
+			current = lappend_oid(current, relid);
+		}
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
@@ -125,12 +133,15 @@ ks_feed_check_readable(Oid relid, const char *schema, const char *table)
 						 ks_feed.feed->publication)));
 }
 
-void
+bool
 ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table)
 {
+	if (list_member_oid(own, relid))
+		return false;
 	if (list_member_oid(allowed, relid))
-		return;
+		return true;
 	ks_feed_check_readable(relid, schema, table);
 	if (txn->commit_lsn >= known_at)
 		ks_feed_respawn();
+	return true;
 }

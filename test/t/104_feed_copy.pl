@@ -451,6 +451,19 @@ sql('ALTER TABLE secret DISABLE ROW LEVEL SECURITY');
 published('f');
 is_equal("$prefix.secret", 'secret', 'and is when he may, without the code of others');
 
+# --- all tables, but not the extension's own ---
+
+drop_feed();
+$prefix = $kafka->topic('all');
+$kafka->create_topic("$prefix.small", 1);
+sql("CREATE PUBLICATION all_tables FOR ALL TABLES; SELECT kafka_sink.create_feed('f', server => 'kafka', publication => 'all_tables', "
+	  . "topic => '$prefix.{table}', envelope => 'debezium', progress_topic => '$progress')");
+published('f');
+sql("SELECT kafka_sink.create_feed('other', server => 'kafka', progress_topic => '$progress', enabled => false); DELETE FROM small WHERE id = 2");
+published('f');
+is(words_of("$prefix.small"), 'd2 -2', "a secret of this extension's is not among all tables");
+sql("SELECT kafka_sink.drop_feed('other')");
+
 # --- there and back ---
 
 drop_feed();
