@@ -427,6 +427,7 @@ main_loop(void)
 		TimestampTz retry;
 		TimestampTz due;
 		TimestampTz next;
+		TimestampTz slots;
 		long		timeout = -1;
 		bool		any;
 		bool		alive;
@@ -444,7 +445,8 @@ main_loop(void)
 		retry = retry_connections();
 		due = ks_earlier(read_catalog(), retry);
 		next = ks_earlier(due, reconcile_all(&any, &alive, &parked));
-		ks_supervisor_drop_slots();
+		slots = ks_supervisor_drop_slots();
+		next = ks_earlier(next, slots);
 		next = ks_earlier(next, ks_supervisor_watch(parked, &unwatched));
 		if (unwatched)
 		{
@@ -454,7 +456,7 @@ main_loop(void)
 		if (was_read && any && ks_guc_enabled)
 			ks_supervisor_settle();
 		next = ks_earlier(next, write_states());
-		if (was_read && !alive && !(any && ks_guc_enabled) && !ks_supervisor_is_changed())
+		if (was_read && !alive && slots == 0 && !(any && ks_guc_enabled) && !ks_supervisor_is_changed())
 		{
 			/* a change from here on stays marked, and the launcher is told */
 			ks_supervisor_end_watch();

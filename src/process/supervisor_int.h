@@ -194,9 +194,10 @@ extern void ks_supervised_read(void *sink);
 
 /* --- supervisor_slots.c --- */
 
-/* Drops replication slots of feeds that do not exist any more; when one is in use, again
- * later.  To be called when sinks and feeds have been read, or a worker has ended. */
-extern void ks_supervisor_drop_slots(void);
+/* Drops replication slots of feeds that do not exist any more.  To be called when sinks and
+ * feeds have been read, or a worker has ended; returns when to do so again, since one is in
+ * use, 0: it need not be. */
+extern TimestampTz ks_supervisor_drop_slots(void);
 
 /* What was read last tells which feeds there are. */
 extern bool ks_supervisor_knows_feeds;

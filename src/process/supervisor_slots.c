@@ -12,10 +12,13 @@
 #include "replication/slot.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/timestamp.h"
 
 #include "feed/wal.h"
 #include "process/supervisor_int.h"
 #include "process/transaction.h"
+
+#define AGAIN_MS	200			/* a process lets go of its slot a little later than it ends */
 
 bool		ks_supervisor_knows_feeds = false;
 
@@ -41,20 +44,27 @@ drop_slot(void *name)
 	ks_wal_drop_slot(name);
 }
 
-void
+TimestampTz
 ks_supervisor_drop_slots(void)
 {
+	bool		again = false;
+
 	for (int i = 0; i < max_replication_slots && ks_supervisor_knows_feeds; i++)
 	{
 		NameData	name;
 		bool		active;
 		ErrorData  *edata;
 
-		if (!ks_wal_feed_slot(i, &name, &active) || active || is_wanted(NameStr(name)))
+		if (!ks_wal_feed_slot(i, &name, &active) || is_wanted(NameStr(name)))
+			continue;
+		again |= active;
+		if (active)
 			continue;
 		edata = ks_transaction_try(drop_slot, NameStr(name));
+		again |= edata != NULL;
 		ereport(edata ? DEBUG1 : LOG,
 				edata ? errmsg("replication slot \"%s\" could not be dropped yet: %s", NameStr(name), edata->message) :
 				errmsg("replication slot \"%s\" is dropped: its feed does not exist any more", NameStr(name)));
 	}
+	return again ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), AGAIN_MS) : 0;
 }
