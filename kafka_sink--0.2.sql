@@ -1417,7 +1417,8 @@ COMMENT ON COLUMN kafka_sink.feed_progress.read_at IS 'when it was read';
 COMMENT ON TABLE kafka_sink.feed_copies IS
 'tables of feeds with copy_data, and how far the copies of their rows are';
 COMMENT ON COLUMN kafka_sink.feed_copies.id IS 'the copy''s number in the feed''s progress';
-COMMENT ON COLUMN kafka_sink.feed_copies.state IS 'waiting, copying, copied, or refused: then message says why';
+COMMENT ON COLUMN kafka_sink.feed_copies.state IS 'waiting, copying, copied, or refused';
+COMMENT ON COLUMN kafka_sink.feed_copies.message IS 'why it was refused, or what is in the way';
 COMMENT ON COLUMN kafka_sink.feed_copies.rows IS 'rows that are in Kafka, or were read and replaced by changes';
 COMMENT ON COLUMN kafka_sink.feed_copies.added_at IS 'when the table was found in the publication';
 COMMENT ON COLUMN kafka_sink.feed_copies.copied_at IS 'when the last of its rows was published';

@@ -31,6 +31,7 @@
 #include "process/transaction.h"
 
 #define RETRY_MS	100			/* until it is tried again what others stand in the way of */
+#define TELL_AFTER	10			/* times that it was tried */
 
 /* Which transactions have been published since the bound, and may not be seen yet. */
 typedef struct Published
@@ -50,6 +51,8 @@ static struct
 	TransactionId bound;
 	Published	published;
 	TimestampTz retry_at;		/* 0: at once */
+	int			tries;			/* that others were in the way of */
+	char		said[128];		/* what is told to be in the way */
 	KsFeedChunk chunk;			/* in WINDOW: chunk.chunk is not NULL */
 	char	   *former;			/* in SEND: the place before */
 	void		(*begin) (void *arg, const KsWalTransaction *txn);	/* the publisher's */
@@ -262,7 +265,7 @@ leave_table(void)
 
 typedef struct ReadArgs
 {
-	bool		blocked;		/* by other transactions */
+	const char *waits_for;		/* others, that is; NULL: nobody */
 	bool		gone;			/* there is no such table any more */
 	bool		refused;		/* it cannot be copied */
 } ReadArgs;
@@ -300,8 +303,9 @@ read_chunk(void *arg)
 
 	MemoryContextSwitchTo(copy.chunk.cxt);
 	ks_horizon_take(&copy.chunk.horizon, snapshot);
-	a->blocked = TransactionIdPrecedes(snapshot->xmin, copy.bound) || !sees_published(&copy.chunk.horizon);
-	if (a->blocked)
+	a->waits_for = TransactionIdPrecedes(snapshot->xmin, copy.bound) ? "it waits for transactions that were open when it was found" :
+		!sees_published(&copy.chunk.horizon) ? "it waits for a commit that is published, and cannot be seen yet" : NULL;
+	if (a->waits_for)
 		return;
 	plan = ks_copy_plan(ks_feed.feed->publication, copy.at->relid);
 	a->gone = plan == NULL;
@@ -319,6 +323,25 @@ read_chunk(void *arg)
 	/* for people: it may be lost */
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	ks_feed_copies_set(ks_feed.feed, copy.at->id, "copying", copy.chunk.anew ? 0 : rows, NULL);
+}
+
+static void
+set_obstacle(void *arg)
+{
+	int64		rows;
+	const char *place = place_at_hand(&rows);
+
+	ks_feed_copies_set(ks_feed.feed, copy.at->id, place ? "copying" : "waiting", rows, arg);
+}
+
+/* What is in the way for long is told, once. */
+static void
+tell_obstacle(const char *message)
+{
+	if (++copy.tries < TELL_AFTER || strncmp(copy.said, message, sizeof(copy.said) - 1) == 0)
+		return;
+	strlcpy(copy.said, message, sizeof(copy.said));
+	run(set_obstacle, copy.said);
 }
 
 /* What passes when it is tried again: somebody has locked, changed or dropped the table. */
@@ -355,12 +378,16 @@ next_chunk(void)
 		ReThrowError(edata);
 	if (edata == NULL && is_in_window())
 	{
+		copy.tries = 0;
+		copy.said[0] = '\0';
 		open_window();
 		return;
 	}
+	leave_window();
+	if (edata || args.waits_for)
+		tell_obstacle(edata ? edata->message : args.waits_for);
 	if (edata)
 		FreeErrorData(edata);
-	leave_window();
 	if (args.refused)
 		leave_table();
 	copy.changed |= args.gone;

@@ -293,7 +293,8 @@ wait_until($node, "SELECT records >= $records + 10000 FROM kafka_sink.stat_feeds
 $records = sql('SELECT records FROM kafka_sink.stat_feeds');
 sql('INSERT INTO win VALUES (200)');
 wait_until($node, "SELECT records > $records FROM kafka_sink.stat_feeds", 't', 'does not hold up changes');
-is(sql("SELECT state || rows FROM kafka_sink.feed_copies WHERE relation = 'locked'::regclass"), 'copying0', 'and waits');
+wait_until($node, "SELECT state || rows || message FROM kafka_sink.feed_copies WHERE relation = 'locked'::regclass",
+	'copying10000canceling statement due to lock timeout', 'and waits');
 $session->query_safe('COMMIT');
 published('f');
 is_equal("$prefix.locked", 'locked', 'until it is copied');
@@ -307,7 +308,8 @@ wait_until($node, "SELECT count(*) FROM kafka_sink.feed_copies WHERE relation = 
 sql('INSERT INTO early VALUES (2, 2)');
 my (undef, undef, $err) = $node->psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '1 s')");
 like($err, qr/timed out while waiting for feed "f"/, 'waits for him');
-wait_until($node, "SELECT state FROM kafka_sink.feed_copies WHERE relation = 'early'::regclass", 'waiting', 'before anything is read');
+wait_until($node, "SELECT state || ': ' || message FROM kafka_sink.feed_copies WHERE relation = 'early'::regclass",
+	'waiting: it waits for transactions that were open when it was found', 'which it tells');
 $session->query_safe('COMMIT');
 published('f');
 is_equal("$prefix.early", 'early', 'and has his changes');
@@ -341,6 +343,7 @@ kill 'CONT', $pid;
 wait_until($node, 'SELECT transactions > 0 FROM kafka_sink.stat_feeds', 't', 'is published');
 (undef, undef, $err) = $node->psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '1 s')");
 like($err, qr/timed out while waiting for feed "f".*, and tables are to be copied/s, 'and copying waits until it is seen');
+wait_until($node, 'SELECT message FROM kafka_sink.feed_copies WHERE rows > 0', 'it waits for a commit that is published, and cannot be seen yet', 'which it tells');
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $node->reload;
 $waiting->finish;
