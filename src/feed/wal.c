@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "access/xlogreader.h"
 #include "access/xlogutils.h"
 #include "libpq/pqformat.h"
@@ -517,6 +518,21 @@ XLogRecPtr
 ks_wal_at(const KsWal *wal)
 {
 	return wal->at;
+}
+
+/*
+ * The server tells where the next record will begin.  If that is on a page that has not
+ * been begun, its head is not there yet: who would wait for it, or flush up to it, is told
+ * that there is nothing.
+ */
+XLogRecPtr
+ks_wal_end(void)
+{
+	XLogRecPtr	next = GetXLogInsertRecPtr();
+
+	if (XLogSegmentOffset(next, wal_segment_size) == SizeOfXLogLongPHD)
+		return next - SizeOfXLogLongPHD;
+	return next % XLOG_BLCKSZ == SizeOfXLogShortPHD ? next - SizeOfXLogShortPHD : next;
 }
 
 void

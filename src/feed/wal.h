@@ -108,6 +108,9 @@ extern XLogRecPtr ks_wal_position(const KsWal *wal);
  * raised; 0: none. */
 extern XLogRecPtr ks_wal_at(const KsWal *wal);
 
+/* Where the WAL ends that has been inserted, flushed or not. */
+extern XLogRecPtr ks_wal_end(void);
+
 /* What commits before it is not needed any more. */
 extern void ks_wal_confirm(KsWal *wal, XLogRecPtr lsn);
 

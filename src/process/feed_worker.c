@@ -175,7 +175,7 @@ sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
 
 	pg_atomic_write_u32(&ks_feed.slot->asleep, 1);
 	pg_memory_barrier();
-	if (GetXLogInsertRecPtr() <= seen)
+	if (ks_wal_end() <= seen)
 		timeout = SLEEP_MAX_MS;
 	timeout = ks_feed_copy_patience(timeout);
 	/* whoever has committed in between did not wake us */

@@ -356,7 +356,7 @@ is_in_the_way(int sqlstate)
 static void
 open_window(void)
 {
-	XLogRecPtr	end = GetXLogInsertRecPtr();
+	XLogRecPtr	end = ks_wal_end();
 
 	XLogFlush(end);
 	copy.chunk.until = end;
@@ -403,7 +403,6 @@ ks_feed_copy_release(bool more)
 	KsProducerRecord *rec;
 	int64		rows;
 
-	/* with nothing left to read, what is missing is the head of a page */
 	if (!copy.wanted || !is_in_window() || (more && ks_wal_position(ks_feed.wal) < copy.chunk.until))
 		return false;
 	while ((rec = ks_chunk_next(copy.chunk.chunk)) != NULL)

@@ -19,6 +19,7 @@
 
 #include "base/compat.h"
 #include "catalog/feeds.h"
+#include "feed/wal.h"
 #include "process/shmem.h"
 #include "sql/feeds.h"
 #include "sql/funcs.h"
@@ -73,9 +74,8 @@ ks_feeds_wait_for(const char *name, bool until_given, TimestampTz deadline)
 				 errdetail("kafka_sink is not in shared_preload_libraries.")));
 	PreventCommandDuringRecovery("wait_for() of a feed");
 	/* what is committed and not flushed yet is committed, too */
-	target = GetXLogInsertRecPtr();
+	target = ks_wal_end();
 	XLogFlush(target);
-	target = ks_flushed_lsn();
 	SPI_commit();
 	for (;;)
 	{
