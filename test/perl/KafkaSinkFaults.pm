@@ -16,8 +16,11 @@ C<terminate> ends one of the extension's processes with pg_terminate_backend().
 
 For a while, at random up to C<longest> seconds: C<lock>, a session holds locks
 that workers need; C<stop>, a process of the extension or the broker gets
-SIGSTOP, and SIGCONT later; C<proxy>, connections are cut, delayed, throttled,
-stalled or refused; C<disk>, no file of a database can grow.
+SIGSTOP, and SIGCONT later; C<freeze>, a worker does, for the time of C<frozen>; C<proxy>,
+connections are cut, delayed, throttled, stalled or refused; C<disk>, no file of a
+database can grow.
+
+Workers are those of sinks, or with C<victims =E<gt> 'feed'> those of feeds.
 
 The broker is one of start_proxied_broker(); for C<disk> the server was started
 with C<environment> of this module.
@@ -37,7 +40,7 @@ use PostgreSQL::Test::Utils;
 use KafkaSinkTest;
 
 our @at_once = qw(worker postmaster broker terminate);
-our @for_a_while = qw(lock stop proxy disk);
+our @for_a_while = qw(lock stop freeze proxy disk);
 our @kinds = (@at_once, @for_a_while);
 
 my %stopped;
@@ -48,7 +51,7 @@ END { kill 'CONT', keys %stopped if %stopped; }
 sub new
 {
 	my ($class, %self) = @_;
-	return bless { longest => 5, kills => {}, struck => {}, active => [], words => [], %self }, $class;
+	return bless { longest => 5, frozen => 5, victims => 'worker', kills => {}, struck => {}, active => [], words => [], %self }, $class;
 }
 
 =item KafkaSinkFaults::environment($flag)
@@ -153,8 +156,9 @@ sub _end_those_over
 
 sub _goes_on
 {
-	my ($self, $kind, $words, $end) = @_;
-	my $seconds = 0.2 + rand($self->{longest} - 0.2);
+	my ($self, $kind, $words, $end, $seconds) = @_;
+
+	$seconds //= 0.2 + rand($self->{longest} - 0.2);
 
 	push @{ $self->{active} }, { kind => $kind, until => time + $seconds, end => $end };
 	return sprintf '%s: %s for %.1f s', $kind, $words, $seconds;
@@ -189,7 +193,7 @@ sub _any_process
 sub _strike_worker
 {
 	my ($self) = @_;
-	my @workers = $self->_processes('worker') or return;
+	my @workers = $self->_processes($self->{victims}) or return;
 	my $pid = _any(@workers)->[1];
 
 	# no room for recovery is the end of a server
@@ -206,11 +210,11 @@ sub _strike_postmaster
 	my $node = $self->{node};
 	my ($pid) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 	my $deadline = time + 300;
-	local %ENV = (%ENV, environment($self->{disk}));
+	local %ENV = (%ENV, environment($self->{disk} // ''));
 
 	$self->end_all('disk');
 	kill 'KILL', $pid or return;
-	$self->end_all('stop');
+	$self->end_all('stop', 'freeze');
 	until (IPC::Run::run([ $node->installed_command('pg_ctl'), '-w', '-s', '-D', $node->data_dir,
 			'-l', $node->logfile, 'start' ], '<', '/dev/null', '>', '/dev/null', '2>', '/dev/null'))
 	{
@@ -231,7 +235,7 @@ sub _strike_broker
 	$self->{kafka}->kill9;
 	if (rand() < 0.5)
 	{
-		my @workers = $self->_processes('worker');
+		my @workers = $self->_processes($self->{victims});
 		my $pid = @workers ? _any(@workers)->[1] : undef;
 
 		$also = ", and $pid ends"
@@ -287,9 +291,26 @@ sub _strike_stop
 	  : $self->_any_process // return;
 	my ($kind, $pid) = @$process;
 
+	return $self->_stop('stop', "$kind $pid", $pid);
+}
+
+# For longer than others wait for it.
+sub _strike_freeze
+{
+	my ($self) = @_;
+	my @workers = $self->_processes($self->{victims}) or return;
+	my $pid = _any(@workers)->[1];
+
+	return $self->_stop('freeze', "worker $pid", $pid, $self->{frozen});
+}
+
+sub _stop
+{
+	my ($self, $kind, $words, $pid, $seconds) = @_;
+
 	kill 'STOP', $pid or return;
 	$stopped{$pid} = 1;
-	return $self->_goes_on('stop', "$kind $pid", sub { kill 'CONT', $pid; delete $stopped{$pid}; return; });
+	return $self->_goes_on($kind, $words, sub { kill 'CONT', $pid; delete $stopped{$pid}; return; }, $seconds);
 }
 
 sub _strike_proxy
