@@ -10,6 +10,9 @@
 
 #include <signal.h>
 
+#include "postmaster/interrupt.h"
+#include "utils/guc.h"
+
 #include "base/guc.h"
 
 void
@@ -19,6 +22,12 @@ ks_feed_step(const char *name)
 		return;
 	ereport(LOG, (errmsg_internal("feed stops at step %s", name)));
 	raise(SIGSTOP);
+	/* where it is to stop next may have been said meanwhile */
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
 }
 
 #endif
