@@ -337,6 +337,25 @@ ks_wal_feed_slot(int i, NameData *name, bool *active)
 	return found;
 }
 
+bool
+ks_wal_any_slot_is_held(Oid dbid)
+{
+	bool		held = false;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots && !held; i++)
+	{
+		ReplicationSlot *slot = &ReplicationSlotCtl->replication_slots[i];
+
+		SpinLockAcquire(&slot->mutex);
+		held = slot->in_use && slot->data.database == dbid && slot->active_pid != 0 &&
+			strncmp(NameStr(slot->data.name), SLOT_PREFIX, strlen(SLOT_PREFIX)) == 0;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return held;
+}
+
 void
 ks_wal_drop_slot(const char *name)
 {

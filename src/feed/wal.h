@@ -81,6 +81,9 @@ extern XLogRecPtr ks_wal_make_slot(const char *slot, bool tables, bool follows);
 /* Is it to follow to standbys?  Nobody must have it, or errors (55006). */
 extern void ks_wal_set_follows(const char *slot, bool follows);
 
+/* Does a process hold the slot of a feed of that database? */
+extern bool ks_wal_any_slot_is_held(Oid dbid);
+
 /* Errors (55006) if somebody has it. */
 extern void ks_wal_drop_slot(const char *slot);
 

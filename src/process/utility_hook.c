@@ -37,6 +37,7 @@
 
 #include "base/compat.h"
 #include "catalog/needs.h"
+#include "feed/wal.h"
 #include "process/drop_hook.h"
 #include "process/secrets.h"
 #include "process/shmem_int.h"
@@ -152,7 +153,8 @@ any_process_left(Oid dbid, bool ask)
 			kill(slot->pid, SIGTERM);
 	}
 	LWLockRelease(ks_shared->lock);
-	return any;
+	/* a feed's process lets go of its slot a little later than of its place here */
+	return any || ks_wal_any_slot_is_held(dbid);
 }
 
 /* Nobody new may come; false if there is no entry, and so nobody. */
