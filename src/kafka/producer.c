@@ -171,6 +171,16 @@ ks_producer_result(KsProducer *p, rd_kafka_error_t *error, const char *what)
 	return result;
 }
 
+KsProducerResult
+ks_producer_flush(KsProducer *p, int timeout_ms)
+{
+	rd_kafka_resp_err_t err = rd_kafka_flush(p->client->rk, timeout_ms);
+
+	/* what failed counts as not arrived until it is taken */
+	ks_producer_serve(p);
+	return p->purged ? KS_PRODUCER_ABORT : err == RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DONE : KS_PRODUCER_AGAIN;
+}
+
 #ifndef KS_BENCH_WITHOUT_TRANSACTIONS
 
 KsProducerResult
@@ -186,16 +196,6 @@ ks_producer_begin(KsProducer *p)
 	p->lost = RD_KAFKA_RESP_ERR_NO_ERROR;
 	p->purged = p->lost_here = false;
 	return ks_producer_result(p, rd_kafka_begin_transaction(p->client->rk), "begin a transaction");
-}
-
-KsProducerResult
-ks_producer_flush(KsProducer *p, int timeout_ms)
-{
-	rd_kafka_resp_err_t err = rd_kafka_flush(p->client->rk, timeout_ms);
-
-	/* what failed counts as not arrived until it is taken */
-	ks_producer_serve(p);
-	return p->purged ? KS_PRODUCER_ABORT : err == RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DONE : KS_PRODUCER_AGAIN;
 }
 
 KsProducerResult
