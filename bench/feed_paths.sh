@@ -126,14 +126,17 @@ path_feed_once() {
 # Milliseconds from before a COMMIT that emits at 1,000 a second until a reader of
 # committed records has the record.
 path_feed_latency() {
-	local n=$((1000 * LATENCY_SECONDS)) follower figure
+	local n=$((1000 * LATENCY_SECONDS)) follower follow reader figure
 	feed_server
 	sql -c "SELECT FROM kafka_sink.resume('feed')" -c "CALL kafka_sink.wait_for('feed', timeout => '2 min')"
-	coproc FOLLOW { as "$KFK" -b "$KAFKA" -t 120 follow "$feed_topic" -n "$((n + 1000))"; }
-	follower=$FOLLOW_PID
-	read -r figure <&"${FOLLOW[0]}"
+	mkfifo "$WORK/follow"
+	as "$KFK" -b "$KAFKA" -t 120 follow "$feed_topic" -n "$((n + 1000))" > "$WORK/follow" &
+	follower=$!
+	exec {follow}< "$WORK/follow"
+	read -r figure <&"$follow"
 	[ "$figure" = ready ] || die "feed_latency: nobody follows"
-	cat <&"${FOLLOW[0]}" > "$WORK/followed" &
+	cat <&"$follow" > "$WORK/followed" &
+	reader=$!
 	sql <<-SQL
 		CREATE OR REPLACE PROCEDURE emit_paced(n bigint, rate float8) LANGUAGE plpgsql AS \$\$
 		DECLARE
@@ -151,7 +154,8 @@ path_feed_latency() {
 		CALL emit_paced($((n + 1000)), 1000);
 	SQL
 	wait "$follower" || die "feed_latency: records are missing"
-	wait
+	wait "$reader"
+	exec {follow}<&-
 	sql -c "SELECT FROM kafka_sink.pause('feed')"
 	# the first second is for warming up
 	tail -n "+1001" "$WORK/followed" | awk '{ print ($1 - $2) / 1000 }' | sort -n > "$WORK/followed.ms"
