@@ -117,27 +117,6 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* What is changed of the settings, as assignments; returns the number of parameters. */
-static int
-assign_settings(const KsGiven *given, StringInfo sql, int n, Oid *types, Datum *values)
-{
-	for (int i = 0; i < KS_SINK_SETTINGS; i++)
-	{
-		const KsSetting *setting = given[i].setting;
-
-		if (given[i].given)
-		{
-			types[n] = setting->type;
-			values[n] = given[i].value;
-			appendStringInfo(sql, ", %s = $%d", setting->name, ++n);
-		}
-		else if (given[i].reset)
-			appendStringInfo(sql, ", %s = %s", setting->name,
-							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
-	}
-	return n;
-}
-
 Datum
 kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 {
@@ -182,7 +161,7 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(name);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE kafka_sink.sink_catalog c SET generation = c.generation");
-	n = assign_settings(given, &sql, 1, types, values);
+	n = ks_given_assign(given, KS_SINK_SETTINGS, &sql, 1, types, values);
 	if (OidIsValid(owner))
 	{
 		types[n] = REGROLEOID;

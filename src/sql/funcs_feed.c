@@ -271,7 +271,7 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 	Oid			types[KS_FEED_SETTINGS + 2];
 	Datum		values[KS_FEED_SETTINGS + 2];
 	StringInfoData sql;
-	int			n = 1;
+	int			n;
 
 	ks_feeds_check_owner(feed);
 	ks_given_init(given, KS_FEED_SETTINGS, ks_feed_setting);
@@ -310,20 +310,7 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(name);
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "UPDATE kafka_sink.feed_catalog c SET generation = c.generation");
-	for (int i = 0; i < KS_FEED_SETTINGS; i++)
-	{
-		const KsSetting *setting = given[i].setting;
-
-		if (given[i].given)
-		{
-			types[n] = setting->type;
-			values[n] = given[i].value;
-			appendStringInfo(&sql, ", %s = $%d", setting->name, ++n);
-		}
-		else if (given[i].reset)
-			appendStringInfo(&sql, ", %s = %s", setting->name,
-							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
-	}
+	n = ks_given_assign(given, KS_FEED_SETTINGS, &sql, 1, types, values);
 	if (OidIsValid(owner))
 	{
 		types[n] = REGROLEOID;

@@ -122,6 +122,26 @@ ks_given_reset(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg)
 	}
 }
 
+int
+ks_given_assign(const KsGiven *g, int ngiven, StringInfo sql, int n, Oid *types, Datum *values)
+{
+	for (int i = 0; i < ngiven; i++)
+	{
+		const KsSetting *setting = g[i].setting;
+
+		if (g[i].given)
+		{
+			types[n] = setting->type;
+			values[n] = g[i].value;
+			appendStringInfo(sql, ", %s = $%d", setting->name, ++n);
+		}
+		else if (g[i].reset)
+			appendStringInfo(sql, ", %s = %s", setting->name,
+							 setting->def ? quote_literal_cstr(setting->def) : "NULL");
+	}
+	return n;
+}
+
 bool
 ks_given_any(const KsGiven *g, int n)
 {

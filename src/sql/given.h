@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 
 #include "base/compat.h"
 #include "catalog/settings.h"
@@ -40,6 +41,10 @@ extern void ks_given_json(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg, b
 /* The setting of this name; errors (22023) if there is none in 'where', and says
  * which may be meant. */
 extern KsGiven *ks_given_find(KsGiven *g, int n, const char *name, const char *where);
+
+/* What is changed, as assignments behind others (", name = $3"), with their parameters
+ * from the n-th on; returns the number of parameters. */
+extern int	ks_given_assign(const KsGiven *g, int ngiven, StringInfo sql, int n, Oid *types, Datum *values);
 
 extern bool ks_given_any(const KsGiven *g, int n);
 
