@@ -300,11 +300,14 @@ read_chunk(void *arg)
 	KsCopyPlan *plan;
 	const char *place;
 	int64		rows;
+	bool		sees;
 
 	MemoryContextSwitchTo(copy.chunk.cxt);
 	ks_horizon_take(&copy.chunk.horizon, snapshot);
+	/* each time: an old transaction may be open for days, while others are noted */
+	sees = sees_published(&copy.chunk.horizon);
 	a->waits_for = TransactionIdPrecedes(snapshot->xmin, copy.bound) ? "it waits for transactions that were open when it was found" :
-		!sees_published(&copy.chunk.horizon) ? "it waits for a commit that is published, and cannot be seen yet" : NULL;
+		!sees ? "it waits for a commit that is published, and cannot be seen yet" : NULL;
 	if (a->waits_for)
 		return;
 	plan = ks_copy_plan(ks_feed.feed->publication, copy.at->relid);
