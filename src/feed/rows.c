@@ -39,6 +39,7 @@
 typedef struct Column
 {
 	const char *name;			/* "name":, escaped */
+	int			namelen;
 	KsJsonForm	form;
 	Oid			type;
 	bool		key;
@@ -57,6 +58,7 @@ typedef struct KsRowTable
 	int			ncolumns;
 	Column	   *columns;
 	int			nkeys;
+	const char *source;			/* of the envelope, as far as it is known before */
 	const char *key_schema;		/* what stands before a key, or NULL */
 	const char *change_schema;
 } Table;
@@ -202,7 +204,7 @@ make_schemas(Table *t)
 		const Column *c = &t->columns[i];
 
 		/* without the colon */
-		columns[i].name = pnstrdup(c->name, strlen(c->name) - 1);
+		columns[i].name = pnstrdup(c->name, c->namelen - 1);
 		columns[i].type = c->type;
 		columns[i].key = c->key;
 	}
@@ -228,15 +230,11 @@ is_same_table(const Table *a, const Table *b)
 	return true;
 }
 
-/* Has the change all that there is of the row, itself or by the row before? */
+/* Has the change all that there is of the row? */
 static bool
-is_whole(LogicalRepTupleData *tup, LogicalRepTupleData *rest)
+is_whole(const LogicalRepTupleData *tup)
 {
-	for (int i = 0; i < tup->ncols; i++)
-		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED &&
-			(rest == NULL || i >= rest->ncols || rest->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED))
-			return false;
-	return true;
+	return memchr(tup->colstatus, LOGICALREP_COLUMN_UNCHANGED, tup->ncols) == NULL;
 }
 
 /* In the current context. */
@@ -255,6 +253,7 @@ fill_table(KsRows *rows, Table *t, LogicalRepRelation *rel)
 		Column	   *c = &t->columns[i];
 
 		c->name = psprintf("%s:", escaped(rel->attnames[i]));
+		c->namelen = strlen(c->name);
 		c->type = getBaseType(rel->atttyps[i]);
 		c->form = ks_json_form(c->type);
 		c->key = bms_is_member(i, rel->attkeys);
@@ -263,6 +262,8 @@ fill_table(KsRows *rows, Table *t, LogicalRepRelation *rel)
 		find_keys(t, rel);
 	for (int i = 0; i < rel->natts; i++)
 		t->nkeys += t->columns[i].key;
+	t->source = psprintf(",\"source\":{\"version\":\"%s\",\"connector\":\"kafka_sink\",\"name\":%s,\"db\":%s,\"schema\":%s,\"table\":%s,",
+						 KS_VERSION, rows->feed, rows->database, escaped(t->schema), escaped(t->name));
 	t->key_schema = t->change_schema = NULL;
 	if (rows->schemas)
 		make_schemas(t);
@@ -317,39 +318,48 @@ table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 /* --- values --- */
 
 /*
- * An object of a row's columns; with 'keys' of those of the key alone.  A value that
- * was not changed and is stored apart is not in the WAL: it is taken from 'old', or told
- * as the envelope does.
+ * What an update leaves as it is and is stored apart is not in the WAL: it is taken from
+ * the row before, of which all is known ('full'), or the key.
  */
 static void
-append_row(KsRows *rows, StringInfo buf, const Table *t, LogicalRepTupleData *tup, LogicalRepTupleData *old, bool keys)
+complete(const Table *t, LogicalRepTupleData *tup, const LogicalRepTupleData *before, bool full)
 {
-	const char *comma = "";
+	for (int i = 0; i < t->ncolumns && i < tup->ncols && i < before->ncols; i++)
+		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && (full || t->columns[i].key))
+		{
+			tup->colstatus[i] = before->colstatus[i];
+			tup->colvalues[i] = before->colvalues[i];
+		}
+}
 
-	appendStringInfoChar(buf, '{');
+/* An object of a row's columns, with 'keys' of those of the key alone; what is not known
+ * is told as the envelope does. */
+static void
+append_row(KsRows *rows, StringInfo buf, const Table *t, LogicalRepTupleData *tup, bool keys)
+{
+	char		separator = '{';
+
 	for (int i = 0; i < t->ncolumns && i < tup->ncols; i++)
 	{
 		const Column *c = &t->columns[i];
-		LogicalRepTupleData *from = tup;
 
 		if (keys && !c->key)
 			continue;
-		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && old != NULL && i < old->ncols)
-			from = old;
-		if (from->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && rows->envelope == KS_ROW_PLAIN)
+		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && rows->envelope == KS_ROW_PLAIN)
 			continue;
-		appendStringInfo(buf, "%s%s", comma, c->name);
-		comma = ",";
-		if (from->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED)
+		appendStringInfoCharMacro(buf, separator);
+		separator = ',';
+		appendBinaryStringInfo(buf, c->name, c->namelen);
+		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED)
 			appendStringInfoString(buf, rows->schemas ? ks_row_schema_unavailable(c->type) : UNAVAILABLE);
-		else if (from->colstatus[i] == LOGICALREP_COLUMN_NULL)
+		else if (tup->colstatus[i] == LOGICALREP_COLUMN_NULL)
 			appendStringInfoString(buf, "null");
 		else if (rows->schemas)
-			ks_row_schema_append_value(buf, c->type, from->colvalues[i].data);
+			ks_row_schema_append_value(buf, c->type, tup->colvalues[i].data);
 		else
-			ks_json_append(buf, c->type, c->form, from->colvalues[i].data);
+			ks_json_append(buf, c->type, c->form, tup->colvalues[i].data);
 	}
-	appendStringInfoChar(buf, '}');
+	appendStringInfoString(buf, separator == '{' ? "{}" : "}");
 }
 
 /* The key, NULL if the table has none: a single column as it is, or an object. */
@@ -364,7 +374,7 @@ key_of(KsRows *rows, const Table *t, LogicalRepTupleData *tup)
 	for (int i = 0; i < t->ncolumns && i < tup->ncols && t->nkeys == 1 && rows->envelope == KS_ROW_PLAIN; i++)
 		if (t->columns[i].key)
 			return tup->colstatus[i] == LOGICALREP_COLUMN_NULL ? NULL : tup->colvalues[i].data;
-	append_row(rows, &buf, t, tup, NULL, true);
+	append_row(rows, &buf, t, tup, true);
 	return buf.data;
 }
 
@@ -400,10 +410,10 @@ send(KsRows *rows, const KsWalTransaction *txn, const Table *t, const char *key,
 	rows->send(rows->arg, txn, &rec);
 }
 
-/* Debezium's envelope around a change; 'rest' has what 'after' does not tell. */
+/* Debezium's envelope around a change, or around a row that was read (r). */
 static char *
 envelope(KsRows *rows, const KsWalTransaction *txn, const Table *t, char op,
-		 LogicalRepTupleData *before, LogicalRepTupleData *rest, LogicalRepTupleData *after)
+		 LogicalRepTupleData *before, LogicalRepTupleData *after)
 {
 	StringInfoData buf;
 	int64		ms = ks_timestamp_to_ms(txn->committed_at);
@@ -411,17 +421,16 @@ envelope(KsRows *rows, const KsWalTransaction *txn, const Table *t, char op,
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "{\"before\":");
 	if (before)
-		append_row(rows, &buf, t, before, NULL, false);
+		append_row(rows, &buf, t, before, false);
 	else
 		appendStringInfoString(&buf, "null");
 	appendStringInfoString(&buf, ",\"after\":");
 	if (after)
-		append_row(rows, &buf, t, after, rest, false);
+		append_row(rows, &buf, t, after, false);
 	else
 		appendStringInfoString(&buf, "null");
-	appendStringInfo(&buf, ",\"source\":{\"version\":\"%s\",\"connector\":\"kafka_sink\",\"name\":%s,\"ts_ms\":" INT64_FORMAT
-					 ",\"snapshot\":\"%s\",\"db\":%s,\"schema\":%s,\"table\":%s,\"txId\":",
-					 KS_VERSION, rows->feed, ms, op == 'r' ? "incremental" : "false", rows->database, escaped(t->schema), escaped(t->name));
+	appendStringInfoString(&buf, t->source);
+	appendStringInfo(&buf, "\"snapshot\":\"%s\",\"ts_ms\":" INT64_FORMAT ",\"txId\":", op == 'r' ? "incremental" : "false", ms);
 	/* a row that was read is no transaction's */
 	if (op == 'r')
 		appendStringInfoString(&buf, "null");
@@ -432,17 +441,17 @@ envelope(KsRows *rows, const KsWalTransaction *txn, const Table *t, char op,
 }
 
 static void
-send_insert(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *tup, LogicalRepTupleData *old)
+send_insert(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *tup)
 {
 	StringInfoData buf;
 
 	if (rows->envelope == KS_ROW_DEBEZIUM)
 	{
-		send(rows, txn, t, key_of(rows, t, tup), envelope(rows, txn, t, 'c', NULL, old, tup));
+		send(rows, txn, t, key_of(rows, t, tup), envelope(rows, txn, t, 'c', NULL, tup));
 		return;
 	}
 	initStringInfo(&buf);
-	append_row(rows, &buf, t, tup, old, false);
+	append_row(rows, &buf, t, tup, false);
 	send(rows, txn, t, key_of(rows, t, tup), buf.data);
 }
 
@@ -453,7 +462,7 @@ send_delete(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRe
 	char	   *key = key_of(rows, t, old);
 
 	if (rows->envelope == KS_ROW_DEBEZIUM)
-		send(rows, txn, t, key, envelope(rows, txn, t, 'd', old, NULL, NULL));
+		send(rows, txn, t, key, envelope(rows, txn, t, 'd', old, NULL));
 	if (key)
 		send(rows, txn, t, key, NULL);
 }
@@ -472,17 +481,15 @@ same_key(KsRows *rows, const Table *t, LogicalRepTupleData *a, LogicalRepTupleDa
 static void
 send_update(KsRows *rows, const KsWalTransaction *txn, const Table *t, LogicalRepTupleData *old, bool full, LogicalRepTupleData *tup)
 {
-	LogicalRepTupleData *rest = full ? old : NULL;
-
 	if (old && !same_key(rows, t, old, tup))
 	{
 		send_delete(rows, txn, t, old);
-		send_insert(rows, txn, t, tup, rest);
+		send_insert(rows, txn, t, tup);
 	}
 	else if (rows->envelope == KS_ROW_DEBEZIUM)
-		send(rows, txn, t, key_of(rows, t, tup), envelope(rows, txn, t, 'u', rest, rest, tup));
+		send(rows, txn, t, key_of(rows, t, tup), envelope(rows, txn, t, 'u', full ? old : NULL, tup));
 	else
-		send_insert(rows, txn, t, tup, rest);
+		send_insert(rows, txn, t, tup);
 }
 
 /* Rows without an envelope have no word for it: that the table was emptied is told once. */
@@ -490,7 +497,7 @@ static void
 send_truncate(KsRows *rows, const KsWalTransaction *txn, Table *t)
 {
 	if (rows->envelope == KS_ROW_DEBEZIUM)
-		send(rows, txn, t, NULL, envelope(rows, txn, t, 't', NULL, NULL, NULL));
+		send(rows, txn, t, NULL, envelope(rows, txn, t, 't', NULL, NULL));
 	else if (!t->told)
 		ereport(LOG,
 				(errmsg("TRUNCATE of table \"%s.%s\" is not published", t->schema, t->name),
@@ -560,11 +567,11 @@ ks_rows_make_copied(KsRows *rows, const KsRowTable *t, LogicalRepTupleData *row,
 
 	*key = key_of(rows, t, row);
 	if (rows->envelope == KS_ROW_DEBEZIUM)
-		make_record(rows, rec, t, *key, envelope(rows, at, t, 'r', NULL, NULL, row));
+		make_record(rows, rec, t, *key, envelope(rows, at, t, 'r', NULL, row));
 	else
 	{
 		initStringInfo(&buf);
-		append_row(rows, &buf, t, row, NULL, false);
+		append_row(rows, &buf, t, row, false);
 		make_record(rows, rec, t, *key, buf.data);
 	}
 	rec->ts_ms = ks_timestamp_to_ms(at->committed_at);
@@ -587,6 +594,7 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 				before;
 	const Table *t;
 	bool		has_before;
+	bool		full;
 
 	in.cursor = 0;
 	if (rows->watched && *in.data == LOGICAL_REP_MSG_TRUNCATE)
@@ -600,16 +608,18 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 			t = table_of(rows, txn, logicalrep_read_insert(&in, &tup));
 			if (t->hidden)
 				break;
-			tell_watch(rows, txn, t, NULL, &tup, is_whole(&tup, NULL));
-			send_insert(rows, txn, t, &tup, NULL);
+			tell_watch(rows, txn, t, NULL, &tup, is_whole(&tup));
+			send_insert(rows, txn, t, &tup);
 			break;
 		case LOGICAL_REP_MSG_UPDATE:
 			t = table_of(rows, txn, logicalrep_read_update(&in, &has_before, &before, &tup));
 			if (t->hidden)
 				break;
-			tell_watch(rows, txn, t, has_before ? &before : NULL, &tup,
-					   is_whole(&tup, has_before && message->data[OLD_KIND] == 'O' ? &before : NULL));
-			send_update(rows, txn, t, has_before ? &before : NULL, message->data[OLD_KIND] == 'O', &tup);
+			full = has_before && message->data[OLD_KIND] == 'O';
+			if (has_before)
+				complete(t, &tup, &before, full);
+			tell_watch(rows, txn, t, has_before ? &before : NULL, &tup, is_whole(&tup));
+			send_update(rows, txn, t, has_before ? &before : NULL, full, &tup);
 			break;
 		case LOGICAL_REP_MSG_DELETE:
 			t = table_of(rows, txn, logicalrep_read_delete(&in, &before));
