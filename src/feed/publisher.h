@@ -72,6 +72,7 @@ typedef struct KsPublisher
 	KsPublisherState state;
 	KsProgress	next;			/* what is committed next */
 	TimestampTz opened_at;
+	TimestampTz committed_at;	/* the one before, 0: none */
 	int64		open_records;	/* in the transaction of Kafka */
 	int64		open_bytes;
 	int64		open_transactions;	/* in it to their end */
