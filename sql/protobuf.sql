@@ -112,7 +112,8 @@ SELECT one('repeated int32 v = 1; int32 w = 2;', 'int[]', i(1, 1) || i(2, 9) || 
 -- maps
 SELECT unnest(ARRAY[one('map<string, int32>', 'jsonb', '', b(1, s(1, 'b"') || i(2, 1)) || b(1, s(1, 'a') || i(2, 2)), b(1, s(1, 'a') || i(2, 1)) || b(1, s(1, 'a') || i(2, 2)), b(1, i(2, 3)), b(1, s(1, 'k')), b(1, ''),
         b(1, i(2, 1) || s(1, 'x') || i(2, 2) || s(1, 'y'))), one('map<int64, string>', 'jsonb', b(1, i(1, -5) || s(2, 'x'))), one('map<bool, bool>', 'jsonb', b(1, i(1, 1)) || b(1, i(2, 1))),
-    one('map<string, x> v = 1; message x { int32 a = 1; }', 'jsonb', b(1, s(1, 'k') || b(2, i(1, 5))) || b(1, s(1, 'none')), b(1, s(1, 'k') || b(2, i(1, 5)) || b(2, ''))), one('map<string, int32>', 'text', b(1, s(1, 'a') || i(2, 1))),
+    one('map<string, x> v = 1; message x { int32 a = 1; }', 'jsonb', b(1, s(1, 'k') || b(2, i(1, 5))) || b(1, s(1, 'none')), b(1, s(1, 'k') || b(2, i(1, 5)) || b(2, ''))), one('map<string, int32>', 'text', b(1, s(1, 'a') || i(2, 1)),
+        b(1, s(1, 'b') || i(2, 1)) || b(1, s(1, 'a') || i(2, 1)) || b(1, s(1, 'c') || i(2, 1)) || b(1, s(1, 'b') || i(2, 2)) || b(1, s(1, 'b') || i(2, 3))),
     one('map<string, int32>', 'int[]', ''), one('map<string, int32>', 'int', '')]) AS one;
 CREATE TYPE pair AS (a int, b text, c date);
 SELECT unnest(ARRAY[one('map<string, int32>', 'pair', b(1, s(1, 'a') || i(2, 1)))]) AS one;

@@ -12,7 +12,8 @@
 #include "utils/builtins.h"
 
 #include "format/decode_format.h"
-#include "format/proto_text.h"
+#include "format/proto_json.h"
+#include "format/proto_single.h"
 
 typedef enum KsProtoAction
 {

@@ -1,10 +1,11 @@
 /*
  * proto_single.c
- *	  Protobuf's messages that are one value: moments, durations, decimals, ...
+ *	  Protobuf's values that are one text: of types that are no messages, and messages
+ *	  that are one value: moments, durations, decimals, ...
  *
- * As text they are what Protobuf's JSON has for them.  Four that it has nothing special
- * for, and that Kafka Connect uses, are what people write for them: numbers, a date, a
- * time of day.
+ * As text these messages are what Protobuf's JSON has for them.  Four that it has nothing
+ * special for, and that Kafka Connect uses, are what people write for them: numbers, a
+ * date, a time of day.
  */
 #include "postgres.h"
 
@@ -13,12 +14,84 @@
 #include "utils/datetime.h"
 
 #include "format/envelope_text.h"
-#include "format/proto_text.h"
+#include "format/proto_single.h"
 #include "format/scalar.h"
 
 /* 0001-01-01, and 10,000 years */
 #define MIN_SECONDS		INT64CONST(-62135596800)
 #define MAX_DURATION	INT64CONST(315576000000)
+
+/* --- no messages --- */
+
+static void
+set_number(KsProtoReader *r, int64 v, KsJsonToken *tok)
+{
+	ks_scalar_set(tok, KS_JSON_NUMBER, r->buf, pg_lltoa(v, r->buf));
+}
+
+static void
+set_enum(KsProtoReader *r, const KsProtoEnum *e, int32 number, KsJsonToken *tok)
+{
+	const char *name;
+
+	if (e->null_value)
+	{
+		ks_scalar_set(tok, KS_JSON_NULL, "null", 4);
+		return;
+	}
+	name = ks_proto_enum_name(e, number);
+	if (name)
+		ks_scalar_set(tok, KS_JSON_STRING, name, strlen(name));
+	else
+		set_number(r, number, tok);
+}
+
+void
+ks_proto_single(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *value, KsJsonToken *tok)
+{
+	const char *s = (const char *) value->p;
+	int			len = value->len;
+
+	/* cppcheck-suppress ctunullpointer ; only what is known has none */
+	switch (field->type)
+	{
+		case KS_PROTO_DOUBLE:
+		case KS_PROTO_FLOAT:
+			ks_scalar_set_float(tok, value->v.real, field->type == KS_PROTO_FLOAT, r->buf);
+			break;
+		case KS_PROTO_UINT64:
+		case KS_PROTO_FIXED64:
+			if (value->v.bits <= (uint64) PG_INT64_MAX)
+				set_number(r, (int64) value->v.bits, tok);
+			else
+			{
+				s = psprintf(UINT64_FORMAT, value->v.bits);
+				ks_scalar_set(tok, KS_JSON_NUMBER, s, strlen(s));
+			}
+			break;
+		case KS_PROTO_BOOL:
+			if (value->v.bits)
+				ks_scalar_set(tok, KS_JSON_TRUE, "true", 4);
+			else
+				ks_scalar_set(tok, KS_JSON_FALSE, "false", 5);
+			break;
+		case KS_PROTO_ENUM:
+			set_enum(r, field->enumeration, (int32) value->v.bits, tok);
+			break;
+		case KS_PROTO_STRING:
+			ks_scalar_to_server(r->d, &s, &len);
+			ks_scalar_set(tok, KS_JSON_STRING, s, len);
+			break;
+		case KS_PROTO_BYTES:
+			ks_scalar_set_hex(tok, s, len);
+			break;
+		default:
+			set_number(r, (int64) value->v.bits, tok);
+			break;
+	}
+}
+
+/* --- messages --- */
 
 KS_NORETURN static void out_of_range(const char *what);
 

@@ -18,7 +18,7 @@
 #include "utils/memutils.h"
 
 #include "format/decode_format.h"
-#include "format/proto_text.h"
+#include "format/proto_json.h"
 #include "format/scalar.h"
 
 #define MAX_FILES		16

@@ -1,6 +1,6 @@
 /*
- * proto_text.c
- *	  Protobuf's values as texts: of one value, and of any as JSON.
+ * proto_json.c
+ *	  Protobuf's values as JSON.
  *
  * The JSON is Protobuf's mapping, with the fields' names as the schema has them, 64-bit
  * integers as numbers, bytes as the server writes a bytea (\x00ff), and NaN and infinities
@@ -14,82 +14,12 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 
-#include "base/merge.h"
+#include "format/proto_json.h"
+#include "format/proto_map.h"
 #include "format/proto_runs.h"
-#include "format/proto_text.h"
+#include "format/proto_single.h"
 #include "format/scalar.h"
-
-static void
-set_number(KsProtoReader *r, int64 v, KsJsonToken *tok)
-{
-	ks_scalar_set(tok, KS_JSON_NUMBER, r->buf, pg_lltoa(v, r->buf));
-}
-
-static void
-set_enum(KsProtoReader *r, const KsProtoEnum *e, int32 number, KsJsonToken *tok)
-{
-	const char *name;
-
-	if (e->null_value)
-	{
-		ks_scalar_set(tok, KS_JSON_NULL, "null", 4);
-		return;
-	}
-	name = ks_proto_enum_name(e, number);
-	if (name)
-		ks_scalar_set(tok, KS_JSON_STRING, name, strlen(name));
-	else
-		set_number(r, number, tok);
-}
-
-void
-ks_proto_single(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *value, KsJsonToken *tok)
-{
-	const char *s = (const char *) value->p;
-	int			len = value->len;
-
-	/* cppcheck-suppress ctunullpointer ; only what is known has none */
-	switch (field->type)
-	{
-		case KS_PROTO_DOUBLE:
-		case KS_PROTO_FLOAT:
-			ks_scalar_set_float(tok, value->v.real, field->type == KS_PROTO_FLOAT, r->buf);
-			break;
-		case KS_PROTO_UINT64:
-		case KS_PROTO_FIXED64:
-			if (value->v.bits <= (uint64) PG_INT64_MAX)
-				set_number(r, (int64) value->v.bits, tok);
-			else
-			{
-				s = psprintf(UINT64_FORMAT, value->v.bits);
-				ks_scalar_set(tok, KS_JSON_NUMBER, s, strlen(s));
-			}
-			break;
-		case KS_PROTO_BOOL:
-			if (value->v.bits)
-				ks_scalar_set(tok, KS_JSON_TRUE, "true", 4);
-			else
-				ks_scalar_set(tok, KS_JSON_FALSE, "false", 5);
-			break;
-		case KS_PROTO_ENUM:
-			set_enum(r, field->enumeration, (int32) value->v.bits, tok);
-			break;
-		case KS_PROTO_STRING:
-			ks_scalar_to_server(r->d, &s, &len);
-			ks_scalar_set(tok, KS_JSON_STRING, s, len);
-			break;
-		case KS_PROTO_BYTES:
-			ks_scalar_set_hex(tok, s, len);
-			break;
-		default:
-			set_number(r, (int64) value->v.bits, tok);
-			break;
-	}
-}
-
-/* --- JSON --- */
 
 static void
 append_token(KsProtoReader *r, const KsProtoField *field, const KsProtoMessage *known,
@@ -455,59 +385,6 @@ append_list(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, con
 	appendStringInfoChar(out, ']');
 }
 
-typedef struct MapEntry
-{
-	KsProtoValue key;
-	KsProtoValue entry;			/* the message */
-} MapEntry;
-
-static int
-compare_keys(const MapEntry *x, const MapEntry *y)
-{
-	int			n;
-
-	if (x->key.v.bits != y->key.v.bits)
-		return x->key.v.bits < y->key.v.bits ? -1 : 1;
-	n = memcmp(x->key.p, y->key.p, Min(x->key.len, y->key.len));
-	return n != 0 ? n : x->key.len - y->key.len;
-}
-
-/* By the key; of the same one as they came. */
-static int
-compare_entries(const void *a, const void *b)
-{
-	const MapEntry *x = a;
-	const MapEntry *y = b;
-	int			n = compare_keys(x, y);
-
-	return n != 0 ? n : x->entry.p < y->entry.p ? -1 : x->entry.p > y->entry.p;
-}
-
-static MapEntry *
-list_entries(KsProtoReader *r, const KsProtoField *field, const KsProtoField *key, const uint8 *begin,
-			 const uint8 *end, int *n)
-{
-	KsProtoReader inner = *r;
-	KsProtoItems items;
-	int			max = 16;
-	MapEntry   *entries = palloc(max * sizeof(MapEntry));
-
-	*n = 0;
-	ks_proto_items(&items, &inner, field, begin, end);
-	for (;;)
-	{
-		if (*n >= max)
-		{
-			max *= 2;
-			entries = repalloc_huge(entries, max * sizeof(MapEntry));
-		}
-		if (!ks_proto_next_item(&items, &entries[*n].entry))
-			return entries;
-		ks_proto_find_value(r, key, &entries[*n].entry, &entries[*n].key);
-		(*n)++;
-	}
-}
-
 /* The value of an entry, absent or not. */
 static void
 append_entry_value(KsProtoReader *r, const KsProtoMessage *entry, const KsProtoField *field,
@@ -552,18 +429,16 @@ is_unknown_entry(KsProtoReader *r, const KsProtoField *field, const KsProtoValue
 	return ks_proto_is_unknown(field, &value);
 }
 
-/* Of a key given twice the last counts. */
 static void
 append_map(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, const uint8 *end, StringInfo out)
 {
 	const KsProtoField *key = ks_proto_find_number(field->message, 1);
 	const KsProtoField *value = ks_proto_find_number(field->message, 2);
-	MapEntry   *entries;
+	KsProtoMapEntry *entries;
 	bool		first = true;
 	int			n;
 
-	entries = list_entries(r, field, key, begin, end, &n);
-	ks_merge_sort(entries, n, sizeof(MapEntry), compare_entries);
+	entries = ks_proto_map_entries(r, field, begin, end, &n);
 	ks_proto_enter(r);
 	appendStringInfoChar(out, '{');
 	for (int i = 0; i < n; i++)
@@ -572,8 +447,7 @@ append_map(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, cons
 		KsJsonToken tok;
 
 		CHECK_FOR_INTERRUPTS();
-		if ((i + 1 < n && compare_keys(&entries[i], &entries[i + 1]) == 0) ||
-			is_unknown_entry(r, value, &entries[i].entry))
+		if (is_unknown_entry(r, value, &entries[i].entry))
 			continue;
 		old = MemoryContextSwitchTo(r->scratch);
 		ks_proto_single(r, key, &entries[i].key, &tok);

@@ -1,11 +1,11 @@
 /*
- * proto_text.h
- *	  Protobuf's values as texts: of one value, and of any as JSON.
+ * proto_single.h
+ *	  Protobuf's values that are one text: of types that are no messages, and messages
+ *	  that are one value.
  */
-#ifndef KS_PROTO_TEXT_H
-#define KS_PROTO_TEXT_H
+#ifndef KS_PROTO_SINGLE_H
+#define KS_PROTO_SINGLE_H
 
-#include "format/convert.h"
 #include "format/json.h"
 #include "format/proto_read.h"
 
@@ -32,21 +32,5 @@ extern void ks_proto_timestamp(const KsProtoReader *r, const KsProtoValue *value
 extern void ks_proto_duration(const KsProtoReader *r, const KsProtoValue *value, int64 *seconds, int *nanos);
 extern void ks_proto_decimal(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
 							 KsProtoValue *digits, int *scale);
-
-/*
- * A value as JSON.  shape: of the type that the JSON is for, or NULL.  A composite type
- * has absent fields as they are read; others are told what there is, unless the reader
- * says so.
- */
-extern void ks_proto_append_json(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *value,
-								 const KsType *shape, StringInfo out);
-
-/* A message as a whole; of its fields those that are not left out, which may be NULL. */
-extern void ks_proto_append_message(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValue *value,
-									const bool *left_out, const KsType *shape, StringInfo out);
-
-/* All values of a field, repeated or not, of which there are runs between; nothing lies there, if it is absent. */
-extern void ks_proto_append_field(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, const uint8 *end,
-								  const KsType *shape, StringInfo out);
 
 #endif
