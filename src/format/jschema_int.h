@@ -203,6 +203,11 @@ typedef struct KsCompiler
 /* The node of a schema, which is to be filled if it was not met before. */
 extern KsNode *ks_jschema_node(KsCompiler *c, const KsTree *tree, KsResource *res, const char *place);
 
+/* --- jschema_keywords.c --- */
+
+/* A node that was made, by the schema's keywords; errors as ks_jschema_compile()'s. */
+extern void ks_jschema_fill(KsCompiler *c, const KsTree *tree, KsNode *node);
+
 /* --- jschema_value.c --- */
 
 /* The keyword that a value is not by, of those that ask for nothing in it; NULL: there is none. */
