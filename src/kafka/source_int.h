@@ -17,7 +17,9 @@
  *	source_verify.c	why the certificate of a broker is refused
  *	source_watch.c	interruptions, which only logs tell
  *	source_stats.c	librdkafka's statistics
- *	source_admin.c	blocking queries
+ *	source_wait.c	waiting for what brokers answer
+ *	source_admin.c	blocking queries about topics and the cluster
+ *	source_offsets.c	and about offsets
  *
  * No error is raised and nothing is allocated by palloc while a message or an
  * event of librdkafka is held that nobody else knows of: such a message would
@@ -31,8 +33,10 @@
 #include <librdkafka/rdkafka.h>
 
 #include "lib/ilist.h"
+#include "portability/instr_time.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "kafka/source.h"
 
 /* The headers of librdkafka before 2.1 do not name it, the library may know it. */
@@ -270,7 +274,30 @@ extern void ks_source_error_cb(rd_kafka_t *rk, int err, const char *reason, void
 /* source_stats.c */
 extern void ks_source_read_stats(KsSource *src, const char *json);
 
-/* source_admin.c */
+/* source_wait.c: a question to the brokers that is waited for */
+typedef struct KsSourceWait
+{
+	KsSource   *src;
+	instr_time	start;
+	int			timeout_ms;
+} KsSourceWait;
+
+extern void ks_source_wait_begin(KsSourceWait *wait, KsSource *src, int timeout_ms);
+extern int	ks_source_wait_elapsed(const KsSourceWait *wait);
+
+/* How long the next call may take in ms, 0: the time is up. */
+extern int	ks_source_wait_slice(KsSourceWait *wait);
+
+/*
+ * A call has failed: returns if it should be made again.  Errors of the moment
+ * are waited out, briefly, since the call may have returned at once.
+ */
+extern bool ks_source_wait_again(KsSourceWait *wait, rd_kafka_resp_err_t err);
+
+/* Raises what stands in the way: trouble of the client, or the call's error. */
+KS_NORETURN extern void ks_source_wait_failed(KsSource *src, rd_kafka_resp_err_t err, const char *what);
+
+/* source_offsets.c */
 extern void ks_source_resolve_ranges(KsSource *src);
 
 #endif
