@@ -7,7 +7,8 @@
  *	source_pipe.c	the pipe that wakes
  *	source_part.c	topics and partitions: states, epochs, start and stop
  *	source_conf.c	the configuration of librdkafka
- *	source_poll.c	records: the hot path, the tail check
+ *	source_poll.c	records: the hot path
+ *	source_judge.c	ends, errors, and the tail check
  *	source_slots.c	messages handed out, release
  *	source_event.c	what is told: events of partitions and of the client
  *	source_client.c	trouble of the client as a whole
@@ -273,6 +274,16 @@ extern void ks_source_error_cb(rd_kafka_t *rk, int err, const char *reason, void
 
 /* source_stats.c */
 extern void ks_source_read_stats(KsSource *src, const char *json);
+
+/* source_judge.c */
+extern void ks_source_judge_eof(KsSource *src, KsSourcePart *part, const rd_kafka_message_t *msg);
+extern void ks_source_judge_error(KsSource *src, KsSourcePart *part, rd_kafka_resp_err_t err);
+
+/* Is the error that of a batch that is not wanted? */
+extern bool ks_source_is_passed_over(const KsSourcePart *part, rd_kafka_resp_err_t err);
+
+/* A record in CHECKING, or where none is to come: is it handed out? */
+extern bool ks_source_judge_tail(KsSource *src, KsSourcePart *part, const KsRecord *rec);
 
 /* source_wait.c: a question to the brokers that is waited for */
 typedef struct KsSourceWait
