@@ -41,18 +41,6 @@ PG_FUNCTION_INFO_V1(kafka_sink_validate_options);
 
 /* --- errors about names --- */
 
-/* The spelling that needs no quotes in SQL. */
-static char *
-sql_name(const char *name)
-{
-	char	   *result = pstrdup(name);
-
-	for (char *p = result; *p; p++)
-		if (*p == '.')
-			*p = '_';
-	return result;
-}
-
 KS_NORETURN static void unknown_option(const char *name, KsOptionPlace place);
 
 static void
@@ -66,7 +54,7 @@ unknown_option(const char *name, KsOptionPlace place)
 	initStringInfo(&valid);
 	for (const KsOption *opt = ks_options; opt->name; opt++)
 	{
-		char	   *candidate = sql_name(opt->name);
+		char	   *candidate = ks_option_sql_name(opt->name);
 		int			d;
 
 		if (opt->class >= KS_OPTION_SINK || opt->place != place)
@@ -118,29 +106,6 @@ check_place(const KsOption *opt, const char *name, KsOptionPlace place)
 
 /* --- sets of options --- */
 
-static const char *
-get_value(const KsConf *conf, const char *property)
-{
-	for (int i = 0; i < conf->nprops; i++)
-		if (strcmp(conf->props[i].name, property) == 0)
-			return conf->props[i].value;
-	return NULL;
-}
-
-static bool
-value_is(const KsConf *conf, const char *property, const char *value)
-{
-	const char *v = get_value(conf, property);
-
-	return v && strcmp(v, value) == 0;
-}
-
-static bool
-starts_with(const char *s, const char *prefix)
-{
-	return strncmp(s, prefix, strlen(prefix)) == 0;
-}
-
 /* A text that only the mapping's role may know; flags and numbers are none. */
 static bool
 is_secret(const KsOption *opt)
@@ -167,7 +132,7 @@ read_options(KsConf *conf, List *defs, KsOptionPlace place, Oid by)
 		if (opt == NULL)
 			unknown_option(name, place);
 		check_place(opt, name, place);
-		if (get_value(conf, opt->name))
+		if (ks_options_get(conf, opt->name))
 			ks_option_error(errcode(ERRCODE_DUPLICATE_OBJECT),
 							errmsg("option \"%s\" is given twice", name),
 							errdetail("Each of its spellings sets the property \"%s\".",
@@ -196,163 +161,6 @@ create_conf(int n)
 	return conf;
 }
 
-/* What a non-superuser may not make a server do. */
-static void
-check_server_privileges(const KsConf *conf, bool tls)
-{
-	const char *mechanism = get_value(conf, "sasl.mechanisms");
-
-	if (mechanism &&
-		(strcmp(mechanism, "GSSAPI") == 0 || strcmp(mechanism, "OAUTHBEARER") == 0))
-		ks_option_error(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to use SASL mechanism %s", mechanism),
-						errdetail("Only superusers may use it: it can authenticate as the server itself."),
-						errhint("Use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."));
-	if (!tls && !ks_option_hosts_local(get_value(conf, "bootstrap.servers")))
-		ks_option_error(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to use a connection without TLS to another host"),
-						errdetail("Only superusers may do so: for others every host of \"bootstrap_servers\" must be localhost, in 127.0.0.0/8, or [::1]."),
-						errhint("Set \"security_protocol\" to ssl or sasl_ssl."));
-}
-
-/* What the options of a server about a schema registry must be together. */
-static void
-check_registry(const KsConf *conf, Oid by)
-{
-	const char *urls = get_value(conf, "schema.registry.url");
-	bool		any_tls,
-				any_bare;
-
-	for (int i = 0; i < conf->nprops && urls == NULL; i++)
-		if (conf->props[i].registry)
-			ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("option \"%s\" has no effect without \"schema_registry_url\"",
-								   sql_name(conf->props[i].name)));
-	if (urls == NULL)
-		return;
-	ks_option_urls_look(urls, &any_tls, &any_bare);
-	if (get_value(conf, "schema.registry.ssl.ca.pem") && !any_tls)
-		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("option \"schema_registry_ssl_ca_pem\" has no effect with this \"schema_registry_url\""),
-						errhint("Use https:// in \"schema_registry_url\"."));
-	if (any_bare && OidIsValid(by) && !superuser_arg(by))
-		ks_option_error(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-						errmsg("permission denied to use a schema registry without TLS on another host"),
-						errdetail("Only superusers may do so: for others every host of \"schema_registry_url\" behind http:// must be localhost, in 127.0.0.0/8, or [::1]."),
-						errhint("Use https:// in \"schema_registry_url\"."));
-}
-
-/* What the options of a server must be together. */
-static void
-check_server(const KsConf *conf, Oid by)
-{
-	const char *protocol = get_value(conf, "security.protocol");
-	const char *mechanism = get_value(conf, "sasl.mechanisms");
-	const char *backoff = get_value(conf, "reconnect.backoff.ms");
-	const char *max_backoff = get_value(conf, "reconnect.backoff.max.ms");
-	bool		sasl = protocol && starts_with(protocol, "sasl_");
-	bool		tls = protocol && (strcmp(protocol, "ssl") == 0 ||
-								   strcmp(protocol, "sasl_ssl") == 0);
-
-	if (get_value(conf, "bootstrap.servers") == NULL)
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("option \"bootstrap_servers\" is required"),
-						errhint("Use OPTIONS (bootstrap_servers 'host:9092')."));
-	if (sasl && mechanism == NULL)
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("option \"sasl_mechanisms\" is required with this \"security_protocol\""),
-						errhint("Usual ones are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512."));
-	if (mechanism && !sasl)
-		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("option \"sasl_mechanisms\" has no effect with this \"security_protocol\""),
-						errhint("Set \"security_protocol\" to sasl_ssl or sasl_plaintext."));
-	for (int i = 0; i < conf->nprops && !tls; i++)
-		if (starts_with(conf->props[i].name, "ssl.") ||
-			starts_with(conf->props[i].name, "enable.ssl."))
-			ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("option \"%s\" has no effect with this \"security_protocol\"",
-								   sql_name(conf->props[i].name)),
-							errhint("Set \"security_protocol\" to ssl or sasl_ssl."));
-	if (OidIsValid(by) && !superuser_arg(by))
-		check_server_privileges(conf, tls);
-
-	/* nobody would get it a token */
-	if (value_is(conf, "sasl.mechanisms", "OAUTHBEARER") &&
-		!value_is(conf, "sasl.oauthbearer.method", "oidc") &&
-		!value_is(conf, "enable.sasl.oauthbearer.unsecure.jwt", "true"))
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("SASL mechanism OAUTHBEARER requires the option \"sasl_oauthbearer_method\""),
-						errdetail("It says where tokens come from."),
-						errhint("Set it to oidc, and \"sasl_oauthbearer_token_endpoint_url\" to where tokens are given."));
-
-	/* any other value lets librdkafka run kinit in a shell */
-	if (value_is(conf, "sasl.mechanisms", "GSSAPI") &&
-		!value_is(conf, "sasl.kerberos.min.time.before.relogin", "0"))
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("SASL mechanism GSSAPI requires the option \"sasl_kerberos_min_time_before_relogin\""),
-						errdetail("It must be 0, so that librdkafka runs no shell command."),
-						errhint("Refresh the ticket outside the server."));
-	if ((backoff ? atoi(backoff) : 100) > (max_backoff ? atoi(max_backoff) : 10000))
-		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("\"reconnect_backoff_ms\" must not exceed \"reconnect_backoff_max_ms\""),
-						errdetail("Their defaults are 100 and 10000."));
-	check_registry(conf, by);
-}
-
-/* Errors if there is one of two properties that go together. */
-static void
-check_pair(const KsConf *conf, const char *one, const char *other, const char *detail)
-{
-	bool		has_one = get_value(conf, one) != NULL;
-
-	if (has_one != (get_value(conf, other) != NULL))
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("option \"%s\" is required", sql_name(has_one ? other : one)),
-						errdetail("%s", detail));
-}
-
-/* What those of a user mapping about a schema registry must be together. */
-static void
-check_registry_mapping(const KsConf *conf)
-{
-	const char *username = get_value(conf, "schema.registry.username");
-
-	check_pair(conf, "schema.registry.username", "schema.registry.password",
-			   "A user's name and password go together.");
-	check_pair(conf, "schema.registry.ssl.key.pem", "schema.registry.ssl.certificate.pem",
-			   "A client's key and certificate go together.");
-	if (username && strchr(username, ':'))
-		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("invalid value for option \"schema_registry_username\""),
-						errdetail("It contains a colon, which HTTP takes for the end of the name."));
-	if (username && get_value(conf, "schema.registry.bearer.token"))
-		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("options \"schema_registry_bearer_token\" and \"schema_registry_username\" exclude each other"),
-						errdetail("A registry is given either a token, or a user's name and password."));
-	if (get_value(conf, "schema.registry.ssl.key.password") &&
-		!get_value(conf, "schema.registry.ssl.key.pem"))
-		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("option \"schema_registry_ssl_key_password\" has no effect without \"schema_registry_ssl_key_pem\""));
-}
-
-/* What the options of a user mapping must be together. */
-static void
-check_mapping(const KsConf *conf)
-{
-	bool		key = get_value(conf, "ssl.key.pem") || get_value(conf, "ssl.key.location");
-	bool		cert = get_value(conf, "ssl.certificate.pem") ||
-		get_value(conf, "ssl.certificate.location");
-
-	if (key != cert)
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("option \"%s\" is required", key ? "ssl_certificate_pem" : "ssl_key_pem"),
-						errdetail("A client's key and certificate go together."));
-	if (get_value(conf, "ssl.keystore.location") && !get_value(conf, "ssl.keystore.password"))
-		ks_option_error(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
-						errmsg("option \"ssl_keystore_password\" is required"));
-	check_registry_mapping(conf);
-}
-
 /* Validates the options of a server or a user mapping; nothing else has any. */
 Datum
 kafka_sink_validate_options(PG_FUNCTION_ARGS)
@@ -364,12 +172,12 @@ kafka_sink_validate_options(PG_FUNCTION_ARGS)
 	if (catalog == ForeignServerRelationId)
 	{
 		read_options(conf, defs, KS_IN_SERVER, GetUserId());
-		check_server(conf, GetUserId());
+		ks_options_check_server(conf, GetUserId());
 	}
 	else if (catalog == UserMappingRelationId)
 	{
 		read_options(conf, defs, KS_IN_MAPPING, GetUserId());
-		check_mapping(conf);
+		ks_options_check_mapping(conf);
 	}
 	else if (defs != NIL)
 		ks_option_error(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
@@ -402,56 +210,6 @@ mapping_options(Oid serverid, Oid role)
 		defs = untransformRelOptions(datum);
 	ReleaseSysCache(tuple);
 	return defs;
-}
-
-/*
- * Errors (28000) unless the role has what the server's SASL mechanism asks
- * for.  Only a superuser may authenticate as the server itself: GSSAPI takes
- * the ticket of its operating-system user, OAUTHBEARER may take its machine's
- * identity.
- */
-static void
-check_credentials(const KsConf *conf, const char *server, Oid role)
-{
-	const char *protocol = get_value(conf, "security.protocol");
-	const char *mechanism = get_value(conf, "sasl.mechanisms");
-	const char *needs = NULL;
-
-	if (protocol == NULL || !starts_with(protocol, "sasl_"))
-		return;
-	if (strcmp(mechanism, "GSSAPI") == 0)
-	{
-		if (!superuser_arg(role))
-			needs = "a superuser.";
-	}
-	else if (strcmp(mechanism, "OAUTHBEARER") == 0)
-	{
-		bool		own = false;
-
-		for (int i = 0; i < conf->nprops; i++)
-		{
-			const char *name = conf->props[i].name;
-
-			if (starts_with(name, "sasl.oauthbearer.") &&
-				ks_option_find(name)->place == KS_IN_MAPPING)
-				own = true;
-		}
-		if (!own && !superuser_arg(role))
-			needs = "options sasl_oauthbearer_... in the role's own user mapping.";
-	}
-	else if (!get_value(conf, "sasl.username") || !get_value(conf, "sasl.password"))
-		needs = "\"sasl_username\" and \"sasl_password\" in the role's own user mapping.";
-
-	if (needs)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
-				 errmsg("role \"%s\" has no credentials for server \"%s\"",
-						GetUserNameFromId(role, false), server),
-				 errdetail("SASL mechanism %s needs %s", mechanism, needs),
-				 strcmp(mechanism, "GSSAPI") != 0 ?
-				 errhint("Use CREATE USER MAPPING FOR %s SERVER %s OPTIONS (...), or ALTER USER MAPPING.",
-						 quote_identifier(GetUserNameFromId(role, false)),
-						 quote_identifier(server)) : 0));
 }
 
 KsConf *
@@ -487,10 +245,10 @@ ks_options_load(const char *server, Oid role)
 	defs = mapping_options(serverid, role);
 	conf = create_conf(list_length(fs->options) + list_length(defs));
 	read_options(conf, fs->options, KS_IN_SERVER, InvalidOid);
-	check_server(conf, InvalidOid);
+	ks_options_check_server(conf, InvalidOid);
 	read_options(conf, defs, KS_IN_MAPPING, InvalidOid);
-	check_mapping(conf);
-	check_credentials(conf, server, role);
+	ks_options_check_mapping(conf);
+	ks_options_check_credentials(conf, server, role);
 	return conf;
 }
 

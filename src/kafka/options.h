@@ -45,6 +45,16 @@ extern KsConf *ks_options_load(const char *server, Oid role);
  * transaction. */
 extern const char *ks_options_of_server(const char *server, const char *property);
 
+/* The value of a property; NULL: it has none. */
+static inline const char *
+ks_options_get(const KsConf *conf, const char *property)
+{
+	for (int i = 0; i < conf->nprops; i++)
+		if (strcmp(conf->props[i].name, property) == 0)
+			return conf->props[i].value;
+	return NULL;
+}
+
 /* 64-bit fingerprint of a configuration, to notice a change. */
 extern uint64 ks_options_fingerprint(const KsConf *conf);
 

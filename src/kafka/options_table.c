@@ -376,3 +376,14 @@ ks_option_find(const char *name)
 			return opt;
 	return NULL;
 }
+
+char *
+ks_option_sql_name(const char *name)
+{
+	char	   *result = pstrdup(name);
+
+	for (char *p = result; *p; p++)
+		if (*p == '.')
+			*p = '_';
+	return result;
+}

@@ -67,6 +67,9 @@ extern const KsOption ks_options[];
 /* By any of its spellings; NULL if unknown. */
 extern const KsOption *ks_option_find(const char *name);
 
+/* The spelling that needs no quotes in SQL. */
+extern char *ks_option_sql_name(const char *name);
+
 /*
  * All errors of the validator.  Their statement holds the password, so it is
  * kept from the server's log; and so does the context of whoever executes the
@@ -91,5 +94,20 @@ extern bool ks_option_hosts_local(const char *value);
 
 /* Of a checked list of URLs: is any reached by TLS, is any of those that are not on another machine? */
 extern void ks_option_urls_look(const char *value, bool *any_tls, bool *any_bare);
+
+/*
+ * options_check.c: what the options of a server, or of a user mapping, must be together.
+ * 'by' is the role that sets them, or invalid if that was checked before.
+ */
+extern void ks_options_check_server(const KsConf *conf, Oid by);
+extern void ks_options_check_mapping(const KsConf *conf);
+
+/*
+ * Errors (28000) unless the role has what the server's SASL mechanism asks
+ * for.  Only a superuser may authenticate as the server itself: GSSAPI takes
+ * the ticket of its operating-system user, OAUTHBEARER may take its machine's
+ * identity.
+ */
+extern void ks_options_check_credentials(const KsConf *conf, const char *server, Oid role);
 
 #endif

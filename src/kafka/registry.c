@@ -47,19 +47,10 @@ struct KsRegistry
 
 /* --- opening --- */
 
-static const char *
-get_value(const KsConf *conf, const char *property)
-{
-	for (int i = 0; i < conf->nprops; i++)
-		if (strcmp(conf->props[i].name, property) == 0)
-			return conf->props[i].value;
-	return NULL;
-}
-
 const char *
 ks_registry_urls(const KsConf *conf)
 {
-	return get_value(conf, "schema.registry.url");
+	return ks_options_get(conf, "schema.registry.url");
 }
 
 /*
@@ -115,9 +106,9 @@ encode_base64(const char *text)
 static char *
 make_authorization(const KsConf *conf, char **encoded)
 {
-	char	   *username = to_utf8(get_value(conf, "schema.registry.username"));
-	char	   *password = to_utf8(get_value(conf, "schema.registry.password"));
-	char	   *token = to_utf8(get_value(conf, "schema.registry.bearer.token"));
+	char	   *username = to_utf8(ks_options_get(conf, "schema.registry.username"));
+	char	   *password = to_utf8(ks_options_get(conf, "schema.registry.password"));
+	char	   *token = to_utf8(ks_options_get(conf, "schema.registry.bearer.token"));
 
 	*encoded = NULL;
 	if (token)
@@ -147,7 +138,7 @@ KsRegistry *
 ks_registry_open(const KsConf *conf)
 {
 	const char *urls = ks_registry_urls(conf);
-	const char *timeout = get_value(conf, "schema.registry.timeout.ms");
+	const char *timeout = ks_options_get(conf, "schema.registry.timeout.ms");
 	KsHttpOptions options = {0};
 	KsRegistry *reg;
 	char	   *encoded;
@@ -159,10 +150,10 @@ ks_registry_open(const KsConf *conf)
 	options.timeout_ms = atoi(timeout ? timeout : DEFAULT_TIMEOUT_MS);
 	options.nhosts = reg->nurls;
 	options.authorization = make_authorization(conf, &encoded);
-	options.ca = get_value(conf, "schema.registry.ssl.ca.pem");
-	options.certificate = get_value(conf, "schema.registry.ssl.certificate.pem");
-	options.key = get_value(conf, "schema.registry.ssl.key.pem");
-	options.key_password = to_utf8(get_value(conf, "schema.registry.ssl.key.password"));
+	options.ca = ks_options_get(conf, "schema.registry.ssl.ca.pem");
+	options.certificate = ks_options_get(conf, "schema.registry.ssl.certificate.pem");
+	options.key = ks_options_get(conf, "schema.registry.ssl.key.pem");
+	options.key_password = to_utf8(ks_options_get(conf, "schema.registry.ssl.key.password"));
 	keep_secrets(reg, conf, encoded);
 	reg->http = ks_http_open(&options);
 	return reg;
