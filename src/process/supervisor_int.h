@@ -10,6 +10,7 @@
  *	supervisor_start.c		who is started first, where not all can be
  *	supervisor_slots.c		replication slots of feeds that are gone
  *	supervisor_read.c		what the catalog says of the sinks
+ *	supervisor_rows.c		its rows
  *	supervisor_worker.c		a worker's states, start and end
  *	supervisor_watch.c		the watcher of those that are parked
  *	supervisor_database.c	the database's entry: to begin, be woken, and end
