@@ -12,226 +12,23 @@
  */
 #include "postgres.h"
 
-#include "common/string.h"
-#include "mb/pg_wchar.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "base/compat.h"
 #include "catalog/schemas.h"
 #include "kafka/registry.h"
-#include "process/schema_fetch.h"
+#include "process/schema_fetch_int.h"
 
 #define MAX_REFERENCES	200
 #define MAX_DEPTH		32
 #define MAX_BYTES		(8 * 1024 * 1024)	/* of answers, when one more is asked for; schemas are smaller */
 #define LONGEST_MS		10000	/* of a call that has more to fetch, about */
 
-/* A schema, and what it refers to. */
-typedef struct Fetched
-{
-	KsSchemaFetcher *f;
-	const char *type;
-	char	   *schema;
-	JsonbParseState *refs;		/* the array of the row */
-	int			nrefs;
-	List	   *names;			/* of those fetched, or being fetched: see fetch_reference() */
-	Size		bytes;			/* answered so far, which stay until it is stored */
-	const char *absent;			/* why it is, or NULL */
-	bool		unreadable;		/* and it is there: of its text, or of a text that it refers to */
-} Fetched;
-
-KS_NORETURN static void not_understood(const char *detail);
-
-static void
-not_understood(const char *detail)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FDW_ERROR),
-			 errmsg("the schema registry's answer cannot be understood"),
-			 errdetail("%s", detail),
-			 errhint("Is the option schema_registry_url that of a schema registry with Confluent's interface?")));
-}
-
-/* A transaction, where the caller has none. */
-static void
-begin(KsSchemaFetcher *f)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-
-	if (f->begin)
-		f->begin();
-	MemoryContextSwitchTo(cxt);
-}
-
-static void
-end(KsSchemaFetcher *f)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-
-	if (f->commit)
-		f->commit();
-	MemoryContextSwitchTo(cxt);
-}
-
-/* A text that the encoding of the database has no letters for, or a NUL that JSON has. */
-static void
-note_unreadable(Fetched *s)
-{
-	s->unreadable = true;
-	s->absent = psprintf("It, or a schema that it refers to, has a character that a database in %s cannot hold: give it without such with kafka_sink.add_schema(), or use a database in UTF8.",
-						 GetDatabaseEncodingName());
-}
-
-/* It is not there, if nothing else is the matter. */
-static void
-note_missing(Fetched *s, const char *why)
-{
-	if (s->absent == NULL)
-		s->absent = why;
-}
-
-/*
- * To the database's encoding: NULL, and noted, if that cannot be.  The server converts
- * in a transaction only.
- */
-static char *
-to_server(Fetched *s, const char *body)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	char	   *volatile result = NULL;
-
-	if (pg_is_ascii(body))
-		return pstrdup(body);
-	begin(s->f);
-	PG_TRY();
-	{
-		result = pg_any_to_server(body, strlen(body), PG_UTF8);
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_UNTRANSLATABLE_CHARACTER)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-		note_unreadable(s);
-	}
-	PG_END_TRY();
-	end(s->f);
-	return result;
-}
-
-/*
- * What it was that was no JSON is not told: it may be anything.  NULL, and noted, if
- * the database cannot hold what it is.
- */
-static Jsonb *
-parse_json(Fetched *s, const char *body)
-{
-	char	   *text = to_server(s, body);
-	MemoryContext cxt = CurrentMemoryContext;
-	Jsonb	   *volatile result = NULL;
-
-	if (text == NULL)
-		return NULL;
-	PG_TRY();
-	{
-		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	}
-	PG_CATCH();
-	{
-		int			code = geterrcode();
-		int			category = ERRCODE_TO_CATEGORY(code);
-
-		if (category != ERRCODE_TO_CATEGORY(ERRCODE_DATA_EXCEPTION) &&
-			category != ERRCODE_TO_CATEGORY(ERRCODE_PROGRAM_LIMIT_EXCEEDED))
-			PG_RE_THROW();
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-		if (code != ERRCODE_UNTRANSLATABLE_CHARACTER)
-			not_understood("It is not JSON.");
-		/* an escape, for which the same holds */
-		note_unreadable(s);
-	}
-	PG_END_TRY();
-	return result;
-}
-
-static Jsonb *
-parse_answer(Fetched *s, const char *body)
-{
-	Jsonb	   *result = parse_json(s, body);
-
-	if (result && !JB_ROOT_IS_OBJECT(result))
-		not_understood("It is not a JSON object.");
-	return result;
-}
-
-/* A member's text, NULL: it has none, or null. */
-static char *
-member_text(JsonbContainer *object, const char *name)
-{
-	JsonbValue	v;
-
-	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || v.type == jbvNull)
-		return NULL;
-	if (v.type != jbvString)
-		not_understood(psprintf("Its member \"%s\" is not a string.", name));
-	return pnstrdup(v.val.string.val, v.val.string.len);
-}
-
-static int64
-member_int(JsonbContainer *object, const char *name)
-{
-	JsonbValue	v;
-
-	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || v.type != jbvNumeric)
-		not_understood(psprintf("Its member \"%s\" is not a number.", name));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
-}
-
-/* NULL: the registry has none. */
-static char *
-get(Fetched *s, const char *path)
-{
-	char	   *body = ks_registry_get(s->f->registry, path, s->f->idle, s->f->arg);
-
-	if (body)
-		s->bytes += strlen(body);
-	return body;
-}
-
-/* The same, or see parse_json(). */
-static Jsonb *
-ask(Fetched *s, const char *path)
-{
-	char	   *body = get(s, path);
-
-	return body ? parse_answer(s, body) : NULL;
-}
-
 /* --- what a schema refers to --- */
 
-/* In a path. */
-static char *
-encode(const Fetched *s, const char *text)
-{
-	char	   *result;
-
-	if (pg_is_ascii(text))
-		return ks_registry_encode(s->f->registry, text);
-	begin(s->f);
-	result = ks_registry_encode(s->f->registry, text);
-	end(s->f);
-	return result;
-}
-
 static bool
-is_named(const Fetched *s, const char *name)
+is_named(const KsFetched *s, const char *name)
 {
 	ListCell   *lc;
 
@@ -255,7 +52,7 @@ push_text(JsonbParseState **state, const char *name, const char *text)
 }
 
 static void
-add_reference(Fetched *s, const char *name, const char *subject, const char *version, const char *schema)
+add_reference(KsFetched *s, const char *name, const char *subject, const char *version, const char *schema)
 {
 	(void) pushJsonbValue(&s->refs, WJB_BEGIN_OBJECT, NULL);
 	push_text(&s->refs, "name", name);
@@ -267,7 +64,7 @@ add_reference(Fetched *s, const char *name, const char *subject, const char *ver
 
 /* Is it one that was not met before, and are there not too many? */
 static bool
-may_fetch(Fetched *s, char *name, int depth)
+may_fetch(KsFetched *s, char *name, int depth)
 {
 	if (is_named(s, name))
 		return false;
@@ -285,44 +82,44 @@ may_fetch(Fetched *s, char *name, int depth)
 	return true;
 }
 
-static void fetch_references(Fetched *s, Jsonb *answer, int depth);
+static void fetch_references(KsFetched *s, Jsonb *answer, int depth);
 
 /*
  * One that was met before is there already; of a circle, whoever began it comes last.
  * In Protobuf, it is the name that is looked for: one schema may be there by several.
  */
 static void
-fetch_reference(Fetched *s, JsonbContainer *ref, int depth)
+fetch_reference(KsFetched *s, JsonbContainer *ref, int depth)
 {
-	char	   *name = member_text(ref, "name");
-	char	   *subject = member_text(ref, "subject");
-	int64		version = member_int(ref, "version");
+	char	   *name = ks_answer_text(ref, "name");
+	char	   *subject = ks_answer_text(ref, "subject");
+	int64		version = ks_answer_int(ref, "version");
 	char	   *schema;
 	char	   *id;
 	Jsonb	   *answer;
 
 	if (subject == NULL)
-		not_understood("A reference has no subject.");
+		ks_answer_not_understood("A reference has no subject.");
 	id = strcmp(s->type, "PROTOBUF") == 0 && name ? psprintf("%s " INT64_FORMAT " %s", subject, version, name) :
 		psprintf("%s " INT64_FORMAT, subject, version);
 	if (!may_fetch(s, id, depth))
 		return;
-	answer = ask(s, psprintf("/subjects/%s/versions/" INT64_FORMAT, encode(s, subject), version));
+	answer = ks_answer_ask(s, psprintf("/subjects/%s/versions/" INT64_FORMAT, ks_answer_encode(s, subject), version));
 	if (answer == NULL)
 	{
-		note_missing(s, psprintf("It refers to subject \"%s\", version " INT64_FORMAT ", which the registry does not have.",
-								 subject, version));
+		ks_answer_note_missing(s, psprintf("It refers to subject \"%s\", version " INT64_FORMAT ", which the registry does not have.",
+										   subject, version));
 		return;
 	}
-	schema = member_text(&answer->root, "schema");
+	schema = ks_answer_text(&answer->root, "schema");
 	if (schema == NULL)
-		not_understood("It has no member \"schema\".");
+		ks_answer_not_understood("It has no member \"schema\".");
 	fetch_references(s, answer, depth + 1);
 	add_reference(s, name ? name : "", subject, psprintf(INT64_FORMAT, version), schema);
 }
 
 static void
-fetch_references(Fetched *s, Jsonb *answer, int depth)
+fetch_references(KsFetched *s, Jsonb *answer, int depth)
 {
 	JsonbValue	v;
 	JsonbContainer *array;
@@ -331,14 +128,14 @@ fetch_references(Fetched *s, Jsonb *answer, int depth)
 		v.type == jbvNull)
 		return;
 	if (v.type != jbvBinary || !JsonContainerIsArray(v.val.binary.data))
-		not_understood("Its references are not an array.");
+		ks_answer_not_understood("Its references are not an array.");
 	array = v.val.binary.data;
 	for (uint32 i = 0; i < JsonContainerSize(array) && s->absent == NULL; i++)
 	{
 		JsonbValue *elem = getIthJsonbValueFromContainer(array, i);
 
 		if (elem->type != jbvBinary || !JsonContainerIsObject(elem->val.binary.data))
-			not_understood("A reference is not an object.");
+			ks_answer_not_understood("A reference is not an object.");
 		fetch_reference(s, elem->val.binary.data, depth);
 	}
 }
@@ -346,40 +143,40 @@ fetch_references(Fetched *s, Jsonb *answer, int depth)
 /* --- one schema --- */
 
 static void
-store(Fetched *s, const KsSchemaId *id)
+store(KsFetched *s, const KsSchemaId *id)
 {
 	KsSchemaFetcher *f = s->f;
 	const char *urls = ks_registry_urls(f->conf);
 	Jsonb	   *refs = JsonbValueToJsonb(pushJsonbValue(&s->refs, WJB_END_ARRAY, NULL));
 
-	begin(f);
+	ks_fetch_begin(f);
 	ks_schemas_store_fetched(f->server, urls, id, s->type, s->schema, refs);
-	end(f);
+	ks_fetch_end(f);
 }
 
 /* The schema of an answer, and what it refers to. */
 static void
-read_schema(Fetched *s, Jsonb *answer)
+read_schema(KsFetched *s, Jsonb *answer)
 {
 	if (answer == NULL)
 	{
-		note_missing(s, "The registry has no such schema.");
+		ks_answer_note_missing(s, "The registry has no such schema.");
 		return;
 	}
-	s->type = member_text(&answer->root, "schemaType");
-	s->schema = member_text(&answer->root, "schema");
+	s->type = ks_answer_text(&answer->root, "schemaType");
+	s->schema = ks_answer_text(&answer->root, "schema");
 	if (s->type == NULL)
 		s->type = "AVRO";
 	if (s->schema == NULL)
-		not_understood("It has no member \"schema\".");
+		ks_answer_not_understood("It has no member \"schema\".");
 	fetch_references(s, answer, 1);
 }
 
 static void
-fetch_by_id(Fetched *s, const KsSchemaId *id)
+fetch_by_id(KsFetched *s, const KsSchemaId *id)
 {
-	read_schema(s, ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
-								   ks_schema_id_text(id))));
+	read_schema(s, ks_answer_ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+											 ks_schema_id_text(id))));
 }
 
 /* --- by Apicurio's global ids, which only its own interface knows --- */
@@ -388,9 +185,9 @@ fetch_by_id(Fetched *s, const KsSchemaId *id)
 
 /* The type of a schema, as the registry's list of schemas has it; NULL: it has none. */
 static char *
-find_type(Fetched *s, int64 id)
+find_type(KsFetched *s, int64 id)
 {
-	Jsonb	   *answer = ask(s, psprintf(CORE "/search/artifacts?globalId=" INT64_FORMAT, id));
+	Jsonb	   *answer = ks_answer_ask(s, psprintf(CORE "/search/artifacts?globalId=" INT64_FORMAT, id));
 	JsonbValue	v;
 	JsonbValue *first;
 
@@ -398,51 +195,51 @@ find_type(Fetched *s, int64 id)
 		return NULL;
 	if (getKeyJsonValueFromContainer(&answer->root, "artifacts", strlen("artifacts"), &v) == NULL ||
 		v.type != jbvBinary || !JsonContainerIsArray(v.val.binary.data))
-		not_understood("It has no array \"artifacts\".");
+		ks_answer_not_understood("It has no array \"artifacts\".");
 	if (JsonContainerSize(v.val.binary.data) == 0)
 		return NULL;
 	first = getIthJsonbValueFromContainer(v.val.binary.data, 0);
 	if (first->type != jbvBinary || !JsonContainerIsObject(first->val.binary.data))
-		not_understood("A schema is not an object.");
-	return member_text(first->val.binary.data, "type");
+		ks_answer_not_understood("A schema is not an object.");
+	return ks_answer_text(first->val.binary.data, "type");
 }
 
 /* The text itself; NULL: the registry has none, or the database cannot hold it. */
 static char *
-get_content(Fetched *s, int64 id)
+get_content(KsFetched *s, int64 id)
 {
-	char	   *body = get(s, psprintf(CORE "/ids/globalIds/" INT64_FORMAT, id));
+	char	   *body = ks_answer_get(s, psprintf(CORE "/ids/globalIds/" INT64_FORMAT, id));
 
-	return body ? to_server(s, body) : NULL;
+	return body ? ks_answer_to_server(s, body) : NULL;
 }
 
-static void fetch_global_references(Fetched *s, int64 id, int depth);
+static void fetch_global_references(KsFetched *s, int64 id, int depth);
 
 static void
-fetch_global_reference(Fetched *s, JsonbContainer *ref, int depth)
+fetch_global_reference(KsFetched *s, JsonbContainer *ref, int depth)
 {
-	char	   *name = member_text(ref, "name");
-	char	   *group = member_text(ref, "groupId");
-	char	   *artifact = member_text(ref, "artifactId");
-	char	   *version = member_text(ref, "version");
+	char	   *name = ks_answer_text(ref, "name");
+	char	   *group = ks_answer_text(ref, "groupId");
+	char	   *artifact = ks_answer_text(ref, "artifactId");
+	char	   *version = ks_answer_text(ref, "version");
 	char	   *key;
 	char	   *schema;
 	Jsonb	   *answer;
 	int64		id;
 
 	if (artifact == NULL || version == NULL)
-		not_understood("A reference has no artifact or no version.");
+		ks_answer_not_understood("A reference has no artifact or no version.");
 	group = group ? group : "default";
 	key = psprintf("%s/%s %s", group, artifact, version);
 	if (!may_fetch(s, key, depth))
 		return;
-	answer = ask(s, psprintf(CORE "/groups/%s/artifacts/%s/versions/%s/meta", encode(s, group),
-								encode(s, artifact), encode(s, version)));
-	id = answer ? member_int(&answer->root, "globalId") : -1;
+	answer = ks_answer_ask(s, psprintf(CORE "/groups/%s/artifacts/%s/versions/%s/meta", ks_answer_encode(s, group),
+							  ks_answer_encode(s, artifact), ks_answer_encode(s, version)));
+	id = answer ? ks_answer_int(&answer->root, "globalId") : -1;
 	schema = answer ? get_content(s, id) : NULL;
 	if (schema == NULL)
 	{
-		note_missing(s, psprintf("It refers to \"%s\", version %s, which the registry does not have.", artifact, version));
+		ks_answer_note_missing(s, psprintf("It refers to \"%s\", version %s, which the registry does not have.", artifact, version));
 		return;
 	}
 	fetch_global_references(s, id, depth + 1);
@@ -450,32 +247,32 @@ fetch_global_reference(Fetched *s, JsonbContainer *ref, int depth)
 }
 
 static void
-fetch_global_references(Fetched *s, int64 id, int depth)
+fetch_global_references(KsFetched *s, int64 id, int depth)
 {
-	char	   *body = get(s, psprintf(CORE "/ids/globalIds/" INT64_FORMAT "/references", id));
-	Jsonb	   *array = body ? parse_json(s, body) : NULL;
+	char	   *body = ks_answer_get(s, psprintf(CORE "/ids/globalIds/" INT64_FORMAT "/references", id));
+	Jsonb	   *array = body ? ks_answer_parse(s, body) : NULL;
 
 	if (array == NULL)
 		return;
 	if (!JB_ROOT_IS_ARRAY(array))
-		not_understood("References are not an array.");
+		ks_answer_not_understood("References are not an array.");
 	for (uint32 i = 0; i < JB_ROOT_COUNT(array) && s->absent == NULL; i++)
 	{
 		JsonbValue *elem = getIthJsonbValueFromContainer(&array->root, i);
 
 		if (elem->type != jbvBinary || !JsonContainerIsObject(elem->val.binary.data))
-			not_understood("A reference is not an object.");
+			ks_answer_not_understood("A reference is not an object.");
 		fetch_global_reference(s, elem->val.binary.data, depth);
 	}
 }
 
 static void
-fetch_global(Fetched *s, int64 id)
+fetch_global(KsFetched *s, int64 id)
 {
 	s->type = find_type(s, id);
 	s->schema = s->type ? get_content(s, id) : NULL;
 	if (s->schema == NULL)
-		note_missing(s, "The registry has no such schema.");
+		ks_answer_note_missing(s, "The registry has no such schema.");
 	else
 		fetch_global_references(s, id, 1);
 }
@@ -483,7 +280,7 @@ fetch_global(Fetched *s, int64 id)
 static void
 fetch_one(KsSchemaFetcher *f, const KsSchemaId *id)
 {
-	Fetched		s = {.f = f};
+	KsFetched	s = {.f = f};
 
 	(void) pushJsonbValue(&s.refs, WJB_BEGIN_ARRAY, NULL);
 	if (id->global)
@@ -502,9 +299,9 @@ open_registry(KsSchemaFetcher *f)
 	MemoryContext old = MemoryContextSwitchTo(f->cxt);
 
 	/* whose credentials are converted, too */
-	begin(f);
+	ks_fetch_begin(f);
 	f->registry = ks_registry_open(f->conf);
-	end(f);
+	ks_fetch_end(f);
 	MemoryContextSwitchTo(old);
 	if (f->registry == NULL)
 		ereport(ERROR,
@@ -543,19 +340,19 @@ ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id,
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
-	Fetched		s = {.f = f};
+	KsFetched	s = {.f = f};
 	Jsonb	   *answer;
 
 	if (f->registry == NULL)
 		open_registry(f);
-	answer = ask(&s, psprintf("/subjects/%s/versions/latest", encode(&s, subject)));
+	answer = ks_answer_ask(&s, psprintf("/subjects/%s/versions/latest", ks_answer_encode(&s, subject)));
 	if (answer)
 	{
 		memset(id, 0, sizeof(KsSchemaId));
-		id->id = member_int(&answer->root, "id");
-		*version = member_int(&answer->root, "version");
+		id->id = ks_answer_int(&answer->root, "id");
+		*version = ks_answer_int(&answer->root, "version");
 		if (id->id < 0)
-			not_understood("Its member \"id\" is negative.");
+			ks_answer_not_understood("Its member \"id\" is negative.");
 		(void) pushJsonbValue(&s.refs, WJB_BEGIN_ARRAY, NULL);
 		read_schema(&s, answer);
 		if (s.absent)
