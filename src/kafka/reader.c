@@ -29,6 +29,24 @@ ks_reader_remaining_ms(TimestampTz deadline)
 					 PG_INT32_MAX / 2);
 }
 
+void
+ks_reader_query_offsets(KsSource *source, const KsPartition *parts, int n, int64 ts,
+						TimestampTz deadline, int64 *result)
+{
+	KsOffsetQuery *q = palloc0(Max(n, 1) * sizeof(KsOffsetQuery));
+
+	for (int i = 0; i < n; i++)
+	{
+		q[i].topic = parts[i].topic;
+		q[i].part = parts[i].part;
+		q[i].ts = ts;
+	}
+	ks_source_query_offsets(source, q, n, ks_reader_remaining_ms(deadline));
+	for (int i = 0; i < n; i++)
+		result[i] = q[i].off;
+	pfree(q);
+}
+
 KsReader *
 ks_reader_start(KsSource *source, KsPartition *parts, int nparts, bool check_tail,
 				TimestampTz deadline)

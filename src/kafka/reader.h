@@ -39,6 +39,10 @@ extern KsReader *ks_reader_start(KsSource *source, KsPartition *parts, int npart
  */
 extern int	ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes);
 
+/* The offset at a time (KS_OFFSET_* or milliseconds since 1970) of each partition. */
+extern void ks_reader_query_offsets(KsSource *source, const KsPartition *parts, int n, int64 ts,
+									TimestampTz deadline, int64 *result);
+
 /* Milliseconds until a deadline, at least 1. */
 extern int	ks_reader_remaining_ms(TimestampTz deadline);
 

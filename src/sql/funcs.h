@@ -21,6 +21,19 @@ extern int	ks_timeout_ms(const Interval *timeout);
 /* A tuplestore for the result of a set-returning function. */
 extern ReturnSetInfo *ks_materialize(FunctionCallInfo fcinfo);
 
+/* --- functions that only look at records (funcs_kafka.c) --- */
+
+#define KS_LOOK_CHUNK	512		/* records that are read at once */
+
+/* Errors (22023) if it is no number of records that may be asked for. */
+extern void ks_look_check_count(const char *name, int n);
+
+/* What KsSourceOptions has for so many records. */
+extern int32 ks_look_answer_bytes(int n);
+
+/* When a timeout that begins now is over. */
+extern TimestampTz ks_look_deadline(const Interval *timeout);
+
 /* --- ends of partitions (funcs_lag.c) --- */
 
 /* A client that sees last stable offsets, or with read_uncommitted the high

@@ -15,11 +15,15 @@
 #include "utils/timestamp.h"
 
 #include "base/interval.h"
+#include "base/memory.h"
 #include "kafka/source.h"
 #include "sql/arguments.h"
 #include "sql/funcs.h"
 
 #define TOPICS_COLUMNS	4
+
+#define MAX_RECORDS		1000000
+#define FEW				1000	/* records, which are asked for batch by batch */
 
 PG_FUNCTION_INFO_V1(kafka_sink_topics);
 
@@ -53,6 +57,27 @@ ks_materialize(FunctionCallInfo fcinfo)
 											  false, work_mem);
 	MemoryContextSwitchTo(old);
 	return rsinfo;
+}
+
+void
+ks_look_check_count(const char *name, int n)
+{
+	if (n < 1 || n > MAX_RECORDS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be between 1 and %d", name, MAX_RECORDS)));
+}
+
+int32
+ks_look_answer_bytes(int n)
+{
+	return ks_memory_answer_bytes(n <= FEW ? 2 : 1);
+}
+
+TimestampTz
+ks_look_deadline(const Interval *timeout)
+{
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ks_timeout_ms(timeout));
 }
 
 /* kafka_sink.topics(server text, timeout interval) */
