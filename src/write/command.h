@@ -20,6 +20,22 @@ extern void ks_command_free(KsTarget *target);
  * command or its filter, or the filter of a target. */
 extern void ks_command_explain(ErrorData *edata, bool has_command);
 
+/* --- command_columns.c --- */
+
+/* The metadata of a record that columns of "batch" hold. */
+#define KS_NMETADATA	6
+typedef struct KsMetadata
+{
+	const char *name;
+	KsColumnSource source;
+} KsMetadata;
+
+extern const KsMetadata ks_metadata[KS_NMETADATA];
+extern Oid	ks_metadata_type(int i);
+
+/* The columns of "batch", of which none is used yet. */
+extern void ks_command_build_columns(KsTarget *target, const KsSink *sink);
+
 /* --- filter.c --- */
 
 /* Columns that the filter reads are marked as used. */
@@ -39,16 +55,5 @@ extern void ks_filter_begin(struct KsFilter *filter);
 
 extern bool ks_filter_passes(struct KsFilter *filter, KsDecoder *decoder, const KsRecord *rec,
 							 const KsPartition *part, const Datum *values, const bool *isnull);
-
-/* The metadata of a record that columns of "batch" hold. */
-#define KS_NMETADATA	6
-typedef struct KsMetadata
-{
-	const char *name;
-	KsColumnSource source;
-} KsMetadata;
-
-extern const KsMetadata ks_metadata[KS_NMETADATA];
-extern Oid	ks_metadata_type(int i);
 
 #endif
