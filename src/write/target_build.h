@@ -30,11 +30,16 @@ extern void ks_target_check_names(const KsSink *sink, const KsTarget *old, KsTar
 /* Locks the relation for this transaction; false if it must be built again. */
 extern bool ks_target_valid(KsTarget *target);
 
-/* Errors (42501) if the sink's owner may not write as the sink does. */
-extern void ks_target_check_privileges(const KsSink *sink, const KsTarget *target);
 /* Index into cols, -1 if no record fills it. */
 extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
 
+/* --- target_check.c --- */
+
+/* Errors if no sink may write to the relation, or this one may not. */
+extern void ks_target_check_relation(KsTarget *target, const KsSink *sink, Relation rel);
+
+/* Errors (42501) if the sink's owner may not write as the sink does. */
+extern void ks_target_check_privileges(const KsSink *sink, const KsTarget *target);
 extern bool ks_target_has_privileges(const KsSink *sink, const KsTarget *target);
 
 /* --- between target_build.c, target_key.c and target_sql.c --- */
