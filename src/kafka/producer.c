@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "utils/memutils.h"
 
 #include "base/memory.h"
@@ -257,6 +258,26 @@ ks_producer_abort(KsProducer *p, int timeout_ms)
 }
 #endif
 
+/*
+ * librdkafka goes through all topics that it knows for a name, and makes one anew that
+ * nothing refers to.  NULL if it will not have it.
+ */
+static rd_kafka_topic_t *
+find_topic(KsProducer *p, const char *name)
+{
+	int			n = string_hash(name, KS_MAX_TOPIC_LEN + 1) % KS_PRODUCER_TOPICS;
+	rd_kafka_topic_t *topic = p->topics[n];
+
+	if (topic != NULL && strcmp(rd_kafka_topic_name(topic), name) == 0)
+		return topic;
+	ks_memory_enter_library();
+	if (topic != NULL)
+		rd_kafka_topic_destroy(topic);
+	p->topics[n] = rd_kafka_topic_new(p->client->rk, name, NULL);
+	ks_memory_leave_library();
+	return p->topics[n];
+}
+
 #define SET(vu, type, field, val) \
 	((vu).vtype = (type), (vu).u.field = (val))
 
@@ -264,11 +285,15 @@ KsProducerResult
 ks_producer_send(KsProducer *p, const KsProducerRecord *rec)
 {
 	rd_kafka_vu_t vus[6 + KS_PRODUCER_MAX_HEADERS];
+	rd_kafka_topic_t *topic = find_topic(p, rec->topic);
 	int			n = 0;
 	rd_kafka_error_t *error;
 
 	Assert(rec->nheaders <= KS_PRODUCER_MAX_HEADERS);
-	SET(vus[n], RD_KAFKA_VTYPE_TOPIC, cstr, rec->topic), n++;
+	if (topic != NULL)
+		SET(vus[n], RD_KAFKA_VTYPE_RKT, rkt, topic), n++;
+	else						/* then it says why */
+		SET(vus[n], RD_KAFKA_VTYPE_TOPIC, cstr, rec->topic), n++;
 	SET(vus[n], RD_KAFKA_VTYPE_PARTITION, i32, rec->part >= 0 ? rec->part : RD_KAFKA_PARTITION_UA), n++;
 	SET(vus[n], RD_KAFKA_VTYPE_MSGFLAGS, i, RD_KAFKA_MSG_F_COPY), n++;
 	SET(vus[n], RD_KAFKA_VTYPE_TIMESTAMP, i64, rec->ts_ms), n++;

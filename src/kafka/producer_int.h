@@ -12,9 +12,12 @@
 #include "kafka/producer.h"
 #include "kafka/source_int.h"
 
+#define KS_PRODUCER_TOPICS	64
+
 struct KsProducer
 {
 	KsSource   *client;			/* handle, main queue, pipe, trouble; no partitions */
+	rd_kafka_topic_t *topics[KS_PRODUCER_TOPICS];	/* that were sent to, by a hash of their names */
 
 	/* of the transaction at hand */
 	bool		purged;			/* messages were dropped, since it cannot be committed */
