@@ -28,8 +28,8 @@ those of a transaction in the order of its statements.
 
 =item F3
 
-No transaction is torn: between two of its records in a partition no transaction of Kafka ends;
-and what was in one transaction of Kafka in one partition is so in all.  Only where the progress
+No transaction is torn: its records in a partition are in one transaction of Kafka, by the
+producers that the broker's files tell; and what was in one transaction of Kafka in one partition is so in all.  Only where the progress
 says so was one cut.
 
 =item F4
@@ -259,7 +259,7 @@ sub _read_cuts
 	return;
 }
 
-# Runs of records between two ends of transactions of Kafka, in each partition: [ positions ].
+# Runs of records of one transaction of Kafka, in each partition: [ positions ].
 sub _runs
 {
 	my ($self, $feed) = @_;
@@ -267,22 +267,22 @@ sub _runs
 
 	foreach my $topic (sort keys %{ $self->{topics}{$feed} })
 	{
-		my @ranges = map { [ split /\t/ ] } split /\n/, $self->{kafka}->kfk('ranges', $topic, 'read_uncommitted');
+		my $batches = $self->{kafka}->transactions($topic);
 
 		foreach my $part (0 .. $self->{topics}{$feed}{$topic} - 1)
 		{
 			my $placed = $self->{placed}{$feed}{"$topic-$part"} // next;
-			# (what came since the records were read is behind them)
-			my @ends = ((map { $_->[2] } grep { $_->[0] == $part } @ranges), 9**9**9);
-			my ($run, $at) = (undef, 0);
+			my @of = @{ $batches->{$part} };
+			my ($run, $in, $at) = (undef, '', 0);
 
 			foreach (@$placed)
 			{
 				my ($offset, $position) = @$_;
 
-				if (!$run || $offset >= $ends[$at])
+				$at++ while $at < $#of && $offset > $of[$at][1];
+				if ($of[$at][2] ne $in)
 				{
-					$at++ while $offset >= $ends[$at];
+					$in = $of[$at][2];
 					push @{ $runs{"$topic-$part"} }, $run = [];
 				}
 				push @$run, $position unless @$run && $run->[-1] == $position;

@@ -412,6 +412,31 @@ sub records
 	return map { [ split /\t/, $_, -1 ] } split /\n/, $self->kfk('cat', $name);
 }
 
+=item $broker->transactions($topic)
+
+By partition, in the order of its log: the first and last offset of each batch, and a
+name of the transaction that it was written in.
+
+=cut
+
+sub transactions
+{
+	my ($self, $topic) = @_;
+	my ($out, %batches, %ended) = ('');
+
+	IPC::Run::run([ $ENV{KAFKA_SINK_BROKER}, 'batches', $self->{dir}, $topic ], '<', \'', '>', \$out)
+	  or die "broker batches $topic failed";
+	foreach (split /\n/, $out)
+	{
+		my ($part, $first, $last, $producer, $epoch, $control) = split /\t/;
+		my $of = "$part $producer $epoch";
+
+		if ($control eq 'true') { $ended{$of}++; }
+		else { push @{ $batches{$part} }, [ $first, $last, "$of " . ($ended{$of} // 0) ]; }
+	}
+	return \%batches;
+}
+
 =item $broker->gen($topic, %opts)
 
 Synthetic records (kfk gen); returns when all are acknowledged.  C<count>,

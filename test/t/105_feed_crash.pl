@@ -23,7 +23,7 @@ use KafkaSinkFeedCrash;
 	our @ISA = ('KafkaSinkFeedChecks');
 
 	sub _each { my ($self, $topic, $do) = @_; $do->(@$_) foreach @{ $self->{records}{$topic} // [] }; return; }
-	sub kfk { my ($self, $command, $topic) = @_; return join "\n", @{ $self->{ranges}{$topic} // [] }; }
+	sub transactions { my ($self, $topic) = @_; return { 0 => $self->{batches}{$topic} }; }
 	sub read_commits { return; }
 }
 
@@ -32,7 +32,7 @@ use KafkaSinkFeedCrash;
 sub violations_of
 {
 	my ($spoil, @kafka) = @_;
-	my (%offset, %records, %ranges, %ledger, %position);
+	my (%offset, %records, %batches, %ledger, %position);
 
 	foreach my $transaction (@kafka)
 	{
@@ -53,12 +53,12 @@ sub violations_of
 		foreach (grep { $offset{$_} > ($from{$_} // 0) } keys %offset)
 		{
 			# and behind it the marker
-			push @{ $ranges{$_} }, join "\t", 0, $from{$_} // 0, $offset{$_}++;
+			push @{ $batches{$_} }, [ $from{$_} // 0, $offset{$_}++ - 1, $transaction ];
 		}
 	}
 	$spoil->(\%records);
 	my $checks = MadeUpChecks->new(topics => { f => { a => 1, b => 1, c => 1 } }, progress_topic => 'none',
-		records => \%records, ranges => \%ranges);
+		records => \%records, batches => \%batches);
 	$checks->{kafka} = $checks;
 	$checks->{position} = \%position;
 	$checks->final({ f => \%ledger });
