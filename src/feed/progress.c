@@ -42,6 +42,15 @@ ks_progress_name(const char *feed)
 	return psprintf("kafka_sink/" UINT64_FORMAT "/%u/%s", GetSystemIdentifier(), MyDatabaseId, feed);
 }
 
+/* No feed can be called so that its id is another's. */
+char *
+ks_progress_transactional_id(const char *feed, int n)
+{
+	if (n == 0)
+		return ks_progress_name(feed);
+	return psprintf("kafka_sink.%d/" UINT64_FORMAT "/%u/%s", n, GetSystemIdentifier(), MyDatabaseId, feed);
+}
+
 void
 ks_progress_write(const KsProgress *p, StringInfo buf)
 {

@@ -50,8 +50,11 @@ typedef struct KsProgress
 	char	   *copy_after;		/* the place behind them, NULL: it is done */
 } KsProgress;
 
-/* Who a feed is for Kafka: its transactional id, and the key of its progress. */
+/* Who a feed is for Kafka: the key of its progress, and its first transactional id. */
 extern char *ks_progress_name(const char *feed);
+
+/* Of its n-th producer, counted from 0. */
+extern char *ks_progress_transactional_id(const char *feed, int n);
 
 extern void ks_progress_write(const KsProgress *progress, StringInfo buf);
 

@@ -21,7 +21,7 @@
 #define SLICE_MS		100		/* of a wait for Kafka; interrupts are served in between */
 #define ABORT_MS		3000	/* of patience with an abort */
 #define FULL_MS			2		/* until the queue is tried again */
-#define REST_MS			5		/* between two transactions of Kafka, see rest() */
+#define REST_MS			5		/* between two transactions of a producer, see rest() */
 
 /* --- waiting and failing --- */
 
@@ -30,10 +30,10 @@ pause_for(KsPublisher *p, long ms)
 {
 	p->serve();
 	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 ks_producer_fd(p->producer), ms, PG_WAIT_EXTENSION);
+							 ks_producer_fd(ks_publisher_producer(p)), ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	ks_producer_serve(p->producer);
+	ks_producer_serve(ks_publisher_producer(p));
 }
 
 /* Raises what the producer has to say. */
@@ -43,7 +43,7 @@ fail(KsPublisher *p)
 	KsProducerError error;
 
 	p->state = KS_PUBLISHER_FAILED;
-	if (!ks_producer_error(p->producer, &error))
+	if (!ks_producer_error(ks_publisher_producer(p), &error))
 		elog(ERROR, "the producer has failed without an error");
 	ereport(ERROR,
 			(errcode(error.sqlstate),
@@ -57,7 +57,7 @@ send(KsPublisher *p, const KsProducerRecord *rec)
 {
 	for (;;)
 	{
-		switch (ks_producer_send(p->producer, rec))
+		switch (ks_producer_send(ks_publisher_producer(p), rec))
 		{
 			case KS_PRODUCER_DONE:
 				return;
@@ -73,13 +73,14 @@ send(KsPublisher *p, const KsProducerRecord *rec)
 
 /*
  * Kafka writes the end of a transaction into its partitions when it has answered the
- * commit, and takes no partition into the next one before; librdkafka asks again after
- * 20 ms.  A shorter pause spares that one.
+ * commit, and takes no partition into the producer's next one before; librdkafka asks
+ * again after 20 ms.  Hence the other producer; and if the one at hand has committed as
+ * lately, a shorter pause.
  */
 static void
 rest(KsPublisher *p)
 {
-	TimestampTz until = TimestampTzPlusMilliseconds(p->committed_at, REST_MS);
+	TimestampTz until = TimestampTzPlusMilliseconds(p->committed_at[p->turn], REST_MS);
 	long		left;
 
 	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
@@ -90,7 +91,7 @@ static void
 begin_kafka(KsPublisher *p)
 {
 	rest(p);
-	if (ks_producer_begin(p->producer) != KS_PRODUCER_DONE)
+	if (ks_producer_begin(ks_publisher_producer(p)) != KS_PRODUCER_DONE)
 		fail(p);
 	p->state = KS_PUBLISHER_OPEN;
 	p->opened_at = GetCurrentTimestamp();
@@ -128,7 +129,7 @@ end_kafka(KsPublisher *p)
 	INSTR_TIME_SET_CURRENT(start);
 	for (;;)
 	{
-		KsProducerResult result = ks_producer_commit(p->producer, SLICE_MS);
+		KsProducerResult result = ks_producer_commit(ks_publisher_producer(p), SLICE_MS);
 
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, start);
@@ -149,7 +150,7 @@ await_arrival(KsPublisher *p)
 {
 	KsProducerResult result;
 
-	while ((result = ks_producer_flush(p->producer, SLICE_MS)) == KS_PRODUCER_AGAIN)
+	while ((result = ks_producer_flush(ks_publisher_producer(p), SLICE_MS)) == KS_PRODUCER_AGAIN)
 		pause_for(p, 1);
 	if (result == KS_PRODUCER_DONE)
 		p->blamed = InvalidXLogRecPtr;
@@ -167,7 +168,7 @@ commit_kafka(KsPublisher *p)
 	 * its own */
 	end_kafka(p);
 	ks_feed_step("torn");
-	if (ks_producer_begin(p->producer) != KS_PRODUCER_DONE)
+	if (ks_producer_begin(ks_publisher_producer(p)) != KS_PRODUCER_DONE)
 		fail(p);
 #endif
 	send_progress(p);
@@ -175,7 +176,8 @@ commit_kafka(KsPublisher *p)
 	end_kafka(p);
 	ks_feed_step("committed");
 	p->state = KS_PUBLISHER_IDLE;
-	p->committed_at = GetCurrentTimestamp();
+	p->committed_at[p->turn] = GetCurrentTimestamp();
+	p->turn = (p->turn + 1) % KS_PUBLISHER_PRODUCERS;
 	p->progress = p->next;
 	p->open_counts.commits += p->open_records > 0;
 	p->counts = p->open_counts;
@@ -375,6 +377,6 @@ ks_publisher_abort(KsPublisher *p)
 	/* what was handed to a commit may be committed: only the next process knows */
 	if (p->state == KS_PUBLISHER_IDLE)
 		return;
-	while (ks_producer_abort(p->producer, SLICE_MS) == KS_PRODUCER_AGAIN && GetCurrentTimestamp() < deadline)
+	while (ks_producer_abort(ks_publisher_producer(p), SLICE_MS) == KS_PRODUCER_AGAIN && GetCurrentTimestamp() < deadline)
 		;
 }

@@ -17,6 +17,11 @@
  * transaction has one of Kafka's, and its messages have arrived before the progress is
  * sent.  What is refused then is its own ('blamed').
  *
+ * Two producers take turns, since one can do nothing while Kafka writes the end of its
+ * transaction into the partitions.  The next transaction is begun only when Kafka has
+ * answered the commit of the one before: so whoever fences both finds at most one open, and
+ * per partition the order is that of the commits.
+ *
  * Waiting for Kafka is done in slices, with 'serve' called in between.
  */
 #ifndef KS_FEED_PUBLISHER_H
@@ -37,6 +42,8 @@ typedef enum KsPublisherState
 	KS_PUBLISHER_FAILED
 } KsPublisherState;
 
+#define KS_PUBLISHER_PRODUCERS	2
+
 /* Since the process began. */
 typedef struct KsPublisherCounts
 {
@@ -53,7 +60,7 @@ typedef struct KsPublisherCounts
 typedef struct KsPublisher
 {
 	/* set by who makes it */
-	KsProducer *producer;
+	KsProducer *producers[KS_PUBLISHER_PRODUCERS];
 	const char *name;			/* the feed's, for Kafka */
 	const char *progress_topic;
 	int64		feed_id;
@@ -70,9 +77,10 @@ typedef struct KsPublisher
 
 	/* its own */
 	KsPublisherState state;
+	int			turn;			/* whose it is, of the producers */
 	KsProgress	next;			/* what is committed next */
 	TimestampTz opened_at;
-	TimestampTz committed_at;	/* the one before, 0: none */
+	TimestampTz committed_at[KS_PUBLISHER_PRODUCERS];	/* its last one, 0: none */
 	int64		open_records;	/* in the transaction of Kafka */
 	int64		open_bytes;
 	int64		open_transactions;	/* in it to their end */
@@ -95,6 +103,9 @@ extern void ks_publisher_send_copied(KsPublisher *p, const KsProducerRecord *rec
 
 /* What it does with what is read. */
 extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);
+
+/* Which has a transaction open, or will have the next one. */
+#define ks_publisher_producer(p)	((p)->producers[(p)->turn])
 
 /* Is something to be committed? */
 #define ks_publisher_is_open(p)		((p)->state == KS_PUBLISHER_OPEN)

@@ -193,12 +193,13 @@ sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
 static void
 main_loop(void)
 {
-	WaitEventSet *events = ks_create_wait_event_set(3);
+	WaitEventSet *events = ks_create_wait_event_set(2 + KS_PUBLISHER_PRODUCERS);
 	long		timeout = SLEEP_MIN_MS;
 
 	AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	AddWaitEventToSet(events, WL_SOCKET_READABLE, ks_producer_fd(ks_feed.producer), NULL, NULL);
+	for (int i = 0; i < KS_PUBLISHER_PRODUCERS; i++)
+		AddWaitEventToSet(events, WL_SOCKET_READABLE, ks_producer_fd(ks_feed.publisher.producers[i]), NULL, NULL);
 	ks_shmem_worker_runs();
 	moved_at = GetCurrentTimestamp();
 	for (;;)
@@ -225,7 +226,8 @@ main_loop(void)
 			ks_feed_tell_running();
 		check_requests();
 		ks_feed_copy_next();
-		ks_producer_serve(ks_feed.producer);
+		for (int i = 0; i < KS_PUBLISHER_PRODUCERS; i++)
+			ks_producer_serve(ks_feed.publisher.producers[i]);
 		tell_counts();
 		if (!more && !ks_feed_copy_is_busy())
 			timeout = sleep_until_woken(events, seen, timeout);
@@ -238,7 +240,7 @@ main_loop(void)
 static void
 abort_open(int code, Datum arg)
 {
-	if (ks_feed.producer && !ks_memory_refused())
+	if (!ks_memory_refused())
 		ks_publisher_abort(&ks_feed.publisher);
 }
 

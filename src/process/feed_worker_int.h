@@ -37,7 +37,6 @@ typedef struct KsFeedWorker
 	KsFeed	   *feed;
 	KsConf	   *conf;
 	uint64		conf_fingerprint;
-	KsProducer *producer;
 	KsPublisher publisher;
 	KsWal	   *wal;
 	const char *state;			/* as last written; NULL: nothing yet */

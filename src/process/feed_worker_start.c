@@ -122,23 +122,20 @@ check_progress(bool found, const KsProgress *progress, const KsSlotInfo *slot)
 /* --- Kafka --- */
 
 static void
-open_producer(void)
+open_producers(void)
 {
 	KsFeed	   *feed = ks_feed.feed;
 	int64		timeout_ms = feed->transaction_timeout_us / 1000;
 	KsProducerOptions opts = {
 		.client_id = psprintf("kafka_sink/%s", feed->name),
-		.transactional_id = ks_progress_name(feed->name),
 		.transaction_timeout_ms = (int) timeout_ms,
 		.max_message_bytes = feed->max_message_bytes,
 		.one_by_one = feed->one_by_one != 0
 	};
 
-	ks_feed.producer = ks_producer_open(ks_feed.conf, &opts, ks_feed.cxt);
 	ks_feed.publisher = (KsPublisher)
 	{
-		.producer = ks_feed.producer,
-			.name = opts.transactional_id,
+		.name = ks_progress_name(feed->name),
 			.progress_topic = feed->progress_topic,
 			.feed_id = feed->id,
 			.batch_records = feed->batch_records,
@@ -148,6 +145,11 @@ open_producer(void)
 			.one_by_one = feed->one_by_one,
 			.serve = ks_feed_serve
 	};
+	for (int i = 0; i < KS_PUBLISHER_PRODUCERS; i++)
+	{
+		opts.transactional_id = ks_progress_transactional_id(feed->name, i);
+		ks_feed.publisher.producers[i] = ks_producer_open(ks_feed.conf, &opts, ks_feed.cxt);
+	}
 }
 
 /* Between two slices of a wait. */
@@ -157,7 +159,7 @@ wait_more(void)
 	ks_feed_serve();
 	ks_feed_tell_waiting();
 	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 ks_producer_fd(ks_feed.producer), SLICE_MS, PG_WAIT_EXTENSION);
+							 ks_producer_fd(ks_publisher_producer(&ks_feed.publisher)), SLICE_MS, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
 }
 
@@ -182,12 +184,17 @@ raise_producer_error(void)
 static void
 fence(void)
 {
+	KsPublisher *p = &ks_feed.publisher;
 	KsProducerResult result;
 
-	while ((result = ks_producer_init(ks_feed.producer, SLICE_MS)) == KS_PRODUCER_AGAIN)
-		wait_more();
-	if (result != KS_PRODUCER_DONE)
-		raise_producer_error();
+	for (p->turn = KS_PUBLISHER_PRODUCERS - 1; p->turn >= 0; p->turn--)
+	{
+		while ((result = ks_producer_init(ks_publisher_producer(p), SLICE_MS)) == KS_PRODUCER_AGAIN)
+			wait_more();
+		if (result != KS_PRODUCER_DONE)
+			raise_producer_error();
+	}
+	p->turn = 0;
 	ks_feed.trouble_since = 0;
 	ks_feed_step("fenced");
 }
@@ -206,7 +213,7 @@ make_topic(void)
 
 	if (ks_progress_has_topic(ks_feed.conf, topic, deadline()))
 		return;
-	while ((result = ks_producer_make_compacted(ks_feed.producer, topic, 10 * SLICE_MS)) == KS_PRODUCER_AGAIN)
+	while ((result = ks_producer_make_compacted(ks_publisher_producer(&ks_feed.publisher), topic, 10 * SLICE_MS)) == KS_PRODUCER_AGAIN)
 		wait_more();
 	if (result != KS_PRODUCER_DONE)
 		raise_producer_error();
@@ -370,7 +377,7 @@ load_connection(void)
 	MemoryContextSwitchTo(ks_feed.cxt);
 	ks_feed.conf = ks_options_load(ks_feed.feed->server, ks_feed.feed->owner);
 	ks_feed.conf_fingerprint = ks_options_fingerprint(ks_feed.conf);
-	open_producer();
+	open_producers();
 	ks_feeds_secret(ks_feed.feed->name, secret, sizeof(secret));
 	ks_message_make_key(secret, &ks_feed.publisher.key);
 	explicit_bzero(secret, sizeof(secret));

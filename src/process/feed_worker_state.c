@@ -136,9 +136,10 @@ ks_feed_state_error(const ErrorData *edata, KsStateError *error)
 bool
 ks_feed_producer_error(KsStateError *error, bool *halts, bool *refused)
 {
+	KsProducer *producer = ks_publisher_producer(&ks_feed.publisher);
 	KsProducerError e;
 
-	if (ks_feed.producer == NULL || !ks_producer_error(ks_feed.producer, &e))
+	if (producer == NULL || !ks_producer_error(producer, &e))
 		return false;
 	memset(error, 0, sizeof(KsStateError));
 	error->sqlstate = e.sqlstate;

@@ -106,7 +106,7 @@ for my $step (qw(begun records_sent progress_sent committed confirmed))
 
 # --- fenced, and not dead yet ---
 
-my $name = sql("SELECT format('kafka_sink/%s/%s/f', system_identifier, (SELECT oid FROM pg_database WHERE datname = 'postgres')) FROM pg_control_system()");
+my @names = map { sql("SELECT format('$_/%s/%s/f', system_identifier, (SELECT oid FROM pg_database WHERE datname = 'postgres')) FROM pg_control_system()") } qw(kafka_sink kafka_sink.1);
 for my $step (qw(begun records_sent progress_sent))
 {
 	stop_at($step);
@@ -114,10 +114,13 @@ for my $step (qw(begun records_sent progress_sent))
 	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
 	my $pid = pid_of_feed();
 	stop_at('');
-	my $other = $kafka->script('transactional.id' => $name)->to($topic);
-	$other->B;
-	$other->A;
-	$other->end;
+	for my $name (@names)
+	{
+		my $other = $kafka->script('transactional.id' => $name)->to($topic);
+		$other->B;
+		$other->A;
+		$other->end;
+	}
 	is(scalar $kafka->records($topic), $n - 100, 'nothing of it is seen');
 	kill 'CONT', $pid;
 	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', 'it ends');
