@@ -225,12 +225,13 @@ execute_for(const KsFeed *feed, const char *sql, int nargs, Oid *types, Datum *v
 bool
 ks_feeds_set_started(const KsFeed *feed, XLogRecPtr lsn)
 {
-	Oid			types[3] = {0, 0, LSNOID};
-	Datum		values[3] = {0, 0, LSNGetDatum(lsn)};
+	Oid			types[4] = {0, 0, LSNOID, INT8OID};
+	Datum		values[4] = {0, 0, LSNGetDatum(lsn), Int64GetDatum(feed->generation)};
 
 	ks_feeds_note_change();
 	return execute_for(feed, "UPDATE kafka_sink.feed_catalog c SET start_lsn = $3 "
-					   "WHERE c.feed OPERATOR(pg_catalog.=) $1 AND c.id OPERATOR(pg_catalog.=) $2", 3, types, values) == 1;
+					   "WHERE c.feed OPERATOR(pg_catalog.=) $1 AND c.id OPERATOR(pg_catalog.=) $2 "
+					   "AND c.generation OPERATOR(pg_catalog.=) $4", 4, types, values) == 1;
 }
 
 void

@@ -64,7 +64,7 @@ extern void ks_feeds_check_owner(const KsFeed *feed);
 extern void ks_feeds_secret(const char *name, uint8 *secret, Size len);
 
 /* The slot is there, and messages are taken from here on: in a transaction of the
- * caller's.  False if the feed is another one by now. */
+ * caller's.  False if the feed has been changed, or is another one by now. */
 extern bool ks_feeds_set_started(const KsFeed *feed, XLogRecPtr lsn);
 
 /* Where the feed's progress in Kafka was, as it was read; for people. */

@@ -185,6 +185,17 @@ parse(const char *p, const char *end, const Fixed *fixed, KsProducerRecord *rec,
 	return p == end;
 }
 
+bool
+ks_message_defines(const char *data, Size len)
+{
+	Fixed		fixed;
+
+	if (len < BODY + sizeof(fixed) || data[0] != VERSION)
+		return false;
+	memcpy(&fixed, data + BODY, sizeof(fixed));
+	return fixed.part == KS_MESSAGE_DEFINES;
+}
+
 KsMessageVerdict
 ks_message_read(const char *data, Size len, int64 feed_id, FullTransactionId xid, const KsMessageKey *key,
 				KsProducerRecord *rec, KsHeader *headers)

@@ -17,6 +17,11 @@
 #include "kafka/producer.h"
 
 #define KS_MESSAGE_PREFIX		"kafka_sink"
+
+/* The partition of a message that is no record: from here on the feed's tables are
+ * published by the publication in its key, to its topic, in the envelope in its value. */
+#define KS_MESSAGE_DEFINES		(-2)
+
 #define KS_MESSAGE_SECRET_LEN	32
 
 /* What the secret is used as; made once. */
@@ -38,6 +43,9 @@ extern void ks_message_make_key(const uint8 *secret, KsMessageKey *key);
 /* In the current context; the record's time is not part of it. */
 extern char *ks_message_write(const KsProducerRecord *rec, int64 feed_id, FullTransactionId xid,
 							  const KsMessageKey *key, Size *len);
+
+/* Does it say that it is no record, but settings?  Nothing is proven. */
+extern bool ks_message_defines(const char *data, Size len);
 
 /*
  * Reads a message that was met in the transaction 'xid'.  The record shares the

@@ -24,7 +24,7 @@
 	"\"lsn\": \"%X/%08X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", " \
 	"\"skipped\": \"%X/%08X\", \"inside\": \"%X/%08X\", \"inside_records\": " INT64_FORMAT
 
-/* behind the numbers, of a transaction of which a part is in Kafka */
+/* behind the numbers, if it has a publication */
 #define PUBLICATION		", \"publication\": "
 #define TOPIC			", \"topic\": "
 #define ENVELOPE		", \"envelope\": "
@@ -57,7 +57,7 @@ ks_progress_write(const KsProgress *p, StringInfo buf)
 	appendStringInfo(buf, FORMAT, p->feed_id, p->system_identifier, p->timeline,
 					 LSN_FORMAT_ARGS(p->lsn), p->xid, p->transactions, p->records,
 					 LSN_FORMAT_ARGS(p->skipped), LSN_FORMAT_ARGS(p->inside), p->inside_records);
-	if (p->inside != 0 && p->as.publication[0])
+	if (p->as.publication[0])
 	{
 		appendStringInfoString(buf, PUBLICATION);
 		escape_json(buf, p->as.publication);

@@ -18,8 +18,8 @@
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 
-/* What tables are published by: the rest of a transaction of which a part is in Kafka has
- * to look as that does, and have as many records. */
+/* What tables are published by.  It changes with the commit that has changed it: what
+ * comes before may be of tables, and a publication, that are not there any more. */
 typedef struct KsDefinition
 {
 	char		publication[NAMEDATALEN];	/* empty: messages alone are published */
@@ -42,7 +42,8 @@ typedef struct KsProgress
 	/* a transaction of which a part is in Kafka, behind lsn */
 	XLogRecPtr	inside;			/* where its commit begins, 0: there is none */
 	int64		inside_records; /* so many of it */
-	KsDefinition as;			/* written with it, if it has a publication */
+
+	KsDefinition as;			/* what comes next is published by that */
 
 	/* the rows of a table that were there before */
 	int64		copy;			/* the copy's number, 0: there is none */

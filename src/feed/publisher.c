@@ -191,6 +191,7 @@ begin_txn(void *arg, const KsWalTransaction *txn)
 	KsPublisher *p = arg;
 
 	p->txn_records = 0;
+	p->defines = false;
 }
 
 /*
@@ -280,6 +281,22 @@ take_change(void *arg, const KsWalTransaction *txn, StringInfo words)
 	ks_rows_take(p->rows, txn, words);
 }
 
+/* A setting that could not have been made is none. */
+static void
+take_definition(KsPublisher *p, const KsProducerRecord *rec)
+{
+	KsDefinition *as = &p->definition;
+
+	if (rec->keylen <= 0 || rec->keylen >= (int) sizeof(as->publication) ||
+		rec->valuelen <= 0 || rec->valuelen >= (int) sizeof(as->envelope))
+		return;
+	memset(as, 0, sizeof(KsDefinition));
+	memcpy(as->publication, rec->key, rec->keylen);
+	strlcpy(as->topic, rec->topic, sizeof(as->topic));
+	memcpy(as->envelope, rec->value, rec->valuelen);
+	p->defines = true;
+}
+
 static void
 take_message(void *arg, const KsWalTransaction *txn, const char *data, Size len)
 {
@@ -296,7 +313,10 @@ take_message(void *arg, const KsWalTransaction *txn, const char *data, Size len)
 			p->counts.forged = ++p->open_counts.forged;
 			return;
 		case KS_MESSAGE_OURS:
-			publish(p, txn, &rec);
+			if (rec.part == KS_MESSAGE_DEFINES)
+				take_definition(p, &rec);
+			else
+				publish(p, txn, &rec);
 			return;
 	}
 }
@@ -306,6 +326,8 @@ commit_txn(void *arg, const KsWalTransaction *txn)
 {
 	KsPublisher *p = arg;
 
+	if (p->defines)
+		ks_publisher_redefine(p, &p->definition);
 	if (p->txn_records == 0)
 		return;
 	/* one that was handed out before, to its end */
@@ -357,7 +379,16 @@ bool
 ks_publisher_is_full(const KsPublisher *p)
 {
 	return p->open_records >= p->batch_records || p->open_bytes >= p->batch_bytes ||
-		ks_publisher_is_careful(p) || (p->as_before && p->next.inside == 0);
+		ks_publisher_is_careful(p);
+}
+
+void
+ks_publisher_redefine(KsPublisher *p, const KsDefinition *as)
+{
+	if (memcmp(&p->next.as, as, sizeof(KsDefinition)) == 0)
+		return;
+	p->next.as = *as;
+	p->redefined = true;
 }
 
 void

@@ -72,7 +72,6 @@ typedef struct KsPublisher
 	KsProgress	progress;		/* as Kafka has it */
 	void		(*serve) (void);	/* called while waiting; may end the process */
 	KsRows	   *rows;			/* NULL: messages alone are published */
-	bool		as_before;		/* what was cut is finished by another definition, and nothing else */
 	XLogRecPtr	one_by_one;		/* up to the commit that begins there; 0: none */
 
 	/* its own */
@@ -85,6 +84,9 @@ typedef struct KsPublisher
 	int64		open_bytes;
 	int64		open_transactions;	/* in it to their end */
 	int64		txn_records;	/* of the transaction of PostgreSQL at hand */
+	bool		defines;		/* it changes 'next.as' to this */
+	KsDefinition definition;
+	bool		redefined;		/* and one did; what follows is for another process */
 	XLogRecPtr	last;			/* where the commit begins of who sent last */
 	XLogRecPtr	blamed;			/* likewise, if what is refused now is its own; 0: not known */
 	char		only_topic[KS_MAX_TOPIC_LEN + 1];	/* of what is published alone; empty: several */
@@ -110,8 +112,14 @@ extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);
 /* Is something to be committed? */
 #define ks_publisher_is_open(p)		((p)->state == KS_PUBLISHER_OPEN)
 
-/* Has a transaction been skipped, and Kafka does not know yet? */
-#define ks_publisher_has_skipped(p)	((p)->next.skipped != (p)->progress.skipped)
+/* Is what comes next published by other settings? */
+#define ks_publisher_is_redefined(p)	((p)->redefined)
+
+/* So, or because a transaction was skipped: is Kafka to know before anything else is read? */
+#define ks_publisher_is_due(p)		((p)->redefined || (p)->next.skipped != (p)->progress.skipped)
+
+/* What comes next is published by these settings, whatever the WAL has said. */
+extern void ks_publisher_redefine(KsPublisher *p, const KsDefinition *as);
 
 /* Is each transaction published alone? */
 #define ks_publisher_is_careful(p)	((p)->progress.lsn <= (p)->one_by_one)

@@ -246,12 +246,13 @@ around_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels, R
 		my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
 }
 
-/* Those without a transaction come at any time. */
+/* Those without a transaction come at any time; what the feed is from then on holds
+ * whether its transaction is skipped or not. */
 static void
 around_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn, bool transactional,
 			   const char *prefix, Size len, const char *data)
 {
-	if (!transactional || my_wal->at != my_wal->skip)
+	if (!transactional || my_wal->at != my_wal->skip || ks_message_defines(data, len))
 		my_wal->plugin.message_cb(ctx, txn, lsn, transactional, prefix, len, data);
 }
 

@@ -126,10 +126,9 @@ commit(void)
 		ks_feed_end_skip(ks_feed.publisher.progress.skipped == ks_feed.feed->skip_lsn);
 	ks_feed_tell_running();
 	tell_counts();
-	/* what comes behind those that had to be published alone shares batches again, and
-	 * what comes behind one that was cut is published as the feed is now */
+	/* what comes behind those that had to be published alone shares batches again */
 	if ((ks_feed.publisher.one_by_one != 0 && !ks_publisher_is_careful(&ks_feed.publisher)) ||
-		(ks_feed.publisher.as_before && ks_feed.publisher.progress.inside == 0))
+		ks_publisher_is_redefined(&ks_feed.publisher))
 		ks_feed_respawn();
 }
 
@@ -148,7 +147,7 @@ read_some(void)
 	for (int i = 0; i < READ_AT_A_TIME; i++)
 	{
 		if ((ks_publisher_is_open(&ks_feed.publisher) && ks_publisher_is_full(&ks_feed.publisher)) ||
-			ks_publisher_has_skipped(&ks_feed.publisher))
+			ks_publisher_is_due(&ks_feed.publisher))
 			return true;
 		if (!ks_wal_next(ks_feed.wal))
 			return false;
@@ -156,10 +155,24 @@ read_some(void)
 	return true;
 }
 
+/*
+ * The settings by which it was to begin were there when this process began, but the WAL
+ * has not told where.  Not reached by tests: whoever changes them writes that there.
+ */
+static void
+end_former_settings(void)
+{
+	KsPublisher *p = &ks_feed.publisher;
+
+	if (ks_feed.former_until != 0 && ks_wal_position(ks_feed.wal) >= ks_feed.former_until &&
+		p->next.inside == 0 && !ks_publisher_is_redefined(p))
+		ks_publisher_redefine(p, &ks_feed.defined);
+}
+
 static bool
 has_waited_enough(void)
 {
-	return ks_publisher_is_full(&ks_feed.publisher) || ks_publisher_has_skipped(&ks_feed.publisher) ||
+	return ks_publisher_is_full(&ks_feed.publisher) || ks_publisher_is_due(&ks_feed.publisher) ||
 		TimestampDifferenceExceeds(ks_feed.publisher.opened_at, GetCurrentTimestamp(), MAX_OPEN_MS);
 }
 
@@ -208,6 +221,7 @@ main_loop(void)
 		bool		more = read_some();
 		bool		copied = ks_feed_copy_release(more);
 
+		end_former_settings();
 		if (ks_publisher_is_open(&ks_feed.publisher) || copied)
 		{
 			if (more && !copied && !has_waited_enough())
@@ -217,7 +231,7 @@ main_loop(void)
 				ks_feed_copy_committed();
 			timeout = SLEEP_MIN_MS;
 		}
-		else if (is_move_due() || ks_publisher_has_skipped(&ks_feed.publisher))
+		else if (is_move_due() || ks_publisher_is_due(&ks_feed.publisher))
 			commit();
 		/* what was waited for is told until it is known to be over */
 		if (!more && ks_wal_is_held(ks_feed.wal))

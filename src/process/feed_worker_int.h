@@ -38,6 +38,8 @@ typedef struct KsFeedWorker
 	KsConf	   *conf;
 	uint64		conf_fingerprint;
 	KsPublisher publisher;
+	KsDefinition defined;		/* the feed's, of its tables */
+	XLogRecPtr	former_until;	/* it publishes by former ones, here at the latest no more; 0: it does not */
 	KsWal	   *wal;
 	const char *state;			/* as last written; NULL: nothing yet */
 	char		said[256];		/* the message with it */

@@ -222,14 +222,9 @@ make_topic(void)
 /* --- the feed's row --- */
 
 static void
-set_started(void *arg)
+set_started(void *started)
 {
-	KsFeed	   *feed = ks_feed.feed;
-
-	if (!ks_feeds_set_started(feed, feed->start_lsn))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("feed \"%s\" was dropped", feed->name)));
+	*(bool *) started = ks_feeds_set_started(ks_feed.feed, ks_feed.feed->start_lsn);
 	ks_shmem_note_change();
 }
 
@@ -242,9 +237,9 @@ set_progress(void *arg)
 }
 
 static void
-run_step(void (*step) (void *arg))
+run_step(void (*step) (void *arg), void *arg)
 {
-	ErrorData  *edata = ks_transaction_try(step, NULL);
+	ErrorData  *edata = ks_transaction_try(step, arg);
 
 	ks_wal_forget_caches();
 	if (edata)
@@ -262,10 +257,12 @@ make_rows(void *arg)
 											ks_feed_check_table, ks_publisher_send_row, &ks_feed.publisher, ks_feed.cxt);
 }
 
+/* What the feed's row says. */
 static void
-define_as(KsDefinition *as)
+note_definition(void)
 {
 	KsFeed	   *feed = ks_feed.feed;
+	KsDefinition *as = &ks_feed.defined;
 
 	memset(as, 0, sizeof(KsDefinition));
 	if (feed->publication == NULL)
@@ -275,23 +272,21 @@ define_as(KsDefinition *as)
 	strlcpy(as->envelope, feed->envelope, sizeof(as->envelope));
 }
 
-/* The rest of a transaction that was cut is published as the feed was then. */
+/* Up to the commit that has changed them, the former settings hold. */
 static void
 take_definition(KsProgress *progress)
 {
 	KsFeed	   *feed = ks_feed.feed;
-	KsDefinition now;
 
-	define_as(&now);
-	if (progress->inside != 0 && now.publication[0] && memcmp(&now, &progress->as, sizeof(now)) != 0)
-	{
-		feed->publication = MemoryContextStrdup(ks_feed.cxt, progress->as.publication);
-		feed->topic = MemoryContextStrdup(ks_feed.cxt, progress->as.topic);
-		ks_feeds_use_envelope(feed, MemoryContextStrdup(ks_feed.cxt, progress->as.envelope));
-		ks_feed.publisher.as_before = true;
-	}
-	else
-		progress->as = now;
+	/* written before progress had them */
+	if (progress->as.publication[0] == '\0')
+		progress->as = ks_feed.defined;
+	if (memcmp(&ks_feed.defined, &progress->as, sizeof(KsDefinition)) == 0)
+		return;
+	feed->publication = MemoryContextStrdup(ks_feed.cxt, progress->as.publication);
+	feed->topic = MemoryContextStrdup(ks_feed.cxt, progress->as.topic);
+	ks_feeds_use_envelope(feed, MemoryContextStrdup(ks_feed.cxt, progress->as.envelope));
+	ks_feed.former_until = ks_wal_end();
 }
 
 /* The first start: slot, progress, and then the promise. */
@@ -299,6 +294,7 @@ static void
 begin_feed(void)
 {
 	KsFeed	   *feed = ks_feed.feed;
+	bool		started = false;
 
 	make_topic();
 	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id), feed->publication != NULL, feed->failover);
@@ -310,10 +306,13 @@ begin_feed(void)
 			.timeline = ks_timeline(),
 			.lsn = feed->start_lsn
 	};
-	define_as(&ks_feed.publisher.progress.as);
+	ks_feed.publisher.progress.as = ks_feed.defined;
 	ks_publisher_init(&ks_feed.publisher);
 	ks_publisher_commit(&ks_feed.publisher, feed->start_lsn);
-	run_step(set_started);
+	run_step(set_started, &started);
+	/* what has changed it may have come before the slot */
+	if (!started)
+		ks_feed_respawn();
 	ks_feed_step("started");
 }
 
@@ -399,17 +398,18 @@ ks_feed_start(int64 generation)
 	begins = XLogRecPtrIsInvalid(ks_feed.feed->start_lsn);
 	if (!begins)
 		check_slot(&slot);
+	note_definition();
 	load_connection();
 	fence();
 	if (begins)
 		begin_feed();
 	else
 		continue_feed(&slot);
-	run_step(set_progress);
+	run_step(set_progress, NULL);
 	if (ks_feed.feed->publication)
 	{
-		run_step(make_rows);
-		run_step(ks_feed_find_tables);
+		run_step(make_rows, NULL);
+		run_step(ks_feed_find_tables, NULL);
 	}
 	receiver = ks_publisher_receiver(&ks_feed.publisher);
 	ks_feed_copy_start(&receiver);

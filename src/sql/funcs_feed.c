@@ -8,12 +8,14 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "replication/message.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -161,6 +163,40 @@ make_secret(const char *feed)
 	ks_define_change("INSERT INTO kafka_sink.feed_secrets (feed, secret) VALUES ($1, $2) ON CONFLICT (feed) DO NOTHING",
 					 lengthof(types), types, values, NULL);
 	explicit_bzero(secret, VARHDRSZ + KS_MESSAGE_SECRET_LEN);
+}
+
+/*
+ * Its worker may be far behind: what it has still to publish is of the former settings,
+ * whose publication may not be there any more, and the new one was not there yet.  So the
+ * WAL tells where they change.
+ */
+static void
+note_definition(const KsFeed *before, const KsFeed *feed)
+{
+	KsProducerRecord rec = {
+		.topic = feed->topic,
+		.part = KS_MESSAGE_DEFINES,
+		.key = feed->publication,
+		.value = feed->envelope
+	};
+	uint8		secret[KS_MESSAGE_SECRET_LEN];
+	KsMessageKey key;
+	char	   *data;
+	Size		len;
+
+	if (feed->publication == NULL ||
+		(strcmp(feed->publication, before->publication) == 0 && strcmp(feed->topic, before->topic) == 0 &&
+		 strcmp(feed->envelope, before->envelope) == 0))
+		return;
+	rec.keylen = strlen(rec.key);
+	rec.valuelen = strlen(rec.value);
+	ks_feeds_secret(feed->name, secret, sizeof(secret));
+	ks_message_make_key(secret, &key);
+	data = ks_message_write(&rec, feed->id, GetTopFullTransactionId(), &key, &len);
+	explicit_bzero(secret, sizeof(secret));
+	explicit_bzero(&key, sizeof(key));
+	(void) ks_log_message(KS_MESSAGE_PREFIX, data, len);
+	pfree(data);
 }
 
 static int64
@@ -320,6 +356,7 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 	appendStringInfoString(&sql, " WHERE c.feed OPERATOR(pg_catalog.=) $1");
 	ks_define_change(sql.data, n, types, values, NULL);
 	check_definition(name);
+	note_definition(feed, ks_feeds_get(name, false));
 	/* what has joined the publication since is the worker's business */
 	if (given[1].given || ks_given_find(given, KS_FEED_SETTINGS, "copy_data", "settings")->given)
 		check_copies(name);

@@ -82,7 +82,7 @@ foreach ([ "publication => 'nothing'", qr/publication "nothing" does not exist/ 
 	like($err, $_->[1], "refused: $_->[0]");
 }
 
-$kafka->create_topic("$prefix.$_", 1) foreach qw(plain pair whole nokey types made longkey parted filtered secret later);
+$kafka->create_topic("$prefix.$_", 1) foreach qw(plain pair whole nokey types made longkey parted filtered secret later one to.two to.three);
 
 # --- rows ---
 
@@ -217,6 +217,45 @@ is(records_of('later'), '1={"id":1}', 'a table that is added');
 sql("CALL kafka_sink.pause('hidden', true); INSERT INTO later VALUES (2); DROP TABLE later; SELECT kafka_sink.resume('hidden')");
 published('hidden');
 is(records_of('later'), qq(1={"id":1}\n2={"id":2}), 'and one that is gone');
+
+# --- other tables from a commit on, however far behind the feed is ---
+
+sql(q{
+	CREATE TABLE one (id int PRIMARY KEY); CREATE TABLE two (id int PRIMARY KEY); CREATE TABLE three (id int PRIMARY KEY);
+	GRANT SELECT ON one, two, three TO feeder;
+	CREATE PUBLICATION ones FOR TABLE one;
+});
+create_feed('moves', "publication => 'ones', topic => '$prefix.{table}'");
+sql("CALL kafka_sink.pause('moves', true)");
+sql('INSERT INTO one VALUES (1); INSERT INTO two VALUES (1)');
+sql(qq{
+	BEGIN;
+	INSERT INTO one VALUES (2);
+	CREATE PUBLICATION twos FOR TABLE two;
+	SELECT kafka_sink.alter_feed('moves', publication => 'twos', topic => '$prefix.to.{table}');
+	INSERT INTO one VALUES (3);
+	COMMIT});
+sql('DROP PUBLICATION ones; INSERT INTO one VALUES (4); INSERT INTO two VALUES (2)');
+sql(q{
+	BEGIN;
+	SAVEPOINT s;
+	SELECT kafka_sink.alter_feed('moves', envelope => 'debezium');
+	ROLLBACK TO s;
+	INSERT INTO two VALUES (3);
+	COMMIT});
+sql("SELECT kafka_sink.alter_feed('moves', batch_records => 1000)");
+sql(q{
+	CREATE PUBLICATION threes FOR TABLE three;
+	SELECT kafka_sink.alter_feed('moves', publication => 'threes', envelope => 'debezium');
+	DROP PUBLICATION twos;
+	INSERT INTO two VALUES (4);
+	INSERT INTO three VALUES (1)});
+sql("SELECT kafka_sink.resume('moves')");
+published('moves');
+is(records_of('one'), join("\n", map { qq($_={"id":$_}) } 1 .. 3), 'up to the commit that changes it the feed is what it was');
+is(records_of('to.two'), join("\n", map { qq($_={"id":$_}) } 2 .. 3), 'behind that what it became, and was');
+like(records_of('to.three'), qr/^.*"op":"c".*$/, 'and then what it is');
+sql("SELECT kafka_sink.drop_feed('moves')");
 
 # --- there and back: a sink reads Debezium's envelope ---
 
