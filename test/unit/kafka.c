@@ -40,6 +40,7 @@ bool		kafka_refuses_wakeup;
 rd_kafka_resp_err_t kafka_metadata_err;
 int			kafka_metadata_left;
 int			kafka_leaderless;
+int			kafka_longest;
 const char *kafka_cluster;
 static rd_kafka_t handle;
 static rd_kafka_queue_t queue;
@@ -364,6 +365,7 @@ rd_kafka_get_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, i
 rd_kafka_resp_err_t
 rd_kafka_query_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part, int64_t *low, int64_t *high, int timeout)
 {
+	kafka_longest = Max(kafka_longest, timeout);
 	unit_now += kafka_silent || kafka_no_ends ? timeout * INT64CONST(1000) : 1;
 	return kafka_no_ends ? RD_KAFKA_RESP_ERR__TIMED_OUT : watermarks(part, true, low, high);
 }
@@ -371,6 +373,7 @@ rd_kafka_query_watermark_offsets(rd_kafka_t *rk, const char *name, int32_t part,
 rd_kafka_resp_err_t
 rd_kafka_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int timeout)
 {
+	kafka_longest = Max(kafka_longest, timeout);
 	if (kafka_silent)
 	{
 		unit_now += timeout * INT64CONST(1000);
@@ -408,6 +411,7 @@ rd_kafka_metadata(rd_kafka_t *rk, int all, rd_kafka_topic_t *only, const struct 
 	static struct rd_kafka_metadata answer = {.topic_cnt = 2, .topics = topics};
 	rd_kafka_resp_err_t err = metadata_err();
 
+	kafka_longest = Max(kafka_longest, timeout);
 	unit_now += timeout * INT64CONST(1000);
 	topics[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	if (!all && err != RD_KAFKA_RESP_ERR__TIMED_OUT && err != RD_KAFKA_RESP_ERR__TRANSPORT)
@@ -426,6 +430,7 @@ void rd_kafka_metadata_destroy(const struct rd_kafka_metadata *md) {}
 char *
 rd_kafka_clusterid(rd_kafka_t *rk, int timeout)
 {
+	kafka_longest = Max(kafka_longest, timeout);
 	unit_now += timeout * INT64CONST(1000);
 	return kafka_cluster ? strdup(kafka_cluster) : NULL;
 }

@@ -971,6 +971,12 @@ count_partitions(void *arg)
 }
 
 static void
+count_partitions_long(void *arg)
+{
+	answer = ks_source_partition_count(src, "t", 30000);
+}
+
+static void
 query_offsets(void *arg)
 {
 	ks_source_query_offsets(src, queries, lengthof(queries), 2000);
@@ -1007,6 +1013,13 @@ questions(void)
 				high,
 				lso;
 
+	/* until somebody has answered, nobody is kept from ending; then one who takes his time is waited for */
+	begin(2, 10);
+	kafka_longest = 0;
+	FUZZ_CHECK(!answered(count_partitions_long, ERR(_TIMED_OUT), 0) && kafka_longest > 500 && kafka_longest <= 1000);
+	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
+	FUZZ_CHECK(!answered(count_partitions_long, ERR(_TIMED_OUT), 0) && kafka_longest >= 2000);
+	end();
 	begin(2, 10);
 	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
 	/* what passes is waited out */
