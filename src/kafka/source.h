@@ -165,6 +165,9 @@ extern int64 ks_source_redelivered(KsSource *src, int pidx);
  */
 extern int	ks_source_unpacking(KsSource *src, int64 *off);
 
+/* The statistics are to tell of a topic of which no partition may ever be started. */
+extern void ks_source_know_topic(KsSource *src, const char *topic);
+
 /* Partitions of a topic as the statistics last told, 0: not yet. */
 extern int	ks_source_known_count(KsSource *src, const char *topic);
 
@@ -199,6 +202,9 @@ extern int	ks_source_partition_count_or_denial(KsSource *src, const char *topic,
 /* The same, into *count; false if the brokers do not answer in time, or deny it. */
 extern bool ks_source_try_partition_count(KsSource *src, const char *topic,
 										  int timeout_ms, int *count);
+
+/* Had the partition a leader when its topic was asked for last?  True if that is not known. */
+extern bool ks_source_has_leader(KsSource *src, const char *topic, int32 part);
 
 #define KS_OFFSET_EARLIEST	(-2)
 #define KS_OFFSET_LATEST	(-1)	/* last stable offset under read_committed */

@@ -125,6 +125,8 @@ typedef struct KsSourceTopic
 	int			nparts;			/* length of parts */
 	int			count;			/* partitions in the cluster, 0: not yet known */
 	bool		absent;			/* the cluster was asked and did not know it */
+	bool	   *leads;			/* by partition number: it had a leader, when last asked; */
+	int			nleads;			/* of so many */
 	bool		count_grew;		/* KS_EVENT_PARTITION_COUNT is due */
 } KsSourceTopic;
 
@@ -231,6 +233,7 @@ extern void ks_source_release_all(KsSource *src);
 
 /* source_part.c */
 extern KsSourceTopic *ks_source_topic(KsSource *src, const char *topic);
+extern void ks_source_note_leaders(KsSource *src, KsSourceTopic *topic, const struct rd_kafka_metadata_topic *md);
 extern void ks_source_set_state(KsSourcePart *part, KsPartState to);
 extern void ks_source_wait_event(KsSource *src, KsSourcePart *part, uint8 pending);
 extern void ks_source_fail(KsSource *src, KsSourcePart *part, KsSourceEventType type,

@@ -49,6 +49,47 @@ ks_source_topic(KsSource *src, const char *name)
 	return topic;
 }
 
+/* Which partitions have a leader, of an answer that is held: nothing of PostgreSQL fails here but for memory. */
+void
+ks_source_note_leaders(KsSource *src, KsSourceTopic *topic, const struct rd_kafka_metadata_topic *md)
+{
+	if (md->partition_cnt > topic->nleads)
+	{
+		bool	   *leads = MemoryContextAllocExtended(src->cxt, md->partition_cnt * sizeof(bool), MCXT_ALLOC_NO_OOM);
+
+		/* (not reached by tests: all are believed to have one) */
+		if (leads == NULL)
+			return;
+		if (topic->leads)
+			pfree(topic->leads);
+		topic->leads = leads;
+		topic->nleads = md->partition_cnt;
+	}
+	if (topic->nleads > 0)
+		memset(topic->leads, true, topic->nleads * sizeof(bool));
+	for (int i = 0; i < md->partition_cnt; i++)
+	{
+		int32		part = md->partitions[i].id;
+
+		if (part >= 0 && part < topic->nleads)
+			topic->leads[part] = md->partitions[i].leader >= 0;
+	}
+}
+
+bool
+ks_source_has_leader(KsSource *src, const char *name, int32 part)
+{
+	const KsSourceTopic *topic = ks_source_topic(src, name);
+
+	return part >= topic->nleads || topic->leads[part];
+}
+
+void
+ks_source_know_topic(KsSource *src, const char *topic)
+{
+	(void) ks_source_topic(src, topic);
+}
+
 /* Makes room in an array of partitions. */
 static KsSourcePart **
 grow(MemoryContext cxt, KsSourcePart **parts, int *len, int needed)

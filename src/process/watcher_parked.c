@@ -82,7 +82,8 @@ load_rows(KsWatched *w, const KsSink *sink, KsWatchTopic *t)
 
 /*
  * Reads what is to be known of a parked worker.  One that would not find
- * everything as it has left it is woken.
+ * everything as it has left it is woken.  A topic may have no row: it has none of
+ * the partitions that are registered of it, and is looked at until it has.
  */
 static void
 load(void *arg)
@@ -106,8 +107,6 @@ load(void *arg)
 			continue;
 		w->ntopics++;
 		load_rows(w, sink, t);
-		/* registered since: nobody has settled where it begins */
-		complete &= t->settled > 0;
 	}
 	MemoryContextSwitchTo(old);
 	if (!complete)
@@ -123,6 +122,8 @@ load(void *arg)
 static void
 begin_watching(KsWatched *w)
 {
+	for (int i = 0; i < w->ntopics; i++)
+		ks_source_know_topic(w->client->source, w->topics[i].topic->topic);
 	for (int i = 0; i < w->nusers; i++)
 	{
 		KsWatchUser *user = &w->users[i];

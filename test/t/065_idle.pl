@@ -105,6 +105,40 @@ sql(q{DROP TABLE a});
 wait_until($node, q{SELECT state, sqlstate FROM kafka_sink.sinks WHERE sink = 'a'}, 'halted|42P01', 'its table is dropped');
 sql(q{SELECT kafka_sink.drop_sink('a')});
 
+# --- partitions that are not there yet ---
+
+my $beyond = $kafka->topic('beyond', 2);
+my $beside = $kafka->topic('beside', 1);
+sql(qq{
+	CREATE TABLE beyond (part int, off bigint, id bigint, qty bigint);
+	CREATE TABLE wakings (state text);
+	CREATE FUNCTION waking() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO public.wakings VALUES (new.state); RETURN NULL; END';
+	CREATE TRIGGER waking AFTER INSERT OR UPDATE ON kafka_sink.sink_state FOR EACH ROW
+		WHEN (new.sink = 'beyond') EXECUTE FUNCTION waking();
+	BEGIN;
+	SELECT kafka_sink.create_sink('beyond', server => 'kafka', target => 'beyond', idle_after => '100 ms',
+		columns => '{"part": "\@partition", "off": "\@offset"}');
+	SELECT kafka_sink.register_topic('beyond', '$beyond', partitions => '2-5');
+	SELECT kafka_sink.register_topic('beyond', '$beside');
+	COMMIT});
+parks('beyond', 'a sink whose topic has none of its partitions parks');
+# the watcher has it when it passes on what it hears of its other topic, and others after it
+foreach my $i (1 .. 3)
+{
+	create_sink("after$i", $beside);
+	parks("after$i", 'others come and go');
+	wait_until($node, "SELECT count(*) FROM kafka_sink.lag WHERE sink IN ('beyond', 'after$i') AND as_of > now() - interval '1 min'", '2',
+		'and are watched');
+}
+is(sql(q{SELECT string_agg(state, ' ') FROM wakings}), 'starting running idle', 'it stays so');
+$kafka->gen($beside, count => 1);
+wait_until($node, 'SELECT count(*) FROM beyond', '1', 'until there is something to do');
+parks('beyond', 'it parks again');
+$kafka->add_partitions($beyond, 3);
+$kafka->gen($beyond, count => 30, partitions => 3);
+wait_until($node, 'SELECT count(*), max(part) FROM beyond', '11|2', 'or one of its partitions is made');
+sql(q{SELECT kafka_sink.drop_sink(s) FROM unnest('{beyond,after1,after2,after3}'::text[]) s; DROP TRIGGER waking ON kafka_sink.sink_state});
+
 # --- transactions ---
 
 my $trx = $kafka->topic('trx', 1);
