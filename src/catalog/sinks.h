@@ -202,8 +202,9 @@ typedef struct KsStateError
 	int32		part;			/* of the topic; -1: of none, or all of them */
 	int64		off;			/* -1: none */
 	const char *column;			/* or NULL */
-	const char *waits_for;		/* in the state waiting: lock, disk, broker, topic, row */
+	const char *waits_for;		/* in the state waiting: lock, disk, broker, server, topic, ... */
 	bool		of_sink;		/* the topic is but where it was met: it halts the sink */
+	const char *halted_by;		/* another topic, whose error it is, or NULL */
 } KsStateError;
 
 extern void ks_catalog_set_state(const char *sink, int worker,

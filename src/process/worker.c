@@ -26,6 +26,7 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include "foreign/foreign.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -339,6 +340,25 @@ kafka_denies(void)
 	return c != NULL && c->source != NULL && ks_source_may_pass(c->source);
 }
 
+static void
+look_for_server(void *arg)
+{
+	*(bool *) arg = OidIsValid(get_foreign_server_oid(ks_worker.sink->server, true));
+}
+
+/* What does not exist: one of its topics, its server, or NULL: something else. */
+static const char *
+what_is_undefined(void)
+{
+	const KsConsumer *c = ks_worker.consumer;
+	bool		exists = true;
+
+	(void) ks_transaction_try(look_for_server, &exists);
+	if (!exists)
+		return "server";
+	return (c != NULL && c->missing != NIL) || kafka_denies() ? "topic" : NULL;
+}
+
 /*
  * Batches and answers to fetches come and go by the megabyte.  By default the C
  * library gives such memory back to the kernel each time, and takes it again
@@ -402,6 +422,8 @@ ks_worker_main(Datum arg)
 		if (ks_memory_refused() && ks_worker.consumer)
 			ks_worker_leave_for_memory(NULL);
 		ks_worker_state_error(edata, &error);
+		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT)
+			error.waits_for = what_is_undefined();
 		/*
 		 * Access that Kafka denies is given sooner or later, properties that do
 		 * not fit together are mended by whoever rotates a key.

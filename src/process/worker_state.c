@@ -211,8 +211,6 @@ waits_for(int sqlstate)
 			return "disk";
 		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
 			return "broker";
-		case ERRCODE_UNDEFINED_OBJECT:
-			return "topic";
 		default:
 			return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_CONNECTION_EXCEPTION ? "broker" : NULL;
 	}

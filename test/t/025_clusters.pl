@@ -61,6 +61,22 @@ $kafka->gen($new, count => 5);
 sql(q{ALTER SERVER elsewhere OPTIONS (SET bootstrap_servers '} . $kafka->bootstrap . q{')});
 wait_until($node, 'SELECT count(*) FROM early', '5', 'it is in the cluster that has it');
 
+# --- none ---
+
+my $none = q{waiting|server|42704|server "elsewhere" does not exist|t};
+my $said = q{SELECT state, waits_for, sqlstate, message, hint LIKE 'CREATE SERVER%' AND hint NOT LIKE '%unregister%' FROM kafka_sink.sinks WHERE sink = 'early'};
+sql(q{DROP SERVER elsewhere});
+wait_until($node, $said, $none, 'a server that is dropped is no topic that is missing');
+$kafka->gen($new, count => 5, from => 5);
+create_server($node, $kafka, name => 'elsewhere');
+wait_until($node, 'SELECT count(*), count(DISTINCT off) FROM early', '10|10', 'one of its name is enough to go on');
+sql(q{SELECT kafka_sink.alter_sink('early', idle_after => '100 ms')});
+wait_until($node, q{SELECT state, pid IS NULL FROM kafka_sink.stat_sinks WHERE sink = 'early'}, 'idle|t', 'it parks');
+sql(q{DROP SERVER elsewhere});
+wait_until($node, $said, $none, 'without its server it is not idle');
+sql(q{SELECT kafka_sink.alter_sink('early', server => 'kafka')});
+wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'early'}, 'idle', 'with another one it is');
+
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
 
