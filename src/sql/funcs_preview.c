@@ -108,6 +108,39 @@ find_offsets(KsSource *src, const KsSink *sink, List *topics, KsPartition *parts
 	}
 }
 
+/*
+ * Where each range ends: at the last stable offset.  One that begins behind it has
+ * nothing yet if the log goes on with open transactions; if it does not, reading
+ * it tells what is wrong.
+ */
+static void
+find_ends(KsSource *src, const KsSink *sink, KsPartition *parts, int n, TimestampTz deadline, MemoryContext cxt)
+{
+	int64	   *ends = palloc(Max(n, 1) * sizeof(int64));
+	KsPartition *behind = palloc(Max(n, 1) * sizeof(KsPartition));
+	int			nbehind = 0;
+
+	ks_reader_query_offsets(src, parts, n, KS_OFFSET_LATEST, deadline, ends);
+	for (int i = 0; i < n; i++)
+	{
+		parts[i].until = ends[i];
+		if (parts[i].off > parts[i].until && !sink->read_uncommitted)
+			behind[nbehind++] = parts[i];
+	}
+	if (nbehind == 0)
+		return;
+	/* a client that sees open transactions is another one */
+	src = ks_lag_open_source(sink, ks_options_load(sink->server, sink->owner), true, cxt);
+	ks_reader_query_offsets(src, behind, nbehind, KS_OFFSET_LATEST, deadline, ends);
+	for (int i = 0, j = 0; i < n && j < nbehind; i++)
+	{
+		if (parts[i].part != behind[j].part || parts[i].topic != behind[j].topic)
+			continue;
+		if (ends[j++] >= parts[i].off)
+			parts[i].until = parts[i].off;
+	}
+}
+
 /* Up to max of the next records, at most about a batch's bytes. */
 static int
 read_next(KsReader *reader, KsRecord *recs, int max, Size max_bytes)
@@ -285,7 +318,6 @@ kafka_sink_preview(PG_FUNCTION_ARGS)
 	KsSource   *src;
 	KsPartition *parts;
 	KsRecord   *recs;
-	int64	   *ends;
 	int			nparts,
 				n;
 
@@ -306,10 +338,7 @@ kafka_sink_preview(PG_FUNCTION_ARGS)
 	src = ks_source_open(ks_options_load(sink->server, sink->owner), &opts, source_cxt);
 	parts = list_partitions(src, sink, topics, deadline, &nparts);
 	find_offsets(src, sink, topics, parts, nparts, deadline);
-	ends = palloc(Max(nparts, 1) * sizeof(int64));
-	ks_reader_query_offsets(src, parts, nparts, KS_OFFSET_LATEST, deadline, ends);
-	for (int i = 0; i < nparts; i++)
-		parts[i].until = ends[i];
+	find_ends(src, sink, parts, nparts, deadline, source_cxt);
 	recs = MemoryContextAllocHuge(cxt, (Size) max * sizeof(KsRecord));
 	n = read_next(ks_reader_start(src, parts, nparts, true, deadline), recs, max, sink->batch_bytes);
 	if (n > 0)

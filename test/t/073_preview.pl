@@ -266,6 +266,26 @@ sql("SELECT kafka_sink.seek('preview', '{\"$in\": {\"0\": 6}}')");
 is(sql(q{SELECT string_agg(off || ' ' || outcome, ', ') FROM kafka_sink.preview('preview')}),
 	'6 deleted, 7 unmatched, 8 error, 9 applied', 'from where seek() has put it');
 
+# An offset in the middle of a transaction that is open still.
+my $open = $kafka->topic('preview-open', 2);
+my $trx = $kafka->script('transactional.id' => "preview-$$")->to($open);
+$trx->B;
+$trx->P(0, undef, qq({"id": $_})) foreach 1 .. 5;
+$trx->F;
+$kafka->produce($open, 1, [ undef, '{"id": 6}' ]);
+sql(qq{
+	CREATE TABLE open (id int);
+	SELECT kafka_sink.create_sink('open', server => 'kafka', target => 'open', enabled => false);
+	SELECT kafka_sink.register_topic('open', '$open');
+	SELECT kafka_sink.seek('open', '{"$open": {"0": 3, "1": 0}}')});
+is(sql(q{SELECT part, off FROM kafka_sink.preview('open', timeout => '10 min')}), '1|0', 'what is not committed is not waited for');
+sql(qq{SELECT kafka_sink.seek('open', '{"$open": {"0": 6}}')});
+fails(q{SELECT * FROM kafka_sink.preview('open')}, '55000', 'the log ends before the offset', 'what is no transaction is an error');
+$trx->C;
+$trx->end;
+sql(qq{SELECT kafka_sink.seek('open', '{"$open": {"0": 3}}')});
+is(sql(q{SELECT part, off FROM kafka_sink.preview('open') ORDER BY part, off}), "0|3\n0|4\n1|0", 'when it is committed it is there');
+
 sql(q{CREATE TABLE x (id int); SELECT kafka_sink.create_sink('ledger'); SELECT kafka_sink.create_sink('local', target => 'x');
 	SELECT kafka_sink.create_sink('topicless', server => 'kafka', target => 'x')});
 foreach (
