@@ -3,6 +3,7 @@
 use strict;
 use warnings FATAL => 'all';
 
+use FindBin;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -63,6 +64,21 @@ sub rows_and_offset
 	return sql("SELECT count(*), count(DISTINCT id), (SELECT off FROM kafka_sink.txn_offsets WHERE sink = '$sink') FROM $sink");
 }
 
+# The SQLSTATE that the reference gives for what a sink has halted by, '' for what it does not say.
+my %cause = (
+	'records were deleted before they were consumed' => 'retention has deleted',
+	'the log ends before the stored offset' => 'the log ends before',
+	'the log is not the one that was consumed' => 'the record consumed last');
+
+sub documented
+{
+	my ($message) = @_;
+	my $cause = $cause{$message} or return '';
+	my ($sqlstate) = slurp_file("$FindBin::RealBin/../../doc/reference.md") =~ /^\| \Q$cause\E[^|]* \| `(\w{5})` \|/m;
+
+	return $sqlstate // "no $cause";
+}
+
 # Halted, untouched, and with advice.
 sub halts
 {
@@ -72,6 +88,8 @@ sub halts
 	wait_until($node,
 		"SELECT concat_ws('|', state, message, detail, hint, part, off) FROM kafka_sink.sinks WHERE sink = '$sink'",
 		qr/^halted\|$like/, "$what: it halts");
+	my ($sqlstate, $message) = split /\|/, sql("SELECT sqlstate, message FROM kafka_sink.sinks WHERE sink = '$sink'");
+	is($sqlstate, documented($message) || $sqlstate, "$what: $sqlstate, as the reference says");
 	is(rows_and_offset($sink), '100|100|100', "$what: nothing is touched");
 	return;
 }

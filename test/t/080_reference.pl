@@ -157,6 +157,30 @@ while ($defaults =~ /\{"([^"]+)", "([^"]+)"\}/g)
 	like($reference, qr/^\| .*`\Q$name\E`.*\b\Q$value\E unless set/m, "$name: $value unless set");
 }
 
+# --- settings of the server while records are applied ---
+
+my ($session) = $reference =~ /^## Session settings while records are applied\n(.*?)^## /ms;
+my ($in_table, $in_workers) = split /^In workers also: /m, $session;
+$in_workers =~ s/Other settings.*//s;
+# what a transaction is by default is told in words
+my %in_words = (default_transaction_isolation => qr/read committed/, default_transaction_read_only => qr/not read-only/,
+	default_transaction_deferrable => qr/not\s+deferrable/);
+my ($fixed) = slurp_file("$top/src/base/session.c") =~ /^static const KsSetting settings\[\] = \{\n(.*?)^\};/ms;
+while ($fixed =~ /^\t\{"(\w+)", "([^"]*)", (true|false)\}/mg)
+{
+	my ($name, $value, $worker_only) = ($1, $2, $3 eq 'true');
+
+	if ($worker_only)
+	{
+		like($in_workers, $in_words{$name} // qr/`$name`/, "$name in workers");
+	}
+	else
+	{
+		like($in_table, qr/^\| `$name` \| `\Q$value\E` \|$/m, "$name: $value");
+	}
+}
+like($in_workers, qr/`$_`/, "$_ is the sink's") foreach slurp_file("$top/src/process/worker.c") =~ /SetConfigOption\("((?!application_name)\w+)"/g;
+
 # --- pauses ---
 
 # Seconds of a constant of that name in the file, wherever the file is.
