@@ -783,7 +783,10 @@ ALTER TABLE kafka_sink.partition_ends DROP CONSTRAINT partition_ends_sink_fkey,
 ALTER TABLE kafka_sink.dead_letters DROP CONSTRAINT dead_letters_sink_fkey,
     ADD FOREIGN KEY (sink) REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE;
 ALTER TABLE kafka_sink.topic_state DROP CONSTRAINT topic_state_sink_topic_fkey,
-    ADD FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE;
+    -- the topic whose error it is, if foreign keys link the two; NULL: its own
+    ADD COLUMN halted_by text,
+    ADD FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    ADD FOREIGN KEY (sink, halted_by) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE;
 
 -- no policies: not even who may write to all tables (pg_write_all_data) makes sinks by it
 ALTER TABLE kafka_sink.sink_catalog ENABLE ROW LEVEL SECURITY;

@@ -249,8 +249,11 @@ CREATE TABLE kafka_sink.topic_state (
     part integer,
     off bigint,
     column_name text,
+    -- the topic whose error it is, if foreign keys link the two; NULL: its own
+    halted_by text,
     PRIMARY KEY (sink, topic),
-    FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE
+    FOREIGN KEY (sink, topic) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    FOREIGN KEY (sink, halted_by) REFERENCES kafka_sink.topic_catalog ON UPDATE CASCADE ON DELETE CASCADE
 );
 
 -- ends of partitions as last seen, for sinks whose workers do not run

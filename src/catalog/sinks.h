@@ -214,14 +214,6 @@ extern void ks_catalog_set_state(const char *sink, int worker,
 extern const char *ks_sink_worker_state(const KsSink *sink, int worker);
 
 /*
- * May an error of this topic halt it alone?  Not if the sink is to halt as a
- * whole, if foreign keys link the targets, or if no topic would be left:
- * ntopics are not halted.
- */
-extern bool ks_catalog_can_halt_topic(const KsSink *sink, int ntopics, bool linked,
-									  const char *topic);
-
-/*
  * Halts the topics of these errors, of which the sink's workers are started anew
  * without them, or, if 'whole', the sink because of the last error and the
  * topics of the others alone.  Does nothing and returns false if the sink was

@@ -108,12 +108,6 @@ ks_catalog_clear_states(const KsSink *sink, int from_worker)
 
 /* --- topics --- */
 
-bool
-ks_catalog_can_halt_topic(const KsSink *sink, int ntopics, bool linked, const char *topic)
-{
-	return topic != NULL && !sink->halt_as_a_whole && !linked && ntopics > 1;
-}
-
 /* The sink's row first, as every change does; false if it is not as it was read. */
 static bool
 bump_generation_of(const KsSink *sink)
@@ -132,7 +126,7 @@ bump_generation_of(const KsSink *sink)
 static void
 insert_topic_state(const KsSink *sink, const KsStateError *error)
 {
-	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID};
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID, TEXTOID};
 	Datum		values[lengthof(types)] = {0};
 	char		nulls[lengthof(types) + 1];
 
@@ -148,9 +142,10 @@ insert_topic_state(const KsSink *sink, const KsStateError *error)
 	nulls[6] = error->part >= 0 ? ' ' : 'n';
 	nulls[7] = error->off >= 0 ? ' ' : 'n';
 	set_text(values, nulls, 8, error->column);
+	set_text(values, nulls, 9, error->halted_by);
 	SPI_execute_with_args("INSERT INTO kafka_sink.topic_state "
-						  "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name) "
-						  "VALUES ($1, $2, 'halted', pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9) "
+						  "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name, halted_by) "
+						  "VALUES ($1, $2, 'halted', pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9, $10) "
 						  "ON CONFLICT (sink, topic) DO NOTHING",
 						  lengthof(types), types, values, nulls, false, 0);
 }

@@ -235,7 +235,7 @@ write_suspended(const KsSupervised *s)
 	set_state(s, 0, "suspended", &error);
 }
 
-/* May the topic whose table is gone halt alone? */
+/* May the topic whose table is gone, and with it all foreign keys to others, halt alone? */
 static bool
 can_halt_topic(const KsSink *sink, const char *topic)
 {
@@ -244,7 +244,7 @@ can_halt_topic(const KsSink *sink, const char *topic)
 
 	foreach(lc, ks_catalog_topics(sink->name))
 		n += !((KsTopic *) lfirst(lc))->halted;
-	return ks_catalog_can_halt_topic(sink, n, false, topic);
+	return topic != NULL && !sink->halt_as_a_whole && n > 1;
 }
 
 /* A table that it writes to was dropped. */

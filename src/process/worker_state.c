@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "nodes/value.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -97,25 +98,104 @@ log_halt(const KsStateError *error, bool alone)
 			 error->hint ? errhint("%s", error->hint) : 0));
 }
 
-/* May each of the first n errors halt its topic alone, and something be left? */
+/* The names of the topics that the worker knows of and that are not halted. */
+static List *
+topics_under_way(const KsConsumer *c)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, c->topics)
+		names = lappend(names, makeString(pstrdup(((const KsTopic *) lfirst(lc))->topic)));
+	foreach(lc, c->missing)
+		names = list_append_unique(names, makeString(pstrdup(((const KsMissingTopic *) lfirst(lc))->topic)));
+	return names;
+}
+
+/* The first of the errors whose topic foreign keys link with this one, or which is its own. */
+static const KsStateError *
+error_that_concerns(const KsConsumer *c, const KsStateError *errors, int n, const char *topic)
+{
+	const KsStateError *found = NULL;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(errors[i].topic, topic) == 0)
+			return &errors[i];
+		if (found == NULL && ks_apply_are_linked(c->apply, errors[i].topic, topic))
+			found = &errors[i];
+	}
+	return found;
+}
+
+/* What a topic's state says that halts with another one. */
+static KsStateError
+linked_error(const KsStateError *error, const char *topic)
+{
+	KsStateError result = *error;
+
+	result.message = psprintf("topic \"%s\" halted: %s", error->topic, error->message);
+	result.detail = "Foreign keys link the targets of the two topics: they halt together.";
+	result.topic = topic;
+	result.part = -1;
+	result.off = -1;
+	result.column = NULL;
+	result.halted_by = error->topic;
+	return result;
+}
+
+/*
+ * Halts the topics of these errors alone, with those that are linked with them, if the
+ * sink permits it and a topic is left: *all gets what is to be said of each, and the
+ * number is returned.  0: the sink halts as a whole.
+ */
+static int
+topics_to_halt(const KsStateError *errors, int n, KsStateError **all)
+{
+	const KsConsumer *c = ks_worker.consumer;
+	List	   *topics;
+	ListCell   *lc;
+	int			nall = n;
+
+	if (c == NULL || errors[0].topic == NULL || errors[0].of_sink || ks_worker.sink->halt_as_a_whole)
+		return 0;
+	topics = topics_under_way(c);
+	*all = palloc((n + list_length(topics)) * sizeof(KsStateError));
+	memcpy(*all, errors, n * sizeof(KsStateError));
+	foreach(lc, topics)
+	{
+		const char *topic = strVal(lfirst(lc));
+		const KsStateError *error = error_that_concerns(c, errors, n, topic);
+
+		if (error && strcmp(error->topic, topic) != 0)
+			(*all)[nall++] = linked_error(error, topic);
+	}
+	return nall < list_length(topics) ? nall : 0;
+}
+
+/* Do they halt the sink, one after the other, because no other topic is left? */
 static bool
-can_halt_topics(const KsStateError *errors, int n)
+halt_all_topics(const KsStateError *errors, int n)
 {
 	const KsConsumer *c = ks_worker.consumer;
 
-	return c && !errors[0].of_sink &&
-		ks_catalog_can_halt_topic(ks_worker.sink,
-								  list_length(c->topics) + list_length(c->missing) - (n - 1),
-								  c->apply->linked, errors[0].topic);
+	return n > 1 && c && errors[0].topic && !errors[0].of_sink && !ks_worker.sink->halt_as_a_whole;
 }
 
 void
 ks_worker_halt(const KsStateError *errors, int n)
 {
-	bool		whole = !can_halt_topics(errors, n);
+	KsStateError *all;
+	int			nall = topics_to_halt(errors, n, &all);
+	bool		whole = nall == 0;
 
+	if (!whole)
+	{
+		errors = all;
+		n = nall;
+	}
 	/* all that are left: the last of them halts the sink */
-	if (whole && n > 1 && !can_halt_topics(errors, n - 1))
+	else if (!halt_all_topics(errors, n))
 		n = 1;
 	ks_worker_store_partition_ends(true);
 	switch (write_halt(errors, n, whole))

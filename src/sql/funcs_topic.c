@@ -259,8 +259,12 @@ kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 					 "AND EXISTS (SELECT FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
 					 "AND h.topic OPERATOR(pg_catalog.=) $2) "
 					 "ON CONFLICT (sink, topic) DO NOTHING", 2, types, values, NULL);
+	/* with it those that halted by the same error, each of which would lack the others' rows */
 	ks_define_change("DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1 "
-					 "AND h.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
+					 "AND (h.topic OPERATOR(pg_catalog.=) $2 OR COALESCE(h.halted_by, h.topic) OPERATOR(pg_catalog.=) "
+					 "(SELECT COALESCE(o.halted_by, o.topic) FROM kafka_sink.topic_state o "
+					 "WHERE o.sink OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) $2))",
+					 2, types, values, NULL);
 	/* what halted the sink was this topic, or that no topic was left to go on, or
 	 * is of a topic that was taken from it */
 	ks_define_change("DELETE FROM kafka_sink.sink_state s WHERE s.sink OPERATOR(pg_catalog.=) $1 "

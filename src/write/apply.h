@@ -43,6 +43,8 @@ typedef struct KsRoute
 	const char *topic;			/* NULL: the sink's own target or command */
 	KsTarget   *target;
 	KsDecoder  *decoder;
+	bool		linked;			/* by foreign keys, with other routes or within it */
+	int			group;			/* the same for all that are linked with it */
 
 	/*
 	 * Of the transaction, from ks_apply_prepare() to ks_apply_finish(): what the
@@ -217,6 +219,12 @@ extern void ks_apply_finish(KsApply *ap);
 
 /* Before it is prepared: the topic has no records, and its own target may be gone. */
 extern void ks_apply_leave_out(KsApply *ap, const char *topic);
+
+/*
+ * Prepared: do foreign keys link the rows of two topics, directly, through those of
+ * other topics, or in the one table that both are written to?
+ */
+extern bool ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other);
 
 /* So many records make as many bytes of rows as a batch may have, as far as is known. */
 extern int	ks_apply_max_records(const KsApply *ap);

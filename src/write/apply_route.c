@@ -68,48 +68,103 @@ list_routes(KsApply *ap)
 	MemoryContextSwitchTo(old);
 }
 
-static bool
-refers_to(const KsRoute *from, const KsRoute *to)
+/* refers[i * n + j]: the table of route i has a foreign key to that of route j. */
+static bool *
+find_references(const KsApply *ap)
 {
-	Relation	rel;
-	ListCell   *lc;
-	bool		found = false;
+	int			n = ap->nroutes;
+	bool	   *refers = palloc0(Max(n * n, 1) * sizeof(bool));
 
-	if (!OidIsValid(from->target->relid) || from->target->relid == to->target->relid)
-		return false;
-	rel = table_open(from->target->relid, NoLock);
-	foreach(lc, RelationGetFKeyList(rel))
-		found |= ((ForeignKeyCacheInfo *) lfirst(lc))->confrelid == to->target->relid;
-	table_close(rel, NoLock);
-	return found;
+	for (int i = 0; i < n; i++)
+	{
+		Relation	rel;
+		ListCell   *lc;
+
+		if (!OidIsValid(ap->routes[i].target->relid))
+			continue;
+		rel = table_open(ap->routes[i].target->relid, NoLock);
+		foreach(lc, RelationGetFKeyList(rel))
+			for (int j = 0; j < n; j++)
+				refers[i * n + j] |= ((ForeignKeyCacheInfo *) lfirst(lc))->confrelid == ap->routes[j].target->relid;
+		table_close(rel, NoLock);
+	}
+	return refers;
+}
+
+/* Routes are of one group if references lead from one to the other, in whatever direction. */
+static void
+group_routes(KsApply *ap, const bool *refers)
+{
+	int			n = ap->nroutes;
+
+	for (int i = 0; i < n; i++)
+	{
+		ap->routes[i].group = i;
+		ap->routes[i].linked = false;
+	}
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < n; j++)
+		{
+			int			old = ap->routes[j].group;
+
+			if (!refers[i * n + j])
+				continue;
+			ap->routes[i].linked = ap->routes[j].linked = true;
+			for (int k = 0; k < n; k++)
+				if (ap->routes[k].group == old)
+					ap->routes[k].group = ap->routes[i].group;
+		}
+}
+
+/* Does the route refer to one that is yet to be placed?  (Its own table has no place but one.) */
+static bool
+must_wait(const KsApply *ap, const bool *refers, const bool *placed, int route)
+{
+	for (int k = 0; k < ap->nroutes; k++)
+		if (!placed[k] && refers[route * ap->nroutes + k] &&
+			ap->routes[k].target->relid != ap->routes[route].target->relid)
+			return true;
+	return false;
 }
 
 /* Each next one is the first that refers to none of those behind it. */
 static void
 order_routes(KsApply *ap)
 {
+	int			n = ap->nroutes;
+	bool	   *refers = find_references(ap);
+	bool	   *placed = palloc0(Max(n, 1) * sizeof(bool));
+	KsRoute    *ordered = palloc(Max(n, 1) * sizeof(KsRoute));
+
+	group_routes(ap, refers);
 	ap->linked = false;
-	for (int i = 0; i < ap->nroutes; i++)
+	for (int i = 0; i < n; i++)
 	{
+		int			first = -1;
 		int			next = -1;
-		KsRoute		route;
 
-		for (int j = i; j < ap->nroutes; j++)
+		for (int j = 0; j < n; j++)
 		{
-			bool		refers = false;
+			bool		waits = !placed[j] && must_wait(ap, refers, placed, j);
 
-			for (int k = i; k < ap->nroutes; k++)
-				refers |= refers_to(&ap->routes[j], &ap->routes[k]);
-			ap->linked |= refers;
-			if (!refers && next < 0)
+			if (placed[j])
+				continue;
+			ap->linked |= waits;
+			if (first < 0)
+				first = j;
+			if (!waits && next < 0)
 				next = j;
 		}
-		if (next <= i)
-			continue;
-		route = ap->routes[next];
-		memmove(&ap->routes[i + 1], &ap->routes[i], (next - i) * sizeof(KsRoute));
-		ap->routes[i] = route;
+		/* of a cycle, the first */
+		if (next < 0)
+			next = first;
+		placed[next] = true;
+		ordered[i] = ap->routes[next];
 	}
+	memcpy(ap->routes, ordered, n * sizeof(KsRoute));
+	pfree(refers);
+	pfree(placed);
+	pfree(ordered);
 }
 
 static void
@@ -222,7 +277,7 @@ ks_apply_prepare(KsApply *ap)
 		build_route(ap, r);
 		built = true;
 	}
-	if (built && ap->nroutes > 1)
+	if (built)
 		order_routes(ap);
 	for (int i = 0; i < ap->nroutes; i++)
 		open_route(&ap->routes[i]);
@@ -274,6 +329,31 @@ takes_all(const KsApply *ap)
 	return ap->nroutes == 1 && ap->routes[0].topic == NULL;
 }
 
+/* The route of a topic, -1: it has none. */
+static int
+route_of_topic(const KsApply *ap, const char *topic)
+{
+	int			found = -1;
+
+	for (int r = 0; r < ap->nroutes; r++)
+	{
+		const char *own = ap->routes[r].topic;
+
+		if (own ? strcmp(own, topic) == 0 : found < 0)
+			found = r;
+	}
+	return found;
+}
+
+bool
+ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other)
+{
+	int			r = route_of_topic(ap, topic);
+	int			o = route_of_topic(ap, other);
+
+	return r >= 0 && o >= 0 && ap->routes[r].linked && ap->routes[r].group == ap->routes[o].group;
+}
+
 /* The route of each partition, in the current context. */
 static int *
 routes_of_partitions(const KsApply *ap, const KsPartition *parts, int nparts)
@@ -281,18 +361,7 @@ routes_of_partitions(const KsApply *ap, const KsPartition *parts, int nparts)
 	int		   *result = palloc(Max(nparts, 1) * sizeof(int));
 
 	for (int i = 0; i < nparts; i++)
-	{
-		int			found = -1;
-
-		for (int r = 0; r < ap->nroutes; r++)
-		{
-			const char *topic = ap->routes[r].topic;
-
-			if (topic ? strcmp(topic, parts[i].topic) == 0 : found < 0)
-				found = r;
-		}
-		result[i] = found;
-	}
+		result[i] = route_of_topic(ap, parts[i].topic);
 	return result;
 }
 

@@ -127,7 +127,59 @@ sql(qq{
 	SELECT kafka_sink.register_topic('linked', '$orders', target => 'orders');
 	SELECT kafka_sink.register_topic('linked', '$lines', target => 'lines')});
 produce_bad($lines);
-wait_until($node, "SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'linked'", "halted|$lines|", 'linked topics');
+wait_until($node, "SELECT state, topic, halted_topics FROM kafka_sink.sinks WHERE sink = 'linked'", "halted|$lines|", 'linked topics: all of the sink');
+
+# one that is not linked goes on, whichever of the three halts
+my ($customers, $news);
+($customers, $orders, $lines, $news) = map { $kafka->topic($_, 1) } qw(customers orders2 lines2 news);
+my %table = ($customers => 'c_customers', $orders => 'c_orders', $lines => 'c_lines', $news => 'c_news');
+sql(qq{
+	CREATE TABLE c_customers (id int PRIMARY KEY);
+	CREATE TABLE c_orders (id int PRIMARY KEY REFERENCES c_customers);
+	CREATE TABLE c_lines (id int REFERENCES c_orders);
+	CREATE TABLE c_news (id int);
+	SELECT kafka_sink.create_sink('chain', server => 'kafka', idle_after => '0');
+	SELECT kafka_sink.register_topic('chain', t, target => r::regclass)
+		FROM unnest('{@{[ join ',', sort keys %table ]}}'::text[], '{@{[ join ',', @table{sort keys %table} ]}}'::text[]) u (t, r)});
+my $news_id = 0;
+foreach my $first ($lines, $customers, $orders)
+{
+	my @linked = sort $customers, $orders, $lines;
+
+	produce_bad($first);
+	becomes("SELECT halted_topics = '{@{[ join ',', @linked ]}}' AND state = 'running' FROM kafka_sink.sinks WHERE sink = 'chain'",
+		"$table{$first} halts, with what foreign keys link with it");
+	produce($news, $news_id + 1, $news_id + 3);
+	$news_id += 3;
+	wait_until($node, 'SELECT count(*) FROM c_news', $news_id, 'the one that is not linked goes on');
+	is(sql(qq{SELECT string_agg(sqlstate || ' ' || (message = (SELECT message FROM kafka_sink.sink_topics WHERE topic = '$first')) || ' '
+			|| (message LIKE 'topic "$first" halted: invalid input syntax%') || ' ' || COALESCE(part || ':' || off, '-'), ', ' ORDER BY topic <> '$first')
+			FROM kafka_sink.sink_topics WHERE sink = 'chain' AND state = 'halted'}),
+		"22P02 true false 0:0, 22P02 false true -, 22P02 false true -", 'each tells whose error it is');
+	like(error_of("CALL kafka_sink.wait_for('chain')"), qr/ERROR:  22P02: .*HINT:  .*skip\('chain', '\Q$first\E', 0, 0\)/s, 'so does wait_for');
+	# of another than the one that has met it
+	my ($other) = grep { $_ ne $first } @linked;
+	sql(qq{SELECT kafka_sink.skip('chain', '$first', 0, 0); SELECT kafka_sink.resume('chain', '$other')});
+	becomes("SELECT halted_topics IS NULL AND state = 'running' FROM kafka_sink.sinks WHERE sink = 'chain'", 'they go on together');
+}
+produce_bad($orders);
+becomes("SELECT cardinality(halted_topics) = 3 FROM kafka_sink.sinks WHERE sink = 'chain'", 'again');
+sql(qq{SELECT kafka_sink.unregister_topic('chain', '$orders')});
+becomes("SELECT halted_topics IS NULL AND state = 'running' FROM kafka_sink.sinks WHERE sink = 'chain'", 'without that topic nothing is halted');
+produce_bad($lines);
+becomes("SELECT halted_topics = '{$lines}' FROM kafka_sink.sinks WHERE sink = 'chain'", 'and the others are not linked any more');
+
+# topics of one table, which refers to itself
+my @trees = map { $kafka->topic("tree-$_", 1) } qw(a b);
+my $apart = $kafka->topic('tree-apart', 1);
+sql(qq{
+	CREATE TABLE tree (id int PRIMARY KEY, up int REFERENCES tree);
+	SELECT kafka_sink.create_sink('tree', server => 'kafka', target => 'tree');
+	SELECT kafka_sink.register_topic('tree', t) FROM unnest('{$trees[0],$trees[1]}'::text[]) t;
+	SELECT kafka_sink.register_topic('tree', '$apart', target => 'c_news')});
+produce_bad($trees[1]);
+becomes("SELECT halted_topics = '{$trees[0],$trees[1]}' AND state <> 'halted' FROM kafka_sink.sinks WHERE sink = 'tree'",
+	'topics of a table that refers to itself halt together');
 
 # --- several workers ---
 
