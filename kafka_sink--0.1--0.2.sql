@@ -646,6 +646,27 @@ LANGUAGE C STABLE;
 COMMENT ON FUNCTION kafka_sink.sink_definition(text) IS
 'SQL that creates the sink and its topics again, as it is defined now';
 
+CREATE PROCEDURE kafka_sink.claim_ranges(sink text, ranges jsonb, INOUT apply_from jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_ranges'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.claim_ranges(text, jsonb, jsonb) IS
+'claim() of many ranges for CALL: {"topic": {"0": apply_from}}, null where all is applied already';
+
+CREATE PROCEDURE kafka_sink.claim_ranges(sink text, ranges text, INOUT apply_from jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_ranges_text'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.claim_ranges(text, text, jsonb) IS
+'the same for drivers that send JSON as text';
+
+CREATE PROCEDURE kafka_sink.advance_range(sink text, topic text, part bigint, from_off bigint, until_off bigint)
+AS 'MODULE_PATHNAME', 'kafka_sink_advance'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.advance_range(text, text, bigint, bigint, bigint) IS
+'advance() for CALL';
+
 CREATE PROCEDURE kafka_sink.pause(
     sink text,
     wait boolean,

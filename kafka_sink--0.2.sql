@@ -702,6 +702,20 @@ LANGUAGE C;
 COMMENT ON PROCEDURE kafka_sink.claim_range(text, text, bigint, bigint, bigint, bigint, bigint, bigint) IS
 'claim() for CALL';
 
+CREATE PROCEDURE kafka_sink.claim_ranges(sink text, ranges jsonb, INOUT apply_from jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_ranges'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.claim_ranges(text, jsonb, jsonb) IS
+'claim() of many ranges for CALL: {"topic": {"0": apply_from}}, null where all is applied already';
+
+CREATE PROCEDURE kafka_sink.claim_ranges(sink text, ranges text, INOUT apply_from jsonb DEFAULT NULL)
+AS 'MODULE_PATHNAME', 'kafka_sink_claim_ranges_text'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.claim_ranges(text, text, jsonb) IS
+'the same for drivers that send JSON as text';
+
 CREATE FUNCTION kafka_sink.advance(sink text, topic text, part bigint, from_off bigint, until_off bigint)
 RETURNS void
 AS 'MODULE_PATHNAME', 'kafka_sink_advance'
@@ -709,6 +723,13 @@ LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.advance(text, text, bigint, bigint, bigint) IS
 'moves exactly one row of txn_offsets from from_off to until_off, or raises an error of class KS; from_off NULL creates the row';
+
+CREATE PROCEDURE kafka_sink.advance_range(sink text, topic text, part bigint, from_off bigint, until_off bigint)
+AS 'MODULE_PATHNAME', 'kafka_sink_advance'
+LANGUAGE C;
+
+COMMENT ON PROCEDURE kafka_sink.advance_range(text, text, bigint, bigint, bigint) IS
+'advance() for CALL';
 
 CREATE FUNCTION kafka_sink.starting_offsets(
     sink text,

@@ -97,9 +97,17 @@ PREPARE psycopg(unknown, unknown, smallint, smallint, int) AS SELECT kafka_sink.
 EXECUTE psycopg('l', 'types', 0, 50, 60);
 PREPARE psycopg_advance(unknown, unknown, smallint, bigint, bigint) AS SELECT kafka_sink.advance($1, $2, $3, $4, $5);
 EXECUTE psycopg_advance('l', 'types', 0, 60, 70);
+PREPARE jdbc_advance(varchar, varchar, int, bigint, bigint) AS SELECT kafka_sink.advance($1, $2, $3, $4, $5);
+BEGIN;
+EXECUTE jdbc_advance('l', 'types', 0, 70, 72);
+ROLLBACK;
 DEALLOCATE ALL;
+-- (what setString() sends, where the number is one by its place)
+SELECT kafka_sink.claim('l'::varchar(9), 'types'::varchar(9), 0, 60, 70, NULL, NULL) IS NULL AS nothing;
+SELECT kafka_sink.claim('l'::bpchar, 'types'::name, 0, 60, 70) IS NULL AS nothing;
 
 -- as a procedure
+CALL kafka_sink.claim_range('l'::varchar, 'types'::varchar, 0, 60, 70);
 CALL kafka_sink.claim_range('l', 'types', 0, 70, 80);
 CALL kafka_sink.claim_range('l', 'types', 0, 70, 80);
 CALL kafka_sink.claim_range('l', 'types', 0, 75, 90, 10);
@@ -117,6 +125,16 @@ SELECT * FROM kafka_sink.claim('l', '{"b": {"10": [0, 5], "9": [3, 9, 6], "11": 
 SELECT * FROM try($$SELECT kafka_sink.claim('l', '{"a": {"0": [0, 5]}, "b": {"9": [9, 10], "10": [6, 7]}}')$$);
 SELECT * FROM o WHERE topic NOT IN ('t', 'types');
 SELECT * FROM kafka_sink.claim('l', '{}'::jsonb);
+BEGIN;
+CALL kafka_sink.claim_ranges('l', '{"b": {"10": [5, 8], "9": [3, 12, 6]}, "B.c": {"0": [0, 7]}, "u": {"0": [340, 360, 20]}}'::jsonb);
+CALL kafka_sink.claim_ranges('l'::varchar, '{"b": {"10": [5, 9]}, "u": {"0": {"from_off": 360, "until_off": 361, "records": 0}}}'::varchar);
+CALL kafka_sink.claim_ranges('l', '{}');
+SELECT * FROM o WHERE topic NOT IN ('t', 'types');
+ROLLBACK;
+SELECT * FROM try($$CALL kafka_sink.claim_ranges('l', '{"b": {"10": [6, 7]}}')$$);
+SELECT * FROM try($$CALL kafka_sink.claim_ranges('l', '{"b": 5}')$$);
+SELECT * FROM try($$CALL kafka_sink.claim_ranges(NULL, '{}'::jsonb)$$);
+SELECT * FROM try($$CALL kafka_sink.claim_ranges('l', NULL::jsonb)$$);
 SELECT state, answer, count(*) FROM unnest(ARRAY['[]', '5', '{"t": 5}', '{"t": [0, 5]}', '{"t": {"x": [0, 5]}}', '{"t": {"-1": [0, 5]}}', '{"t": {"0": 5}}',
     '{"t": {"0": [5]}}', '{"t": {"0": [1, 2, 3, 4]}}', '{"t": {"0": ["0", 5]}}', '{"t": {"0": [0, 5.5]}}', '{"t": {"0": [-1, 5]}}',
     '{"t": {"0": {"from_off": 0}}}', '{"t": {"0": {"until_off": 0}}}', '{"t": {"0": {"from_off": 0, "until_off": 5, "record": 5}}}',
@@ -129,6 +147,12 @@ SELECT kafka_sink.advance('l', 'a', 0, 10, 20);
 SELECT r AS range, answer, state, stored
   FROM unnest('{"10, 20","10, 21","15, 20","20, 19","21, 30","9, 20","0, 5"}'::text[]) r, try(format('SELECT kafka_sink.advance(%L, %L, 0, %s)', 'l', 'a', r));
 SELECT * FROM try($$SELECT kafka_sink.advance('l', 'a', 1, 0, 1)$$);
+BEGIN;
+CALL kafka_sink.advance_range('l'::varchar, 'a'::varchar, 0, 20, 25);
+CALL kafka_sink.advance_range('l', 'a', 2, NULL, 5);
+SELECT topic, part, off FROM o WHERE topic = 'a';
+ROLLBACK;
+SELECT * FROM try($$CALL kafka_sink.advance_range('l', 'a', 0, 10, 21)$$);
 SELECT * FROM try($$SELECT kafka_sink.advance('l', 'a', 0, NULL, 1)$$);
 SELECT off FROM o WHERE topic = 'a';
 -- the whole of what a program can read

@@ -28,6 +28,8 @@ PG_FUNCTION_INFO_V1(kafka_sink_claim);
 PG_FUNCTION_INFO_V1(kafka_sink_claim_range);
 PG_FUNCTION_INFO_V1(kafka_sink_claim_many);
 PG_FUNCTION_INFO_V1(kafka_sink_claim_many_text);
+PG_FUNCTION_INFO_V1(kafka_sink_claim_ranges);
+PG_FUNCTION_INFO_V1(kafka_sink_claim_ranges_text);
 PG_FUNCTION_INFO_V1(kafka_sink_advance);
 PG_FUNCTION_INFO_V1(kafka_sink_starting_offsets);
 
@@ -138,6 +140,17 @@ kafka_sink_claim(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(from);
 }
 
+/* What a procedure returns. */
+static Datum
+one_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc	desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
 /* The same as a procedure. */
 Datum
 kafka_sink_claim_range(PG_FUNCTION_ARGS)
@@ -145,11 +158,8 @@ kafka_sink_claim_range(PG_FUNCTION_ARGS)
 	int64		from = claim(fcinfo);
 	Datum		values[] = {Int64GetDatum(from)};
 	bool		nulls[] = {from < 0};
-	TupleDesc	desc;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	return one_row(fcinfo, values, nulls);
 }
 
 /* --- many ranges --- */
@@ -280,15 +290,24 @@ read_ranges(Jsonb *jb, int *n)
 	return ranges;
 }
 
+/* The ranges of a JSON object, claimed, in the order in which they were. */
+static KsRange *
+claim_ranges(FunctionCallInfo fcinfo, Jsonb *jb, int *n)
+{
+	KsSink	   *sink = sink_to_move(fcinfo);
+	KsRange    *ranges = read_ranges(jb, n);
+
+	ks_claim(sink->name, ranges, *n);
+	return ranges;
+}
+
 static Datum
 claim_many(FunctionCallInfo fcinfo, Jsonb *jb)
 {
 	ReturnSetInfo *rsinfo = ks_materialize(fcinfo);
-	KsSink	   *sink = sink_to_move(fcinfo);
 	int			n;
-	KsRange    *ranges = read_ranges(jb, &n);
+	KsRange    *ranges = claim_ranges(fcinfo, jb, &n);
 
-	ks_claim(sink->name, ranges, n);
 	for (int i = 0; i < n; i++)
 	{
 		const KsRange *r = &ranges[i];
@@ -301,21 +320,78 @@ claim_many(FunctionCallInfo fcinfo, Jsonb *jb)
 	return (Datum) 0;
 }
 
+/* The ranges, from jsonb or from text. */
+static Jsonb *
+ranges_argument(FunctionCallInfo fcinfo, bool is_text)
+{
+	ks_refuse_null(fcinfo, 0);
+	ks_refuse_null(fcinfo, 1);
+	return is_text ? ks_offsets_jsonb(text_to_cstring(PG_GETARG_TEXT_PP(1))) : PG_GETARG_JSONB_P(1);
+}
+
 Datum
 kafka_sink_claim_many(PG_FUNCTION_ARGS)
 {
-	ks_refuse_nulls(fcinfo);
-	return claim_many(fcinfo, PG_GETARG_JSONB_P(1));
+	return claim_many(fcinfo, ranges_argument(fcinfo, false));
 }
 
 Datum
 kafka_sink_claim_many_text(PG_FUNCTION_ARGS)
 {
-	char	   *ranges;
+	return claim_many(fcinfo, ranges_argument(fcinfo, true));
+}
 
-	ks_refuse_nulls(fcinfo);
-	ranges = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	return claim_many(fcinfo, ks_offsets_jsonb(ranges));
+/* What each range is to be applied from, as {"topic": {"0": apply_from}}; null: nothing is left. */
+static Datum
+starts_of_ranges(const KsRange *ranges, int n)
+{
+	StringInfoData s;
+
+	initStringInfo(&s);
+	appendStringInfoChar(&s, '{');
+	for (int i = 0; i < n; i++)
+	{
+		const KsRange *r = &ranges[i];
+		bool		new_topic = i == 0 || strcmp(r[-1].p.topic, r->p.topic) != 0;
+
+		if (new_topic)
+		{
+			appendStringInfoString(&s, i == 0 ? "" : "}, ");
+			escape_json(&s, r->p.topic);
+			appendStringInfoString(&s, ": {");
+		}
+		appendStringInfo(&s, "%s\"%d\": ", new_topic ? "" : ", ", r->p.part);
+		if (r->apply_from < 0)
+			appendStringInfoString(&s, "null");
+		else
+			appendStringInfo(&s, INT64_FORMAT, r->apply_from);
+	}
+	appendStringInfoString(&s, n > 0 ? "}}" : "}");
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(s.data));
+}
+
+/* Many ranges by a procedure, which returns one row. */
+static Datum
+call_claim_ranges(FunctionCallInfo fcinfo, Jsonb *jb)
+{
+	int			n;
+	KsRange    *ranges = claim_ranges(fcinfo, jb, &n);
+	Datum		values[] = {starts_of_ranges(ranges, n)};
+	bool		nulls[] = {false};
+
+	return one_row(fcinfo, values, nulls);
+}
+
+Datum
+kafka_sink_claim_ranges(PG_FUNCTION_ARGS)
+{
+	return call_claim_ranges(fcinfo, ranges_argument(fcinfo, false));
+}
+
+Datum
+kafka_sink_claim_ranges_text(PG_FUNCTION_ARGS)
+{
+	return call_claim_ranges(fcinfo, ranges_argument(fcinfo, true));
 }
 
 /* --- advance --- */
