@@ -365,18 +365,22 @@ $registry->always;
 # --- a request that hangs, and a session that is told to end ---
 
 $registry->always(hang => 'before');
-my %hangs = (answer => $plain, 'half an answer' => $plain, name => server('http://b.hangs.invalid:8081'));
+# nothing but the interrupt ends the wait for an answer, however busy the machine is
+my $patient = server($registry->url, timeout_ms => 300000);
+my %hangs = (answer => $patient, 'half an answer' => $patient, name => server('http://b.hangs.invalid:8081', timeout_ms => 300000));
 foreach my $what (sort keys %hangs)
 {
 	$registry->always($what eq 'answer' ? (hang => 'before') : (body => 'x' x 100, hang => 50));
-	my $seconds = sql(qq{
+	my ($how, $seconds) = split /\|/, sql(qq{
 		SET statement_timeout = '300 ms';
-		CREATE TEMP TABLE begun AS SELECT clock_timestamp() AS at;
-		DO \$\$BEGIN PERFORM kafka_sink.schema('$hangs{$what}', @{[ ++$id ]}); EXCEPTION WHEN query_canceled THEN END\$\$;
+		CREATE TEMP TABLE begun AS SELECT clock_timestamp() AS at, 'not' AS ended;
+		DO \$\$BEGIN PERFORM kafka_sink.schema('$hangs{$what}', @{[ ++$id ]});
+			EXCEPTION WHEN query_canceled THEN UPDATE begun SET ended = 'canceled'; WHEN others THEN UPDATE begun SET ended = SQLERRM; END\$\$;
 		RESET statement_timeout;
-		SELECT extract(epoch FROM clock_timestamp() - at) FROM begun});
+		SELECT ended, extract(epoch FROM clock_timestamp() - at) FROM begun});
 
-	cmp_ok($seconds, '<', 2.3, "a hanging $what: statement_timeout");
+	is($how, 'canceled', "a hanging $what: statement_timeout");
+	note sprintf('%.1f s', $seconds);
 	foreach my $how (qw(cancel terminate))
 	{
 		my $session = $node->background_psql('postgres', on_error_stop => 0);
@@ -389,7 +393,7 @@ foreach my $what (sort keys %hangs)
 		$begin = Time::HiRes::time();
 		sql("SELECT pg_${how}_backend($pid)");
 		wait_until($node, "SELECT count(*) $waiting", '0', "$what: $how");
-		cmp_ok(Time::HiRes::time() - $begin, '<', 2, 'in time');
+		note sprintf('%.1f s', Time::HiRes::time() - $begin);
 		if ($how eq 'cancel')
 		{
 			is($session->query("SELECT 'well'"), 'well', 'the session goes on');
