@@ -54,6 +54,7 @@ try_count(KsSource *src, const char *topicname, int timeout_ms, int *count)
 		{
 			err = md->topics[0].err;
 			n = md->topics[0].partition_cnt;
+			ks_source_note_leaders(src, topic, &md->topics[0]);
 		}
 		rd_kafka_metadata_destroy(md);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && n > 0)

@@ -49,13 +49,15 @@ typedef struct KsPartitionState
 	KsPartitionSlot *slot;		/* live figures, or NULL */
 } KsPartitionState;
 
-/* A registered topic that is not there, not all of it, or not for us. */
+/* A registered topic that is not there, not all of it, not for us, or without a leader. */
 typedef struct KsMissingTopic
 {
 	const char *topic;
 	KsDenial	denial;			/* message NULL: it is not denied, and of a count: */
 	int			count;			/* of its partitions, -1: it does not exist */
 	int			wanted;			/* how many there must be; 0: it was never consumed */
+	bool		leaderless;		/* it is there; who knows where this partition begins is not: */
+	int32		part;
 } KsMissingTopic;
 
 /* What the host is to do. */
@@ -87,6 +89,7 @@ typedef struct KsConsumer
 	List	   *missing;		/* of KsMissingTopic * */
 	TimestampTz missing_until;	/* the deadline of those that were consumed; 0: none */
 	TimestampTz missing_check_at;	/* they are looked for, and those that are denied; 0: never */
+	int			leader_checks;	/* for a leader, in a row */
 	KsConf	   *conf;
 	bool		in_worker;
 	int			worker;			/* of 'workers': consumes its partitions only; */

@@ -6,7 +6,8 @@
  *
  *	consumer.c			takes records into the batch: one step
  *	consumer_batch.c	applies the batch, and accounts for it
- *	consumer_open.c		connects: partitions, and where each begins
+ *	consumer_open.c		connects: which partitions there are
+ *	consumer_settle.c	where new ones begin
  *	consumer_event.c	what the source tells beside records
  *	consumer_missing.c	topics that are not there
  *	consumer_wait.c		records that wait for the row of a foreign key
@@ -74,6 +75,15 @@ extern int	ks_consumer_add_missing_topic(KsConsumer *c, const char *topic, int c
 /* One that the brokers deny access to. */
 extern void ks_consumer_add_denied_topic(KsConsumer *c, const char *topic, const KsDenial *denial);
 
+/*
+ * Which of these partitions have no leader, who alone knows where they begin; NULL: all
+ * have one, if need be after a moment.
+ */
+extern bool *ks_consumer_find_leaderless(KsConsumer *c, KsPartition *const *parts, int n);
+
+/* It, and perhaps more of its topic, is not consumed until it has one. */
+extern void ks_consumer_leave_leaderless(KsConsumer *c, const KsPartition *p);
+
 /* All topics were looked for: errors if none is worth waiting for. */
 extern void ks_consumer_begin_missing_topics(KsConsumer *c);
 
@@ -82,6 +92,14 @@ extern void ks_consumer_report_missing_topics(KsConsumer *c);
 
 /* To be called when missing_check_at has come. */
 extern void ks_consumer_check_missing_topics(KsConsumer *c);
+
+/* --- consumer_settle.c --- */
+
+/*
+ * Commits a row for each partition that has none, and that can be settled, before a
+ * record is read from it.
+ */
+extern void ks_consumer_settle_offsets(KsConsumer *c);
 
 /* --- consumer_open.c --- */
 

@@ -12,6 +12,10 @@
  *
  * One that the brokers deny access to may be there or not.  It is asked for now and
  * then, until they allow it, and the others are read meanwhile.
+ *
+ * Where a new partition begins only its leader knows.  One that has none is left out,
+ * with those of its topic whose beginning would be another one if they were settled
+ * without it (consumer_open.c), and all else is read until it has one.
  */
 #include "postgres.h"
 
@@ -29,6 +33,10 @@
 #define CHECK_MS			1000	/* between questions for it */
 #define CHECK_TIMEOUT_MS	1000
 #define CHECK_DENIED_MS		10000	/* the same for those that are denied */
+#define CHECK_LEADER_MAX_MS	10000	/* and at most for a leader */
+#define LEADER_MS			3000	/* a topic that has just been made has one soon */
+#define LEADER_FIRST_MS		100		/* between questions for it then */
+#define LEADER_MAX_MS		1000
 
 /* It was consumed, and some of it, or all, does not exist any more. */
 static void
@@ -83,6 +91,19 @@ describe_denied(const KsMissingTopic *m, KsStateError *error)
 	error->hint = m->denial.hint;
 	error->topic = m->topic;
 	error->part = -1;
+	error->off = -1;
+}
+
+/* It is there, and nobody can say where it begins. */
+static void
+describe_leaderless(const KsMissingTopic *m, KsStateError *error)
+{
+	memset(error, 0, sizeof(KsStateError));
+	error->sqlstate = ERRCODE_CONNECTION_FAILURE;
+	error->message = psprintf("partition %d of topic \"%s\" has no leader", m->part, m->topic);
+	error->hint = "See to the brokers that have its replicas.";
+	error->topic = m->topic;
+	error->part = m->part;
 	error->off = -1;
 }
 
@@ -151,7 +172,7 @@ ks_consumer_add_denied_topic(KsConsumer *c, const char *topic, const KsDenial *d
 	MemoryContextSwitchTo(old);
 }
 
-/* Of several it is one that was consumed, or else one that is denied. */
+/* Of several it is one that was consumed, or else one that is denied or has no leader. */
 static const KsMissingTopic *
 topic_to_report(const KsConsumer *c)
 {
@@ -164,17 +185,18 @@ topic_to_report(const KsConsumer *c)
 
 		if (m->wanted > 0)
 			return m;
-		if (m->denial.message)
+		if (m->denial.message || m->leaderless)
 			result = m;
 	}
 	return result;
 }
 
-/* When they are looked for next: those that may be gone often, those that are denied now and then. */
+/* When they are looked for next: those that may be gone often, the others now and then. */
 static TimestampTz
 next_check(const KsConsumer *c, TimestampTz now)
 {
 	bool		any_denied = false;
+	bool		any_leaderless = false;
 	ListCell   *lc;
 
 	foreach(lc, c->missing)
@@ -184,7 +206,10 @@ next_check(const KsConsumer *c, TimestampTz now)
 		if (m->wanted > 0)
 			return TimestampTzPlusMilliseconds(now, CHECK_MS);
 		any_denied |= m->denial.message != NULL;
+		any_leaderless |= m->leaderless;
 	}
+	if (any_leaderless)
+		return ks_backoff_until(now, c->leader_checks, CHECK_MS, CHECK_LEADER_MAX_MS);
 	return any_denied ? ks_backoff_until(now, 0, CHECK_DENIED_MS, CHECK_DENIED_MS) : 0;
 }
 
@@ -218,16 +243,93 @@ ks_consumer_report_missing_topics(KsConsumer *c)
 	m = topic_to_report(c);
 	if (m->denial.message)
 		describe_denied(m, &error);
+	else if (m->leaderless)
+		describe_leaderless(m, &error);
 	else if (m->count < 0)
 		describe_undefined(c, m, &error);
 	else
 		describe_deleted(c, m, &error);
-	error.detail = m->wanted == 0 ? "The sink's other topics are consumed." :
+	error.detail = m->leaderless ? "Where it begins cannot be found out.  What the sink has begun to consume is consumed." :
+		m->wanted == 0 ? "The sink's other topics are consumed." :
 		"It was consumed before.  It is looked for, for half a minute; the sink's other topics are consumed meanwhile.";
-	error.waits_for = m->denial.message ? "broker" : "topic";
+	error.waits_for = m->denial.message || m->leaderless ? "broker" : "topic";
 	ks_consumer_set_error(c, &error, false);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(scratch);
+}
+
+/* --- partitions without a leader --- */
+
+/* Fills without[], and says if there are any. */
+static bool
+mark_leaderless(KsConsumer *c, KsPartition *const *parts, int n, bool *without)
+{
+	bool		any = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		without[i] = !ks_source_has_leader(c->source, parts[i]->topic, parts[i]->part);
+		any |= without[i];
+	}
+	return any;
+}
+
+/* Asks for the leaders of a topic again, whose partitions have been counted before. */
+static bool
+ask_for_leaders(KsConsumer *c, const char *topic)
+{
+	int			before = ks_source_known_count(c->source, topic);
+	int			count;
+
+	if (!ks_source_try_partition_count(c->source, topic, CHECK_TIMEOUT_MS, &count))
+		return false;
+	/* no event tells of these any more: begins anew */
+	c->stale |= count != before;
+	return true;
+}
+
+bool *
+ks_consumer_find_leaderless(KsConsumer *c, KsPartition *const *parts, int n)
+{
+	bool	   *without = palloc0(Max(n, 1) * sizeof(bool));
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LEADER_MS);
+
+	for (int asked = 0; mark_leaderless(c, parts, n, without); asked++)
+	{
+		if (c->stale || GetCurrentTimestamp() >= until)
+			return without;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 ks_backoff_ms(asked, LEADER_FIRST_MS, LEADER_MAX_MS), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < n; i++)
+			if (without[i] && (i == 0 || !without[i - 1] || parts[i - 1]->topic != parts[i]->topic))
+				(void) ask_for_leaders(c, parts[i]->topic);
+	}
+	pfree(without);
+	return NULL;
+}
+
+void
+ks_consumer_leave_leaderless(KsConsumer *c, const KsPartition *p)
+{
+	MemoryContext old;
+	KsMissingTopic *m;
+	ListCell   *lc;
+
+	/* one of a topic is enough to be waited for */
+	foreach(lc, c->missing)
+		if (strcmp(((KsMissingTopic *) lfirst(lc))->topic, p->topic) == 0)
+			return;
+	old = MemoryContextSwitchTo(c->cxt);
+	m = palloc0(sizeof(KsMissingTopic));
+	m->topic = p->topic;
+	m->leaderless = true;
+	m->part = p->part;
+	c->missing = lappend(c->missing, m);
+	MemoryContextSwitchTo(old);
+	c->missing_check_at = next_check(c, GetCurrentTimestamp());
+	ks_consumer_report_missing_topics(c);
 }
 
 /* The deadline is over: those that were consumed are errors. */
@@ -268,6 +370,11 @@ ks_consumer_check_missing_topics(KsConsumer *c)
 		/* allowed, or known not to be there: begins anew, with all of them */
 		if (m->denial.message)
 			c->stale |= ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
+		if (m->leaderless)
+		{
+			c->stale |= ask_for_leaders(c, m->topic) && ks_source_has_leader(c->source, m->topic, m->part);
+			c->leader_checks++;
+		}
 		if (m->wanted == 0)
 			continue;
 		known = ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);

@@ -1,24 +1,16 @@
 /*
  * consumer_open.c
- *	  Connecting: which partitions there are, and where each of them begins.
+ *	  Connecting: which partitions there are, and which of them are ours.
  *
- * A partition is read only when a committed row says from where.  Rows of new
- * partitions are settled here, by the topic's start_at, or at the beginning
- * for a partition that was added to a topic already under way.
- *
- * A sink's workers each consume the partitions p with p mod workers = their
- * number.  Whether a topic is under way is a question of all its partitions, so
- * whoever comes first settles all that have no row, in one transaction, and the
- * others find either none of these rows or all of them.  That, when a topic or
- * a partition is new, is the only place where workers can wait for each other.
+ * A partition is read only when a committed row says from where: rows of new ones
+ * are settled first (consumer_settle.c).  A sink's workers each consume the
+ * partitions p with p mod workers = their number.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 
 #include "base/compat.h"
@@ -30,52 +22,6 @@
 #define STATISTICS_PARTITION_MS	10
 #define STATISTICS_MAX_MS	600000
 #define CLUSTER_ID_MS		5000
-
-/*
- * start_at as a timestamp for ks_source_query_offsets(), or, for a JSON object,
- * the offset it gives for the partition (-1: it gives none).
- */
-int64
-ks_start_timestamp(const char *start_at, const char *topic, int32 part, int64 *explicit_off)
-{
-	*explicit_off = -1;
-	if (strcmp(start_at, "earliest") == 0 || strcmp(start_at, "beginning") == 0)
-		return KS_OFFSET_EARLIEST;
-	if (strcmp(start_at, "latest") == 0 || strcmp(start_at, "end") == 0)
-		return KS_OFFSET_LATEST;
-	if (*start_at == '{')
-	{
-		/* once for each partition: nothing of it stays */
-		MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink start_at",
-												  ALLOCSET_DEFAULT_SIZES);
-		MemoryContext old = MemoryContextSwitchTo(cxt);
-		Jsonb	   *jb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(start_at)));
-		char		name[12];
-		JsonbValue	buf;
-		JsonbValue *v;
-
-		CHECK_FOR_INTERRUPTS();
-		pg_ltoa(part, name);
-		v = getKeyJsonValueFromContainer(&jb->root, name, strlen(name), &buf);
-		if (v && v->type == jbvNumeric)
-			*explicit_off = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v->val.numeric)));
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(cxt);
-		return KS_OFFSET_EARLIEST;
-	}
-	{
-		TimestampTz ts = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(start_at),
-																 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-
-		if (TIMESTAMP_NOT_FINITE(ts))
-			ereport(ERROR,
-					(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-					 errmsg("a topic cannot be read from an infinite timestamp"),
-					 errhint("Valid values: earliest, latest, a timestamp, or offsets by partition.")));
-		/* offsets-for-times: the first record at or after it */
-		return Max(0, ks_timestamp_to_ms(ts));
-	}
-}
 
 static void
 append_partition(KsConsumer *c, const char *topic, int32 part)
@@ -90,16 +36,6 @@ append_partition(KsConsumer *c, const char *topic, int32 part)
 	c->parts[c->nparts].off = -1;
 	c->parts[c->nparts].last_off = -1;
 	c->nparts++;
-}
-
-/* Has any partition of the topic a row? */
-static bool
-topic_has_rows(KsConsumer *c, const char *topic)
-{
-	for (int i = 0; i < c->nparts; i++)
-		if (c->parts[i].topic == topic && c->parts[i].off >= 0)
-			return true;
-	return false;
 }
 
 /*
@@ -249,67 +185,16 @@ read_offsets(KsConsumer *c)
 	c->commit();
 }
 
-/*
- * Commits a row for each partition that has none, before a record is read from
- * it.  A partition that was added to a topic already under way begins at its
- * beginning: nothing in it has been seen.
- */
+/* Those that have no row still are not consumed. */
 static void
-settle_offsets(KsConsumer *c)
+drop_unsettled(KsConsumer *c)
 {
-	KsOffsetQuery *q = palloc0(Max(c->nparts, 1) * sizeof(KsOffsetQuery));
-	KsPartition **asked = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
-	KsPartition **missing = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
-	int			nasked = 0;
-	int			nmissing = 0;
-	ListCell   *lc;
+	int			n = 0;
 
-	c->begin();
-	foreach(lc, c->topics)
-	{
-		KsTopic    *t = lfirst(lc);
-		bool		under_way = topic_has_rows(c, t->topic);
-
-		for (int i = 0; i < c->nparts; i++)
-		{
-			KsPartition *p = &c->parts[i];
-			int64		off;
-
-			if (p->topic != t->topic || p->off >= 0)
-				continue;
-			missing[nmissing++] = p;
-			q[nasked].ts = ks_start_timestamp(t->start_at, p->topic, p->part, &off);
-			if (off >= 0)
-			{
-				p->until = off;
-				continue;
-			}
-			if (under_way)
-				q[nasked].ts = KS_OFFSET_EARLIEST;
-			q[nasked].topic = p->topic;
-			q[nasked].part = p->part;
-			asked[nasked++] = p;
-		}
-	}
-	c->commit();
-	if (nmissing == 0)
-		return;
-	if (nasked > 0)
-		ks_source_query_offsets(c->source, q, nasked, c->timeout_ms);
-	for (int i = 0; i < nasked; i++)
-		asked[i]->until = q[i].off;
-
-	/* rows that a topic has lost by being unregistered must not come back */
-	c->begin();
-	if (ks_catalog_is_current(c->sink))
-		for (int i = 0; i < nmissing; i++)
-		{
-			missing[i]->off = missing[i]->until;
-			ks_offsets_put(c->sink->name, missing[i], false);
-		}
-	else
-		c->stale = true;
-	c->commit();
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].off >= 0)
+			c->parts[n++] = c->parts[i];
+	c->nparts = n;
 }
 
 /* Are others' workers reading partitions of the same topic?  Those of one stand together. */
@@ -408,9 +293,10 @@ ks_consumer_open(KsConsumer *c)
 	find_partitions(c);
 	remember_cluster(c);
 	read_offsets(c);
-	settle_offsets(c);
+	ks_consumer_settle_offsets(c);
 	read_offsets(c);			/* another may have been faster */
 	check_statistics(c);
+	drop_unsettled(c);
 	if (c->stale)
 		c->nparts = 0;
 	keep_own(c);
@@ -442,8 +328,10 @@ ks_consumer_rewind(KsConsumer *c)
 	if (c->stale)
 		return;
 	read_offsets(c);
-	settle_offsets(c);
+	ks_consumer_settle_offsets(c);
 	read_offsets(c);
+	for (int i = 0; i < c->nparts; i++)
+		c->stale |= c->parts[i].off < 0;
 	ks_consumer_reset_batch(c);
 	for (int i = 0; i < c->nparts && !c->stale; i++)
 	{

@@ -262,6 +262,50 @@ wait_until($node, $said, $denial, 'and is said');
 $mock->command('topic_error shut 0');
 has('denied', 'shut', 5, 'given again, all of it is there');
 
+# --- a new one that has a partition without a leader ---
+
+# Records into the partitions of a topic, each of which is one of @ids.
+sub produce_led
+{
+	my ($topic, $part, @ids) = @_;
+
+	return $mock->produce($topic, $part, map { [ undef, qq({"id": $_}) ] } @ids);
+}
+$mock->command("topic $_ 2") foreach qw(led headless later);
+foreach my $topic (qw(led headless later))
+{
+	produce_led($topic, 0, 1 .. 3);
+	produce_led($topic, 1, 4 .. 6);
+}
+sql(q{
+	CREATE TABLE headless (id int, topic text);
+	SELECT kafka_sink.create_sink('headless', server => 'mock', target => 'headless', columns => '{"topic": "@topic"}', idle_after => '0');
+	SELECT kafka_sink.register_topic('headless', 'led')});
+has('headless', 'led', 6, 'a topic is consumed');
+$mock->command("leader $_ 1 -1") foreach qw(headless later);
+sql(q{SELECT kafka_sink.register_topic('headless', 'headless')});
+my $without = q{waiting|broker|08006|headless|1|partition 1 of topic "headless" has no leader|Where it begins cannot be found out.  What the sink has begun to consume is consumed.|See to the brokers that have its replicas.};
+$said = q{SELECT state, waits_for, sqlstate, topic, part, message, detail, hint FROM kafka_sink.sinks WHERE sink = 'headless'};
+wait_until($node, $said, $without, 'a partition of another one has no leader: the state says so');
+produce_led('led', 0, 11 .. 13);
+has('headless', 'led', 9, 'the first one goes on');
+has('headless', 'headless', 3, 'and of the other one what can be consumed is');
+sql(q{SELECT kafka_sink.register_topic('headless', 'later', start_at => 'latest')});
+produce_led('led', 1, 14);
+has('headless', 'led', 10, 'with a third one');
+is(sql($said), $without =~ s/headless/later/gr, 'which waits, too');
+is(sql(q{SELECT string_agg(topic || part, ' ' ORDER BY topic, part) FROM kafka_sink.txn_offsets WHERE sink = 'headless'}), 'headless0 led0 led1',
+	'a topic that does not begin at its beginning waits for all of its partitions');
+$mock->command("leader headless 1 1");
+has('headless', 'headless', 6, 'with a leader it is consumed, from its beginning');
+wait_until($node, q{SELECT topic, part FROM kafka_sink.sinks WHERE sink = 'headless'}, 'later|1', 'the other one waits');
+$mock->command("leader later 1 1");
+becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'headless'", 'in good health');
+is(sql(q{SELECT string_agg(part || ' ' || start_off, ', ' ORDER BY part) FROM kafka_sink.txn_offsets WHERE sink = 'headless' AND topic = 'later'}), '0 3, 1 3',
+	'which begins where start_at says, in all of its partitions');
+produce_led('later', $_, 20 + $_) foreach 0, 1;
+has('headless', 'later', 2, 'and goes on');
+
 # --- a log that is lost, a topic that is gone ---
 
 ($good, $bad) = create_sink('lost', [qw(good bad)], "idle_after => '0'");
