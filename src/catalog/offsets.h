@@ -73,6 +73,9 @@ extern bool ks_offsets_read(const char *sink, KsPartition *p);
 /* Rows of the sink. */
 extern int	ks_offsets_count(const char *sink);
 
+/* Partitions, each once, of all sinks of the owner that consume from the server. */
+extern int64 ks_offsets_count_of_server(const char *server, Oid owner);
+
 /*
  * Creates the row at p->off; with 'replace' an existing one starts anew there,
  * else it is left alone.  True if the row was written.

@@ -157,6 +157,27 @@ ks_offsets_count(const char *sink)
 	return n;
 }
 
+int64
+ks_offsets_count_of_server(const char *server, Oid owner)
+{
+	Oid			types[] = {TEXTOID, OIDOID};
+	Datum		args[] = {CStringGetTextDatum(server), ObjectIdGetDatum(owner)};
+	KsCatalogUser save;
+	bool		isnull;
+	int64		n;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("SELECT pg_catalog.count(DISTINCT (o.topic, o.part)) FROM kafka_sink.txn_offsets o "
+						  "JOIN kafka_sink.sink_catalog c ON c.sink OPERATOR(pg_catalog.=) o.sink "
+						  "WHERE c.server OPERATOR(pg_catalog.=) $1 AND c.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $2",
+						  lengthof(types), types, args, NULL, false, 0);
+	ks_catalog_leave(&save);
+	n = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	return n;
+}
+
 KsPartition *
 ks_offsets_list(const char *sink, const char *topic, int *n)
 {

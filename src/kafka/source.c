@@ -21,7 +21,16 @@
 
 #define RDKAFKA_2_2		0x020200ff
 
+#define STATISTICS_PARTITION_MS	10
+#define STATISTICS_MAX_MS	600000
+
 /* --- opening --- */
+
+int
+ks_source_statistics_ms(int least_ms, int64 nparts)
+{
+	return (int) Min(least_ms + nparts * STATISTICS_PARTITION_MS, STATISTICS_MAX_MS);
+}
 
 /* What decides whether librdkafka's words are shown. */
 void

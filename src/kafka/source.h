@@ -87,6 +87,12 @@ extern KsSource *ks_source_open(const KsConf *conf, const KsSourceOptions *opts,
 								MemoryContext cxt);
 extern void ks_source_close(KsSource *src);
 
+/*
+ * How often librdkafka is to make its statistics, of so many partitions: they take 700
+ * bytes and some microseconds for each.  'least_ms' without any.
+ */
+extern int	ks_source_statistics_ms(int least_ms, int64 nparts);
+
 /* Non-blocking fd that becomes readable when there is something to poll. */
 extern int	ks_source_fd(KsSource *src);
 

@@ -19,8 +19,6 @@
 #include "process/consumer_int.h"
 
 #define STATISTICS_MS		1000
-#define STATISTICS_PARTITION_MS	10
-#define STATISTICS_MAX_MS	600000
 #define CLUSTER_ID_MS		5000
 
 static void
@@ -243,20 +241,15 @@ ks_consumer_start_partition(KsConsumer *c, int i)
 	ks_source_start(c->source, i, &c->parts[i], true);
 }
 
-/*
- * How often librdkafka is to make its statistics, of so many partitions: they
- * take 700 bytes and some microseconds for each.
- */
+/* The interval of librdkafka's statistics: the sink's, or one for so many partitions. */
 static int
 statistics_ms(const KsConsumer *c, int nparts)
 {
-	int64		ms = c->sink->statistics_us / 1000;
-
 	if (!c->in_worker)
 		return 0;
-	if (c->sink->statistics_us == 0)
-		ms = STATISTICS_MS + (int64) nparts / Max(c->workers, 1) * STATISTICS_PARTITION_MS;
-	return (int) Max(100, Min(ms, STATISTICS_MAX_MS));
+	if (c->sink->statistics_us > 0)
+		return (int) Max(100, c->sink->statistics_us / 1000);
+	return ks_source_statistics_ms(STATISTICS_MS, nparts / Max(c->workers, 1));
 }
 
 /* A topic that is new can have many more partitions than were counted. */

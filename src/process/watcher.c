@@ -10,7 +10,8 @@
  *
  * While no broker can be reached, the workers' rows of sink_state say waiting,
  * and idle again when it is over.  A change of a server or a user mapping ends
- * the process, which is started again at once.  It leaves by _exit(), as a
+ * the process, which is started again at once; so do many more partitions of one
+ * connection.  It leaves by _exit(), as a
  * worker does, and watches its own memory.
  */
 #include "postgres.h"
@@ -213,6 +214,8 @@ main_loop(void)
 		check_memory();
 		ks_watched_take_over(database);
 		sooner(&next, ks_watched_load());
+		if (ks_watch_outgrown())
+			begin_anew();
 		dlist_foreach(iter, &ks_watch_clients)
 		{
 			KsWatchClient *client = dlist_container(KsWatchClient, node, iter.cur);

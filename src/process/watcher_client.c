@@ -3,7 +3,8 @@
  *	  The watcher's connections, and waiting for what they have to tell.
  *
  * One client of librdkafka for all sinks of the same server, owner and
- * isolation.  When its properties have changed it is retired, which is no concern
+ * isolation, with statistics as often as so many partitions allow (source.h).  When
+ * its properties have changed it is retired, which is no concern
  * of the others; but since a handle of librdkafka is not destroyed in a process
  * that must not hang, that ends when there are some.
  */
@@ -15,6 +16,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "catalog/offsets.h"
 #include "process/transaction.h"
 #include "process/watcher_int.h"
 
@@ -34,8 +36,7 @@ ks_watch_client(const KsSink *sink)
 		.client_id = "kafka_sink/watcher",
 		.read_uncommitted = sink->read_uncommitted,
 		.in_worker = true,
-		.watch = true,
-		.statistics_ms = STATISTICS_MS
+		.watch = true
 	};
 	HASHCTL		ctl = {.keysize = sizeof(KsWatchKey), .entrysize = sizeof(KsWatchPart)};
 	dlist_iter	iter;
@@ -53,6 +54,10 @@ ks_watch_client(const KsSink *sink)
 	}
 
 	conf = ks_options_load(sink->server, sink->owner);
+	opts.statistics_ms = ks_source_statistics_ms(STATISTICS_MS, ks_offsets_count_of_server(sink->server, sink->owner));
+	ereport(DEBUG1,
+			(errmsg_internal("kafka_sink watcher connects to server \"%s\", with statistics every %d ms",
+							 sink->server, opts.statistics_ms)));
 	cxt = AllocSetContextCreate(ks_watcher_cxt, "kafka_sink watch client", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(cxt);
 	client = palloc0(sizeof(KsWatchClient));
@@ -61,6 +66,7 @@ ks_watch_client(const KsSink *sink)
 	client->owner = sink->owner;
 	client->read_uncommitted = sink->read_uncommitted;
 	client->fingerprint = ks_options_fingerprint(conf);
+	client->statistics_ms = opts.statistics_ms;
 	client->error_cxt = AllocSetContextCreate(cxt, "kafka_sink watch error", ALLOCSET_SMALL_SIZES);
 	ctl.hcxt = cxt;
 	client->parts = hash_create("kafka_sink watched partitions", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -69,6 +75,21 @@ ks_watch_client(const KsSink *sink)
 	dlist_push_tail(&ks_watch_clients, &client->node);
 	events_stale = true;
 	return client;
+}
+
+bool
+ks_watch_outgrown(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &ks_watch_clients)
+	{
+		const KsWatchClient *client = dlist_container(KsWatchClient, node, iter.cur);
+
+		if (ks_source_statistics_ms(STATISTICS_MS, client->nparts) > client->statistics_ms / 2 * 3)
+			return true;
+	}
+	return false;
 }
 
 /* Errors if it could not be connected as it is. */

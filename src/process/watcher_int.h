@@ -40,6 +40,7 @@ typedef struct KsWatchClient
 	HTAB	   *parts;			/* of KsWatchPart, by topic and number */
 	KsWatchPart **by_pidx;
 	int			nparts;
+	int			statistics_ms;	/* between librdkafka's statistics */
 	bool		busy;			/* the source has more, or is to be called again */
 	TimestampTz published;
 	int			trouble;		/* no broker, or none that lets us in: its number; 0: none */
@@ -131,6 +132,12 @@ extern KsWatchClient *ks_watch_client(const KsSink *sink);
  * False if so many are retired by now that the process is better begun anew.
  */
 extern bool ks_watch_check_connections(dlist_head *watched);
+
+/*
+ * Has a client got so many more partitions than it was made for that its statistics are
+ * too much work?  That is mended by beginning the process anew.
+ */
+extern bool ks_watch_outgrown(void);
 
 /* Until the latch, any client, or for that many milliseconds (-1: no limit). */
 extern void ks_watch_wait(long timeout);

@@ -7,7 +7,7 @@ use Test::More;
 
 use KafkaSinkTest;
 
-my $node = new_node('main');
+my $node = new_node('main', conf => "log_min_messages = debug1\n");
 my $kafka = shared_broker();
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
@@ -35,6 +35,14 @@ create_server($node, $kafka);
 
 # --- 1,000 partitions ---
 
+my $small = $kafka->topic('small', 1);
+sql(qq{
+	CREATE TABLE small (id bigint, qty int);
+	SELECT kafka_sink.create_sink('small', server => 'kafka', target => 'small', idle_after => '100 ms');
+	SELECT kafka_sink.register_topic('small', '$small');
+});
+wait_for_log($node, qr/watcher connects to server "kafka", with statistics every 10010 ms/, 0, 'a small sink is watched');
+
 my $topic = $kafka->topic('wide', 1000);
 
 $kafka->gen($topic, count => 3000, partitions => 1000);
@@ -54,6 +62,15 @@ becomes("SELECT sum(lag) = 0 AND count(end_offset) = 1000 FROM kafka_sink.lag WH
 exact('wide', 10000);
 my $peak = sql("SELECT rss_anon_peak / 1024 / 1024 FROM kafka_sink.stat_sinks WHERE sink = 'wide'");
 cmp_ok($peak, '<', 256, "its memory ($peak MB)");
+
+# what watches for it makes as few statistics as it does itself
+my $log = -s $node->logfile;
+sql(q{SELECT kafka_sink.alter_sink('wide', idle_after => '100 ms')});
+wait_for_log($node, qr/watcher connects to server "kafka", with statistics every 20010 ms/, $log, 'so is one with many partitions, by another client');
+becomes("SELECT count(*) = 2 AND bool_and(state = 'idle' AND pid IS NULL) FROM kafka_sink.stat_sinks", 'both are idle');
+$kafka->gen($topic, count => 10, from => 10000, partitions => 1000);
+becomes("SELECT count(*) = 10010 FROM wide", 'and are woken');
+sql(q{SELECT kafka_sink.drop_sink('small'); SELECT kafka_sink.alter_sink('wide', idle_after => '0')});
 
 # --- 50 topics ---
 
