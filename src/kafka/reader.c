@@ -17,10 +17,12 @@
 #include "storage/latch.h"
 #include "utils/memutils.h"
 
+#include "base/backoff.h"
 #include "base/memory.h"
 #include "kafka/reader.h"
 
-#define RESTART_MS	200
+#define RESTART_FIRST_MS	200
+#define RESTART_MAX_MS		2000
 
 int
 ks_reader_remaining_ms(TimestampTz deadline)
@@ -157,7 +159,9 @@ handle_event(KsReader *r, const KsSourceEvent *ev)
 			{
 				ks_source_stop(r->source, ev->pidx);
 				r->failed[ev->pidx] = true;
-				r->restart_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RESTART_MS);
+				/* those that fail meanwhile are started with the first */
+				if (r->restart_at == 0)
+					r->restart_at = ks_backoff_until(GetCurrentTimestamp(), r->failures++, RESTART_FIRST_MS, RESTART_MAX_MS);
 			}
 			break;
 	}
@@ -198,7 +202,10 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 		while (ks_source_next_event(r->source, &ev))
 			handle_event(r, &ev);
 		if (n > 0)
+		{
+			r->failures = 0;
 			return n;
+		}
 		if (!drained || r->nunfinished == 0 || ks_source_is_busy(r->source))
 			continue;
 		if (GetCurrentTimestamp() >= r->deadline)

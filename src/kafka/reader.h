@@ -20,6 +20,7 @@ typedef struct KsReader
 	bool	   *done;
 	bool	   *failed;			/* stopped by an error, started again at restart_at */
 	TimestampTz restart_at;
+	int			failures;		/* since records were had last */
 	int			nparts;
 	int			nunfinished;	/* partitions that are not done */
 	TimestampTz deadline;

@@ -26,12 +26,14 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "base/backoff.h"
 #include "feed/steps.h"
 #include "process/feed_worker_int.h"
 #include "process/transaction.h"
 
-#define RETRY_MS	100			/* until it is tried again what others stand in the way of */
-#define TELL_AFTER	10			/* times that it was tried */
+#define RETRY_FIRST_MS	100		/* until it is tried again what others stand in the way of */
+#define RETRY_MAX_MS	1000
+#define TELL_AFTER	5			/* times that it was tried */
 
 /* Which transactions have been published since the bound, and may not be seen yet. */
 typedef struct Published
@@ -95,7 +97,7 @@ ks_feed_copy_is_busy(void)
 long
 ks_feed_copy_patience(long timeout)
 {
-	return copy.wanted && copy.at != NULL ? Min(timeout, RETRY_MS) : timeout;
+	return copy.wanted && copy.at != NULL ? Min(timeout, RETRY_FIRST_MS) : timeout;
 }
 
 /* --- what has been published --- */
@@ -245,7 +247,7 @@ watch(void *arg, const KsWalTransaction *txn, const char *key, bool whole)
 	{
 		/* rows of a table that is another by now: read anew */
 		leave_window();
-		copy.retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+		copy.retry_at = ks_backoff_until(GetCurrentTimestamp(), 0, RETRY_FIRST_MS, RETRY_MAX_MS);
 		return;
 	}
 	rec = ks_chunk_touch(copy.chunk.chunk, XidFromFullTransactionId(txn->xid), key, whole);
@@ -394,7 +396,7 @@ next_chunk(void)
 	if (args.refused)
 		leave_table();
 	copy.changed |= args.gone;
-	copy.retry_at = args.refused ? 0 : TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RETRY_MS);
+	copy.retry_at = args.refused ? 0 : ks_backoff_until(GetCurrentTimestamp(), copy.tries, RETRY_FIRST_MS, RETRY_MAX_MS);
 }
 
 /* --- SEND --- */
