@@ -5,7 +5,7 @@ KafkaSinkChecks - what must hold during a campaign, and after it
 
 =head1 DESCRIPTION
 
-The campaign's tables C<ins> and C<heap> have a row for each record, with its
+The campaign's tables C<ins>, C<heap>, C<nap> and C<hand> have a row for each record, with its
 topic, partition and offset; C<ups> has one for each id of a topic, with those
 of its last record.  C<chain> has the moves of C<txn_offsets>.
 
@@ -68,6 +68,13 @@ my $snapshot_check = q{
 	   AND (coalesce(t.n, 0) <> o.consumed OR t.max IS DISTINCT FROM o.last_off OR o.last_off >= o.off
 	        OR (o.gaps = 0 AND 2 * t.sum <> o.consumed * (o.start_off + o.last_off)));
 	\endif
+	SELECT 'VIOLATION I5 ' || o.sink || ' ' || o.topic || '/' || o.part || ': ' || o.consumed || ' records up to ' || o.off
+		|| ', rows ' || coalesce(t.n, 0) || ' up to ' || coalesce(t.max, -1)
+	  FROM kafka_sink.txn_offsets o
+	  LEFT JOIN (SELECT 'nap' AS sink, topic, part, count(*) AS n, max(off) FROM nap GROUP BY topic, part
+	             UNION ALL SELECT 'hand', topic, part, count(*), max(off) FROM hand GROUP BY topic, part) t USING (sink, topic, part)
+	 WHERE o.sink IN ('nap', 'hand')
+	   AND (coalesce(t.n, 0) <> o.consumed OR t.max IS DISTINCT FROM o.last_off OR o.last_off >= o.off OR o.gaps > 0);
 	SELECT 'VIOLATION I5 ups ' || o.topic || '/' || o.part || ': last record ' || coalesce(o.last_off, -1)
 		|| ', last row ' || coalesce(u.max, -1)
 	  FROM kafka_sink.txn_offsets o
@@ -93,7 +100,7 @@ my $snapshot_check = q{
 
 =item KafkaSinkChecks->new(node =>, topics =>, patience =>, every =>)
 
-C<topics>: a list of { name, kind, partitions, manifest, hidden }; the first is
+C<topics>: a list of { name, kind, partitions, manifest, hidden, sinks }; the first is
 the one whose offsets tell the reader to go on.  C<chain> has the partitions whose
 number can be divided by C<every> (1).
 
@@ -199,7 +206,8 @@ for C<patience> seconds (120).
 sub finish
 {
 	my ($self, $kafka) = @_;
-	my ($end, $start) = (0, time);
+	my $start = time;
+	my (%end, $wanted);
 	my ($left, $moved) = ('', time);
 	my $before = '';
 
@@ -212,17 +220,21 @@ sub finish
 		  while ((grep { $_->[2] != $_->[3] } @marks) && time < $moved + $self->{patience});
 		$topic->{ends} = { map { $_->[0] => $_->[3] } @marks };
 		$topic->{low} = { map { $_->[0] => $_->[1] } @marks };
-		$end += $_->[3] foreach @marks;
+		foreach my $sink (@{ $topic->{sinks} })
+		{
+			$end{$sink} += $_->[3] foreach @marks;
+		}
 	}
-	$self->{end} = $end;
+	$wanted = join ', ', map { "('$_', $end{$_})" } sort keys %end;
 	$moved = time;
 	while (1)
 	{
-		# by the broker's count, and by the sinks' own
+		# by the broker's count, and by the sinks' own (of one without workers nobody looks at Kafka)
 		$left = try_sql($self->{node}, qq{
-			SELECT string_agg(sink || ' at ' || off || ' lag ' || coalesce(lag::text, '?'), ', ')
-			  FROM (SELECT sink, sum(off) AS off, sum(lag) AS lag FROM kafka_sink.lag GROUP BY sink) o
-			 WHERE off <> $end OR lag IS DISTINCT FROM 0}) // 'no answer';
+			SELECT string_agg(sink || ' at ' || coalesce(off::text, '?') || ' of ' || wanted || ' lag ' || coalesce(lag::text, '?'), ', ')
+			  FROM (VALUES $wanted) w (sink, wanted)
+			  LEFT JOIN (SELECT sink, sum(off) AS off, sum(lag) AS lag FROM kafka_sink.lag GROUP BY sink) o USING (sink)
+			 WHERE off IS DISTINCT FROM wanted OR (sink <> 'hand' AND lag IS DISTINCT FROM 0)}) // 'no answer';
 		last if $left eq '';
 		if ($left ne 'no answer' && $left ne $before)
 		{
@@ -231,7 +243,7 @@ sub finish
 		}
 		if (time > $moved + $self->{patience})
 		{
-			$self->violation("I7: nothing moves for $self->{patience} s, and not all of $end is there: $left");
+			$self->violation("I7: nothing moves for $self->{patience} s, and not all is there: $left");
 			last;
 		}
 		sleep 0.1;
@@ -281,6 +293,7 @@ sub _load
 
 	$self->_sql(q{
 		CREATE TABLE topics (topic text, kind text);
+		CREATE TABLE consumes (sink text, topic text);
 		CREATE TABLE ends (topic text, part int, off bigint);
 		CREATE TABLE manifest (topic text, part int, off bigint, id bigint, qty int);
 		CREATE TABLE hidden (topic text, part int, off bigint, id bigint, qty int);
@@ -293,6 +306,7 @@ sub _load
 
 		$self->_sql(qq{
 			INSERT INTO topics VALUES ('$name', '$topic->{kind}');
+			INSERT INTO consumes SELECT unnest('{@{[ join ',', @{ $topic->{sinks} } ]}}'::text[]), '$name';
 			INSERT INTO ends VALUES $ends;
 			ALTER TABLE manifest ALTER topic SET DEFAULT '$name';
 			COPY manifest (part, off, id, qty) FROM '$topic->{manifest}';
@@ -356,12 +370,14 @@ sub _check_records
 {
 	my ($self) = @_;
 
-	for my $table (qw(ins heap))
+	for my $table (qw(ins heap nap hand))
 	{
+		my $its = "topic IN (SELECT topic FROM consumes WHERE sink = '$table')";
+
 		$self->_check("I1 $table", qq{
 			SELECT topic || ': rows ' || coalesce(a.n, 0) || ' sum ' || coalesce(a.s, 0) || ', manifest ' || m.n || ' sum ' || m.s
 			  FROM (SELECT topic, count(*) AS n, sum(qty) AS s FROM manifest JOIN topics USING (topic)
-			         WHERE kind <> 'kv' GROUP BY topic) m
+			         WHERE kind <> 'kv' AND $its GROUP BY topic) m
 			  LEFT JOIN (SELECT topic, count(*) AS n, sum(qty) AS s FROM $table GROUP BY topic) a USING (topic)
 			 WHERE (a.n, a.s) IS DISTINCT FROM (m.n, m.s)});
 		$self->_check("I2 $table", qq{
@@ -375,7 +391,7 @@ sub _check_records
 		# of its key, and if it is not in the log any more
 		$self->_check("I3 $table", qq{
 			SELECT topic || '/' || part || '/' || off || ' is missing or another' FROM
-			 (SELECT topic, part, off, id, qty FROM manifest
+			 (SELECT topic, part, off, id, qty FROM manifest WHERE $its
 			  EXCEPT SELECT topic, part, off, id, qty FROM $table) x
 			 WHERE NOT EXISTS (SELECT FROM superseded s WHERE s.topic = x.topic AND s.part = x.part AND s.off = x.off)
 			    OR EXISTS (SELECT FROM visible v WHERE v.topic = x.topic AND v.part = x.part
@@ -391,7 +407,8 @@ sub _check_records
 	# an id is always in the same partition, so offsets order its records
 	$self->_check('I4 ups', q{
 		SELECT topic || ': ' || count(*) || ' keys have another value than their last record' FROM
-		(SELECT DISTINCT ON (topic, id) topic, id, part, off, qty FROM manifest ORDER BY topic, id, off DESC) m
+		(SELECT DISTINCT ON (topic, id) topic, id, part, off, qty FROM manifest
+		   WHERE topic IN (SELECT topic FROM consumes WHERE sink = 'ups') ORDER BY topic, id, off DESC) m
 		FULL JOIN ups u USING (topic, id)
 		WHERE (m.part, m.off, m.qty) IS DISTINCT FROM (u.part, u.off, u.qty) GROUP BY topic});
 	return;
@@ -411,8 +428,8 @@ sub _check_offsets
 		   AND (p.kind <> 'kv' AND (o.consumed <> p.n OR o.gaps <> p.ends - p.n)
 		        OR p.kind = 'kv' AND (o.gaps > p.old OR o.consumed + o.gaps <> p.ends)) LIMIT 5});
 	$self->_check('I7', q{
-		SELECT s.sink || ' ' || e.topic || '/' || e.part || ': off ' || coalesce(o.off, -1) || ', end ' || e.off
-		  FROM (VALUES ('ins'), ('heap'), ('ups')) s (sink) CROSS JOIN ends e
+		SELECT s.sink || ' ' || topic || '/' || e.part || ': off ' || coalesce(o.off, -1) || ', end ' || e.off
+		  FROM consumes s JOIN ends e USING (topic)
 		  LEFT JOIN kafka_sink.txn_offsets o USING (sink, topic, part) WHERE o.off IS DISTINCT FROM e.off LIMIT 5});
 	# a row's creation is no move: the chain begins at start_off
 	$self->_check('I6', qq{

@@ -9,12 +9,15 @@ KafkaSinkCrash - a campaign of faults, and the checks behind it
   $campaign->run;
   my @violations = $campaign->violations;
 
-Producers write all the time to four topics of a broker of the campaign's own,
+Producers write all the time to topics of a broker of the campaign's own,
 150 partitions in all: C<crash> is large and plain, C<tx> is written in
 transactions, some of which are aborted, C<kv> is compacted, and of C<short> the
-records that all sinks have consumed are deleted.  Three sinks consume all four:
+records that all sinks have consumed are deleted.  Three sinks consume these four:
 C<ins> inserts under a primary key, C<heap>, with two workers, inserts into a
-table that would take a record twice, and C<ups> upserts few keys.
+table that would take a record twice, and C<ups> upserts few keys.  Of a fifth,
+C<rare>, records come now and then: the worker of the sink C<nap> has left by then,
+and a watcher has it started; and a session calls run() for the sink C<hand>.  Both
+insert into tables that would take a record twice.
 
 Faults (KafkaSinkFaults) strike in random order, each when the sinks have moved on
 since the last one by a random number of records, some before they can, and some
@@ -42,9 +45,10 @@ Records/s of all topics; it goes on until there are so many records.
 
 A time at which it ends earlier.
 
-=item longest
+=item longest, frozen
 
-Seconds that a fault may go on (5).
+Seconds that a fault may go on (5), and that a C<freeze> does (35: longer than what
+waits in librdkafka, in Kafka and in the extension).
 
 =item seed, name, conf, verbose
 
@@ -67,7 +71,9 @@ package KafkaSinkCrash;
 use strict;
 use warnings FATAL => 'all';
 
+use IPC::Run ();
 use List::Util qw(min shuffle sum0);
+use POSIX ();
 use Time::HiRes qw(time sleep);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -78,6 +84,12 @@ use KafkaSinkFaults;
 use KafkaSinkProxy;
 
 my @sinks = qw(heap ins ups);
+my @seldom = qw(hand nap);
+
+my $runner;
+
+# a test that dies leaves no session behind
+END { kill 'KILL', $runner if $runner; }
 
 # A broker that was killed goes through all segments that it has not flushed, and
 # it flushes those that are full: with long ones each start takes longer.
@@ -93,13 +105,14 @@ my @topics = (
 		config => { 'cleanup.policy' => 'compact', 'segment.ms' => 3000, 'min.cleanable.dirty.ratio' => '0.01',
 			'delete.retention.ms' => 3_600_000 } },
 	{ name => 'short', kind => 'plain', partitions => 10, share => 0.15, gen => { keys => 'seq' },
-		config => { 'segment.ms' => 5000 } });
+		config => { 'segment.ms' => 5000 } },
+	{ name => 'rare', kind => 'plain', partitions => 4, share => 0, gen => { keys => 'seq', rate => 0.5 }, sinks => \@seldom });
 
 sub new
 {
 	my ($class, %opts) = @_;
 	my $self = bless {
-		events => {}, partitions => 1, rate => 2000, records => 0, longest => 5, verbose => 0,
+		events => {}, partitions => 1, rate => 2000, records => 0, longest => 5, frozen => 35, verbose => 0,
 		seed => $ENV{KAFKA_SINK_SEED} // int(rand(2**31)), name => 'crash',
 		%opts, took => {}, gone => {}
 	}, $class;
@@ -111,7 +124,7 @@ sub new
 	$self->{kafka}->proxy->command("seed $self->{seed}");
 	foreach (@topics)
 	{
-		my %topic = (%$_, manifest => "$dir/$_->{name}", hidden => "$dir/$_->{name}.hidden");
+		my %topic = (sinks => \@sinks, %$_, manifest => "$dir/$_->{name}", hidden => "$dir/$_->{name}.hidden");
 
 		$topic{partitions} = int($topic{partitions} * $self->{partitions}) || 1;
 		append_to_file($topic{hidden}, '');
@@ -131,7 +144,8 @@ EOC
 	$self->{log_start} = -s $self->{node}->logfile;
 	create_server($self->{node}, $self->{kafka}->through, options => "reconnect_backoff_max_ms '500'");
 	$self->{faults} = KafkaSinkFaults->new(
-		node => $self->{node}, kafka => $self->{kafka}, tables => \@sinks, disk => $disk, longest => $self->{longest});
+		node => $self->{node}, kafka => $self->{kafka}, tables => [ @sinks, @seldom ], disk => $disk,
+		longest => $self->{longest}, frozen => $self->{frozen});
 	$self->{checks} = KafkaSinkChecks->new(node => $self->{node}, topics => $self->{topics},
 		# of millions of records, the moves of some partitions are enough
 		every => 1 + int($self->{records} / 2_000_000),
@@ -144,7 +158,7 @@ sub _create_sinks
 {
 	my ($self) = @_;
 	my $sinks = join ',', @sinks;
-	my $topics = join ',', map { $_->{name} } @{ $self->{topics} };
+	my $topics = join ',', map { $_->{name} } grep { $_->{sinks} == \@sinks } @{ $self->{topics} };
 	$self->{node}->safe_psql('postgres', qq{
 		CREATE TABLE ins (topic text, part int, off bigint, id bigint, qty int, PRIMARY KEY (topic, part, off));
 		CREATE TABLE heap (topic text, part int, off bigint, id bigint, qty int);
@@ -163,6 +177,12 @@ sub _create_sinks
 		FROM unnest('{$sinks}'::text[]) s;
 		SELECT kafka_sink.register_topic(s, t)
 		FROM unnest('{$sinks}'::text[]) s, unnest('{$topics}'::text[]) t;
+		CREATE TABLE nap (LIKE heap);
+		CREATE TABLE hand (LIKE heap);
+		SELECT kafka_sink.create_sink(s, server => 'kafka', target => s::regclass, idle_after => '200 ms', enabled => s = 'nap',
+			columns => '{"topic": "\@topic", "part": "\@partition", "off": "\@offset"}')
+		FROM unnest('{nap,hand}'::text[]) s;
+		SELECT kafka_sink.register_topic(s, 'rare') FROM unnest('{nap,hand}'::text[]) s;
 	});
 	return;
 }
@@ -189,6 +209,49 @@ sub _look
 		$look{$kind}{$name} = $value;
 	}
 	return \%look;
+}
+
+# A session that consumes for a sink without workers, again and again.
+sub _start_runner
+{
+	my ($self) = @_;
+	my $node = $self->{node};
+	my $dir = PostgreSQL::Test::Utils::tempdir('runner');
+	my $parent = $$;
+	my $pid = fork // die "fork: $!";
+
+	$self->{runner_stop} = "$dir/stop";
+	if ($pid)
+	{
+		$runner = $pid;
+		return;
+	}
+	# Nothing of the parent's may be cleaned up from here: no die, no exit.
+	local $SIG{$_} = 'DEFAULT' foreach qw(INT TERM HUP);
+	open STDOUT, '>', '/dev/null';
+	open STDERR, '>', '/dev/null';
+	append_to_file("$dir/sql", "CALL kafka_sink.run('hand', timeout => '20 s');\nSELECT pg_sleep(random());\n" x 5);
+	while (!-e "$dir/stop" && getppid() == $parent)
+	{
+		# (it ends with an error when the server, the broker or the session are ended)
+		eval {
+			IPC::Run::run([ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1',
+					'-d', $node->connstr('postgres') . " connect_timeout=10 application_name='kafka_sink run'", '-f', "$dir/sql" ],
+				'<', '/dev/null', '>', '/dev/null', '2>>', "$dir/err")
+			  or sleep 0.2;
+		};
+	}
+	POSIX::_exit(0);
+}
+
+sub _stop_runner
+{
+	my ($self) = @_;
+
+	append_to_file($self->{runner_stop}, '');
+	waitpid $runner, 0;
+	undef $runner;
+	return;
 }
 
 # Waits until every sink stands beyond where it stood, by a number of records;
@@ -222,7 +285,8 @@ sub _await_progress
 			$self->_violation("no progress: $now, $before before");
 			return 0;
 		}
-		sleep 0.05;
+		# of a large campaign there are several, and what looks on takes no less than what is looked at
+		sleep($self->{records} >= 1_000_000 ? 0.2 : 0.05);
 		$look = $self->_look or next;
 		if (!$self->{base} && !grep { $self->{gone}{$_} } keys %{ $look->{pid} })
 		{
@@ -351,6 +415,7 @@ sub run
 	$events = $self->_draw_events;
 	$self->_start_producers;
 	$self->{checks}->start_reader;
+	$self->_start_runner;
 	while (@$events)
 	{
 		my $event = $events->[0];
@@ -389,6 +454,7 @@ sub run
 	$faults->end_all;
 	$self->_stop_producers;
 	$self->{checks}->finish($self->{kafka});
+	$self->_stop_runner;
 	$self->{checks}->stop_reader;
 	$self->_tell_times;
 	return;
@@ -429,6 +495,10 @@ sub _tell_times
 
 How often it did.
 
+=item $campaign->hit($kind)
+
+How often a fault has hit a process of that kind: worker, watcher, supervisor, launcher, run.
+
 =item $campaign->violations
 
 All that is not as it must be, in words; an empty list is success.
@@ -436,6 +506,8 @@ All that is not as it must be, in words; an empty list is success.
 =cut
 
 sub struck { my ($self, $kind) = @_; return $self->{faults}{struck}{$kind} // 0; }
+
+sub hit { my ($self, $kind) = @_; return $self->{faults}{hit}{"kafka_sink $kind"} // 0; }
 
 sub violations
 {
@@ -452,6 +524,7 @@ sub violations
 	$self->{counts} = { $self->{checks}->counts };
 	$self->_keep_traces if @violations;
 	note "$_ (seed $self->{seed})" foreach @violations;
+	note 'hit: ' . join ', ', map { "$self->{faults}{hit}{$_} $_" } sort keys %{ $self->{faults}{hit} };
 	note $self->summary;
 	return @violations;
 }

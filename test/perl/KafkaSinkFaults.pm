@@ -11,12 +11,13 @@ KafkaSinkFaults - what goes wrong in a campaign
   $faults->meanwhile;             # waits for a part of that
   $faults->settle;                # waits until none goes on
 
-At once: C<worker>, C<postmaster> and C<broker> are killed with SIGKILL,
-C<terminate> ends one of the extension's processes with pg_terminate_backend().
+At once: C<worker> (of sinks now and then the watcher, or a session that calls run()), C<postmaster> and C<broker> are killed with SIGKILL,
+C<terminate> ends one of the extension's processes, or a session that calls
+run(), with pg_terminate_backend(): of the kind that was hit least.
 
 For a while, at random up to C<longest> seconds: C<lock>, a session holds locks
 that workers need; C<stop>, a process of the extension or the broker gets
-SIGSTOP, and SIGCONT later; C<freeze>, a worker does, for the time of C<frozen>; C<proxy>,
+SIGSTOP, and SIGCONT later; C<freeze>, a worker does (of sinks: any process), for the time of C<frozen>; C<proxy>,
 connections are cut, delayed, throttled, stalled or refused; C<disk>, no file of a
 database can grow.
 
@@ -51,7 +52,7 @@ END { kill 'CONT', keys %stopped if %stopped; }
 sub new
 {
 	my ($class, %self) = @_;
-	return bless { longest => 5, frozen => 5, victims => 'worker', kills => {}, struck => {}, active => [], words => [], %self }, $class;
+	return bless { longest => 5, frozen => 5, victims => 'worker', kills => {}, struck => {}, hit => {}, active => [], words => [], %self }, $class;
 }
 
 =item KafkaSinkFaults::environment($flag)
@@ -167,39 +168,50 @@ sub _goes_on
 # One of a list.
 sub _any { return $_[ int(rand(@_)) ]; }
 
-# The extension's processes, of a kind or of all: [ kind, pid ].
+# The extension's processes, of a kind or of all, and sessions that call run() beside
+# them: [ kind, pid ].
 sub _processes
 {
 	my ($self, $like) = @_;
-	my $answer = try_sql($self->{node}, "SELECT backend_type, pid FROM pg_stat_activity
-		WHERE backend_type LIKE 'kafka_sink $like' ORDER BY backend_type, application_name, pid") // return;
+	my $answer = try_sql($self->{node}, "SELECT kind, pid FROM (SELECT application_name, pid,
+			CASE WHEN backend_type = 'client backend' AND application_name = 'kafka_sink run' THEN application_name ELSE backend_type END AS kind
+			FROM pg_stat_activity) a
+		WHERE kind LIKE 'kafka_sink $like' ORDER BY kind, application_name, pid") // return;
 
 	return map { [ split /\|/ ] } split /\n/, $answer;
 }
 
-# Of a random kind that is there, a random one.
+# Of the kinds that are there, one that was hit least, and of it a random one.  Those that
+# are not always there come first.
 sub _any_process
 {
 	my ($self) = @_;
 	my @all = $self->_processes('%') or return;
-	my %kinds = map { $_->[0] => 1 } @all;
-	my $kind = _any(sort keys %kinds);
+	my %kinds = map { $_->[0] => $self->{hit}{ $_->[0] } // 0 } @all;
+	my ($least) = sort { $a <=> $b } values %kinds;
+	my @least = grep { $kinds{$_} == $least } sort keys %kinds;
+	my @seldom = grep { /watcher|run/ } @least;
+	my $kind = _any(@seldom ? @seldom : @least);
 
 	return _any(grep { $_->[0] eq $kind } @all);
 }
+
+sub _hits { my ($self, $kind) = @_; $self->{hit}{$kind}++; return; }
 
 # --- at once ---
 
 sub _strike_worker
 {
 	my ($self) = @_;
-	my @workers = $self->_processes($self->{victims}) or return;
-	my $pid = _any(@workers)->[1];
+	my @workers = $self->_processes($self->{victims});
+	my @seldom = $self->{victims} eq 'worker' && rand() < 0.2 ? grep { $_->[0] =~ /watcher|run/ } $self->_processes('%') : ();
+	my ($kind, $pid) = @{ _any(@seldom ? @seldom : @workers) // return };
 
 	# no room for recovery is the end of a server
 	$self->end_all('disk');
 	kill 'KILL', $pid or return;
-	return "worker: $pid is killed";
+	$self->_hits($kind);
+	return "worker: $kind $pid is killed";
 }
 
 # Its children notice by themselves; until then they keep the memory, and a
@@ -252,6 +264,7 @@ sub _strike_terminate
 	my ($kind, $pid) = @$process;
 
 	return unless (try_sql($self->{node}, "SELECT pg_terminate_backend($pid)") // '') eq 't';
+	$self->_hits($kind);
 	return "terminate: $kind $pid";
 }
 
@@ -290,18 +303,32 @@ sub _strike_stop
 	  ? [ 'broker', slurp_file($self->{kafka}->dir . '/pid') + 0 ]
 	  : $self->_any_process // return;
 	my ($kind, $pid) = @$process;
+	my $words = $self->_stop('stop', "$kind $pid", $pid) or return;
 
-	return $self->_stop('stop', "$kind $pid", $pid);
+	$self->_hits($kind);
+	return $words;
 }
 
 # For longer than others wait for it.
 sub _strike_freeze
 {
 	my ($self) = @_;
-	my @workers = $self->_processes($self->{victims}) or return;
-	my $pid = _any(@workers)->[1];
+	my ($kind, $pid);
 
-	return $self->_stop('freeze', "worker $pid", $pid, $self->{frozen});
+	if ($self->{victims} eq 'worker')
+	{
+		($kind, $pid) = @{ $self->_any_process // return };
+	}
+	else
+	{
+		my @workers = $self->_processes($self->{victims}) or return;
+
+		($kind, $pid) = @{ _any(@workers) };
+	}
+	my $words = $self->_stop('freeze', "$kind $pid", $pid, $self->{frozen}) or return;
+
+	$self->_hits($kind);
+	return $words;
 }
 
 sub _stop
