@@ -41,6 +41,7 @@ rd_kafka_resp_err_t kafka_metadata_err;
 int			kafka_metadata_left;
 int			kafka_leaderless;
 int			kafka_longest;
+bool		kafka_headless;
 const char *kafka_cluster;
 static rd_kafka_t handle;
 static rd_kafka_queue_t queue;
@@ -414,6 +415,7 @@ rd_kafka_metadata(rd_kafka_t *rk, int all, rd_kafka_topic_t *only, const struct 
 	kafka_longest = Max(kafka_longest, timeout);
 	unit_now += timeout * INT64CONST(1000);
 	topics[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	partitions[1].leader = kafka_headless ? -1 : 1;
 	if (!all && err != RD_KAFKA_RESP_ERR__TIMED_OUT && err != RD_KAFKA_RESP_ERR__TRANSPORT)
 	{
 		topics[0].err = err;

@@ -1027,6 +1027,14 @@ questions(void)
 	FUZZ_CHECK(answered(count_partitions, ERR(LEADER_NOT_AVAILABLE), 2) && answer == 2);
 	kafka_leaderless = 2;
 	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
+	/* which partitions have a leader is as of the last answer */
+	FUZZ_CHECK(ks_source_has_leader(src, "t", 0) && ks_source_has_leader(src, "t", 1));
+	kafka_headless = true;
+	FUZZ_CHECK(ks_source_has_leader(src, "t", 1));
+	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
+	FUZZ_CHECK(ks_source_has_leader(src, "t", 0) && !ks_source_has_leader(src, "t", 1) && ks_source_has_leader(src, "t", 2));
+	kafka_headless = false;
+	FUZZ_CHECK(answered(count_partitions, 0, 0) && ks_source_has_leader(src, "t", 1));
 	/* no such topic is an answer */
 	FUZZ_CHECK(answered(count_partitions, ERR(UNKNOWN_TOPIC_OR_PART), 0) && answer == -1);
 	FUZZ_CHECK(answered(count_partitions, ERR(TOPIC_EXCEPTION), 0) && answer == -1);

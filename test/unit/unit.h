@@ -66,6 +66,7 @@ extern bool kafka_refuses_wakeup;
 extern rd_kafka_resp_err_t kafka_metadata_err;	/* of the next questions for it */
 extern int	kafka_metadata_left;	/* so many; 0: all */
 extern int	kafka_longest;		/* milliseconds that a question was to wait without an interrupt */
+extern bool kafka_headless;		/* partition 1 has no leader */
 extern int	kafka_leaderless;	/* partitions of no answer have a leader, for so many */
 extern const char *kafka_cluster;	/* NULL: it does not tell */
 extern void kafka_stranger(void);	/* messages of what nobody has started */
