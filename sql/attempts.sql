@@ -153,6 +153,38 @@ SELECT count(*), count(DISTINCT serial), array_agg(DISTINCT volatile), array_agg
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE t;
 
+-- what is evaluated of records that were not decoded at first: of a batch that stops
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+CREATE FUNCTION k(key text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(NULL, NULL, NULL, NULL, convert_to(key, 'UTF8'), convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+CREATE FUNCTION stops(bad text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r record;
+BEGIN
+    BEGIN
+        RETURN NEXT kafka_sink.ingest('s', ARRAY[public.j('{"id":1,"n":1000}'), public.j(bad)] ||
+            ARRAY(SELECT public.k(i::text, NULL) FROM generate_series(1, 50000) i) || public.j('{"id":2}'));
+    EXCEPTION WHEN OTHERS THEN
+        RETURN NEXT sqlstate || ' ' || sqlerrm;
+    END;
+    RETURN NEXT kafka_sink.ingest('s', ARRAY[public.j('{"id":3}'), public.k('1', NULL)]);
+    FOR r IN SELECT * FROM public.t LOOP
+        RETURN NEXT r::text;
+    END LOOP;
+    DELETE FROM public.t;
+END$$;
+CREATE TABLE t (id int PRIMARY KEY, v text, n int CHECK (n < 100));
+CREATE TRIGGER nothing AFTER INSERT OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION nothing();
+SELECT kafka_sink.create_sink('s', target => 't', filter => 'public.positive(id)', on_tombstone => 'ignore');
+SELECT * FROM stops('x');
+SELECT * FROM stops('{"id":1}');
+SELECT kafka_sink.alter_sink('s', delete_enabled => true, reset => '{on_tombstone}');
+SELECT * FROM stops('x');
+SELECT kafka_sink.alter_sink('s', reset => '{filter}');
+ALTER TABLE t ADD s int DEFAULT stable_number();
+SELECT * FROM stops('x');
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
 -- an upsert writes all records of a key if its default may see them; not for one that the server evaluates
 CREATE TABLE t (a int PRIMARY KEY, b int, volatile int DEFAULT volatile_number());
 SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert');
@@ -200,6 +232,6 @@ RESET kafka_sink.fast_path;
 DROP TABLE parents, children, seen, counter;
 DROP DOMAIN fresh;
 DROP FUNCTION modes, family(text), letters, put, many, rec, j, next_number, is_new, is_new_or_error,
-    positive, nobody, next_of_table, stable_number, volatile_number, has, newest;
+    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest;
 DROP SEQUENCE numbers;
 DROP EXTENSION kafka_sink;

@@ -18,7 +18,7 @@ typedef enum KsRowOp
 	KS_ROW_PATCH,				/* some columns keep the values of the row that is there */
 	KS_ROW_TRUNCATE,			/* all rows of the target go */
 	KS_ROW_FILTERED,
-	KS_ROW_REJECTED				/* cannot be decoded; apply.c's own */
+	KS_ROW_REJECTED				/* cannot be decoded, or is not yet; apply.c's own */
 } KsRowOp;
 
 /*

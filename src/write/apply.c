@@ -98,7 +98,9 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ks_rejects_begin(&ap->rejects);
 	ap->nundecodable = 0;
 	ap->ops = palloc(n);
-	ap->parsed_ops = NULL;
+	ap->parsed_ops = palloc(n);
+	memset(ap->ops, KS_ROW_REJECTED, n);
+	memset(ap->parsed_ops, KS_ROW_REJECTED, n);
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);
 	ap->counts = palloc(nparts * sizeof(KsCounts));
 	ks_apply_begin_routes(ap);

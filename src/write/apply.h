@@ -50,6 +50,7 @@ typedef struct KsRoute
 	 * Of the transaction, from ks_apply_prepare() to ks_apply_finish(): what the
 	 * target depends on, in use, so that it cannot be changed under the batch.
 	 */
+	bool		open;
 	Relation	rel;			/* the target, or NULL: a command */
 	List	   *in_use;			/* Relation: its indexes, composite types */
 
@@ -104,8 +105,8 @@ typedef struct KsApply
 	int			nrecs;
 	KsPartition *parts;
 	int			nparts;
-	uint8	   *ops;			/* KsRowOp */
-	uint8	   *parsed_ops;		/* before filters of the attempt; NULL: the same */
+	uint8	   *ops;			/* KsRowOp; rejected until it is decoded */
+	uint8	   *parsed_ops;		/* as decoded: before filters of the attempt */
 
 	/* what is being done, for whoever catches an error */
 	const KsRoute *at_route;

@@ -161,6 +161,7 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 		else if (r->decoder->has_value &&
 				 !passes(ap, r, rec, r->rows.values + row, r->rows.isnull + row))
 			ap->ops[i] = KS_ROW_FILTERED;
+		ap->parsed_ops[i] = ap->ops[i];
 	}
 }
 

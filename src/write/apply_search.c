@@ -71,10 +71,20 @@ reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodabl
 	(void) ks_apply_trim_error(ap, edata);
 }
 
-/*
- * The record waits for the row that its foreign key needs, and with it all that
- * is behind it in its partition.
- */
+/* What is behind a record that waits in its partition waits, too. */
+static void
+put_off_waiting(KsApply *ap, int from)
+{
+	for (int i = from; ap->waiting && i < ap->nrecs; i++)
+	{
+		int			first = ap->waiting[ap->recs[i].pidx];
+
+		if (first >= 0 && first <= i)
+			ap->ops[i] = KS_ROW_REJECTED;
+	}
+}
+
+/* The record waits for the row that its foreign key needs. */
 static void
 wait_for_row(KsApply *ap, int i, ErrorData *edata)
 {
@@ -91,9 +101,7 @@ wait_for_row(KsApply *ap, int i, ErrorData *edata)
 		ap->wait_error.edata = edata;
 	}
 	ap->waiting[pidx] = i;
-	for (int j = i; j < ap->nrecs; j++)
-		if (ap->recs[j].pidx == pidx)
-			ap->ops[j] = KS_ROW_REJECTED;
+	put_off_waiting(ap, i);
 }
 
 /* The column of the last attempt's error, or NULL. */
@@ -188,7 +196,9 @@ typedef struct Search
 static void
 decode_rest(KsApply *ap)
 {
-	for (int from = ap->decoded_until; from < ap->nrecs; from = ap->decoded_until)
+	int			first = ap->decoded_until;
+
+	for (int from = first; from < ap->nrecs; from = ap->decoded_until)
 	{
 		ErrorData  *edata = ks_apply_attempt(ap, ap->nrecs, ap->nrecs, from);
 
@@ -196,6 +206,7 @@ decode_rest(KsApply *ap)
 		if (edata)
 			put_aside_undecodable(ap, edata);
 	}
+	put_off_waiting(ap, first);
 }
 
 static void

@@ -177,11 +177,6 @@ ks_evaluate(KsApply *ap, KsRoute *r, int lo, int hi)
 
 	Assert(r->when != KS_WITH_RECORD);
 	old = MemoryContextSwitchTo(ap->batch_cxt);
-	if (ap->parsed_ops == NULL)
-	{
-		ap->parsed_ops = palloc(ap->nrecs);
-		memcpy(ap->parsed_ops, ap->ops, ap->nrecs);
-	}
 	begin_expressions(r->target);
 	MemoryContextSwitchTo(ap->attempt_cxt);
 	r->target->late_broken = true;
