@@ -134,6 +134,57 @@ SELECT during('TRUNCATE public.log', 's', '{"i":{"x":1,"y":2},"z":"w"}');
 SELECT during('ALTER TYPE public.outer_type ADD ATTRIBUTE u int', 's', '{"i":{"x":1,"y":2},"z":"w"}');
 SELECT * FROM log;
 SELECT kafka_sink.drop_sink('s');
+-- what plans of the next target run, while they are made, finds the targets before it in use
+CREATE FUNCTION obey_at_once() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM public.obey(); RETURN 7; END$$;
+CREATE FUNCTION r(topic text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(topic, 0, NULL, NULL, NULL, convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+CREATE FUNCTION while_planned(command text, VARIADIC records kafka_sink.record[]) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE result text;
+BEGIN
+    INSERT INTO public.orders VALUES (command);
+    BEGIN
+        result := kafka_sink.ingest('s', records);
+    EXCEPTION WHEN OTHERS THEN
+        result := sqlstate || ' ' || sqlerrm;
+    END;
+    DELETE FROM public.orders;
+    RETURN result;
+END$$;
+CREATE TABLE a (id int PRIMARY KEY, b int, v inner_type);
+CREATE TABLE c (id int PRIMARY KEY, v inner_type, d int DEFAULT obey_at_once(), w inner_type);
+CREATE TABLE p (id int PRIMARY KEY);
+SELECT kafka_sink.create_sink('s');
+SELECT kafka_sink.register_topic('s', 'a', target => 'a'), kafka_sink.register_topic('s', 'b', target => 'c');
+SELECT while_planned(c, r('a', '{"id":1,"b":5}'), r('b', '{"id":1}')) FROM unnest(ARRAY[
+    'ALTER TABLE public.a ALTER b TYPE text',
+    'ALTER TABLE public.a DROP b',
+    'CREATE INDEX ON public.a (b)',
+    'TRUNCATE public.a',
+    'ALTER TABLE public.c ALTER d TYPE text',
+    'ALTER TYPE public.inner_type ADD ATTRIBUTE z text']) c;
+-- what the target at hand is made of is not in use before it is known: the target is built anew
+ALTER TABLE a DROP v;
+SELECT while_planned('ALTER TYPE public.inner_type ADD ATTRIBUTE z text, DROP ATTRIBUTE x',
+    r('a', '{"id":2,"b":5}'), r('b', '{"id":2,"v":{"z":"old"},"w":{"y":2,"z":"new"}}'));
+ALTER TABLE a ADD CONSTRAINT of_p FOREIGN KEY (b) REFERENCES p NOT VALID;
+SELECT while_planned('ALTER TABLE public.p ALTER id TYPE bigint', r('a', '{"id":3}'), r('b', '{"id":3}'));
+ALTER TABLE a DROP CONSTRAINT of_p;
+SELECT kafka_sink.alter_topic('s', 'a', filter => 'public.obey_at_once() = b');
+SELECT while_planned('CREATE OR REPLACE FUNCTION public.obey_at_once() RETURNS int LANGUAGE sql IMMUTABLE AS ''SELECT 8''',
+    r('a', '{"id":4,"b":7}'), r('b', '{"id":4}'));
+TABLE a ORDER BY id;
+TABLE c ORDER BY id;
+-- one who changes it each time is not waited for
+CREATE SEQUENCE changes;
+CREATE FUNCTION change_type() RETURNS void LANGUAGE plpgsql AS
+$$BEGIN EXECUTE 'ALTER TYPE public.inner_type ADD ATTRIBUTE more_' || nextval('public.changes') || ' int'; END$$;
+SELECT kafka_sink.alter_topic('s', 'a', reset => '{filter}');
+CREATE OR REPLACE FUNCTION obey_at_once() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM public.change_type(); RETURN 7; END$$;
+SELECT while_planned(NULL, r('b', '{"id":5}'));
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE a, c, p;
+DROP FUNCTION r, while_planned, obey_at_once, change_type;
+DROP SEQUENCE changes;
 DROP TABLE orders, other, log;
 DROP FUNCTION try, by_filter, during, obey_always, obey_trigger;
 DROP TYPE outer_type, inner_type;

@@ -26,6 +26,9 @@
 /* Of a batch, before what its values point to: records may be much smaller. */
 #define MAX_ROW_BYTES	(64 * 1024 * 1024)
 
+/* So often targets that something changes meanwhile are built anew. */
+#define MAX_PASSES		10
+
 /* --- the list --- */
 
 static void
@@ -224,6 +227,7 @@ open_route(KsRoute *r)
 {
 	ListCell   *lc;
 
+	r->open = true;
 	r->rel = OidIsValid(r->target->relid) ? table_open(r->target->relid, NoLock) : NULL;
 	if (r->target->fast)
 	{
@@ -238,6 +242,15 @@ open_route(KsRoute *r)
 }
 
 static void
+forget_open(KsRoute *r)
+{
+	list_free(r->in_use);
+	r->in_use = NIL;
+	r->rel = NULL;
+	r->open = false;
+}
+
+static void
 close_route(KsRoute *r)
 {
 	ListCell   *lc;
@@ -246,41 +259,63 @@ close_route(KsRoute *r)
 		relation_close(lfirst(lc), NoLock);
 	if (r->rel)
 		table_close(r->rel, NoLock);
-	list_free(r->in_use);
-	r->in_use = NIL;
-	r->rel = NULL;
+	forget_open(r);
 }
 
+/* Takes a route into use, with its target as it is now; true if that was built. */
+static bool
+prepare_route(KsApply *ap, KsRoute *r)
+{
+	bool		valid = r->target && ks_target_valid(r->target);
+
+	if (!valid)
+		build_route(ap, r);
+	else if (r->target->fast)	/* SQL checks them by itself */
+		ks_target_check_privileges(r->sink, r->target);
+	open_route(r);
+	return !valid;
+}
+
+/*
+ * Building a target runs code of its owner's (plans evaluate what is immutable), which
+ * may change what another one was built for, or what this one has looked at.  Tables
+ * are in use as soon as they are known, and safe; whatever else was changed makes the
+ * target invalid, and it is built again.
+ */
 void
 ks_apply_prepare(KsApply *ap)
 {
 	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
 	bool		built = false;
+	int			nprepared = 0;
 
 	if (ap->routes == NULL)
 		list_routes(ap);
+	/* closed by the resource owner, if there was an error */
 	for (int i = 0; i < ap->nroutes; i++)
+		forget_open(&ap->routes[i]);
+	for (int pass = 0; pass == 0 || nprepared > 0; pass++)
 	{
-		KsRoute    *r = &ap->routes[i];
-
-		/* closed by the resource owner, if there was an error */
-		list_free(r->in_use);
-		r->in_use = NIL;
-		r->rel = NULL;
-		if (r->target && ks_target_valid(r->target))
+		if (pass == MAX_PASSES)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("what sink \"%s\" writes to changes while it is looked at", ap->sink->name),
+					 errdetail("Targets have been looked at %d times.", pass)));
+		nprepared = 0;
+		for (int i = 0; i < ap->nroutes; i++)
 		{
-			/* SQL checks them by itself */
-			if (r->target->fast)
-				ks_target_check_privileges(r->sink, r->target);
-			continue;
+			KsRoute    *r = &ap->routes[i];
+
+			if (r->open && r->target->valid)
+				continue;
+			if (r->open)
+				close_route(r);
+			built |= prepare_route(ap, r);
+			nprepared++;
 		}
-		build_route(ap, r);
-		built = true;
 	}
 	if (built)
 		order_routes(ap);
-	for (int i = 0; i < ap->nroutes; i++)
-		open_route(&ap->routes[i]);
 	MemoryContextSwitchTo(old);
 }
 
