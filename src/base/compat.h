@@ -42,6 +42,13 @@
 #define ks_random_double()	((double) random() / ((double) MAX_RANDOM_VALUE + 1))
 #endif
 
+/* The transaction at hand, as a number that this process uses once. */
+#if PG17_GE
+#define ks_local_transaction()	(MyProc->vxid.lxid)
+#else
+#define ks_local_transaction()	(MyProc->lxid)
+#endif
+
 /* One function checks privileges on objects of every kind from 16 on. */
 #if PG16_GE
 #define ks_server_aclcheck(server, role, mode) \

@@ -272,6 +272,7 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 
 	/* shows what is wrong with a record, whatever on_error makes of it */
 	memset(&ap->rejects.limit, 0, sizeof(KsRejectLimit));
+	ap->more_batches = true;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();

@@ -91,7 +91,8 @@ typedef struct KsApply
 	int			nroutes;
 	List	   *unrouted;		/* topics (String) without a route */
 	bool		linked;			/* there are foreign keys between them */
-	bool		set_constraints;	/* check deferred constraints per batch */
+	bool		set_constraints;	/* check deferred constraints per batch, */
+	bool		more_batches;	/* and others follow in the transaction */
 
 	/*
 	 * Asked about a record whose foreign key finds no row: may it wait for it?
@@ -114,6 +115,7 @@ typedef struct KsApply
 	int			evaluating;		/* record whose default or filter is evaluated, or -1 */
 
 	bool		fast;			/* no record was written by SQL */
+	bool		searching;		/* attempts stay that others follow */
 	bool		one_by_one;		/* records are refused: ranges are small */
 	bool		use_sql;		/* the attempt was rolled back for that */
 	int			limit;			/* records from here on are not applied, */
@@ -125,7 +127,7 @@ typedef struct KsApply
 	List	   *key_sets;		/* KsKeySet: rows that foreign keys may find */
 	int			owner_code_around;	/* sees code of the owner's other records? -1: not known */
 	bool		owner_code_behind;	/* and some of it behind a statement? */
-	bool		constraints_set;	/* all constraints are immediate */
+	LocalTransactionId immediate_in;	/* where constraints have become immediate */
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */
 	KsRecordError wait_error;	/* of the first of them */

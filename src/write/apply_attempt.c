@@ -34,7 +34,7 @@ ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 	ErrorData  *volatile edata = NULL;
 	volatile int first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
 	volatile int end = hi - lo == 1 ? first + 1 : ap->nparts;
-	bool		constraints_set = ap->constraints_set;
+	LocalTransactionId immediate_in = ap->immediate_in;
 	instr_time	t0,
 				t1,
 				t2;
@@ -81,11 +81,12 @@ ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 	ap->decode_us += INSTR_TIME_GET_MICROSEC(t1);
 	ap->apply_us += INSTR_TIME_GET_MICROSEC(t2);
 
+	if (edata || ap->use_sql)
+		ap->immediate_in = immediate_in;
 	if (edata)
 	{
 		ks_apply_attempt_failed(ap, edata);
 		ks_owner_explain(ap->sink, edata);
-		ap->constraints_set = constraints_set;
 		ap->fault = ks_fault_of(ap, edata);
 		if (ap->fault == KS_FAULT_PASSES)
 			ReThrowError(edata);
@@ -100,7 +101,7 @@ void
 ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg)
 {
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		constraints_set = ap->constraints_set;
+	LocalTransactionId immediate_in = ap->immediate_in;
 	volatile bool stays = false;
 
 	BeginInternalSubTransaction(NULL);
@@ -121,7 +122,7 @@ ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg)
 	else
 	{
 		RollbackAndReleaseCurrentSubTransaction();
-		ap->constraints_set = constraints_set;
+		ap->immediate_in = immediate_in;
 	}
 	MemoryContextSwitchTo(ap->batch_cxt);
 	CurrentResourceOwner = owner;

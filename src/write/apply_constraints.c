@@ -5,8 +5,16 @@
  * Each attempt ends with SET CONSTRAINTS ALL IMMEDIATE, so that an error comes
  * while it is known whose it is.  That mode would stay for the next attempt: a
  * subtransaction that is released hands it on.  So the constraints that are
- * initially deferred are deferred again before the next attempt; all others are
- * what they were anyhow, since a transaction of ours begins with the initial modes.
+ * initially deferred are deferred again before the next attempt of the
+ * transaction; all others are what they were anyhow, since a transaction of ours
+ * begins with the initial modes.
+ *
+ * The server knows constraints by name only, and a name may stand for several: if
+ * one of them cannot be deferred, none is, and one that is immediate would be
+ * deferred, too.  What has such a name is not made immediate where another attempt
+ * follows: it is checked in a subtransaction that is rolled back, and the modes with
+ * it.  It stays deferred, so it is checked again behind each attempt, and by the
+ * commit.
  *
  * Where the owner's code is restricted (owner.c) nothing can be deferred: all
  * constraints are immediate from the beginning of each attempt.
@@ -21,42 +29,50 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
+#include "base/session.h"
 #include "catalog/owner.h"
 #include "write/apply_search.h"
+
+static void
+set_modes(List *names, bool deferred)
+{
+	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt, .constraints = names, .deferred = deferred};
+
+	AfterTriggerSetState(&stmt);
+}
 
 void
 ks_constraints_remember(void)
 {
-	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
-
 	/* it is never deferred, so there is nothing to check either */
-	stmt.constraints = list_make1(makeRangeVar("kafka_sink", "sink_catalog_pkey", -1));
-	AfterTriggerSetState(&stmt);
+	set_modes(list_make1(makeRangeVar("kafka_sink", "sink_catalog_pkey", -1)), false);
 }
 
-void
-ks_constraints_check(KsApply *ap)
-{
-	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt};
+/* --- constraints that are initially deferred --- */
 
-	ap->constraints_set = true;
-	AfterTriggerSetState(&stmt);
-}
-
-/* What deferred_names() knows, in the top context; kept until a constraint changes. */
+/* Their names, in the top context, and whether there are others; kept until one changes. */
 static List *deferred = NIL;
+static bool has_ambiguous = false;
 static bool deferred_valid = false;
 static bool constraint_changed = false;
 
+/* Of constraints, or of schemas, which may be renamed. */
 static void
 constraint_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
@@ -87,11 +103,60 @@ forget_names(void)
 	}
 	list_free_deep(deferred);
 	deferred = NIL;
+	has_ambiguous = false;
 }
 
-/* All constraints of the database that are initially deferred, by name. */
-static List *
-deferred_names(void)
+/* Is one of these not initially deferred? */
+static bool
+has_others(Relation rel, Oid index, ScanKeyData *keys, int nkeys)
+{
+	SysScanDesc scan = systable_beginscan(rel, index, true, NULL, nkeys, keys);
+	HeapTuple	tup;
+	bool		found = false;
+
+	while (!found && HeapTupleIsValid(tup = systable_getnext(scan)))
+		found = !((Form_pg_constraint) GETSTRUCT(tup))->condeferred;
+	systable_endscan(scan);
+	return found;
+}
+
+/* Does SET CONSTRAINTS with its name mean others, too: of the name, or of partitions? */
+static bool
+is_ambiguous(Relation rel, Form_pg_constraint con)
+{
+	ScanKeyData keys[2];
+	ScanKeyData parent;
+
+	ScanKeyInit(&keys[0], Anum_pg_constraint_conname, BTEqualStrategyNumber, F_NAMEEQ,
+				NameGetDatum(&con->conname));
+	ScanKeyInit(&keys[1], Anum_pg_constraint_connamespace, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(con->connamespace));
+	ScanKeyInit(&parent, Anum_pg_constraint_conparentid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(con->oid));
+	return has_others(rel, ConstraintNameNspIndexId, keys, 2) ||
+		has_others(rel, ConstraintParentIndexId, &parent, 1);
+}
+
+static void
+read_constraint(Relation rel, Form_pg_constraint con)
+{
+	char	   *schema;
+
+	/* of a session's own temporary tables nobody else has events */
+	if (!con->condeferred || isOtherTempNamespace(con->connamespace))
+		return;
+	schema = get_namespace_name(con->connamespace);
+	if (schema == NULL)
+		return;
+	if (is_ambiguous(rel, con))
+		has_ambiguous = true;
+	else
+		add_name(schema, NameStr(con->conname));
+}
+
+/* All of the database. */
+static void
+read_deferred(void)
 {
 	static bool registered = false;
 	Relation	rel;
@@ -99,35 +164,89 @@ deferred_names(void)
 	HeapTuple	tup;
 
 	if (!registered)
+	{
 		CacheRegisterSyscacheCallback(CONSTROID, constraint_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, constraint_callback, (Datum) 0);
+	}
 	registered = true;
 	AcceptInvalidationMessages();
 	if (deferred_valid)
-		return deferred;
+		return;
 	forget_names();
 	constraint_changed = false;
 	rel = table_open(ConstraintRelationId, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	while (HeapTupleIsValid(tup = systable_getnext(scan)))
-	{
-		Form_pg_constraint con = (Form_pg_constraint) GETSTRUCT(tup);
-		/* of a session's own temporary tables nobody else has events */
-		char	   *schema = con->condeferred && !isOtherTempNamespace(con->connamespace) ?
-			get_namespace_name(con->connamespace) : NULL;
-
-		if (schema)
-			add_name(schema, NameStr(con->conname));
-	}
+		read_constraint(rel, (Form_pg_constraint) GETSTRUCT(tup));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	deferred_valid = !constraint_changed;
-	return deferred;
+}
+
+/* --- attempts --- */
+
+/* Those that can be named again, as far as whoever runs this may name them. */
+static void
+check_named(void)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, deferred)
+	{
+		Oid			schema = get_namespace_oid(((RangeVar *) lfirst(lc))->schemaname, true);
+
+		if (OidIsValid(schema) && ks_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK)
+			names = lappend(names, lfirst(lc));
+	}
+	if (names)
+		set_modes(names, false);
+}
+
+/* All, which leaves them as they are. */
+static void
+check_and_undo(void)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		set_modes(NIL, false);
+	}
+	PG_CATCH();
+	{
+		ks_session_leave_subtransaction(owner, cxt);
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+}
+
+void
+ks_constraints_check(KsApply *ap)
+{
+	bool		last = !ap->searching && !ap->more_batches;
+
+	ap->immediate_in = ks_local_transaction();
+	if (!last && !ks_owner_is_restricted())
+		read_deferred();
+	if (last || ks_owner_is_restricted() || !has_ambiguous)
+		set_modes(NIL, false);
+	else
+	{
+		/* with as little as possible to be checked again and again */
+		check_named();
+		check_and_undo();
+	}
 }
 
 void
 ks_constraints_reset(KsApply *ap)
 {
-	ConstraintsSetStmt stmt = {.type = T_ConstraintsSetStmt, .deferred = true};
 	KsCatalogUser save;
 
 	if (ap->set_constraints && ks_owner_is_restricted())
@@ -135,15 +254,15 @@ ks_constraints_reset(KsApply *ap)
 		ks_constraints_check(ap);
 		return;
 	}
-	if (!ap->constraints_set)
+	if (ap->immediate_in != ks_local_transaction())
 		return;
-	stmt.constraints = deferred_names();
-	if (stmt.constraints)
+	read_deferred();
+	if (deferred)
 	{
 		/* whatever schemas the owner may use: nothing of theirs runs here */
 		ks_catalog_enter(&save);
-		AfterTriggerSetState(&stmt);
+		set_modes(deferred, true);
 		ks_catalog_leave(&save);
 	}
-	ap->constraints_set = false;
+	ap->immediate_in = InvalidLocalTransactionId;
 }

@@ -143,12 +143,12 @@ write_quietly(Judge *j, int a, int b)
 
 /* Ends it. */
 static void
-forget_written(Judge *j, ResourceOwner owner, bool constraints_set)
+forget_written(Judge *j, ResourceOwner owner, LocalTransactionId immediate_in)
 {
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(j->ap->batch_cxt);
 	CurrentResourceOwner = owner;
-	j->ap->constraints_set = constraints_set;
+	j->ap->immediate_in = immediate_in;
 }
 
 /* Does writing it fail by itself, whatever comes behind it? */
@@ -156,11 +156,11 @@ static bool
 fails_at_once(Judge *j, int a)
 {
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		constraints_set = j->ap->constraints_set;
+	LocalTransactionId immediate_in = j->ap->immediate_in;
 
 	if (!write_quietly(j, a, a + 1))
 		return true;
-	forget_written(j, owner, constraints_set);
+	forget_written(j, owner, immediate_in);
 	return false;
 }
 
@@ -171,11 +171,11 @@ static void
 accuse_beside(Judge *j, int a, int b, int c, int d)
 {
 	ResourceOwner owner = CurrentResourceOwner;
-	bool		constraints_set = j->ap->constraints_set;
+	LocalTransactionId immediate_in = j->ap->immediate_in;
 
 	if (!write_quietly(j, c, d))
 	{
-		j->ap->constraints_set = constraints_set;
+		j->ap->immediate_in = immediate_in;
 		j->alone++;
 		accuse(j, a, b);
 		j->alone--;
@@ -190,7 +190,7 @@ accuse_beside(Judge *j, int a, int b, int c, int d)
 		ks_session_leave_subtransaction(owner, j->ap->batch_cxt);
 	}
 	PG_END_TRY();
-	forget_written(j, owner, constraints_set);
+	forget_written(j, owner, immediate_in);
 }
 
 /* The one suspect unjudged[a] fails beside all others. */

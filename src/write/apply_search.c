@@ -432,6 +432,7 @@ search(KsApply *ap, ErrorData *edata)
 {
 	Search		s = {.ap = ap, .whole = edata, .fault = ap->fault};
 
+	ap->searching = true;
 	s.counts = palloc(ap->nparts * sizeof(KsCounts));
 	for (int i = 0; i < ap->nparts; i++)
 		s.counts[i] = ap->parts[i].counts;

@@ -97,6 +97,64 @@ wait_until($node, q{SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'moved'}
 is(sql('SELECT string_agg(id::text, \' \' ORDER BY id) FROM moved'), '2 5', 'is done');
 is(sql("SELECT string_agg(off || ' ' || sqlstate, ', ' ORDER BY off) FROM kafka_sink.dead_letters WHERE sink = 'moved'"), '1 23514, 4 23514, 5 23503', 'the others are dead letters');
 
+# --- a name may be that of several constraints ---
+
+# of others, which need not be deferrable, or are not deferred; of a domain; of one that is like it
+my %namesakes = (
+	check => 'CREATE TABLE other (a int CONSTRAINT same CHECK (a > 0))',
+	immediate => 'CREATE TABLE other (a int CONSTRAINT same REFERENCES named DEFERRABLE)',
+	domain => 'CREATE DOMAIN positive int CONSTRAINT same CHECK (VALUE > 0); CREATE TABLE other (a positive)',
+	deferred => 'CREATE TABLE other (a int CONSTRAINT same REFERENCES named DEFERRABLE INITIALLY DEFERRED, CHECK (a > 0))');
+
+$topic = $kafka->topic('named', 1);
+produce($topic, '{"id": 5, "second": 5}', '{"id": 6, "n": 1000}', [ '1', undef ], '{"id": 2, "parent": null}', '{"id": 7, "n": 1000}', '{"id": 8, "parent": 99}');
+foreach my $kind (sort keys %namesakes)
+{
+	sql(qq{CREATE SCHEMA named_$kind; SET search_path = named_$kind;
+		CREATE TABLE named (id int PRIMARY KEY, parent int CONSTRAINT same REFERENCES named DEFERRABLE INITIALLY DEFERRED,
+			second int REFERENCES named DEFERRABLE INITIALLY DEFERRED, n int CHECK (n < 100));
+		$namesakes{$kind};
+		CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \$\$
+		BEGIN
+			BEGIN
+				INSERT INTO named_$kind.other VALUES (-1);
+			EXCEPTION WHEN integrity_constraint_violation THEN
+				NULL;
+			END;
+			RETURN NULL;
+		END\$\$;
+		CREATE TRIGGER note AFTER INSERT ON named FOR EACH ROW EXECUTE FUNCTION note();
+		INSERT INTO named VALUES (1, NULL), (2, 1);
+		DELETE FROM other;
+		BEGIN;
+		SELECT kafka_sink.create_sink('named_$kind', server => 'kafka', target => 'named', retry_within => '0 s', on_error => 'dead_letter',
+			insert_mode => 'upsert', delete_enabled => true);
+		SELECT kafka_sink.register_topic('named_$kind', '$topic');
+		COMMIT});
+}
+my $all_at = sub {
+	my ($off) = @_;
+
+	wait_until($node, "SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'named_$_'", $off, "a constraint's namesake, $_: nothing stops it before $off")
+	  foreach sort keys %namesakes;
+};
+$all_at->(6);
+# the next batch of the same process, and one behind the rename of a schema that has another
+produce($topic, '{"id": 9, "parent": 10}', '{"id": 10}');
+$all_at->(8);
+sql('CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.t (a int CONSTRAINT moving REFERENCES tree_deferred DEFERRABLE INITIALLY DEFERRED)');
+produce($topic, '{"id": 16, "n": 1000}', '{"id": 17}');
+$all_at->(10);
+sql('ALTER SCHEMA elsewhere RENAME TO somewhere');
+produce($topic, '{"id": 11, "second": 12}', '{"id": 12, "parent": 11}', '{"id": 13, "n": 1000}', '{"id": 14, "parent": 15}', '{"id": 15}');
+$all_at->(15);
+foreach my $kind (sort keys %namesakes)
+{
+	is(sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM named_$kind.named"), '2 5 9 10 11 12 14 15 17', "$kind: rows");
+	is(sql("SELECT string_agg(off || ' ' || sqlstate, ', ' ORDER BY off) FROM kafka_sink.dead_letters WHERE sink = 'named_$kind'"),
+		'1 23514, 4 23514, 5 23503, 8 23514, 12 23514', "$kind: dead letters");
+}
+
 # preview() leaves the caller's modes alone
 is( sql(q{
 	SELECT kafka_sink.pause('moved'), kafka_sink.seek('moved', 'earliest');
