@@ -312,3 +312,26 @@ ks_sort_rows(const KsSortKey *key, const KsRows *rows, const int *idx, int n)
 		return sort_exact(key, rows, items, n);
 	return sort_items(key, rows, items, n, false);
 }
+
+/* --- rows --- */
+
+void
+ks_sort_make_rows(KsRows *rows, int lo, int hi, int ncols)
+{
+	Size		n = (Size) (hi - lo) * ncols;
+	Datum	   *values = palloc_extended(n * sizeof(Datum), MCXT_ALLOC_HUGE);
+	bool	   *isnull = palloc_extended(n * sizeof(bool), MCXT_ALLOC_HUGE);
+
+	rows->ncols = ncols;
+	rows->values = KS_NUMBER_FROM(values, (Size) lo * ncols);
+	rows->isnull = KS_NUMBER_FROM(isnull, (Size) lo * ncols);
+}
+
+void
+ks_sort_free_rows(KsRows *rows, int lo)
+{
+	pfree(rows->values + (Size) lo * rows->ncols);
+	pfree(rows->isnull + (Size) lo * rows->ncols);
+	rows->values = NULL;
+	rows->isnull = NULL;
+}

@@ -3,10 +3,11 @@
  *	  The rows of a batch in the order of a btree index.
  *
  * A row is its number in the batch; its values stand in one array for all
- * rows.  The first column of the key is boiled down to a 64-bit integer that
- * compares like it, exactly where the type allows it, so that most comparisons
- * touch nothing but the array that is sorted.  The sort is stable: among equal
- * keys the order of the log stays.
+ * rows, or those of one target, which have numbers without gaps.  The first
+ * column of the key is boiled down to a 64-bit integer that compares like it,
+ * exactly where the type allows it, so that most comparisons touch nothing but
+ * the array that is sorted.  The sort is stable: among equal keys the order of
+ * the log stays.
  */
 #ifndef KS_SORT_H
 #define KS_SORT_H
@@ -46,6 +47,10 @@ typedef struct KsRows
 	int			ncols;			/* of one row */
 } KsRows;
 
+/* An array whose first element has the number lo, as a pointer that takes numbers. */
+#define KS_NUMBER_FROM(array, lo) \
+	((void *) ((uintptr_t) (array) - (uintptr_t) (lo) * sizeof(*(array))))
+
 typedef struct KsSortItem
 {
 	int64		abbrev;
@@ -61,6 +66,10 @@ extern int64 ks_sort_abbreviate(const KsSortKey *key, Datum value, bool isnull);
 /* Compares rows that have the same integer. */
 extern int	ks_sort_compare_full(const KsSortKey *key, const Datum *va, const bool *na,
 								 const Datum *vb, const bool *nb);
+
+/* Makes room for rows [lo, hi), which keep their numbers, in the current context. */
+extern void ks_sort_make_rows(KsRows *rows, int lo, int hi, int ncols);
+extern void ks_sort_free_rows(KsRows *rows, int lo);
 
 /*
  * Sorts rows idx[0..n) into a new array in the current context.

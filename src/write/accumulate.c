@@ -365,7 +365,7 @@ accumulate_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
 	int			n = run->n;
 	KsTarget   *target = r->target;
-	KsRows		folded = {.ncols = target->ncols};
+	KsRows		folded;
 	KsSortItem *items = ks_sort_rows(&target->sortkey, &r->rows, run->idx, n);
 	KsSortItem *deletes = palloc_extended((n + 1) * sizeof(KsSortItem), MCXT_ALLOC_HUGE);
 	KsSortItem *writes = palloc_extended((n + 1) * sizeof(KsSortItem), MCXT_ALLOC_HUGE);
@@ -377,8 +377,7 @@ accumulate_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 
 	if (run->step == KS_STEP_DELETES)
 		return KS_WRITTEN;
-	folded.values = palloc_extended((Size) ap->nrecs * target->ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
-	folded.isnull = palloc_extended((Size) ap->nrecs * target->ncols * sizeof(bool), MCXT_ALLOC_HUGE);
+	ks_sort_make_rows(&folded, r->lo, r->hi, target->ncols);
 	for (int i = 0, j; i < n; i = j)
 	{
 		int			from = i;	/* behind the last tombstone */

@@ -27,6 +27,8 @@ void
 ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, bool patches,
 			  KsCounts *counts)
 {
+	ItemPointerData *tids;
+
 	memset(w, 0, sizeof(KsWrite));
 	w->ap = ap;
 	w->counts = counts;
@@ -42,9 +44,12 @@ ks_fast_begin(KsWrite *w, KsApply *ap, const KsRoute *r, const KsRows *rows, boo
 	w->estate->es_output_cid = w->cid;
 	if (!w->fast->partitioned)
 		ExecOpenIndices(w->rri, false);
-	w->maxrows = ap->nrecs;
-	w->tids = palloc_extended((Size) ap->nrecs * sizeof(ItemPointerData), MCXT_ALLOC_HUGE);
-	w->entries = palloc_extended((Size) ap->nrecs * sizeof(int), MCXT_ALLOC_HUGE);
+	w->lo = r->lo;
+	w->hi = r->hi;
+	w->maxrows = r->hi - r->lo;
+	tids = palloc_extended((Size) w->maxrows * sizeof(ItemPointerData), MCXT_ALLOC_HUGE);
+	w->tids = KS_NUMBER_FROM(tids, w->lo);
+	w->entries = palloc_extended((Size) w->maxrows * sizeof(int), MCXT_ALLOC_HUGE);
 	w->referring = palloc0((w->fast->nforeign + 1) * sizeof(KsRowList));
 	w->scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink write",
 									   ALLOCSET_DEFAULT_SIZES);
@@ -63,10 +68,10 @@ ks_fast_end(KsWrite *w)
 		if (w->referring[i].rows)
 			pfree(w->referring[i].rows);
 	pfree(w->referring);
-	pfree(w->tids);
+	pfree(w->tids + w->lo);
 	pfree(w->entries);
 	if (w->updated)
-		pfree(w->updated);
+		pfree(w->updated + w->lo);
 	CommandCounterIncrement();
 }
 

@@ -120,6 +120,8 @@ typedef struct KsWrite
 	KsCounts   *counts;
 	KsTarget   *target;
 	KsFast	   *fast;
+	int			lo,				/* records of the route */
+				hi;
 	KsRows		source;			/* as decoded */
 	KsRows		rows;			/* as written, which may be the same */
 	bool		wide;			/* or not: then with room for extra columns */
@@ -272,6 +274,9 @@ extern const KsFastIndex *ks_fast_index(const KsWrite *w, Relation index);
 
 /* Entries for w->entries in all indexes, unique ones checked. */
 extern void ks_fast_insert_entries(KsWrite *w);
+
+/* Makes w->updated. */
+extern void ks_fast_note_updated(KsWrite *w);
 
 /*
  * apply_rows.c: inserts one by one.  It outlives the subtransactions in which rows

@@ -205,11 +205,7 @@ ks_fill_begin(KsWrite *w, bool patches)
 	w->wide = fast->widens ||
 		(patches && (fast->nindexes > 1 || fast->nforeign > 0 || fast->partitioned));
 	if (w->wide)
-	{
-		w->rows.ncols = w->target->nvalues + fast->nextra;
-		w->rows.values = palloc_extended((Size) w->ap->nrecs * w->rows.ncols * sizeof(Datum), MCXT_ALLOC_HUGE);
-		w->rows.isnull = palloc_extended((Size) w->ap->nrecs * w->rows.ncols * sizeof(bool), MCXT_ALLOC_HUGE);
-	}
+		ks_sort_make_rows(&w->rows, w->lo, w->hi, w->target->nvalues + fast->nextra);
 	if (fast->nextra == 0)
 		return;
 	old = MemoryContextSwitchTo(w->estate->es_query_cxt);
@@ -224,10 +220,7 @@ void
 ks_fill_end(KsWrite *w)
 {
 	if (w->wide)
-	{
-		pfree(w->rows.values);
-		pfree(w->rows.isnull);
-	}
+		ks_sort_free_rows(&w->rows, w->lo);
 }
 
 void

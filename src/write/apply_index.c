@@ -66,10 +66,19 @@ ks_fast_index(const KsWrite *w, Relation index)
 }
 
 void
+ks_fast_note_updated(KsWrite *w)
+{
+	bool	   *updated = MemoryContextAllocExtended(w->cxt, Max(w->hi - w->lo, 1),
+													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	w->updated = KS_NUMBER_FROM(updated, w->lo);
+}
+
+void
 ks_fast_insert_entries(KsWrite *w)
 {
 	if (w->nupdated > 0 && w->updated == NULL)
-		w->updated = MemoryContextAllocExtended(w->cxt, w->ap->nrecs, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+		ks_fast_note_updated(w);
 	for (int i = 0; i < w->nupdated; i++)
 		w->updated[w->entries[i]] = true;
 	for (int i = 0; i < w->rri->ri_NumIndices; i++)

@@ -455,7 +455,6 @@ ks_apply_begin_routes(KsApply *ap)
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		KsRoute    *r = &ap->routes[i];
-		int			nvalues = r->target->nvalues;
 
 		r->lo = at;
 		if (routes == NULL)
@@ -472,10 +471,7 @@ ks_apply_begin_routes(KsApply *ap)
 		r->npending = r->maxpending = 0;
 		if (r->lo == r->hi)
 			continue;
-		/* rows keep the numbers of their records; memory nobody writes to costs none */
-		r->rows.values = palloc_extended((Size) ap->nrecs * nvalues * sizeof(Datum), MCXT_ALLOC_HUGE);
-		r->rows.isnull = palloc_extended((Size) ap->nrecs * nvalues * sizeof(bool), MCXT_ALLOC_HUGE);
-		r->rows.ncols = nvalues;
+		ks_sort_make_rows(&r->rows, r->lo, r->hi, r->target->nvalues);
 		r->enr = palloc0(sizeof(EphemeralNamedRelationData));
 		r->enr->md.name = "batch";
 		r->enr->md.reliddesc = InvalidOid;
