@@ -26,8 +26,8 @@ ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata)
 			ap->routes[i].writer->failed(&ap->routes[i], edata);
 }
 
-ErrorData *
-ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
+static ErrorData *
+attempt(KsApply *ap, int lo, int hi, int from)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -95,6 +95,26 @@ ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 	for (int i = first; i < end && !ap->use_sql; i++)
 		ks_counts_add(&ap->parts[i].counts, &ap->counts[i]);
 	return NULL;
+}
+
+ErrorData *
+ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
+{
+	ErrorData  *edata = attempt(ap, lo, hi, from);
+
+	if (ap->use_sql && ap->searching)
+	{
+		ks_apply_leave_fast_path(ap);
+		edata = attempt(ap, lo, hi, hi);
+	}
+	return edata;
+}
+
+void
+ks_apply_leave_fast_path(KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		ks_writer_choose(&ap->routes[i], false);
 }
 
 void

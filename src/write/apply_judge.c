@@ -96,15 +96,16 @@ try_group(Judge *j, int a, int b)
 
 /*
  * Writes unjudged[a..b) without their AFTER triggers, in a subtransaction that stays
- * open; false if that is not possible, and there is none.
+ * open, unless there is an error; *use_sql: not all of it.
  */
-static bool
-write_quietly(Judge *j, int a, int b)
+static ErrorData *
+begin_quietly(Judge *j, int a, int b, volatile bool *use_sql)
 {
 	KsApply    *ap = j->ap;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
 
+	*use_sql = false;
 	j->written += b - a;
 	ap->decoding = ap->evaluating = -1;
 	MemoryContextReset(ap->attempt_cxt);
@@ -118,8 +119,7 @@ write_quietly(Judge *j, int a, int b)
 		/* their events are of this query, which does not end */
 		AfterTriggerBeginQuery();
 		ap->quiet = true;
-		if (!ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts))
-			elog(ERROR, "the fast path has met what others of the batch might cure");
+		*use_sql = !ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts);
 	}
 	PG_CATCH();
 	{
@@ -132,16 +132,10 @@ write_quietly(Judge *j, int a, int b)
 	PG_END_TRY();
 	ap->quiet = false;
 	MemoryContextSwitchTo(ap->batch_cxt);
-	if (edata == NULL)
-		return true;
-	ks_apply_attempt_failed(ap, edata);
-	if (ks_fault_of(ap, edata) == KS_FAULT_PASSES)
-		ReThrowError(edata);
-	FreeErrorData(edata);
-	return false;
+	return edata;
 }
 
-/* Ends it. */
+/* Ends what is open. */
 static void
 forget_written(Judge *j, ResourceOwner owner, LocalTransactionId immediate_in)
 {
@@ -149,6 +143,32 @@ forget_written(Judge *j, ResourceOwner owner, LocalTransactionId immediate_in)
 	MemoryContextSwitchTo(j->ap->batch_cxt);
 	CurrentResourceOwner = owner;
 	j->ap->immediate_in = immediate_in;
+}
+
+/* The subtransaction stays open; false: they cannot be written, and there is none. */
+static bool
+write_quietly(Judge *j, int a, int b)
+{
+	KsApply    *ap = j->ap;
+	ResourceOwner owner = CurrentResourceOwner;
+	LocalTransactionId immediate_in = ap->immediate_in;
+	volatile bool use_sql;
+	ErrorData  *edata = begin_quietly(j, a, b, &use_sql);
+
+	if (use_sql)
+	{
+		forget_written(j, owner, immediate_in);
+		ks_apply_leave_fast_path(ap);
+		edata = begin_quietly(j, a, b, &use_sql);
+	}
+	if (edata == NULL)
+		return true;
+	ap->immediate_in = immediate_in;
+	ks_apply_attempt_failed(ap, edata);
+	if (ks_fault_of(ap, edata) == KS_FAULT_PASSES)
+		ReThrowError(edata);
+	FreeErrorData(edata);
+	return false;
 }
 
 /* Does writing it fail by itself, whatever comes behind it? */
@@ -175,7 +195,6 @@ accuse_beside(Judge *j, int a, int b, int c, int d)
 
 	if (!write_quietly(j, c, d))
 	{
-		j->ap->immediate_in = immediate_in;
 		j->alone++;
 		accuse(j, a, b);
 		j->alone--;

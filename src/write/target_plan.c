@@ -139,7 +139,7 @@ ks_target_plan(KsTarget *target)
 		elog(ERROR, "could not register the relation \"batch\"");
 	target->bare = plan_is_bare(target, target->insert_sql);
 	if (target->patch_sql)
-		(void) plan_is_bare(target, target->patch_sql);
+		target->bare = plan_is_bare(target, target->patch_sql) && target->bare;
 	if (target->delete_sql)
 		target->bare = plan_is_bare(target, target->delete_sql) && target->bare;
 	SPI_finish();

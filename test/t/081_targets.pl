@@ -68,6 +68,7 @@ sub check
 			'CREATE TABLE said (n serial, what text);', "$case{ddl};");
 
 		push @sql, "LOAD '$chunks'; SET chunks.target = 't';" if $case{chunks};
+		push @sql, "SET chunks.updates = '$case{updates}';" if $case{updates};
 		push @sql, "SELECT kafka_sink.create_sink('s', target => 'c.t'" . ($case{sink} ? ", $case{sink}" : '') . ');',
 		  "SET kafka_sink.fast_path = $fast;";
 		push @sql, 'CALL feed(ARRAY[' . join(', ', map { record($_) } @$_) . ']);' foreach @{ $case{batches} };
@@ -138,6 +139,13 @@ my @patches = ('{"op": "u", "after": {"k": 1, "v": 3, "w": "__debezium_unavailab
 my @debezium = (sink => qq(insert_mode => 'upsert', envelope => 'debezium', $deletes), batches => [ [@changes], [@patches] ],
 	told => [ 'applied 2', 'applied 1 deleted 1' ]);
 
+# a statement of three alone is somebody else's: patches are UPDATEs
+check('updates elsewhere, changes of a table', chunks => 1, updates => 'other', @debezium, probe => '{"op": "c", "after": {"k": 9, "v": 9, "w": "z"}}',
+	ddl => q{CREATE TABLE t (k int PRIMARY KEY, v int, w text); CREATE TABLE other (LIKE t INCLUDING ALL); INSERT INTO other VALUES (1, 0, 'other')},
+	rows => 'SELECT tableoid::regclass, * FROM t UNION ALL SELECT tableoid::regclass, * FROM other ORDER BY 1, 2', left => [ 't|1|1|long', 'other|1|3|other' ]);
+check('updates elsewhere, upsert', chunks => 1, updates => 'other', sink => q(insert_mode => 'upsert'), probe => '{"k": 9}', way => 'fast',
+	ddl => 'CREATE TABLE t (k int PRIMARY KEY, v int); CREATE TABLE other (LIKE t)', batches => [ [@one_two], ['{"k": 1, "v": 4}'] ],
+	told => [ 'applied 2', 'applied 1' ], left => [ 't|1|4', 't|2|2' ]);
 check('chunks, changes of a table', chunks => 1, ddl => "$hyper; ALTER TABLE t ADD w text", @debezium, left => ['chunk|1|3|long']);
 check('chunks, truncation', chunks => 1, ddl => $hyper, sink => qq(insert_mode => 'upsert', envelope => 'debezium', $deletes),
 	batches => [ ['{"op": "c", "after": {"k": 1, "v": 1}}'], [ '{"op": "t"}', '{"op": "c", "after": {"k": 2, "v": 1}}' ] ],

@@ -6,10 +6,11 @@
  *
  * An INSERT into the table that the setting chunks.target names goes to its first
  * inheritance child, by a custom node around the ModifyTable.  There is no
- * trigger, no rule, nothing in the catalogs but the child.  With chunks.refuse,
- * INSERTs that do not come from VALUES are refused by the planner instead; with
- * chunks.audit, there is a hook that is asked about privileges, as sepgsql and
- * pgaudit have.
+ * trigger, no rule, nothing in the catalogs but the child.  With chunks.updates,
+ * INSERTs stay where they are, and UPDATEs go to the table of that name beside it.
+ * With chunks.refuse, INSERTs that do not come from VALUES are refused by the planner
+ * instead; with chunks.audit, there is a hook that is asked about privileges, as
+ * sepgsql and pgaudit have.
  */
 #include "postgres.h"
 
@@ -21,6 +22,7 @@
 #include "optimizer/planner.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
@@ -29,6 +31,7 @@ PG_MODULE_MAGIC;
 extern PGDLLEXPORT void _PG_init(void);
 
 static char *table_name = NULL;
+static char *updates_name = NULL;
 static bool refuse = false;
 static bool audit = false;
 static planner_hook_type prev_planner = NULL;
@@ -89,12 +92,30 @@ next_planner(Query *parse, const char *query, int options, ParamListInfo params)
 		standard_planner(parse, query, options, params);
 }
 
+/* Where rows of the table go; locks it. */
+static Oid
+other_table(Oid relid)
+{
+	List	   *chunks;
+
+	if (updates_name && *updates_name)
+	{
+		relid = get_relname_relid(updates_name, get_rel_namespace(relid));
+		LockRelationOid(relid, RowExclusiveLock);
+		return relid;
+	}
+	chunks = find_inheritance_children(relid, RowExclusiveLock);
+	if (chunks == NIL)
+		elog(ERROR, "table \"%s\" has no chunk", table_name);
+	return linitial_oid(chunks);
+}
+
 static PlannedStmt *
 plan_chunks(Query *parse, const char *query, int options, ParamListInfo params)
 {
-	RangeTblEntry *rte = parse->commandType == CMD_INSERT ?
+	CmdType		type = updates_name && *updates_name ? CMD_UPDATE : CMD_INSERT;
+	RangeTblEntry *rte = parse->commandType == type ?
 		rt_fetch(parse->resultRelation, parse->rtable) : NULL;
-	List	   *chunks;
 	PlannedStmt *stmt;
 	CustomScan *scan;
 
@@ -104,10 +125,7 @@ plan_chunks(Query *parse, const char *query, int options, ParamListInfo params)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("rows of \"%s\" are scattered", table_name)));
-	chunks = find_inheritance_children(rte->relid, RowExclusiveLock);
-	if (chunks == NIL)
-		elog(ERROR, "table \"%s\" has no chunk", table_name);
-	rte->relid = linitial_oid(chunks);
+	rte->relid = other_table(rte->relid);
 #if PG_VERSION_NUM >= 160000
 	if (rte->perminfoindex > 0)
 		((RTEPermissionInfo *) list_nth(parse->rteperminfos, rte->perminfoindex - 1))->relid = rte->relid;
@@ -144,6 +162,8 @@ _PG_init(void)
 {
 	DefineCustomStringVariable("chunks.target", "Table whose rows go to its first child.", NULL,
 							   &table_name, NULL, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("chunks.updates", "Table that its UPDATEs go to.", NULL,
+							   &updates_name, NULL, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("chunks.refuse", "Refuse INSERTs that do not come from VALUES.", NULL,
 							 &refuse, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("chunks.audit", "Be asked about privileges.", NULL,
