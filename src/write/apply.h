@@ -110,7 +110,6 @@ typedef struct KsApply
 	uint8	   *parsed_ops;		/* as decoded: before filters of the attempt */
 
 	/* what is being done, for whoever catches an error */
-	const KsRoute *at_route;
 	int			decoding;		/* record being decoded, -1: past that */
 	int			evaluating;		/* record whose default or filter is evaluated, or -1 */
 
@@ -189,11 +188,13 @@ extern ErrorData *ks_evolve_run(KsApply *ap);
 /* --- apply_range.c, apply_search.c --- */
 
 /*
- * Decodes, or applies, records [lo, hi); errors are thrown.  False if a writer wants
- * what it was given to be rolled back and written by SQL.
+ * Decodes, or applies, records [lo, hi); errors are thrown, which are of records of
+ * route *at.  False if a writer wants what it was given to be rolled back and written
+ * by SQL.
  */
 extern void ks_apply_decode_range(KsApply *ap, int lo, int hi);
-extern bool ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts);
+extern bool ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts,
+						   const KsRoute *volatile *at);
 
 /* Applies all records below ap->done but those that are refused. */
 extern void ks_apply_search(KsApply *ap);

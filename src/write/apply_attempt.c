@@ -32,6 +32,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
+	const KsRoute *volatile at = NULL;
 	volatile int first = hi - lo == 1 ? ap->recs[lo].pidx : 0;	/* partitions counted */
 	volatile int end = hi - lo == 1 ? first + 1 : ap->nparts;
 	LocalTransactionId immediate_in = ap->immediate_in;
@@ -55,7 +56,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 			INSTR_TIME_SET_CURRENT(t1);
 		}
 		memset(ap->counts + first, 0, (end - first) * sizeof(KsCounts));
-		ap->use_sql = !ks_apply_range(ap, lo, hi, ap->counts);
+		ap->use_sql = !ks_apply_range(ap, lo, hi, ap->counts, &at);
 		if (ap->set_constraints && !ap->use_sql)
 			ks_constraints_check(ap);
 		if (ap->use_sql)
@@ -87,7 +88,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	{
 		ks_apply_attempt_failed(ap, edata);
 		ks_owner_explain(ap->sink, edata);
-		ap->fault = ks_fault_of(ap, edata);
+		ap->fault = ks_fault_of(ap, at, edata);
 		if (ap->fault == KS_FAULT_PASSES)
 			ReThrowError(edata);
 		return edata;

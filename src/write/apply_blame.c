@@ -99,41 +99,41 @@ is_of_statement(const char *sql, const ErrorData *edata)
 }
 
 static bool
-is_of_our_statement(const KsApply *ap, const ErrorData *edata)
+is_of_our_statement(const KsTarget *t, const ErrorData *edata)
 {
-	const KsTarget *t = ap->at_route->target;
-
 	return is_of_statement(t->insert_sql, edata) || is_of_statement(t->patch_sql, edata) ||
 		is_of_statement(t->delete_sql, edata);
 }
 
 /* Does a policy of the target refuse the row, and nothing else? */
 static bool
-is_policy_violation(const KsApply *ap, const ErrorData *edata)
+is_policy_violation(const KsRoute *r, const ErrorData *edata)
 {
 	return edata->funcname && strcmp(edata->funcname, "ExecWithCheckOptions") == 0 &&
-		OidIsValid(ap->at_route->target->relid) && is_of_our_statement(ap, edata) &&
-		ks_target_has_privileges(ap->at_route->sink, ap->at_route->target);
+		OidIsValid(r->target->relid) && is_of_our_statement(r->target, edata) &&
+		ks_target_has_privileges(r->sink, r->target);
 }
 
 KsFault
-ks_fault_of(const KsApply *ap, const ErrorData *edata)
+ks_fault_of(const KsApply *ap, const KsRoute *at, const ErrorData *edata)
 {
 	int			sqlstate = edata->sqlerrcode;
+	int			record = ap->decoding >= 0 ? ap->decoding : ap->evaluating;
+	const KsDecoder *decoder = record >= 0 ? ks_apply_route_at(ap, record)->decoder : NULL;
 
 	if (ks_error_passes(sqlstate))
 		return KS_FAULT_PASSES;
-	if ((ap->decoding >= 0 || ap->evaluating >= 0) && !ap->at_route->decoder->evaluating)
-		return fault_of_conversion(ap->at_route->decoder, sqlstate);
+	if (decoder && !decoder->evaluating)
+		return fault_of_conversion(decoder, sqlstate);
 	if (is_record_class(sqlstate))
 		return KS_FAULT_OF_RECORD;
-	if (ap->decoding >= 0 || ap->evaluating >= 0)
+	if (decoder || at == NULL)
 		return KS_FAULT_OF_NONE;
-	if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && is_policy_violation(ap, edata))
+	if (sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE && is_policy_violation(at, edata))
 		return KS_FAULT_OF_RECORD;
 	/* a trigger has made two keys one */
-	if (sqlstate == ERRCODE_CARDINALITY_VIOLATION && ap->at_route->target->command == NULL &&
-		is_of_our_statement(ap, edata))
+	if (sqlstate == ERRCODE_CARDINALITY_VIOLATION && at->target->command == NULL &&
+		is_of_our_statement(at->target, edata))
 		return KS_FAULT_OF_BATCH;
 	return KS_FAULT_OF_NONE;
 }
@@ -241,7 +241,8 @@ bool
 ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 {
 	FormData_pg_constraint con;
-	KsInsertMode mode = ap->at_route->sink->insert_mode;
+	const KsRoute *r = ks_apply_route_at(ap, index);
+	KsInsertMode mode = r->sink->insert_mode;
 	int			category = ERRCODE_TO_CATEGORY(edata->sqlerrcode);
 
 	if (ap->fault != KS_FAULT_OF_RECORD || ap->decoding >= 0 || ap->evaluating >= 0 ||
@@ -257,11 +258,11 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 		case ERRCODE_UNIQUE_VIOLATION:
 		case ERRCODE_EXCLUSION_VIOLATION:
 			/* a value that another row gives up, in the order of the key or of deletes */
-			return ap->at_route->target->command || (mode != KS_INSERT && mode != KS_IGNORE) ||
+			return r->target->command || (mode != KS_INSERT && mode != KS_IGNORE) ||
 				(find_constraint(edata, &con) && con.condeferrable);
 		default:
 			/* all records of a key are one row */
-			if (mode == KS_ACCUMULATE && ap->at_route->target->command == NULL &&
+			if (mode == KS_ACCUMULATE && r->target->command == NULL &&
 				(category == ERRCODE_DATA_EXCEPTION ||
 				 category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION))
 				return true;

@@ -96,16 +96,17 @@ try_group(Judge *j, int a, int b)
 
 /*
  * Writes unjudged[a..b) without their AFTER triggers, in a subtransaction that stays
- * open, unless there is an error; *use_sql: not all of it.
+ * open, unless there is an error, of records of route *at; *use_sql: not all of it.
  */
 static ErrorData *
-begin_quietly(Judge *j, int a, int b, volatile bool *use_sql)
+begin_quietly(Judge *j, int a, int b, volatile bool *use_sql, const KsRoute *volatile *at)
 {
 	KsApply    *ap = j->ap;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
 
 	*use_sql = false;
+	*at = NULL;
 	j->written += b - a;
 	ap->decoding = ap->evaluating = -1;
 	MemoryContextReset(ap->attempt_cxt);
@@ -119,7 +120,7 @@ begin_quietly(Judge *j, int a, int b, volatile bool *use_sql)
 		/* their events are of this query, which does not end */
 		AfterTriggerBeginQuery();
 		ap->quiet = true;
-		*use_sql = !ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts);
+		*use_sql = !ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts, at);
 	}
 	PG_CATCH();
 	{
@@ -153,19 +154,20 @@ write_quietly(Judge *j, int a, int b)
 	ResourceOwner owner = CurrentResourceOwner;
 	LocalTransactionId immediate_in = ap->immediate_in;
 	volatile bool use_sql;
-	ErrorData  *edata = begin_quietly(j, a, b, &use_sql);
+	const KsRoute *volatile at;
+	ErrorData  *edata = begin_quietly(j, a, b, &use_sql, &at);
 
 	if (use_sql)
 	{
 		forget_written(j, owner, immediate_in);
 		ks_apply_leave_fast_path(ap);
-		edata = begin_quietly(j, a, b, &use_sql);
+		edata = begin_quietly(j, a, b, &use_sql, &at);
 	}
 	if (edata == NULL)
 		return true;
 	ap->immediate_in = immediate_in;
 	ks_apply_attempt_failed(ap, edata);
-	if (ks_fault_of(ap, edata) == KS_FAULT_PASSES)
+	if (ks_fault_of(ap, at, edata) == KS_FAULT_PASSES)
 		ReThrowError(edata);
 	FreeErrorData(edata);
 	return false;

@@ -99,27 +99,28 @@ apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *
 
 /* Of one route, as far as it has any of the records. */
 static KsWritten
-apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts,
+			   const KsRoute *volatile *at)
 {
 	lo = Max(lo, r->lo);
 	hi = Min(hi, r->hi);
 	if (lo >= hi)
 		return KS_WRITTEN;
-	ap->at_route = r;
+	*at = r;
 	return apply_to_target(ap, r, lo, hi, step, counts);
 }
 
 bool
-ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts)
+ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *volatile *at)
 {
 	for (int i = 0; i < ap->nroutes; i++)
 		ap->routes[i].evaluated = false;
 	for (int i = ap->nroutes - 1; ap->linked && i >= 0; i--)
-		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts) != KS_WRITTEN)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts, at) != KS_WRITTEN)
 			return false;
 	for (int i = 0; i < ap->nroutes; i++)
 		if (apply_to_route(ap, &ap->routes[i], lo, hi,
-						   ap->linked ? KS_STEP_WRITES : KS_STEP_ALL, counts) != KS_WRITTEN)
+						   ap->linked ? KS_STEP_WRITES : KS_STEP_ALL, counts, at) != KS_WRITTEN)
 			return false;
 	return true;
 }
@@ -176,7 +177,6 @@ ks_apply_decode_range(KsApply *ap, int lo, int hi)
 
 		if (Max(lo, r->lo) >= Min(hi, r->hi))
 			continue;
-		ap->at_route = r;
 		decode_rows(ap, r, Max(lo, r->lo), Min(hi, r->hi));
 	}
 	ap->decoding = -1;

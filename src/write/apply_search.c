@@ -108,7 +108,8 @@ wait_for_row(KsApply *ap, int i, ErrorData *edata)
 static const char *
 column_of(const KsApply *ap, const ErrorData *edata)
 {
-	return ap->evaluating >= 0 ? ap->at_route->decoder->column : edata->column_name;
+	return ap->evaluating >= 0 ? ks_apply_route_at(ap, ap->evaluating)->decoder->column :
+		edata->column_name;
 }
 
 /* May the row that its foreign key needs still come? */
@@ -157,7 +158,7 @@ put_aside(KsApply *ap, int i, ErrorData *edata, const char *column, KsFault faul
 static void
 put_aside_undecodable(KsApply *ap, ErrorData *edata)
 {
-	const char *column = ap->at_route->decoder->column;
+	const char *column = ks_apply_route_at(ap, ap->decoding)->decoder->column;
 
 	if (column == NULL)
 		column = edata->column_name;

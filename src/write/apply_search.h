@@ -67,8 +67,11 @@ extern void ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg);
  */
 extern void ks_apply_judge(KsApply *ap, KsSuspects *s);
 
-/* By ap->fault, ap->decoding and the route at hand: right behind the error. */
-extern KsFault ks_fault_of(const KsApply *ap, const ErrorData *edata);
+/*
+ * By ap->decoding and ap->evaluating, right behind the error; at: whose records were
+ * written, or NULL.
+ */
+extern KsFault ks_fault_of(const KsApply *ap, const KsRoute *at, const ErrorData *edata);
 
 /* Is it raised while a row is written, as far as is known? */
 extern bool ks_fault_is_at_once(KsApply *ap, const ErrorData *edata);
