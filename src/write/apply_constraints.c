@@ -183,6 +183,33 @@ read_deferred(void)
 	deferred_valid = !constraint_changed;
 }
 
+/*
+ * One that was dropped or made since they were read is an error, but nobody's fault: it
+ * may pass.  (not reached by tests)
+ */
+static void
+defer_named(void)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ErrorData  *edata;
+
+	PG_TRY();
+	{
+		set_modes(deferred, true);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || edata->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA ||
+			edata->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE)
+			edata->sqlerrcode = ERRCODE_OBJECT_IN_USE;
+		ReThrowError(edata);
+	}
+	PG_END_TRY();
+}
+
 /* --- attempts --- */
 
 /* Those that can be named again, as far as whoever runs this may name them. */
@@ -261,7 +288,7 @@ ks_constraints_reset(KsApply *ap)
 	{
 		/* whatever schemas the owner may use: nothing of theirs runs here */
 		ks_catalog_enter(&save);
-		set_modes(deferred, true);
+		defer_named();
 		ks_catalog_leave(&save);
 	}
 	ap->immediate_in = InvalidLocalTransactionId;
