@@ -58,118 +58,6 @@
 /* Rounds of the search behind which nothing is left to a cure. */
 #define MAX_ROUNDS	10
 
-/* --- records that are put aside --- */
-
-static void
-reject(KsApply *ap, int i, ErrorData *edata, const char *column, bool undecodable)
-{
-	/* where there are no others it is not tried again, and may be looked at */
-	if (undecodable || ap->nrecs > 1)
-		ap->ops[i] = KS_ROW_REJECTED;
-	ap->limit = ks_rejects_add(&ap->rejects, i, edata, column, ap->limit);
-	ap->nundecodable += undecodable;
-	(void) ks_apply_trim_error(ap, edata);
-}
-
-/* What is behind a record that waits in its partition waits, too. */
-static void
-put_off_waiting(KsApply *ap, int from)
-{
-	for (int i = from; ap->waiting && i < ap->nrecs; i++)
-	{
-		int			first = ap->waiting[ap->recs[i].pidx];
-
-		if (first >= 0 && first <= i)
-			ap->ops[i] = KS_ROW_REJECTED;
-	}
-}
-
-/* The record waits for the row that its foreign key needs. */
-static void
-wait_for_row(KsApply *ap, int i, ErrorData *edata)
-{
-	int			pidx = ap->recs[i].pidx;
-
-	if (ap->waiting == NULL)
-	{
-		ap->waiting = palloc(ap->nparts * sizeof(int));
-		memset(ap->waiting, -1, ap->nparts * sizeof(int));
-	}
-	if (ap->nwaiting++ == 0)
-	{
-		ap->wait_error.index = i;
-		ap->wait_error.edata = edata;
-	}
-	ap->waiting[pidx] = i;
-	put_off_waiting(ap, i);
-}
-
-/* The column of the last attempt's error, or NULL. */
-static const char *
-column_of(const KsApply *ap, const ErrorData *edata)
-{
-	return ap->evaluating >= 0 ? ks_apply_route_at(ap, ap->evaluating)->decoder->column :
-		edata->column_name;
-}
-
-/* May the row that its foreign key needs still come? */
-static bool
-may_wait(KsApply *ap, int i, const ErrorData *edata)
-{
-	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		ap->may_wait && ap->may_wait(ap->wait_arg, &ap->recs[i]);
-}
-
-/* The table refuses the record. */
-static void
-refuse(KsApply *ap, int i, ErrorData *edata, const char *column)
-{
-	if (may_wait(ap, i, edata))
-		wait_for_row(ap, i, edata);
-	else
-		reject(ap, i, edata, column, false);
-}
-
-/* What is not its fault happens at this record, and at no other before it. */
-static void
-stop_at(KsApply *ap, int i, ErrorData *edata, const char *column)
-{
-	ap->ops[i] = KS_ROW_REJECTED;
-	if (ap->stopped.edata && ap->stopped.index <= i)
-		return;
-	ap->stopped.index = i;
-	ap->stopped.edata = edata;
-	ap->stopped.column = column ? pstrdup(column) : NULL;
-	ap->stopped.of_record = false;
-	ap->limit = Min(ap->limit, i);
-}
-
-/* By the fault of its error. */
-static void
-put_aside(KsApply *ap, int i, ErrorData *edata, const char *column, KsFault fault)
-{
-	if (fault == KS_FAULT_OF_RECORD)
-		refuse(ap, i, edata, column);
-	else
-		stop_at(ap, i, edata, column);
-}
-
-/* One of them cannot be decoded: known by its index.  Its schema may not fit a column. */
-static void
-put_aside_undecodable(KsApply *ap, ErrorData *edata)
-{
-	const char *column = ks_apply_route_at(ap, ap->decoding)->decoder->column;
-
-	if (column == NULL)
-		column = edata->column_name;
-	if (ap->fault == KS_FAULT_OF_RECORD)
-		reject(ap, ap->decoding, edata, column, true);
-	else
-		stop_at(ap, ap->decoding, edata, column);
-}
-
-/* --- the search --- */
-
 typedef enum How
 {
 	WITH_SUSPECTS,				/* those that others might cure are left out */
@@ -205,9 +93,9 @@ decode_rest(KsApply *ap)
 
 		ap->decoded_until = edata ? ap->decoding + 1 : ap->nrecs;
 		if (edata)
-			put_aside_undecodable(ap, edata);
+			ks_aside_put_undecodable(ap, edata);
 	}
-	put_off_waiting(ap, first);
+	ks_aside_put_waiting(ap, first);
 }
 
 static void
@@ -245,7 +133,7 @@ found(Search *s, int i, ErrorData *edata)
 		suspect(s, i, edata);
 	else
 	{
-		put_aside(ap, i, edata, column_of(ap, edata), fault);
+		ks_aside_put(ap, i, edata, ks_aside_column(ap, edata), fault);
 		s->nbad++;
 	}
 	return true;
@@ -315,7 +203,7 @@ may_need_stopped(KsApply *ap, const KsSuspect *item)
 {
 	return item->index < ap->limit && ap->limit < ap->nrecs &&
 		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		!may_wait(ap, item->index, item->edata) &&
+		!ks_aside_may_wait(ap, item->index, item->edata) &&
 		ks_refer_may_need_rejected(ap, item->index, item->constraint);
 }
 
@@ -333,7 +221,7 @@ sentence(Search *s, const KsSuspect *item)
 		s->needs = true;
 		return;
 	}
-	put_aside(ap, item->index, item->edata, item->column, item->fault);
+	ks_aside_put(ap, item->index, item->edata, item->column, item->fault);
 	s->nbad++;
 }
 
@@ -492,7 +380,7 @@ ks_apply_search(KsApply *ap)
 		if (edata == NULL || ap->decoding < 0)
 			break;
 		/* what is before it is decoded */
-		put_aside_undecodable(ap, edata);
+		ks_aside_put_undecodable(ap, edata);
 		edata = NULL;
 	}
 	ap->done = ap->limit;
@@ -503,7 +391,7 @@ ks_apply_search(KsApply *ap)
 	}
 	if (edata && ap->nrecs == 1)
 	{
-		put_aside(ap, 0, edata, column_of(ap, edata), ap->fault);
+		ks_aside_put(ap, 0, edata, ks_aside_column(ap, edata), ap->fault);
 		ap->done = ap->limit;
 	}
 	else if (edata)

@@ -3,6 +3,7 @@
  *	  What the files of the search for bad records share; nobody else includes it.
  *
  *	apply_search.c	which records are to blame
+ *	apply_aside.c	records that are put aside
  *	apply_attempt.c	attempts
  *	apply_judge.c	records that others of the batch might cure
  *	apply_blame.c	whose fault an error is
@@ -60,6 +61,21 @@ extern const char *ks_apply_trim_error(KsApply *ap, ErrorData *edata);
  * back.  Runs fn, rolls back unless it returns true, or if it throws.
  */
 extern void ks_apply_undoable(KsApply *ap, bool (*fn) (void *), void *arg);
+
+/* Puts the record aside by the fault of its error. */
+extern void ks_aside_put(KsApply *ap, int i, ErrorData *edata, const char *column, KsFault fault);
+
+/* The one that cannot be decoded (ap->decoding).  Its schema may not fit a column. */
+extern void ks_aside_put_undecodable(KsApply *ap, ErrorData *edata);
+
+/* From there on, what is behind a record that waits in its partition, which waits too. */
+extern void ks_aside_put_waiting(KsApply *ap, int from);
+
+/* May the row that its foreign key needs still come? */
+extern bool ks_aside_may_wait(KsApply *ap, int i, const ErrorData *edata);
+
+/* The column of the last attempt's error, or NULL. */
+extern const char *ks_aside_column(const KsApply *ap, const ErrorData *edata);
 
 /*
  * All others that remain are written, suspects are not.  Tells which of them are
