@@ -13,8 +13,8 @@
  * one of them cannot be deferred, none is, and one that is immediate would be
  * deferred, too.  What has such a name is not made immediate where another attempt
  * follows: it is checked in a subtransaction that is rolled back, and the modes with
- * it.  It stays deferred, so it is checked again behind each attempt, and by the
- * commit.
+ * it.  It stays deferred, so it is checked again behind each attempt, and behind the
+ * last one for good.
  *
  * Where the owner's code is restricted (owner.c) nothing can be deferred: all
  * constraints are immediate from the beginning of each attempt.
@@ -269,6 +269,14 @@ ks_constraints_check(KsApply *ap)
 		check_named();
 		check_and_undo();
 	}
+}
+
+void
+ks_constraints_finish(KsApply *ap)
+{
+	ap->searching = false;
+	if (ap->set_constraints && !ap->more_batches)
+		ks_constraints_check(ap);
 }
 
 void

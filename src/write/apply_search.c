@@ -395,5 +395,9 @@ ks_apply_search(KsApply *ap)
 		ap->done = ap->limit;
 	}
 	else if (edata)
+	{
 		search(ap, edata);
+		if (ap->nwaiting == 0)
+			ks_constraints_finish(ap);
+	}
 }

@@ -101,6 +101,9 @@ extern Oid	ks_fault_constraint(const ErrorData *edata);
 /* Checks what is deferred, which leaves all constraints immediate. */
 extern void ks_constraints_check(KsApply *ap);
 
+/* Behind a search: nothing of it is left to the commit. */
+extern void ks_constraints_finish(KsApply *ap);
+
 /* Each constraint in its initial mode again, if they have been checked. */
 extern void ks_constraints_reset(KsApply *ap);
 
