@@ -229,9 +229,103 @@ SELECT * FROM family('insert');
 SELECT * FROM family('upsert');
 RESET kafka_sink.fast_path;
 
+-- defaults of a row in the order of its columns: one may look at what another has done, also of one that no record fills
+CREATE TABLE t (id serial PRIMARY KEY, root int DEFAULT currval('t_id_seq'), v text);
+CREATE FUNCTION own_root() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN lastval(); END$$;
+CREATE FUNCTION roots(options jsonb) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r public.t;
+BEGIN
+    PERFORM setval('public.t_id_seq', 1, false);
+    PERFORM kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter', settings => options);
+    RETURN NEXT public.put('s', '{"v":"a"}', '{"v":"b"}', '{"root":1,"v":"c"}', '{"v":"d","root":"x"}', '{"v":"e"}');
+    RETURN NEXT public.put('s', '{"v":"f"}');
+    FOR r IN SELECT * FROM public.t ORDER BY id LOOP
+        RETURN NEXT r::text;
+    END LOOP;
+    RETURN QUERY SELECT * FROM public.letters();
+    DELETE FROM public.t;
+    PERFORM kafka_sink.drop_sink('s');
+END$$;
+SELECT * FROM roots('{"columns": {"id": null}}');
+SELECT * FROM roots('{}');
+ALTER TABLE t ALTER root SET DEFAULT lastval();
+SELECT * FROM roots('{"columns": {"id": null}}');
+ALTER TABLE t ALTER root SET DEFAULT own_root();
+SELECT * FROM roots('{"columns": {"id": null}}');
+SELECT * FROM roots('{"columns": {"id": null, "root": null}}');
+SET kafka_sink.fast_path = off;
+SELECT * FROM roots('{"columns": {"id": null}}');
+SELECT * FROM roots('{"columns": {"id": null, "root": null}}');
+RESET kafka_sink.fast_path;
+-- the key is still nothing that records tell
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', columns => '{"id": null}');
+DROP TABLE t;
+-- in the other order, for identities, and beside what updates leave as it is
+CREATE TABLE t (root int DEFAULT own_root(), k text PRIMARY KEY, id int GENERATED ALWAYS AS IDENTITY, v text);
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', columns => '{"id": null}');
+INSERT INTO t VALUES (0, 'a', DEFAULT, 'old');
+SELECT put('s', '{"k":"b","v":"new"}', '{"k":"a","v":"new"}', '{"k":"c"}');
+TABLE t ORDER BY k;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
+-- a table's check that looks at the table: a row sees those before it
+CREATE FUNCTION number_of_rows() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT count(*) FROM public.t); END$$;
+CREATE TABLE t (a int PRIMARY KEY, v text);
+CREATE FUNCTION checked(mode text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM kafka_sink.create_sink('s', target => 't', insert_mode => mode, on_error => 'dead_letter');
+    RETURN NEXT public.put('s', '{"a":1}', '{"a":2}', '{"a":3}', '{"a":4}');
+    RETURN NEXT (SELECT array_agg(a ORDER BY a)::text FROM public.t);
+    RETURN QUERY SELECT left(l, 40) FROM public.letters() l;
+    DELETE FROM public.t;
+    PERFORM kafka_sink.drop_sink('s');
+END$$;
+ALTER TABLE t ADD CONSTRAINT few CHECK (number_of_rows() < 2);
+SELECT * FROM checked('insert');
+SELECT * FROM checked('upsert');
+SET kafka_sink.fast_path = off;
+SELECT * FROM checked('insert');
+SELECT * FROM checked('upsert');
+RESET kafka_sink.fast_path;
+-- one that becomes so
+ALTER FUNCTION number_of_rows() STABLE;
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+SELECT put('s', '{"a":1}', '{"a":2}', '{"a":3}');
+TRUNCATE t;
+ALTER FUNCTION number_of_rows() VOLATILE;
+SELECT put('s', '{"a":1}', '{"a":2}', '{"a":3}');
+SELECT count(*) FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+-- of a partition alone
+CREATE TABLE t (a int PRIMARY KEY, v text) PARTITION BY RANGE (a);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100);
+CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (100) TO (200);
+ALTER TABLE t1 ADD CONSTRAINT few CHECK (number_of_rows() < 2);
+SELECT * FROM checked('insert');
+SELECT * FROM checked('upsert');
+DROP TABLE t;
+
+-- what a session has set for money, for words of dates or for words at all counts nowhere
+CREATE TABLE t (a int, lc text DEFAULT concat_ws(' ', current_setting('lc_monetary'), current_setting('lc_numeric'), current_setting('lc_time'),
+    current_setting('default_text_search_config'), current_setting('xmlbinary')));
+SELECT kafka_sink.create_sink('s', target => 't');
+SET lc_monetary = 'POSIX';
+SET lc_numeric = 'POSIX';
+SET lc_time = 'POSIX';
+SET xmlbinary = hex;
+SET default_text_search_config = 'pg_catalog.simple';
+SELECT put('s', '{"a":1}');
+TABLE t;
+SELECT current_setting('lc_monetary'), current_setting('default_text_search_config');
+RESET ALL;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
 DROP TABLE parents, children, seen, counter;
 DROP DOMAIN fresh;
 DROP FUNCTION modes, family(text), letters, put, many, rec, j, next_number, is_new, is_new_or_error,
-    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest;
+    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest, own_root, roots, number_of_rows, checked;
 DROP SEQUENCE numbers;
 DROP EXTENSION kafka_sink;

@@ -22,7 +22,7 @@
 typedef struct KsSetting
 {
 	const char *name;
-	const char *value;
+	const char *value;			/* NULL: what the session began with, so the role's and the database's */
 	bool		worker_only;
 } KsSetting;
 
@@ -37,6 +37,11 @@ static const KsSetting settings[] = {
 	{"standard_conforming_strings", "on", false},
 	{"transform_null_equals", "off", false},
 	{"xmloption", "content", false},
+	{"xmlbinary", "base64", false},
+	{"lc_monetary", NULL, false},	/* how money is read, and how many digits an amount has */
+	{"lc_numeric", NULL, false},
+	{"lc_time", NULL, false},
+	{"default_text_search_config", NULL, false},
 	{"timezone_abbreviations", "Default", false},
 	{"row_security", "on", false},
 	{"statement_timeout", "0", true},
@@ -56,8 +61,14 @@ void
 ks_session_fix(void)
 {
 	for (int i = 0; i < (int) lengthof(settings); i++)
-		if (GetConfigOption(settings[i].name, true, false) != NULL)
+		if (settings[i].value && GetConfigOption(settings[i].name, true, false) != NULL)
 			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static const char *
+wanted_value(const KsSetting *setting)
+{
+	return setting->value ? setting->value : GetConfigOptionResetString(setting->name);
 }
 
 /* Some are costly to set: a file is read for each. */
@@ -66,7 +77,7 @@ is_set(const KsSetting *setting)
 {
 	const char *value = GetConfigOption(setting->name, true, false);
 
-	return value != NULL && strcmp(value, setting->value) == 0;
+	return value != NULL && strcmp(value, wanted_value(setting)) == 0;
 }
 
 int
@@ -76,7 +87,7 @@ ks_session_enter(void)
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		if (!settings[i].worker_only && !is_set(&settings[i]))
-			(void) set_config_option(settings[i].name, settings[i].value, PGC_USERSET,
+			(void) set_config_option(settings[i].name, wanted_value(&settings[i]), PGC_USERSET,
 									 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	return nestlevel;
 }

@@ -13,7 +13,8 @@
  *	in each attempt		other stable functions: they see rows, as a statement's
  *						snapshot shows them
  *	with each row		other volatile functions: they see the rows before theirs,
- *						and may write.  COPY inserts row by row for them, too.
+ *						or what was done for these (currval()), and may write.
+ *						COPY inserts row by row for them, too.
  */
 #include "postgres.h"
 
@@ -33,7 +34,7 @@ static bool
 sees_no_rows(Oid function)
 {
 	static const char *const names[] = {
-		"nextval", "currval", "lastval", "random", "random_normal", "clock_timestamp",
+		"nextval", "random", "random_normal", "clock_timestamp",
 		"timeofday", "gen_random_uuid", "uuidv4", "uuidv7"
 	};
 	char	   *name = function < FirstNormalObjectId ? get_func_name(function) : NULL;

@@ -236,6 +236,8 @@ decode_whole(KsDecoder *d, KsColumn *col, KsType *type, const KsRecord *rec,
 			return from_int(d, type, d->schema_id);
 		case KS_FROM_SCHEMA:
 			return from_schema_name(d, col, type, isnull);
+		case KS_FROM_DEFAULT:
+			return ks_decode_missing(d, col, isnull);
 		default:
 			pg_unreachable();
 	}

@@ -36,7 +36,8 @@ typedef enum KsColumnSource
 	KS_FROM_OFFSET,
 	KS_FROM_TIMESTAMP,
 	KS_FROM_SCHEMA_ID,
-	KS_FROM_SCHEMA				/* the name of the value's type */
+	KS_FROM_SCHEMA,				/* the name of the value's type */
+	KS_FROM_DEFAULT				/* of no record: see target_build.c */
 } KsColumnSource;
 
 /* One step of a path: a member's name, or an element's index. */
@@ -96,7 +97,7 @@ typedef struct KsTarget
 
 	KsTypes		types;
 	int			ncols;
-	KsColumn   *cols;			/* those that records fill, nothing else */
+	KsColumn   *cols;			/* those that records fill, and of KS_FROM_DEFAULT */
 
 	/*
 	 * A decoded row has the values of cols, in their order, and behind them, if

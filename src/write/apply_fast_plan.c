@@ -6,7 +6,7 @@
  * server plans that as a change of this table alone (target_plan.c), which is an
  * ordinary one, without triggers of any kind but those of foreign keys that are
  * checked at once (apply_foreign.c), row security, deferrable or exclusion
- * constraints, and what its columns have without the records is known when a row is
+ * constraints, checks that look at the rows before theirs, and what its columns have without the records is known when a row is
  * written (apply_fill.c).  Upserts need more: nothing but btree indexes over plain
  * columns.
  *
@@ -103,11 +103,32 @@ has_updates(const KsTarget *target)
 	return false;
 }
 
+/*
+ * Does a check see, or change, more than its row and what was there before the batch?
+ * Then it is made between the rows, as a statement makes it.
+ */
+static bool
+has_volatile_checks(Relation rel, KsTarget *target)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+
+	for (int i = 0; constr && i < constr->num_check; i++)
+	{
+		Node	   *expr = stringToNode(constr->check[i].ccbin);
+
+		/* it may become so */
+		ks_target_note_calls(target, expr);
+		if (ks_volatility_of(expr) == KS_WITH_ROW)
+			return true;
+	}
+	return false;
+}
+
 /* What a table or partition has beside its columns. */
 static bool
 plan_storage(Relation rel, bool updates, KsTarget *target, KsFast *fast)
 {
-	if (!describe_indexes(rel, target, fast) ||
+	if (has_volatile_checks(rel, target) || !describe_indexes(rel, target, fast) ||
 		(updates && (!fast->plain || fast->conflict < 0)) ||
 		!ks_foreign_plan(rel, updates, target, fast) ||
 		!ks_fill_settle(target, updates, fast))

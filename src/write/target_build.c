@@ -209,13 +209,6 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 			ks_columns_set_unit(col, mapping.unit);
 		col->when = ks_volatility_of_domain(att->atttypid);
 		col->type.check_later = col->when != KS_WITH_RECORD;
-		col->default_expr = ks_target_plan_default(target, rel, att, false);
-		if (col->default_expr)
-		{
-			col->when = Max(col->when, ks_volatility_of((Node *) col->default_expr));
-			if (col->when == KS_WITH_RECORD)
-				col->defexpr = ExecInitExpr(col->default_expr, NULL);
-		}
 		target->ncols++;
 	}
 	if (target->ncols == 0)
@@ -223,6 +216,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("no column of \"%s\" is left to fill", RelationGetRelationName(rel))));
 
+	ks_target_build_defaults(target, sink, rel);
 	ks_format_check(target, sink);
 	ks_names_init(&target->names, target->fields, target->nfields);
 	describe_rows(target, sink, rel);

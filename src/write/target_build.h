@@ -69,6 +69,9 @@ extern bool ks_target_plan_valid(const KsTarget *target);
 extern Expr *ks_target_plan_default(KsTarget *target, Relation rel, const FormData_pg_attribute *att,
 									bool check_null);
 
+/* The columns are there: their defaults, and when these are evaluated; may add columns. */
+extern void ks_target_build_defaults(KsTarget *target, const KsSink *sink, Relation rel);
+
 /* Is a column of the domain with that hash (0: of any)? */
 extern bool ks_target_has_domain(const KsTarget *target, uint32 hash);
 

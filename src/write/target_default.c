@@ -8,6 +8,12 @@
  * functions is another when one of them, or one that it calls, is.  Which these are nobody
  * knows, so it is that any has changed.  Then the target is built again, before the
  * next batch.
+ *
+ * Defaults of a row are evaluated in the order of its columns, and a volatile one may
+ * depend on what was done for one before it (currval(), or a function that calls it).
+ * The server does that where the statement names neither column.  If records may lack a
+ * column with such a default, all that are volatile are evaluated here, with each row:
+ * also those of columns that no record fills, which are KS_FROM_DEFAULT then.
  */
 #include "postgres.h"
 
@@ -79,4 +85,84 @@ bool
 ks_target_has_domain(const KsTarget *target, uint32 hash)
 {
 	return hash == 0 ? target->domains != NIL : list_member_int(target->domains, (int) hash);
+}
+
+/* The default for rows that lack the column, and when it is evaluated. */
+static void
+plan_default(KsTarget *target, Relation rel, KsColumn *col)
+{
+	col->default_expr = ks_target_plan_default(target, rel,
+											   TupleDescAttr(RelationGetDescr(rel), col->attnum - 1), false);
+	if (col->default_expr)
+		col->when = Max(col->when, ks_volatility_of((Node *) col->default_expr));
+}
+
+/* May a volatile default of some column look at what others have done? */
+static bool
+defaults_see_others(const KsTarget *target, const KsSink *sink)
+{
+	if (sink->insert_mode == KS_UPDATE || sink->insert_mode == KS_ACCUMULATE)
+		return false;			/* what a record lacks stays as it is */
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].default_expr &&
+			ks_volatility_of((Node *) target->cols[i].default_expr) == KS_WITH_ROW)
+			return true;
+	return false;
+}
+
+static bool
+is_volatile(const KsColumn *col)
+{
+	return col->default_expr && contain_volatile_functions((Node *) col->default_expr);
+}
+
+/* The columns of which no record tells, but whose defaults others may look at; in their places. */
+static void
+add_defaults(KsTarget *target, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			at = 0;			/* where the column would stand */
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		KsColumn	col = {.attnum = att->attnum, .keyno = -1, .insert_only = true, .source = KS_FROM_DEFAULT};
+
+		if (at < target->ncols && target->cols[at].attnum == att->attnum)
+		{
+			at++;
+			continue;
+		}
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		plan_default(target, rel, &col);
+		if (!is_volatile(&col))
+			continue;
+		col.name = pstrdup(NameStr(att->attname));
+		ks_type_init(&col.type, att->atttypid, att->atttypmod, &target->types);
+		memmove(&target->cols[at + 1], &target->cols[at], (target->ncols - at) * sizeof(KsColumn));
+		target->cols[at++] = col;
+		target->ncols++;
+	}
+}
+
+void
+ks_target_build_defaults(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	bool		see_others;
+
+	for (int i = 0; i < target->ncols; i++)
+		plan_default(target, rel, &target->cols[i]);
+	see_others = defaults_see_others(target, sink);
+	if (see_others)
+		add_defaults(target, rel);
+	for (int i = 0; i < target->ncols; i++)
+	{
+		KsColumn   *col = &target->cols[i];
+
+		if (see_others && is_volatile(col))
+			col->when = KS_WITH_ROW;
+		if (col->default_expr && col->when == KS_WITH_RECORD)
+			col->defexpr = ExecInitExpr(col->default_expr, NULL);
+	}
 }

@@ -280,7 +280,7 @@ use_index(KsTarget *target, Relation rel, Relation index, StringInfo deletes)
 		const char *op;
 		const char *suffix;
 
-		if (c < 0)
+		if (c < 0 || target->cols[c].source == KS_FROM_DEFAULT)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("key column \"%s\" is not filled from records",
