@@ -307,6 +307,77 @@ SELECT * FROM checked('insert');
 SELECT * FROM checked('upsert');
 DROP TABLE t;
 
+-- a domain's check that writes, or looks at the table, within other types: as often as for the domain itself
+CREATE TYPE item AS (name text, a fresh);
+CREATE DOMAIN items AS item[] CHECK (cardinality(VALUE) < 3);
+CREATE DOMAIN fresh_items AS item[] CHECK (number_of_rows() < 3);
+CREATE TYPE fresh_range AS RANGE (subtype = fresh);
+CREATE TABLE t (k int, v fresh[] DEFAULT ARRAY[100], b int CHECK (b < 100));
+CREATE FUNCTION within(options jsonb, VARIADIC records text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r public.t;
+BEGIN
+    PERFORM kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter', settings => options);
+    RETURN NEXT public.put('s', VARIADIC records);
+    FOR r IN SELECT * FROM public.t ORDER BY k LOOP
+        RETURN NEXT r::text;
+    END LOOP;
+    RETURN NEXT (SELECT array_agg(a ORDER BY a)::text FROM public.seen);
+    RETURN QUERY SELECT * FROM public.letters();
+    TRUNCATE public.t, public.seen;
+    PERFORM kafka_sink.drop_sink('s');
+END$$;
+TRUNCATE seen;
+SELECT * FROM within('{}', '{"k":1,"v":[1,2]}', '{"k":2,"v":[3],"b":1000}', '{"k":3,"v":[4,1]}', '{"k":4,"v":"{3,4}"}', '{"k":5,"v":null}', '{"k":6}', '{"k":7}', '{"k":8,"v":[]}', '{"k":9,"v":["x"]}');
+SET kafka_sink.fast_path = off;
+SELECT * FROM within('{}', '{"k":1,"v":[1,2]}', '{"k":2,"v":[3],"b":1000}', '{"k":3,"v":[4,1]}', '{"k":4,"v":"{3,4}"}', '{"k":5,"v":null}', '{"k":6}', '{"k":7}', '{"k":8,"v":[]}', '{"k":9,"v":["x"]}');
+RESET kafka_sink.fast_path;
+SELECT * FROM within('{"columns": {"v": "$.x.v"}, "filter": "cardinality(v) > 0"}', '{"k":1,"x":{"v":[1,2]}}', '{"k":2,"x":{"v":[]}}', '{"k":3,"x":{"v":[2]}}', '{"k":4,"x":{"v":[4]},"b":1000}', '{"k":5,"x":{"v":[4]}}');
+SELECT * FROM within('{"format": "csv"}', '1,"{1,2}",', '2,"{3}",1000', '3,"{4,1}",', '4,"{3,4}",');
+SELECT * FROM within('{"envelope": "debezium", "insert_mode": "insert"}', '{"op":"c","after":{"k":1,"v":[1,2]}}', '{"op":"c","after":{"k":2,"v":[3],"b":1000}}', '{"op":"c","after":{"k":3,"v":[3,4]}}');
+ALTER TABLE t ALTER v DROP DEFAULT, ALTER v TYPE items USING NULL;
+SELECT * FROM within('{}', '{"k":1,"v":[{"a":1},{"name":"x","a":2}]}', '{"k":2,"v":[{"a":3}],"b":1000}', '{"k":3,"v":[{"a":3},{"a":2}]}', '{"k":4,"v":["(y,3)"]}', '{"k":5,"v":[{},{},{}]}', '{"k":6,"v":[{"a":"x"}]}');
+ALTER TABLE t ALTER v TYPE fresh_items USING NULL;
+SELECT * FROM within('{}', '{"k":1,"v":[{"a":1}]}', '{"k":2,"v":null}', '{"k":3,"v":[{"a":2}]}', '{"k":4,"v":[{"a":3}]}', '{"k":5}');
+ALTER TABLE t ALTER v TYPE fresh_range USING NULL;
+SELECT * FROM within('{}', '{"k":1,"v":"[1,2)"}', '{"k":2,"v":"[3,4)","b":1000}', '{"k":3,"v":"[3,5)"}', '{"k":4,"v":"[1,7)"}');
+-- what an update leaves as it is, which must be known before
+CREATE TABLE u (k int PRIMARY KEY, v fresh[], w text);
+INSERT INTO u VALUES (1, '{1}', 'a'), (2, '{2}', 'b');
+SELECT kafka_sink.create_sink('s', target => 'u', insert_mode => 'update', on_error => 'dead_letter');
+SELECT put('s', '{"k":1,"w":"c"}', '{"k":2,"v":[3]}', '{"k":2,"v":[3,4]}', '{"k":2,"v":[4]}');
+TABLE u ORDER BY k;
+SELECT * FROM letters();
+SELECT kafka_sink.alter_sink('s', insert_mode => 'upsert', envelope => 'debezium');
+SELECT put('s', '{"op":"u","after":{"k":1,"v":"__debezium_unavailable_value","w":"d"}}', '{"op":"u","after":{"k":2,"v":[5],"w":"__debezium_unavailable_value"}}');
+TABLE u ORDER BY k;
+SELECT kafka_sink.drop_sink('s');
+-- a check that comes to a domain within, and one that becomes volatile
+TRUNCATE t, seen;
+CREATE DOMAIN old AS int;
+ALTER TABLE t ALTER v TYPE old[] USING NULL;
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+SELECT put('s', '{"k":1,"v":[1]}', '{"k":2,"v":[1],"b":1000}');
+ALTER DOMAIN old ADD CHECK (is_new(VALUE) OR VALUE < 5) NOT VALID;
+TRUNCATE seen;
+SELECT put('s', '{"k":1,"v":[6]}', '{"k":2,"v":[7],"b":1000}', '{"k":3,"v":[7]}');
+SELECT * FROM seen ORDER BY a;
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+ALTER FUNCTION number_of_rows() STABLE;
+CREATE DOMAIN first_two AS int CHECK (number_of_rows() < 2);
+TRUNCATE t;
+ALTER TABLE t ALTER v TYPE first_two[] USING NULL, ADD w first_two;
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+SELECT put('s', '{"k":1,"v":[1]}', '{"k":2,"v":[1]}', '{"k":3,"v":[1]}', '{"k":4,"w":1}');
+TRUNCATE t;
+ALTER FUNCTION number_of_rows() VOLATILE;
+SELECT put('s', '{"k":1,"v":[1]}', '{"k":2,"v":[1]}', '{"k":3,"v":[1]}', '{"k":4,"w":1}');
+SELECT * FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t, u;
+DROP DOMAIN first_two, old, items, fresh_items;
+DROP TYPE fresh_range, item;
+
 -- what a session has set for money, for words of dates or for words at all counts nowhere
 CREATE TABLE t (a int, lc text DEFAULT concat_ws(' ', current_setting('lc_monetary'), current_setting('lc_numeric'), current_setting('lc_time'),
     current_setting('default_text_search_config'), current_setting('xmlbinary')));
@@ -326,6 +397,6 @@ DROP TABLE t;
 DROP TABLE parents, children, seen, counter;
 DROP DOMAIN fresh;
 DROP FUNCTION modes, family(text), letters, put, many, rec, j, next_number, is_new, is_new_or_error,
-    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest, own_root, roots, number_of_rows, checked;
+    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest, own_root, roots, number_of_rows, checked, within;
 DROP SEQUENCE numbers;
 DROP EXTENSION kafka_sink;

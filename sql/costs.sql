@@ -16,6 +16,23 @@ SELECT kafka_sink.ingest('s', ARRAY[r('{' || (SELECT string_agg(format('"\u0078%
 SELECT c1, c1599, c1600 FROM t;
 SELECT kafka_sink.drop_sink('s');
 
+-- as many paths into one object of the value, or of the key, of a million members
+SELECT kafka_sink.create_sink('s', target => 't', max_record_bytes => 100000000,
+    columns => (SELECT jsonb_object_agg('c' || i, CASE WHEN i < 1590 THEN '$.x.c' || i WHEN i < 1599 THEN '$.x.y.c' || i ELSE '$.e[' || i || ']' END) FROM generate_series(1, 1600) i));
+CREATE FUNCTION members(int) RETURNS text LANGUAGE sql AS
+$$SELECT string_agg(format('"\u0078%s":1', i), ',') || ',"\u0063\u0031":0,"c1589":1589,"y":{"c1598":0},"c1":1,"y":{"c1590":1590}' FROM generate_series(1, $1) i$$;
+SELECT kafka_sink.ingest('s', ARRAY[r('{"x":{' || members(1000000) || '},"e":[' || (SELECT string_agg(i::text, ',') FROM generate_series(0, 1000000) i) || ']}')]);
+SELECT c1, c2, c1589, c1590, c1598, c1599, c1600 FROM t WHERE c1 = 1;
+SELECT kafka_sink.alter_sink('s', envelope => 'debezium', insert_mode => 'insert');
+SELECT kafka_sink.ingest('s', ARRAY[r('{"op":"c","after":{"x":{' || members(1000000) || '}}}')]);
+SELECT c1, c2, c1589, c1590, c1598, c1599, c1600 FROM t WHERE c1 = 1;
+SELECT kafka_sink.alter_sink('s', reset => '{envelope}',
+    columns => (SELECT jsonb_object_agg('c' || i, '@key.x.c' || i) FROM generate_series(1, 1600) i));
+SELECT kafka_sink.ingest('s', ARRAY[r('{}', '{"x":{' || members(1000000) || '}}')]);
+SELECT c1, c2, c1589, c1590, c1598, c1599, c1600 FROM t WHERE c1 = 1;
+SELECT kafka_sink.drop_sink('s');
+DROP FUNCTION members;
+
 -- a composite type of as many attributes
 DO $$BEGIN EXECUTE (SELECT 'CREATE TYPE wide AS (' || string_agg(format('a%s int', i), ', ') || ')' FROM generate_series(1, 1500) i); END$$;
 CREATE TABLE w (w wide);

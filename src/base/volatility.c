@@ -22,6 +22,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 #include "utils/lsyscache.h"
@@ -66,12 +67,13 @@ walk(Node *node, void *arg)
 {
 	KsWhen	   *when = arg;
 	KsWhen		this = KS_WITH_RECORD;
+	List	   *checks = NIL;
 
 	if (node == NULL)
 		return false;
 	(void) check_functions_in_node(node, check_function, when);
 	if (IsA(node, CoerceToDomain))
-		this = ks_volatility_of_domain(((CoerceToDomain *) node)->resulttype);
+		this = ks_volatility_of_domain(((CoerceToDomain *) node)->resulttype, &checks);
 	*when = Max(*when, this);
 	return expression_tree_walker(node, walk, arg);
 }
@@ -86,7 +88,7 @@ ks_volatility_of(Node *expr)
 }
 
 KsWhen
-ks_volatility_of_domain(Oid type)
+ks_volatility_of_domain(Oid type, List **checks)
 {
 	DomainConstraintRef *ref;
 	KsWhen		when = KS_WITH_RECORD;
@@ -101,8 +103,62 @@ ks_volatility_of_domain(Oid type)
 	{
 		DomainConstraintState *con = lfirst(lc);
 
-		if (con->check_expr)
-			when = Max(when, ks_volatility_of((Node *) con->check_expr));
+		if (con->check_expr == NULL)
+			continue;
+		when = Max(when, ks_volatility_of((Node *) con->check_expr));
+		*checks = lappend(*checks, con->check_expr);
 	}
 	return when;
+}
+
+static KsWhen of_type(Oid type, List **types, List **checks);
+
+static KsWhen
+of_attributes(Oid type, List **types, List **checks)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(type, -1);
+	KsWhen		when = KS_WITH_RECORD;
+
+	for (int i = 0; i < desc->natts; i++)
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			when = Max(when, of_type(TupleDescAttr(desc, i)->atttypid, types, checks));
+	return when;
+}
+
+/* Its own constraints, too. */
+static KsWhen
+of_type(Oid type, List **types, List **checks)
+{
+	KsWhen		when = ks_volatility_of_domain(type, checks);
+	char		kind = get_typtype(type);
+
+	/* types that are made of each other twice over are not asked each time */
+	if (kind == TYPTYPE_DOMAIN || kind == TYPTYPE_COMPOSITE)
+	{
+		if (list_member_oid(*types, type))
+			return when;
+		*types = lappend_oid(*types, type);
+	}
+	return Max(when, ks_volatility_within(type, types, checks));
+}
+
+KsWhen
+ks_volatility_within(Oid type, List **types, List **checks)
+{
+	Oid			elem;
+
+	check_stack_depth();
+	type = getBaseType(type);
+	switch (get_typtype(type))
+	{
+		case TYPTYPE_COMPOSITE:
+			return of_attributes(type, types, checks);
+		case TYPTYPE_RANGE:
+			return of_type(get_range_subtype(type), types, checks);
+		case TYPTYPE_MULTIRANGE:
+			return of_type(get_multirange_range(type), types, checks);
+		default:
+			elem = get_element_type(type);
+			return OidIsValid(elem) ? of_type(elem, types, checks) : KS_WITH_RECORD;
+	}
 }

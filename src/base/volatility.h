@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "nodes/nodes.h"
+#include "nodes/pg_list.h"
 
 typedef enum KsWhen
 {
@@ -18,7 +19,13 @@ typedef enum KsWhen
 
 extern KsWhen ks_volatility_of(Node *expr);
 
-/* Of the constraints of a domain; of another type KS_WITH_RECORD. */
-extern KsWhen ks_volatility_of_domain(Oid type);
+/* Of the constraints of a domain, which are added to *checks; of another type KS_WITH_RECORD. */
+extern KsWhen ks_volatility_of_domain(Oid type, List **checks);
+
+/*
+ * Of those of domains that values of a type are made of: elements, attributes, bounds.
+ * Adds these domains, and the composite types among them, to *types.
+ */
+extern KsWhen ks_volatility_within(Oid type, List **types, List **checks);
 
 #endif

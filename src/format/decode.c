@@ -56,6 +56,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	if (ks_format_is_json(settings->format))
 		d->marks = palloc(KS_MARK_WORDS * sizeof(uint64));
 #endif
+	ks_decode_init_paths(d);
 	d->later = palloc((target->ncols + 1) * sizeof(KsLater));
 	d->encoding = GetDatabaseEncoding();
 	d->wants_others = target->has_rest || settings->strict;
@@ -140,9 +141,40 @@ comes_from_format(const KsFormatOps *ops, const KsColumn *col)
 	return ks_from_field(col) || (ops->binary && col->source == KS_FROM_VALUE);
 }
 
-KsRowOp
-ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
-		  Datum *values, bool *isnull)
+static inline Datum
+decode_value(KsDecoder *d, KsColumn *col, int i, const KsRecord *rec, const KsPartition *part, bool *isnull)
+{
+	if (likely(d->ops == NULL) || !comes_from_format(d->ops, col))
+		return ks_decode_column(d, col, rec, part, isnull);
+	d->missing = false;
+	if (d->found && d->found[i])
+	{
+		*isnull = d->found_isnull[i];
+		return d->found_values[i];
+	}
+	d->cv.unit = col->unit;
+	return d->ops->field(d, col, isnull);
+}
+
+/* Of a column whose value is found in each attempt: whether the record has one. */
+static void
+look_for_value(KsDecoder *d, KsColumn *col, int i, const KsRecord *rec, const KsPartition *part)
+{
+	bool		isnull;
+
+	d->stand_in = *col;
+	d->stand_in.type = *d->target->plain;
+	d->stand_in.unit = KS_UNIT_NONE;
+	d->stands_for = col;
+	(void) decode_value(d, &d->stand_in, i, rec, part, &isnull);
+	/* which else is the column's default */
+	if (d->unreadable == NULL && !(d->missing && col->default_expr))
+		ks_decode_later(d, col, KS_LATER_VALUE);
+}
+
+static KsRowOp
+decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
+	   Datum *values, bool *isnull)
 {
 	KsTarget   *target = d->target;
 	const char *s = rec->value;
@@ -151,6 +183,7 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	bool		patch;
 
 	d->record = rec;
+	d->serial++;
 	d->column = NULL;
 	d->nlater = 0;
 	d->has_value = false;
@@ -211,27 +244,21 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			continue;
 		}
 		d->column = col->name;
-		if (unlikely(d->ops != NULL) && comes_from_format(d->ops, col))
+		if (unlikely(col->in_attempt != d->in_attempt))
 		{
-			d->missing = false;
-			if (d->found && d->found[i])
-			{
-				values[i] = d->found_values[i];
-				isnull[i] = d->found_isnull[i];
-			}
-			else
-			{
-				d->cv.unit = col->unit;
-				values[i] = d->ops->field(d, col, &isnull[i]);
-			}
+			isnull[i] = true;
+			if (d->in_attempt)
+				continue;
+			look_for_value(d, col, i, rec, part);
 		}
 		else
-			values[i] = ks_decode_column(d, col, rec, part, &isnull[i]);
+			values[i] = decode_value(d, col, i, rec, part, &isnull[i]);
 		if (given)
 			given[i] = !d->missing;
 		col->filled |= !d->missing;
-		if (unlikely(col->type.check_later) && d->unreadable == NULL && needs_check(d, col))
-			ks_decode_later(d, col, true);
+		if (unlikely(col->type.check_later) && col->in_attempt == d->in_attempt &&
+			d->unreadable == NULL && needs_check(d, col))
+			ks_decode_later(d, col, KS_LATER_CHECK);
 	}
 	d->column = NULL;
 	d->has_value = true;
@@ -239,6 +266,20 @@ ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	if (given)
 		tell_given(d, patch, values, isnull);
 	return patch ? KS_ROW_PATCH : KS_ROW_WRITE;
+}
+
+KsRowOp
+ks_decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part, Datum *values, bool *isnull)
+{
+	d->in_attempt = false;
+	return decode(d, rec, part, values, isnull);
+}
+
+void
+ks_decode_values(KsDecoder *d, const KsRecord *rec, const KsPartition *part, Datum *values, bool *isnull)
+{
+	d->in_attempt = true;
+	(void) decode(d, rec, part, values, isnull);
 }
 
 void

@@ -39,10 +39,17 @@ typedef struct KsMember
 #define KS_MEMBERS		256
 
 /* What a row still needs, see evaluate.c. */
+typedef enum KsLaterKind
+{
+	KS_LATER_DEFAULT,
+	KS_LATER_CHECK,				/* the domain's, of the value that is there */
+	KS_LATER_VALUE				/* by ks_decode_values() */
+} KsLaterKind;
+
 typedef struct KsLater
 {
 	int			col;			/* -1: whether its fields are wanted is still asked */
-	bool		check;			/* the domain's check of the value; else the default */
+	KsLaterKind kind;
 } KsLater;
 
 struct KsDecoder;
@@ -102,6 +109,10 @@ typedef struct KsDecoder
 	KsTarget   *target;
 	KsConvert	cv;
 	KsJsonToken *tokens;		/* by field; p NULL: not in this record */
+	struct KsPaths **paths;		/* by field: those that begin there, NULL: none does */
+	struct KsPaths *key_paths;
+	struct KsPathNode **ends;	/* by column: of its path */
+	uint64		serial;			/* of the record */
 	/* by column, what a format has found for it already; NULL: it is asked */
 	const bool *found;
 	const Datum *found_values;
@@ -118,6 +129,9 @@ typedef struct KsDecoder
 	bool		has_value;		/* a row was made of a value, not of a key alone */
 	bool		evaluating;		/* an expression of the owner's: a default, the filter */
 	bool		missing;		/* the column's field is not there */
+	bool		in_attempt;		/* columns whose values are found in attempts, and no others */
+	KsColumn	stand_in;		/* for such a column: is it there? */
+	const KsColumn *stands_for;
 	bytea	   *given;			/* by column, or NULL, see target.h */
 	KsLater    *later;			/* of the row at hand */
 	int			nlater;
@@ -132,6 +146,13 @@ extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
+
+/*
+ * The same of a record that has been decoded, and whose row is written: the values of
+ * columns that wait for the attempt, and what is left of these in 'later'.
+ */
+extern void ks_decode_values(KsDecoder *decoder, const KsRecord *rec, const KsPartition *part,
+							 Datum *values, bool *isnull);
 
 /* Errors if none of the record's fields is wanted or can be taken, or the row lacks a
  * value of the key; one that a filter keeps is not asked. */
@@ -166,6 +187,10 @@ extern void ks_scan_fields(KsDecoder *decoder, const char *s, int len);
 /* The same of an object in a document, p at its brace; returns the position behind it. */
 extern const char *ks_scan_members(KsDecoder *decoder, const KsJson *json, const char *p);
 extern bool ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok);
+
+/* The same of a column's path, below its field or the key. */
+extern bool ks_find_field(KsDecoder *decoder, const KsColumn *col, KsJsonToken *tok);
+extern bool ks_find_in_key(KsDecoder *decoder, const KsColumn *col, KsJsonToken *tok);
 extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
 
 /* The value of a column that the record does not have, but the row has. */

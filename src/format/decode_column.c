@@ -257,14 +257,13 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 	if (col->source == KS_FROM_VALUE_FIELD)
 	{
 		tok = d->tokens[col->field];
-		if (tok.p == NULL ||
-			(col->npath > 0 && !ks_follow_path(col->path, col->npath, &tok)))
+		if (tok.p == NULL || !ks_find_field(d, col, &tok))
 			return ks_decode_missing(d, col, isnull);
 		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
 	if (col->source == KS_FROM_KEY_FIELD)
 	{
-		if (!ks_decode_key_document(d, rec, &tok) || !ks_follow_path(col->path, col->npath, &tok))
+		if (!ks_decode_key_document(d, rec, &tok) || !ks_find_in_key(d, col, &tok))
 			return ks_decode_missing(d, col, isnull);
 		return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
 			ks_convert_json(&d->cv, &col->type, &tok, isnull);

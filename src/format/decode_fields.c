@@ -16,6 +16,7 @@
 
 #include "base/compat.h"
 #include "format/decode_format.h"
+#include "format/paths.h"
 
 /* --- fields of the value --- */
 
@@ -214,15 +215,65 @@ ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
 	return true;
 }
 
+/* --- paths of columns --- */
+
+static inline int
+number_of(const KsDecoder *d, const KsColumn *col)
+{
+	return (col == &d->stand_in ? d->stands_for : col) - d->target->cols;
+}
+
+static KsPathNode *
+add_path(KsPaths **paths, const KsColumn *col)
+{
+	if (*paths == NULL)
+		*paths = ks_paths_create();
+	return ks_paths_add(*paths, col->path, col->npath);
+}
+
+void
+ks_decode_init_paths(KsDecoder *d)
+{
+	const KsTarget *target = d->target;
+
+	d->paths = palloc0((target->nfields + 1) * sizeof(KsPaths *));
+	d->ends = palloc0((target->ncols + 1) * sizeof(KsPathNode *));
+	for (int i = 0; i < target->ncols; i++)
+	{
+		const KsColumn *col = &target->cols[i];
+
+		if (col->source == KS_FROM_KEY_FIELD)
+			d->ends[i] = add_path(&d->key_paths, col);
+		else if (col->source == KS_FROM_VALUE_FIELD && col->npath > 0)
+			d->ends[i] = add_path(&d->paths[col->field], col);
+	}
+	for (int i = 0; i < target->nfields; i++)
+		if (d->paths[i])
+			ks_paths_finish(d->paths[i]);
+	if (d->key_paths)
+		ks_paths_finish(d->key_paths);
+}
+
+bool
+ks_find_field(KsDecoder *d, const KsColumn *col, KsJsonToken *tok)
+{
+	if (likely(col->npath == 0))
+		return true;
+	return ks_paths_find(d->paths[col->field], d->serial, d->ends[number_of(d, col)], &d->name, tok);
+}
+
+bool
+ks_find_in_key(KsDecoder *d, const KsColumn *col, KsJsonToken *tok)
+{
+	return ks_paths_find(d->key_paths, d->serial, d->ends[number_of(d, col)], &d->name, tok);
+}
+
 /* --- a column whose field is not there --- */
 
 void
-ks_decode_later(KsDecoder *d, const KsColumn *col, bool check)
+ks_decode_later(KsDecoder *d, const KsColumn *col, KsLaterKind kind)
 {
-	KsLater    *later = &d->later[d->nlater++];
-
-	later->col = col - d->target->cols;
-	later->check = check;
+	d->later[d->nlater++] = (KsLater) {number_of(d, col), kind};
 }
 
 Datum
@@ -262,7 +313,7 @@ ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
 	}
 	if (col->default_expr && col->when != KS_WITH_RECORD)
 	{
-		ks_decode_later(d, col, false);
+		ks_decode_later(d, col, KS_LATER_DEFAULT);
 		*isnull = true;
 		return (Datum) 0;
 	}

@@ -99,8 +99,11 @@ ks_json_of(const KsDecoder *d, const char *s, int len)
 	return (KsJson) {.start = s, .end = s + len, .marks = d->marked == s ? d->marks : NULL};
 }
 
-/* decode_fields.c: the column is to be evaluated, or checked, in the attempt. */
-extern void ks_decode_later(KsDecoder *d, const KsColumn *col, bool check);
+/* decode_fields.c: what is left of the column for the attempt. */
+extern void ks_decode_later(KsDecoder *d, const KsColumn *col, KsLaterKind kind);
+
+/* decode_fields.c: where paths of columns lead to; in the current context. */
+extern void ks_decode_init_paths(KsDecoder *d);
 
 extern const KsFormatOps ks_csv_ops;
 

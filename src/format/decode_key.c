@@ -40,7 +40,7 @@ decode_key_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 			tok = *key;
 			if (!ks_format_has_names(d->settings.key_format))
 				(void) ks_decode_key_document(d, rec, &tok);
-			if (ks_follow_path(col->path, col->npath, &tok))
+			if (ks_find_in_key(d, col, &tok))
 				return d->envelope ? ks_envelope_key_path(d, col, &tok, isnull) :
 					ks_convert_json(&d->cv, &col->type, &tok, isnull);
 			key_does_not_tell(col);

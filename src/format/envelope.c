@@ -405,7 +405,7 @@ envelope_field(KsDecoder *d, KsColumn *col, bool *isnull)
 	KsJsonToken tok = d->tokens[col->field];
 
 	*isnull = false;
-	if (tok.p == NULL || !ks_follow_path(col->path, col->npath, &tok))
+	if (tok.p == NULL || !ks_find_field(d, col, &tok))
 		return ks_decode_missing(d, col, isnull);
 	if (d->settings.envelope == KS_DEBEZIUM && unlikely(is_unavailable(&tok)))
 		return ks_decode_unavailable(d, isnull);
@@ -422,7 +422,7 @@ ks_envelope_key_column(KsDecoder *d, KsColumn *col, const struct KsSchema *schem
 
 	/* the row as it was, if the change has it */
 	tok = d->tokens[col->field];
-	if (tok.p && ks_follow_path(col->path, col->npath, &tok) && tok.type != KS_JSON_NULL)
+	if (tok.p && ks_find_field(d, col, &tok) && tok.type != KS_JSON_NULL)
 	{
 		*value = ks_schema_convert(d, col, schema_of(d, col), &tok, isnull);
 		return true;

@@ -70,6 +70,7 @@ typedef struct KsColumn
 	bool		unused;			/* nothing reads it: not converted */
 	bool		by_name;		/* its field is what the table calls it */
 	bool		filled;			/* by some record, since the target was built */
+	bool		in_attempt;		/* its value is found in each: a check within its type is made there */
 
 	/* write/evaluate.c: of expressions that are not evaluated with the record */
 	ExprState  *late_default;
@@ -96,6 +97,7 @@ typedef struct KsTarget
 	struct KsTarget *next;		/* of this process */
 
 	KsTypes		types;
+	KsType	   *plain;			/* text, to which anything converts; NULL: no column is in_attempt */
 	int			ncols;
 	KsColumn   *cols;			/* those that records fill, and of KS_FROM_DEFAULT */
 

@@ -5,7 +5,9 @@
  * Records are parsed and converted once, and what came of them survives an attempt
  * that is rolled back.  What an expression wrote does not, and what it saw may be
  * different in the next: so its result is the attempt's (volatility.h says which
- * expressions that are; the others are evaluated with the record).
+ * expressions that are; the others are evaluated with the record).  A value within
+ * whose type a domain has such a check, an array of them for instance, is converted
+ * in the attempt: its conversion makes the check.
  *
  * A row has NULL where its value is still to come, and a place in the route's list
  * of these, which is in the order of the rows.  Whatever an attempt evaluates lives
@@ -85,7 +87,7 @@ evaluate_value(const KsRoute *r, const KsPending *p)
 	Datum		v;
 
 	r->decoder->column = col->name;
-	if (p->what.check)
+	if (p->what.kind == KS_LATER_CHECK)
 	{
 		domain_check(r->rows.values[at], r->rows.isnull[at], col->type.typid,
 					 &col->late_domain, r->target->late_cxt);
@@ -100,6 +102,28 @@ evaluate_value(const KsRoute *r, const KsPending *p)
 	r->rows.values[at] = v;
 }
 
+/* One of the values that are converted in the attempt, all of them at once. */
+static void
+take_value(KsApply *ap, const KsRoute *r, const KsPending *p, KsRows *again)
+{
+	const KsRecord *rec = &ap->recs[p->row];
+	KsDecoder  *d = r->decoder;
+	int			col = p->what.col;
+	Size		at = (Size) p->row * r->rows.ncols + col;
+
+	if (again->values == NULL)
+	{
+		again->values = palloc(r->rows.ncols * sizeof(Datum));
+		again->isnull = palloc(r->rows.ncols * sizeof(bool));
+		ks_decode_values(d, rec, &ap->parts[rec->pidx], again->values, again->isnull);
+	}
+	r->rows.values[at] = again->values[col];
+	r->rows.isnull[at] = again->isnull[col];
+	for (int i = 0; i < d->nlater; i++)
+		if (d->later[i].col == col)
+			evaluate_value(r, &(KsPending) {p->row, d->later[i]});
+}
+
 static void
 evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 {
@@ -107,6 +131,7 @@ evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 	Datum	   *values = r->rows.values + (Size) row * r->rows.ncols;
 	bool	   *isnull = r->rows.isnull + (Size) row * r->rows.ncols;
 	struct KsFilter *filter = r->target->filter;
+	KsRows		again = {0};
 	bool		unmatched = false;
 	bool		pending = *next < r->npending && r->pending[*next].row == row;
 
@@ -114,14 +139,19 @@ evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 	r->decoder->record = rec;
 	r->decoder->evaluating = false;
 	r->decoder->key.p = NULL;
+	r->decoder->serial++;
 	r->decoder->unmatched = NULL;
 	ap->ops[row] = ap->parsed_ops[row];
 	for (; *next < r->npending && r->pending[*next].row == row; (*next)++)
 	{
-		if (r->pending[*next].what.col >= 0)
-			evaluate_value(r, &r->pending[*next]);
-		else
+		const KsPending *p = &r->pending[*next];
+
+		if (p->what.col < 0)
 			unmatched = true;
+		else if (p->what.kind == KS_LATER_VALUE)
+			take_value(ap, r, p, &again);
+		else
+			evaluate_value(r, p);
 	}
 	r->decoder->column = NULL;
 	if (ap->ops[row] != KS_ROW_WRITE && ap->ops[row] != KS_ROW_PATCH)

@@ -207,8 +207,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 		}
 		if (mapping.unit != KS_UNIT_NONE)
 			ks_columns_set_unit(col, mapping.unit);
-		col->when = ks_volatility_of_domain(att->atttypid);
-		col->type.check_later = col->when != KS_WITH_RECORD;
+		ks_target_check_type(target, col);
 		target->ncols++;
 	}
 	if (target->ncols == 0)

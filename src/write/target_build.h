@@ -72,6 +72,9 @@ extern Expr *ks_target_plan_default(KsTarget *target, Relation rel, const FormDa
 /* The columns are there: their defaults, and when these are evaluated; may add columns. */
 extern void ks_target_build_defaults(KsTarget *target, const KsSink *sink, Relation rel);
 
+/* When what the type of a column checks of a value is to be checked. */
+extern void ks_target_check_type(KsTarget *target, KsColumn *col);
+
 /* Is a column of the domain with that hash (0: of any)? */
 extern bool ks_target_has_domain(const KsTarget *target, uint32 hash);
 

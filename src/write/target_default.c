@@ -97,6 +97,38 @@ plan_default(KsTarget *target, Relation rel, KsColumn *col)
 		col->when = Max(col->when, ks_volatility_of((Node *) col->default_expr));
 }
 
+/* Values of a binary format are converted as they are read. */
+static bool
+converts_by_column(const KsTarget *target, const KsColumn *col)
+{
+	return !ks_format_has_schema(target->format) || !(ks_from_field(col) || col->source == KS_FROM_VALUE);
+}
+
+void
+ks_target_check_type(KsTarget *target, KsColumn *col)
+{
+	List	   *types = NIL;
+	List	   *checks = NIL;
+	KsWhen		within = ks_volatility_within(col->type.typid, &types, &checks);
+	ListCell   *lc;
+
+	col->when = ks_volatility_of_domain(col->type.typid, &checks);
+	ks_target_note_calls(target, (Node *) checks);
+	col->type.check_later = col->when != KS_WITH_RECORD;
+	foreach(lc, types)
+		target->domains = lappend_int(target->domains,
+									  (int) GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(lfirst_oid(lc))));
+	if (within == KS_WITH_RECORD || !converts_by_column(target, col))
+		return;
+	col->in_attempt = true;
+	col->when = Max(col->when, within);
+	if (target->plain == NULL)
+	{
+		target->plain = palloc(sizeof(KsType));
+		ks_type_init(target->plain, TEXTOID, -1, &target->types);
+	}
+}
+
 /* May a volatile default of some column look at what others have done? */
 static bool
 defaults_see_others(const KsTarget *target, const KsSink *sink)
