@@ -816,6 +816,20 @@ ALTER TABLE kafka_sink.sink_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.topic_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.partition_ends ENABLE ROW LEVEL SECURITY;
 
+-- columns that records have filled from the fields of their names: a rename is noticed by whoever comes next
+CREATE TABLE kafka_sink.filled_columns (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    topic text,
+    relid oid NOT NULL,
+    attnum smallint NOT NULL,
+    name text NOT NULL
+);
+CREATE INDEX filled_columns_sink_topic_idx ON kafka_sink.filled_columns (sink, topic);
+COMMENT ON TABLE kafka_sink.filled_columns IS
+'columns that records have filled from the fields of their names, by sink and topic with a target of its own';
+
+ALTER TABLE kafka_sink.filled_columns ENABLE ROW LEVEL SECURITY;
+
 --
 -- Feeds: from here to Kafka. They share their names with sinks.
 --

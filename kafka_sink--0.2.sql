@@ -268,6 +268,16 @@ CREATE TABLE kafka_sink.partition_ends (
     PRIMARY KEY (sink, topic, part)
 );
 
+-- columns that records have filled from the fields of their names: a rename is noticed by whoever comes next
+CREATE TABLE kafka_sink.filled_columns (
+    sink text NOT NULL REFERENCES kafka_sink.sink_catalog ON UPDATE CASCADE ON DELETE CASCADE,
+    topic text,
+    relid oid NOT NULL,
+    attnum smallint NOT NULL,
+    name text NOT NULL
+);
+CREATE INDEX filled_columns_sink_topic_idx ON kafka_sink.filled_columns (sink, topic);
+
 -- every move of an offset that no record made
 CREATE TABLE kafka_sink.offset_history (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -312,6 +322,8 @@ COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see 
 COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views kafka_sink.sinks and kafka_sink.stat_sinks';
 COMMENT ON TABLE kafka_sink.topic_state IS 'topics that are halted alone; see the view kafka_sink.sink_topics';
 COMMENT ON TABLE kafka_sink.partition_ends IS 'ends of partitions as last seen; see the view kafka_sink.lag';
+COMMENT ON TABLE kafka_sink.filled_columns IS
+'columns that records have filled from the fields of their names, by sink and topic with a target of its own';
 COMMENT ON TABLE kafka_sink.offset_history IS
 'audit: offsets moved by seek, skip and accept_gap, by whom and when';
 
@@ -340,6 +352,7 @@ ALTER TABLE kafka_sink.topic_catalog ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.sink_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.topic_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.partition_ends ENABLE ROW LEVEL SECURITY;
+ALTER TABLE kafka_sink.filled_columns ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE kafka_sink.txn_offsets ENABLE ROW LEVEL SECURITY;
 CREATE POLICY members ON kafka_sink.txn_offsets FOR SELECT

@@ -32,7 +32,7 @@
 
 static const char *const names[] = {
 	"sink_catalog", "topic_catalog", "txn_offsets", "sink_state", "topic_state",
-	"partition_ends", "offset_history", "sink_history", "dead_letters", "sinks",
+	"partition_ends", "filled_columns", "offset_history", "sink_history", "dead_letters", "sinks",
 	"sink_topics", "lag", "schemas", "ddl_history", "dump", "feed_catalog", "feed_secrets", "feed_grants",
 	"feed_state", "feed_progress", "feed_copies", "feeds"
 };

@@ -69,7 +69,8 @@ typedef struct KsColumn
 								 * GENERATED ALWAYS, and not of the key */
 	bool		unused;			/* nothing reads it: not converted */
 	bool		by_name;		/* its field is what the table calls it */
-	bool		filled;			/* by some record, since the target was built */
+	bool		filled;			/* by some record, as far as is known */
+	bool		stored;			/* and that is in the catalog, see write/filled.c */
 	bool		in_attempt;		/* its value is found in each: a check within its type is made there */
 
 	/* write/evaluate.c: of expressions that are not evaluated with the record */
@@ -149,6 +150,7 @@ typedef struct KsTarget
 	struct KsAccumulate *accumulate;	/* how columns are folded, or NULL */
 	struct KsCommand *command;	/* instead of a table */
 	struct KsFilter *filter;	/* or NULL */
+	bool		filled_stale;	/* the catalog says of columns that they are filled which do not take fields of their names now */
 } KsTarget;
 
 #endif

@@ -207,6 +207,7 @@ ks_define_check(const char *name)
 
 		ks_owner_enter_restricted(sink, &user);
 		apply = ks_apply_create(sink, true, CurrentMemoryContext, CurrentMemoryContext);
+		apply->defining = true;
 		ks_apply_prepare(apply);
 		ks_apply_finish(apply);
 		ks_apply_free(apply);

@@ -198,7 +198,8 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 /*
  * The extension's tables and sequences, those first that others refer to, and
  * whose a row is: its own owner's, its sink's, or its feed's.  (Secrets of feeds are for
- * nobody's eyes; others are made.  What they have copied is of no use elsewhere.)
+ * nobody's eyes; others are made.  What they have copied is of no use elsewhere, nor
+ * are the numbers of columns.)
  */
 #define DUMPED_RELATIONS \
 	"SELECT c.relname, c.relkind OPERATOR(pg_catalog.=) 'S', EXISTS (SELECT FROM pg_catalog.pg_attribute a " \
@@ -212,7 +213,7 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 	"AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass " \
 	"JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.objid " \
 	"WHERE e.extname OPERATOR(pg_catalog.=) 'kafka_sink' AND c.relkind OPERATOR(pg_catalog.=) ANY ('{r,S}') " \
-	"AND c.relname OPERATOR(pg_catalog.<>) ALL ('{dump,schemas,feed_secrets,feed_copies}') " \
+	"AND c.relname OPERATOR(pg_catalog.<>) ALL ('{dump,schemas,filled_columns,feed_secrets,feed_copies}') " \
 	"ORDER BY c.relname OPERATOR(pg_catalog.<>) ALL ('{sink_catalog,feed_catalog}'), c.relname OPERATOR(pg_catalog.<>) 'topic_catalog', " \
 	"c.relkind OPERATOR(pg_catalog.=) 'S', c.relname"
 

@@ -21,6 +21,7 @@
 #include "catalog/claim.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
+#include "catalog/filled.h"
 #include "catalog/offsets.h"
 #include "catalog/partition_ends.h"
 #include "catalog/sinks.h"
@@ -74,6 +75,8 @@ kafka_sink_resume(PG_FUNCTION_ARGS)
 	sink = ks_catalog_sink(name, false);
 	ks_catalog_check_owner(sink, false);
 	(void) ks_define_bump_generation(sink);
+	/* columns may be called what they are called */
+	ks_filled_forget(sink->name, NULL);
 	/* the errors are forgotten, and the offsets belong here from now on */
 	ks_define_change("DELETE FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1",
 					 1, types, values, NULL);

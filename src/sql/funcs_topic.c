@@ -10,6 +10,7 @@
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "catalog/filled.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/offsets.h"
@@ -226,6 +227,7 @@ kafka_sink_unregister_topic(PG_FUNCTION_ARGS)
 	ks_define_change("DELETE FROM kafka_sink.txn_offsets o WHERE o.sink OPERATOR(pg_catalog.=) $1 "
 				   "AND o.topic OPERATOR(pg_catalog.=) $2", 2, types, values, NULL);
 	ks_catalog_forget_partition_ends(name, topic, -1);
+	ks_filled_forget(name, topic);
 	ks_catalog_halt_if_all_topics_are(name);
 	ks_history_log_change(name, "unregister_topic", topic, before);
 	PG_RETURN_VOID();
@@ -273,6 +275,7 @@ kafka_sink_resume_topic(PG_FUNCTION_ARGS)
 					 "OR s.topic OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT h.topic FROM kafka_sink.topic_state h WHERE h.sink OPERATOR(pg_catalog.=) $1)) "
 					 "OR s.topic OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT t.topic FROM kafka_sink.topic_catalog t WHERE t.sink OPERATOR(pg_catalog.=) $1)))",
 					 2, types, values, NULL);
+	ks_filled_forget(name, topic);
 	ks_history_log(name, "resume", topic, NULL, NULL);
 	PG_RETURN_VOID();
 }

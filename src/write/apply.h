@@ -66,6 +66,7 @@ typedef struct KsRoute
 	int			npending;
 	int			maxpending;
 	bool		evaluated;		/* in this attempt */
+	bool		stored_filled;	/* in the transaction before, which may not have been committed */
 	EphemeralNamedRelation enr;
 	struct KsRowWriter *one_by_one; /* the fast path's own, or NULL */
 } KsRoute;
@@ -93,6 +94,7 @@ typedef struct KsApply
 	bool		linked;			/* there are foreign keys between them */
 	bool		set_constraints;	/* check deferred constraints per batch, */
 	bool		more_batches;	/* and others follow in the transaction */
+	bool		defining;		/* the sink is only checked: renamed columns are no error yet */
 
 	/*
 	 * Asked about a record whose foreign key finds no row: may it wait for it?

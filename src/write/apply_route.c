@@ -176,15 +176,16 @@ topic_context(void *arg)
 	errcontext("target of topic \"%s\"", ((const KsRoute *) arg)->topic);
 }
 
-/* What knows which columns records fill is replaced by what agrees with it. */
+/* What is known of the columns that records fill must agree with a new target. */
 static void
-replace_target(KsRoute *r, KsTarget *target)
+replace_target(KsRoute *r, KsTarget *target, bool defining)
 {
-	if (r->target == NULL)
-		return;
 	PG_TRY();
 	{
-		ks_target_check_names(r->sink, r->target, target);
+		if (r->target)
+			ks_filled_follow(r->sink, r->target, target);
+		else if (!defining)
+			ks_filled_load(r->sink, r->topic, target);
 	}
 	PG_CATCH();
 	{
@@ -192,7 +193,8 @@ replace_target(KsRoute *r, KsTarget *target)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	ks_target_free(r->target);
+	if (r->target)
+		ks_target_free(r->target);
 }
 
 static void
@@ -208,7 +210,7 @@ build_route(KsApply *ap, KsRoute *r)
 		error_context_stack = &context;
 	}
 	target = ks_target_build(r->sink, ap->cxt);
-	replace_target(r, target);
+	replace_target(r, target, ap->defining);
 	r->target = target;
 	settings = ks_catalog_format(r->sink);
 	settings.find_schema = ks_schemas_find;
@@ -276,6 +278,18 @@ prepare_route(KsApply *ap, KsRoute *r)
 	return !valid;
 }
 
+/* Was what the transaction before has written of it committed? */
+static void
+load_filled(KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].stored_filled)
+		{
+			ks_filled_load(ap->routes[i].sink, ap->routes[i].topic, ap->routes[i].target);
+			ap->routes[i].stored_filled = false;
+		}
+}
+
 /*
  * Building a target runs code of its owner's (plans evaluate what is immutable), which
  * may change what another one was built for, or what this one has looked at.  Tables
@@ -314,6 +328,7 @@ ks_apply_prepare(KsApply *ap)
 			nprepared++;
 		}
 	}
+	load_filled(ap);
 	if (built)
 		order_routes(ap);
 	MemoryContextSwitchTo(old);
@@ -323,7 +338,12 @@ void
 ks_apply_finish(KsApply *ap)
 {
 	for (int i = 0; i < ap->nroutes; i++)
-		close_route(&ap->routes[i]);
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		r->stored_filled |= ks_filled_store(r->sink, r->topic, r->target);
+		close_route(r);
+	}
 }
 
 void

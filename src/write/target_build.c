@@ -315,29 +315,6 @@ ks_target_free(KsTarget *target)
 	MemoryContextDelete(target->cxt);
 }
 
-void
-ks_target_check_names(const KsSink *sink, const KsTarget *old, KsTarget *target)
-{
-	for (int i = 0; i < old->ncols; i++)
-	{
-		const KsColumn *was = &old->cols[i];
-		int			c = was->by_name ? ks_target_find_column(target, was->attnum) : -1;
-		KsColumn   *col = c >= 0 ? &target->cols[c] : NULL;
-
-		if (col == NULL)
-			continue;			/* dropped: its field has no place any more */
-		if (col->by_name && was->filled && strcmp(was->name, col->name) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of \"%s\" has been renamed to \"%s\"", was->name,
-							get_rel_name(target->relid), col->name),
-					 errdetail("Records have filled it from their field \"%s\".", was->name),
-					 errhint("Map the field in \"columns\" (\"%s\": \"%s\") or let records have one of the new name; then kafka_sink.resume(%s).",
-							 col->name, was->name, quote_literal_cstr(sink->name))));
-		col->filled = was->filled;
-	}
-}
-
 bool
 ks_target_valid(KsTarget *target)
 {

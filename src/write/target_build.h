@@ -21,12 +21,6 @@ extern KsTarget *ks_target_build(const KsSink *sink, MemoryContext cxt);
 
 extern void ks_target_free(KsTarget *target);
 
-/*
- * Errors (42703) if a column that records filled has another name in 'target', which
- * was built after 'old': what their fields filled would be lost, or overwritten.
- */
-extern void ks_target_check_names(const KsSink *sink, const KsTarget *old, KsTarget *target);
-
 /* Locks the relation for this transaction; false if it must be built again. */
 extern bool ks_target_valid(KsTarget *target);
 
@@ -80,6 +74,22 @@ extern bool ks_target_has_domain(const KsTarget *target, uint32 hash);
 
 /* An expression, not yet planned, of which the target has something. */
 extern void ks_target_note_calls(KsTarget *target, Node *expr);
+
+/* --- filled.c --- */
+
+/*
+ * What is known of columns that records have filled: from the target that was built
+ * before, or from the catalog.  Errors (42703) if one that takes the field of its name
+ * has another name now.
+ */
+extern void ks_filled_follow(const KsSink *sink, const KsTarget *old, KsTarget *target);
+extern void ks_filled_load(const KsSink *sink, const char *topic, KsTarget *target);
+
+/*
+ * Into the catalog, as far as it is not there; true: something has been written.  If the
+ * transaction is not committed it has to be loaded again.
+ */
+extern bool ks_filled_store(const KsSink *sink, const char *topic, KsTarget *target);
 
 /* --- target_columns.c --- */
 

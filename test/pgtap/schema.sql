@@ -4,7 +4,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(34);
+SELECT plan(35);
 
 SELECT results_eq(
     $$SELECT extnamespace::regnamespace::text, extrelocatable FROM pg_extension WHERE extname = 'kafka_sink'$$,
@@ -37,6 +37,8 @@ SELECT is(pg_temp.columns_of('kafka_sink.sink_history'),
 SELECT is(pg_temp.columns_of('kafka_sink.ddl_history'),
     'id bigint!, sink text!, owner regrole!, topic text!, part integer!, off bigint!, schema_id bigint, schema_guid uuid, statement text!, role text!, '
     'at timestamp with time zone!', 'ddl_history');
+SELECT is(pg_temp.columns_of('kafka_sink.filled_columns'),
+    'sink text!, topic text, relid oid!, attnum smallint!, name text!', 'filled_columns');
 SELECT is(pg_temp.columns_of('kafka_sink.schemas'),
     'server text!, registry text!, id bigint, global_id bigint, guid uuid, type text!, schema text!, refs jsonb!, fetched_at timestamp with time zone!', 'schemas');
 SELECT is(pg_temp.columns_of('kafka_sink.dead_letters'),

@@ -60,6 +60,32 @@ sql('ALTER TABLE t DROP old_w, ALTER w TYPE varchar(5), ADD x int');
 produce('{"id":1,"v":"x4","w":"y4","x":7,"old_w":"-"}');
 reaches('(1,x4,,y4,7) (2,x,,,)', 'columns may be dropped, added, and change their types');
 
+# --- while no worker is there ---
+
+sql(q{CREATE TABLE a (id int PRIMARY KEY, v text, w text);
+	SELECT kafka_sink.create_sink('a', server => 'kafka', target => 'a', insert_mode => 'upsert', batch_linger_ms => 1, idle_after => '100 ms')});
+my $away = $kafka->topic('away', 1);
+my $state = q{SELECT concat_ws(' ', state, sqlstate, message) FROM kafka_sink.sinks WHERE sink = 'a'};
+sql("SELECT kafka_sink.register_topic('a', '$away')");
+$kafka->produce($away, 0, [ undef, '{"id":1,"v":"x","w":"y"}' ]);
+wait_until($node, 'SELECT a FROM a', '(1,x,y)', 'a sink whose workers leave');
+wait_until($node, "SELECT split_part(($state), ' ', 1)", 'idle', 'the worker has left');
+sql('ALTER TABLE a RENAME v TO u');
+$kafka->produce($away, 0, [ undef, '{"id":1,"v":"x2","w":"y2"}' ]);
+wait_until($node, $state, 'halted 42703 column "v" of "a" has been renamed to "u"', 'the next one notices a rename');
+$node->restart;
+is(sql('SELECT a FROM a'), '(1,x,y)', 'nothing is overwritten');
+sql(q{ALTER TABLE a RENAME u TO v; SELECT kafka_sink.resume('a')});
+wait_until($node, 'SELECT a FROM a', '(1,x2,y2)', 'renamed back, it goes on');
+$node->stop;
+$node->start;
+wait_until($node, "SELECT split_part(($state), ' ', 1)", 'idle', 'after a restart');
+sql('ALTER TABLE a RENAME w TO u');
+$node->restart;
+$kafka->produce($away, 0, [ undef, '{"id":1,"v":"x3","w":"y3"}' ]);
+wait_until($node, $state, 'halted 42703 column "w" of "a" has been renamed to "u"', 'so is one before a restart');
+sql(q{SELECT kafka_sink.drop_sink('a')});
+
 # --- defaults ---
 
 sql(q{

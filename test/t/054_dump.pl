@@ -67,7 +67,7 @@ sub content
 {
 	my ($n, $db, $where) = @_;
 	my $tables = $n->safe_psql($db, q{SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
-		 WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r'});
+		 WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind = 'r' AND relname <> 'filled_columns'});
 
 	return join "\n", map {
 		$n->safe_psql($db, "SET TimeZone = 'UTC'; SET search_path = ''; SELECT '$_', t.* FROM kafka_sink.$_ t WHERE "

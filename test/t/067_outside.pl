@@ -1,4 +1,4 @@
-# The sink from outside: random tables (types, domains, defaults that write,
+# The sink from outside: random tables (types, domains, defaults and checks that write,
 # identities, generated columns, partitions, inheritance, foreign keys, indexes and
 # triggers of every kind) and batches with bad records of every kind, by the fast
 # paths, by SQL, one by one, and by a model that applies each record by a plain
