@@ -50,17 +50,17 @@
 #define ANSWER_RATIO	32768	/* of zstd, for a letter that is repeated */
 #define STUCK_LOOKS		100		/* a tenth of a second each */
 
-typedef struct Look
+typedef struct Measured
 {
 	int64		private;		/* resident and ours alone */
 	int64		virtual;		/* what RLIMIT_DATA counts */
 	int			threads;
-} Look;
+} Measured;
 
 volatile uint32 ks_memory_library_calls = 0;
 
 static int	guards = 0;
-static Look last_look;
+static Measured last_measured;
 static TimestampTz looked_at = 0;
 static int64 base_private = 0;	/* not counted: a session's own */
 static int64 base_virtual = 0;
@@ -82,13 +82,13 @@ kilobytes(const char *status, const char *name)
 
 /* What the system says of this process; all 0 if it does not. */
 static void
-look(Look *result)
+measure_process(Measured *result)
 {
 	char		buf[4096];
 	int			fd = open("/proc/self/status", O_RDONLY | PG_BINARY);
 	ssize_t		n;
 
-	memset(result, 0, sizeof(Look));
+	memset(result, 0, sizeof(Measured));
 	if (fd < 0)
 		return;
 	n = read(fd, buf, sizeof(buf) - 1);
@@ -104,9 +104,9 @@ look(Look *result)
 int64
 ks_memory_private(void)
 {
-	Look		now;
+	Measured		now;
 
-	look(&now);
+	measure_process(&now);
 	return now.private;
 }
 
@@ -144,9 +144,9 @@ static void
 adapt_data_limit(void)
 {
 	int64		bytes = base_virtual + limit_bytes() + limit_bytes() / 4 + SLACK +
-		(last_look.threads + THREADS) * stack_bytes();
+		(last_measured.threads + THREADS) * stack_bytes();
 
-	if (guards == 0 || refused || last_look.virtual == 0 || bytes == limited_to)
+	if (guards == 0 || refused || last_measured.virtual == 0 || bytes == limited_to)
 		return;
 	if (set_data_limit(bytes))
 		limited_to = bytes;
@@ -259,10 +259,10 @@ ks_memory_guard_begin(bool ours)
 {
 	if (guards++ > 0)
 		return;
-	look(&last_look);
+	measure_process(&last_measured);
 	looked_at = GetCurrentTimestamp();
-	base_private = ours ? 0 : last_look.private;
-	base_virtual = last_look.virtual - (ours ? last_look.private : 0);
+	base_private = ours ? 0 : last_measured.private;
+	base_virtual = last_measured.virtual - (ours ? last_measured.private : 0);
 	begin_last_bound();
 }
 
@@ -282,11 +282,11 @@ ks_memory_used(void)
 
 	if (now - looked_at >= LOOK_US || now < looked_at)
 	{
-		look(&last_look);
+		measure_process(&last_measured);
 		looked_at = now;
 		adapt_data_limit();
 	}
-	return last_look.private - base_private;
+	return last_measured.private - base_private;
 }
 
 bool

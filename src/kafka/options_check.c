@@ -60,7 +60,7 @@ check_registry(const KsConf *conf, Oid by)
 								   ks_option_sql_name(conf->props[i].name)));
 	if (urls == NULL)
 		return;
-	ks_option_urls_look(urls, &any_tls, &any_bare);
+	ks_option_urls_schemes(urls, &any_tls, &any_bare);
 	if (ks_options_get(conf, "schema.registry.ssl.ca.pem") && !any_tls)
 		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("option \"schema_registry_ssl_ca_pem\" has no effect with this \"schema_registry_url\""),

@@ -93,7 +93,7 @@ extern char *ks_option_value(const KsOption *opt, const char *name,
 extern bool ks_option_hosts_local(const char *value);
 
 /* Of a checked list of URLs: is any reached by TLS, is any of those that are not on another machine? */
-extern void ks_option_urls_look(const char *value, bool *any_tls, bool *any_bare);
+extern void ks_option_urls_schemes(const char *value, bool *any_tls, bool *any_bare);
 
 /*
  * options_check.c: what the options of a server, or of a user mapping, must be together.

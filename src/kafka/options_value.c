@@ -209,7 +209,7 @@ ks_option_hosts_local(const char *value)
 
 /*
  * Checks a list of URLs of registries and gives it without spaces, and without
- * slashes at their ends; what is told of them: see ks_option_urls_look().
+ * slashes at their ends; what is told of them: see ks_option_urls_schemes().
  */
 static char *
 normal_urls(const char *name, const char *value, bool *any_tls, bool *any_bare)
@@ -251,7 +251,7 @@ normal_urls(const char *name, const char *value, bool *any_tls, bool *any_bare)
 }
 
 void
-ks_option_urls_look(const char *value, bool *any_tls, bool *any_bare)
+ks_option_urls_schemes(const char *value, bool *any_tls, bool *any_bare)
 {
 	(void) normal_urls("schema_registry_url", value, any_tls, any_bare);
 }

@@ -17,9 +17,9 @@
 
 #define ASK_TIMEOUT_MS		30000
 
-/* What is left of the time for all questions, in milliseconds. */
+/* Of the time for all questions. */
 static int
-time_left(TimestampTz deadline)
+remaining_ms(TimestampTz deadline)
 {
 	return (int) Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline));
 }
@@ -90,7 +90,7 @@ ks_start_offsets_query(KsSink *sink, const char *to, const KsPartition *stored, 
 	foreach(lc, topics)
 	{
 		KsTopic    *t = lfirst(lc);
-		int			count = ks_source_partition_count(src, t->topic, time_left(deadline));
+		int			count = ks_source_partition_count(src, t->topic, remaining_ms(deadline));
 		bool		under_way = to == NULL && is_under_way(t->topic, stored, nstored);
 		KsOffsetQuery *q;
 		int			nq = 0;
@@ -108,7 +108,7 @@ ks_start_offsets_query(KsSink *sink, const char *to, const KsPartition *stored, 
 				memset(&parts[*n], 0, sizeof(KsPartition));
 				add_partition(t, i, to, under_way, &parts[(*n)++], q, &nq);
 			}
-		ks_source_query_offsets(src, q, nq, time_left(deadline));
+		ks_source_query_offsets(src, q, nq, remaining_ms(deadline));
 		/* answers are in the order of those that have none yet */
 		for (int i = first, j = 0; j < nq; i++)
 			if (parts[i].off < 0)

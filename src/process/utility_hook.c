@@ -120,9 +120,9 @@ xact_callback(XactEvent event, void *arg)
 	roles_changed = connections_changed = false;
 }
 
-/* Is anybody of the database left?  With 'ask', asks them to leave. */
+/* Has the database any of our processes?  With 'ask', asks them to leave. */
 static bool
-any_process_left(Oid dbid, bool ask)
+has_processes(Oid dbid, bool ask)
 {
 	KsDatabase *db;
 	bool		any = false;
@@ -199,7 +199,7 @@ block(Oid dbid)
 		bool		ask = now >= ask_again;
 
 		/* each end of many wakes us: asking again and again would slow them */
-		if (!any_process_left(dbid, ask) || now >= until)
+		if (!has_processes(dbid, ask) || now >= until)
 			break;
 		if (ask)
 			ask_again = TimestampTzPlusMilliseconds(now, ASK_AGAIN_MS);
