@@ -32,6 +32,27 @@ SELECT kafka_sink.ingest('s', ARRAY[r('{}', '{"x":{' || members(1000000) || '}}'
 SELECT c1, c2, c1589, c1590, c1598, c1599, c1600 FROM t WHERE c1 = 1;
 SELECT kafka_sink.drop_sink('s');
 DROP FUNCTION members;
+-- into a map of Avro, and of Protobuf, of two million entries
+CREATE FUNCTION b(value bytea) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW(NULL, NULL, NULL, NULL, NULL, value, NULL)::kafka_sink.record$$;
+DELETE FROM t;
+SELECT kafka_sink.create_sink('s', target => 't', max_record_bytes => 100000000, format => 'avro',
+    value_schema => '{"type":"record","name":"r","fields":[{"name":"m","type":{"type":"map","values":"int"}}]}',
+    columns => (SELECT jsonb_object_agg('c' || i, '$.m.c' || i) FROM generate_series(1, 1600) i));
+SELECT kafka_sink.ingest('s', ARRAY[b('\x8092f401' || (SELECT convert_to(string_agg(chr(14) || 'x' || lpad(i::text, 6, '0') || chr(2), ''), 'UTF8') FROM generate_series(0, 1999999) i)
+    || '\x02' || '\x0a' || convert_to('c1600', 'UTF8') || '\x8019' || '\x00')]);
+SELECT c1, c1599, c1600 FROM t;
+SELECT kafka_sink.drop_sink('s');
+SELECT kafka_sink.create_sink('s', target => 't', max_record_bytes => 100000000, format => 'protobuf',
+    value_schema => 'syntax = "proto3"; message r { map<string, int32> m = 1; }',
+    columns => (SELECT jsonb_object_agg('c' || i, '$.m.c' || i) FROM generate_series(1, 1600) i));
+SELECT kafka_sink.ingest('s', ARRAY[b((SELECT convert_to(string_agg(chr(10) || chr(11) || chr(10) || chr(7) || 'x' || right(lpad(i::text, 6, '0'), 6) || chr(16) || chr(1), ''), 'UTF8') FROM generate_series(0, 1999999) i)
+    || '\x0a09' || '\x0a05' || convert_to('c1599', 'UTF8') || '\x1007')]);
+SELECT c1, c1599, c1600 FROM t;
+SELECT kafka_sink.drop_sink('s');
+DROP FUNCTION b;
+DELETE FROM t;
+
 
 -- a composite type of as many attributes
 DO $$BEGIN EXECUTE (SELECT 'CREATE TYPE wide AS (' || string_agg(format('a%s int', i), ', ') || ')' FROM generate_series(1, 1500) i); END$$;

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "format/avro_program.h"
+#include "format/paths.h"
 
 #define MAX_STEPS	100000
 
@@ -193,23 +194,63 @@ compile_union(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int lev
 	pfree(ends);
 }
 
-/* What a path leads to below a map or an array: its item, and the steps for that. */
-static void
-compile_item(Compiler *c, const KsAvroNode *node, int i, int level)
+/* Those of the columns whose paths go on into such a node, sorted. */
+static int
+list_items(const Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level, KsStepOf *list)
 {
-	KsPathStep	item = path_step(c->target, &c->target->cols[i], level);
-	Wanted		wanted = {1, &i};
-	int			begin = c->program->nsteps;
-	KsAvroStep *step;
+	int			n = 0;
 
-	if ((item.name != NULL) != (node->type == KS_AVRO_MAP))
-		return;
-	step = add_step(c, KS_AVRO_ITEM, node);
-	step->col = i;
-	step->item = item;
+	for (int i = 0; i < wanted->n; i++)
+	{
+		list[n].col = wanted->cols[i];
+		list[n].step = path_step(c->target, &c->target->cols[wanted->cols[i]], level);
+		n += (list[n].step.name != NULL) == (node->type == KS_AVRO_MAP);
+	}
+	ks_steps_sort(list, n);
+	return n;
+}
+
+/* Which columns the same item is for, list[0..n), and its steps. */
+static int
+compile_item(Compiler *c, const KsAvroNode *node, const KsStepOf *list, int n, int level, KsAvroItem *item)
+{
+	Wanted		wanted = {ks_steps_same(list, n), palloc(n * sizeof(int))};
+
+	for (int i = 0; i < wanted.n; i++)
+		wanted.cols[i] = list[i].col;
+	*item = (KsAvroItem) {.begin = c->program->nsteps, .ncols = wanted.n, .cols = wanted.cols};
 	compile(c, node->types[0], &wanted, level + 1);
 	(void) add_step(c, KS_AVRO_ITEM_END, node);
+	return wanted.n;
+}
+
+/* What paths lead to below a map or an array: its items, and the steps for each. */
+static void
+compile_items(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
+{
+	KsStepOf   *list = palloc((wanted->n + 1) * sizeof(KsStepOf));
+	int			n = list_items(c, node, wanted, level, list);
+	int			begin = c->program->nsteps;
+	KsAvroItems *items;
+	KsField    *fields;
+
+	if (n == 0)
+		return;
+	items = palloc0(sizeof(KsAvroItems));
+	items->items = palloc(n * sizeof(KsAvroItem));
+	items->indexes = palloc(n * sizeof(int));
+	fields = palloc(n * sizeof(KsField));
+	add_step(c, KS_AVRO_ITEMS, node)->items = items;
+	for (int i = 0; i < n; items->n++)
+	{
+		fields[items->n] = (KsField) {list[i].step.name, list[i].step.len};
+		items->indexes[items->n] = list[i].step.index;
+		i += compile_item(c, node, list + i, n - i, level, &items->items[items->n]);
+	}
+	if (node->type == KS_AVRO_MAP)
+		ks_names_init(&items->names, fields, items->n);
 	c->program->steps[begin].at = c->program->nsteps;
+	pfree(list);
 }
 
 static void
@@ -242,8 +283,7 @@ compile(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
 	else
 	{
 		if (node->type == KS_AVRO_MAP || node->type == KS_AVRO_ARRAY)
-			for (int i = 0; i < deeper.n; i++)
-				compile_item(c, node, deeper.cols[i], level);
+			compile_items(c, node, &deeper, level);
 		if (last < 0 || others)
 			add_skip(c, node);
 	}

@@ -18,19 +18,36 @@ typedef enum KsAvroOp
 	KS_AVRO_SKIP_STRING,
 	KS_AVRO_EMIT,				/* a value to a column */
 	KS_AVRO_PEEK,				/* the same, and back to where it begins */
-	KS_AVRO_ITEM,				/* one of a map or an array to the steps that follow, and back */
+	KS_AVRO_ITEMS,				/* some of a map or an array to the steps of each that follow, and back */
 	KS_AVRO_ITEM_END,
 	KS_AVRO_REST,				/* a value to what no column takes */
 	KS_AVRO_ENTER,				/* the branch of a union */
 	KS_AVRO_JUMP
 } KsAvroOp;
 
+/* One that paths lead to: its steps, which end with KS_AVRO_ITEM_END, and the columns that it fills. */
+typedef struct KsAvroItem
+{
+	int			begin;
+	int			ncols;
+	int		   *cols;
+} KsAvroItem;
+
+/* Of one map or array, in the order of their names or indexes. */
+typedef struct KsAvroItems
+{
+	int			n;
+	KsAvroItem *items;
+	KsNames		names;			/* of a map */
+	int		   *indexes;		/* of an array, ascending */
+} KsAvroItems;
+
 typedef struct KsAvroStep
 {
 	KsAvroOp	op;
 	int			col;			/* index into the target's */
 	int			at;				/* where to go on; how many bytes */
-	KsPathStep	item;			/* which one */
+	KsAvroItems *items;
 	const KsAvroNode *node;
 	KsAvroConvert *convert;
 	const KsField *name;		/* of a field that no column takes */

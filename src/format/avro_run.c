@@ -12,14 +12,35 @@
 
 static void run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step);
 
-/* The item that a path leads to.  Of a name given twice the last counts, as in JSON. */
+/* The key of a map's item: which of the wanted ones it is, or -1. */
+static int
+find_key(KsAvroReader *r, const KsAvroItems *items)
+{
+	int			len;
+	const char *key = ks_avro_bytes(r, &len);
+	MemoryContext old = MemoryContextSwitchTo(r->scratch);
+	int			i;
+
+	ks_scalar_to_server(r->d, &key, &len);
+	MemoryContextSwitchTo(old);
+	i = ks_names_find(&items->names, key, len);
+	MemoryContextReset(r->scratch);
+	return i;
+}
+
+/*
+ * The items that paths lead to, all in one pass.  Of a name given twice the last counts,
+ * as in JSON.
+ */
 static void
-run_item(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
+run_items(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 {
 	const KsAvroNode *node = step->node;
+	const KsAvroItems *items = step->items;
 	const uint8 *whole = r->p;
 	int64		size;
 	int64		index = 0;
+	int			next = 0;		/* of an array's */
 
 	check_stack_depth();
 	ks_avro_enter(r);
@@ -32,26 +53,22 @@ run_item(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 			break;
 		for (; n > 0; n--, index++)
 		{
-			bool		wanted = index == step->item.index;
+			int			i = -1;
 
 			CHECK_FOR_INTERRUPTS();
 			if (node->types[0]->width == 0 && node->type != KS_AVRO_MAP)
 				ks_avro_spend(r);
 			if (node->type == KS_AVRO_MAP)
+				i = find_key(r, items);
+			else if (next < items->n && items->indexes[next] == index)
+				i = next++;
+			if (i >= 0)
 			{
-				int			len;
-				const char *key = ks_avro_bytes(r, &len);
-				MemoryContext old = MemoryContextSwitchTo(r->scratch);
+				const KsAvroItem *item = &items->items[i];
 
-				ks_scalar_to_server(r->d, &key, &len);
-				MemoryContextSwitchTo(old);
-				wanted = len == step->item.len && memcmp(key, step->item.name, len) == 0;
-				MemoryContextReset(r->scratch);
-			}
-			if (wanted)
-			{
-				program->found[step->col] = false;
-				run(program, r, step + 1);
+				for (int c = 0; c < item->ncols; c++)
+					program->found[item->cols[c]] = false;
+				run(program, r, program->steps + item->begin);
 			}
 			else
 				ks_avro_skip(r, node->types[0]);
@@ -194,8 +211,8 @@ run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 				emit(program, r, step);
 				r->p = begin;
 				break;
-			case KS_AVRO_ITEM:
-				run_item(program, r, step);
+			case KS_AVRO_ITEMS:
+				run_items(program, r, step);
 				step = program->steps + step->at - 1;
 				break;
 			case KS_AVRO_REST:

@@ -179,3 +179,36 @@ ks_paths_find(KsPaths *paths, uint64 serial, const KsPathNode *end, StringInfo s
 	*tok = end->found;
 	return tok->p != NULL;
 }
+
+/* --- paths that others follow --- */
+
+static int
+compare_steps(const void *a, const void *b)
+{
+	const KsStepOf *x = a;
+	const KsStepOf *y = b;
+	int			order;
+
+	if (x->step.name == NULL)
+		order = x->step.index < y->step.index ? -1 : x->step.index > y->step.index;
+	else
+		order = x->step.len != y->step.len ? x->step.len - y->step.len :
+			memcmp(x->step.name, y->step.name, x->step.len);
+	return order != 0 ? order : x->col - y->col;
+}
+
+void
+ks_steps_sort(KsStepOf *list, int n)
+{
+	qsort(list, n, sizeof(KsStepOf), compare_steps);
+}
+
+int
+ks_steps_same(const KsStepOf *list, int n)
+{
+	int			i = 1;
+
+	while (i < n && is_same_step(&list[i].step, &list[0].step))
+		i++;
+	return i;
+}

@@ -46,4 +46,17 @@ extern void ks_paths_finish(KsPaths *paths);
 extern bool ks_paths_find(KsPaths *paths, uint64 serial, const KsPathNode *end, StringInfo scratch,
 						  KsJsonToken *tok);
 
+/* A column, and where its path goes on. */
+typedef struct KsStepOf
+{
+	KsPathStep	step;
+	int			col;
+} KsStepOf;
+
+/* By steps, which are all names or all indexes, then by columns. */
+extern void ks_steps_sort(KsStepOf *list, int n);
+
+/* How many of a sorted list begin with the same step as the first, n > 0. */
+extern int	ks_steps_same(const KsStepOf *list, int n);
+
 #endif

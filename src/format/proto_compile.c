@@ -120,38 +120,91 @@ is_json(const KsProtoMessage *message)
 		message->known == KS_PROTO_LIST_VALUE || message->known == KS_PROTO_ANY;
 }
 
-static void
-set_json_path(Compiler *c, KsProtoSlot *slot, int level)
+static KsProtoJson *
+compile_json(Compiler *c, const Wanted *wanted, int level)
 {
-	const KsColumn *col = &c->target->cols[slot->col];
+	KsProtoJson *json = palloc0(sizeof(KsProtoJson));
 
-	slot->path = col->path + level - 1;
-	slot->npath = steps_of_path(col) - level;
-	c->program->nmatched++;
+	json->paths = ks_paths_create();
+	json->n = wanted->n;
+	json->cols = palloc(wanted->n * sizeof(int));
+	json->ends = palloc(wanted->n * sizeof(KsPathNode *));
+	for (int i = 0; i < wanted->n; i++)
+	{
+		const KsColumn *col = &c->target->cols[wanted->cols[i]];
+
+		json->cols[i] = wanted->cols[i];
+		json->ends[i] = ks_paths_add(json->paths, col->path + level - 1, steps_of_path(col) - level);
+		c->program->nmatched++;
+	}
+	ks_paths_finish(json->paths);
+	return json;
 }
 
-/* What a path leads to in a list or a map: its item, and what is below that. */
+/* One item, and what columns list[0..n) want of it; 'level' steps of their paths lead to it. */
 static void
-take_item(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i, int level)
+compile_item(Compiler *c, const KsProtoField *field, const KsStepOf *list, int n, int level, KsProtoItem *item)
 {
-	KsColumn   *col = &c->target->cols[i];
-	KsPathStep	item = path_step(c->target, col, level);
-	const KsProtoField *field = step->field->map ? ks_proto_find_number(step->field->message, 2) : step->field;
-	Wanted		wanted = {1, &i};
-	bool		deeper = steps_of_path(col) > level + 1;
-	KsProtoSlot *slot;
+	Wanted		inner = {0, palloc(n * sizeof(int))};
 
-	if ((item.name != NULL) != step->field->map || (deeper && field->message == NULL))
+	item->index = list[0].step.index;
+	item->whole = palloc0(n * sizeof(KsProtoSlot));
+	for (int i = 0; i < n; i++)
+	{
+		KsColumn   *col = &c->target->cols[list[i].col];
+
+		if (steps_of_path(col) > level)
+			inner.cols[inner.n++] = list[i].col;
+		else
+			item->whole[item->nwhole++] = (KsProtoSlot)
+		{
+			.kind = KS_PROTO_VALUE_SLOT, .col = list[i].col, .field = field,
+				.convert = checked(c, list[i].col, ks_proto_convert_plan_item(field, &col->type, col->unit, c->debezium), field)
+		};
+	}
+	if (inner.n > 0 && is_json(field->message))
+		item->json = compile_json(c, &inner, level);
+	else if (inner.n > 0)
+		item->inner = compile(c, field->message, &inner, level);
+	pfree(inner.cols);
+}
+
+/* What paths lead to in a list or a map: its items, and what is below these. */
+static void
+compile_items(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, const Wanted *wanted, int level)
+{
+	const KsProtoField *field = step->field->map ? ks_proto_find_number(step->field->message, 2) : step->field;
+	KsStepOf   *list = palloc((wanted->n + 1) * sizeof(KsStepOf));
+	KsProtoWantedItems *items = palloc0(sizeof(KsProtoWantedItems));
+	KsField    *fields;
+	KsProtoSlot *slot;
+	int			n = 0;
+
+	for (int i = 0; i < wanted->n; i++)
+	{
+		const KsColumn *col = &c->target->cols[wanted->cols[i]];
+
+		list[n] = (KsStepOf) {path_step(c->target, col, level), wanted->cols[i]};
+		n += (list[n].step.name != NULL) == step->field->map &&
+			(steps_of_path(col) == level + 1 || field->message != NULL);
+	}
+	if (n == 0)
 		return;
-	slot = add_slot(c, KS_PROTO_ITEM_SLOT, i, plan, step);
+	ks_steps_sort(list, n);
+	slot = add_slot(c, KS_PROTO_ITEMS_SLOT, -1, plan, step);
 	slot->field = field;
-	slot->item = item;
-	if (!deeper)
-		slot->convert = checked(c, i, ks_proto_convert_plan_item(field, &col->type, col->unit, c->debezium), field);
-	else if (is_json(field->message))
-		set_json_path(c, slot, level + 1);
-	else
-		slot->inner = compile(c, field->message, &wanted, level + 1);
+	slot->items = items;
+	items->items = palloc0(n * sizeof(KsProtoItem));
+	fields = palloc(n * sizeof(KsField));
+	for (int i = 0, same; i < n; i += same)
+	{
+		same = ks_steps_same(list + i, n - i);
+		fields[items->n] = (KsField) {list[i].step.name, list[i].step.len};
+		compile_item(c, field, list + i, same, level + 1, &items->items[items->n++]);
+	}
+	if (step->field->map)
+		ks_names_init(&items->names, fields, items->n);
+	pfree(list);
 }
 
 /* What columns want of one field: 'level' steps of their paths lead to it. */
@@ -163,18 +216,16 @@ compile_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, const Wanted *w
 
 	for (int i = 0; i < wanted->n; i++)
 	{
-		int			col = wanted->cols[i];
-
-		if (steps_of_path(&c->target->cols[col]) == level)
-			take_field(c, plan, step, col);
-		else if (field->repeated)
-			take_item(c, plan, step, col, level);
-		else if (field->message && is_json(field->message))
-			set_json_path(c, add_slot(c, KS_PROTO_JSON_SLOT, col, plan, step), level);
-		else if (field->message)
-			inner.cols[inner.n++] = col;
+		if (steps_of_path(&c->target->cols[wanted->cols[i]]) == level)
+			take_field(c, plan, step, wanted->cols[i]);
+		else
+			inner.cols[inner.n++] = wanted->cols[i];
 	}
-	if (inner.n > 0)
+	if (inner.n > 0 && field->repeated)
+		compile_items(c, plan, step, &inner, level);
+	else if (inner.n > 0 && field->message && is_json(field->message))
+		add_slot(c, KS_PROTO_JSON_SLOT, -1, plan, step)->json = compile_json(c, &inner, level);
+	else if (inner.n > 0 && field->message)
 		step->inner = compile(c, field->message, &inner, level);
 	pfree(inner.cols);
 }

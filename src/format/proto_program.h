@@ -7,31 +7,61 @@
 #define KS_PROTO_PROGRAM_H
 
 #include "format/decode.h"
+#include "format/paths.h"
 #include "format/proto_convert.h"
 
 typedef enum KsProtoSlotKind
 {
 	KS_PROTO_VALUE_SLOT,		/* a single value, as soon as it is met; the last one counts */
 	KS_PROTO_RUNS_SLOT,			/* a message, a list or a map: all of it, at the end, if it was not directly */
-	KS_PROTO_ITEM_SLOT,			/* of a list or a map */
-	KS_PROTO_JSON_SLOT,			/* what a path leads to in a message that is JSON */
+	KS_PROTO_ITEMS_SLOT,		/* of a list or a map: those that paths lead to */
+	KS_PROTO_JSON_SLOT,			/* what paths lead to in a message that is JSON */
 	KS_PROTO_WHOLE_SLOT			/* the value */
 } KsProtoSlotKind;
 
-/* What a column takes. */
+/* What a column takes; of items and of JSON, what several do. */
 typedef struct KsProtoSlot
 {
 	KsProtoSlotKind kind;
-	int			col;			/* index into the target's */
+	int			col;			/* index into the target's; -1: several */
 	struct KsProtoPlan *plan;	/* of the message that has the field */
 	struct KsProtoStep *step;	/* of the field */
 	const KsProtoField *field;	/* that has its values: of a map, the entry's */
-	KsProtoConvert *convert;	/* NULL: what is below it is taken */
-	KsPathStep	item;			/* which one */
-	struct KsProtoPlan *inner;	/* of an item that is a message */
-	const KsPathStep *path;		/* below what is JSON */
-	int			npath;
+	KsProtoConvert *convert;
+	struct KsProtoWantedItems *items;
+	struct KsProtoJson *json;
 } KsProtoSlot;
+
+/* Paths into a message that is JSON, by column. */
+typedef struct KsProtoJson
+{
+	KsPaths    *paths;
+	int			n;
+	int		   *cols;
+	KsPathNode **ends;
+} KsProtoJson;
+
+/* An item of a list or a map. */
+typedef struct KsProtoItem
+{
+	int			index;
+	int			nwhole;			/* columns that take it */
+	KsProtoSlot *whole;
+	struct KsProtoPlan *inner;	/* and those that take what is below it, one of these or NULL */
+	KsProtoJson *json;
+
+	/* of the record at hand */
+	bool		found;
+	KsProtoValue value;
+} KsProtoItem;
+
+/* Of one list or map, by their names or ascending. */
+typedef struct KsProtoWantedItems
+{
+	int			n;
+	KsProtoItem *items;
+	KsNames		names;
+} KsProtoWantedItems;
 
 /* What is done with a field. */
 typedef struct KsProtoStep

@@ -241,85 +241,115 @@ set_runs(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
 	program->found[slot->col] = true;
 }
 
-/* The value of a message that is JSON, at a path: false if that leads nowhere. */
-static bool
-set_json(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
+static void
+begin_column(KsDecoder *d, int i)
 {
-	KsColumn   *col = &r->d->target->cols[slot->col];
-	StringInfoData text;
-	KsJson		json;
-	KsJsonToken tok;
-	bool		found;
-
-	initStringInfo(&text);
-	ks_proto_append_message(r, slot->field->message, value, NULL, NULL, &text);
-	json = (KsJson) {.start = text.data, .end = text.data + text.len};
-	ks_json_document(&json, &tok);
-	found = ks_follow_path(slot->path, slot->npath, &tok);
-	if (found)
-		program->values[slot->col] = ks_convert_json(&r->d->cv, &col->type, &tok, &program->isnull[slot->col]);
-	program->found[slot->col] = found;
-	pfree(text.data);
-	return found;
+	d->column = d->target->cols[i].name;
+	d->cv.unit = d->target->cols[i].unit;
 }
 
-/* Does the entry of a map have the key?  *value: what it has for it. */
-static bool
-is_entry(KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *entry, KsProtoValue *value)
+/* What paths lead to in a message that is JSON. */
+static void
+set_json(KsProtoProgram *program, KsProtoReader *r, const KsProtoJson *json, const KsProtoMessage *message,
+		 const KsProtoValue *value)
+{
+	KsDecoder  *d = r->d;
+	StringInfoData text;
+	KsJson		doc;
+	KsJsonToken whole;
+
+	initStringInfo(&text);
+	ks_proto_append_message(r, message, value, NULL, NULL, &text);
+	doc = (KsJson) {.start = text.data, .end = text.data + text.len};
+	ks_json_document(&doc, &whole);
+	json->paths->at = NULL;		/* another text may have stood there */
+	for (int i = 0; i < json->n; i++)
+	{
+		int			col = json->cols[i];
+		KsJsonToken tok = whole;
+
+		program->found[col] = ks_paths_find(json->paths, d->serial, json->ends[i], &d->name, &tok);
+		if (!program->found[col])
+			continue;
+		begin_column(d, col);
+		program->values[col] = ks_convert_json(&d->cv, &d->target->cols[col].type, &tok, &program->isnull[col]);
+	}
+	pfree(text.data);
+}
+
+/* Which of the items the entry of a map is, or -1; then its value goes there. */
+static int
+find_entry(KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *entry)
 {
 	const KsProtoField *key = ks_proto_find_number(slot->step->field->message, 1);
 	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	KsProtoValue at;
 	KsJsonToken tok;
-	bool		found;
+	int			i;
 
 	ks_proto_find_value(r, key, entry, &at);
 	ks_proto_single(r, key, &at, &tok);
-	found = tok.len == slot->item.len && memcmp(tok.p, slot->item.name, tok.len) == 0;
+	i = ks_names_find(&slot->items->names, tok.p, tok.len);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(r->scratch);
-	if (found)
-		ks_proto_find_value(r, slot->field, entry, value);
-	return found;
+	if (i >= 0)
+		ks_proto_find_value(r, slot->field, entry, &slot->items->items[i].value);
+	return i;
 }
 
-/* The item that a path leads to; of a key given twice the last counts. */
-static bool
-find_item(KsProtoReader *r, const KsProtoSlot *slot, KsProtoValue *result)
+/* The items that paths lead to, all in one pass; of a key given twice the last counts. */
+static void
+find_items(KsProtoReader *r, const KsProtoSlot *slot)
 {
 	const KsProtoField *field = slot->step->field;
+	KsProtoWantedItems *items = slot->items;
 	KsProtoReader inner = *r;
-	KsProtoItems items;
+	KsProtoItems it;
 	KsProtoValue value;
-	bool		found = false;
+	int			next = 0;		/* of a list's */
 
-	ks_proto_items(&items, &inner, field, slot->step->begin, slot->step->end);
-	for (int64 i = 0; ks_proto_next_item(&items, &value); i++)
+	for (int i = 0; i < items->n; i++)
+		items->items[i].found = false;
+	ks_proto_items(&it, &inner, field, slot->step->begin, slot->step->end);
+	for (int64 i = 0; next < items->n && ks_proto_next_item(&it, &value); i++)
 	{
 		if (field->map)
-			found |= is_entry(r, slot, &value, result);
-		else if (i == slot->item.index)
 		{
-			*result = value;
-			return true;
+			int			found = find_entry(r, slot, &value);
+
+			if (found >= 0)
+				items->items[found].found = true;
+		}
+		else if (i == items->items[next].index)
+		{
+			items->items[next].found = true;
+			items->items[next++].value = value;
 		}
 	}
-	return found;
 }
 
 static void
-set_item(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
+set_items(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
 {
-	KsProtoValue value;
+	const KsProtoWantedItems *items = slot->items;
 
-	if (slot->step->begin == NULL || !find_item(r, slot, &value))
-		return;
-	if (slot->inner)
-		run_inside(program, r, slot->inner, &value);
-	else if (slot->convert)
-		set_value(program, r, slot, &value);
-	else
-		(void) set_json(program, r, slot, &value);
+	find_items(r, slot);
+	for (int i = 0; i < items->n; i++)
+	{
+		const KsProtoItem *item = &items->items[i];
+
+		if (!item->found)
+			continue;
+		for (int k = 0; k < item->nwhole; k++)
+		{
+			begin_column(r->d, item->whole[k].col);
+			set_value(program, r, &item->whole[k], &item->value);
+		}
+		if (item->inner)
+			run_inside(program, r, item->inner, &item->value);
+		if (item->json)
+			set_json(program, r, item->json, slot->field->message, &item->value);
+	}
 }
 
 /* In a row, an absent text can only be null where the column's type has none without letters. */
@@ -369,14 +399,15 @@ finish_slot(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, 
 			if (step->begin == NULL)
 				set_absent(program, slot);
 			break;
-		case KS_PROTO_ITEM_SLOT:
-			set_item(program, r, slot);
+		case KS_PROTO_ITEMS_SLOT:
+			if (step->begin)
+				set_items(program, r, slot);
 			break;
 		case KS_PROTO_JSON_SLOT:
 			if (step->begin == NULL)
 				break;
 			ks_proto_merge(r, slot->field, step->begin, step->end, &value, &buffer);
-			(void) set_json(program, r, slot, &value);
+			set_json(program, r, slot->json, slot->field->message, &value);
 			if (buffer)
 				pfree(buffer);
 			break;
@@ -429,13 +460,15 @@ ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
 		const KsProtoSlot *slot = &program->slots[i];
 
 		/* what is in a message that is not there is not there either */
-		if (program->found[slot->col] || (slot->plan && !slot->plan->seen) ||
-			(unlikely(program->unavailable != NULL) && program->unavailable[slot->col]))
+		if (slot->plan && !slot->plan->seen)
 			continue;
-		if (slot->kind != KS_PROTO_VALUE_SLOT)
+		if (likely(slot->col >= 0))
 		{
-			d->column = d->target->cols[slot->col].name;
-			d->cv.unit = d->target->cols[slot->col].unit;
+			if (program->found[slot->col] ||
+				(unlikely(program->unavailable != NULL) && program->unavailable[slot->col]))
+				continue;
+			if (slot->kind != KS_PROTO_VALUE_SLOT)
+				begin_column(d, slot->col);
 		}
 		finish_slot(program, r, slot, &whole);
 	}
