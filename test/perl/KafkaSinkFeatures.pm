@@ -269,7 +269,7 @@ my %rich = (
 	},
 	inherits => sub {
 		my ($self) = @_;
-		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		return 0 if $self->{partitioned} || $self->{top} ne 't' || grep { $_ eq 'check_volatile' } @{ $self->{about} };
 		$self->{alone} = 1;
 		push @{ $self->{loaded} }, 'INSERT INTO child SELECT * FROM ONLY t ORDER BY t::text COLLATE "C" LIMIT 3';
 		return $self->_after('CREATE TABLE child () INHERITS (t)');
@@ -323,6 +323,57 @@ my %own = (
 		push @{ $self->{plants} }, [ $a, 7 ], [ $b, '"none"' ];
 		return $self->_constraint("FOREIGN KEY ($a->{quoted}, $b->{quoted}) REFERENCES public.couples" . one_of('', ' MATCH FULL'));
 	},
+	# a check that looks at the rows before its own
+	check_volatile => sub {
+		my ($self) = @_;
+		my $s = $self->{schema};
+		return 0 if grep { $_ eq 'inherits' } @{ $self->{about} };
+		push @{ $self->{functions} }, "CREATE FUNCTION has_room() RETURNS boolean LANGUAGE plpgsql AS \$f\$BEGIN RETURN (SELECT count(*) FROM $s.t) < " . between(3, 60) . '; END$f$';
+		return $self->_constraint("CONSTRAINT room CHECK ($s.has_room())");
+	},
+	# one that looks at another table
+	check_stable => sub {
+		my ($self) = @_;
+		my $s = $self->{schema};
+		my $col = $self->_add_column('int8', few => 1);
+		push @{ $self->{plants} }, [ $col, 24 ];
+		push @{ $self->{functions} }, "CREATE FUNCTION is_parent(int8) RETURNS boolean LANGUAGE plpgsql STABLE AS \$f\$BEGIN RETURN EXISTS (SELECT FROM public.parent WHERE id = \$1); END\$f\$";
+		return $self->_constraint("CHECK ($s.is_parent($col->{quoted}))");
+	},
+	# a default that looks at what was done for another, which no record fills
+	current => sub {
+		my ($self) = @_;
+		return 0 if $self->{partitioned} || $self->{top} ne 't';
+		my $s = $self->{schema};
+		push @{ $self->{functions} }, 'CREATE SEQUENCE own_seq';
+		my $id = $self->_add_column('int8', default => "nextval('$s.own_seq')", seq => 1, left => 1, hidden => 1);
+		my $root = $self->_add_column('int8', default => one_of("currval('$s.own_seq')", 'lastval()'), seq => 1, given => 0.3);
+		push @{ $self->{looks} }, "SELECT 'roots', count(*) FROM t WHERE $root->{quoted} < 1000000 AND $root->{quoted} IS DISTINCT FROM $id->{quoted}";
+		return 1;
+	},
+	# values whose check writes, within an array
+	within => sub {
+		my ($self) = @_;
+		my $s = $self->{schema};
+		push @{ $self->{functions} }, 'CREATE TABLE met (v int PRIMARY KEY)',
+		  "CREATE FUNCTION is_new(int) RETURNS boolean LANGUAGE sql AS \$f\$WITH i AS (INSERT INTO $s.met VALUES (\$1) ON CONFLICT DO NOTHING RETURNING 1) SELECT EXISTS (SELECT FROM i)\$f\$",
+		  "CREATE DOMAIN fresh AS int CHECK ($s.is_new(value))";
+		my $col = $self->_add_column('int4[]', among => [ map { '[' . join(',', map { 10 * $_ + between(0, 9) } 0 .. between(0, 2)) . ']' } 1 .. 40 ]);
+		$col->{type} = "$s.fresh[]";
+		push @{ $self->{looks} }, "SELECT 'met', v FROM met ORDER BY v";
+		return 1;
+	},
+	# another constraint of the same name
+	namesake => sub {
+		my ($self) = @_;
+		my $col = $self->_add_column('int8', few => 1);
+		$self->{deferred} = 1;
+		push @{ $self->{plants} }, [ $col, 24 ];
+		push @{ $self->{functions} }, 'CREATE TABLE namesake (id int8 PRIMARY KEY, up int8, CONSTRAINT same FOREIGN KEY (up) REFERENCES namesake DEFERRABLE, CONSTRAINT poison CHECK (id > 0))';
+		return $self->_constraint("CONSTRAINT same FOREIGN KEY ($col->{quoted}) REFERENCES public.parent DEFERRABLE" . one_of('', ' INITIALLY DEFERRED'));
+	},
+	# see KafkaSinkOutside::_filter()
+	filter => sub { my ($self) = @_; return $self->{filtered} = 1; },
 );
 
 # Adds the one of that name.

@@ -168,7 +168,8 @@ CREATE TABLE model.route (
     topic text PRIMARY KEY, tab regclass, mode text, key text[], filled text[], folds jsonb, update_if text,
     alone boolean,              -- ONLY
     superseding boolean, crosses boolean,
-    keyed boolean);             -- each row must have a key
+    keyed boolean,              -- each row must have a key
+    filter text);
 CREATE TABLE model.recs (
     n int PRIMARY KEY, topic text, op text, state text, decoded boolean, loose boolean, fields text,
     outcome text, got text, hint text, existed boolean, overtaken boolean DEFAULT false, may text[]);
@@ -183,13 +184,28 @@ CREATE FUNCTION model.value(tab regclass, col text, v json) RETURNS text LANGUAG
       FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
      WHERE a.attrelid = tab AND a.attname = col$$;
 
--- Keys by record, in columns of their types.
+-- Keys by record, and what a filter sees, in columns of their types.
 CREATE FUNCTION model.begin() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE w model.route;
 BEGIN
     FOR w IN SELECT * FROM model.route WHERE key <> '{}' LOOP
         EXECUTE format('CREATE TABLE keys_%s AS SELECT 0 AS n, %s FROM %s WITH NO DATA', w.topic, (SELECT string_agg(quote_ident(c), ', ') FROM unnest(w.key) c), w.tab);
     END LOOP;
+    FOR w IN SELECT * FROM model.route WHERE filter IS NOT NULL LOOP
+        EXECUTE format('CREATE TABLE values_%s AS SELECT %s FROM %s WITH NO DATA', w.topic, (SELECT string_agg(quote_ident(c), ', ') FROM unnest(w.filled) c), w.tab);
+    END LOOP;
+END$$;
+
+-- Is the record left out?  Errors, if it cannot be converted.
+CREATE FUNCTION model.is_filtered(r model.recs, w model.route) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE f json := r.fields::json; given text[] := ARRAY(SELECT c FROM unnest(w.filled) c WHERE (f->c) IS NOT NULL); passes boolean;
+BEGIN
+    EXECUTE format('DELETE FROM values_%s', w.topic);
+    EXECUTE CASE WHEN given = '{}' THEN format('INSERT INTO values_%s DEFAULT VALUES', w.topic)
+        ELSE format('INSERT INTO values_%s (%s) VALUES (%s)', w.topic, (SELECT string_agg(quote_ident(c), ', ' ORDER BY o) FROM unnest(given) WITH ORDINALITY u (c, o)),
+                    (SELECT string_agg(model.value(w.tab, c, f->c), ', ' ORDER BY o) FROM unnest(given) WITH ORDINALITY u (c, o))) END;
+    EXECUTE format('SELECT %s FROM values_%s', w.filter, w.topic) INTO passes;
+    RETURN passes IS NOT TRUE;
 END$$;
 
 CREATE FUNCTION model.note_key(r model.recs) RETURNS void LANGUAGE plpgsql AS $$
@@ -263,6 +279,9 @@ CREATE FUNCTION model.apply(r model.recs) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE w model.route; changed bigint; nothing boolean;
 BEGIN
     SELECT * INTO STRICT w FROM model.route WHERE topic = r.topic;
+    IF w.filter IS NOT NULL AND r.op = 'write' AND model.is_filtered(r, w) THEN
+        RETURN 'filtered';
+    END IF;
     IF r.op = 'delete' OR w.keyed THEN
         PERFORM model.note_key(r);
         EXECUTE format('SELECT %s FROM keys_%s WHERE n = %s', (SELECT string_agg(format('%I IS NULL', c), ' OR ') FROM unnest(w.key) c), w.topic, r.n) INTO nothing;

@@ -204,6 +204,15 @@ foreach my $seed (@seeds)
 if (!defined $ENV{KAFKA_SINK_SEED})
 {
 	one(4, 1000 + $_, 'partitioned') foreach 1 .. 16;
+	# and what looks at rows or writes while records are applied, by ways that have an order
+	my %way = (check_stable => [ 1, 2, 3, 4 ], namesake => [ 1 .. 4 ]);
+	my $nth = 2000;
+
+	foreach my $feature (@{ $KafkaSinkOutside::special{insert} })
+	{
+		one(5, $nth + $_, $feature) foreach map { $_, $_ + 8 } @{ $way{$feature} // [ 1, 2, 6 ] };
+		$nth += 16;
+	}
 }
 while (time < $until)
 {
