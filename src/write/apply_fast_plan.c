@@ -28,6 +28,7 @@
 #include "base/compat.h"
 #include "write/accumulate.h"
 #include "write/apply_fast.h"
+#include "write/target_int.h"
 
 /* Is it the key's, or of a partition what is made for it? */
 static bool

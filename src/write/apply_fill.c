@@ -32,6 +32,7 @@
 
 #include "base/compat.h"
 #include "write/apply_fast.h"
+#include "write/target_int.h"
 
 /* --- the plan --- */
 

@@ -21,6 +21,7 @@
 
 #include "catalog/schemas.h"
 #include "write/command.h"
+#include "write/target_int.h"
 #include "write/writer.h"
 
 /* Of a batch, before what its values point to: records may be much smaller. */

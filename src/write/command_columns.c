@@ -16,6 +16,7 @@
 
 #include "catalog/extension.h"
 #include "write/command.h"
+#include "write/target_int.h"
 
 const KsMetadata ks_metadata[KS_NMETADATA] = {
 	{"topic", KS_FROM_TOPIC}, {"part", KS_FROM_PARTITION}, {"off", KS_FROM_OFFSET},

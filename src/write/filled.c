@@ -15,6 +15,7 @@
 
 #include "catalog/filled.h"
 #include "write/apply.h"
+#include "write/target_int.h"
 
 KS_NORETURN static void renamed(const KsSink *sink, const KsTarget *target, const KsColumn *col, const char *was);
 

@@ -27,6 +27,7 @@
 #include "utils/queryenvironment.h"
 
 #include "write/command.h"
+#include "write/target_int.h"
 
 #define PREFIX "SELECT ("
 

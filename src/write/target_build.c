@@ -31,7 +31,7 @@
 #include "write/accumulate.h"
 #include "write/apply.h"
 #include "write/command.h"
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 /* The built targets of this process, which relcache events invalidate. */
 static KsTarget *targets = NULL;

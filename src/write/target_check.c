@@ -18,7 +18,7 @@
 
 #include "base/compat.h"
 #include "catalog/extension.h"
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 /*
  * The tables that statements write to.  Those of a partitioned table are watched.

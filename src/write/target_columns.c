@@ -13,7 +13,7 @@
 #include "utils/lsyscache.h"
 
 #include "base/compat.h"
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 static void
 bad_path(const char *column, const char *path)

@@ -28,7 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 static bool
 is_domain(const FormData_pg_attribute *att)

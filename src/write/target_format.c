@@ -14,7 +14,7 @@
 #include "utils/lsyscache.h"
 
 #include "format/framing.h"
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 /* Does "columns" mention a field's position, or for raw values @value? */
 static bool

@@ -27,7 +27,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 /* --- which index --- */
 

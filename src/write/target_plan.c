@@ -20,7 +20,7 @@
 #include "parser/parsetree.h"
 #include "utils/plancache.h"
 
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 /* Is a plan made of what reads a table, or its partitions, and the batch, and joins them? */
 static bool is_plain(const Plan *plan);

@@ -14,7 +14,7 @@
 
 #include "write/accumulate.h"
 #include "write/command.h"
-#include "write/target_build.h"
+#include "write/target_int.h"
 
 /* update_if is the owner's SQL: what is wrong with it should be said at once. */
 static void
