@@ -83,6 +83,7 @@ startup(void)
 			for (int j = 0; j < (int) (sizeof(KsFeedCounters) / sizeof(pg_atomic_uint64)); j++)
 				pg_atomic_init_u64(&counter[j], 0);
 			pg_atomic_init_u32(&slot->asleep, 0);
+			pg_atomic_init_u32(&slot->writes_to, InvalidOid);
 		}
 		for (int i = 0; i < ks_guc_max_partitions; i++)
 		{

@@ -101,6 +101,8 @@ typedef struct KsWorkerSlot
 	KsLastWords last_words;			/* likewise */
 	KsWorkerCounters counters;
 	KsFeedCounters feed;
+	bool		ends_stored;		/* by itself, as it was about to leave */
+	pg_atomic_uint32 writes_to;		/* table, while it waits for a lock; InvalidOid: not known */
 	pg_atomic_uint32 asleep;		/* of a feed: nothing was left to read, a commit may wake it */
 } KsWorkerSlot;
 
@@ -161,11 +163,14 @@ extern void ks_shmem_say_farewell(KsFarewell farewell);
 /* From here on, what the server says as it ends this process is kept. */
 extern void ks_shmem_hear_last_words(void);
 
-/* Slots for the worker's partitions; freed with the worker's slot at exit.
+/* Slots for the worker's partitions; freed with the worker's slot, so that who frees
+ * that knows what was seen last.
  * NULL where the table (kafka_sink.max_partitions) is full, or the owner has as many as
  * he may (max_partitions_per_role): no live figures. */
 extern KsPartitionSlot *ks_shmem_add_partition(const char *topic, int32 part);
-extern void ks_shmem_clear_partitions(void);
+
+/* What a worker that leaves has seen of its partitions is in their table. */
+extern void ks_shmem_note_ends_stored(void);
 
 /* --- the limit of memory: a worker, or run(), which is -1 --- */
 

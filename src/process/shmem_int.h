@@ -9,6 +9,7 @@
 
 #include "storage/lwlock.h"
 
+#include "catalog/partition_ends.h"
 #include "process/shmem.h"
 
 #define KS_MAX_DATABASES	256
@@ -180,6 +181,10 @@ extern void ks_shmem_unwatch_partitions(Oid dbid);	/* all of a database */
 
 /* Those of a worker; the lock is held exclusively. */
 extern void ks_shmem_free_partitions(int owner_slot);
+
+/* What a worker that has ended saw of its partitions last, in the current context;
+ * nobody else may free its slot meanwhile. */
+extern KsPartitionEnds *ks_shmem_read_ends(int owner_slot, int *n);
 
 /*
  * A free slot for one of the sink's workers, or one of these; takes the lock.

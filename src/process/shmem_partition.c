@@ -158,10 +158,29 @@ ks_shmem_free_partitions(int owner_slot)
 			free_slot(&ks_partition_slots[i]);
 }
 
-void
-ks_shmem_clear_partitions(void)
+KsPartitionEnds *
+ks_shmem_read_ends(int owner_slot, int *n)
 {
-	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
-	ks_shmem_free_partitions(ks_my_slot);
+	KsPartitionEnds *ends;
+
+	*n = 0;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	for (int i = 0; i < ks_shared->npartitions; i++)
+		*n += ks_partition_slots[i].in_use && ks_partition_slots[i].owner_slot == owner_slot;
 	LWLockRelease(ks_shared->lock);
+	ends = palloc0(Max(*n, 1) * sizeof(KsPartitionEnds));
+	for (int i = 0, j = 0; i < ks_shared->npartitions && j < *n; i++)
+	{
+		KsPartitionSlot *slot = &ks_partition_slots[i];
+
+		if (!slot->in_use || slot->owner_slot != owner_slot)
+			continue;
+		ends[j].topic = pstrdup(slot->topic);
+		ends[j].part = slot->part;
+		ends[j].low = (int64) pg_atomic_read_u64(&slot->low);
+		ends[j].high = (int64) pg_atomic_read_u64(&slot->high);
+		ends[j].last_stable = (int64) pg_atomic_read_u64(&slot->lso);
+		ends[j++].as_of = (TimestampTz) pg_atomic_read_u64(&slot->as_of);
+	}
+	return ends;
 }

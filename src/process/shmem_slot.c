@@ -70,6 +70,8 @@ take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner,
 	slot->started_at = GetCurrentTimestamp();
 	slot->farewell = KS_FAREWELL_NONE;
 	slot->last_words.sqlstate = 0;
+	slot->ends_stored = false;
+	pg_atomic_write_u32(&slot->writes_to, InvalidOid);
 	for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
 		pg_atomic_write_u64(&counter[j], 0);
 	counter = (pg_atomic_uint64 *) &slot->feed;
@@ -166,7 +168,9 @@ detach_worker(int code, Datum arg)
 	db = ks_shmem_database(slot->dbid, false);
 	if (db)
 		supervisor = db->supervisor;
-	ks_shmem_free_partitions(ks_my_slot);
+	/* what its partitions' slots have is for the supervisor, as is the slot */
+	if (supervisor == 0)
+		ks_shmem_free_partitions(ks_my_slot);
 	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
 	LWLockRelease(ks_shared->lock);
 	ConditionVariableBroadcast(progress_cv(slot->dbid, slot->sink));
@@ -239,6 +243,12 @@ void
 ks_shmem_say_farewell(KsFarewell farewell)
 {
 	ks_worker_slots[ks_my_slot].farewell = farewell;
+}
+
+void
+ks_shmem_note_ends_stored(void)
+{
+	ks_worker_slots[ks_my_slot].ends_stored = true;
 }
 
 static void

@@ -81,6 +81,9 @@ typedef struct KsManaged
 	KsTrouble	trouble;		/* its own: ENDED, NO_SLOT, ROLE_LIMIT */
 	const char *setting;		/* NO_SLOT: which is too low */
 	KsLastWords last_words;		/* ENDED: the server's, as it ended it */
+	MemoryContext ends_cxt;		/* of what it saw of its partitions, and could not store; */
+	KsPartitionEnds *ends;		/* NULL: nothing */
+	int			nends;
 } KsManaged;
 
 /* A table that the sink writes to. */
@@ -219,6 +222,11 @@ extern void ks_managed_note_no_room(KsManaged *m, KsTrouble trouble, const char 
 extern bool ks_managed_take_room(void);
 
 extern TimestampTz ks_managed_stop(KsManaged *m);
+
+/* What workers that have ended could not store: is there anything, and in a transaction,
+ * stores it, if that goes without waiting; it is forgotten either way. */
+extern bool ks_supervised_has_ends(const KsSupervised *s);
+extern void ks_supervised_store_ends(KsSupervised *s);
 extern void ks_managed_unpark(KsManaged *m);
 
 /* The earlier of two moments, 0: none. */

@@ -45,7 +45,11 @@ void
 ks_supervised_forget(KsSupervised *s)
 {
 	for (int i = 0; i < s->nmanaged; i++)
+	{
+		if (s->managed[i]->ends_cxt)
+			MemoryContextDelete(s->managed[i]->ends_cxt);
 		pfree(s->managed[i]);
+	}
 	if (s->managed)
 		pfree(s->managed);
 	if (s->cxt)

@@ -206,6 +206,8 @@ ks_supervised_states_differ(const KsSupervised *s)
 {
 	if (!s->loaded || s->workers == 0)
 		return false;
+	if (ks_supervised_has_ends(s))
+		return true;
 	if ((s->report_suspended && !row_is(s, 0, "suspended")) || has_lost_table(s) ||
 		has_rows_of_nobody(s) || any_idle_untold(s))
 		return true;
@@ -398,6 +400,7 @@ ks_supervised_write_states(void *arg)
 	bool		read_again;
 
 	ks_supervised_read(s);
+	ks_supervised_store_ends(s);
 	if (!ks_supervised_states_differ(s))
 		return;
 	read_again = has_rows_of_nobody(s) || s->report_suspended || has_lost_table(s);

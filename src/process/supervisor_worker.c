@@ -189,6 +189,53 @@ ks_managed_retry(KsManaged *m)
 	m->next_start = 0;
 }
 
+/* --- what it has seen last --- */
+
+/* It was ended before it could store the ends of its partitions. */
+static void
+keep_ends(KsManaged *m)
+{
+	MemoryContext old;
+
+	if (m->ends_cxt)
+		MemoryContextDelete(m->ends_cxt);
+	m->ends_cxt = AllocSetContextCreate(ks_supervisor_cxt, "kafka_sink partition ends", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(m->ends_cxt);
+	m->ends = ks_shmem_read_ends(m->slot, &m->nends);
+	MemoryContextSwitchTo(old);
+	if (m->nends > 0)
+		return;
+	MemoryContextDelete(m->ends_cxt);
+	m->ends_cxt = NULL;
+}
+
+bool
+ks_supervised_has_ends(const KsSupervised *s)
+{
+	for (int i = 0; i < s->nmanaged; i++)
+		if (s->managed[i]->ends_cxt)
+			return true;
+	return false;
+}
+
+void
+ks_supervised_store_ends(KsSupervised *s)
+{
+	for (int i = 0; i < s->nmanaged; i++)
+	{
+		KsManaged  *m = s->managed[i];
+
+		if (m->ends_cxt == NULL)
+			continue;
+		/* tried once: no figure is worth more */
+		MemoryContextSetParent(m->ends_cxt, CurrentMemoryContext);
+		m->ends_cxt = NULL;
+		ks_catalog_store_partition_ends(s->name, m->ends, m->nends);
+	}
+}
+
+/* --- its end --- */
+
 /* Takes over what the slot says. */
 void
 ks_managed_follow(KsManaged *m)
@@ -215,7 +262,11 @@ ks_managed_follow(KsManaged *m)
 		slot.state = KS_SLOT_ENDED;
 	state = state_of_slot(slot.state);
 	if (slot.state == KS_SLOT_ENDED)
+	{
+		if (!slot.ends_stored && !m->sink->feed)
+			keep_ends(m);
 		ks_shmem_free_worker(m->slot, m->slot_generation);
+	}
 	if (state == KS_MANAGED_NONE)
 		note_end(m, slot.state == KS_SLOT_ENDED ? slot.farewell : KS_FAREWELL_NONE, &slot.last_words);
 	else if (state != m->state)

@@ -265,6 +265,7 @@ ks_worker_store_partition_ends(bool ask)
 								 GUC_ACTION_LOCAL, true, 0, false);
 		ks_catalog_store_partition_ends(ks_worker.sink->name, ends, c->nparts);
 		ks_transaction_commit();
+		ks_shmem_note_ends_stored();
 		pfree(ends);
 	}
 	PG_CATCH();
