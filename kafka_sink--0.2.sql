@@ -1030,11 +1030,12 @@ COMMENT ON FUNCTION kafka_sink.workers_off() IS
 CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
     SELECT c.sink, c.workers, s.worker,
            CASE WHEN l.sink IS NULL THEN s.state ELSE 'waiting' END AS state,
-           CASE WHEN l.sink IS NULL THEN s.since ELSE l.since END AS since,
-           CASE WHEN l.sink IS NULL THEN s.sqlstate END AS sqlstate,
+           -- one that waits again has said since when
+           CASE WHEN l.sink IS NULL OR g.again THEN s.since ELSE l.since END AS since,
+           CASE WHEN l.sink IS NULL OR g.again THEN s.sqlstate END AS sqlstate,
            CASE WHEN l.sink IS NOT NULL THEN l.message WHEN o.own THEN s.message END AS message,
            CASE WHEN l.sink IS NOT NULL THEN l.detail WHEN o.own THEN s.detail END AS detail,
-           CASE WHEN l.sink IS NULL AND o.own THEN s.hint END AS hint,
+           CASE WHEN (l.sink IS NULL OR g.again) AND o.own THEN s.hint END AS hint,
            CASE WHEN l.sink IS NULL THEN s.topic END AS topic,
            CASE WHEN l.sink IS NULL THEN s.part END AS part,
            CASE WHEN l.sink IS NULL THEN s.off END AS off,
@@ -1046,8 +1047,7 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
         ON l.sink OPERATOR(pg_catalog.=) s.sink
        AND l.worker OPERATOR(pg_catalog.=) s.worker
        AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
-       -- one that waits again has said for what, and since when
-       AND COALESCE(s.waits_for, '') OPERATOR(pg_catalog.<>) 'lock'
+     CROSS JOIN LATERAL (SELECT COALESCE(s.waits_for, '') OPERATOR(pg_catalog.=) 'lock' AS again) g
      -- what is said of records may have parts of them
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
      WHERE o.own

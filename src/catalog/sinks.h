@@ -187,6 +187,14 @@ extern void ks_catalog_check_writes(const KsSink *sink);
 /* Errors (55000) unless it has something to read from, too, and a place for it. */
 extern void ks_catalog_check_consumes(const KsSink *sink, List *topics);
 
+/* The server's lock_timeout for a batch: 0 is for ever. */
+static inline int
+ks_sink_lock_ms(const KsSink *sink)
+{
+	/* less than 1 ms is not */
+	return (int) Min((sink->lock_timeout_us + 999) / 1000, PG_INT32_MAX);
+}
+
 /*
  * Writes a sink's state ('starting', 'running', 'waiting', 'backoff', 'halted',
  * 'suspended') for one worker; NULL error: cleared.  In a transaction of the
@@ -205,6 +213,7 @@ typedef struct KsStateError
 	const char *waits_for;		/* in the state waiting: lock, disk, broker, server, topic, ... */
 	bool		of_sink;		/* the topic is but where it was met: it halts the sink */
 	const char *halted_by;		/* another topic, whose error it is, or NULL */
+	TimestampTz since;			/* the state began then; 0: now */
 } KsStateError;
 
 extern void ks_catalog_set_state(const char *sink, int worker,

@@ -24,7 +24,7 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 					 const KsStateError *error)
 {
 	Oid			types[] = {TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-	TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID, TEXTOID};
+	TEXTOID, TEXTOID, INT4OID, INT8OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types) + 1];
 	KsCatalogUser save;
@@ -43,6 +43,8 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 		set_text(values, nulls, 7, error->topic);
 		set_text(values, nulls, 10, error->column);
 		set_text(values, nulls, 11, error->waits_for);
+		values[12] = TimestampTzGetDatum(error->since);
+		nulls[12] = error->since != 0 ? ' ' : 'n';
 		if (error->topic)
 		{
 			values[8] = Int32GetDatum(error->part);
@@ -57,7 +59,7 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 	/* The sink may have been dropped meanwhile: then there is nothing to say. */
 	SPI_execute_with_args("INSERT INTO kafka_sink.sink_state AS s "
 						  "(sink, worker, state, since, sqlstate, message, detail, hint, topic, part, off, column_name, waits_for) "
-						  "SELECT c.sink, $2, $3, pg_catalog.clock_timestamp(), $4, $5, $6, $7, $8, $9, $10, $11, $12 "
+						  "SELECT c.sink, $2, $3, COALESCE($13, pg_catalog.clock_timestamp()), $4, $5, $6, $7, $8, $9, $10, $11, $12 "
 						  "FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 FOR KEY SHARE OF c "
 						  "ON CONFLICT (sink, worker) DO UPDATE SET "
 						  "state = excluded.state, "

@@ -188,6 +188,12 @@ ks_source_open(const KsConf *conf, const KsSourceOptions *opts, MemoryContext cx
 	return src;
 }
 
+void
+ks_source_want_no_headers(KsSource *src)
+{
+	src->want_headers = false;
+}
+
 /* --- what is known of a partition --- */
 
 TimestampTz

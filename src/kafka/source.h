@@ -154,6 +154,9 @@ extern void ks_source_serve(KsSource *src);
  */
 extern bool ks_source_next_event(KsSource *src, KsSourceEvent *ev);
 
+/* It turns out that nobody wants headers. */
+extern void ks_source_want_no_headers(KsSource *src);
+
 /* Gives the records' memory back to librdkafka. */
 extern void ks_source_release(KsRecord *recs, int n);
 

@@ -165,11 +165,13 @@ ks_source_refresh(KsSource *src, int timeout_ms)
 				rd_kafka_topic_partition_list_add(list, src->parts[i]->topic->name,
 												  src->parts[i]->part)->offset = KS_OFFSET_LATEST;
 		ks_source_wait_begin(&wait, src, timeout_ms);
-		if (list->cnt > 0 && src->trouble == KS_CLIENT_FINE &&
-			list_offsets(src, list, &wait) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		if (list->cnt > 0 && src->trouble == KS_CLIENT_FINE)
 		{
-			TimestampTz now = GetCurrentTimestamp();
+			TimestampTz now;
 
+			/* those that have an answer have it, whatever the others have */
+			(void) list_offsets(src, list, &wait);
+			now = GetCurrentTimestamp();
 			for (int i = 0, n = 0; i < src->nparts; i++)
 			{
 				KsSourcePart *part = src->parts[i];
@@ -179,7 +181,7 @@ ks_source_refresh(KsSource *src, int timeout_ms)
 					list->elems[n].partition != part->part ||
 					strcmp(list->elems[n].topic, part->topic->name) != 0)
 					continue;
-				if (list->elems[n].offset >= 0)
+				if (list->elems[n].err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[n].offset >= 0)
 				{
 					part->lso = Max(part->lso, list->elems[n].offset);
 					part->high = Max(part->high, part->lso);

@@ -15,6 +15,7 @@
 #include "portability/instr_time.h"
 #include "utils/memutils.h"
 
+#include "base/backoff.h"
 #include "base/compat.h"
 #include "base/memory.h"
 #include "process/consumer_int.h"
@@ -24,6 +25,9 @@
 #define REFRESH_MS			5000	/* between questions for the ends of the log */
 #define REFRESH_TIMEOUT_MS	1000
 #define STUCK_MS			1000
+#define RETRY_FIRST_MS		100
+#define RETRY_MAX_MS		30000
+#define RETRY_LOCK_MAX_MS	1000
 #define MAX_FETCHES			5		/* of the same schema for one batch */
 #define FETCH_MS			60000	/* no wait of a registry's lasts longer without a step */
 
@@ -264,6 +268,7 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due;
 	bool		events;
+	bool		apply;
 
 	*timeout = -1;
 	if (c->nrecs == 0 && !c->halt)
@@ -277,8 +282,10 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 	c->fetch_us += INSTR_TIME_GET_MICROSEC(end);
 
 	now = GetCurrentTimestamp();
-	publish(c, now, events);
-	if (is_due(c, now, &due))
+	apply = is_due(c, now, &due);
+	/* who may wait for a lock for ever says what he has first */
+	publish(c, now, events || (apply && c->sink->lock_timeout_us == 0));
+	if (apply)
 		return KS_STEP_APPLY;
 	if (c->halt && c->batch_since == 0)
 		return KS_STEP_HALT;
@@ -287,10 +294,17 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 }
 
 void
-ks_consumer_retry(KsConsumer *c, long ms)
+ks_consumer_retry(KsConsumer *c, bool lock)
 {
+	/*
+	 * A lock is waited for again soon: nobody tells when it is to be had.  That by
+	 * which a target is altered is not: as long as it is waited for, all others who
+	 * want the table wait behind it.
+	 */
+	int			max = lock && !OidIsValid(c->evolve) ? RETRY_LOCK_MAX_MS : RETRY_MAX_MS;
+
+	c->retry_at = ks_backoff_until(GetCurrentTimestamp(), c->attempts, RETRY_FIRST_MS, max);
 	c->attempts++;
-	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
 }
 
 /* --- schemas --- */

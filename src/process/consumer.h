@@ -131,6 +131,7 @@ typedef struct KsConsumer
 	KsStateError *deleted_topics;	/* the error is that of topics which are gone: */
 	int			ndeleted_topics;	/* all of these; 0: it is not */
 	bool		stale;			/* topics grew, or the sink was changed: begin anew */
+	bool		prepared;		/* what the targets need is known; until then, all is taken */
 
 	int			memory_level;	/* how much is fetched at a time, see base/memory.h */
 	bool		single;			/* one record a batch: more was too much memory */
@@ -177,8 +178,9 @@ extern void ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void));
 /* After the commit: the mirrors follow, the batch is released. */
 extern void ks_consumer_committed(KsConsumer *c);
 
-/* After a rollback: the batch, which may grow, is due again after a while. */
-extern void ks_consumer_retry(KsConsumer *c, long ms);
+/* After a rollback: the batch, which may grow, is due again after a while; 'lock': it has
+ * waited too long for one. */
+extern void ks_consumer_retry(KsConsumer *c, bool lock);
 
 /* Drops the batch and starts all partitions again at the stored offsets. */
 extern void ks_consumer_rewind(KsConsumer *c);

@@ -125,16 +125,6 @@ parts_to_move(KsConsumer *c, int *n)
 	return parts;
 }
 
-void
-ks_consumer_truncate_batch(KsConsumer *c, int n)
-{
-	for (int i = n; i < c->nrecs; i++)
-		if (!c->states[c->recs[i].pidx].given_back)
-			ks_consumer_give_back(c, c->recs[i].pidx, GetCurrentTimestamp());
-	ks_source_release(c->recs + n, c->nrecs - n);
-	c->nrecs = n;
-}
-
 /*
  * The target is not ready for the first record: it is altered, or *err says why it
  * cannot be.  False: not in this transaction, which has not begun with its lock.
@@ -170,6 +160,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	int			done;
 
 	MemoryContextReset(c->row_cxt);
+	c->apply->written = NULL;
 	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)
@@ -204,7 +195,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	if (OidIsValid(c->evolve))
 		ks_evolve_lock(c->apply, c->evolve);
 	if (c->nrecs > 0)
-		ks_apply_prepare(c->apply);
+		ks_consumer_prepare(c);
 	while (c->nrecs > 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(c->row_cxt);

@@ -11,6 +11,7 @@
  *	consumer_event.c	what the source tells beside records
  *	consumer_missing.c	topics that are not there
  *	consumer_wait.c		records that wait for the row of a foreign key
+ *	consumer_prepare.c	what is to be known of the targets
  *	consumer_state.c	the empty batch, the error, figures: what all share
  */
 #ifndef KS_CONSUMER_INT_H
@@ -100,6 +101,17 @@ extern void ks_consumer_check_missing_topics(KsConsumer *c);
  * record is read from it.
  */
 extern void ks_consumer_settle_offsets(KsConsumer *c);
+
+/* --- consumer_prepare.c --- */
+
+/* In a transaction, before anything is fetched: if it needs no wait; see c->prepared. */
+extern void ks_consumer_try_prepare(KsConsumer *c);
+
+/* For a batch: ks_apply_prepare(), which locks the targets.  The batch may get smaller. */
+extern void ks_consumer_prepare(KsConsumer *c);
+
+/* Are headers to be fetched, as far as anybody knows? */
+extern bool ks_consumer_wants_headers(const KsConsumer *c);
 
 /* --- consumer_open.c --- */
 

@@ -276,10 +276,8 @@ ks_consumer_open(KsConsumer *c)
 	/* whether headers are wanted is known from the target */
 	c->begin();
 	opts.statistics_ms = c->statistics_ms = statistics_ms(c, ks_offsets_count(c->sink->name));
-	ks_apply_prepare(c->apply);
-	opts.want_headers = ks_apply_wants_headers(c->apply) ||
-		c->sink->on_error == KS_ON_ERROR_DEAD_LETTER;
-	ks_apply_finish(c->apply);
+	ks_consumer_try_prepare(c);
+	opts.want_headers = ks_consumer_wants_headers(c);
 	c->commit();
 
 	c->source = ks_source_open(c->conf, &opts, c->source_cxt);

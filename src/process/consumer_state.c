@@ -68,6 +68,16 @@ ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at)
 }
 
 void
+ks_consumer_truncate_batch(KsConsumer *c, int n)
+{
+	for (int i = n; i < c->nrecs; i++)
+		if (!c->states[c->recs[i].pidx].given_back)
+			ks_consumer_give_back(c, c->recs[i].pidx, GetCurrentTimestamp());
+	ks_source_release(c->recs + n, c->nrecs - n);
+	c->nrecs = n;
+}
+
+void
 ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 {
 	MemoryContext old;

@@ -1,37 +1,52 @@
 /*
  * lock_watch.c
- *	  Which lock a batch waits for, and who holds it.
+ *	  Which lock is waited for, and who is in the way.
  *
- * The timer's handler only copies the tag of the lock that this process waits
- * for: that cannot go away while it does, but whoever grants it takes the
- * pointer to it away.  Who holds the lock is looked up in pg_locks afterwards,
- * when the transaction is gone: who has kept it for the length of a timeout most
- * likely still has it.
+ * The timer's handler only copies what this process waits for: its lock cannot go
+ * away while it does, but whoever grants it takes the pointer to it away.  Who is in
+ * the way is looked up afterwards, when the transaction is gone: who has kept the
+ * lock for the length of a timeout most likely still has it.
  *
- * A row that another transaction has written is waited for by the lock on that
- * transaction's id.  Which table it is in, the context of the error tells.
+ * In whose row a wait for a transaction's id has its reason, the lock does not say;
+ * the table that is being written to is close to it, and the first line of the
+ * error's context tells which row it was.  For those who look at the wait from
+ * outside, the handler leaves that table in the worker's slot.
+ *
+ * The timer is short enough for any lock_timeout that there is.  If it has met
+ * nothing all the same, a lock is looked for that stands in the way of writing to the
+ * targets.
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "storage/proc.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timeout.h"
 
 #include "process/lock_watch.h"
+#include "process/lock_words.h"
+#include "process/shmem_int.h"
 
-#define SAMPLE_MS	100
+#define SAMPLE_MS	50
 
 static TimeoutId timer;
 static bool registered = false;
 static volatile sig_atomic_t watching = false;
-static LOCKTAG waited_for;		/* locktag_type LOCKTAG_LAST_TYPE + 1: none */
+static int	sample_ms;
+static const KsApply *applied;	/* by the statements that are watched, or NULL */
+static bool met;				/* a wait: */
+static KsLockWait waited_for;
 
-#define NO_LOCK		(LOCKTAG_LAST_TYPE + 1)
+/*
+ * The table that is being written to.  To be asked while a lock is waited for: nothing
+ * of a route changes in that time.
+ */
+static Oid
+written_table(void)
+{
+	const KsRoute *route = applied ? applied->written : NULL;
+
+	return route && route->target ? route->target->relid : InvalidOid;
+}
 
 /* In a signal handler. */
 static void
@@ -44,19 +59,30 @@ sample_lock_wait(void)
 		return;
 	lock = *(LOCK *volatile *) &MyProc->waitLock;
 	if (lock != NULL)
-		waited_for = lock->tag;
-	enable_timeout_after(timer, SAMPLE_MS);
+	{
+		waited_for.tag = lock->tag;
+		waited_for.mode = MyProc->waitLockMode;
+		waited_for.since = (TimestampTz) pg_atomic_read_u64(&MyProc->waitStart);
+		waited_for.written = written_table();
+		met = true;
+		if (ks_my_slot >= 0)
+			pg_atomic_write_u32(&ks_worker_slots[ks_my_slot].writes_to, waited_for.written);
+	}
+	enable_timeout_after(timer, sample_ms);
 }
 
 void
-ks_lock_watch_begin(void)
+ks_lock_watch_begin(const KsApply *ap)
 {
 	if (!registered)
 		timer = RegisterTimeout(USER_TIMEOUT, sample_lock_wait);
 	registered = true;
-	waited_for.locktag_type = NO_LOCK;
+	met = false;
+	applied = ap;
+	/* a wait that lasts as long as it may is met */
+	sample_ms = LockTimeout > 0 ? Max(1, Min(SAMPLE_MS, LockTimeout / 2)) : SAMPLE_MS;
 	watching = true;
-	enable_timeout_after(timer, SAMPLE_MS);
+	enable_timeout_after(timer, sample_ms);
 }
 
 void
@@ -67,71 +93,62 @@ ks_lock_watch_end(void)
 		disable_timeout(timer, false);
 }
 
-/* "process 42 (AccessExclusiveLock), ...", or NULL: the first who hold the lock. */
-static char *
-find_holders(const LOCKTAG *tag)
+/*
+ * What may have been waited for, where no wait was met.
+ * (not reached by tests: the timer is short enough)
+ */
+static bool
+guess_wait(const LockData *all)
 {
-	Oid			types[] = {OIDOID, XIDOID};
-	Datum		values[] = {ObjectIdGetDatum(tag->locktag_field2), TransactionIdGetDatum(tag->locktag_field1)};
-	bool		of_xid = tag->locktag_type == LOCKTAG_TRANSACTION;
-	MemoryContext cxt = CurrentMemoryContext;
-	char	   *result = NULL;
+	Oid		   *relids;
+	int			n = 0;
 
-	SPI_connect();
-	if (SPI_execute_with_args(of_xid ?
-							  "SELECT pg_catalog.string_agg('process ' || l.pid, ', ') "
-							  "FROM (SELECT l.pid FROM pg_catalog.pg_locks l WHERE l.granted AND l.locktype = 'transactionid' "
-							  "AND l.transactionid = $2 AND l.pid <> pg_catalog.pg_backend_pid() LIMIT 5) l" :
-							  "SELECT pg_catalog.string_agg('process ' || l.pid || ' (' || l.mode || ')', ', ') "
-							  "FROM (SELECT l.pid, l.mode FROM pg_catalog.pg_locks l WHERE l.granted AND l.locktype = 'relation' "
-							  "AND l.relation = $1 AND l.pid <> pg_catalog.pg_backend_pid() "
-							  "AND l.database IN (0, (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())) "
-							  /* those that a writer conflicts with come first */
-							  "ORDER BY l.mode IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'), l.pid LIMIT 5) l",
-							  lengthof(types), types, values, NULL, true, 0) == SPI_OK_SELECT &&
-		SPI_processed == 1)
-	{
-		char	   *s = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-		result = s ? MemoryContextStrdup(cxt, s) : NULL;
-	}
-	SPI_finish();
-	return result;
+	if (applied == NULL)
+		return false;
+	relids = palloc(Max(applied->nroutes, 1) * sizeof(Oid));
+	for (int i = 0; i < applied->nroutes; i++)
+		if (OidIsValid(applied->routes[i].sink->target))
+			relids[n++] = applied->routes[i].sink->target;
+	return ks_lock_find_obstacle(all, relids, n, RowExclusiveLock, &waited_for);
 }
 
-/* The part of an error's context that tells of a row, or NULL. */
+/* The line of an error's context that tells of a row, or NULL. */
 static char *
 row_place(const char *context)
 {
-	const char *in = context ? strstr(context, " in relation \"") : NULL;
-	const char *start = in;
+	int			len = context ? strcspn(context, "\n") : 0;
 
-	if (in == NULL)
+	/* who waits for a transaction says why, before anything that is around it */
+	if (len == 0 || waited_for.tag.locktag_type != LOCKTAG_TRANSACTION)
 		return NULL;
-	while (start > context && start[-1] != '\n')
-		start--;
-	return pnstrdup(start, strcspn(start, "\n"));
+	return pnstrdup(context, len);
 }
 
 void
-ks_lock_watch_describe(const char *context, KsStateError *error)
+ks_lock_watch_describe(const ErrorData *edata, KsStateError *error)
 {
-	const LOCKTAG *tag = &waited_for;
-	char	   *place = row_place(context);
-	char	   *holders = NULL;
-	char	   *table = NULL;
+	LockData   *all = GetLockStatusData();
+	bool		by_timeout = edata->message_id && strstr(edata->message_id, "lock timeout") != NULL;
+	char	   *obstacles;
+	char	   *place;
 
 	error->waits_for = "lock";
-	if (tag->locktag_type == LOCKTAG_RELATION)
-		table = get_rel_name(tag->locktag_field2);
-	if (table)
-		error->message = psprintf("waits for a lock on table \"%s\"", table);
-	else if (place)
-		error->message = psprintf("waits for a row that another transaction has locked, %s", place);
-	else
-		error->message = "waits for a lock that another transaction holds";
-	if (tag->locktag_type == LOCKTAG_RELATION || tag->locktag_type == LOCKTAG_TRANSACTION)
-		holders = find_holders(tag);
-	error->detail = holders ? psprintf("It is held by %s.", holders) : NULL;
+	error->since = met ? waited_for.since : 0;
+	if (error->since == 0)
+		error->since = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), by_timeout ? -LockTimeout : 0);
 	error->hint = "The batch is rolled back and tried again until it gets the lock; see pg_locks and pg_stat_activity.";
+	/* NOWAIT says itself what it was refused */
+	if (!by_timeout)
+		return;
+	if (!met && !guess_wait(all))
+	{
+		error->message = "waits for a lock that another transaction holds";
+		return;
+	}
+	waited_for.group = MyProcPid;
+	error->message = ks_lock_message(&waited_for);
+	obstacles = ks_lock_obstacles(all, &waited_for, true);
+	place = row_place(edata->context);
+	error->detail = !place ? obstacles :
+		psprintf("%s%sThe row was met %s.", obstacles ? obstacles : "", obstacles ? "  " : "", place);
 }

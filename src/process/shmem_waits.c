@@ -3,7 +3,7 @@
  *	  Workers that wait for a lock right now, as SQL sees them.
  *
  * A worker that waits cannot say so itself before it has given up.  What it
- * waits for is asked of the lock manager, which is not cheap, so only of those
+ * waits for is asked of the lock manager, which is not cheap, so only if there is one
  * whose process says that it waits for a lock at all.  Who sees what is as in
  * shmem_stats.c.
  */
@@ -15,13 +15,12 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "base/compat.h"
+#include "process/lock_words.h"
 #include "process/shmem_int.h"
 
 /* Locks are waited for all the time, for moments: those are not told. */
@@ -35,6 +34,7 @@ typedef struct Waiter
 	int			worker;
 	Oid			owner;
 	pid_t		pid;
+	KsWorkerSlot *slot;
 } Waiter;
 
 /* Since when it has waited for a lock, 0: it does not, or not for long. */
@@ -66,71 +66,18 @@ list_workers(Waiter *waiters)
 		strlcpy(waiters[n].sink, slot->sink, NAMEDATALEN);
 		waiters[n].worker = slot->worker;
 		waiters[n].owner = slot->owner;
+		waiters[n].slot = slot;
 		waiters[n++].pid = slot->pid;
 	}
 	LWLockRelease(ks_shared->lock);
 	return n;
 }
 
-/* The lock that a process waits for, NULL if it does not any more. */
-static const LockInstanceData *
-awaited_lock(pid_t pid)
-{
-	const BlockedProcsData *data = GetBlockerStatusData(pid);
-
-	for (int i = 0; i < data->nlocks; i++)
-		if (data->locks[i].pid == pid && data->locks[i].waitLockMode != NoLock)
-			return &data->locks[i];
-	return NULL;
-}
-
-/* In the words of lock_watch.c. */
-static char *
-describe_lock(const LockInstanceData *lock)
-{
-	char	   *table = NULL;
-
-	switch ((LockTagType) lock->locktag.locktag_type)
-	{
-		case LOCKTAG_RELATION:
-		case LOCKTAG_RELATION_EXTEND:
-		case LOCKTAG_PAGE:
-			table = get_rel_name(lock->locktag.locktag_field2);
-			break;
-		case LOCKTAG_TUPLE:
-		case LOCKTAG_TRANSACTION:
-			return pstrdup("waits for a row that another transaction has locked");
-		default:
-			break;
-	}
-	return table ? psprintf("waits for a lock on table \"%s\"", table) :
-		pstrdup("waits for a lock that another transaction holds");
-}
-
-/* The processes in its way; NULL: none any more. */
-static char *
-describe_blockers(pid_t pid, const LockInstanceData *lock)
-{
-	ArrayType  *pids = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum((int32) pid)));
-	StringInfoData buf;
-	Datum	   *elems;
-	int			n;
-
-	deconstruct_array(pids, INT4OID, sizeof(int32), true, TYPALIGN_INT, &elems, NULL, &n);
-	if (n == 0)
-		return NULL;
-	initStringInfo(&buf);
-	for (int i = 0; i < n; i++)
-		appendStringInfo(&buf, "%sprocess %d", i ? ", " : "It is held by ", DatumGetInt32(elems[i]));
-	appendStringInfo(&buf, "; %s is wanted.",
-					 GetLockmodeName(lock->locktag.locktag_lockmethodid, lock->waitLockMode));
-	return buf.data;
-}
-
 Datum
 kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	LockData   *all = NULL;
 	Waiter	   *waiters;
 	int			n;
 
@@ -141,25 +88,28 @@ kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 	n = list_workers(waiters);
 	for (int i = 0; i < n; i++)
 	{
-		const LockInstanceData *lock;
+		KsLockWait	wait;
 		TimestampTz since;
 		Datum		values[5];
 		bool		nulls[5] = {0};
-		char	   *blockers;
+		char	   *obstacles;
 
 		since = waits_since(waiters[i].pid);
 		if (since == 0 || !ks_shmem_may_see(waiters[i].owner))
 			continue;
-		lock = awaited_lock(waiters[i].pid);
-		if (lock == NULL)
+		/* once for all of them, however many wait */
+		if (all == NULL)
+			all = GetLockStatusData();
+		if (!ks_lock_find_wait(all, waiters[i].pid, &wait))
 			continue;
-		blockers = describe_blockers(waiters[i].pid, lock);
+		wait.written = pg_atomic_read_u32(&waiters[i].slot->writes_to);
+		obstacles = ks_lock_obstacles(all, &wait, false);
 		values[0] = CStringGetTextDatum(waiters[i].sink);
 		values[1] = Int32GetDatum(waiters[i].worker);
 		values[2] = TimestampTzGetDatum(since);
-		values[3] = CStringGetTextDatum(describe_lock(lock));
-		if (blockers)
-			values[4] = CStringGetTextDatum(blockers);
+		values[3] = CStringGetTextDatum(ks_lock_message(&wait));
+		if (obstacles)
+			values[4] = CStringGetTextDatum(obstacles);
 		else
 			nulls[4] = true;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -1,6 +1,7 @@
 /*
  * transaction.c
- *	  Transactions of a background process, each with a snapshot of its own.
+ *	  Transactions of a background process, each with a snapshot of its own; and
+ *	  subtransactions of any process.
  *
  * A process has no session that would begin and end them, tell what it does, or
  * catch an error: this is the one place where it is done.
@@ -10,7 +11,9 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "process/transaction.h"
@@ -46,6 +49,39 @@ ks_transaction_catch(MemoryContext cxt)
 	MemoryContextSwitchTo(cxt);
 	RESUME_INTERRUPTS();
 	pgstat_report_activity(STATE_IDLE, NULL);
+	return edata;
+}
+
+ErrorData *
+ks_transaction_attempt(void (*step) (void *arg), void *arg, int lock_ms)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char		timeout[12];
+	ErrorData  *volatile edata = NULL;
+
+	snprintf(timeout, sizeof(timeout), "%d", lock_ms);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		int			nestlevel = NewGUCNestLevel();
+
+		(void) set_config_option("lock_timeout", timeout, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		step(arg);
+		AtEOXact_GUC(true, nestlevel);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
 	return edata;
 }
 

@@ -1,6 +1,7 @@
 /*
  * transaction.h
- *	  Transactions of a background process, each with a snapshot of its own.
+ *	  Transactions of a background process, each with a snapshot of its own; and
+ *	  subtransactions of any process.
  */
 #ifndef KS_TRANSACTION_H
 #define KS_TRANSACTION_H
@@ -18,5 +19,12 @@ extern ErrorData *ks_transaction_catch(MemoryContext cxt);
  * error, in the context of the caller, which is current again either way.
  */
 extern ErrorData *ks_transaction_try(void (*step) (void *arg), void *arg);
+
+/*
+ * Within a transaction: runs 'step' in a subtransaction, in which no lock is waited for
+ * longer than lock_ms (0: as long as it takes).  NULL, or the error by which that was
+ * rolled back, in the context of the caller, which is current again either way.
+ */
+extern ErrorData *ks_transaction_attempt(void (*step) (void *arg), void *arg, int lock_ms);
 
 #endif

@@ -48,6 +48,7 @@
 #include "base/memory.h"
 #include "base/session.h"
 #include "process/consumer.h"
+#include "process/lock_watch.h"
 #include "process/transaction.h"
 #include "process/worker.h"
 #include "process/worker_int.h"
@@ -232,10 +233,7 @@ open_consumer(int64 generation, MemoryContext cxt)
 		return false;
 	}
 	set_application_name();
-	SetConfigOption("lock_timeout",
-					/* 0 is for ever, less than 1 ms is not */
-					psprintf("%d", (int) Min((ks_worker.sink->lock_timeout_us + 999) / 1000, PG_INT32_MAX)),
-					PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", psprintf("%d", ks_sink_lock_ms(ks_worker.sink)), PGC_SUSET, PGC_S_OVERRIDE);
 	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
 	ks_transaction_commit();
 
@@ -255,7 +253,9 @@ open_consumer(int64 generation, MemoryContext cxt)
 	ks_transaction_commit();
 	MemoryContextSwitchTo(cxt);
 	ks_worker_begin_memory_level();
+	ks_lock_watch_begin(NULL);
 	ks_consumer_open(ks_worker.consumer);
+	ks_lock_watch_end();
 	MemoryContextSwitchTo(cxt);
 	return true;
 }
@@ -319,7 +319,8 @@ main_loop(void)
 				break;
 			case KS_STEP_WAIT:
 				report_consumer();
-				if (c->stale && c->batch_since == 0)
+				/* a batch that is to be tried again can be read again as well */
+				if (c->stale && (c->batch_since == 0 || c->attempts > 0))
 					respawn();
 				if (ks_worker_lower_memory_level())
 					respawn();
@@ -413,6 +414,7 @@ ks_worker_main(Datum arg)
 		edata = ks_transaction_catch(cxt);
 	}
 	PG_END_TRY();
+	ks_lock_watch_end();
 
 	/* an error outside of a batch: the supervisor starts the worker again */
 	if (ks_worker.sink)
@@ -424,6 +426,8 @@ ks_worker_main(Datum arg)
 		ks_worker_state_error(edata, &error);
 		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT)
 			error.waits_for = what_is_undefined();
+		if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE && ks_worker.error_cxt)
+			ks_worker_describe_lock(edata, &error);
 		/*
 		 * Access that Kafka denies is given sooner or later, properties that do
 		 * not fit together are mended by whoever rotates a key.

@@ -13,18 +13,14 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "base/backoff.h"
 #include "base/memory.h"
 #include "process/lock_watch.h"
 #include "process/transaction.h"
 #include "process/worker_int.h"
 
-#define RETRY_FIRST_MS		100
-#define RETRY_MAX_MS		30000
 
-/* Who holds the lock, in a transaction of its own. */
-static void
-describe_lock(const ErrorData *edata, KsStateError *error)
+void
+ks_worker_describe_lock(const ErrorData *edata, KsStateError *error)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 
@@ -32,7 +28,7 @@ describe_lock(const ErrorData *edata, KsStateError *error)
 	{
 		ks_transaction_begin();
 		MemoryContextSwitchTo(ks_worker.error_cxt);
-		ks_lock_watch_describe(edata->context, error);
+		ks_lock_watch_describe(edata, error);
 		ks_transaction_commit();
 	}
 	PG_CATCH();
@@ -67,7 +63,7 @@ handle_error(const ErrorData *edata, bool of_registry)
 		ks_worker_halt(&error, 1);
 	MemoryContextReset(ks_worker.error_cxt);
 	if (lock)
-		describe_lock(edata, &error);
+		ks_worker_describe_lock(edata, &error);
 	ereport(c->attempts == 0 || !lock ? LOG : DEBUG1,
 			(errcode(edata->sqlerrcode),
 			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
@@ -75,7 +71,7 @@ handle_error(const ErrorData *edata, bool of_registry)
 	/* one that has waited for a lock has waited long enough to say so */
 	if (lock || of_registry || c->attempts > 0)
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
-	ks_consumer_retry(c, ks_backoff_ms(lock ? 0 : c->attempts, RETRY_FIRST_MS, RETRY_MAX_MS));
+	ks_consumer_retry(c, lock);
 }
 
 static void
@@ -141,7 +137,7 @@ ks_worker_apply_batch(void (*idle) (void))
 				t1;
 
 	INSTR_TIME_SET_ZERO(t0);
-	ks_lock_watch_begin();
+	ks_lock_watch_begin(ap);
 	PG_TRY();
 	{
 		ks_transaction_begin();

@@ -68,6 +68,10 @@ extern bool ks_worker_lower_memory_level(void);
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);
 
+/* What a lock that was not got in time was, and who is in the way; in a transaction of its
+ * own. */
+extern void ks_worker_describe_lock(const ErrorData *edata, KsStateError *error);
+
 /*
  * One attempt to apply the batch, and what follows from its outcome.  idle: what else
  * there is to do, now and then while a schema registry is asked.

@@ -112,6 +112,7 @@ typedef struct KsApply
 	uint8	   *parsed_ops;		/* as decoded: before filters of the attempt */
 
 	/* what is being done, for whoever catches an error */
+	const KsRoute *written;		/* to its target rows have been written last, or are; NULL: none yet */
 	int			decoding;		/* record being decoded, -1: past that */
 	int			evaluating;		/* record whose default or filter is evaluated, or -1 */
 
@@ -227,8 +228,8 @@ extern void ks_apply_finish(KsApply *ap);
 extern void ks_apply_leave_out(KsApply *ap, const char *topic);
 
 /*
- * Prepared: do foreign keys link the rows of two topics, directly, through those of
- * other topics, or in the one table that both are written to?
+ * Do foreign keys link the rows of two topics, directly, through those of other topics, or
+ * in the one table that both are written to?  Before it was prepared, they may.
  */
 extern bool ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other);
 

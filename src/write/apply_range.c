@@ -106,7 +106,7 @@ apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *c
 	hi = Min(hi, r->hi);
 	if (lo >= hi)
 		return KS_WRITTEN;
-	*at = r;
+	*at = ap->written = r;
 	return apply_to_target(ap, r, lo, hi, step, counts);
 }
 

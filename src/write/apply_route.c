@@ -401,12 +401,24 @@ route_of_topic(const KsApply *ap, const char *topic)
 	return found;
 }
 
+/* Could all targets be locked, since the sink was loaded? */
+static bool
+targets_are_known(const KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (ap->routes[i].target == NULL)
+			return false;
+	return ap->routes != NULL;
+}
+
 bool
 ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other)
 {
 	int			r = route_of_topic(ap, topic);
 	int			o = route_of_topic(ap, other);
 
+	if (!targets_are_known(ap))
+		return true;
 	return r >= 0 && o >= 0 && ap->routes[r].linked && ap->routes[r].group == ap->routes[o].group;
 }
 

@@ -68,7 +68,7 @@ becomes("SELECT sum(lag) = 600 FROM kafka_sink.lag WHERE sink = 'held'", 'and go
 my $before = retries('held') + 5;
 becomes("SELECT retries > $before FROM kafka_sink.stat_sinks WHERE sink = 'held'", 'it tries again');
 my $memory = memory('held');
-$before += 40;
+$before += 10;
 becomes("SELECT retries > $before FROM kafka_sink.stat_sinks WHERE sink = 'held'", 'and again');
 my $grown = memory('held') - $memory;
 cmp_ok($grown, '<', 8192, "its memory does not grow ($grown kB)");
@@ -85,9 +85,9 @@ $topic = create_sink('rows', 1, "insert_mode => 'upsert', lock_timeout => '200 m
 sql('INSERT INTO rows VALUES (3, 0)');
 $holder->query_safe('BEGIN; UPDATE rows SET qty = -1 WHERE id = 3');
 $kafka->gen($topic, count => 50);
-becomes(q{SELECT state = 'waiting' AND waits_for = 'lock' AND message LIKE 'waits for a row that another transaction has locked, % in relation "rows"'
+becomes(q{SELECT state = 'waiting' AND waits_for = 'lock' AND message = 'waits for a row that another transaction has locked, as it writes to table "rows"'
 		FROM kafka_sink.sinks WHERE sink = 'rows'}, 'a row that somebody has changed');
-is(sql("SELECT detail FROM kafka_sink.sinks WHERE sink = 'rows'"), "It is held by process $pid.", 'and who');
+like(sql("SELECT detail FROM kafka_sink.sinks WHERE sink = 'rows'"), qr/^It is held by process $pid\./, 'and who');
 becomes("SELECT lag >= 40 FROM kafka_sink.lag WHERE sink = 'rows'", 'a batch that is full does not hide the rest');
 $kafka->gen($topic, count => 50, from => 50);
 becomes("SELECT lag >= 90 FROM kafka_sink.lag WHERE sink = 'rows'", 'nor what comes later');

@@ -199,6 +199,10 @@ is( ($said // '') =~ s/\s+/ /gr,
 		  . 'A worker that ended is started again after %s s, then ever longer, up to %s s. '
 		  . 'All pauses are random between half and all of that.', @pauses),
 	'pauses');
+my ($batch, $lock) = $reference =~ /^(applied again from memory, .*?)\. \(After\n`lock_timeout` up to (\S+ s):/ms;
+is( join(', ', ($batch // '') =~ s/\s+/ /gr, $lock // ''),
+	sprintf('applied again from memory, after %s s and then ever longer, up to %s s, %s s', map { seconds('consumer.c', $_) } 'RETRY_FIRST_MS', 'RETRY_MAX_MS', 'RETRY_LOCK_MAX_MS'),
+	'pauses of a batch');
 
 # --- signatures ---
 
