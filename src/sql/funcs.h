@@ -55,8 +55,8 @@ extern TimestampTz ks_call_deadline(FunctionCallInfo fcinfo, int arg);
 /* For a call that waits for a broker, in ms: no longer than the caller wants. */
 extern int	ks_call_broker_timeout(TimestampTz deadline);
 
-/* Errors (57014) after the deadline; 0: never. */
-extern void ks_call_check_deadline(TimestampTz deadline, const char *sink);
+/* Errors (57014) after the deadline; 0: never.  'detail' or NULL. */
+extern void ks_call_check_deadline(TimestampTz deadline, const char *sink, const char *detail);
 
 /* A snapshot, and settings that decide what values mean; SPI is connected. */
 extern void ks_call_begin(void);

@@ -75,11 +75,12 @@ ks_call_broker_timeout(TimestampTz deadline)
 }
 
 void
-ks_call_check_deadline(TimestampTz deadline, const char *sink)
+ks_call_check_deadline(TimestampTz deadline, const char *sink, const char *detail)
 {
 	if (deadline != 0 && GetCurrentTimestamp() >= deadline)
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("timed out while waiting for sink \"%s\"", sink),
+				 detail ? errdetail_internal("%s", detail) : 0,
 				 errhint("The views kafka_sink.sinks and kafka_sink.lag show where it stands.")));
 }

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
@@ -27,6 +28,8 @@
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
 #include "process/consumer.h"
+#include "process/lock_watch.h"
+#include "process/transaction.h"
 #include "sql/funcs.h"
 
 #define PROGRESS_MS			1000
@@ -166,17 +169,126 @@ check_interrupts(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* --- locks --- */
+
+/* A lock that the batch at hand waits for; of one attempt after the other. */
+typedef struct LockWait
+{
+	int			session_ms;		/* the session's lock_timeout, 0: none */
+	TimestampTz deadline;		/* of the call, 0: none */
+	TimestampTz since;			/* 0: it waits for none */
+	char	   *detail;			/* what for, in the consumer's context */
+} LockWait;
+
+static LockWait lock_wait;
+
+/* How long an attempt may wait for it: as a worker's would, within what the caller wants. */
+static int
+attempt_lock_ms(const KsSink *sink)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		ms[] = {ks_sink_lock_ms(sink), lock_wait.session_ms, 0};
+	int64		least = 0;
+
+	/* the session's is for the whole wait */
+	if (lock_wait.session_ms > 0 && lock_wait.since != 0)
+		ms[1] = Max(1, lock_wait.session_ms - (now - lock_wait.since) / 1000);
+	if (lock_wait.deadline != 0)
+		ms[2] = Max(1, (lock_wait.deadline - now) / 1000);
+	for (int i = 0; i < (int) lengthof(ms); i++)
+		if (ms[i] > 0 && (least == 0 || ms[i] < least))
+			least = ms[i];
+	return (int) Min(least, PG_INT32_MAX);
+}
+
+/*
+ * An attempt has not got its lock: true if there is to be another.  What is waited for
+ * is told once.
+ */
+static bool
+note_lock_wait(KsConsumer *c, ErrorData *edata)
+{
+	KsStateError error = {.message = edata->message};
+	bool		first = lock_wait.since == 0;
+	char	   *detail;
+
+	ks_lock_watch_describe(edata, &error);
+	detail = psprintf("It %s.%s%s", error.message, error.detail ? "  " : "", error.detail ? error.detail : "");
+	if (first)
+		lock_wait.since = error.since;
+	if (lock_wait.session_ms > 0 &&
+		TimestampDifferenceExceeds(lock_wait.since, GetCurrentTimestamp(), lock_wait.session_ms - 1))
+	{
+		edata->detail = detail;
+		return false;
+	}
+	if (lock_wait.detail)
+		pfree(lock_wait.detail);
+	lock_wait.detail = MemoryContextStrdup(c->cxt, detail);
+	if (first)
+		ereport(WARNING,
+				(errcode(edata->sqlerrcode),
+				 errmsg("sink \"%s\": %s", c->sink->name, error.message),
+				 error.detail ? errdetail_internal("%s", error.detail) : 0,
+				 errhint("%s", error.hint)));
+	return true;
+}
+
+/* --- the batch --- */
+
+typedef struct Attempt
+{
+	KsConsumer *c;
+	KsApplyResult result;
+	KsRecordError err;
+} Attempt;
+
+static void
+apply(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->result = ks_consumer_apply(attempt->c, &attempt->err);
+}
+
+/* In a transaction: false if a lock was not to be had, and the batch is to be tried again. */
+static bool
+try_apply(Attempt *attempt)
+{
+	KsConsumer *c = attempt->c;
+	ErrorData  *edata;
+
+	ks_lock_watch_begin(c->apply);
+	edata = ks_transaction_attempt(apply, attempt, attempt_lock_ms(c->sink));
+	ks_lock_watch_end();
+	if (edata == NULL)
+	{
+		lock_wait.since = 0;
+		return true;
+	}
+	if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !note_lock_wait(c, edata))
+		ReThrowError(edata);
+	ks_consumer_retry(c, true);
+	return false;
+}
+
 /* Applies the batch and commits; returns its number of records, 0 if it is still to be applied. */
 static int64
 run_batch(KsConsumer *c)
 {
 	const char *name = quote_literal_cstr(c->sink->name);
-	KsRecordError err;
+	Attempt		attempt = {.c = c};
 	KsApplyResult result;
 	int64		n;
 
 	begin();
-	result = ks_consumer_apply(c, &err);
+	if (!try_apply(&attempt))
+	{
+		/* nothing is held while it rests */
+		commit();
+		return 0;
+	}
+	result = attempt.result;
 	if (result == KS_APPLY_CHANGED)
 		refuse_changed(c->sink);
 	if (result == KS_APPLY_MISMATCH)
@@ -195,7 +307,7 @@ run_batch(KsConsumer *c)
 		return 0;
 	n = c->nrecs;				/* without those that wait */
 	if (result == KS_APPLY_STOPPED)
-		raise_record_error(c, &err);
+		raise_record_error(c, &attempt.err);
 	ks_consumer_committed(c);
 	return n;
 }
@@ -284,6 +396,10 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 				 errdetail("Its offsets were written in another database or server."),
 				 errhint("SELECT kafka_sink.resume(%s) to go on from them here.", quote_literal_cstr(name))));
 	run_sink = sink;
+	lock_wait = (LockWait)
+	{
+		.session_ms = LockTimeout, .deadline = deadline
+	};
 	c = ks_consumer_create(sink, false, begin, commit, cxt);
 	SPI_commit();
 	MemoryContextSwitchTo(cxt);
@@ -313,7 +429,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(cxt);
 		CHECK_FOR_INTERRUPTS();
 		step = check_memory(c) ? KS_STEP_APPLY : ks_consumer_step(c, &timeout);
-		if (step == KS_STEP_APPLY || c->nrecs >= max_records - total)
+		if (step == KS_STEP_APPLY || (c->nrecs >= max_records - total && c->retry_at == 0))
 		{
 			if (c->nrecs > max_records - total)
 				ks_consumer_truncate_batch(c, (int) (max_records - total));
@@ -329,7 +445,7 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 			continue;
 		}
 		raise_consumer_error(c, step == KS_STEP_HALT);
-		ks_call_check_deadline(deadline, name);
+		ks_call_check_deadline(deadline, name, lock_wait.since != 0 ? lock_wait.detail : NULL);
 		if (deadline != 0)
 		{
 			long		remaining = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
