@@ -209,7 +209,6 @@ SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 
 SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 'debezium', value_schema => '{"type": "record", "name": "r", "fields": [{"name": "op", "type": "string"}, {"name": "after", "type": "int"}]}');
 SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 'debezium', value_schema => env(f('x', '"int"')));
 SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 'debezium', value_schema => env(f('id', '"bytes"')));
-SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 'connect', value_schema => env(f('id', '"int"')));
 SELECT kafka_sink.create_sink('s', target => 't', envelope => 'debezium', key_format => 'avro', key_schema => '"int"');
 SELECT kafka_sink.create_sink('s', command => 'SELECT FROM batch', format => 'avro', envelope => 'debezium', value_schema => env(f('id', '"int"')));
 DROP TABLE t, big, one, whole;

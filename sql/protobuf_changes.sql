@@ -211,7 +211,6 @@ SELECT kafka_sink.create_sink('s', target => 't', format => 'protobuf', envelope
 SELECT kafka_sink.create_sink('s', target => 't', format => 'protobuf', envelope => 'debezium', message_type => 'm', value_schema => 'syntax = "proto3"; message m { string op = 1; repeated a after = 2; } message a { int32 id = 1; }');
 SELECT kafka_sink.create_sink('s', target => 't', format => 'protobuf', envelope => 'debezium', message_type => 'a', value_schema => 'syntax = "proto3"; message m { string op = 1; a after = 2; } message a { string x = 1; }');
 SELECT kafka_sink.create_sink('s', target => 't', format => 'protobuf', envelope => 'debezium', message_type => 'm', value_schema => 'syntax = "proto3"; message m { string op = 1; a after = 2; } message a { string x = 1; }');
-SELECT kafka_sink.create_sink('s', target => 't', format => 'protobuf', envelope => 'connect', value_schema => env('int32 v'));
 SELECT kafka_sink.create_sink('s', target => 't', envelope => 'debezium', key_format => 'protobuf', key_schema => 'syntax = "proto3"; message k { int32 id = 1; }');
 SELECT kafka_sink.create_sink('s', target => 't', format => 'csv', envelope => 'debezium');
 SELECT kafka_sink.create_sink('s', command => 'SELECT FROM batch', format => 'protobuf', envelope => 'debezium', value_schema => env('int32 v'));

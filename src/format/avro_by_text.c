@@ -27,7 +27,7 @@ ks_avro_from_token(KsAvroReader *r, KsAvroConvert *c, KsJsonToken *tok, bool *is
 		tok->len = 1;
 		tok->type = KS_JSON_STRING;
 	}
-	if (r->d->settings.envelope == KS_DEBEZIUM)
+	if (r->d->settings.envelope != KS_NO_ENVELOPE)
 		ks_value_set_odd(r->d, c->base, tok);
 
 	/* what a logical type tells, the column need not */

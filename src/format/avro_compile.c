@@ -120,7 +120,7 @@ add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 {
 	KsColumn   *col = &c->target->cols[i];
 	KsAvroConvert *convert = ks_avro_convert_plan(node, &col->type, col->unit,
-													  c->settings->envelope == KS_DEBEZIUM);
+													  c->settings->envelope != KS_NO_ENVELOPE);
 	KsAvroStep *step;
 
 	if (convert == NULL)

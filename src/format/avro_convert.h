@@ -59,10 +59,10 @@ typedef struct KsAvroComposite
 } KsAvroComposite;
 
 /*
- * NULL: no value but null fits.  'unit': the column says what numbers count.  'debezium':
- * bytes may be the text of a value whose type Debezium does not know.
+ * NULL: no value but null fits.  'unit': the column says what numbers count.  'connect':
+ * as Kafka Connect writes them: bytes may be the text of a value whose type Debezium does not know.
  */
-extern KsAvroConvert *ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium);
+extern KsAvroConvert *ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool connect);
 
 /* --- avro_by_text.c: one value each, in the current context --- */
 

@@ -28,7 +28,7 @@ is_structure(const KsType *type)
 
 /* bytes and fixed */
 static KsAvroAction
-plan_bytes(const KsAvroNode *node, const KsType *type, bool debezium)
+plan_bytes(const KsAvroNode *node, const KsType *type, bool connect)
 {
 	if (type->typid == BYTEAOID)
 		return KS_AVRO_AS_BYTEA;
@@ -48,7 +48,7 @@ plan_bytes(const KsAvroNode *node, const KsType *type, bool debezium)
 			return type->typid == BITOID || type->is_string ? KS_AVRO_AS_TOKEN : KS_AVRO_REFUSE;
 		default:
 			return type->kind == KS_TYPE_TEXT ? KS_AVRO_AS_TEXT :
-				type->is_string || (debezium && (type->kind == KS_TYPE_GENERIC || is_structure(type))) ?
+				type->is_string || (connect && (type->kind == KS_TYPE_GENERIC || is_structure(type))) ?
 				KS_AVRO_AS_STRING : KS_AVRO_REFUSE;
 	}
 }
@@ -114,7 +114,7 @@ plan_time(const KsAvroNode *node, const KsType *type)
 }
 
 static KsAvroAction
-plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit, bool debezium)
+plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit, bool connect)
 {
 	switch (node->type)
 	{
@@ -124,7 +124,7 @@ plan_scalar(const KsAvroNode *node, const KsType *type, KsUnit unit, bool debezi
 			return type->typid == BYTEAOID ? KS_AVRO_REFUSE : KS_AVRO_AS_TOKEN;
 		case KS_AVRO_BYTES:
 		case KS_AVRO_FIXED:
-			return plan_bytes(node, type, debezium);
+			return plan_bytes(node, type, connect);
 		case KS_AVRO_BOOLEAN:
 			return type->kind == KS_TYPE_BOOL ? KS_AVRO_AS_BOOL :
 				type->is_string || ks_scalar_is_foreign(type) || type->typid == BITOID || type->typid == VARBITOID ?
@@ -163,7 +163,7 @@ without_null(const KsAvroNode *node)
 typedef struct Planner
 {
 	KsUnit		unit;
-	bool		debezium;
+	bool		connect;
 	KsAvroComposite *composites;	/* that are planned, or about to be */
 } Planner;
 
@@ -292,17 +292,17 @@ plan(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type)
 			break;
 		default:
 			c->action = c->base->kind == KS_TYPE_JSON && node->logical != KS_AVRO_JSON ?
-				KS_AVRO_AS_JSON : plan_scalar(node, c->base, p->unit, p->debezium);
+				KS_AVRO_AS_JSON : plan_scalar(node, c->base, p->unit, p->connect);
 			break;
 	}
 	return c->action != KS_AVRO_REFUSE;
 }
 
 KsAvroConvert *
-ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool debezium)
+ks_avro_convert_plan(const KsAvroNode *node, KsType *type, KsUnit unit, bool connect)
 {
 	KsAvroConvert *c = palloc(sizeof(KsAvroConvert));
-	Planner		p = {.unit = unit, .debezium = debezium};
+	Planner		p = {.unit = unit, .connect = connect};
 
 	return plan(&p, c, node, type) ? c : NULL;
 }

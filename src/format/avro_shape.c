@@ -406,9 +406,9 @@ find(const KsShape *shape, const char *name, int len)
 }
 
 static bool
-fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool debezium)
+fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool connect)
 {
-	return ks_avro_convert_plan(col->node, type, unit, debezium) != NULL;
+	return ks_avro_convert_plan(col->node, type, unit, connect) != NULL;
 }
 
 static const KsShapeOps ops = {.find = find, .fits = fits};

@@ -283,6 +283,9 @@ open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	if (unlikely(program == NULL) || program->unused)
 		return KS_ROW_WRITE;
 	ks_proto_run(program, &d->proto->reader);
+	/* (what is null because it is absent is for proto_field() to check) */
+	if (program->absent)
+		return KS_ROW_WRITE;
 	d->found = program->found;
 	d->found_values = program->values;
 	d->found_isnull = program->isnull;

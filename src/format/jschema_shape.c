@@ -137,7 +137,7 @@ find(const KsShape *shape, const char *name, int len)
 
 /* Most types read what JSON has; whether they can is each value's affair. */
 static bool
-fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool debezium)
+fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool connect)
 {
 	int			bits = *(const int *) col->node;
 	const KsType *base = ks_type_base(type);

@@ -52,7 +52,7 @@ not_changes(const KsProtoMessage *message, const char *detail)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("the Protobuf schema is not that of Debezium's changes"),
 			 errdetail("%s  Its message is %s.", detail, message->name),
-			 errhint("Without the envelope (ExtractNewRecordState) records need envelope => 'none'.")));
+			 errhint("Without the envelope (ExtractNewRecordState) records need envelope => 'connect'.")));
 }
 
 static const KsProtoField *

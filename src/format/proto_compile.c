@@ -23,7 +23,7 @@ typedef struct Compiler
 	const KsFormatSettings *settings;
 	KsTarget   *target;
 	KsProtoProgram *program;
-	bool		debezium;
+	bool		connect;
 	bool		others;			/* what no column takes counts, too */
 } Compiler;
 
@@ -103,7 +103,7 @@ take_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i)
 	bool		single = !field->repeated && field->message == NULL;
 	KsProtoSlot *slot = add_slot(c, single ? KS_PROTO_VALUE_SLOT : KS_PROTO_RUNS_SLOT, i, plan, step);
 
-	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit, c->debezium), field);
+	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit, c->connect), field);
 	/* of a message that is there once, it may be as soon as it is met */
 	if (!single && slot->convert->direct == KS_PROTO_NOT_DIRECT)
 		return;
@@ -159,7 +159,7 @@ compile_item(Compiler *c, const KsProtoField *field, const KsStepOf *list, int n
 			item->whole[item->nwhole++] = (KsProtoSlot)
 		{
 			.kind = KS_PROTO_VALUE_SLOT, .col = list[i].col, .field = field,
-				.convert = checked(c, list[i].col, ks_proto_convert_plan_item(field, &col->type, col->unit, c->debezium), field)
+				.convert = checked(c, list[i].col, ks_proto_convert_plan_item(field, &col->type, col->unit, c->connect), field)
 		};
 	}
 	if (inner.n > 0 && is_json(field->message))
@@ -400,7 +400,7 @@ prepare_scope(Compiler *c, KsProtoScope scope)
 	KsProtoProgram *p = c->program;
 	int			n = c->target->ncols + 1;
 
-	if (scope != KS_PROTO_RECORD)
+	if (scope != KS_PROTO_RECORD || c->settings->envelope == KS_CONNECT)
 		p->absent = palloc0(n * sizeof(bool));
 	if (scope == KS_PROTO_ROW)
 		p->unavailable = palloc0(n * sizeof(bool));
@@ -410,7 +410,7 @@ KsProtoProgram *
 ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope)
 {
 	KsTarget   *target = d->target;
-	Compiler	c = {d, &d->settings, target, palloc0(sizeof(KsProtoProgram)), d->settings.envelope == KS_DEBEZIUM,
+	Compiler	c = {d, &d->settings, target, palloc0(sizeof(KsProtoProgram)), d->settings.envelope != KS_NO_ENVELOPE,
 	scope != KS_PROTO_KEY && (target->has_rest || d->settings.strict)};
 	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
 

@@ -22,8 +22,8 @@ from_token(KsProtoReader *r, KsProtoConvert *c, KsJsonToken *tok, bool *isnull)
 	KsUnit		unit = cv->unit;
 	Datum		d;
 
-	/* what Debezium writes in ways of its own */
-	if (unlikely(r->d->settings.envelope == KS_DEBEZIUM))
+	/* what Connect and Debezium write in ways of their own */
+	if (unlikely(r->d->settings.envelope != KS_NO_ENVELOPE))
 	{
 		if ((tok->type == KS_JSON_TRUE || tok->type == KS_JSON_FALSE) &&
 			(c->base->typid == BITOID || c->base->typid == VARBITOID))

@@ -65,11 +65,11 @@ typedef struct KsProtoConvert
 	struct KsProtoConvert *inner;	/* of elements; of what is wrapped */
 } KsProtoConvert;
 
-/* NULL: no value fits.  'unit': the column says what numbers count; 'debezium': as in its changes. */
-extern KsProtoConvert *ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium);
+/* NULL: no value fits.  'unit': the column says what numbers count; 'connect': as Kafka Connect writes them. */
+extern KsProtoConvert *ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool connect);
 
 /* One value of the field, though it may be repeated; as an item of a list or a map. */
-extern KsProtoConvert *ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium);
+extern KsProtoConvert *ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit, bool connect);
 
 /* A message that is no field's. */
 extern KsProtoConvert *ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type);

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
 #include "format/proto_declare.h"
@@ -64,6 +65,17 @@ static const char *
 keep_comment(Declarer *d, const KsProtoComment *comment)
 {
 	return ks_proto_comment_text(comment, &d->buf) ? keep_string(d, d->buf.data, d->buf.len) : NULL;
+}
+
+/* What options say counts before comments, which are about more than data. */
+static const char *
+keep_doc(Declarer *d, const KsProtoMeta *meta, const KsProtoComment *comment)
+{
+	int			len = meta->doc ? strlen(meta->doc) : 0;
+
+	if (len > 0 && pg_verify_mbstr(GetDatabaseEncoding(), meta->doc, len, true))
+		return keep_string(d, meta->doc, len);
+	return keep_comment(d, comment);
 }
 
 /* --- numbers and names that are taken --- */
@@ -243,6 +255,9 @@ fill_field(Declarer *d, KsProtoFieldDecl *f, KsProtoField *field, const KsProtoF
 		(f->label == KS_PROTO_REQUIRED || f->features.presence == KS_PROTO_LEGACY_REQUIRED);
 	field->presence = has_presence(d->file, f, &f->features);
 	field->oneof = f->oneof;
+	field->connect_type = f->meta.connect_type;
+	field->precision = f->meta.precision;
+	field->scale = f->meta.scale;
 }
 
 /* What finds them by number and name. */
@@ -281,7 +296,7 @@ fill_fields(Declarer *d, const KsProtoMessageDecl *m, KsProtoMessage *node)
 	{
 		(void) ks_proto_symbol_add(d->symbols, m->symbol, KS_PROTO_IS_OTHER, d->file, &f->name);
 		fill_field(d, f, &node->fields[n], &m->features);
-		node->comments[n] = keep_comment(d, &f->comment);
+		node->comments[n] = keep_doc(d, &f->meta, &f->comment);
 	}
 	index_fields(d, m, node);
 }
@@ -341,7 +356,7 @@ declare_message(Declarer *d, KsProtoSymbol *parent, KsProtoMessageDecl *m, const
 	m->features = inherit(outer, &m->features);
 	node->name = ks_proto_symbol_name(m->symbol, d->keep);
 	node->map_entry = m->map_entry;
-	node->comment = keep_comment(d, &m->comment);
+	node->comment = keep_doc(d, &m->meta, &m->comment);
 	declare_body(d, m);
 	fill_oneofs(d, m, node);
 	fill_fields(d, m, node);

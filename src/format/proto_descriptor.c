@@ -5,7 +5,7 @@
  * Confluent's serializers for Python and others register a FileDescriptorProto in base64,
  * protoc writes a FileDescriptorSet, which is a list of these.  Some registries answer with
  * a text, others with what they were given.  Comments, services, extensions, and options but
- * for an edition's features are gone, or left out.
+ * for an edition's features and those that proto_meta.c reads are gone, or left out.
  *
  * Fields and messages keep their order, for records count the messages.  A descriptor has a
  * list of each, and groups are in both; so a message is written before the first group that
@@ -308,7 +308,10 @@ put_body(KsProtoPrinter *p, const KsProtoValue *message)
 	b = read_body(p, message);
 	appendStringInfoString(&p->out, " {\n");
 	if (ks_proto_find_part(p, message, 7, &v))
+	{
 		ks_proto_put_features(p, &v, OF_MESSAGES);
+		ks_proto_put_message_meta(p, &v);
+	}
 	for (int i = 0; i < b.nfields; i++)
 	{
 		const Member *m = &b.fields[i];

@@ -61,6 +61,9 @@ extern void ks_proto_put_options(KsProtoPrinter *p, const KsProtoFieldParts *f);
 /* What options of this say of an edition's features, each as an option of its own.  number: their field. */
 extern void ks_proto_put_features(KsProtoPrinter *p, const KsProtoValue *options, int number);
 
+/* "option (confluent.message_meta) = ...;", if a message's options have that. */
+extern void ks_proto_put_message_meta(KsProtoPrinter *p, const KsProtoValue *options);
+
 extern void ks_proto_put_enum(KsProtoPrinter *p, const KsProtoValue *descriptor);
 
 #endif

@@ -226,12 +226,67 @@ ks_proto_put_features(KsProtoPrinter *p, const KsProtoValue *options, int number
 	}
 }
 
+/* --- Confluent's options, see proto_meta.c --- */
+
+#define META	1088			/* in the options of fields and messages */
+
+/* One part of a parameter in quotes. */
+static void
+put_text(KsProtoPrinter *p, const char *name, const KsProtoValue *parameter, int number)
+{
+	KsProtoValue v = {.p = (const uint8 *) "", .len = 0};
+
+	(void) ks_proto_find_part(p, parameter, number, &v);
+	appendStringInfo(&p->out, " %s: ", name);
+	put_quoted(p, &v);
+}
+
+static void
+put_meta(KsProtoPrinter *p, const KsProtoValue *meta)
+{
+	KsProtoReader r = ks_proto_inside(p, meta);
+	KsProtoValue v;
+	int			n;
+
+	appendStringInfoChar(&p->out, '{');
+	while (ks_proto_next_part(&r, &n, &v))
+	{
+		if (n == 1)
+		{
+			appendStringInfoString(&p->out, " doc: ");
+			put_quoted(p, &v);
+		}
+		else if (n == 2)
+		{
+			appendStringInfoString(&p->out, " params {");
+			put_text(p, "key", &v, 1);
+			put_text(p, "value", &v, 2);
+			appendStringInfoString(&p->out, " }");
+		}
+	}
+	appendStringInfoString(&p->out, " }");
+}
+
+void
+ks_proto_put_message_meta(KsProtoPrinter *p, const KsProtoValue *options)
+{
+	KsProtoValue meta;
+
+	if (!ks_proto_find_part(p, options, META, &meta))
+		return;
+	appendStringInfoString(&p->out, "option (confluent.message_meta) = ");
+	put_meta(p, &meta);
+	appendStringInfoString(&p->out, ";\n");
+}
+
 void
 ks_proto_put_options(KsProtoPrinter *p, const KsProtoFieldParts *f)
 {
 	const char *separator = " [";
+	KsProtoValue meta;
 
-	if (f->fallback.len >= 0)
+	/* proto3 has none, and Connect's converter sets them all the same */
+	if (f->fallback.len >= 0 && !p->proto3)
 	{
 		appendStringInfoString(&p->out, separator);
 		separator = ", ";
@@ -251,6 +306,12 @@ ks_proto_put_options(KsProtoPrinter *p, const KsProtoFieldParts *f)
 			continue;
 		appendStringInfo(&p->out, "%sfeatures.%s = %s", separator, features[i].name, value);
 		separator = ", ";
+	}
+	if (ks_proto_find_part(p, &f->options, META, &meta))
+	{
+		appendStringInfo(&p->out, "%s(confluent.field_meta) = ", separator);
+		separator = ", ";
+		put_meta(p, &meta);
 	}
 	if (*separator == ',')
 		appendStringInfoChar(&p->out, ']');

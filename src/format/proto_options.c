@@ -3,11 +3,13 @@
  *	  Options of a .proto text: what they are called and have for a value.
  *
  * Nearly all of them mean nothing for reading records, so that their names need
- * not be known: custom options come with imports of their own, and are passed over.
+ * not be known: custom options come with imports of their own, and are passed over,
+ * but for those that proto_meta.c reads.
  */
 #include "postgres.h"
 
 #include "format/proto_literals.h"
+#include "format/proto_meta.h"
 #include "format/proto_options.h"
 
 KsProtoWord
@@ -141,13 +143,16 @@ read_value(KsProtoTokens *t, KsProtoLiteral *value, KsProtoFeatures *features)
 
 /* One part of a name; of extensions p is NULL. */
 static KsProtoWord
-take_part(KsProtoTokens *t)
+take_part(KsProtoTokens *t, bool *is_meta)
 {
 	KsProtoWord word = {.line = t->word.line};
+	KsProtoWord path;
 
+	*is_meta = false;
 	if (!ks_proto_accept(t, "("))
 		return ks_proto_take_name(t, "the name of an option");
-	(void) ks_proto_take_path(t, true, "the name of an option");
+	path = ks_proto_take_path(t, true, "the name of an option");
+	*is_meta = ks_proto_is_meta(&path);
 	ks_proto_expect(t, ")");
 	return word;
 }
@@ -155,14 +160,22 @@ take_part(KsProtoTokens *t)
 void
 ks_proto_read_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *features)
 {
-	KsProtoWord first = take_part(t);
+	bool		is_meta;
+	bool		ignored;
+	KsProtoWord first = take_part(t, &is_meta);
 	KsProtoWord second = {0};
 	bool		is_features = ks_proto_word_is(&first, "features");
 	int			parts = 1;
 
+	memset(option, 0, sizeof(KsProtoOption));
 	for (; ks_proto_accept(t, "."); parts++)
-		second = take_part(t);
+		second = take_part(t, &ignored);
 	ks_proto_expect(t, "=");
+	if (is_meta && parts <= 2)
+	{
+		ks_proto_take_meta(t, parts == 2 ? &second : NULL, &option->meta);
+		return;
+	}
 	read_value(t, &option->value, is_features && parts == 1 ? features : NULL);
 	if (is_features && parts == 2 && second.p)
 		set_feature(t, features, &second, &option->value.word);

@@ -11,6 +11,7 @@ typedef struct KsProtoOption
 {
 	KsProtoWord name;			/* of one plain name; p NULL: of others */
 	KsProtoLiteral value;
+	KsProtoMeta meta;			/* what it says, if it is one of these */
 } KsProtoOption;
 
 /* A name with dots, as one word without what stands between; 'absolute': a dot may be first. */

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 
 #include "format/proto_literals.h"
+#include "format/proto_meta.h"
 #include "format/proto_parts.h"
 
 #define MAX_NUMBER		((1 << 29) - 1)	/* of a field */
@@ -86,6 +87,7 @@ take_field_option(const KsProtoTokens *t, const KsProtoOption *option, void *arg
 {
 	KsProtoFieldDecl *field = arg;
 
+	ks_proto_merge_meta(&field->meta, &option->meta);
 	if (ks_proto_word_is(&option->name, "default"))
 	{
 		if (field->has_default)
@@ -252,8 +254,13 @@ parse_definition(Parser *p, KsProtoMessageDecl *scope, int depth)
 	KsProtoComment comment = p->t.before;
 	KsProtoOption option;
 
-	if (ks_proto_accept(&p->t, ";") || ks_proto_take_option(&p->t, &option, &scope->features))
+	if (ks_proto_accept(&p->t, ";"))
 		return true;
+	if (ks_proto_take_option(&p->t, &option, &scope->features))
+	{
+		ks_proto_merge_meta(&scope->meta, &option.meta);
+		return true;
+	}
 	/* who may use a name is not looked at */
 	if (p->file->syntax == KS_PROTO_EDITION && (ks_proto_accept(&p->t, "export") || ks_proto_accept(&p->t, "local")) &&
 		!ks_proto_at(&p->t, "message") && !ks_proto_at(&p->t, "enum"))

@@ -25,10 +25,10 @@ plan_json(const KsType *type, bool object)
 }
 
 static KsProtoAction
-plan_integer(KsProtoType wire, const KsType *type, KsUnit unit, bool debezium)
+plan_integer(KsProtoType wire, const KsType *type, KsUnit unit, bool connect)
 {
 	/* its name of the type, which says so, is not in the schema */
-	if (debezium && type->typid == DATEOID && unit == KS_UNIT_NONE && wire == KS_PROTO_INT32)
+	if (connect && type->typid == DATEOID && unit == KS_UNIT_NONE && wire == KS_PROTO_INT32)
 		return KS_PROTO_AS_DAYS;
 	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC)
 		return wire == KS_PROTO_UINT64 || wire == KS_PROTO_FIXED64 ? KS_PROTO_AS_UINT64 : KS_PROTO_AS_INT;
@@ -68,16 +68,16 @@ plan_enum(const KsProtoField *field, const KsType *type)
 
 /* Debezium's bit strings, and the text of a value of a type that it does not know. */
 static KsProtoAction
-plan_bytes(const KsType *type, bool debezium)
+plan_bytes(const KsType *type, bool connect)
 {
 	if (type->typid == BYTEAOID)
 		return KS_PROTO_AS_BYTEA;
 	if (type->kind == KS_TYPE_TEXT)
 		return KS_PROTO_AS_TEXT;
-	if (debezium && type->typid == BITOID)
+	if (connect && type->typid == BITOID)
 		return KS_PROTO_AS_BITS;
 	/* how many bits one of variable length has is not told */
-	if (debezium && type->typid != VARBITOID &&
+	if (connect && type->typid != VARBITOID &&
 		(type->kind == KS_TYPE_GENERIC || type->kind == KS_TYPE_ARRAY || type->kind == KS_TYPE_COMPOSITE ||
 		 type->kind == KS_TYPE_RANGE || type->kind == KS_TYPE_MULTIRANGE))
 		return KS_PROTO_AS_STRING;
@@ -85,20 +85,20 @@ plan_bytes(const KsType *type, bool debezium)
 }
 
 static KsProtoAction
-plan_scalar(const KsProtoField *field, const KsType *type, KsUnit unit, bool debezium)
+plan_scalar(const KsProtoField *field, const KsType *type, KsUnit unit, bool connect)
 {
 	if (type->kind == KS_TYPE_JSON)
-		return debezium && field->type == KS_PROTO_STRING ? KS_PROTO_AS_JSON_TEXT : KS_PROTO_AS_JSON;
+		return connect && field->type == KS_PROTO_STRING ? KS_PROTO_AS_JSON_TEXT : KS_PROTO_AS_JSON;
 	switch (field->type)
 	{
 		case KS_PROTO_STRING:
 			return type->typid == BYTEAOID ? KS_PROTO_AS_BYTEA :
 				type->kind == KS_TYPE_TEXT ? KS_PROTO_AS_TEXT : KS_PROTO_AS_TOKEN;
 		case KS_PROTO_BYTES:
-			return plan_bytes(type, debezium);
+			return plan_bytes(type, connect);
 		case KS_PROTO_BOOL:
 			return type->kind == KS_TYPE_BOOL ? KS_PROTO_AS_BOOL :
-				reads_text(type) || (debezium && (type->typid == BITOID || type->typid == VARBITOID)) ?
+				reads_text(type) || (connect && (type->typid == BITOID || type->typid == VARBITOID)) ?
 				KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
 		case KS_PROTO_ENUM:
 			return plan_enum(field, type);
@@ -106,7 +106,7 @@ plan_scalar(const KsProtoField *field, const KsType *type, KsUnit unit, bool deb
 		case KS_PROTO_FLOAT:
 			return plan_real(type, unit);
 		default:
-			return plan_integer(field->type, type, unit, debezium);
+			return plan_integer(field->type, type, unit, connect);
 	}
 }
 
@@ -166,14 +166,14 @@ plan_direct(const KsProtoConvert *c)
 }
 
 static bool plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message,
-					  KsType *type, KsUnit unit, bool debezium);
+					  KsType *type, KsUnit unit, bool connect);
 
 /* Is it wrapped for the column?  In JSON it is what is wrapped by itself, but for text that is JSON. */
 static bool
-is_wrapped(const KsProtoConvert *c, const KsProtoMessage *message, bool debezium)
+is_wrapped(const KsProtoConvert *c, const KsProtoMessage *message, bool connect)
 {
 	return message->known == KS_PROTO_WRAPPER &&
-		(c->base->kind != KS_TYPE_JSON || (debezium && ks_proto_find_number(message, 1)->type == KS_PROTO_STRING));
+		(c->base->kind != KS_TYPE_JSON || (connect && ks_proto_find_number(message, 1)->type == KS_PROTO_STRING));
 }
 
 /* Two numbers that Debezium has a message for. */
@@ -188,15 +188,15 @@ is_point(const KsProtoMessage *message)
 }
 
 static bool
-plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit, bool debezium)
+plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit, bool connect)
 {
-	if (is_wrapped(c, message, debezium))
+	if (is_wrapped(c, message, connect))
 	{
 		const KsProtoField *wrapped = ks_proto_find_number(message, 1);
 
 		c->action = KS_PROTO_AS_WRAPPED;
 		c->inner = palloc(sizeof(KsProtoConvert));
-		return plan_item(c->inner, wrapped, wrapped->message, c->type, unit, debezium);
+		return plan_item(c->inner, wrapped, wrapped->message, c->type, unit, connect);
 	}
 	if (ks_proto_is_text(message->known))
 		c->action = plan_known(message->known, c->base);
@@ -204,14 +204,14 @@ plan_message(KsProtoConvert *c, const KsProtoMessage *message, KsUnit unit, bool
 		c->action = plan_json(c->base, message->known != KS_PROTO_LIST_VALUE);
 	if (message->known == KS_PROTO_LIST_VALUE && c->base->kind == KS_TYPE_ARRAY)
 		c->action = KS_PROTO_AS_JSON;
-	if (debezium && c->base->typid == POINTOID && is_point(message))
+	if (connect && c->base->typid == POINTOID && is_point(message))
 		c->action = KS_PROTO_AS_POINT;
 	return c->action != KS_PROTO_REFUSE;
 }
 
 static bool
 plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *message, KsType *type, KsUnit unit,
-		  bool debezium)
+		  bool connect)
 {
 	c->field = field;
 	c->message = message;
@@ -220,19 +220,19 @@ plan_item(KsProtoConvert *c, const KsProtoField *field, const KsProtoMessage *me
 	c->inner = NULL;
 	c->direct = KS_PROTO_NOT_DIRECT;
 	if (message == NULL)
-		c->action = plan_scalar(field, c->base, unit, debezium);
-	else if (!plan_message(c, message, unit, debezium))
+		c->action = plan_scalar(field, c->base, unit, connect);
+	else if (!plan_message(c, message, unit, connect))
 		return false;
 	c->direct = plan_direct(c);
 	return c->action != KS_PROTO_REFUSE;
 }
 
 KsProtoConvert *
-ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium)
+ks_proto_convert_plan_item(const KsProtoField *field, KsType *type, KsUnit unit, bool connect)
 {
 	KsProtoConvert *c = palloc(sizeof(KsProtoConvert));
 
-	return plan_item(c, field, field->message, type, unit, debezium) ? c : NULL;
+	return plan_item(c, field, field->message, type, unit, connect) ? c : NULL;
 }
 
 KsProtoConvert *
@@ -244,13 +244,13 @@ ks_proto_convert_plan_whole(const KsProtoMessage *message, KsType *type)
 }
 
 KsProtoConvert *
-ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool debezium)
+ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool connect)
 {
 	KsProtoConvert *c;
 	KsType	   *base = ks_type_base(type);
 
 	if (!field->repeated)
-		return ks_proto_convert_plan_item(field, type, unit, debezium);
+		return ks_proto_convert_plan_item(field, type, unit, connect);
 	c = palloc(sizeof(KsProtoConvert));
 	c->field = field;
 	c->message = field->message;
@@ -262,7 +262,7 @@ ks_proto_convert_plan(const KsProtoField *field, KsType *type, KsUnit unit, bool
 	if (!field->map && base->kind == KS_TYPE_ARRAY)
 	{
 		c->action = KS_PROTO_AS_ARRAY;
-		c->inner = ks_proto_convert_plan_item(field, base->elem, unit, debezium);
+		c->inner = ks_proto_convert_plan_item(field, base->elem, unit, connect);
 		return c->inner ? c : NULL;
 	}
 	return c->action != KS_PROTO_REFUSE ? c : NULL;

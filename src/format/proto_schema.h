@@ -93,6 +93,10 @@ typedef struct KsProtoField
 	}			default_value;
 	const char *default_bytes;	/* of string and bytes */
 	int			default_len;	/* strings are valid in the server's encoding, but for zero bytes */
+	/* what Kafka Connect's converter says beside the language */
+	const char *connect_type;	/* "int8" or "int16", or NULL */
+	int			precision;		/* of confluent.type.Decimal; 0: not told */
+	int			scale;			/* of that; -1: one that numeric cannot say */
 } KsProtoField;
 
 struct KsProtoMessage
@@ -108,7 +112,7 @@ struct KsProtoMessage
 	const char **oneofs;
 	int			nmessages;		/* nested, in the order of the text: what indexes count. */
 	KsProtoMessage **messages;	/* Map entries are none of them; groups are. */
-	const char *comment;		/* that stands before it, or NULL */
+	const char *comment;		/* of the option message_meta, or that stands before it, or NULL */
 	const char **comments;		/* of fields; NULL where there is none */
 };
 

@@ -21,6 +21,7 @@
 
 #define MAX_NAMES		200		/* bytes of an enum's names that are shown, about */
 #define DIGITS_OF_UINT64	20
+#define MAX_TYPMOD		1000	/* digits that numeric(p, s) can say */
 
 /* --- types --- */
 
@@ -84,15 +85,37 @@ type_of_message(const KsProtoMessage *message, int32 *typmod, const char **but)
 	}
 }
 
+/* Has the field told how many digits its decimals have, and can numeric say that? */
+static bool
+has_digits(const KsProtoField *field)
+{
+	return field->message && field->message->known == KS_PROTO_DECIMAL && field->precision > 0 &&
+		field->precision <= MAX_TYPMOD && field->scale >= 0 && field->scale <= field->precision;
+}
+
+/* Is it one of Connect's integers of 8 or 16 bits, for which Protobuf has none? */
+static bool
+is_small(const KsProtoField *field)
+{
+	const KsProtoField *value = field->message && field->message->known == KS_PROTO_WRAPPER ?
+		ks_proto_find_number(field->message, 1) : field;
+
+	return field->connect_type && (value->type == KS_PROTO_INT32 || value->type == KS_PROTO_SINT32 ||
+								   value->type == KS_PROTO_SFIXED32);
+}
+
 /* The type of one value of it. */
 static Oid
 type_of_item(const KsProtoField *field, int32 *typmod, const char **but)
 {
+	Oid			typid;
+
 	*typmod = -1;
 	*but = "";
-	if (field->message)
-		return type_of_message(field->message, typmod, but);
-	return type_of_scalar(field->type, typmod);
+	typid = field->message ? type_of_message(field->message, typmod, but) : type_of_scalar(field->type, typmod);
+	if (has_digits(field))
+		*typmod = ((field->precision << 16) | field->scale) + VARHDRSZ;
+	return is_small(field) ? INT2OID : typid;
 }
 
 static void
@@ -124,6 +147,10 @@ reason_of(const KsProtoMessage *message, const KsProtoField *field, const char *
 	appendStringInfoString(&reason, ks_proto_type_name(field));
 	if (field->type == KS_PROTO_ENUM && !field->map)
 		append_names(&reason, field->enumeration);
+	if (has_digits(field))
+		appendStringInfo(&reason, "(%d,%d)", field->precision, field->scale);
+	if (is_small(field))
+		appendStringInfo(&reason, ", %s", field->connect_type);
 	appendStringInfoString(&reason, but);
 	if (field->oneof >= 0)
 		appendStringInfo(&reason, ", of oneof %s", message->oneofs[field->oneof]);
@@ -236,9 +263,9 @@ find(const KsShape *shape, const char *name, int len)
 }
 
 static bool
-fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool debezium)
+fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool connect)
 {
-	return ks_proto_convert_plan(col->node, type, unit, debezium) != NULL;
+	return ks_proto_convert_plan(col->node, type, unit, connect) != NULL;
 }
 
 static const KsShapeOps ops = {.find = find, .fits = fits};

@@ -54,6 +54,15 @@ typedef struct KsProtoLiteral
 	int			len;
 } KsProtoLiteral;
 
+/* Of the options that proto_meta.c reads. */
+typedef struct KsProtoMeta
+{
+	const char *doc;			/* NULL: none */
+	const char *connect_type;	/* "int8" or "int16", or NULL */
+	int			precision;		/* of a decimal; 0: not told */
+	int			scale;			/* -1: one that cannot be told here */
+} KsProtoMeta;
+
 typedef enum KsProtoLabel
 {
 	KS_PROTO_NO_LABEL,
@@ -77,6 +86,7 @@ typedef struct KsProtoFieldDecl
 	KsProtoLiteral default_value;
 	const char *json_name;		/* NULL: not given */
 	KsProtoComment comment;
+	KsProtoMeta meta;
 } KsProtoFieldDecl;
 
 /* Numbers that fields or values must not have; both ends belong to it. */
@@ -130,6 +140,7 @@ typedef struct KsProtoMessageDecl
 	struct KsProtoMessageDecl *next;
 	KsProtoWord name;
 	KsProtoComment comment;
+	KsProtoMeta meta;
 	KsProtoFeatures features;
 	bool		map_entry;
 	KS_PROTO_LIST(KsProtoFieldDecl) fields;

@@ -44,7 +44,7 @@ typedef struct KsShapeOps
 	int			(*find) (const KsShape *shape, const char *name, int len);
 
 	/* Can a column of that type take values of it? */
-	bool		(*fits) (const KsShapeColumn *col, KsType *type, KsUnit unit, bool debezium);
+	bool		(*fits) (const KsShapeColumn *col, KsType *type, KsUnit unit, bool connect);
 } KsShapeOps;
 
 /* How a format makes them.  A schema may be of several types, which records choose from. */

@@ -88,13 +88,6 @@ check_format(const KsSink *sink)
 		stray = "envelope";
 	else if (sink->strict && sink->format == KS_FORMAT_RAW)
 		stray = "strict";
-	if (sink->envelope == KS_CONNECT && ks_format_has_schema(sink->format))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("envelope connect does not go with format %s", sink->format == KS_FORMAT_AVRO ? "avro" : "protobuf"),
-				 errdetail("It is what Connect's JSON converter writes around a value."),
-				 errhint("Set envelope => 'none': %s schemas tell Connect's types without it.",
-						 sink->format == KS_FORMAT_AVRO ? "Avro" : "Protobuf")));
 	if (sink->envelope != KS_NO_ENVELOPE && ks_format_is_json(sink->format) && ks_format_has_schema(sink->key_format))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

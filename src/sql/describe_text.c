@@ -43,6 +43,7 @@ append_default(StringInfo out, const KsShapeColumn *shape)
 	switch (shape->typid)
 	{
 		case BOOLOID:
+		case INT2OID:
 		case INT4OID:
 		case INT8OID:
 		case FLOAT4OID:

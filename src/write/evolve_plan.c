@@ -159,7 +159,7 @@ check_column(Draft *p, KsColumn *col, const KsShapeColumn *field)
 	if (p->r->sink->evolve == KS_EVOLVE_WIDEN && col->by_name &&
 		is_wider(att->atttypid, att->atttypmod, field->typid, field->typmod))
 		widen(p, col, field);
-	else if (!p->shape->ops->fits(field, &col->type, col->unit, p->r->sink->envelope == KS_DEBEZIUM))
+	else if (!p->shape->ops->fits(field, &col->type, col->unit, p->r->sink->envelope != KS_NO_ENVELOPE))
 		add_wrong(p, ERRCODE_DATATYPE_MISMATCH,
 				  psprintf("Field \"%.*s\" is %s, and column \"%s\" of type %s takes no such values.",
 						   field->field.len, field->field.name, field->reason, col->name,

@@ -96,6 +96,42 @@ def comments_of(files):
     return found
 
 
+def parts_of(data, number):
+    """What an encoded message has of one field, whose values are bytes."""
+    found = []
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (data[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if data[at - 1] < 0x80:
+                return value
+
+    while at < len(data):
+        tag = varint()
+        if tag & 7 == 2:
+            length = varint()
+            if tag >> 3 == number:
+                found.append(data[at:at + length])
+            at += length
+        elif tag & 7 == 0:
+            varint()
+        else:
+            at += 8 if tag & 7 == 1 else 4
+    return found
+
+
+def doc_of(options):
+    """The text in confluent.message_meta or field_meta, which counts before a comment."""
+    meta = b"".join(parts_of(options.SerializeToString(), 1088))
+    docs = parts_of(meta, 1)
+    return docs[-1].decode().split("\n") if docs and docs[-1] else None
+
+
 def path_of(message):
     if message.containing_type is None:
         return (4, list(message.file.message_types_by_name.values()).index(message))
@@ -160,7 +196,7 @@ def describe_message(out, message, comments, mention):
                (" is a " + KNOWN[name] if name in KNOWN else ""))
     path = path_of(message)
     entry = message.GetOptions().map_entry
-    show_comment(out, "  ", None if entry else comments.get((message.file.name, path)))
+    show_comment(out, "  ", None if entry else doc_of(message.GetOptions()) or comments.get((message.file.name, path)))
     oneofs = real_oneofs(message)
     out.extend("  oneof " + o.name for o in oneofs)
     for nested in message.nested_types:
@@ -174,7 +210,7 @@ def describe_message(out, message, comments, mention):
         if field.containing_oneof in oneofs:
             line += " oneof %d" % oneofs.index(field.containing_oneof)
         out.append(line + default_of(field))
-        comment = comments.get((message.file.name, path + (2, i)))
+        comment = doc_of(field.GetOptions()) or comments.get((message.file.name, path + (2, i)))
         # (that of a group is of its message only)
         if TYPES[field.type] == "group" and message.file.name not in EDITIONS and \
                 field.message_type.name.lower() == field.name:
