@@ -33,6 +33,12 @@ CREATE FUNCTION line(name text, schema text, val bytea) RETURNS text LANGUAGE sq
 SELECT '| ' || name || ' |' || string_agg(' ' || cell(schema, val, type) || ' |', '' ORDER BY n)
   FROM unnest('{boolean,bigint,double precision,numeric,text,bytea,date,time,timestamp,timestamptz,interval,uuid,jsonb,int[],pair,mood}'::text[])
        WITH ORDINALITY AS t (type, n)$$;
+-- cells of a value that differ from those of another one, which has a row of the table for both
+CREATE FUNCTION differs(name text, schema text, val bytea, row_schema text, row_val bytea) RETURNS text LANGUAGE sql AS $$
+SELECT name || coalesce(' differs: ' || string_agg(type || ' ' || cell, ', ' ORDER BY n) FILTER (WHERE cell IS DISTINCT FROM cell_of_row), ': the same')
+  FROM (SELECT type, n, cell(schema, val, type) AS cell, cell(row_schema, row_val, type) AS cell_of_row
+          FROM unnest('{boolean,bigint,double precision,numeric,text,bytea,date,time,timestamp,timestamptz,interval,uuid,jsonb,int[],pair,mood}'::text[])
+               WITH ORDINALITY AS t (type, n)) c$$;
 \pset format unaligned
 \pset tuples_only on
 SELECT line('`boolean`: true', '"boolean"', '\x01');
@@ -61,7 +67,23 @@ SELECT line('`local-timestamp-millis`, `-micros`, `-nanos`', '{"type": "long", "
 SELECT line('`uuid` (`string`)', '{"type": "string", "logicalType": "uuid"}', '\x4861306565626339392d396330622d346566382d626236642d366262396264333830613131');
 SELECT line('`uuid` (`fixed`)', '{"type": "fixed", "name": "f", "size": 16, "logicalType": "uuid"}', '\xa0eebc999c0b4ef8bb6d6bb9bd380a11');
 SELECT line('`duration`: 1 month, 2 days, 3 ms', '{"type": "fixed", "name": "f", "size": 12, "logicalType": "duration"}', '\x010000000200000003000000');
+-- what rows are for, too: numbers are those of the type, in columns of numeric types
+SELECT differs('int', '"int"', '\x02', '"long"', '\x02');
+SELECT differs('int in a union', '["int", "null"]', '\x0002', '["null", "long"]', '\x0202');
+SELECT differs('float: 2', '"float"', '\x00000040', '"double"', '\x0000000000000040');
+SELECT differs('float: NaN', '"float"', '\x0000c07f', '"double"', '\x000000000000f87f');
+SELECT differs('decimal (fixed)', '{"type": "fixed", "name": "f", "size": 4, "logicalType": "decimal", "precision": 9, "scale": 2}', '\x000002bc', '{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', '\x0402bc');
+SELECT differs('time-micros', '{"type": "long", "logicalType": "time-micros"}', '\x80d9edb752', '{"type": "int", "logicalType": "time-millis"}', '\xd0d1c60a');
+SELECT differs('timestamp-micros', '{"type": "long", "logicalType": "timestamp-micros"}', '\x808192f9d7d8a306', '{"type": "long", "logicalType": "timestamp-millis"}', '\xd0ba8ddaef66');
+SELECT differs('timestamp-nanos', '{"type": "long", "logicalType": "timestamp-nanos"}', '\x80e8d7b48aefec8631', '{"type": "long", "logicalType": "timestamp-millis"}', '\xd0ba8ddaef66');
+SELECT differs('local-timestamp-micros', '{"type": "long", "logicalType": "local-timestamp-micros"}', '\x808192f9d7d8a306', '{"type": "long", "logicalType": "local-timestamp-millis"}', '\xd0ba8ddaef66');
+SELECT differs('local-timestamp-nanos', '{"type": "long", "logicalType": "local-timestamp-nanos"}', '\x80e8d7b48aefec8631', '{"type": "long", "logicalType": "local-timestamp-millis"}', '\xd0ba8ddaef66');
+SELECT differs('array of long', '{"type": "array", "items": "long"}', '\x04020400', '{"type": "array", "items": "int"}', '\x04020400');
+SELECT differs('map of long', '{"type": "map", "values": "long"}', '\x0202610200', '{"type": "map", "values": "int"}', '\x0202610200');
+SELECT differs('["null", "string"]: "ok"', '["null", "string"]', '\x02046f6b', '"string"', '\x046f6b');
+SELECT differs('unknown logical type', '{"type": "long", "logicalType": "none"}', '\x02', '"long"', '\x02');
 DROP FUNCTION line(text, text, bytea);
+DROP FUNCTION differs(text, text, bytea, text, bytea);
 DROP FUNCTION cell(text, bytea, text);
 DROP TYPE mood, pair;
 DROP EXTENSION kafka_sink;

@@ -36,6 +36,12 @@ CREATE FUNCTION line(name text, schema text, val bytea) RETURNS text LANGUAGE sq
 SELECT '| ' || name || ' |' || string_agg(' ' || cell(schema, val, type) || ' |', '' ORDER BY n)
   FROM unnest('{boolean,bigint,double precision,numeric,text,bytea,date,time,timestamp,timestamptz,interval,uuid,jsonb,int[],pair,mood}'::text[])
        WITH ORDINALITY AS t (type, n)$$;
+-- cells of a value that differ from those of another one, which has a row of the table for both
+CREATE FUNCTION differs(name text, schema text, val bytea, row_schema text, row_val bytea) RETURNS text LANGUAGE sql AS $$
+SELECT name || coalesce(' differs: ' || string_agg(type || ' ' || cell, ', ' ORDER BY n) FILTER (WHERE cell IS DISTINCT FROM cell_of_row), ': the same')
+  FROM (SELECT type, n, cell(schema, val, type) AS cell, cell(row_schema, row_val, type) AS cell_of_row
+          FROM unnest('{boolean,bigint,double precision,numeric,text,bytea,date,time,timestamp,timestamptz,interval,uuid,jsonb,int[],pair,mood}'::text[])
+               WITH ORDINALITY AS t (type, n)) c$$;
 \pset format unaligned
 \pset tuples_only on
 SELECT line('`bool`: true', 'bool', '\x0801');
@@ -72,7 +78,30 @@ SELECT line('`FieldMask`: a.b_c', 'google.protobuf.FieldMask', '\x0a070a05612e62
 SELECT line('`confluent.type.Decimal`, scale 2: 7.00', 'confluent.type.Decimal', '\x0a060a0202bc1802');
 SELECT line('`google.type.Date`', 'google.type.Date', '\x0a0708ea0f10011802');
 SELECT line('`google.type.TimeOfDay`', 'google.type.TimeOfDay', '\x0a0c0803100418182080accfbc02');
+-- what rows are for, too
+SELECT differs(t, t, val, 'int64', '\x0801') FROM (VALUES ('int32', '\x0801'::bytea), ('uint32', '\x0801'), ('sint32', '\x0802'), ('sint64', '\x0802'), ('fixed32', '\x0d01000000'), ('sfixed32', '\x0d01000000'), ('sfixed64', '\x090100000000000000')) v (t, val);
+SELECT differs('uint64: 1', 'uint64', '\x0801', 'int64', '\x0801');
+SELECT differs('fixed64', 'fixed64', '\x09ffffffffffffffff', 'uint64', '\x08ffffffffffffffffff01');
+SELECT differs('float: 2', 'float', '\x0d00000040', 'double', '\x090000000000000040');
+SELECT differs('float: NaN', 'float', '\x0d0000c07f', 'double', '\x09000000000000f87f');
+SELECT differs('optional', 'optional int64', '\x0801', 'int64', '\x0801');
+SELECT differs(t || ': absent', t, '', 'int32', '') FROM unnest('{int64,uint32,uint64,sint32,sint64,fixed32,fixed64,sfixed32,sfixed64}'::text[]) t;
+SELECT differs(t || ': absent', t, '', 'int32', '') FROM unnest('{bool,float,double,e}'::text[]) t;
+SELECT differs('bytes: absent', 'bytes', '', 'string', '');
+SELECT differs('map: absent', 'map<string, int32>', '', 'repeated int32', '');
+SELECT differs(t || ': absent', t, '', 'q', '') FROM unnest('{google.protobuf.Timestamp,google.protobuf.Struct,confluent.type.Decimal,google.protobuf.Int64Value}'::text[]) t;
+SELECT differs('repeated int32, not packed', 'repeated int32', '\x08010802', 'repeated int32', '\x0a020102');
+SELECT differs('repeated int64', 'repeated int64', '\x0a020102', 'repeated int32', '\x0a020102');
+SELECT differs('map<string, int64>', 'map<string, int64>', '\x0a050a01611001', 'map<string, int32>', '\x0a050a01611001');
+SELECT differs(t, 'google.protobuf.' || t, val, 'int64', '\x0801') FROM (VALUES ('Int32Value', '\x0a020801'::bytea), ('UInt32Value', '\x0a020801'), ('UInt64Value', '\x0a020801')) v (t, val);
+SELECT differs('UInt64Value: 2^64 - 1', 'google.protobuf.UInt64Value', '\x0a0b08ffffffffffffffffff01', 'uint64', '\x08ffffffffffffffffff01');
+SELECT differs('BoolValue', 'google.protobuf.BoolValue', '\x0a020801', 'bool', '\x0801');
+SELECT differs('BytesValue', 'google.protobuf.BytesValue', '\x0a040a026f6b', 'bytes', '\x0a026f6b');
+SELECT differs('FloatValue', 'google.protobuf.FloatValue', '\x0a050dcdcccc3d', 'float', '\x0dcdcccc3d');
+SELECT differs('DoubleValue', 'google.protobuf.DoubleValue', '\x0a09090000000000000040', 'double', '\x090000000000000040');
+SELECT differs('Int64Value: empty', 'google.protobuf.Int64Value', '\x0a00', 'int32', '');
 DROP FUNCTION line(text, text, bytea);
+DROP FUNCTION differs(text, text, bytea, text, bytea);
 DROP FUNCTION cell(text, bytea, text);
 DROP TYPE mood, pair;
 DROP EXTENSION kafka_sink;

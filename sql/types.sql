@@ -10,15 +10,26 @@ CREATE DOMAIN positive AS int CHECK (value > 0);
 CREATE DOMAIN given AS text NOT NULL;
 CREATE TYPE pair AS (a int, b text);
 -- one value: what is stored, or the error
-CREATE FUNCTION cell(val text) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION cell_of(sink text, val bytea) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE result text;
 BEGIN
     DELETE FROM t;
-    PERFORM kafka_sink.ingest('s', ARRAY[ROW(NULL, NULL, NULL, NULL, NULL, convert_to('{"v": ' || val || '}', 'UTF8'), NULL)::kafka_sink.record]);
+    PERFORM kafka_sink.ingest(sink, ARRAY[ROW(NULL, NULL, NULL, NULL, NULL, val, NULL)::kafka_sink.record]);
     SELECT coalesce('`' || v::text || '`', 'NULL') INTO STRICT result FROM t;
-    RETURN '`' || val || '`: ' || result;
+    RETURN result;
 EXCEPTION WHEN OTHERS THEN
-    RETURN '`' || val || '`: ' || SQLSTATE;
+    RETURN SQLSTATE;
+END$$;
+-- the same for JSON, JSON behind the id of its schema, and JSON that is checked by one
+CREATE FUNCTION cell(val text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    json bytea := convert_to('{"v": ' || val || '}', 'UTF8');
+    result text := cell_of('s', json);
+    framed text := cell_of('framed', '\x0000000001' || json);
+    checked text := cell_of('checked', json);
+BEGIN
+    RETURN '`' || val || '`: ' || result || CASE WHEN framed <> result THEN ' (json_schema: ' || framed || ')' ELSE '' END
+        || CASE WHEN checked <> result THEN ' (validate: ' || checked || ')' ELSE '' END;
 END$$;
 -- one type: strings, numbers, and one of each of the others
 CREATE FUNCTION line(type text, strings text[], numbers text[], arrays text[] DEFAULT '{[1]}', objects text[] DEFAULT '{"{\"a\": 1}"}')
@@ -27,12 +38,14 @@ DECLARE result text;
 BEGIN
     EXECUTE format('CREATE TABLE t (v %s)', type);
     PERFORM kafka_sink.create_sink('s', target => 't');
+    PERFORM kafka_sink.create_sink('framed', target => 't', format => 'json_schema', framing => 'confluent');
+    PERFORM kafka_sink.create_sink('checked', target => 't', format => 'json_schema', validate => true, value_schema => '{"type": "object"}');
     SELECT '| `' || type || '` |' || string_agg(' ' || cells || ' |', '' ORDER BY n) INTO result
       FROM (SELECT n, (SELECT string_agg(cell(val), '<br>' ORDER BY i)
                          FROM jsonb_array_elements_text(vals) WITH ORDINALITY AS v (val, i)) AS cells
               FROM jsonb_array_elements(jsonb_build_array(to_jsonb(strings), to_jsonb(numbers), '["true", "false"]'::jsonb,
                        '["null"]'::jsonb, to_jsonb(arrays), to_jsonb(objects))) WITH ORDINALITY AS k (vals, n)) c;
-    PERFORM kafka_sink.drop_sink('s');
+    PERFORM kafka_sink.drop_sink(s) FROM unnest('{s,framed,checked}'::text[]) s;
     DROP TABLE t;
     RETURN result;
 END$$;
@@ -69,6 +82,7 @@ SELECT line('text[]', '{"\"{a,b}\"", "\"x\""}', '{7}', '{"[\"a\", 1, true]", "[{
 SELECT line('pair', '{"\"(5,y)\"", "\"x\""}', '{7}', '{"[1, \"x\"]"}', '{"{\"a\": 1, \"b\": \"x\"}", "{\"b\": 2, \"c\": 3}", "{\"a\": \"x\"}"}');
 DROP FUNCTION line(text, text[], text[], text[], text[]);
 DROP FUNCTION cell(text);
+DROP FUNCTION cell_of(text, bytea);
 DROP TYPE mood, pair;
 DROP DOMAIN positive, given;
 DROP EXTENSION kafka_sink;
