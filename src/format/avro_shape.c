@@ -455,4 +455,4 @@ make_shape(const void *type, bool changes)
 	return shape;
 }
 
-const KsShaper ks_avro_shaper = {.parse = parse, .shape = make_shape};
+const KsShaper ks_avro_shaper = {.parse = parse, .has_null = true, .shape = make_shape};

@@ -15,6 +15,7 @@
 #include "format/decode_format.h"
 #include "format/jschema.h"
 #include "format/schema_cache.h"
+#include "format/shape.h"
 
 /* What is made of a schema. */
 typedef struct JsonSchema
@@ -30,6 +31,18 @@ typedef struct KsJsonSchemas
 	MemoryContext scratch;
 } KsJsonSchemas;
 
+/* What no table can be made of is none that the target could follow, and is not passed over. */
+static void
+check_shape(const KsSchemaText *text)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink JSON schema", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+
+	(void) ks_jschema_shaper.parse(text);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+}
+
 /* A KsCompileSchema. */
 static void *
 compile(KsDecoder *d, const KsSchemaText *text, bool of_keys)
@@ -41,6 +54,8 @@ compile(KsDecoder *d, const KsSchemaText *text, bool of_keys)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("the schema is not a JSON schema"),
 				 errdetail("Its type is %s.", text->type)));
+	if (d->settings.evolves && !of_keys)
+		check_shape(text);
 	if (d->settings.validate)
 	{
 		schema->rules = ks_jschema_compile(text);

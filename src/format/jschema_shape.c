@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "format/jschema_shape_int.h"
@@ -150,6 +151,20 @@ fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool connect)
 
 static const KsShapeOps ops = {.find = find, .fits = fits};
 
+/* A name, which cannot be left out; it has no character of code 0. */
+static char *
+name_of(const KsText *name)
+{
+	char	   *text = ks_walk_text(name->s, name->len);
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("a property's name has characters that a database in %s cannot hold", GetDatabaseEncodingName()),
+				 errhint("Use a database in UTF8, or give the schema without the property: kafka_sink.add_schema().")));
+	return text;
+}
+
 /* A column for each property. */
 static void
 set_columns(const Schema *s, KsShape *shape, KsWalkPlace p, const Properties *all)
@@ -164,7 +179,7 @@ set_columns(const Schema *s, KsShape *shape, KsWalkPlace p, const Properties *al
 	for (int i = 0; i < all->n; i++)
 	{
 		const KsText *name = &all->list[i].name;
-		char	   *text = ks_walk_text(name->s, name->len);
+		char	   *text = name_of(name);
 
 		CHECK_FOR_INTERRUPTS();
 		ks_jschema_column(s->docs, &shape->cols[i], all->list[i].place, &left);
@@ -251,4 +266,4 @@ parse(const KsSchemaText *text)
 	return s;
 }
 
-const KsShaper ks_jschema_shaper = {.parse = parse, .shape = make_shape};
+const KsShaper ks_jschema_shaper = {.parse = parse, .has_null = true, .shape = make_shape};

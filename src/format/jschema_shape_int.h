@@ -39,7 +39,10 @@ typedef struct KsWalk
 	int			budget;			/* so many schemas may still be looked at */
 } KsWalk;
 
-/* In the server's encoding; NULL: it has a character of code 0, or nothing. */
+/*
+ * In the server's encoding; NULL: it has a character of code 0, or one that the encoding
+ * has not, or nothing.  For what can be left out.
+ */
 extern char *ks_walk_text(const char *s, int len);
 
 /* A member, if it is of the type, or NULL; a string's text. */

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
@@ -30,12 +31,21 @@ static const struct
 char *
 ks_walk_text(const char *s, int len)
 {
-	char	   *text;
+	int			encoding = GetDatabaseEncoding();
+	unsigned char *text;
+	Size		room = (Size) len * MAX_CONVERSION_GROWTH + 1;
+	Oid			proc;
 
 	if (len == 0 || memchr(s, '\0', len))
 		return NULL;
-	text = pnstrdup(s, len);
-	return pg_any_to_server(text, len, PG_UTF8);
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
+		return pnstrdup(s, len);
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	if (!OidIsValid(proc))
+		return NULL;
+	text = palloc(room);
+	return pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, (unsigned char *) unconstify(char *, s), len,
+										 text, room, true) == len ? (char *) text : NULL;
 }
 
 const KsTree *

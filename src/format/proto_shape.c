@@ -211,6 +211,29 @@ default_of(const KsProtoField *field)
 	}
 }
 
+/* What is read where the field is not there, and nothing tells that. */
+static char *
+absent_of(const KsProtoField *field, Oid typid)
+{
+	if (field->presence || field->required)
+		return NULL;
+	if (field->repeated)
+		return pstrdup(typid == JSONBOID && !field->map ? "[]" : "{}");
+	switch (field->type)
+	{
+		case KS_PROTO_BOOL:
+			return pstrdup("false");
+		case KS_PROTO_ENUM:
+			return default_of_enum(field);
+		case KS_PROTO_STRING:
+			return pstrdup("");
+		case KS_PROTO_BYTES:
+			return pstrdup("\\x");
+		default:
+			return pstrdup("0");
+	}
+}
+
 /* --- the table --- */
 
 static char *
@@ -239,6 +262,7 @@ set_column(KsShapeColumn *col, const KsProtoMessage *message, int i, bool row)
 	col->reason = reason_of(message, field, but);
 	col->comment = comment_of(message->comments[i]);
 	col->default_text = default_of(field);
+	col->absent_text = row ? NULL : absent_of(field, col->typid);
 	col->node = field;
 }
 

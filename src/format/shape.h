@@ -24,6 +24,8 @@ typedef struct KsShapeColumn
 	char	   *reason;			/* the schema's type, for people */
 	char	   *comment;		/* the schema's documentation, or NULL */
 	char	   *default_text;	/* of a default that is not null, as the type reads it; NULL: none */
+	char	   *absent_text;	/* what the format reads in a record without the field; NULL: nothing */
+	bool		lacking;		/* records by other versions of the schema have none */
 	const void *node;			/* the format's own */
 } KsShapeColumn;
 
@@ -61,6 +63,9 @@ typedef struct KsShaper
 	/* The same where no record tells it; name NULL: the only one.  Errors (22023) if it does
 	 * not know. */
 	const void *(*choose) (const void *schema, const char *name, bool of_keys);
+
+	/* Can records say that a field is null?  Else it is only not there. */
+	bool		has_null;
 
 	/* In the current context; what is parsed is borrowed.  changes: of Debezium's, the rows. */
 	KsShape    *(*shape) (const void *type, bool changes);

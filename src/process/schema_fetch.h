@@ -35,4 +35,8 @@ extern void ks_schemas_fetch(KsSchemaFetcher *f, List *ids);
  */
 extern bool ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id, int *version);
 
+/* The numbers of its versions, in any order; and one of these: NULL, or why it cannot be had. */
+extern List *ks_schemas_fetch_versions(KsSchemaFetcher *f, const char *subject);
+extern const char *ks_schemas_fetch_version(KsSchemaFetcher *f, const char *subject, int version, KsSchemaId *id);
+
 #endif

@@ -28,9 +28,12 @@ static void
 append_origin(StringInfo out, const char *what, const KsDescribedPart *part)
 {
 	const KsShape *shape = part->shape;
+	ListCell   *lc;
 
 	append_line(out, psprintf("%s: %s, %s%s", what, part->from, shape->name ? shape->name : shape->cols[0].reason,
 							  shape->envelope == KS_DEBEZIUM ? "; a change of Debezium's, whose rows are these" : ""));
+	foreach(lc, part->notes)
+		append_line(out, lfirst(lc));
 }
 
 static void

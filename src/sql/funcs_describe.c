@@ -49,15 +49,21 @@ static const struct
 	{"JSON", "json_schema", KS_FORMAT_JSON_SCHEMA}
 };
 
+static const KsShaper *
+shaper_of(const KsSchemaText *text)
+{
+	for (int i = 0; i < (int) lengthof(formats); i++)
+		if (strcmp(text->type, formats[i].type) == 0)
+			return ks_shaper(formats[i].format);
+	return NULL;
+}
+
 static KsShape *
 make_shape(const KsSchemaText *text, const char *message_type, bool of_keys)
 {
-	const KsShaper *shaper = NULL;
+	const KsShaper *shaper = shaper_of(text);
 	const void *type;
 
-	for (int i = 0; i < (int) lengthof(formats); i++)
-		if (strcmp(text->type, formats[i].type) == 0)
-			shaper = ks_shaper(formats[i].format);
 	if (shaper == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -91,6 +97,9 @@ find_subject(KsDescribedPart *part, const char *server, const char *subject, con
 	for (int i = 0; i < (int) lengthof(formats); i++)
 		if (strcmp(text->type, formats[i].type) == 0)
 			part->format = formats[i].word;
+	/* (a key has all of its fields, or names no row) */
+	if (!of_keys)
+		ks_describe_versions(part, shaper_of(text), text->type, server, conf, subject, version);
 	return true;
 }
 
@@ -286,7 +295,7 @@ add_key_columns(KsDescribed *table)
 			if (col == NULL)
 				col = add_column(table, shape, shape->field.name, shape->field.len);
 			/* of a value that may lack it the key has it */
-			if (col->shape == shape || col->shape->nullable)
+			if (col->shape == shape || col->shape->nullable || col->shape->lacking)
 				col->source = path_to("@key", shape->field.name, shape->field.len);
 		}
 		col->of_key = true;

@@ -69,6 +69,52 @@ ks_schemas_newest(const char *server, const KsConf *conf, const char *subject,
 	return found && ks_schemas_find(server, id, text) == KS_SCHEMA_KNOWN;
 }
 
+static int
+compare_versions(const ListCell *a, const ListCell *b)
+{
+	return lfirst_int(a) < lfirst_int(b) ? -1 : lfirst_int(a) > lfirst_int(b);
+}
+
+static void
+take_version(KsSchemaFetcher *f, const char *subject, int version, KsVersionTaker take, void *arg)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink version", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsSchemaText text;
+	KsSchemaId	id;
+	const char *why = ks_schemas_fetch_version(f, subject, version, &id);
+
+	CommandCounterIncrement();
+	if (why == NULL && ks_schemas_find(f->server, &id, &text) != KS_SCHEMA_KNOWN)
+		why = "It could not be stored.";
+	MemoryContextSwitchTo(old);
+	take(version, why ? NULL : &text, why, cxt, arg);
+	MemoryContextDelete(cxt);
+}
+
+bool
+ks_schemas_before(const char *server, const KsConf *conf, const char *subject, int newest,
+				  int max, KsVersionTaker take, void *arg)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink registry", ALLOCSET_SMALL_SIZES);
+	KsSchemaFetcher f = {.server = server, .conf = conf, .cxt = cxt, .idle = check_interrupts};
+	List	   *versions = ks_schemas_fetch_versions(&f, subject);
+	int			n = 0;
+
+	list_sort(versions, compare_versions);
+	for (int i = list_length(versions) - 1; i >= 0; i--)
+	{
+		int			version = list_nth_int(versions, i);
+
+		if (version >= newest)
+			continue;
+		if (n++ < max)
+			take_version(&f, subject, version, take, arg);
+	}
+	MemoryContextDelete(cxt);	/* closes the registry */
+	return n <= max;
+}
+
 void
 ks_schemas_refuse_unknown(const KsApply *ap)
 {

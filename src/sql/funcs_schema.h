@@ -29,4 +29,13 @@ KS_NORETURN extern void ks_schemas_refuse_unknown(const KsApply *ap);
 extern bool ks_schemas_newest(const char *server, const KsConf *conf, const char *subject,
 							  KsSchemaId *id, int *version, KsSchemaText *text);
 
+/*
+ * What versions of a subject before the newest one are, the newer ones first, and no more
+ * than 'max' of them; text NULL: why it cannot be had.  The text, and what else is in 'cxt',
+ * is gone with the next one.  False: there are more.
+ */
+typedef void (*KsVersionTaker) (int version, const KsSchemaText *text, const char *why, MemoryContext cxt, void *arg);
+extern bool ks_schemas_before(const char *server, const KsConf *conf, const char *subject, int newest,
+							  int max, KsVersionTaker take, void *arg);
+
 #endif

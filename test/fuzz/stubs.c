@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "access/tupdesc.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
@@ -202,6 +203,26 @@ pg_any_to_server(const char *s, int len, int encoding)
 {
 	(void) pg_verify_mbstr(encoding, s, len, false);
 	return unconstify(char *, s);
+}
+
+const char *
+GetDatabaseEncodingName(void)
+{
+	return "UTF8";
+}
+
+/* The encoding is UTF-8: nothing is converted. */
+Oid
+FindDefaultConversionProc(int32 from, int32 to)
+{
+	return InvalidOid;
+}
+
+int
+pg_do_encoding_conversion_buf(Oid proc, int from, int to, unsigned char *s, int len,
+							  unsigned char *dest, int room, bool no_error)
+{
+	return 0;
 }
 
 /* As many bytes of whole characters as there are, up to a limit. */
