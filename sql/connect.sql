@@ -108,6 +108,14 @@ SELECT line FROM regexp_split_to_table(kafka_sink.describe(format => 'protobuf',
         || field('given', 3, 5, s(7, '5') || b(8, b(1088, b(2, ''))))
         || b(7, b(1088, s(1, 'all of it')))) || s(12, 'proto3'), 'base64')), E'\n') line;
 
+-- the same sizes as Connect's converters for Avro and JSON Schema tell them
+SELECT line FROM regexp_split_to_table(kafka_sink.describe(value_schema => '{"type": "record", "name": "d", "fields": [{"name": "a", "type": {"type": "int", "connect.type": "int8"}},
+    {"name": "b", "type": ["null", {"type": "int", "connect.type": "int16"}], "default": null}, {"name": "c", "type": {"type": "int", "connect.type": "int16"}, "default": 7}, {"name": "e", "type": {"type": "int", "connect.type": "int64"}},
+    {"name": "f", "type": {"type": "long", "connect.type": "int16"}}, {"name": "g", "type": {"type": "array", "items": {"type": "int", "connect.type": "int16"}}}, {"name": "h", "type": [{"type": "int", "connect.type": "int16"}, "long"]},
+    {"name": "i", "type": ["float", {"type": "int", "connect.type": "int16"}]}, {"name": "j", "type": {"type": "int", "logicalType": "date", "connect.type": "int16"}}]}'), E'\n') line WHERE line ~ '^    ';
+SELECT line FROM regexp_split_to_table(kafka_sink.describe(format => 'json_schema', value_schema => '{"title": "d", "type": "object", "properties": {"a": {"type": "integer", "connect.type": "int8"}, "b": {"type": "integer", "connect.type": "int16", "default": 7},
+    "c": {"type": "integer", "connect.type": "int32"}, "e": {"type": "array", "items": {"type": "integer", "connect.type": "int16"}}, "f": {"type": "integer", "connect.type": "int16", "default": 70000}}}'), E'\n') line WHERE line ~ '^    ';
+
 -- evolve: a column for what is small here, which grows when it is not any more
 CREATE SERVER reg FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1');
 SELECT kafka_sink.add_schema('reg', 1, 'PROTOBUF', 'syntax = "proto3"; message v { int32 id = 1; int32 n = 2 [(confluent.field_meta) = { params: [ { key: "connect.type", value: "int16" } ] }]; }');
@@ -155,6 +163,20 @@ SELECT kafka_sink.create_sink('s', target => 'w', format => 'protobuf', envelope
 SELECT try(r(i(1, 1) || s(2, 'x') || s(5, 'over'))), try(r(i(1, 2) || s(2, 'y') || b(3, '') || b(4, s(1, 'k') || s(2, 'v')))), try(r(i(1, 3)));
 SELECT * FROM w;
 SELECT kafka_sink.drop_sink('s');
+-- values and keys that are no struct are wrapped, by a schema that is Google's own text
+SELECT kafka_sink.add_schema('reg', 3, 'PROTOBUF', 'syntax = "proto3"; package google.protobuf; option java_package = "com.google.protobuf"; message DoubleValue { double value = 1; } message FloatValue { float value = 1; }
+    message Int64Value { int64 value = 1; } message UInt64Value { uint64 value = 1; } message Int32Value { int32 value = 1; } message UInt32Value { uint32 value = 1; } message BoolValue { bool value = 1; } message StringValue { string value = 1; } message BytesValue { bytes value = 1; }');
+CREATE TABLE single (id bigint PRIMARY KEY, v text);
+SELECT kafka_sink.create_sink('s', server => 'reg', target => 'single', format => 'protobuf', key_format => 'protobuf', envelope => 'connect', insert_mode => 'upsert', delete_enabled => true,
+    columns => '{"id": "@key", "v": "@value"}', enabled => false);
+SELECT try(r('\x0000000003'::bytea || '\x020e' || s(1, 'one'), '\x0000000003'::bytea || '\x0204' || i(1, 7)), r('\x0000000003'::bytea || '\x020e', '\x0000000003'::bytea || '\x0204'),
+    r('\x0000000003'::bytea || '\x020c' || i(1, 1), '\x0000000003'::bytea || '\x0208' || i(1, 8)));
+SELECT * FROM single ORDER BY id;
+SELECT try(r(NULL, '\x0000000003'::bytea || '\x0204' || i(1, 7)));
+SELECT * FROM single ORDER BY id;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE single;
+
 -- a command, which sees the value as it is
 SELECT kafka_sink.create_sink('s', command => 'INSERT INTO public.w (id, must, value) SELECT (value->>''id'')::int, ''command'', value FROM batch', format => 'protobuf', envelope => 'connect', value_schema => flat());
 SELECT try(r(i(1, 9) || i(3, 20455)));

@@ -63,6 +63,7 @@ ks_avro_read_attributes(const KsJsonToken *object, KsAvroAttributes *a)
 		{"items", &a->items}, {"values", &a->values}, {"size", &a->size},
 		{"logicalType", &a->logical}, {"precision", &a->precision}, {"scale", &a->scale},
 		{"connect.name", &a->connect_name}, {"connect.parameters", &a->connect_parameters},
+		{"connect.type", &a->connect_type},
 		{"doc", &a->doc}, {"default", &a->default_value}
 	};
 	KsJson		json = ks_avro_inside(object);

@@ -25,6 +25,7 @@ typedef struct KsAvroAttributes
 	KsJsonToken scale;
 	KsJsonToken connect_name;	/* Kafka Connect's logical type, */
 	KsJsonToken connect_parameters; /* and what belongs to it */
+	KsJsonToken connect_type;	/* int8 and int16, for which Avro has no type */
 	KsJsonToken doc;
 	KsJsonToken default_value;
 } KsAvroAttributes;

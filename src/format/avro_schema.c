@@ -368,6 +368,7 @@ parse_object(Parser *p, const KsJsonToken *tok, const char *namespace, int depth
 			if (node->name == NULL)
 			{
 				node->connect_name = a.connect_name;
+				node->connect_type = a.connect_type;
 				ks_avro_set_logical(node, &a);
 			}
 			return node;

@@ -78,7 +78,8 @@ typedef struct KsAvroNode
 
 	/* what is for people, not looked at: tokens of the text, p NULL if there is none */
 	KsJsonToken doc;
-	KsJsonToken connect_name;	/* what Kafka Connect calls its type */
+	KsJsonToken connect_name;	/* what Kafka Connect calls its type, */
+	KsJsonToken connect_type;	/* and which one it is */
 	KsJsonToken *docs;			/* of fields */
 	KsJsonToken *defaults;
 

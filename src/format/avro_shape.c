@@ -54,14 +54,23 @@ connect_name(const KsAvroNode *node)
 		text_of(&node->connect_name) : NULL;
 }
 
+/* An integer that is smaller than Avro has any, as Kafka Connect says; NULL: it is none. */
+static char *
+small_name(const KsAvroNode *node)
+{
+	char	   *name = node->type == KS_AVRO_INT && node->logical == KS_AVRO_PLAIN ? text_of(&node->connect_type) : NULL;
+
+	return name && (strcmp(name, "int8") == 0 || strcmp(name, "int16") == 0) ? name : NULL;
+}
+
 /* As the schema calls it; NULL: it has none. */
 static char *
 logical_name(const KsAvroNode *node)
 {
 	char	   *connect = connect_name(node);
 
-	if (connect)
-		return connect;
+	if (connect || small_name(node))
+		return connect ? connect : small_name(node);
 	switch (node->logical)
 	{
 		case KS_AVRO_DECIMAL:
@@ -212,15 +221,25 @@ choose_array(const KsAvroNode *node, Choice *c)
 	c->typmod = OidIsValid(array) ? item.typmod : -1;
 }
 
+static bool
+fits_float8(Oid typid)
+{
+	return typid == FLOAT4OID || typid == FLOAT8OID || typid == INT2OID || typid == INT4OID;
+}
+
 /* Which of two types has all values of both?  InvalidOid: none that is not jsonb. */
 static Oid
 wider_of(Oid a, Oid b)
 {
+	static const Oid integers[] = {INT2OID, INT4OID, INT8OID};
+
 	if (a == b)
 		return a;
-	if ((a == INT4OID && b == INT8OID) || (a == INT8OID && b == INT4OID))
-		return INT8OID;
-	if ((a == FLOAT4OID || a == FLOAT8OID || a == INT4OID) && (b == FLOAT4OID || b == FLOAT8OID || b == INT4OID))
+	for (int i = 0; i < (int) lengthof(integers); i++)
+		for (int k = 0; k < i; k++)
+			if ((a == integers[i] && b == integers[k]) || (b == integers[i] && a == integers[k]))
+				return integers[i];
+	if (fits_float8(a) && fits_float8(b))
 		return FLOAT8OID;
 	return InvalidOid;
 }
@@ -278,7 +297,7 @@ choose_plain(const KsAvroNode *node, Choice *c)
 			c->typid = BOOLOID;
 			break;
 		case KS_AVRO_INT:
-			c->typid = INT4OID;
+			c->typid = small_name(node) ? INT2OID : INT4OID;
 			break;
 		case KS_AVRO_LONG:
 			c->typid = INT8OID;

@@ -62,9 +62,9 @@ limit_of(const KsTree *tree, const char *name, const char *exclusive, double *va
 }
 
 static bool
-is_one_of(const char *word, const char *a, const char *b, const char *c)
+is_one_of(const char *word, const char *a, const char *b)
 {
-	return word && (strcmp(word, a) == 0 || strcmp(word, b) == 0 || (c && strcmp(word, c) == 0));
+	return word && (strcmp(word, a) == 0 || strcmp(word, b) == 0);
 }
 
 static void
@@ -81,7 +81,9 @@ choose_integer(const KsTree *tree, Choice *c)
 		appendStringInfo(&c->reason, ", %.*s to %.*s", from->n, from->u.s, to->n, to->u.s);
 	if (low < -9.2e18 || high > 9.2e18)
 		c->typid = NUMERICOID;
-	else if (is_one_of(word, "int8", "int16", "int32") || (from && to && low >= PG_INT32_MIN && high <= PG_INT32_MAX))
+	else if (is_one_of(word, "int8", "int16"))
+		c->typid = INT2OID;
+	else if ((word && strcmp(word, "int32") == 0) || (from && to && low >= PG_INT32_MIN && high <= PG_INT32_MAX))
 		c->typid = INT4OID;
 	else
 		c->typid = INT8OID;
@@ -93,8 +95,8 @@ choose_number(const KsTree *tree, Choice *c)
 	char	   *word = word_of(tree);
 
 	append_word(c, tree, word);
-	c->typid = is_one_of(word, "float", "float32", NULL) ? FLOAT4OID :
-		is_one_of(word, "double", "float64", NULL) ? FLOAT8OID : NUMERICOID;
+	c->typid = is_one_of(word, "float", "float32") ? FLOAT4OID :
+		is_one_of(word, "double", "float64") ? FLOAT8OID : NUMERICOID;
 }
 
 static void
@@ -212,10 +214,11 @@ default_of(const KsTree *tree, Oid typid)
 	{
 		case BOOLOID:
 			return ks_walk_type_of_value(v) != KS_WALK_BOOLEAN ? NULL : pstrdup(v->type == KS_JSON_TRUE ? "true" : "false");
+		case INT2OID:
 		case INT4OID:
 		case INT8OID:
 			/* so few digits that it has all of them */
-			return ks_walk_type_of_value(v) == KS_WALK_INTEGER && v->n <= (typid == INT4OID ? 9 : 18) ? pnstrdup(v->u.s, v->n) : NULL;
+			return ks_walk_type_of_value(v) == KS_WALK_INTEGER && v->n <= (typid == INT2OID ? 4 : typid == INT4OID ? 9 : 18) ? pnstrdup(v->u.s, v->n) : NULL;
 		case NUMERICOID:
 			return v->type == KS_JSON_NUMBER && v->n <= 100 && !memchr(v->u.s, 'e', v->n) && !memchr(v->u.s, 'E', v->n) ?
 				pnstrdup(v->u.s, v->n) : NULL;
