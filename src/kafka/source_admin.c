@@ -24,7 +24,6 @@ try_metadata(KsSource *src, rd_kafka_topic_t *rkt, int timeout_ms, const struct 
 	while ((slice = ks_source_wait_slice(&wait)) > 0)
 	{
 		err = rd_kafka_metadata(src->rk, rkt == NULL, rkt, md, slice);
-		src->answered |= err == RD_KAFKA_RESP_ERR_NO_ERROR;
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR || !ks_source_wait_again(&wait, err))
 			break;
 	}

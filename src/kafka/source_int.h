@@ -194,7 +194,7 @@ struct KsSource
 	const char *reason_hint;	/* and what to do about it, NULL: as its class says */
 	char		unverified[512];	/* why the last certificate was refused, "": none was */
 	const char *unverified_hint;
-	bool		answered;		/* a blocking call has been, ever */
+	bool		reached;		/* some broker was, ever */
 	bool		may_pass;		/* what a blocking call raised last */
 	bool		scram;			/* the connection authenticates by it */
 	char	  **secrets;		/* values that must not be shown */

@@ -5,8 +5,8 @@
  * librdkafka's blocking calls cannot be interrupted, so each is made in
  * slices: half a second at first, and longer the longer the broker has been
  * silent, since each slice asks anew and an answer that takes longer than a
- * slice would never be had.  As long as nobody has answered at all, they stay
- * short: brokers that cannot be reached keep nobody from ending, such as a worker
+ * slice would never be had.  As long as no broker was reached at all, they stay
+ * short: who cannot be reached keeps nobody from ending, such as a worker
  * whose database is dropped.  Interrupts are served between slices, and the
  * main queue, which may know that waiting is in vain.
  */
@@ -21,7 +21,7 @@
 
 #define SLICE_MIN_MS	500
 #define SLICE_MAX_MS	2500
-#define SLICE_SILENT_MS	1000	/* the same, while nobody has ever answered */
+#define SLICE_SILENT_MS	1000	/* the same, while no broker was ever reached */
 #define STALE_MS		5000	/* so long a partition that librdkafka does not know is looked for */
 
 void
@@ -54,7 +54,7 @@ ks_source_wait_slice(KsSourceWait *wait)
 	ks_source_serve(wait->src);
 	if (elapsed >= wait->timeout_ms)
 		return 0;
-	return Min(Max(SLICE_MIN_MS, Min(elapsed / 2, wait->src->answered ? SLICE_MAX_MS : SLICE_SILENT_MS)),
+	return Min(Max(SLICE_MIN_MS, Min(elapsed / 2, wait->src->reached ? SLICE_MAX_MS : SLICE_SILENT_MS)),
 			   wait->timeout_ms - elapsed);
 }
 

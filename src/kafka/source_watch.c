@@ -16,6 +16,7 @@
  *
  *	BROKERUA	topic [0]: broker unavailable: fetch: Broker: Not leader ...
  *	STATE		host:9092/1: Broker changed state UP -> DOWN
+ *	STATE		host:9092/1: Broker changed state APIVERSION_QUERY -> UP
  *	FETCH		Topic topic [0] MessageSet size 2146, error "Success", ...
  *	CONSUME		Enqueue 1 message(s) (52428800 bytes, 1 ops) on topic [0] fetch queue ...
  *
@@ -91,6 +92,8 @@ ks_source_watch(KsSource *src, const char *facility, const char *text)
 		for (int i = 0; i < src->nparts; i++)
 			suspect(src, src->parts[i]);
 	}
+	else if (strcmp(facility, "STATE") == 0 && strstr(text, " -> UP"))
+		src->reached = true;
 	else if (strcmp(facility, "FETCH") == 0)
 		set_unpacking(named_part(src, text, strstr(text, "] MessageSet size")),
 					  strstr(text, "] MessageSet size 0,") == NULL);

@@ -1013,11 +1013,11 @@ questions(void)
 				high,
 				lso;
 
-	/* until somebody has answered, nobody is kept from ending; then one who takes his time is waited for */
+	/* until a broker was reached, nobody is kept from ending; then one that takes its time is waited for */
 	begin(2, 10);
 	kafka_longest = 0;
 	FUZZ_CHECK(!answered(count_partitions_long, ERR(_TIMED_OUT), 0) && kafka_longest > 500 && kafka_longest <= 1000);
-	FUZZ_CHECK(answered(count_partitions, 0, 0) && answer == 2);
+	kafka_say(RD_KAFKA_EVENT_LOG, 7, "STATE", "localhost:9092/1: Broker changed state APIVERSION_QUERY -> UP");
 	FUZZ_CHECK(!answered(count_partitions_long, ERR(_TIMED_OUT), 0) && kafka_longest >= 2000);
 	end();
 	begin(2, 10);
