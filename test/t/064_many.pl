@@ -31,7 +31,7 @@ sub create
 			'BEGIN',
 			(map { (
 				"CREATE TABLE t$_ (id bigint)",
-				"SELECT kafka_sink.create_sink('s$_', server => 'kafka', target => 't$_')",
+				"SELECT kafka_sink.create_sink('s$_', server => 'kafka', target => 't$_', idle_after => '0')",
 				"SELECT kafka_sink.register_topic('s$_', '$topics[$_ % @topics]')") } 1 .. $n),
 			'COMMIT'), $dbname);
 	return;
