@@ -393,7 +393,8 @@ sub _strike
 	return 0 unless $faults->strike($kind);
 	diag sprintf '%.1f %s', time - $self->{start}, $faults->{words}[-1] if $self->{verbose};
 	undef $self->{base};
-	$self->{gone} = $kind eq 'worker' || $kind eq 'postmaster' ? $self->{pids} : {};
+	# (who was about to leave when he was killed takes nobody along)
+	$self->{gone} = $kind eq 'worker' ? { $faults->{killed} => 1 } : $kind eq 'postmaster' ? $self->{pids} : {};
 	return 1;
 }
 

@@ -211,6 +211,7 @@ sub _strike_worker
 	$self->end_all('disk');
 	kill 'KILL', $pid or return;
 	$self->_hits($kind);
+	$self->{killed} = $pid;
 	return "worker: $kind $pid is killed";
 }
 
