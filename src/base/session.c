@@ -98,8 +98,8 @@ ks_session_leave(int nestlevel)
 	AtEOXact_GUC(true, nestlevel);
 }
 
-void
-ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
+ErrorData *
+ks_session_catch_subtransaction(ResourceOwner owner, MemoryContext cxt)
 {
 	ErrorData  *edata;
 
@@ -109,7 +109,13 @@ ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(cxt);
 	CurrentResourceOwner = owner;
-	ReThrowError(edata);
+	return edata;
+}
+
+void
+ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
+{
+	ReThrowError(ks_session_catch_subtransaction(owner, cxt));
 }
 
 /* The last callback to run. */

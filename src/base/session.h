@@ -19,10 +19,13 @@ extern int	ks_session_enter(void);
 extern void ks_session_leave(int nestlevel);
 
 /*
- * In PG_CATCH(), within an internal subtransaction: rolls that back, and throws
- * the error again, so that it does not reach the top with the subtransaction
- * open.  owner is the resource owner from before it.
+ * In PG_CATCH(), within an internal subtransaction: rolls that back; the error, in 'cxt'.
+ * owner is the resource owner from before it.
  */
+extern ErrorData *ks_session_catch_subtransaction(ResourceOwner owner, MemoryContext cxt);
+
+/* The same, and throws the error again, so that it does not reach the top with the
+ * subtransaction open. */
 KS_NORETURN extern void ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt);
 
 /* The process ends without the destructors of libraries, which could meet the

@@ -16,6 +16,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "base/session.h"
 #include "process/transaction.h"
 
 void
@@ -71,17 +72,14 @@ ks_transaction_attempt(void (*step) (void *arg), void *arg, int lock_ms)
 		step(arg);
 		AtEOXact_GUC(true, nestlevel);
 		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(cxt);
+		CurrentResourceOwner = owner;
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		edata = ks_session_catch_subtransaction(owner, cxt);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
 	return edata;
 }
 

@@ -68,12 +68,8 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(ap->batch_cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		edata = ks_session_catch_subtransaction(owner, ap->batch_cxt);
 		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
 	INSTR_TIME_SET_CURRENT(t2);

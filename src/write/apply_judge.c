@@ -124,11 +124,7 @@ begin_quietly(Judge *j, int a, int b, volatile bool *use_sql, const KsRoute *vol
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(ap->batch_cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
+		edata = ks_session_catch_subtransaction(owner, ap->batch_cxt);
 	}
 	PG_END_TRY();
 	ap->quiet = false;
