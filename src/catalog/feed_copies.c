@@ -65,7 +65,7 @@ ks_feed_copies_match(const KsFeed *feed, List *relids)
 }
 
 List *
-ks_feed_copies_left(const KsFeed *feed)
+ks_feed_copies_unfinished(const KsFeed *feed)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Oid			types[] = {TEXTOID};

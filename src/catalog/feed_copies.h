@@ -61,7 +61,7 @@ typedef struct KsCopyPlan
 extern bool ks_feed_copies_match(const KsFeed *feed, List *relids);
 
 /* Those that are not done, of KsFeedCopy, in their order; in the current context. */
-extern List *ks_feed_copies_left(const KsFeed *feed);
+extern List *ks_feed_copies_unfinished(const KsFeed *feed);
 
 extern void ks_feed_copies_set(const KsFeed *feed, int64 id, const char *state, int64 rows, const char *message);
 

@@ -199,7 +199,7 @@ begin_txn(void *arg, const KsWalTransaction *txn)
  * readers see.  The rest follows in another.
  */
 static void
-cut(KsPublisher *p, const KsWalTransaction *txn)
+commit_part(KsPublisher *p, const KsWalTransaction *txn)
 {
 	p->next.lsn = txn->commit_lsn;
 	p->next.inside = txn->commit_lsn;
@@ -233,7 +233,7 @@ publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 		TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms))
 	{
 		p->txn_records--;
-		cut(p, txn);
+		commit_part(p, txn);
 		p->txn_records++;
 	}
 	if (p->state != KS_PUBLISHER_OPEN)

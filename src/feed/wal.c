@@ -295,7 +295,7 @@ is_plugin(const ReplicationSlot *slot)
 }
 
 void
-ks_wal_look(const char *name, KsSlotInfo *info)
+ks_wal_read_slot(const char *name, KsSlotInfo *info)
 {
 	ReplicationSlot *slot;
 
@@ -425,7 +425,7 @@ drop_older(const char *name)
 {
 	KsSlotInfo	info;
 
-	ks_wal_look(name, &info);
+	ks_wal_read_slot(name, &info);
 	if (info.kind != KS_SLOT_IS_MISSING)
 		ks_wal_drop_slot(name);
 }

@@ -65,7 +65,7 @@ typedef struct KsSlotInfo
 /* How the slot of a feed is called. */
 extern char *ks_wal_slot_name(int64 feed_id);
 
-extern void ks_wal_look(const char *slot, KsSlotInfo *info);
+extern void ks_wal_read_slot(const char *slot, KsSlotInfo *info);
 
 /* The same of a slot of any feed, by its number below max_replication_slots; false
  * if there is none, or it is not one of this database's feeds. */

@@ -153,7 +153,7 @@ copy_by_id(int64 id)
 
 /* The rows of the catalog, and what Kafka knows better. */
 static void
-look(void *arg)
+read_copies(void *arg)
 {
 	bool	   *added = arg;
 	const KsProgress *p = &ks_feed.publisher.next;
@@ -163,7 +163,7 @@ look(void *arg)
 	ks_feed_find_tables(NULL);
 	*added = ks_feed_copies_match(ks_feed.feed, ks_feed_tables());
 	old = MemoryContextSwitchTo(copy.cxt);
-	copy.left = ks_feed_copies_left(ks_feed.feed);
+	copy.left = ks_feed_copies_unfinished(ks_feed.feed);
 	at = copy_by_id(p->copy);
 	if (at != NULL && p->copy_after == NULL)
 	{
@@ -188,7 +188,7 @@ run(void (*step) (void *arg), void *arg)
 }
 
 static void
-look_again(void)
+read_copies_again(void)
 {
 	bool		was_idle = copy.at == NULL;
 	bool		added;
@@ -197,7 +197,7 @@ look_again(void)
 	copy.at = NULL;
 	copy.left = NIL;
 	MemoryContextReset(copy.cxt);
-	run(look, &added);
+	run(read_copies, &added);
 	ks_feed_step("copy_listed");
 	if (copy.at == NULL)
 		return;
@@ -223,7 +223,7 @@ ks_feed_copy_start(KsWalReceiver *receiver)
 #endif
 	copy.begin = receiver->begin;
 	receiver->begin = begin_and_note;
-	look_again();
+	read_copies_again();
 	tell();
 }
 
@@ -458,7 +458,7 @@ ks_feed_copy_next(void)
 	if (!copy.wanted || is_in_window())
 		return;
 	if (copy.changed)
-		look_again();
+		read_copies_again();
 	if (copy.at && (copy.retry_at == 0 || GetCurrentTimestamp() >= copy.retry_at))
 		next_chunk();
 	tell();

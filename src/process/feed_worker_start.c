@@ -68,7 +68,7 @@ check_slot(KsSlotInfo *slot)
 {
 	const char *name = ks_wal_slot_name(ks_feed.feed->id);
 
-	ks_wal_look(name, slot);
+	ks_wal_read_slot(name, slot);
 	switch (slot->kind)
 	{
 		case KS_SLOT_IS_USABLE:
