@@ -122,7 +122,7 @@ for my $step (qw(begun records_sent progress_sent))
 		$other->end;
 	}
 	is(scalar $kafka->records($topic), $n - 100, 'nothing of it is seen');
-	kill 'CONT', $pid;
+	kill $_, $pid foreach qw(HUP CONT);
 	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', 'it ends');
 	runs('and begins anew');
 	emit(10);
@@ -147,7 +147,7 @@ $offset = wait_for_log($node, qr/feed stops at step progress_sent/, $offset, 'it
 my $pid = pid_of_feed();
 stop_at('');
 $kafka->stop;
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 wait_until($node, "SELECT state FROM kafka_sink.feeds", 'waiting', 'it waits for an answer');
 $kafka->start;
 runs('which comes');

@@ -219,7 +219,7 @@ sql(q{
 	ROLLBACK;
 });
 stop_at('');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 published('f');
 is(words_of("$prefix.win"), 'r1 u1 u3 d4 -4 c10 d5 -5 c11 r2 r6 r7 r8 r9', 'a change takes the place of a row, unless it has not all of it');
 is_equal("$prefix.win", 'win', 'changed in a window', 1);
@@ -239,7 +239,7 @@ sql(q{
 	INSERT INTO seen VALUES (7);
 });
 stop_at('');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 published('f');
 is_equal("$prefix.seen", 'seen', 'changed before, and published behind', 1);
 is(words_of_key("$prefix.seen", 12), 'c12', 'a row that its own change has published is not sent again');
@@ -263,7 +263,7 @@ foreach (
 	$pid = stops_at('chunk_read');
 	sql(sprintf $ddl, $table);
 	stop_at('');
-	kill 'CONT', $pid;
+	kill $_, $pid foreach qw(HUP CONT);
 	published('f');
 	is_equal("$prefix.$table", $table, "$what in a window");
 	sql("DROP TABLE $table");
@@ -276,7 +276,7 @@ sql('ALTER PUBLICATION win ADD TABLE gone');
 $pid = stops_at('chunk_read');
 sql('DROP TABLE gone');
 stop_at('');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 published('f');
 is(sql("SELECT state FROM kafka_sink.feeds"), 'running', 'a table that is dropped meanwhile');
 
@@ -290,7 +290,7 @@ $pid = stops_at('chunk_read');
 $session->query_safe('BEGIN; LOCK TABLE locked');
 stop_at('');
 my $records = sql('SELECT records FROM kafka_sink.stat_feeds');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 wait_until($node, "SELECT records >= $records + 10000 FROM kafka_sink.stat_feeds", 't', 'a table that is locked between two chunks');
 $records = sql('SELECT records FROM kafka_sink.stat_feeds');
 sql('INSERT INTO win VALUES (200)');
@@ -341,7 +341,7 @@ my $waiting = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d',
 	'-c', 'SET synchronous_commit = on', '-c', "UPDATE big SET n = nextval('seq') WHERE id = 901" ], '<', \undef, '>', \my $out, '2>', \$err);
 wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'", '1', 'a commit that waits for a standby');
 stop_at('');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 wait_until($node, 'SELECT transactions > 0 FROM kafka_sink.stat_feeds', 't', 'is published');
 (undef, undef, $err) = $node->psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '1 s')");
 like($err, qr/timed out while waiting for feed "f".*, and tables are to be copied/s, 'and copying waits until it is seen');
@@ -378,7 +378,7 @@ for my $step (qw(copy_listed chunk_read chunk_sent progress_sent committed confi
 	if ($step !~ /^(?:copy_listed|chunk_read)$/)
 	{
 		stop_at($step);
-		kill 'CONT', $pid;
+		kill $_, $pid foreach qw(HUP CONT);
 		$pid = stops_at($step);
 	}
 	stop_at('');
@@ -401,11 +401,11 @@ drop_feed();
 stop_at('chunk_read');
 $prefix = create_feed('two_of', ', batch_records => 100');
 $pid = stops_at('chunk_read');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 $pid = stops_at('chunk_read');
 sql("SELECT kafka_sink.pause('f')");
 stop_at('');
-kill 'CONT', $pid;
+kill $_, $pid foreach qw(HUP CONT);
 wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed'", '0', 'paused in the midst');
 like(copies(), qr/^big copying \d+, small waiting 0$/, 'some of it is copied');
 sql("UPDATE big SET n = nextval('seq') WHERE id IN (1, 900)");

@@ -299,7 +299,7 @@ sub cut_it
 	my $until = sql("SELECT clock_timestamp() + interval '$cut s'");
 	wait_until($node, "SELECT clock_timestamp() > '$until'", 't', 'for long');
 	stop_at('cut');
-	kill 'CONT', $pid;
+	kill $_, $pid foreach qw(HUP CONT);
 	$offset = wait_for_log($node, qr/feed stops at step cut/, $offset, 'it is cut');
 	stop_at('fenced');
 	kill 'KILL', $pid;
