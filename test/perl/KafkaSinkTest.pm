@@ -500,14 +500,15 @@ sub script
 
 =item $broker->produce($topic, $part, [ $key, $value ], ...)
 
-A few records, acknowledged when it returns.
+A few records as one batch, acknowledged when it returns: a consumer gets all of
+them or none.
 
 =cut
 
 sub produce
 {
 	my ($self, $topic, $part, @records) = @_;
-	my $script = $self->script->to($topic);
+	my $script = $self->script('linger.ms' => 10_000)->to($topic);
 
 	$script->P($part, @$_) foreach @records;
 	my $acked = $script->F;

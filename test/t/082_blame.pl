@@ -12,11 +12,12 @@ my $kafka = shared_broker();
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-# Values into partition 0 of the topic, as one batch where they are few.
+# Values into partition 0 of the topic, as one batch where they are few: of the producer
+# too, else a worker may have the first of them before the next is there.
 sub produce
 {
 	my ($topic, @values) = @_;
-	my $script = $kafka->script->to($topic);
+	my $script = $kafka->script('linger.ms' => 10_000)->to($topic);
 
 	$script->P(0, ref $_ ? @$_ : (undef, $_)) foreach @values;
 	$script->F;
