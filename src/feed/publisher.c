@@ -140,7 +140,8 @@ end_kafka(KsPublisher *p)
 			fail(p);
 		pause_for(p, SLICE_MS);
 	}
-	p->open_counts.commit_us += INSTR_TIME_GET_MICROSEC(now);
+	p->took_us = INSTR_TIME_GET_MICROSEC(now);
+	p->open_counts.commit_us += p->took_us;
 }
 
 /* Nobody is blamed for what is refused behind this; if they do not arrive, the commit

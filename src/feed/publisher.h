@@ -80,6 +80,7 @@ typedef struct KsPublisher
 	KsProgress	next;			/* what is committed next */
 	TimestampTz opened_at;
 	TimestampTz committed_at[KS_PUBLISHER_PRODUCERS];	/* its last one, 0: none */
+	int64		took_us;		/* the last commit, of either */
 	int64		open_records;	/* in the transaction of Kafka */
 	int64		open_bytes;
 	int64		open_transactions;	/* in it to their end */

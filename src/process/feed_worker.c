@@ -47,7 +47,10 @@
 #include "write/apply.h"
 
 #define READ_AT_A_TIME		1000	/* records of the WAL, between looks at all else */
-#define MAX_OPEN_MS			50		/* a transaction of Kafka, while there is more to read */
+/* A transaction of Kafka, while there is more to read: as many times as long as the last commit. */
+#define OPEN_TIMES			10
+#define MIN_OPEN_MS			50
+#define MAX_OPEN_MS			500
 #define SLEEP_MIN_MS		10		/* while something is committed and not flushed */
 #define SLEEP_MAX_MS		1000
 #define MOVE_AFTER_MS		10000	/* the slot, when nothing was published */
@@ -169,11 +172,14 @@ end_former_settings(void)
 		ks_publisher_redefine(p, &ks_feed.defined);
 }
 
+/* Who reads a lot that others have written is behind: then the commits may cost a tenth of the time. */
 static bool
 has_waited_enough(void)
 {
+	int			open_ms = Min(Max(ks_feed.publisher.took_us * OPEN_TIMES / 1000, MIN_OPEN_MS), MAX_OPEN_MS);
+
 	return ks_publisher_is_full(&ks_feed.publisher) || ks_publisher_is_due(&ks_feed.publisher) ||
-		TimestampDifferenceExceeds(ks_feed.publisher.opened_at, GetCurrentTimestamp(), MAX_OPEN_MS);
+		TimestampDifferenceExceeds(ks_feed.publisher.opened_at, GetCurrentTimestamp(), open_ms);
 }
 
 /*
