@@ -22,6 +22,7 @@
 #define ABORT_MS		3000	/* of patience with an abort */
 #define FULL_MS			2		/* until the queue is tried again */
 #define REST_MS			5		/* between two transactions of a producer, see rest() */
+#define MANY_RECORDS	64		/* of a transaction; then the clock is read for each 16th */
 
 /* --- waiting and failing --- */
 
@@ -29,6 +30,7 @@ static void
 pause_for(KsPublisher *p, long ms)
 {
 	p->serve();
+	p->has_waited = true;
 	(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 							 ks_producer_fd(ks_publisher_producer(p)), ms, PG_WAIT_EXTENSION);
 	ResetLatch(MyLatch);
@@ -210,6 +212,17 @@ commit_part(KsPublisher *p, const KsWalTransaction *txn)
 	ks_feed_step("cut");
 }
 
+/* Has the transaction of Kafka been open for too long?  The clock costs as much as some records do. */
+static bool
+is_cut_due(KsPublisher *p)
+{
+	if (p->state != KS_PUBLISHER_OPEN || p->txn_records <= 1 ||
+		(p->txn_records > MANY_RECORDS && p->txn_records % 16 != 0 && !p->has_waited))
+		return false;
+	p->has_waited = false;
+	return TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms);
+}
+
 /* One more record of a transaction that is published alone: whose fault can it be? */
 static void
 suspect(KsPublisher *p, const KsWalTransaction *txn, const char *topic)
@@ -230,8 +243,7 @@ publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 	p->txn_records++;
 	if (p->progress.inside == txn->commit_lsn && p->txn_records <= p->progress.inside_records)
 		return;
-	if (p->state == KS_PUBLISHER_OPEN && p->txn_records > 1 &&
-		TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms))
+	if (is_cut_due(p))
 	{
 		p->txn_records--;
 		commit_part(p, txn);

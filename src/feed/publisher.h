@@ -85,6 +85,7 @@ typedef struct KsPublisher
 	int64		open_bytes;
 	int64		open_transactions;	/* in it to their end */
 	int64		txn_records;	/* of the transaction of PostgreSQL at hand */
+	bool		has_waited;		/* since the clock was read */
 	bool		defines;		/* it changes 'next.as' to this */
 	KsDefinition definition;
 	bool		redefined;		/* and one did; what follows is for another process */
