@@ -18,13 +18,22 @@ feed_server() {
 	as make -s -C "$WORK/src" -j "$(nproc)" PG_CONFIG="$PG_CONFIG" COPT=-DKS_BENCH_WITHOUT_TRANSACTIONS all tools \
 		> "$WORK/build.without.log" 2>&1 || die "the build without transactions failed"
 	as_now cp "$WORK/src/kafka_sink.so" "$WORK/without.so"
+	logical_server
+	make_feed none
+}
+
+logical_server() {
 	echo 'wal_level = logical' >> "$WORK/data/postgresql.conf"
-	feed_restart with
+	restart_server
+}
+
+# The table, its publication, what writes into it, and the feed.  $1: envelope
+make_feed() {
 	as "$KFK" -b "$KAFKA" create-topic "$feed_topic" 4
 	sql <<-SQL
 		CREATE TABLE feed_rows (id bigint PRIMARY KEY, qty int, price numeric(10,2), at timestamptz, note text);
 		CREATE TABLE acked (id bigint, us bigint);
-		CREATE PUBLICATION feed_rows FOR TABLE feed_rows;
+		CREATE PUBLICATION feed_rows FOR TABLE feed_rows WITH (publish = 'insert, update, delete');
 		-- n events from 'first' on, each_commit in a transaction
 		CREATE PROCEDURE write_rows(first bigint, n bigint, each_commit bigint) LANGUAGE plpgsql AS \$\$
 		BEGIN
@@ -43,7 +52,7 @@ feed_server() {
 				COMMIT;
 			END LOOP;
 		END\$\$;
-		SELECT FROM kafka_sink.create_feed('feed', server => 'kafka', publication => 'feed_rows', topic => '$feed_topic',
+		SELECT FROM kafka_sink.create_feed('feed', server => 'kafka', publication => 'feed_rows', topic => '$feed_topic', envelope => '$1',
 			progress_topic => 'bench_progress_$$');
 		CALL kafka_sink.wait_for('feed', timeout => '2 min');
 		SELECT FROM kafka_sink.pause('feed');
@@ -55,6 +64,10 @@ feed_server() {
 feed_restart() {
 	as_now cp "$WORK/$1.so" "$feed_library.new"
 	as_now mv "$feed_library.new" "$feed_library"
+	restart_server
+}
+
+restart_server() {
 	as "$bindir/pg_ctl" -D "$WORK/data" -l "$WORK/server.log" -m fast -w restart > /dev/null ||
 		{ tail -n 30 "$WORK/server.log" >&2; die "PostgreSQL does not start"; }
 }

@@ -9,6 +9,7 @@
 #   ks_start_postgres [LINE..]  sets PGHOST, PGPORT, PGUSER; LINEs go to postgresql.conf
 #   ks_make_postgres DIR PORT LOG [LINE..]  another one
 #   ks_start_broker [PROP..]    sets KAFKA
+#   ks_start_registry           sets REGISTRY
 #   as CMD..                    as the unprivileged user, in the background's way:
 #                               a signal to the script ends it
 #
@@ -217,6 +218,19 @@ ks_fetch_registry() {
 	ks_fetch_modules "$registry/python" "$top/test/registry/requirements.txt"
 	ks_readable "$registry" registry-parts app/.stamp
 	registry=$readable
+}
+
+# A private registry, of the jars alone; sets REGISTRY, where it is.
+ks_start_registry() {
+	local port registry
+	registry=$(ks_registry)
+	KAFKA_SINK_REGISTRY=$registry "$top/test/registry/registry" fetch
+	ks_readable "$registry" registry-parts app/.stamp
+	export KAFKA_SINK_REGISTRY=$readable
+	port=$("$top/test/broker/broker" free-port)
+	as "$WORK/src/test/registry/registry" start "$WORK/registry" "$port"
+	# shellcheck disable=SC2034 # read by who calls
+	REGISTRY=http://127.0.0.1:$port
 }
 
 # A Python with the clients that consumers of one's own are written with.
