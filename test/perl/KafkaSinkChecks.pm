@@ -49,6 +49,7 @@ the sink has moved on; a worker that does not come within 2 s ends the session.
 =cut
 
 my $snapshot_check = q{
+	SELECT clock_timestamp() AS began \gset
 	SELECT 1 + (coalesce(sum(consumed), 0) / 1000000)::int AS m FROM kafka_sink.txn_offsets WHERE sink = 'ins' \gset
 	SELECT (random() * 1000)::int % :m AS r, (random() * :m)::int < 1 AS whole \gset
 	BEGIN ISOLATION LEVEL REPEATABLE READ;
@@ -94,22 +95,24 @@ my $snapshot_check = q{
 		WHERE sink = 'ins' AND topic = :'topic' AND part = 0), 0) + 2)) AS next \gset
 	COMMIT;
 	CALL kafka_sink.wait_for('ins', timeout => '2 s', until => :'next');
+	SELECT FROM pg_sleep(:pause * extract(epoch FROM clock_timestamp() - :'began'));
 };
 
 =over
 
-=item KafkaSinkChecks->new(node =>, topics =>, patience =>, every =>)
+=item KafkaSinkChecks->new(node =>, topics =>, patience =>, every =>, pause =>)
 
 C<topics>: a list of { name, kind, partitions, manifest, hidden, sinks }; the first is
 the one whose offsets tell the reader to go on.  C<chain> has the partitions whose
-number can be divided by C<every> (1).
+number can be divided by C<every> (1).  The reader rests C<pause> (0) times as long as it
+works.
 
 =cut
 
 sub new
 {
 	my ($class, %self) = @_;
-	return bless { violations => [], patience => 120, every => 1, %self }, $class;
+	return bless { violations => [], patience => 120, every => 1, pause => 0, %self }, $class;
 }
 
 sub violation
@@ -157,7 +160,7 @@ sub start_reader
 		# a session for several snapshots; it ends with the server's restarts
 		eval {
 			IPC::Run::run([ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1',
-					'-v', "topic=$self->{topics}[0]{name}", '-v', 'compacted={' . $self->_names('kv') . '}',
+					'-v', "topic=$self->{topics}[0]{name}", '-v', "pause=$self->{pause}", '-v', 'compacted={' . $self->_names('kv') . '}',
 					'-d', $node->connstr('postgres') . ' connect_timeout=10', '-f', "$file.sql" ],
 				'<', '/dev/null', '>>', $file, '2>>', "$file.err")
 			  or sleep 0.05;

@@ -148,7 +148,7 @@ EOC
 		longest => $self->{longest}, frozen => $self->{frozen});
 	$self->{checks} = KafkaSinkChecks->new(node => $self->{node}, topics => $self->{topics},
 		# of millions of records, the moves of some partitions are enough
-		every => 1 + int($self->{records} / 2_000_000),
+		every => 1 + int($self->{records} / 2_000_000), pause => $self->{records} >= 1_000_000 ? 2 : 0,
 		$self->{stop_early} ? (patience => 5) : ());
 	$self->_create_sinks;
 	return $self;
@@ -196,10 +196,10 @@ sub _violation { my ($self, @what) = @_; return $self->{checks}->violation(@what
 sub _look
 {
 	my ($self) = @_;
-	my $answer = try_sql($self->{node}, q{
+	my $answer = ($self->{watch} //= KafkaSinkTest::Watch->new($self->{node}, q{
 		SELECT 'off', sink, sum(off) FROM kafka_sink.txn_offsets GROUP BY sink
 		UNION ALL SELECT 'pid', pid::text, pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'
-		UNION ALL SELECT 'halted', sink || ': ' || concat_ws(' ', message, detail), 1 FROM kafka_sink.sinks WHERE state = 'halted'});
+		UNION ALL SELECT 'halted', sink || ': ' || concat_ws(' ', message, detail), 1 FROM kafka_sink.sinks WHERE state = 'halted'}))->answer;
 	my %look = (off => {}, pid => {}, halted => {});
 
 	return undef unless defined $answer;

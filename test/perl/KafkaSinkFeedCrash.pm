@@ -134,10 +134,10 @@ sub _violation { my ($self, @what) = @_; return $self->{checks}->violation(@what
 sub _look
 {
 	my ($self) = @_;
-	my $answer = try_sql($self->{node}, q{
+	my $answer = ($self->{watch} //= KafkaSinkTest::Watch->new($self->{node}, q{
 		SELECT 'server', '', pg_current_wal_insert_lsn() - '0/0'
 		UNION ALL SELECT feed, f.state || ' ' || coalesce(f.message, '') || ' ' || coalesce(f.detail, ''), coalesce(s.published_lsn - '0/0', 0)
-		FROM kafka_sink.feeds f JOIN kafka_sink.stat_feeds s USING (feed)});
+		FROM kafka_sink.feeds f JOIN kafka_sink.stat_feeds s USING (feed)}))->answer;
 
 	return undef unless defined $answer;
 	my %look = map { my ($name, $words, $lsn) = /^(\w+)\|(.*)\|(\d+)$/ ? ($1, $2, $3) : (); defined $name ? ($name => [ $lsn, $words ]) : () } split /\n/, $answer;

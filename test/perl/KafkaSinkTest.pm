@@ -518,6 +518,67 @@ sub produce
 }
 
 
+=item KafkaSinkTest::Watch->new($node, $query)
+
+A session that is asked one query again and again, for less than a session each time:
+C<answer> returns what try_sql() does.  Whoever has lost it connects with the next.
+
+=cut
+
+package KafkaSinkTest::Watch;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run ();
+
+sub new
+{
+	my ($class, $node, $query) = @_;
+	my $self = bless { node => $node, query => $query }, $class;
+
+	push @ours, $self;
+	return $self;
+}
+
+sub _connect
+{
+	my ($self) = @_;
+	my $node = $self->{node};
+
+	$self->{out} = '';
+	$self->{in} = "PREPARE watch AS $self->{query};\n";
+	$self->{run} = IPC::Run::start(
+		[ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') . ' connect_timeout=10' ],
+		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err});
+	return;
+}
+
+sub answer
+{
+	my ($self) = @_;
+	my $answer;
+
+	$self->_connect unless $self->{run};
+	$self->{in} .= "EXECUTE watch;\n\\echo that is all\n";
+	# (a server that is gone ends psql, and pump() may die of it)
+	eval { $self->{run}->pump until $self->{out} =~ /^that is all\n/m || !$self->{run}->pumpable; };
+	$answer = $1 if $self->{out} =~ s/\A(.*?)^that is all\n//ms;
+	$self->_end unless defined $answer;
+	chomp $answer if defined $answer;
+	return $answer;
+}
+
+sub _end
+{
+	my ($self) = @_;
+	my $run = delete $self->{run} or return;
+
+	$run->kill_kill(grace => 1);
+	return;
+}
+
+
 # A program in the background, ended with the test.
 package KafkaSinkTest::Process;
 
