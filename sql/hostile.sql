@@ -85,7 +85,15 @@ TABLE d;
 SELECT try(r('4,[]')), try(r('4,{')), try(r('4,{}' || repeat(',', 1000000) || '"'));
 SELECT kafka_sink.drop_sink('s');
 
-DROP TABLE t, k, d;
+-- vectors are arrays to the catalog, but of a shape of their own
+CREATE TABLE v (i int2vector, o oidvector);
+SELECT kafka_sink.create_sink('s', target => 'v');
+SELECT left(try(r(v)), 5) FROM unnest(ARRAY['{"i": []}', '{"i": [1, null]}', '{"o": [[1, 2], [3, 4]]}', '{"o": [null]}']) v;
+SELECT try(r('{"i": "1 2", "o": "3"}'));
+TABLE v;
+SELECT kafka_sink.drop_sink('s');
+
+DROP TABLE t, k, d, v;
 DROP DOMAIN document;
 DROP FUNCTION r, try, one, scaled, base64;
 DROP EXTENSION kafka_sink;

@@ -117,11 +117,23 @@ is_geometric(Oid typid)
 		typid == PATHOID || typid == POLYGONOID || typid == CIRCLEOID;
 }
 
+/*
+ * Of an array as all are.  Those that only look like one, int2vector and oidvector, have
+ * no other shape than their input function gives them.
+ */
+static Oid
+element_type(Oid typid)
+{
+	Oid			elem = get_element_type(typid);
+
+	return OidIsValid(elem) && get_array_type(elem) == typid ? elem : InvalidOid;
+}
+
 static void
 describe(KsType *type, KsTypes *types)
 {
 	char		typtype = get_typtype(type->typid);
-	Oid			elem = get_element_type(type->typid);
+	Oid			elem = element_type(type->typid);
 
 	type->kind = kind_of_base_type(type->typid, type->typmod);
 	type->has_time = ks_type_is_time(type);
