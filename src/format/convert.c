@@ -74,6 +74,17 @@ no_structure(const KsType *type, const KsJsonToken *tok)
 					format_type_extended(type->typid, type->typmod, FORMAT_TYPE_TYPEMOD_GIVEN))));
 }
 
+/* Of text lc_monetary says what a point and a comma are; of a number JSON does. */
+static Datum
+money_of_number(const char *s, int len)
+{
+	Datum		number;
+
+	if (!fast_numeric(s, len, -1, &number))
+		number = DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(s, len)), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	return DirectFunctionCall1(numeric_cash, number);
+}
+
 static Datum convert_array(KsConvert *cv, KsType *type, const KsJsonToken *tok);
 static Datum convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok);
 
@@ -169,6 +180,8 @@ ks_convert_json(KsConvert *cv, KsType *type, const KsJsonToken *tok, bool *isnul
 				return PointerGetDatum(cstring_to_text_with_len(s, len));
 			break;
 		default:
+			if (type->typid == MONEYOID && tok->type == KS_JSON_NUMBER)
+				return money_of_number(s, len);
 			break;
 	}
 	return ks_convert_text(cv, type, s, len);
