@@ -72,6 +72,20 @@ SELECT kafka_sink.create_sink('s', target => 't', filter => 'public.obey(b)');
 SELECT during('ALTER TABLE public.t RENAME b TO c', 's', '{"a":9,"b":5}', '{"a":10,"b":6}');
 ALTER TABLE t RENAME c TO b;
 SELECT kafka_sink.drop_sink('s');
+-- so may those of schemas: rows do not go to another table that has the name then
+CREATE SCHEMA app;
+CREATE SCHEMA app_next;
+CREATE TABLE app.t (a int, b int);
+CREATE TABLE app_next.t (a int, b int);
+SELECT kafka_sink.create_sink('s', target => 'app.t', filter => 'public.obey(b)', insert_mode => 'ignore');
+SELECT during('ALTER SCHEMA app RENAME TO app_before; ALTER SCHEMA app_next RENAME TO app', 's', '{"a":1,"b":5}');
+SELECT kafka_sink.alter_sink('s', insert_mode => 'insert');
+SELECT during('ALTER SCHEMA app RENAME TO app_before; ALTER SCHEMA app_next RENAME TO app', 's', '{"a":2,"b":5}');
+TABLE app.t;
+TABLE app_before.t;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE app.t, app_before.t;
+DROP SCHEMA app, app_before;
 -- a batch of the same sink within a batch
 SELECT kafka_sink.create_sink('s', target => 't', filter => 'public.obey(b)', insert_mode => 'upsert');
 SELECT during('SELECT kafka_sink.ingest(''s'', ARRAY[public.j(''{"a":3,"b":33}''), public.j(''{"a":7,"b":77}'')])', 's', '{"a":6,"b":66}', '{"a":7,"b":78}');

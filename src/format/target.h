@@ -91,6 +91,8 @@ typedef struct KsTarget
 	Oid			relid;
 	char	   *qualified_name;
 	bool		valid;
+	uint32		schema_hash;	/* of its schema, in the cache of these */
+	bool		renamed;		/* perhaps: qualified_name may be another table's */
 	List	   *relids;			/* whose changes count: it, its partitions, with types.relids */
 	List	   *watched;		/* and these, which its foreign keys refer to */
 	List	   *domains;		/* of its columns: hashes in the cache of types, which have defaults, too */

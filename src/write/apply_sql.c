@@ -79,6 +79,7 @@ execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n
 				 errmsg("record lacks the value of a column, and there is no row that has it"),
 				 errdetail("Debezium does not know TOASTed values that an update left unchanged."),
 				 errhint("Begin with a snapshot, or set REPLICA IDENTITY FULL for the source table.")));
+	ks_target_check_name(target);
 	r->enr->reldata = NULL;
 	tuplestore_end(store);
 	return done;
@@ -115,6 +116,7 @@ ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts)
 	/* readers keep what their snapshots see, which TRUNCATE would take away */
 	if (SPI_execute(r->target->empty_sql, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not delete from %s", r->target->qualified_name);
+	ks_target_check_name(r->target);
 	(*(SPI_processed > 0 ? &c->deleted : &c->unmatched))++;
 }
 

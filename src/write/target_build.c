@@ -63,6 +63,18 @@ function_callback(Datum arg, int cacheid, uint32 hash)
 			t->valid = false;
 }
 
+/* Of a schema: the statements call the target by its name, which may be another table's now. */
+static void
+schema_callback(Datum arg, int cacheid, uint32 hash)
+{
+	for (KsTarget *t = targets; t; t = t->next)
+		if (hash == 0 || hash == t->schema_hash)
+		{
+			t->renamed = OidIsValid(t->relid);
+			t->valid &= !t->renamed;
+		}
+}
+
 /* However its memory goes: plans are not in it. */
 static void
 release_target(void *arg)
@@ -221,15 +233,32 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 	describe_rows(target, sink, rel);
 }
 
+/* In the current context. */
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+void
+ks_target_check_name(const KsTarget *target)
+{
+	/* schemas are not locked */
+	if (unlikely(target->renamed) && strcmp(qualified_name(target->relid), target->qualified_name) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the schema of table %s has been renamed", target->qualified_name),
+				 errdetail("While records were written to it, it has become %s.", qualified_name(target->relid))));
+}
+
 static void
 build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 {
 	StringInfoData deletes;
 
 	ks_target_check_relation(target, sink, rel);
-	target->qualified_name =
-		quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-								   RelationGetRelationName(rel));
+	target->schema_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
+	target->qualified_name = qualified_name(RelationGetRelid(rel));
 	target->rows_may_vanish = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		(rel->trigdesc && (rel->trigdesc->trig_insert_before_row ||
 						   rel->trigdesc->trig_update_before_row ||
@@ -266,6 +295,7 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 		CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
 		CacheRegisterSyscacheCallback(TYPEOID, type_callback, (Datum) 0);
 		CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, schema_callback, (Datum) 0);
 		registered = true;
 	}
 	rel = sink->command ? NULL : try_relation_open(sink->target, RowExclusiveLock);

@@ -24,6 +24,12 @@ extern void ks_target_free(KsTarget *target);
 /* Locks the relation for this transaction; false if it must be built again. */
 extern bool ks_target_valid(KsTarget *target);
 
+/*
+ * Behind a statement that calls the target by its name: errors (55006, so it may pass)
+ * if that is another table's by now.
+ */
+extern void ks_target_check_name(const KsTarget *target);
+
 /* Index into cols, -1 if no record fills it. */
 extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
 

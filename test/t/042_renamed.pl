@@ -139,4 +139,27 @@ sql(q{SELECT kafka_sink.alter_sink('d', on_error => 'dead_letter'); ALTER DOMAIN
 $kafka->produce($defaults, 0, [ undef, '{"id":-1}' ]);
 wait_until($node, $letters, $id + 1 . '|23514', 'a default that its domain refuses');
 
+# --- schemas ---
+
+# Of a target that is written by SQL, which calls it by its name, and of one that is not.
+foreach my $mode (qw(ignore insert))
+{
+	my $of_schema = $kafka->topic("schema_$mode", 1);
+	sql(qq{CREATE SCHEMA app_$mode; CREATE TABLE app_$mode.t (id int PRIMARY KEY);
+		CREATE SCHEMA next_$mode; CREATE TABLE next_$mode.t (id int PRIMARY KEY);
+		BEGIN;
+		SELECT kafka_sink.create_sink('app_$mode', server => 'kafka', target => 'app_$mode.t', insert_mode => '$mode', batch_linger_ms => 1, idle_after => '0');
+		SELECT kafka_sink.register_topic('app_$mode', '$of_schema');
+		COMMIT});
+	$kafka->produce($of_schema, 0, [ undef, '{"id":1}' ]);
+	wait_until($node, "SELECT id FROM app_$mode.t", '1', "$mode: a table in a schema");
+	my $process = sql("SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'app_$mode'");
+	sql("BEGIN; ALTER SCHEMA app_$mode RENAME TO before_$mode; ALTER SCHEMA next_$mode RENAME TO app_$mode; COMMIT");
+	$kafka->produce($of_schema, 0, [ undef, '{"id":2}' ]);
+	wait_until($node, "SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'app_$mode'", '2', "$mode: another schema gets its name");
+	is(sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM before_$mode.t"), '1 2', 'rows go where they went');
+	is(sql("SELECT count(*) FROM app_$mode.t"), '0', 'and not to the other table');
+	is(sql("SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'app_$mode'"), $process, 'by the same worker');
+}
+
 done_testing();
