@@ -90,6 +90,7 @@ typedef struct KsApply
 	ResourceOwner owner;		/* around the attempts, of what outlives them */
 	KsRoute    *routes;			/* in the order of their foreign keys */
 	int			nroutes;
+	bool		in_order;		/* since the last target was built */
 	List	   *unrouted;		/* topics (String) without a route */
 	bool		linked;			/* there are foreign keys between them */
 	bool		set_constraints;	/* check deferred constraints per batch, */

@@ -33,10 +33,8 @@
 /* --- the list --- */
 
 static void
-add_route(KsApply *ap, const KsSink *sink, const char *topic)
+init_route(KsRoute *r, const KsSink *sink, const char *topic)
 {
-	KsRoute    *r = &ap->routes[ap->nroutes++];
-
 	memset(r, 0, sizeof(KsRoute));
 	r->sink = sink;
 	r->topic = topic;
@@ -57,18 +55,22 @@ list_routes(KsApply *ap)
 {
 	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
 	List	   *topics = ap->sink->topic_targets ? ks_catalog_topics(ap->sink->name) : NIL;
+	KsRoute    *routes = palloc((list_length(topics) + 1) * sizeof(KsRoute));
+	int			n = 0;
 	ListCell   *lc;
 
-	ap->routes = palloc((list_length(topics) + 1) * sizeof(KsRoute));
 	if (ks_sink_writes_by_default(ap->sink))
-		add_route(ap, ap->sink, NULL);
+		init_route(&routes[n++], ap->sink, NULL);
 	foreach(lc, topics)
 	{
 		const KsTopic *topic = lfirst(lc);
 
 		if (OidIsValid(topic->target) && !list_member(ap->unrouted, makeString(topic->topic)))
-			add_route(ap, ks_catalog_topic_sink(ap->sink, topic), topic->topic);
+			init_route(&routes[n++], ks_catalog_topic_sink(ap->sink, topic), topic->topic);
 	}
+	/* all, or none */
+	ap->routes = routes;
+	ap->nroutes = n;
 	MemoryContextSwitchTo(old);
 }
 
@@ -166,6 +168,7 @@ order_routes(KsApply *ap)
 		ordered[i] = ap->routes[next];
 	}
 	memcpy(ap->routes, ordered, n * sizeof(KsRoute));
+	ap->in_order = true;
 	pfree(refers);
 	pfree(placed);
 	pfree(ordered);
@@ -179,14 +182,41 @@ topic_context(void *arg)
 
 /* What is known of the columns that records fill must agree with a new target. */
 static void
-replace_target(KsRoute *r, KsTarget *target, bool defining)
+compare_filled(const KsApply *ap, const KsRoute *r, KsTarget *target)
 {
+	if (r->target)
+		ks_filled_follow(r->sink, r->target, target);
+	else if (!ap->defining)
+		ks_filled_load(r->sink, r->topic, target);
+}
+
+static KsDecoder *
+build_decoder(const KsRoute *r, KsTarget *target)
+{
+	KsFormatSettings settings = ks_catalog_format(r->sink);
+
+	settings.find_schema = ks_schemas_find;
+	return ks_decoder_create(&settings, target, target->cxt);
+}
+
+/* The route has what it had, until it has all of the new. */
+static void
+build_route(KsApply *ap, KsRoute *r)
+{
+	ErrorContextCallback context = {.callback = topic_context, .arg = r};
+	KsTarget   *target;
+	KsDecoder  *volatile decoder = NULL;
+
+	if (r->topic)
+	{
+		context.previous = error_context_stack;
+		error_context_stack = &context;
+	}
+	target = ks_target_build(r->sink, ap->cxt);
 	PG_TRY();
 	{
-		if (r->target)
-			ks_filled_follow(r->sink, r->target, target);
-		else if (!defining)
-			ks_filled_load(r->sink, r->topic, target);
+		compare_filled(ap, r, target);
+		decoder = build_decoder(r, target);
 	}
 	PG_CATCH();
 	{
@@ -196,26 +226,9 @@ replace_target(KsRoute *r, KsTarget *target, bool defining)
 	PG_END_TRY();
 	if (r->target)
 		ks_target_free(r->target);
-}
-
-static void
-build_route(KsApply *ap, KsRoute *r)
-{
-	ErrorContextCallback context = {.callback = topic_context, .arg = r};
-	KsFormatSettings settings;
-	KsTarget   *target;
-
-	if (r->topic)
-	{
-		context.previous = error_context_stack;
-		error_context_stack = &context;
-	}
-	target = ks_target_build(r->sink, ap->cxt);
-	replace_target(r, target, ap->defining);
 	r->target = target;
-	settings = ks_catalog_format(r->sink);
-	settings.find_schema = ks_schemas_find;
-	r->decoder = ks_decoder_create(&settings, r->target, r->target->cxt);
+	r->decoder = decoder;
+	ap->in_order = false;
 	if (r->topic)
 		error_context_stack = context.previous;
 }
@@ -265,18 +278,15 @@ close_route(KsRoute *r)
 	forget_open(r);
 }
 
-/* Takes a route into use, with its target as it is now; true if that was built. */
-static bool
+/* Takes a route into use, with its target as it is now. */
+static void
 prepare_route(KsApply *ap, KsRoute *r)
 {
-	bool		valid = r->target && ks_target_valid(r->target);
-
-	if (!valid)
+	if (r->target == NULL || !ks_target_valid(r->target))
 		build_route(ap, r);
 	else if (r->target->fast)	/* SQL checks them by itself */
 		ks_target_check_privileges(r->sink, r->target);
 	open_route(r);
-	return !valid;
 }
 
 /* Was what the transaction before has written of it committed? */
@@ -301,7 +311,6 @@ void
 ks_apply_prepare(KsApply *ap)
 {
 	MemoryContext old = MemoryContextSwitchTo(ap->cxt);
-	bool		built = false;
 	int			nprepared = 0;
 
 	if (ap->routes == NULL)
@@ -325,12 +334,13 @@ ks_apply_prepare(KsApply *ap)
 				continue;
 			if (r->open)
 				close_route(r);
-			built |= prepare_route(ap, r);
+			prepare_route(ap, r);
 			nprepared++;
 		}
 	}
 	load_filled(ap);
-	if (built)
+	/* not by what this transaction has built alone: one before it may have failed behind that */
+	if (!ap->in_order)
 		order_routes(ap);
 	MemoryContextSwitchTo(old);
 }

@@ -327,12 +327,22 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 	target->next = targets;
 	targets = target;
 
-	if (rel)
-		build_from_relation(target, sink, rel);
-	else
-		ks_command_build(target, sink);
-	if (sink->filter)
-		target->filter = ks_filter_build(target, sink);
+	PG_TRY();
+	{
+		if (rel)
+			build_from_relation(target, sink, rel);
+		else
+			ks_command_build(target, sink);
+		if (sink->filter)
+			target->filter = ks_filter_build(target, sink);
+	}
+	PG_CATCH();
+	{
+		/* a worker that waits for a lock comes again and again */
+		ks_target_free(target);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	if (rel)
 		table_close(rel, NoLock);
