@@ -204,6 +204,19 @@ SELECT forget();
 SELECT kafka_sink.drop_sink('legs'), kafka_sink.drop_sink('c');
 DROP TABLE legs;
 
+-- a check that sees the rows that an upsert writes before its own, in the order of the key
+CREATE TABLE tree (id int PRIMARY KEY, parent int, n int CHECK (n < 100));
+CREATE FUNCTION planted(int) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RETURN $1 IS NULL OR EXISTS (SELECT FROM public.tree WHERE id = $1); END$$;
+ALTER TABLE tree ADD CHECK (planted(parent));
+SELECT kafka_sink.create_sink('tree', target => 'tree', insert_mode => 'upsert', on_error => 'dead_letter');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('tree', rs('{"id": 2, "parent": 1}', '{"id": 3, "n": 1000}', '{"id": 1}', '{"id": 4, "parent": 9}'));
+TABLE tree ORDER BY id;
+SELECT value, sqlstate FROM letters;
+SELECT forget();
+SELECT kafka_sink.drop_sink('tree');
+DROP TABLE tree;
+DROP FUNCTION planted;
+
 -- records of a key that are one row
 CREATE TABLE acc (id int PRIMARY KEY, n int CHECK (n BETWEEN -10 AND 10));
 SELECT kafka_sink.create_sink('acc', target => 'acc', insert_mode => 'accumulate', accumulate => '{"n": "sum"}', on_error => 'dead_letter');

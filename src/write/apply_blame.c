@@ -172,10 +172,29 @@ has_triggers(Oid relid, bool before, bool after)
 	return found;
 }
 
+/* Has it checks that may look at other rows? */
+static bool
+has_checks_of_rows(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+	Relation	rel;
+	TupleConstr *constr;
+	bool		found = false;
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		return false;
+	rel = table_open(relid, AccessShareLock);
+	constr = RelationGetDescr(rel)->constr;
+	for (int i = 0; constr && i < constr->num_check && !found; i++)
+		found = ks_volatility_of(stringToNode(constr->check[i].ccbin)) != KS_WITH_RECORD;
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 /*
  * Is there code of the owner's that may look at what other records write?  What
- * comes before a row sees only rows that are written before it, so those of later
- * records where rows are written in the order of the key.
+ * comes before a row, or checks it, sees only rows that are written before it, so those
+ * of later records where rows are written in the order of the key.
  */
 static void
 find_owner_code(KsApply *ap)
@@ -199,9 +218,10 @@ find_owner_code(KsApply *ap)
 		foreach(lc, r->target->relids)
 		{
 			Oid			relid = lfirst_oid(lc);
+			bool		by_key = r->sink->insert_mode != KS_INSERT;
 
 			ap->owner_code_behind |= has_triggers(relid, false, true);
-			ap->owner_code_around |= has_triggers(relid, r->sink->insert_mode != KS_INSERT, true);
+			ap->owner_code_around |= has_triggers(relid, by_key, true) || (by_key && has_checks_of_rows(relid));
 		}
 	}
 }
