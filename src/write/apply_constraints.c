@@ -4,17 +4,16 @@
  *
  * Each attempt ends with SET CONSTRAINTS ALL IMMEDIATE, so that an error comes
  * while it is known whose it is.  That mode would stay for the next attempt: a
- * subtransaction that is released hands it on.  So the constraints that are
- * initially deferred are deferred again before the next attempt of the
- * transaction; all others are what they were anyhow, since a transaction of ours
- * begins with the initial modes.
+ * subtransaction that is released hands it on.  So before the next attempt of the
+ * transaction all constraints are deferred, and those that are not deferred initially
+ * immediate again; a transaction of ours begins with the initial modes.
  *
- * The server knows constraints by name only, and a name may stand for several: if
- * one of them cannot be deferred, none is, and one that is immediate would be
- * deferred, too.  What has such a name is not made immediate where another attempt
- * follows: it is checked in a subtransaction that is rolled back, and the modes with
- * it.  It stays deferred, so it is checked again behind each attempt, and behind the
- * last one for good.
+ * The server knows constraints by name only, and a name may stand for several.  Those
+ * that cannot be deferred do not mind.  But one that is immediate takes along a namesake
+ * that is deferred.  Where there are such, no constraint is made immediate if another
+ * attempt follows: all are checked in a subtransaction that is rolled back, and the modes
+ * with it.  They stay deferred, so they are checked again behind each attempt, and behind
+ * the last one for good.
  *
  * Where the owner's code is restricted (owner.c) nothing can be deferred: all
  * constraints are immediate from the beginning of each attempt.
@@ -33,10 +32,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "commands/trigger.h"
-#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/proc.h"
-#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -64,19 +61,20 @@ ks_constraints_remember(void)
 	set_modes(list_make1(makeRangeVar("kafka_sink", "sink_catalog_pkey", -1)), false);
 }
 
-/* --- constraints that are initially deferred --- */
+/* --- the initial modes --- */
 
-/* Their names, in the top context, and whether there are others; kept until one changes. */
-static List *deferred = NIL;
-static bool has_ambiguous = false;
-static bool deferred_valid = false;
+/* Names of constraints that can be deferred, and are not, in the top context; kept until one changes. */
+static List *immediate = NIL;
+static bool has_deferred = false;	/* there are others */
+static bool has_ambiguous = false;	/* some name stands for both */
+static bool modes_valid = false;
 static bool constraint_changed = false;
 
 /* Of constraints, or of schemas, which may be renamed. */
 static void
 constraint_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
-	deferred_valid = false;
+	modes_valid = false;
 	constraint_changed = true;
 }
 
@@ -85,7 +83,7 @@ add_name(const char *schema, const char *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-	deferred = lappend(deferred, makeRangeVar(pstrdup(schema), pstrdup(name), -1));
+	immediate = lappend(immediate, makeRangeVar(pstrdup(schema), pstrdup(name), -1));
 	MemoryContextSwitchTo(old);
 }
 
@@ -94,33 +92,33 @@ forget_names(void)
 {
 	ListCell   *lc;
 
-	foreach(lc, deferred)
+	foreach(lc, immediate)
 	{
 		RangeVar   *name = lfirst(lc);
 
 		pfree(name->schemaname);
 		pfree(name->relname);
 	}
-	list_free_deep(deferred);
-	deferred = NIL;
-	has_ambiguous = false;
+	list_free_deep(immediate);
+	immediate = NIL;
+	has_deferred = has_ambiguous = false;
 }
 
-/* Is one of these not initially deferred? */
+/* Is one of these initially deferred? */
 static bool
-has_others(Relation rel, Oid index, ScanKeyData *keys, int nkeys)
+has_deferred_among(Relation rel, Oid index, ScanKeyData *keys, int nkeys)
 {
 	SysScanDesc scan = systable_beginscan(rel, index, true, NULL, nkeys, keys);
 	HeapTuple	tup;
 	bool		found = false;
 
 	while (!found && HeapTupleIsValid(tup = systable_getnext(scan)))
-		found = !((Form_pg_constraint) GETSTRUCT(tup))->condeferred;
+		found = ((Form_pg_constraint) GETSTRUCT(tup))->condeferred;
 	systable_endscan(scan);
 	return found;
 }
 
-/* Does SET CONSTRAINTS with its name mean others, too: of the name, or of partitions? */
+/* Does SET CONSTRAINTS with its name mean such, too: of the name, or of partitions? */
 static bool
 is_ambiguous(Relation rel, Form_pg_constraint con)
 {
@@ -133,8 +131,8 @@ is_ambiguous(Relation rel, Form_pg_constraint con)
 				ObjectIdGetDatum(con->connamespace));
 	ScanKeyInit(&parent, Anum_pg_constraint_conparentid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(con->oid));
-	return has_others(rel, ConstraintNameNspIndexId, keys, 2) ||
-		has_others(rel, ConstraintParentIndexId, &parent, 1);
+	return has_deferred_among(rel, ConstraintNameNspIndexId, keys, 2) ||
+		has_deferred_among(rel, ConstraintParentIndexId, &parent, 1);
 }
 
 static void
@@ -143,20 +141,19 @@ read_constraint(Relation rel, Form_pg_constraint con)
 	char	   *schema;
 
 	/* of a session's own temporary tables nobody else has events */
-	if (!con->condeferred || isOtherTempNamespace(con->connamespace))
+	if (!con->condeferrable || isOtherTempNamespace(con->connamespace))
 		return;
-	schema = get_namespace_name(con->connamespace);
+	has_deferred |= con->condeferred;
+	schema = con->condeferred ? NULL : get_namespace_name(con->connamespace);
 	if (schema == NULL)
 		return;
-	if (is_ambiguous(rel, con))
-		has_ambiguous = true;
-	else
-		add_name(schema, NameStr(con->conname));
+	has_ambiguous |= is_ambiguous(rel, con);
+	add_name(schema, NameStr(con->conname));
 }
 
 /* All of the database. */
 static void
-read_deferred(void)
+read_modes(void)
 {
 	static bool registered = false;
 	Relation	rel;
@@ -170,7 +167,7 @@ read_deferred(void)
 	}
 	registered = true;
 	AcceptInvalidationMessages();
-	if (deferred_valid)
+	if (modes_valid)
 		return;
 	forget_names();
 	constraint_changed = false;
@@ -180,30 +177,31 @@ read_deferred(void)
 		read_constraint(rel, (Form_pg_constraint) GETSTRUCT(tup));
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	deferred_valid = !constraint_changed;
+	modes_valid = !constraint_changed;
 }
 
 /*
- * One that was dropped or made since they were read is an error, but nobody's fault: it
- * may pass.  (not reached by tests)
+ * As a transaction begins.  A name that was dropped or made since they were read is an
+ * error, but nobody's fault: it may pass.  (not reached by tests)
  */
 static void
-defer_named(void)
+set_initial_modes(void)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ErrorData  *edata;
 
 	PG_TRY();
 	{
-		set_modes(deferred, true);
+		set_modes(NIL, true);
+		if (immediate)
+			set_modes(immediate, false);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(cxt);
 		edata = CopyErrorData();
 		FlushErrorState();
-		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || edata->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA ||
-			edata->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE)
+		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || edata->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA)
 			edata->sqlerrcode = ERRCODE_OBJECT_IN_USE;
 		ReThrowError(edata);
 	}
@@ -211,24 +209,6 @@ defer_named(void)
 }
 
 /* --- attempts --- */
-
-/* Those that can be named again, as far as whoever runs this may name them. */
-static void
-check_named(void)
-{
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	foreach(lc, deferred)
-	{
-		Oid			schema = get_namespace_oid(((RangeVar *) lfirst(lc))->schemaname, true);
-
-		if (OidIsValid(schema) && ks_namespace_aclcheck(schema, GetUserId(), ACL_USAGE) == ACLCHECK_OK)
-			names = lappend(names, lfirst(lc));
-	}
-	if (names)
-		set_modes(names, false);
-}
 
 /* All, which leaves them as they are. */
 static void
@@ -258,17 +238,15 @@ ks_constraints_check(KsApply *ap)
 {
 	bool		last = !ap->searching && !ap->more_batches;
 
-	ap->immediate_in = ks_local_transaction();
 	if (!last && !ks_owner_is_restricted())
-		read_deferred();
+		read_modes();
 	if (last || ks_owner_is_restricted() || !has_ambiguous)
-		set_modes(NIL, false);
-	else
 	{
-		/* with as little as possible to be checked again and again */
-		check_named();
-		check_and_undo();
+		ap->immediate_in = ks_local_transaction();
+		set_modes(NIL, false);
 	}
+	else
+		check_and_undo();
 }
 
 void
@@ -291,12 +269,12 @@ ks_constraints_reset(KsApply *ap)
 	}
 	if (ap->immediate_in != ks_local_transaction())
 		return;
-	read_deferred();
-	if (deferred)
+	read_modes();
+	if (has_deferred)
 	{
 		/* whatever schemas the owner may use: nothing of theirs runs here */
 		ks_catalog_enter(&save);
-		defer_named();
+		set_initial_modes();
 		ks_catalog_leave(&save);
 	}
 	ap->immediate_in = InvalidLocalTransactionId;

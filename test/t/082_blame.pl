@@ -100,6 +100,18 @@ is(sql("SELECT string_agg(off || ' ' || sqlstate, ', ' ORDER BY off) FROM kafka_
 
 # --- a name may be that of several constraints ---
 
+# beside a namesake that cannot be deferred, what is deferred is checked once for each row that is written
+$topic = $kafka->topic('counted', 1);
+sql(q{CREATE TABLE counted (id int PRIMARY KEY, n int CHECK (n < 100));
+	CREATE SEQUENCE checks;
+	CREATE FUNCTION count_check() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM nextval('public.checks'); RETURN NULL; END$$;
+	CREATE CONSTRAINT TRIGGER namesake AFTER INSERT ON counted DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION count_check();
+	CREATE TABLE not_counted (a int CONSTRAINT namesake CHECK (a > 0))});
+produce($topic, map { $_ % 4 == 3 ? qq({"id": $_, "n": 1000}) : qq({"id": $_}) } 0 .. 399);
+create_sink('counted', $topic, "on_error => 'dead_letter'");
+wait_until($node, q{SELECT off, dead_lettered FROM kafka_sink.txn_offsets WHERE sink = 'counted'}, '400|100', 'many bad records');
+cmp_ok(sql('SELECT last_value FROM checks'), '<', 4000, 'which cost checks of the others that are linear in their number');
+
 # of others, which need not be deferrable, or are not deferred; of a domain; of one that is like it
 my %namesakes = (
 	check => 'CREATE TABLE other (a int CONSTRAINT same CHECK (a > 0))',
