@@ -5,10 +5,8 @@
 #ifndef KS_APPLY_H
 #define KS_APPLY_H
 
-#include "base/message.h"
-#include "format/decode.h"
 #include "write/reject.h"
-#include "write/target_build.h"
+#include "write/route.h"
 
 /* The record that stopped a batch, and why. */
 typedef struct KsRecordError
@@ -20,13 +18,6 @@ typedef struct KsRecordError
 	bool		of_record;		/* it is the record's fault, not only met there */
 } KsRecordError;
 
-/* What is not known of a row yet, see evaluate.c. */
-typedef struct KsPending
-{
-	int			row;
-	KsLater		what;
-} KsPending;
-
 /* Whose fault an error is. */
 typedef enum KsFault
 {
@@ -35,41 +26,6 @@ typedef enum KsFault
 	KS_FAULT_OF_NONE,			/* something else must be mended */
 	KS_FAULT_PASSES				/* so the batch may be applied again */
 } KsFault;
-
-/* Where the records of a topic go, or of all that have no place of their own. */
-typedef struct KsRoute
-{
-	const KsSink *sink;			/* with the topic's settings */
-	const char *topic;			/* NULL: the sink's own target or command */
-	KsTarget   *target;
-	KsDecoder  *decoder;
-	bool		linked;			/* by foreign keys, with other routes or within it */
-	int			group;			/* the same for all that are linked with it */
-
-	/*
-	 * Of the transaction, from ks_apply_prepare() to ks_apply_finish(): what the
-	 * target depends on, in use, so that it cannot be changed under the batch.
-	 */
-	bool		open;
-	Relation	rel;			/* the target, or NULL: a command */
-	List	   *in_use;			/* Relation: its indexes, composite types */
-
-	/* of the batch at hand */
-	int			lo,				/* its records */
-				hi;
-	const struct KsWriter *writer;	/* see writer.h */
-	const struct KsWriter *store;	/* of rows that the writer makes */
-	bool		fast;			/* by the fast path */
-	KsRows		rows;			/* as decoded */
-	KsWhen		when;			/* some of them are complete */
-	KsPending  *pending;		/* in the order of rows */
-	int			npending;
-	int			maxpending;
-	bool		evaluated;		/* in this attempt */
-	bool		stored_filled;	/* in the transaction before, which may not have been committed */
-	EphemeralNamedRelation enr;
-	struct KsRowWriter *one_by_one; /* the fast path's own, or NULL */
-} KsRoute;
 
 /* What a record's schema needs of its target, see evolve.c. */
 typedef struct KsEvolution
@@ -81,7 +37,7 @@ typedef struct KsEvolution
 	ErrorData  *refused;		/* or why it cannot be */
 } KsEvolution;
 
-typedef struct KsApply
+struct KsApply
 {
 	const KsSink *sink;			/* itself; routes have settings of their own */
 	MemoryContext cxt;			/* as long as the sink */
@@ -149,7 +105,7 @@ typedef struct KsApply
 	int64		decode_us;
 	int64		apply_us;		/* with index_us */
 	int64		index_us;		/* making index entries, fast path only */
-} KsApply;
+};
 
 extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
 								MemoryContext cxt, MemoryContext batch_cxt);
@@ -179,29 +135,12 @@ extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 
 /* --- evolve.c --- */
 
-/* Inside ks_apply(): are targets ready for the schemas of the records?  See KsEvolution. */
-extern bool ks_evolve_ready(KsApply *ap);
-
 /* At the beginning of a transaction that will alter it. */
 extern void ks_evolve_lock(const KsApply *ap, Oid relid);
 
 /* Alters the target as evolution says; what is wrong with that, NULL: it is done.  Errors
  * that may pass are thrown. */
 extern ErrorData *ks_evolve_run(KsApply *ap);
-
-/* --- apply_range.c, apply_search.c --- */
-
-/*
- * Decodes, or applies, records [lo, hi); errors are thrown, which are of records of
- * route *at.  False if a writer wants what it was given to be rolled back and written
- * by SQL.
- */
-extern void ks_apply_decode_range(KsApply *ap, int lo, int hi);
-extern bool ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts,
-						   const KsRoute *volatile *at);
-
-/* Applies all records below ap->done but those that are refused. */
-extern void ks_apply_search(KsApply *ap);
 
 /* --- apply_blame.c, apply_constraints.c --- */
 
@@ -213,78 +152,5 @@ extern bool ks_error_passes(int sqlstate);
  * what they are now, whatever subtransactions below it do.
  */
 extern void ks_constraints_remember(void);
-
-/* --- apply_route.c --- */
-
-/*
- * In each transaction, before the records: builds targets that changed, and
- * takes into use what they depend on.  Whoever calls ends it with
- * ks_apply_finish() before the resource owner is released; after an error that
- * has released it, as all of them do.
- */
-extern void ks_apply_prepare(KsApply *ap);
-extern void ks_apply_finish(KsApply *ap);
-
-/* Before it is prepared: the topic has no records, and its own target may be gone. */
-extern void ks_apply_leave_out(KsApply *ap, const char *topic);
-
-/*
- * Do foreign keys link the rows of two topics, directly, through those of other topics, or
- * in the one table that both are written to?  Before it was prepared, they may.
- */
-extern bool ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other);
-
-/* So many records make as many bytes of rows as a batch may have, as far as is known. */
-extern int	ks_apply_max_records(const KsApply *ap);
-
-/* The targets; the memory is its context's. */
-extern void ks_apply_free(KsApply *ap);
-
-/* Prepared: does any target take what is in headers? */
-extern bool ks_apply_wants_headers(const KsApply *ap);
-
-/*
- * Brings records into the order of their targets, which ks_apply() needs.
- * Returns where each was before, in the current context; NULL: as it is.
- */
-extern int *ks_apply_order(const KsApply *ap, KsRecord *recs, int n,
-						   const KsPartition *parts, int nparts);
-
-/* Inside ks_apply(): what each route has of the batch; that of one record. */
-extern void ks_apply_begin_routes(KsApply *ap);
-extern KsRoute *ks_apply_route_at(const KsApply *ap, int record);
-
-/* batch_relation.c: the relation "batch" is this route's from here on. */
-extern void ks_apply_register_rows(KsApply *ap, const KsRoute *r);
-
-/* evaluate.c: what the decoder has left of a row, in the current context. */
-extern void ks_evaluate_later(KsRoute *r, int row);
-
-/* evaluate.c: the values, checks and filter of rows [lo, hi), in an attempt. */
-extern void ks_evaluate(KsApply *ap, KsRoute *r, int lo, int hi);
-
-/* apply_sql.c: errors if the record's truncation has no place in the order. */
-extern void ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec);
-
-/* apply_sql.c: the truncation that record i tells of. */
-extern void ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts);
-
-/*
- * apply_fast_plan.c: what the fast path knows of a table, where nothing can tell the
- * difference; NULL if the general path must be taken.  In the current context.
- */
-extern struct KsFast *ks_fast_plan(const KsSink *sink, Relation rel, KsTarget *target);
-
-/* Does it know the target, and has not met a partition that it must not write? */
-extern bool ks_fast_may_try(const KsTarget *target);
-
-/* How many values of a row it may copy. */
-extern int	ks_fast_width(const KsTarget *target);
-
-/*
- * Does it leave some rows to the general path?  It does not when it inserts into an
- * ordinary table without foreign keys.
- */
-extern bool ks_fast_may_decline(const KsTarget *target);
 
 #endif

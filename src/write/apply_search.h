@@ -13,7 +13,7 @@
 #ifndef KS_APPLY_SEARCH_H
 #define KS_APPLY_SEARCH_H
 
-#include "write/apply.h"
+#include "write/apply_int.h"
 
 /* Records that fail beside those before them, in the order of the batch. */
 typedef struct KsSuspect

@@ -7,7 +7,7 @@
 #include "executor/spi.h"
 #include "utils/memutils.h"
 
-#include "write/apply.h"
+#include "write/apply_int.h"
 
 void
 ks_apply_register_rows(KsApply *ap, const KsRoute *r)

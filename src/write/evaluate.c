@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "write/apply.h"
+#include "write/apply_int.h"
 #include "write/command.h"
 
 /* Rows between looks at interrupts. */

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "write/apply_int.h"
 #include "write/evolve.h"
 
 /* --- before a batch --- */

@@ -13,8 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/compat.h"
 #include "catalog/filled.h"
-#include "write/apply.h"
 #include "write/target_int.h"
 
 KS_NORETURN static void renamed(const KsSink *sink, const KsTarget *target, const KsColumn *col, const char *was);

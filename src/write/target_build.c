@@ -29,7 +29,7 @@
 
 #include "base/guc.h"
 #include "write/accumulate.h"
-#include "write/apply.h"
+#include "write/apply_int.h"
 #include "write/command.h"
 #include "write/target_int.h"
 

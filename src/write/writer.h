@@ -16,7 +16,7 @@
 #ifndef KS_WRITER_H
 #define KS_WRITER_H
 
-#include "write/apply.h"
+#include "write/apply_int.h"
 
 /* Where tables refer to each other, upserts of a batch are two steps. */
 typedef enum KsStep
