@@ -263,6 +263,21 @@ SELECT value, sqlstate FROM letters;
 SELECT forget();
 SELECT kafka_sink.drop_sink('two');
 DROP TABLE parents, children;
+-- of which one is a partition of what the other refers to, or the table of what it refers to
+CREATE TABLE parents (region text, id int, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
+CREATE TABLE parents_eu PARTITION OF parents FOR VALUES IN ('eu');
+CREATE TABLE children (region text, parent int, n int CHECK (n < 100), FOREIGN KEY (region, parent) REFERENCES parents);
+SELECT kafka_sink.create_sink('two', on_error => 'dead_letter');
+SELECT kafka_sink.register_topic('two', 'p', target => 'parents_eu'), kafka_sink.register_topic('two', 'c', target => 'children');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('two', ARRAY[rt('c', '{"region": "eu", "parent": 1}'), rt('p', '{"region": "eu", "id": 1}'), rt('c', '{"region": "eu", "parent": 1, "n": 1000}')]);
+ALTER TABLE children DROP CONSTRAINT children_region_parent_fkey, ADD FOREIGN KEY (region, parent) REFERENCES parents_eu;
+SELECT kafka_sink.alter_topic('two', 'p', target => 'parents');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('two', ARRAY[rt('c', '{"region": "eu", "parent": 2}'), rt('p', '{"region": "eu", "id": 2}'), rt('c', '{"region": "eu", "parent": 2, "n": 1000}')]);
+TABLE children;
+SELECT value, sqlstate FROM letters;
+SELECT forget();
+SELECT kafka_sink.drop_sink('two');
+DROP TABLE children, parents;
 
 -- a right that is missing is no record's fault: where it is met, and that nothing is dropped
 CREATE ROLE regress_ks_blame;

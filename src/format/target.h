@@ -94,6 +94,7 @@ typedef struct KsTarget
 	uint32		schema_hash;	/* of its schema, in the cache of these */
 	bool		renamed;		/* perhaps: qualified_name may be another table's */
 	List	   *relids;			/* whose changes count: it, its partitions, with types.relids */
+	List	   *ancestors;		/* of which it is a partition */
 	List	   *watched;		/* and these, which its foreign keys refer to */
 	List	   *domains;		/* of its columns: hashes in the cache of types, which have defaults, too */
 	bool		calls;			/* functions of its owner's, in defaults or the filter */

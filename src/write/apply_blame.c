@@ -145,8 +145,7 @@ static bool
 is_written(const KsApply *ap, Oid relid)
 {
 	for (int i = 0; i < ap->nroutes; i++)
-		if (ap->routes[i].lo < ap->routes[i].hi &&
-			list_member_oid(ap->routes[i].target->relids, relid))
+		if (ap->routes[i].lo < ap->routes[i].hi && ks_target_shares_rows(ap->routes[i].target, relid))
 			return true;
 	return false;
 }

@@ -124,8 +124,10 @@ fill_set(KsApply *ap, KsKeySet *set)
 			continue;
 		if (route->target->command || has_row_triggers(route))
 			return;
-		if (route->target->relid != set->fk.confrelid)
+		if (!ks_target_shares_rows(route->target, set->fk.confrelid))
 			continue;
+		if (route->target->relid != set->fk.confrelid)
+			return;				/* its columns are others */
 		if (!find_columns(route->target, set->fk.confkey, set->fk.nkeys, cols))
 			return;
 		for (int i = route->lo; i < route->hi; i++)
@@ -214,8 +216,10 @@ is_another_row(const KsApply *ap, int i, int other, const ForeignKeyCacheInfo *f
 
 	if (to->target->command)
 		return false;
-	if (to->target->relid != fk->confrelid)
+	if (!ks_target_shares_rows(to->target, fk->confrelid))
 		return true;
+	if (to->target->relid != fk->confrelid)
+		return false;
 	/* of one that cannot be decoded the key is not known */
 	if (ap->nundecodable > 0 ||
 		!find_columns(from->target, fk->conkey, fk->nkeys, cols1) ||

@@ -87,7 +87,7 @@ find_references(const KsApply *ap)
 		rel = table_open(ap->routes[i].target->relid, NoLock);
 		foreach(lc, RelationGetFKeyList(rel))
 			for (int j = 0; j < n; j++)
-				refers[i * n + j] |= ((ForeignKeyCacheInfo *) lfirst(lc))->confrelid == ap->routes[j].target->relid;
+				refers[i * n + j] |= ks_target_shares_rows(ap->routes[j].target, ((ForeignKeyCacheInfo *) lfirst(lc))->confrelid);
 		table_close(rel, NoLock);
 	}
 	return refers;

@@ -17,6 +17,7 @@
 #include "access/table.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "optimizer/optimizer.h"
@@ -233,6 +234,13 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 	describe_rows(target, sink, rel);
 }
 
+bool
+ks_target_shares_rows(const KsTarget *target, Oid relid)
+{
+	return OidIsValid(target->relid) &&
+		(list_member_oid(target->relids, relid) || list_member_oid(target->ancestors, relid));
+}
+
 /* In the current context. */
 static char *
 qualified_name(Oid relid)
@@ -257,6 +265,8 @@ build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 	StringInfoData deletes;
 
 	ks_target_check_relation(target, sink, rel);
+	if (rel->rd_rel->relispartition)
+		target->ancestors = get_partition_ancestors(RelationGetRelid(rel));
 	target->schema_hash = GetSysCacheHashValue1(NAMESPACEOID, ObjectIdGetDatum(RelationGetNamespace(rel)));
 	target->qualified_name = qualified_name(RelationGetRelid(rel));
 	target->rows_may_vanish = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||

@@ -30,6 +30,9 @@ extern bool ks_target_valid(KsTarget *target);
  */
 extern void ks_target_check_name(const KsTarget *target);
 
+/* Has the table rows of the target, or the target those of the table, being a partition? */
+extern bool ks_target_shares_rows(const KsTarget *target, Oid relid);
+
 /* Index into cols, -1 if no record fills it. */
 extern int	ks_target_find_column(const KsTarget *target, AttrNumber attnum);
 
