@@ -76,6 +76,15 @@ schema_callback(Datum arg, int cacheid, uint32 hash)
 		}
 }
 
+/* Of an operator, a collation or an operator class, which statements call by their names, too. */
+static void
+name_callback(Datum arg, int cacheid, uint32 hash)
+{
+	for (KsTarget *t = targets; t; t = t->next)
+		if (t->nkeys > 0)
+			t->valid = false;
+}
+
 /* However its memory goes: plans are not in it. */
 static void
 release_target(void *arg)
@@ -306,6 +315,9 @@ ks_target_build(const KsSink *sink, MemoryContext parent)
 		CacheRegisterSyscacheCallback(TYPEOID, type_callback, (Datum) 0);
 		CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
 		CacheRegisterSyscacheCallback(NAMESPACEOID, schema_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(OPEROID, name_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(COLLOID, name_callback, (Datum) 0);
+		CacheRegisterSyscacheCallback(CLAOID, name_callback, (Datum) 0);
 		registered = true;
 	}
 	rel = sink->command ? NULL : try_relation_open(sink->target, RowExclusiveLock);

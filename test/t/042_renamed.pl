@@ -162,4 +162,19 @@ foreach my $mode (qw(ignore insert))
 	is(sql("SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'app_$mode'"), $process, 'by the same worker');
 }
 
+# --- what statements call by its name ---
+
+my $collated = $kafka->topic('collated', 1);
+sql(qq{CREATE COLLATION before FROM "C"; CREATE TABLE collated (k text); CREATE UNIQUE INDEX ON collated (k COLLATE before);
+	BEGIN;
+	SELECT kafka_sink.create_sink('collated', server => 'kafka', target => 'collated', insert_mode => 'ignore', pk_fields => '{k}', delete_enabled => true,
+		batch_linger_ms => 1, idle_after => '0');
+	SELECT kafka_sink.register_topic('collated', '$collated');
+	COMMIT});
+$kafka->produce($collated, 0, [ undef, '{"k":"a"}' ]);
+wait_until($node, 'SELECT k FROM collated', 'a', 'a key by another collation than its column has');
+sql('ALTER COLLATION before RENAME TO behind');
+$kafka->produce($collated, 0, [ '"a"', undef ]);
+wait_until($node, q{SELECT off, deleted FROM kafka_sink.txn_offsets WHERE sink = 'collated'}, '2|1', 'which is renamed');
+
 done_testing();
