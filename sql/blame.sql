@@ -319,19 +319,29 @@ CREATE DOMAIN few AS int CHECK (public.small(VALUE));
 CREATE TABLE d (id int, v few);
 SELECT kafka_sink.create_sink('d', target => 'd', on_error => 'ignore');
 SELECT applied, ignored FROM kafka_sink.ingest('d', rs('{"id": 1, "v": 1}', '{"id": 2, "v": 200}'));
+CREATE FUNCTION stamp() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN 7; END';
+CREATE TABLE e (id int, v int DEFAULT stamp());
+SELECT kafka_sink.create_sink('e', target => 'e', on_error => 'ignore');
+SELECT applied, ignored FROM kafka_sink.ingest('e', rs('{"id": 1}', '{"id": 2}'));
 RESET ROLE;
 ALTER FUNCTION small OWNER TO CURRENT_USER;
 REVOKE EXECUTE ON FUNCTION small FROM PUBLIC;
+ALTER FUNCTION stamp OWNER TO CURRENT_USER;
+REVOKE EXECUTE ON FUNCTION stamp FROM PUBLIC;
 SET ROLE regress_ks_blame;
 \c
 SET ROLE regress_ks_blame;
 \set VERBOSITY terse
 SELECT kafka_sink.ingest('d', rs('{"id": 3, "v": 1}'));
+SELECT kafka_sink.ingest('e', rs('{"id": 3}', '{"id": 4}'));
+SELECT kafka_sink.alter_sink('e', on_error => 'stop', insert_mode => 'ignore');
+SELECT kafka_sink.ingest('e', rs('{"id": 3}', '{"id": 4}'));
+SELECT applied FROM kafka_sink.ingest('e', rs('{"id": 3, "v": 1}', '{"id": 4, "v": 2}'));
 RESET ROLE;
-SELECT kafka_sink.drop_sink('t'), kafka_sink.drop_sink('d');
-DROP TABLE t, d, audit;
+SELECT kafka_sink.drop_sink('t'), kafka_sink.drop_sink('d'), kafka_sink.drop_sink('e');
+DROP TABLE t, d, e, audit;
 DROP DOMAIN few;
-DROP FUNCTION small, deny, note;
+DROP FUNCTION small, stamp, deny, note;
 REVOKE CREATE ON SCHEMA public FROM regress_ks_blame;
 DROP ROLE regress_ks_blame;
 

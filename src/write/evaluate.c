@@ -180,6 +180,8 @@ begin_expressions(KsTarget *target)
 
 	if (target->late_cxt && !target->late_broken)
 		return;
+	/* nor is one ready that the owner may not evaluate */
+	target->late_broken = true;
 	if (target->late_cxt == NULL)
 		target->late_cxt = AllocSetContextCreate(target->cxt, "kafka_sink expressions",
 												 ALLOCSET_SMALL_SIZES);
