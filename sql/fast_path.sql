@@ -121,6 +121,17 @@ SELECT count(*), count(DISTINCT id), sum(id) FROM t;
 -- a row among them that is refused by a unique index
 SELECT kafka_sink.ingest('t', (SELECT array_agg(rec(format('{"id": %s}', CASE i WHEN 4000 THEN 7 ELSE i END))) FROM generate_series(2501, 5000) i));
 SELECT count(*) FROM t;
+-- an index that holds pages from one row to the next, and records that are refused
+CREATE TABLE b (id int, n int CHECK (n < 100));
+CREATE INDEX b_id ON b USING brin (id) WITH (pages_per_range = 1);
+SELECT kafka_sink.create_sink('b', target => 'b', on_error => 'ignore');
+SELECT kafka_sink.ingest('b', (SELECT array_agg(rec(format('{"id": %s, "n": %s}', i, CASE i % 7 WHEN 3 THEN 1000 ELSE 1 END))) FROM generate_series(1, 2000) i));
+SET enable_seqscan = off;
+SELECT count(*) FROM b WHERE id BETWEEN 1 AND 1000;
+RESET enable_seqscan;
+SELECT count(*) FROM b;
+SELECT kafka_sink.drop_sink('b');
+DROP TABLE b;
 -- many in no order: the last of a key counts, and entries are made in order, whatever range keys have
 CREATE TABLE k (id bigint PRIMARY KEY, v int, at timestamptz);
 CREATE INDEX ON k (at DESC);

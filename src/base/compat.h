@@ -174,6 +174,13 @@ ks_exec_ar_update_triggers(EState *estate, ResultRelInfo *rri, ItemPointer old,
 #define ks_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #endif
+/* Does an index hold anything from one insert to the next, such as pages (brin, from 17 on)? */
+#if PG17_GE
+#include "access/amapi.h"
+#define ks_index_holds(index)	((index)->rd_indam->aminsertcleanup != NULL)
+#else
+#define ks_index_holds(index)	false
+#endif
 #if PG15_GE
 #define KS_NULLS_NOT_DISTINCT(index)	((index)->rd_index->indnullsnotdistinct)
 #else

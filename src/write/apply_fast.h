@@ -82,6 +82,7 @@ typedef struct KsFast
 	bool		updates;		/* rows of partitions */
 	bool		declined;		/* one of them cannot be written: the target is left to SQL */
 	bool		plain;			/* all indexes are as above */
+	bool		holds;			/* some of the others hold pages from row to row */
 	int			nindexes;
 	KsFastIndex *indexes;
 	int			conflict;		/* upsert: the index of the key, else -1 */

@@ -76,6 +76,7 @@ describe_indexes(Relation rel, KsTarget *target, KsFast *fast)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 		bool		ok = index->rd_index->indimmediate && !index->rd_index->indisexclusion;
 
+		fast->holds |= ks_index_holds(index);
 		if (ok && describe_index(target, fast, index, &fast->indexes[fast->nindexes]))
 		{
 			if (is_of_key(target, index) && ks_probe_finds(index))

@@ -93,7 +93,8 @@ fast_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 		return KS_USE_SQL;
 	if (r->sink->insert_mode == KS_UPSERT)
 		return run->patches ? upsert_patches(ap, r, run, counts) : upsert_run(ap, r, run, counts);
-	if (run->n == 1 && fast->nforeign == 0 && !fast->partitioned &&
+	/* what outlives a subtransaction must not hold what is its */
+	if (run->n == 1 && fast->nforeign == 0 && !fast->partitioned && !fast->holds &&
 		(ap->one_by_one || r->when == KS_WITH_ROW))
 	{
 		if (r->one_by_one == NULL)
