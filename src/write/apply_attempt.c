@@ -84,6 +84,7 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	{
 		ks_apply_attempt_failed(ap, edata);
 		ks_owner_explain(ap->sink, edata);
+		ks_fault_excuse(at, edata);
 		ap->fault = ks_fault_of(ap, at, edata);
 		if (ap->fault == KS_FAULT_PASSES)
 			ReThrowError(edata);

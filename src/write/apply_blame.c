@@ -114,6 +114,13 @@ is_policy_violation(const KsRoute *r, const ErrorData *edata)
 		ks_target_has_privileges(r->sink, r->target);
 }
 
+void
+ks_fault_excuse(const KsRoute *at, ErrorData *edata)
+{
+	if (at && ks_target_is_renamed(at->target))
+		edata->sqlerrcode = ERRCODE_OBJECT_IN_USE;
+}
+
 KsFault
 ks_fault_of(const KsApply *ap, const KsRoute *at, const ErrorData *edata)
 {

@@ -163,6 +163,7 @@ write_quietly(Judge *j, int a, int b)
 		return true;
 	ap->immediate_in = immediate_in;
 	ks_apply_attempt_failed(ap, edata);
+	ks_fault_excuse(at, edata);
 	if (ks_fault_of(ap, at, edata) == KS_FAULT_PASSES)
 		ReThrowError(edata);
 	FreeErrorData(edata);

@@ -83,6 +83,9 @@ extern const char *ks_aside_column(const KsApply *ap, const ErrorData *edata);
  */
 extern void ks_apply_judge(KsApply *ap, KsSuspects *s);
 
+/* Of what a statement met while its target was renamed nothing is known: it may pass. */
+extern void ks_fault_excuse(const KsRoute *at, ErrorData *edata);
+
 /*
  * By ap->decoding and ap->evaluating, right behind the error; at: whose records were
  * written, or NULL.

@@ -257,11 +257,17 @@ qualified_name(Oid relid)
 	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
 }
 
+bool
+ks_target_is_renamed(const KsTarget *target)
+{
+	/* schemas are not locked */
+	return unlikely(target->renamed) && strcmp(qualified_name(target->relid), target->qualified_name) != 0;
+}
+
 void
 ks_target_check_name(const KsTarget *target)
 {
-	/* schemas are not locked */
-	if (unlikely(target->renamed) && strcmp(qualified_name(target->relid), target->qualified_name) != 0)
+	if (ks_target_is_renamed(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the schema of table %s has been renamed", target->qualified_name),

@@ -25,9 +25,10 @@ extern void ks_target_free(KsTarget *target);
 extern bool ks_target_valid(KsTarget *target);
 
 /*
- * Behind a statement that calls the target by its name: errors (55006, so it may pass)
- * if that is another table's by now.
+ * Behind a statement that calls the target by its name: is that another table's by now,
+ * or nobody's?  Then it errors (55006, so it may pass).
  */
+extern bool ks_target_is_renamed(const KsTarget *target);
 extern void ks_target_check_name(const KsTarget *target);
 
 /* Has the table rows of the target, or the target those of the table, being a partition? */
