@@ -16,7 +16,7 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
@@ -157,16 +157,24 @@ is_written(const KsApply *ap, Oid relid)
 	return false;
 }
 
+/* To look at what hangs on it; NULL: it is the relation of a composite type, or gone. */
+static Relation
+open_table(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE ?
+		try_relation_open(relid, AccessShareLock) : NULL;
+}
+
 static bool
 has_triggers(Oid relid, bool before, bool after)
 {
-	char		relkind = get_rel_relkind(relid);
-	Relation	rel;
+	Relation	rel = open_table(relid);
 	bool		found = false;
 
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		return false;			/* the relation of a composite type, or gone */
-	rel = table_open(relid, AccessShareLock);
+	if (rel == NULL)
+		return false;
 	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
@@ -174,7 +182,7 @@ has_triggers(Oid relid, bool before, bool after)
 		found |= !trigger->tgisinternal &&
 			(TRIGGER_FOR_AFTER(trigger->tgtype) ? after : before);
 	}
-	table_close(rel, AccessShareLock);
+	relation_close(rel, AccessShareLock);
 	return found;
 }
 
@@ -182,18 +190,16 @@ has_triggers(Oid relid, bool before, bool after)
 static bool
 has_checks_of_rows(Oid relid)
 {
-	char		relkind = get_rel_relkind(relid);
-	Relation	rel;
+	Relation	rel = open_table(relid);
 	TupleConstr *constr;
 	bool		found = false;
 
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+	if (rel == NULL)
 		return false;
-	rel = table_open(relid, AccessShareLock);
 	constr = RelationGetDescr(rel)->constr;
 	for (int i = 0; constr && i < constr->num_check && !found; i++)
 		found = ks_volatility_of(stringToNode(constr->check[i].ccbin)) != KS_WITH_RECORD;
-	table_close(rel, AccessShareLock);
+	relation_close(rel, AccessShareLock);
 	return found;
 }
 
