@@ -139,7 +139,7 @@ has_refused(const KsConsumer *c, int pidx)
 	const KsRejects *r = &c->apply->rejects;
 
 	for (int i = 0; i < r->n; i++)
-		if (r->items[i].edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		if (ks_error_is_of_reference(r->items[i].edata->sqlerrcode) &&
 			c->recs[r->items[i].index].pidx == pidx)
 			return true;
 	return false;

@@ -147,6 +147,9 @@ extern ErrorData *ks_evolve_run(KsApply *ap);
 /* Is it of a kind that may pass by itself? */
 extern bool ks_error_passes(int sqlstate);
 
+/* Does a foreign key find no row, or a row go that is referred to? */
+extern bool ks_error_is_of_reference(int sqlstate);
+
 /*
  * In a subtransaction that will be rolled back: the modes of constraints are then
  * what they are now, whatever subtransactions below it do.

@@ -63,7 +63,7 @@ ks_aside_column(const KsApply *ap, const ErrorData *edata)
 bool
 ks_aside_may_wait(KsApply *ap, int i, const ErrorData *edata)
 {
-	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+	return ks_error_is_of_reference(edata->sqlerrcode) &&
 		ap->may_wait && ap->may_wait(ap->wait_arg, &ap->recs[i]);
 }
 

@@ -43,6 +43,13 @@ ks_error_passes(int sqlstate)
 	}
 }
 
+bool
+ks_error_is_of_reference(int sqlstate)
+{
+	/* that of RESTRICT, from 18 on */
+	return sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION || sqlstate == ERRCODE_RESTRICT_VIOLATION;
+}
+
 /* May a domain's check be part of how values of the type are made? */
 static bool
 has_domain(const KsType *type)
@@ -283,6 +290,7 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 	switch (edata->sqlerrcode)
 	{
 		case ERRCODE_FOREIGN_KEY_VIOLATION:
+		case ERRCODE_RESTRICT_VIOLATION:
 			if (!find_constraint(edata, &con) || has_owner_code_around(ap))
 				return true;
 			return is_written(ap, con.conrelid) && is_written(ap, con.confrelid) &&
@@ -311,6 +319,7 @@ ks_fault_is_at_once(KsApply *ap, const ErrorData *edata)
 	switch (edata->sqlerrcode)
 	{
 		case ERRCODE_FOREIGN_KEY_VIOLATION:
+		case ERRCODE_RESTRICT_VIOLATION:
 			return false;
 		case ERRCODE_UNIQUE_VIOLATION:
 		case ERRCODE_EXCLUSION_VIOLATION:

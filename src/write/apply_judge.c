@@ -224,8 +224,8 @@ accuse_one(Judge *j, int a, ErrorData *edata)
 		return;
 	}
 	/* the more rows are there, the less can be missing: it has failed alone, too */
-	item->convicted = edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+	item->convicted = ks_error_is_of_reference(edata->sqlerrcode) &&
+		ks_error_is_of_reference(item->edata->sqlerrcode) &&
 		item->constraint == constraint && j->ap->ops[item->index] == KS_ROW_WRITE;
 	item->convicted |= failed_beside_all(j, j->unjudged[a]);
 	FreeErrorData(edata);

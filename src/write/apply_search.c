@@ -202,7 +202,7 @@ static bool
 may_need_stopped(KsApply *ap, const KsSuspect *item)
 {
 	return item->index < ap->limit && ap->limit < ap->nrecs &&
-		item->edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		ks_error_is_of_reference(item->edata->sqlerrcode) &&
 		!ks_aside_may_wait(ap, item->index, item->edata) &&
 		ks_refer_may_need_rejected(ap, item->index, item->constraint);
 }

@@ -140,6 +140,14 @@ $kafka->produce($cdc_orders, 0, [ '1', undef ]);
 becomes("SELECT state = 'waiting' AND sqlstate = '23503' FROM kafka_sink.sinks WHERE sink = 'cdc'", 'its order cannot go');
 $kafka->produce($cdc_lines, 0, [ '{"order_id": 1, "line": 1}', undef ]);
 becomes('SELECT count(*) = 0 FROM cdc.orders', 'before the line is gone');
+sql('ALTER TABLE cdc.lines DROP CONSTRAINT lines_order_id_fkey, ADD FOREIGN KEY (order_id) REFERENCES cdc.orders ON DELETE RESTRICT');
+$kafka->produce($cdc_orders, 0, [ '2', '{"id": 2, "customer": "b"}' ]);
+$kafka->produce($cdc_lines, 0, [ undef, '{"order_id": 2, "line": 1}' ]);
+becomes('SELECT count(*) = 1 FROM cdc.lines', 'a line of another order');
+$kafka->produce($cdc_orders, 0, [ '2', undef ]);
+becomes("SELECT state = 'waiting' AND sqlstate IN ('23503', '23001') FROM kafka_sink.sinks WHERE sink = 'cdc'", 'with RESTRICT its order cannot go');
+$kafka->produce($cdc_lines, 0, [ '{"order_id": 2, "line": 1}', undef ]);
+becomes('SELECT count(*) = 0 FROM cdc.orders', 'before that line is gone');
 
 # --- when the row does not come ---
 
