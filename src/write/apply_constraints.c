@@ -5,15 +5,16 @@
  * Each attempt ends with SET CONSTRAINTS ALL IMMEDIATE, so that an error comes
  * while it is known whose it is.  That mode would stay for the next attempt: a
  * subtransaction that is released hands it on.  So before the next attempt of the
- * transaction all constraints are deferred, and those that are not deferred initially
- * immediate again; a transaction of ours begins with the initial modes.
+ * transaction modes are what they are when a transaction of ours begins, the initial
+ * ones: those that are initially deferred are deferred again, or all are, and those that
+ * are not immediate again, whichever are fewer.
  *
- * The server knows constraints by name only, and a name may stand for several.  Those
- * that cannot be deferred do not mind.  But one that is immediate takes along a namesake
- * that is deferred.  Where there are such, no constraint is made immediate if another
- * attempt follows: all are checked in a subtransaction that is rolled back, and the modes
- * with it.  They stay deferred, so they are checked again behind each attempt, and behind
- * the last one for good.
+ * The server knows constraints by name only, and a name may stand for several.  If one of
+ * them cannot be deferred, none is; to make them immediate it does not mind.  But if some
+ * are initially deferred and others not, neither way leads there.  Then no constraint is
+ * made immediate if another attempt follows: all are checked in a subtransaction that is
+ * rolled back, and the modes with it.  They stay deferred, so they are checked again behind
+ * each attempt, and behind the last one for good.
  *
  * Where the owner's code is restricted (owner.c) nothing can be deferred: all
  * constraints are immediate from the beginning of each attempt.
@@ -63,10 +64,20 @@ ks_constraints_remember(void)
 
 /* --- the initial modes --- */
 
-/* Names of constraints that can be deferred, and are not, in the top context; kept until one changes. */
-static List *immediate = NIL;
-static bool has_deferred = false;	/* there are others */
-static bool has_ambiguous = false;	/* some name stands for both */
+/* Constraints that can be deferred, by their initial mode; kept until one changes. */
+typedef struct Names
+{
+	List	   *names;			/* RangeVar, in the top context */
+	bool		ambiguous;		/* one of them is that of others, of another mode */
+} Names;
+
+typedef enum Mode
+{
+	IMMEDIATE, DEFERRED, NMODES,
+	NEITHER = NMODES
+} Mode;
+
+static Names initially[NMODES];
 static bool modes_valid = false;
 static bool constraint_changed = false;
 
@@ -79,48 +90,48 @@ constraint_callback(Datum arg, int cacheid, uint32 hashvalue)
 }
 
 static void
-add_name(const char *schema, const char *name)
+add_name(Names *list, const char *schema, const char *name)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-	immediate = lappend(immediate, makeRangeVar(pstrdup(schema), pstrdup(name), -1));
+	list->names = lappend(list->names, makeRangeVar(pstrdup(schema), pstrdup(name), -1));
 	MemoryContextSwitchTo(old);
 }
 
 static void
-forget_names(void)
+forget_names(Names *list)
 {
 	ListCell   *lc;
 
-	foreach(lc, immediate)
+	foreach(lc, list->names)
 	{
 		RangeVar   *name = lfirst(lc);
 
 		pfree(name->schemaname);
 		pfree(name->relname);
 	}
-	list_free_deep(immediate);
-	immediate = NIL;
-	has_deferred = has_ambiguous = false;
+	list_free_deep(list->names);
+	list->names = NIL;
+	list->ambiguous = false;
 }
 
-/* Is one of these initially deferred? */
+/* Has one of these another mode? */
 static bool
-has_deferred_among(Relation rel, Oid index, ScanKeyData *keys, int nkeys)
+has_others(Relation rel, Oid index, ScanKeyData *keys, int nkeys, Mode mode)
 {
 	SysScanDesc scan = systable_beginscan(rel, index, true, NULL, nkeys, keys);
 	HeapTuple	tup;
 	bool		found = false;
 
 	while (!found && HeapTupleIsValid(tup = systable_getnext(scan)))
-		found = ((Form_pg_constraint) GETSTRUCT(tup))->condeferred;
+		found = ((Form_pg_constraint) GETSTRUCT(tup))->condeferred != (mode == DEFERRED);
 	systable_endscan(scan);
 	return found;
 }
 
-/* Does SET CONSTRAINTS with its name mean such, too: of the name, or of partitions? */
+/* Does SET CONSTRAINTS with its name mean others, too: of the name, or of partitions? */
 static bool
-is_ambiguous(Relation rel, Form_pg_constraint con)
+is_ambiguous(Relation rel, Form_pg_constraint con, Mode mode)
 {
 	ScanKeyData keys[2];
 	ScanKeyData parent;
@@ -131,24 +142,24 @@ is_ambiguous(Relation rel, Form_pg_constraint con)
 				ObjectIdGetDatum(con->connamespace));
 	ScanKeyInit(&parent, Anum_pg_constraint_conparentid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(con->oid));
-	return has_deferred_among(rel, ConstraintNameNspIndexId, keys, 2) ||
-		has_deferred_among(rel, ConstraintParentIndexId, &parent, 1);
+	return has_others(rel, ConstraintNameNspIndexId, keys, 2, mode) ||
+		has_others(rel, ConstraintParentIndexId, &parent, 1, mode);
 }
 
 static void
 read_constraint(Relation rel, Form_pg_constraint con)
 {
+	Mode		mode = con->condeferred ? DEFERRED : IMMEDIATE;
 	char	   *schema;
 
 	/* of a session's own temporary tables nobody else has events */
 	if (!con->condeferrable || isOtherTempNamespace(con->connamespace))
 		return;
-	has_deferred |= con->condeferred;
-	schema = con->condeferred ? NULL : get_namespace_name(con->connamespace);
+	schema = get_namespace_name(con->connamespace);
 	if (schema == NULL)
 		return;
-	has_ambiguous |= is_ambiguous(rel, con);
-	add_name(schema, NameStr(con->conname));
+	initially[mode].ambiguous |= is_ambiguous(rel, con, mode);
+	add_name(&initially[mode], schema, NameStr(con->conname));
 }
 
 /* All of the database. */
@@ -169,7 +180,8 @@ read_modes(void)
 	AcceptInvalidationMessages();
 	if (modes_valid)
 		return;
-	forget_names();
+	for (int mode = 0; mode < NMODES; mode++)
+		forget_names(&initially[mode]);
 	constraint_changed = false;
 	rel = table_open(ConstraintRelationId, AccessShareLock);
 	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
@@ -180,28 +192,47 @@ read_modes(void)
 	modes_valid = !constraint_changed;
 }
 
+/* Those whose names are said, to have the initial modes. */
+static Mode
+which_to_name(void)
+{
+	const Names *im = &initially[IMMEDIATE];
+	const Names *def = &initially[DEFERRED];
+
+	if (im->ambiguous && def->ambiguous)
+		return NEITHER;
+	return im->ambiguous || (!def->ambiguous && list_length(def->names) <= list_length(im->names)) ?
+		DEFERRED : IMMEDIATE;
+}
+
 /*
- * As a transaction begins.  A name that was dropped or made since they were read is an
+ * From all immediate.  A name that was dropped or made since they were read is an
  * error, but nobody's fault: it may pass.  (not reached by tests)
  */
 static void
-set_initial_modes(void)
+set_initial_modes(Mode by)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ErrorData  *edata;
 
+	if (by == NEITHER)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("deferred constraints have changed while records were applied")));
 	PG_TRY();
 	{
-		set_modes(NIL, true);
-		if (immediate)
-			set_modes(immediate, false);
+		if (by == IMMEDIATE)
+			set_modes(NIL, true);
+		if (initially[by].names)
+			set_modes(initially[by].names, by == DEFERRED);
 	}
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(cxt);
 		edata = CopyErrorData();
 		FlushErrorState();
-		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || edata->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA)
+		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || edata->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA ||
+			edata->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE)
 			edata->sqlerrcode = ERRCODE_OBJECT_IN_USE;
 		ReThrowError(edata);
 	}
@@ -240,7 +271,7 @@ ks_constraints_check(KsApply *ap)
 
 	if (!last && !ks_owner_is_restricted())
 		read_modes();
-	if (last || ks_owner_is_restricted() || !has_ambiguous)
+	if (last || ks_owner_is_restricted() || which_to_name() != NEITHER)
 	{
 		ap->immediate_in = ks_local_transaction();
 		set_modes(NIL, false);
@@ -270,11 +301,11 @@ ks_constraints_reset(KsApply *ap)
 	if (ap->immediate_in != ks_local_transaction())
 		return;
 	read_modes();
-	if (has_deferred)
+	if (initially[DEFERRED].names)
 	{
 		/* whatever schemas the owner may use: nothing of theirs runs here */
 		ks_catalog_enter(&save);
-		set_initial_modes();
+		set_initial_modes(which_to_name());
 		ks_catalog_leave(&save);
 	}
 	ap->immediate_in = InvalidLocalTransactionId;
