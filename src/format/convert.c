@@ -81,7 +81,8 @@ money_of_number(const char *s, int len)
 	Datum		number;
 
 	if (!fast_numeric(s, len, -1, &number))
-		number = DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(s, len)), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		number = DirectFunctionCall3(numeric_in, CStringGetDatum(pnstrdup(s, len)), ObjectIdGetDatum(InvalidOid),
+									 Int32GetDatum(-1));
 	return DirectFunctionCall1(numeric_cash, number);
 }
 

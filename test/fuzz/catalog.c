@@ -17,9 +17,12 @@ void name(void) \
 }
 
 NOT_CALLED(DirectFunctionCall2Coll)
+NOT_CALLED(DirectFunctionCall3Coll)
 NOT_CALLED(ProcessInterrupts)
 NOT_CALLED(interval_scale)
 NOT_CALLED(ks_finite_check)
+NOT_CALLED(numeric_cash)
+NOT_CALLED(numeric_in)
 NOT_CALLED(time_scale)
 NOT_CALLED(timestamp_scale)
 NOT_CALLED(timestamptz_scale)
