@@ -293,6 +293,13 @@ SELECT kafka_sink.create_sink('s', target => 'kb', key_format => 'protobuf', col
 SELECT try(r('{}', i(1, 77)));
 SELECT v FROM kb;
 SELECT kafka_sink.drop_sink('s');
+-- a key that is none leaves nothing behind for the values of others
+CREATE TABLE kept (id int, v jsonb);
+SELECT kafka_sink.create_sink('s', target => 'kept', format => 'protobuf', key_format => 'protobuf', on_error => 'ignore', columns => '{"id": "@key.id", "v": "@value"}',
+    value_schema => 'syntax = "proto3"; message m { int32 a = 1; string b = 2; }', key_schema => 'syntax = "proto3"; message k { int32 id = 1; }');
+SELECT try(r(i(1, 5), '\xff'), r(i(1, 6), i(1, 1)), r(i(1, 7), ''));
+TABLE kept;
+SELECT kafka_sink.drop_sink('s');
 
 -- schemas of a registry, whose messages records name
 CREATE SERVER reg FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:1', schema_registry_url 'http://127.0.0.1:1');

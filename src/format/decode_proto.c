@@ -200,13 +200,15 @@ ks_proto_create(KsDecoder *d)
 }
 
 static void
-begin_reader(KsProtoReader *r, const KsProtoFile *file, const char *s, int len, int skip)
+begin_reader(KsProtoReader *r, const KsProtoFile *file, const char *s, int len, int skip, bool is_key)
 {
 	r->start = r->p = (const uint8 *) s;
 	r->end = r->limit = r->p + len;
 	r->p += skip;
 	r->depth = 0;
 	r->file = file;
+	/* 0 is a key as others are */
+	r->defaults = is_key;
 	r->spare = KS_PROTO_SPARE + (int64) len;
 	/* what was noted of the record before is gone with its memory */
 	r->nruns = r->maxruns = 0;
@@ -234,7 +236,7 @@ begin(KsDecoder *d, KsSchemaPart *part, ProtoSchema *schema, const char *s, int 
 	if (part->cache)
 		schema = ks_schema_cache_get(part->cache, told);
 	*message = schema->only ? schema->only : message_at(schema->file, &path);
-	begin_reader(&d->proto->reader, schema->file, s, len, skip);
+	begin_reader(&d->proto->reader, schema->file, s, len, skip, part == &d->key_schemas);
 	return schema;
 }
 
@@ -363,8 +365,6 @@ ks_proto_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonl
 	int64		id;
 
 	(void) begin(d, &d->key_schemas, proto->keys, s, len, &id, &message, &told);
-	/* 0 is a key as others are */
-	proto->reader.defaults = true;
 	resetStringInfo(&proto->key_text);
 	append_all(&proto->reader, message, &proto->key_text);
 	proto->reader = value;
@@ -380,7 +380,7 @@ ks_proto_decode_json(const KsSchemaText *text, const KsMessagePath *path, const 
 	KsProtoReader r = {.d = &d};
 
 	r.scratch = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink protobuf", ALLOCSET_SMALL_SIZES);
-	begin_reader(&r, file, s, len, 0);
+	begin_reader(&r, file, s, len, 0, false);
 	append_all(&r, message_at(file, path), out);
 	MemoryContextDelete(r.scratch);
 }
