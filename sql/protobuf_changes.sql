@@ -70,6 +70,9 @@ SELECT unnest(ARRAY[try(r(ch('c', NULL, NULL))), try(r(ch('x', NULL, val(1, 'a')
 -- parts of a row that do not stand together; a field of another wire's type is unknown
 SELECT try(r(s(5, 'c') || b(2, i(1, 5)) || i(6, 1) || b(2, s(2, 'five'))), r(s(5, 'x') || b(2, i(1, 6) || i(2, 1)) || s(5, 'c') || i(5, 1)));
 TABLE t ORDER BY id;
+-- very many of them, which cost no more than their bytes
+SELECT try(r(s(5, 'c') || b(2, i(1, 7) || s(2, repeat('x', 100000))) || decode(repeat('1200', 20000), 'hex') || b(2, i(3, 1)) || b(2, i(1, 8))));
+SELECT id, length(v) FROM t WHERE id > 6;
 SELECT try(r(ch('t', NULL, NULL)));
 TABLE t ORDER BY id;
 SELECT kafka_sink.alter_sink('s', delete_enabled => false);

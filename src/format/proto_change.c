@@ -26,6 +26,8 @@ typedef struct Place
 	const KsProtoField *field;	/* of the envelope, NULL: it has none */
 	bool		seen;			/* in the record at hand */
 	KsProtoValue value;
+	uint8	   *joined;			/* where its parts are put together; NULL: it has one */
+	int			room;
 } Place;
 
 struct KsProtoChange
@@ -158,11 +160,11 @@ word_of(KsProtoReader *r, const KsProtoField *field, KsProtoValue *value)
 	return value->len == 1 ? (char) *value->p : '\0';
 }
 
-/* What is there several times is one message, of all its parts. */
+/* What is there several times is one message, of all its parts; which may be many, and small. */
 static void
-note_row(Place *place, const KsProtoValue *value)
+note_row(const KsProtoReader *r, Place *place, const KsProtoValue *value)
 {
-	uint8	   *joined;
+	int			len = place->value.len;
 
 	if (!place->seen)
 	{
@@ -170,11 +172,28 @@ note_row(Place *place, const KsProtoValue *value)
 		place->value = *value;
 		return;
 	}
-	joined = palloc(place->value.len + value->len + 1);
-	memcpy(joined, place->value.p, place->value.len);
-	memcpy(joined + place->value.len, value->p, value->len);
-	place->value.p = joined;
+	if (place->joined == NULL || value->len > place->room - len)
+	{
+		uint8	   *room;
+
+		/* all of them are in the record */
+		place->room = (int) Min(2 * ((int64) len + value->len), r->limit - r->start);
+		room = palloc(place->room);
+		memcpy(room, place->value.p, len);
+		if (place->joined)
+			pfree(place->joined);
+		place->value.p = place->joined = room;
+	}
+	memcpy(place->joined + len, value->p, value->len);
 	place->value.len += value->len;
+}
+
+static void
+forget_row(Place *place)
+{
+	place->seen = false;
+	/* what was joined of the record before is gone with its memory */
+	place->joined = NULL;
 }
 
 /* Where all of it is; the letter of what is to be done. */
@@ -184,7 +203,8 @@ walk(KsProtoChange *c, KsProtoReader *r)
 	char		op = '\0';
 	KsProtoValue value;
 
-	c->before.seen = c->after.seen = false;
+	forget_row(&c->before);
+	forget_row(&c->after);
 	while (r->p < r->end)
 	{
 		uint32		tag = ks_proto_tag(r);
@@ -201,7 +221,7 @@ walk(KsProtoChange *c, KsProtoReader *r)
 		if (field == c->op)
 			op = word_of(r, field, &value);
 		else
-			note_row(field == c->after.field ? &c->after : &c->before, &value);
+			note_row(r, field == c->after.field ? &c->after : &c->before, &value);
 	}
 	if (op == '\0')
 		ks_envelope_bad("It has no \"op\" of one letter.");
@@ -227,7 +247,7 @@ run_at(KsProtoProgram *program, KsProtoReader *r, const Place *place)
  * Else it is an update, and would leave the row of the old key behind.
  */
 static void
-check_same_key(const KsProtoChange *c, const KsDecoder *d)
+check_same_key(const KsProtoChange *c, const KsProtoProgram *row, const KsDecoder *d)
 {
 	for (int i = 0; i < d->target->nkeys; i++)
 	{
