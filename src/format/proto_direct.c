@@ -13,9 +13,16 @@
 #include "format/proto_convert.h"
 #include "format/scalar.h"
 
+/* To where bytes can be read behind a value: what has been put together of parts is no part of the record. */
+static inline const uint8 *
+readable(const KsProtoReader *r, const KsProtoValue *value)
+{
+	return value->p >= r->start && value->p < r->limit ? r->limit : value->p + value->len;
+}
+
 /* A number; behind it, or NULL. */
 static inline const uint8 *
-take_number(const KsProtoReader *r, const uint8 *p, const uint8 *end, uint64 *result)
+take_number(const uint8 *p, const uint8 *end, const uint8 *limit, uint64 *result)
 {
 	int			n;
 
@@ -24,30 +31,31 @@ take_number(const KsProtoReader *r, const uint8 *p, const uint8 *end, uint64 *re
 		*result = *p;
 		return p + 1;
 	}
-	n = ks_proto_word(p, r->limit, result);
+	n = ks_proto_word(p, limit, result);
 	return n > 0 && n <= end - p ? p + n : NULL;
 }
 
 /* The same behind a tag of one byte, or none of it. */
 static inline const uint8 *
-take_field(const KsProtoReader *r, const uint8 *p, const uint8 *end, int number, uint64 *result)
+take_field(const uint8 *p, const uint8 *end, const uint8 *limit, int number, uint64 *result)
 {
 	*result = 0;
 	if (p == NULL || p >= end || *p != (number << 3 | KS_PROTO_WIRE_VARINT))
 		return p;
-	return take_number(r, p + 1, end, result);
+	return take_number(p + 1, end, limit, result);
 }
 
 bool
 ks_proto_direct_timestamp(const KsProtoReader *r, const KsProtoValue *value, Datum *result)
 {
 	const uint8 *end = value->p + value->len;
+	const uint8 *limit = readable(r, value);
 	uint64		seconds;
 	uint64		nanos;
 	int64		us;
-	const uint8 *p = take_field(r, value->p, end, 1, &seconds);
+	const uint8 *p = take_field(value->p, end, limit, 1, &seconds);
 
-	p = take_field(r, p, end, 2, &nanos);
+	p = take_field(p, end, limit, 2, &nanos);
 	if (p != end || seconds > KS_PROTO_MAX_SECONDS || nanos > KS_PROTO_MAX_NANOS ||
 		!ks_scalar_timestamp((int64) seconds * USECS_PER_SEC + (int64) nanos / 1000, &us))
 		return false;
@@ -60,6 +68,7 @@ ks_proto_direct_numeric(const KsProtoReader *r, const KsProtoConvert *c, const K
 						Datum *result)
 {
 	const uint8 *end = value->p + value->len;
+	const uint8 *limit = readable(r, value);
 	const uint8 *p = value->p;
 	const uint8 *digits;
 	int			len;
@@ -70,8 +79,8 @@ ks_proto_direct_numeric(const KsProtoReader *r, const KsProtoConvert *c, const K
 		return false;
 	len = p[1];
 	digits = p + 2;
-	p = take_field(r, digits + len, end, 2, &precision);
-	p = take_field(r, p, end, 3, &scale);
+	p = take_field(digits + len, end, limit, 2, &precision);
+	p = take_field(p, end, limit, 3, &scale);
 	return p == end && scale <= 17 &&
 		ks_scalar_decimal((const char *) digits, len, (int) scale, c->base->typmod, result);
 }
