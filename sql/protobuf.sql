@@ -168,6 +168,14 @@ SELECT kafka_sink.create_sink('s', target => 'p', format => 'protobuf', columns 
 SELECT try(r(''), r(i(1, 0) || i(2, 0) || s(3, '') || s(4, '')));
 SELECT a, b, c, d, l FROM p ORDER BY i;
 SELECT kafka_sink.drop_sink('s');
+-- a number that a closed enum does not have is not there: in a oneof, and in an entry of a map
+CREATE TABLE closed (a int, b text, one text, v jsonb);
+SELECT kafka_sink.create_sink('s', target => 'closed', format => 'protobuf', columns => '{"one": "$.c.k", "v": "@value"}',
+    value_schema => 'syntax = "proto2"; message m { oneof o { int32 a = 1; e b = 2; } map<string, e> c = 3; enum e { x = 0; y = 1; } }');
+SELECT try(r(i(1, 5) || i(2, 9)), r(i(2, 1) || i(1, 6) || i(2, 9)), r(i(1, 7) || i(2, 1)), r(i(2, 1) || i(2, 9)), r(b(3, s(1, 'k') || i(2, 1)) || b(3, s(1, 'k') || i(2, 9))),
+    r(b(3, s(1, 'k') || i(2, 9)) || b(3, s(1, 'l') || i(2, 1))), r(b(3, s(1, 'k') || i(2, 9) || i(2, 1))));
+TABLE closed;
+SELECT kafka_sink.drop_sink('s');
 -- update leaves alone what is absent, and writes what is read as 0
 TRUNCATE p;
 ALTER TABLE p ADD PRIMARY KEY (a);

@@ -90,20 +90,6 @@ append_absent(KsProtoReader *r, const KsProtoMessage *message, int from, int unt
 	}
 }
 
-/* Is there nothing but numbers that a closed enum does not have? */
-static bool
-is_unknown(KsProtoReader *r, const KsProtoField *field, const KsProtoRun *run)
-{
-	KsProtoReader inner = *r;
-	KsProtoItems items;
-	KsProtoValue value;
-
-	if (field->type != KS_PROTO_ENUM || field->repeated || !field->enumeration->closed)
-		return false;
-	ks_proto_items(&items, &inner, field, run->begin, run->end);
-	return !ks_proto_next_item(&items, &value);
-}
-
 /* Is it what an absent field is read as, which nothing tells from one that is not there? */
 static bool
 is_default(KsProtoReader *r, const KsProtoField *field, const KsProtoRun *run)
@@ -149,7 +135,6 @@ append_fields(KsProtoReader *r, const KsProtoMessage *message, const KsProtoValu
 		ks_proto_join_runs(r, &i, &joined, &buffer);
 		field = &message->fields[joined.field];
 		inner = shape_of(shape, field, &wanted);
-		wanted = wanted && !is_unknown(r, field, &joined);
 		if (!with_absent && wanted)
 			wanted = !is_default(r, field, &joined);
 		if (with_absent)
@@ -412,23 +397,6 @@ append_entry_value(KsProtoReader *r, const KsProtoMessage *entry, const KsProtoF
 		pfree(buffer);
 }
 
-/* An entry whose value is an enum's number that it does not have is none. */
-static bool
-is_unknown_entry(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *entry)
-{
-	KsProtoField open = *field;
-	KsProtoEnum e;
-	KsProtoValue value;
-
-	if (field->type != KS_PROTO_ENUM || !field->enumeration->closed)
-		return false;
-	e = *field->enumeration;
-	e.closed = false;
-	open.enumeration = &e;
-	ks_proto_find_value(r, &open, entry, &value);
-	return ks_proto_is_unknown(field, &value);
-}
-
 static void
 append_map(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, const uint8 *end, StringInfo out)
 {
@@ -447,8 +415,6 @@ append_map(KsProtoReader *r, const KsProtoField *field, const uint8 *begin, cons
 		KsJsonToken tok;
 
 		CHECK_FOR_INTERRUPTS();
-		if (is_unknown_entry(r, value, &entries[i].entry))
-			continue;
 		old = MemoryContextSwitchTo(r->scratch);
 		ks_proto_single(r, key, &entries[i].key, &tok);
 		MemoryContextSwitchTo(old);

@@ -34,11 +34,28 @@ compare_entries(const void *a, const void *b)
 	return n != 0 ? n : x->entry.p < y->entry.p ? -1 : x->entry.p > y->entry.p;
 }
 
+bool
+ks_proto_is_entry(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *entry)
+{
+	KsProtoField open = *field;
+	KsProtoEnum e;
+	KsProtoValue value;
+
+	if (field->type != KS_PROTO_ENUM || !field->enumeration->closed)
+		return true;
+	e = *field->enumeration;
+	e.closed = false;
+	open.enumeration = &e;
+	ks_proto_find_value(r, &open, entry, &value);
+	return !ks_proto_is_unknown(field, &value);
+}
+
 static KsProtoMapEntry *
 list_entries(KsProtoReader *r, const KsProtoField *field, const KsProtoField *key, const uint8 *begin,
 			 const uint8 *end, int *n)
 {
 	KsProtoReader inner = *r;
+	const KsProtoField *value = ks_proto_find_number(field->message, 2);
 	KsProtoItems items;
 	int			max = 16;
 	KsProtoMapEntry *entries = palloc(max * sizeof(KsProtoMapEntry));
@@ -54,6 +71,8 @@ list_entries(KsProtoReader *r, const KsProtoField *field, const KsProtoField *ke
 		}
 		if (!ks_proto_next_item(&items, &entries[*n].entry))
 			return entries;
+		if (!ks_proto_is_entry(r, value, &entries[*n].entry))
+			continue;
 		ks_proto_find_value(r, key, &entries[*n].entry, &entries[*n].key);
 		(*n)++;
 	}

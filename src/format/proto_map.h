@@ -13,6 +13,9 @@ typedef struct KsProtoMapEntry
 	KsProtoValue entry;			/* the message */
 } KsProtoMapEntry;
 
+/* Is it one?  Not if its value is a number that a closed enum does not have.  'value': its field. */
+extern bool ks_proto_is_entry(KsProtoReader *r, const KsProtoField *value, const KsProtoValue *entry);
+
 /*
  * Of what lies between, which is only of the map's field: an entry for each key, in
  * the order of the keys, in the current context; to be freed.

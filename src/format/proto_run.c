@@ -7,6 +7,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
+#include "format/proto_map.h"
 #include "format/proto_program.h"
 
 /* Buffers larger than that are not kept for the next record. */
@@ -292,8 +293,9 @@ find_entry(KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *entry)
 	i = ks_names_find(&slot->items->names, tok.p, tok.len);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(r->scratch);
-	if (i >= 0)
-		ks_proto_find_value(r, slot->field, entry, &slot->items->items[i].value);
+	if (i < 0 || !ks_proto_is_entry(r, slot->field, entry))
+		return -1;
+	ks_proto_find_value(r, slot->field, entry, &slot->items->items[i].value);
 	return i;
 }
 

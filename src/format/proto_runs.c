@@ -30,6 +30,19 @@ add_run(KsProtoReader *r, int field, const uint8 *begin, const uint8 *end)
 	run->end = end;
 }
 
+/* A number behind a tag that a closed enum does not have, which is as if it was not there. */
+static bool
+is_unknown(const KsProtoReader *r, const KsProtoField *field, const uint8 *begin)
+{
+	KsProtoReader inner = *r;
+	KsProtoValue value;
+
+	inner.p = begin;
+	(void) ks_proto_tag(&inner);
+	ks_proto_value(&inner, field, &value);
+	return ks_proto_is_unknown(field, &value);
+}
+
 /* The runs of the reader's message from 'base' on; false if they are not in the schema's order. */
 static bool
 pass_over(KsProtoReader *r, const KsProtoMessage *message, const bool *left_out, int base)
@@ -51,6 +64,9 @@ pass_over(KsProtoReader *r, const KsProtoMessage *message, const bool *left_out,
 			continue;
 		i = (int) (field - message->fields);
 		if (left_out && left_out[i])
+			continue;
+		if (unlikely(field->type == KS_PROTO_ENUM && field->enumeration->closed) && !field->repeated &&
+			is_unknown(r, field, begin))
 			continue;
 		if (last && last->field == i && last->end == begin)
 			last->end = r->p;
