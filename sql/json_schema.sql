@@ -263,7 +263,13 @@ BEGIN;
 SELECT kafka_sink.add_schema('none', 6, 'JSON', '{}');
 SELECT mode FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_foreign_server'::regclass AND pid = pg_backend_pid();
 ROLLBACK;
-DROP TABLE t, packed;
+-- the schema is the text, whoever else in it says to be it
+CREATE TABLE named (v jsonb);
+SELECT kafka_sink.create_sink('named', target => 'named', format => 'json_schema', validate => true, columns => '{"v": "@value"}',
+    value_schema => '{"$id": "http://x/s", "type": "object", "properties": {"a": {"$id": "http://x/s", "type": "string"}}}');
+SELECT applied FROM kafka_sink.ingest('named', ARRAY[r(convert_to('{"a": "x"}', 'UTF8'))]);
+SELECT kafka_sink.drop_sink('named');
+DROP TABLE t, packed, named;
 DROP FUNCTION i, r, h, try, fetched, matches, glue, given;
 DROP SERVER reg CASCADE;
 DROP SERVER none CASCADE;

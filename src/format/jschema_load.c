@@ -161,6 +161,16 @@ find_resource(KsDocuments *docs, const char *uri)
 	return NULL;
 }
 
+/* The one that a tree is; of a text as a whole by its $id. */
+static KsResource *
+resource_of(const KsDocuments *docs, const KsTree *tree)
+{
+	for (KsResource *r = docs->resources; r; r = r->next)
+		if (r->root == tree)
+			return r;
+	return NULL;
+}
+
 static void
 count_name(KsDocuments *docs)
 {
@@ -364,7 +374,7 @@ ks_documents_load(const KsSchemaText *text, KsResource **root)
 
 		(void) ks_uri_take_fragment(uri);
 		base = uri;
-		*root = find_resource(docs, uri);
+		*root = resource_of(docs, tree);
 	}
 	for (int i = 0; i < text->nrefs; i++)
 	{
@@ -411,12 +421,12 @@ get_resource(KsDocuments *docs, const char *uri, const char *ref)
 KsResource *
 ks_documents_resource(KsDocuments *docs, KsResource *of, const KsTree *tree)
 {
+	KsResource *res;
+
 	if (tree == of->root || tree->type != KS_JSON_OBJECT || (!string_member(tree, "$id") && !string_member(tree, "id")))
 		return of;
-	for (KsResource *r = docs->resources; r; r = r->next)
-		if (r->root == tree)
-			return r;
-	return of;
+	res = resource_of(docs, tree);
+	return res ? res : of;
 }
 
 static const KsTree *
