@@ -76,18 +76,22 @@ set_feature(const KsProtoTokens *t, KsProtoFeatures *features, const KsProtoWord
 
 /* --- values --- */
 
-/* { ... }: only braces count.  With 'features', pairs of a name and a name in it are some. */
+/*
+ * { ... }: only what is closed counts.  With 'features', pairs of a name and a name in it are
+ * some.  Or a list, which protoc reads in no option, but Confluent's registry writes.
+ */
 static void
 skip_aggregate(KsProtoTokens *t, KsProtoFeatures *features)
 {
 	int			depth = 0;
 	int			line = t->word.line;
+	char		begin = *t->word.p;
 	KsProtoWord name = {0};
 
 	do
 	{
 		if (t->type == KS_PROTO_TOKEN_END)
-			ks_proto_bad(t->file, line, "The value that begins there with \"{\" does not end.");
+			ks_proto_bad(t->file, line, psprintf("The value that begins there with \"%c\" does not end.", begin));
 		if (t->type == KS_PROTO_TOKEN_NAME && depth == 1 && features)
 		{
 			if (name.p)
@@ -100,9 +104,9 @@ skip_aggregate(KsProtoTokens *t, KsProtoFeatures *features)
 		}
 		else if (!ks_proto_at(t, ":"))
 			name.p = NULL;
-		if (ks_proto_at(t, "{"))
+		if (ks_proto_at(t, "{") || ks_proto_at(t, "["))
 			depth++;
-		else if (ks_proto_at(t, "}"))
+		else if (ks_proto_at(t, "}") || ks_proto_at(t, "]"))
 			depth--;
 		ks_proto_next(t);
 	} while (depth > 0);
@@ -133,7 +137,7 @@ read_value(KsProtoTokens *t, KsProtoLiteral *value, KsProtoFeatures *features)
 			value->bytes = ks_proto_take_string(t, "a string", &value->len);
 			return;
 		default:
-			if (value->minus || !ks_proto_at(t, "{"))
+			if (value->minus || (!ks_proto_at(t, "{") && !ks_proto_at(t, "[")))
 				ks_proto_unexpected(t, "a value");
 			skip_aggregate(t, features);
 	}
