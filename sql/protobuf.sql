@@ -359,7 +359,7 @@ SELECT * FROM f WHERE id = 20;
 SELECT fetched(24, 'CghkMy5wcm90bxIDZC5lGh9nb29nbGUvcHJvdG9idWYvdGltZXN0YW1wLnByb3RvIvIDCgVmaXJzdBIMCgF2GAEgASgFUgF2EhEKAXcYAiABKAlIAVIBd4gBARIOCgFhGAMgASgDSABSAWESGgoBYhgEIAEoCzIKLmQuZS5maXJzdEgAUgFiEh8KAW0YBiADKAsyES5kLmUuZmlyc3QuTUVudHJ5UgFtEh0KAmtzGAcgAygOMgkuZC5lLmtpbmRCAhAAUgJrcxIoCgF0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcFIBdBIeCgFpGAkgASgLMhAuZC5lLmZpcnN0LmlubmVyUgFpEiIKAm1rGAogAygLMhIuZC5lLmZpcnN0Lk1rRW50cnlSAm1rGkEKBk1FbnRyeRIQCgNrZXkYASABKAlSA2tleRIhCgV2YWx1ZRgCIAEoCzILLmQuZS5zZWNvbmRSBXZhbHVlOgI4ARpUCgVpbm5lchIXCgFrGAEgASgOMgkuZC5lLmtpbmRSAWsSIwoBZBgCIAEoDjIVLmQuZS5maXJzdC5pbm5lci5kZWVwUgFkIg0KBGRlZXASBQoBWhAAGkAKB01rRW50cnkSEAoDa2V5GAEgASgFUgNrZXkSHwoFdmFsdWUYAiABKA4yCS5kLmUua2luZFIFdmFsdWU6AjgBOgIYAUIDCgFvQgQKAl93SgQIBRAGIhYKBnNlY29uZBIMCgF3GAEgASgJUgF3Kj0KBGtpbmQSCAoETk9ORRAAEggKBFNPTUUQARIJCgVPVEhFUhABEhIKBU1JTlVTEP///////////wEaAhABMiEKAXMSHAoBchIKLmQuZS5maXJzdBoLLmQuZS5zZWNvbmRiBnByb3RvMw=='),
     fetched(25, 'CghkMi5wcm90byKkAgoBYRIMCgF2GAEgAigFUgF2EhMKAXcYAiABKAk6BXgiCnkAUgF3EhcKAmJ5GAMgASgMOgdcMDAxXCJ6UgJieRITCgFrGAQgASgOMgIuZToBQlIBaxISCgFnGAUgASgKMgQuYS5HUgFnEhIKAWgYBiADKAoyBC5hLkhSAWgSDgoBbxgHIAEoBUgAUgFvEhQKAWkYCCABKAoyBC5hLklIAFIBaRoWCgZiZWZvcmUSDAoBcRgBIAEoBVIBcRoRCgFHEgwKAWcYASABKAVSAWcaGwoFYWZ0ZXISEgoBZBgBIAEoAToELWluZlIBZBoXCgFIEhIKAWgYASABKAg6BHRydWVSAWgaEQoBSRIMCgFpGAEgASgCUgFpKgUIZBDJAUIFCgNvbmUqEQoBZRIFCgFBEAESBQoBQhACOhQKA2V4dBICLmEYZCABKAVSA2V4dA=='), fetched(26, 'bm9uc2Vuc2Ugbm9uc2Vuc2UgIQ==');
 SELECT kafka_sink.decode('reg', id(24) || '\x00' || i(1, 5) || s(2, 'w') || b(4, i(1, 6)) || b(6, s(1, 'k') || b(2, s(1, 'v'))) || b(7, '\x0100') || b(8, i(1, 60)) || b(9, i(1, 1)) || b(10, i(1, 2) || i(2, -1))),
-    kafka_sink.decode('reg', id(24) || '\x040000'::bytea || i(1, -1)), kafka_sink.decode('reg', id(24) || '\x0202'::bytea || s(1, 'second'));
+    kafka_sink.decode('reg', id(24) || '\x040002'::bytea || i(1, -1)), kafka_sink.decode('reg', id(24) || '\x0202'::bytea || s(1, 'second'));
 SELECT kafka_sink.decode('reg', id(25) || '\x00' || g(5, i(1, 5)) || g(6, i(1, 1)) || g(8, f4(1, float4send(0.5))) || i(100, 1)), kafka_sink.decode('reg', id(25) || '\x040004'::bytea || f8(1, float8send(2)));
 SELECT kafka_sink.decode('reg', id(26) || '\x00');
 SELECT try(r(id(24) || '\x00' || i(1, 5))), try(r(id(26) || '\x00'));
@@ -443,9 +443,21 @@ SELECT kafka_sink.drop_sink('s');
 SELECT described((SELECT string_agg(b(2, s(1, 'f' || n) || i(3, n) || i(4, 1) || i(5, 10) || s(6, '.m.G') || i(9, 0)), '') FROM generate_series(1, 12000) n)
     || b(8, s(1, 'o')) || b(3, s(1, 'G') || b(2, s(1, repeat('x', 100000)))));
 SELECT described((SELECT string_agg(b(2, s(1, 'f' || n) || i(3, n) || i(4, 1) || i(5, 5) || i(9, n - 1)) || b(8, s(1, 'o' || n)), '') FROM generate_series(1, 20000) n));
+-- a map as descriptors have it, and texts that are made of these: its entries are messages, and count as such
+SELECT fetched(300, 'syntax = "proto3"; package p; message a { repeated .p.a.MEntry m = 1; repeated bool b = 2; message MEntry { option map_entry = true; string key = 1; int32 value = 2; } message inner { int32 v = 1; } }'),
+    fetched(301, 'syntax = "proto2"; message a { option (my.list) = [ "x", { y: [1] } ]; repeated MEntry m = 1 [(my.tags) = ["x", "y"], deprecated = true]; message MEntry { option map_entry = true; optional int64 key = 1; optional inner value = 2; } message inner { optional int32 v = 1; } }'),
+    fetched(302, 'syntax = "proto3"; message a { repeated MEntry m = 1; message MEntry { option map_entry = true; double key = 1; int32 value = 2; } }'),
+    fetched(303, 'syntax = "proto3"; message a { repeated MEntry m = 1; message MEntry { option map_entry = false; string key = 1; int32 value = 2; } }');
+SELECT kafka_sink.decode('reg', id(i) || '\x00' || v) FROM (VALUES (300, b(1, s(1, 'x') || i(2, 5)) || b(1, s(1, 'y')) || b(1, s(1, 'x') || i(2, 6)) || i(2, 1)), (301, b(1, i(1, 7) || b(2, i(1, 8)))), (302, b(1, i(2, 5))), (303, b(1, s(1, 'x') || i(2, 5)))) x(i, v);
+SELECT kafka_sink.decode('reg', id(300) || '\x040002' || i(1, 5));
+CREATE TABLE mapped (x int, v int, whole jsonb);
+SELECT kafka_sink.create_sink('s', server => 'reg', target => 'mapped', format => 'protobuf', enabled => false, columns => '{"x": "$.m.x", "whole": "@value"}');
+SELECT try(r(id(300) || '\x00' || b(1, s(1, 'x') || i(2, 5))), r(id(300) || '\x040002' || i(1, 6)));
+TABLE mapped;
+SELECT kafka_sink.drop_sink('s');
 DROP SERVER reg CASCADE;
 DROP FUNCTION n, z, reversed, i, f4, f8, b, s, g, r, h, id, try, one, nested, fetched, def, described;
 DROP EXTENSION kafka_sink CASCADE;
-DROP TABLE one, t, v, k, kb, f;
+DROP TABLE one, t, v, k, kb, f, kept, closed, mapped;
 DROP TYPE outside, pair, mood;
 DROP DOMAIN positive, given;

@@ -13,6 +13,7 @@
 
 #include "format/proto_declare.h"
 #include "format/proto_literals.h"
+#include "format/proto_parts.h"
 
 typedef struct Declarer
 {
@@ -345,6 +346,25 @@ list_messages(Declarer *d, const KsProtoMessageDecl *m, int *n)
 	return list;
 }
 
+/*
+ * protoc takes no text that says it.  But descriptors have maps so, and what registries
+ * make of these, or have been given by serializers that did.
+ */
+static bool
+is_entry(const KsProtoMessageDecl *m)
+{
+	const KsProtoFieldDecl *key = m->fields.first;
+	const KsProtoFieldDecl *value;
+
+	if (!m->says_entry || m->fields.n != 2)
+		return false;
+	value = key->next;
+	return ks_proto_word_is(&key->name, "key") && key->number == 1 && key->label != KS_PROTO_REPEATED &&
+		key->message == NULL && ks_proto_may_be_key(&key->type) &&
+		ks_proto_word_is(&value->name, "value") && value->number == 2 && value->label != KS_PROTO_REPEATED &&
+		value->message == NULL;
+}
+
 static void
 declare_message(Declarer *d, KsProtoSymbol *parent, KsProtoMessageDecl *m, const KsProtoFeatures *outer)
 {
@@ -355,7 +375,7 @@ declare_message(Declarer *d, KsProtoSymbol *parent, KsProtoMessageDecl *m, const
 	m->symbol->message = node;
 	m->features = inherit(outer, &m->features);
 	node->name = ks_proto_symbol_name(m->symbol, d->keep);
-	node->map_entry = m->map_entry;
+	node->map_entry = m->map_entry || is_entry(m);
 	node->comment = keep_doc(d, &m->meta, &m->comment);
 	declare_body(d, m);
 	fill_oneofs(d, m, node);

@@ -7,7 +7,9 @@
  * a text, others with what they were given.  Comments, services, extensions, and options but
  * for an edition's features and those that proto_meta.c reads are gone, or left out.
  *
- * Fields and messages keep their order, for records count the messages.  A descriptor has a
+ * Fields and messages keep their order, for records count the messages: entries of maps among
+ * them, which serializers that register descriptors count, too.  So these stay messages, with the
+ * option that says it.  A descriptor has a
  * list of each, and groups are in both; so a message is written before the first group that
  * is behind it, and the rest at the end.  The fields of a oneof are where the first is.
  */
@@ -36,14 +38,13 @@ typedef struct Nested
 {
 	KsProtoValue descriptor;
 	KsProtoValue name;
-	bool		map_entry;
 	bool		group;			/* its field is there, too */
 } Nested;
 
 typedef struct Member
 {
 	KsProtoFieldParts parts;
-	int			nested;			/* the message of a group or a map, -1: none of these */
+	int			nested;			/* the message of a group, -1: it is none */
 } Member;
 
 /* What a message has, in the order of its lists. */
@@ -110,13 +111,11 @@ is_inside(const KsProtoPrinter *p, const KsProtoValue *type_name, const KsProtoV
 static int
 find_nested(const KsProtoPrinter *p, const Body *b, const KsProtoFieldParts *f)
 {
-	bool		may_be_map = f->type == KS_PROTO_MESSAGE && f->label == 3;
-
 	/* (of editions, none comes with a message) */
-	if ((f->type != KS_PROTO_GROUP || p->edition) && !may_be_map)
+	if (f->type != KS_PROTO_GROUP || p->edition)
 		return -1;
 	for (int i = 0; i < b->nmessages; i++)
-		if ((f->type == KS_PROTO_GROUP || b->messages[i].map_entry) && is_inside(p, &f->type_name, &b->messages[i].name))
+		if (is_inside(p, &f->type_name, &b->messages[i].name))
 			return i;
 	return -1;
 }
@@ -131,7 +130,7 @@ link_fields(const KsProtoPrinter *p, Body *b)
 		CHECK_FOR_INTERRUPTS();
 		ks_proto_count_work(p, b->nmessages);
 		m->nested = find_nested(p, b, &m->parts);
-		if (m->nested >= 0 && m->parts.type == KS_PROTO_GROUP)
+		if (m->nested >= 0)
 			b->messages[m->nested].group = true;
 		if (m->parts.oneof >= b->noneofs || m->parts.oneof < -1)
 			ks_proto_invalid(&p->r, "A field is of a oneof that there is not");
@@ -154,7 +153,7 @@ read_body(const KsProtoPrinter *p, const KsProtoValue *message)
 		if (n == 2)
 			b.fields[b.nfields++].parts = ks_proto_read_field(p, &v);
 		else if (n == 3)
-			b.messages[b.nmessages++] = (Nested) {v, name_of(p, &v), is_map_entry(p, &v), false};
+			b.messages[b.nmessages++] = (Nested) {v, name_of(p, &v), false};
 		else if (n == 8)
 			b.oneofs[b.noneofs++] = name_of(p, &v);
 	}
@@ -196,30 +195,12 @@ put_messages(KsProtoPrinter *p, Body *b, int until)
 	{
 		const Nested *m = &b->messages[b->next];
 
-		if (m->map_entry || m->group)
+		if (m->group)
 			continue;
 		appendStringInfoString(&p->out, "message ");
 		ks_proto_put(p, &m->name);
 		put_message(p, m);
 	}
-}
-
-/* A field of an entry: key or value. */
-static void
-put_part(KsProtoPrinter *p, const KsProtoValue *entry, int number)
-{
-	KsProtoReader r = ks_proto_inside(p, entry);
-	KsProtoValue v;
-	int			n;
-
-	while (ks_proto_next_part(&r, &n, &v))
-		if (n == 2)
-		{
-			KsProtoFieldParts f = ks_proto_read_field(p, &v);
-
-			if (f.number == number)
-				ks_proto_put_type(p, &f);
-		}
 }
 
 static void
@@ -240,29 +221,17 @@ put_field(KsProtoPrinter *p, Body *b, const Member *m)
 {
 	const KsProtoFieldParts *f = &m->parts;
 	const Nested *nested = m->nested >= 0 ? &b->messages[m->nested] : NULL;
-	bool		group = f->type == KS_PROTO_GROUP && !p->edition;
 
-	if (nested && !group)
-	{
-		appendStringInfoString(&p->out, "map<");
-		put_part(p, &nested->descriptor, 1);
-		appendStringInfoString(&p->out, ", ");
-		put_part(p, &nested->descriptor, 2);
-		appendStringInfoChar(&p->out, '>');
-	}
+	put_label(p, f);
+	if (f->type == KS_PROTO_GROUP && !p->edition)
+		appendStringInfoString(&p->out, "group");
 	else
-	{
-		put_label(p, f);
-		if (group)
-			appendStringInfoString(&p->out, "group");
-		else
-			ks_proto_put_type(p, f);
-	}
+		ks_proto_put_type(p, f);
 	appendStringInfoChar(&p->out, ' ');
-	ks_proto_put(p, group && nested ? &nested->name : &f->name);
+	ks_proto_put(p, nested ? &nested->name : &f->name);
 	appendStringInfo(&p->out, " = %d", f->number);
 	ks_proto_put_options(p, f);
-	if (group && nested)
+	if (nested)
 		put_message(p, nested);
 	else
 		appendStringInfoString(&p->out, ";\n");
@@ -272,9 +241,8 @@ put_field(KsProtoPrinter *p, Body *b, const Member *m)
 static void
 put_before(KsProtoPrinter *p, Body *b, const Member *m)
 {
-	if (m->nested < 0 || m->parts.type != KS_PROTO_GROUP)
-		return;
-	put_messages(p, b, m->nested);
+	if (m->nested >= 0)
+		put_messages(p, b, m->nested);
 }
 
 static void
@@ -307,6 +275,8 @@ put_body(KsProtoPrinter *p, const KsProtoValue *message)
 	ks_proto_enter(&p->r);
 	b = read_body(p, message);
 	appendStringInfoString(&p->out, " {\n");
+	if (is_map_entry(p, message))
+		appendStringInfoString(&p->out, "option map_entry = true;\n");
 	if (ks_proto_find_part(p, message, 7, &v))
 	{
 		ks_proto_put_features(p, &v, OF_MESSAGES);
@@ -407,7 +377,7 @@ put_file(KsProtoPrinter *p, const KsProtoValue *file)
 		}
 		else if (n == 4)
 		{
-			Nested		m = {v, name_of(p, &v), false, false};
+			Nested		m = {v, name_of(p, &v), false};
 
 			appendStringInfoString(&p->out, "message ");
 			ks_proto_put(p, &m.name);

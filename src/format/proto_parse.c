@@ -259,6 +259,7 @@ parse_definition(Parser *p, KsProtoMessageDecl *scope, int depth)
 	if (ks_proto_take_option(&p->t, &option, &scope->features))
 	{
 		ks_proto_merge_meta(&scope->meta, &option.meta);
+		scope->says_entry |= ks_proto_option_is_true(&option, "map_entry");
 		return true;
 	}
 	/* who may use a name is not looked at */

@@ -184,13 +184,13 @@ static const char *const key_types[] = {
 	"fixed32", "fixed64", "sfixed32", "sfixed64", "bool", "string"
 };
 
-static void
-check_key(const KsProtoTokens *t, const KsProtoWord *key)
+bool
+ks_proto_may_be_key(const KsProtoWord *type)
 {
 	for (int i = 0; i < (int) lengthof(key_types); i++)
-		if (ks_proto_word_is(key, key_types[i]))
-			return;
-	bad(t, key->line, "The key of a map is a string, a bool or an integer.");
+		if (ks_proto_word_is(type, key_types[i]))
+			return true;
+	return false;
 }
 
 void
@@ -198,7 +198,8 @@ ks_proto_parse_map_types(KsProtoTokens *t, KsProtoWord *key, KsProtoWord *value)
 {
 	ks_proto_expect(t, "<");
 	*key = ks_proto_take_path(t, true, "a type");
-	check_key(t, key);
+	if (!ks_proto_may_be_key(key))
+		bad(t, key->line, "The key of a map is a string, a bool or an integer.");
 	ks_proto_expect(t, ",");
 	*value = ks_proto_take_path(t, true, "a type");
 	ks_proto_expect(t, ">");

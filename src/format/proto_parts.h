@@ -19,6 +19,9 @@ extern void ks_proto_parse_service(KsProtoTokens *t, KsProtoMessageDecl *scope);
 /* A message of that name in the scope, with nothing in it. */
 extern KsProtoMessageDecl *ks_proto_new_message(KsProtoMessageDecl *scope, KsProtoWord name);
 
+/* Can a map have keys of that type? */
+extern bool ks_proto_may_be_key(const KsProtoWord *type);
+
 /* "<key, value>" */
 extern void ks_proto_parse_map_types(KsProtoTokens *t, KsProtoWord *key, KsProtoWord *value);
 

@@ -157,7 +157,10 @@ resolve_field(const Resolver *r, const KsProtoMessageDecl *m, const KsProtoField
 	{
 		s = find_type(r, m->symbol, &f->type);
 		if (s->message)
-			set_message(field, f, s->message, m->map_entry);
+		{
+			field->map = field->repeated && s->message->map_entry;
+			set_message(field, f, s->message, m->node->map_entry);
+		}
 		else
 		{
 			field->type = KS_PROTO_ENUM;

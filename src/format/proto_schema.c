@@ -133,7 +133,7 @@ list_messages(const KsProtoMessageDecl *m, KsProtoFile *file, KsField *names)
 {
 	for (; m; m = m->next)
 	{
-		if (m->map_entry)
+		if (m->node->map_entry)
 			continue;
 		names[file->nall] = (KsField) {m->node->name, (int) strlen(m->node->name)};
 		file->all[file->nall++] = m->node;

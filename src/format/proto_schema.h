@@ -103,7 +103,7 @@ struct KsProtoMessage
 {
 	const char *name;
 	KsProtoKnown known;
-	bool		map_entry;
+	bool		map_entry;		/* repeated fields of it are maps */
 	int			nfields;		/* in the order of the text, extensions left out */
 	KsProtoField *fields;
 	int		   *by_number;		/* indexes into fields, ascending by number */

@@ -142,7 +142,8 @@ typedef struct KsProtoMessageDecl
 	KsProtoComment comment;
 	KsProtoMeta meta;
 	KsProtoFeatures features;
-	bool		map_entry;
+	bool		map_entry;		/* of a map of the text: no message of it */
+	bool		says_entry;		/* the option map_entry: one of it, and a map's all the same */
 	KS_PROTO_LIST(KsProtoFieldDecl) fields;
 	KS_PROTO_LIST(struct KsProtoMessageDecl) messages;
 	KS_PROTO_LIST(KsProtoEnumDecl) enums;

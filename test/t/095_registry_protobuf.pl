@@ -264,13 +264,13 @@ is(sql("SELECT string_agg(r ->> 'name', ' ' ORDER BY n) FROM kafka_sink.schemas,
 my $binary = $kafka->topic('binary', 1);
 my %descriptors = (
 	'binary/money.proto' => $files{'common/money.proto'} =~ s/import "common\/currency.proto";|package common;|Currency currency = 2;//gr,
-	'binary/bill.proto' => 'syntax = "proto3"; import "binary/money.proto"; message Other { } message Bill { message Part { map<string, Money> parts = 1; optional int32 id = 2; } int32 id = 1; Money money = 2; }');
+	'binary/bill.proto' => 'syntax = "proto3"; import "binary/money.proto"; message Other { } message Bill { map<string, int32> tags = 3; message Part { map<string, Money> parts = 1; optional int32 id = 2; } int32 id = 1; Money money = 2; }');
 sql('CREATE TABLE "binary" (id int, cents bigint, parts jsonb)');
 sink('binary', $binary, q{columns => '{"cents": "$.money.cents"}'});
 $producer->produce(
 	record($binary, \%descriptors, 'Bill', { id => 1, money => { cents => 5 } }, value_descriptors => JSON::PP::true),
 	record($binary, \%descriptors, 'Bill.Part', { id => 0, parts => { a => { cents => 7 }, b => {} } }, value_descriptors => JSON::PP::true));
-becomes('SELECT * FROM "binary"', qq(1|5|\n0||{"a": {"cents": 7}, "b": {}}), 'schemas that are descriptors');
+becomes('SELECT * FROM "binary"', qq(1|5|\n0||{"a": {"cents": 7}, "b": {}}), 'schemas that are descriptors, in which entries of maps count as messages');
 like(sql("SELECT schema FROM kafka_sink.schemas WHERE refs -> 0 ->> 'name' = 'binary/money.proto'"), qr{^[A-Za-z0-9+/=]+$}, 'in base64');
 
 # --- keys, and tombstones ---

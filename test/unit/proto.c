@@ -190,6 +190,9 @@ dump_message(Dump *d, const KsProtoMessage *m)
 		appendStringInfo(&d->s, "  oneof %s\n", m->oneofs[i]);
 	for (int i = 0; i < m->nmessages; i++)
 	{
+		/* (what a descriptor has as one) */
+		if (m->messages[i]->map_entry)
+			continue;
 		appendStringInfo(&d->s, "  message %s\n", m->messages[i]->name);
 		mention(d, m->messages[i], false);
 	}
