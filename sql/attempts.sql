@@ -334,7 +334,37 @@ RESET kafka_sink.fast_path;
 SELECT * FROM within('{"columns": {"v": "$.x.v"}, "filter": "cardinality(v) > 0"}', '{"k":1,"x":{"v":[1,2]}}', '{"k":2,"x":{"v":[]}}', '{"k":3,"x":{"v":[2]}}', '{"k":4,"x":{"v":[4]},"b":1000}', '{"k":5,"x":{"v":[4]}}');
 SELECT * FROM within('{"format": "csv"}', '1,"{1,2}",', '2,"{3}",1000', '3,"{4,1}",', '4,"{3,4}",');
 SELECT * FROM within('{"envelope": "debezium", "insert_mode": "insert"}', '{"op":"c","after":{"k":1,"v":[1,2]}}', '{"op":"c","after":{"k":2,"v":[3],"b":1000}}', '{"op":"c","after":{"k":3,"v":[3,4]}}');
+-- the same in Avro and in Protobuf
+CREATE FUNCTION within_bytes(options jsonb, VARIADIC records bytea[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE r public.t;
+BEGIN
+    PERFORM kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter', settings => options);
+    RETURN NEXT kafka_sink.ingest('s', ARRAY(SELECT ROW(NULL, NULL, NULL, NULL, NULL, v, NULL)::kafka_sink.record FROM unnest(records) WITH ORDINALITY u(v, n) ORDER BY n));
+    FOR r IN SELECT * FROM public.t ORDER BY k LOOP
+        RETURN NEXT r::text;
+    END LOOP;
+    RETURN NEXT (SELECT array_agg(a ORDER BY a)::text FROM public.seen);
+    RETURN QUERY WITH d AS (DELETE FROM kafka_sink.dead_letters RETURNING id, sqlstate, message, value) SELECT value::text || ' ' || sqlstate || ' ' || message FROM d ORDER BY id;
+    TRUNCATE public.t, public.seen;
+    PERFORM kafka_sink.drop_sink('s');
+END$$;
+CREATE FUNCTION avro(v text) RETURNS jsonb LANGUAGE sql AS $$
+SELECT jsonb_build_object('format', 'avro', 'value_schema',
+    '{"type": "record", "name": "r", "fields": [{"name": "k", "type": "int"}, {"name": "v", "type": ' || v || '}, {"name": "b", "type": ["null", "int"]}]}')$$;
+CREATE FUNCTION proto(v text) RETURNS jsonb LANGUAGE sql AS $$
+SELECT jsonb_build_object('format', 'protobuf', 'message_type', 'm', 'value_schema',
+    'syntax = "proto3"; message m { int32 k = 1; ' || v || ' optional int32 b = 3; } message e { m before = 1; m after = 2; string op = 3; }')$$;
+SELECT * FROM within_bytes(avro('{"type": "array", "items": "int"}'), '\x020402040000', '\x0402060002d00f', '\x060408020000', '\x080406080000', '\x0a0000');
+SELECT * FROM within_bytes(proto('repeated int32 v = 2;'), '\x080112020102', '\x080212010318e807', '\x080312020401', '\x080410031004', '\x0805');
+SELECT * FROM within_bytes(proto('in x = 2; message in { repeated int32 v = 1; }') || '{"columns": {"v": "$.x.v"}, "filter": "cardinality(v) > 0"}',
+    '\x080112040a020102', '\x08021200', '\x080312030a0102', '\x080412030a010418e807', '\x080512030a0104', '\x0806');
+SELECT * FROM within_bytes(proto('repeated int32 v = 2;') || '{"message_type": "e", "envelope": "debezium"}',
+    '\x12060801120201021a0163', '\x1208080212010318e8071a0163', '\x12060803120203041a0163');
 ALTER TABLE t ALTER v DROP DEFAULT, ALTER v TYPE items USING NULL;
+SELECT * FROM within_bytes(avro('{"type": "array", "items": {"type": "record", "name": "i", "fields": [{"name": "name", "type": ["null", "string"]}, {"name": "a", "type": "int"}]}}'),
+    '\x02040002020278040000', '\x040200060002d00f', '\x0604000600040000', '\x0802020279060000');
+SELECT * FROM within_bytes(proto('repeated item v = 2; message item { optional string name = 1; optional int32 a = 2; }'),
+    '\x08011202100112050a01781002', '\x08021202100318e807', '\x08031202100312021002', '\x080412050a01791003');
 SELECT * FROM within('{}', '{"k":1,"v":[{"a":1},{"name":"x","a":2}]}', '{"k":2,"v":[{"a":3}],"b":1000}', '{"k":3,"v":[{"a":3},{"a":2}]}', '{"k":4,"v":["(y,3)"]}', '{"k":5,"v":[{},{},{}]}', '{"k":6,"v":[{"a":"x"}]}');
 ALTER TABLE t ALTER v TYPE fresh_items USING NULL;
 SELECT * FROM within('{}', '{"k":1,"v":[{"a":1}]}', '{"k":2,"v":null}', '{"k":3,"v":[{"a":2}]}', '{"k":4,"v":[{"a":3}]}', '{"k":5}');
@@ -397,6 +427,6 @@ DROP TABLE t;
 DROP TABLE parents, children, seen, counter;
 DROP DOMAIN fresh;
 DROP FUNCTION modes, family(text), letters, put, many, rec, j, next_number, is_new, is_new_or_error,
-    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest, own_root, roots, number_of_rows, checked, within;
+    positive, nobody, nothing, stops, k, next_of_table, stable_number, volatile_number, has, newest, own_root, roots, number_of_rows, checked, within, within_bytes, avro, proto;
 DROP SEQUENCE numbers;
 DROP EXTENSION kafka_sink;

@@ -37,6 +37,7 @@ struct KsAvroChange
 	int			nwhole;			/* columns that take the change as a whole */
 	int		   *whole;
 	KsAvroConvert **convert;
+	KsAvroConvert **again;		/* the same in attempts */
 };
 
 KS_NORETURN static void not_changes(const char *detail);
@@ -87,14 +88,16 @@ plan_whole(KsAvroChange *c, const KsDecoder *d)
 
 	c->whole = palloc((target->ncols + 1) * sizeof(int));
 	c->convert = palloc((target->ncols + 1) * sizeof(KsAvroConvert *));
+	c->again = palloc((target->ncols + 1) * sizeof(KsAvroConvert *));
 	for (int i = 0; i < target->ncols; i++)
 	{
 		KsColumn   *col = &target->cols[i];
 
 		if (col->unused || col->source != KS_FROM_VALUE || ks_avro_takes_bytes(col))
 			continue;
-		c->convert[c->nwhole] = ks_avro_convert_plan(c->envelope, &col->type, col->unit, true);
-		if (c->convert[c->nwhole] == NULL)
+		c->convert[c->nwhole] = ks_avro_convert_plan(c->envelope, ks_type_to_read(target, col, false), col->unit, true);
+		c->again[c->nwhole] = ks_avro_convert_plan(c->envelope, &col->type, col->unit, true);
+		if (c->convert[c->nwhole] == NULL || c->again[c->nwhole] == NULL)
 			ks_avro_cannot_take(col, c->envelope);
 		c->whole[c->nwhole++] = i;
 	}
@@ -211,25 +214,28 @@ run_at(KsAvroProgram *program, KsAvroReader *r, const Place *place)
  * Else it is an update, and would leave the row of the old key behind.
  */
 static void
-check_same_key(const KsAvroChange *c, const KsDecoder *d)
+check_same_key(const KsAvroChange *c, const KsAvroProgram *row, const KsDecoder *d)
 {
 	for (int i = 0; i < d->target->nkeys; i++)
 	{
 		int			k = d->target->keycols[i];
 		const KsColumn *col = &d->target->cols[k];
 
-		if (!c->key->found[k] || !c->row->found[k])
+		/* (of those that wait the value is not there before) */
+		if (!c->key->found[k] || !row->found[k] || (col->in_attempt && !d->in_attempt))
 			continue;
-		if (c->key->isnull[k] != c->row->isnull[k] ||
+		if (c->key->isnull[k] != row->isnull[k] ||
 			(!c->key->isnull[k] &&
-			 !datumIsEqual(c->key->values[k], c->row->values[k], col->type.typbyval, col->type.typlen)))
+			 !datumIsEqual(c->key->values[k], row->values[k], col->type.typbyval, col->type.typlen)))
 			ks_envelope_other_key(col);
 	}
 }
 
 static void
-take_whole(KsAvroChange *c, KsAvroReader *r, const uint8 *begin)
+take_whole(KsAvroChange *c, KsAvroProgram *row, KsAvroReader *r, const uint8 *begin)
 {
+	KsAvroConvert **convert = r->d->in_attempt ? c->again : c->convert;
+
 	for (int i = 0; i < c->nwhole; i++)
 	{
 		int			col = c->whole[i];
@@ -237,8 +243,8 @@ take_whole(KsAvroChange *c, KsAvroReader *r, const uint8 *begin)
 
 		whole.p = begin;
 		r->d->column = r->d->target->cols[col].name;
-		c->row->values[col] = ks_avro_convert(&whole, c->convert[i], &c->row->isnull[col]);
-		c->row->found[col] = true;
+		row->values[col] = ks_avro_convert(&whole, convert[i], &row->isnull[col]);
+		row->found[col] = true;
 		r->d->column = NULL;
 	}
 }
@@ -247,6 +253,7 @@ KsRowOp
 ks_avro_change_open(KsAvroChange *c, KsAvroReader *r)
 {
 	const KsFormatSettings *set = &r->d->settings;
+	KsAvroProgram *row = ks_avro_program_of(c->row, r->d);
 	const uint8 *begin;
 	char		op;
 
@@ -266,12 +273,12 @@ ks_avro_change_open(KsAvroChange *c, KsAvroReader *r)
 				set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
 			{
 				run_at(c->key, r, &c->before);
-				run_at(c->row, r, &c->after);
-				check_same_key(c, r->d);
+				run_at(row, r, &c->after);
+				check_same_key(c, row, r->d);
 			}
 			else
-				run_at(c->row, r, &c->after);
-			take_whole(c, r, begin);
+				run_at(row, r, &c->after);
+			take_whole(c, row, r, begin);
 			return KS_ROW_WRITE;
 		case 'd':
 			if (c->key)

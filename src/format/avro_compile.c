@@ -24,6 +24,7 @@ typedef struct Compiler
 	KsTarget   *target;
 	KsAvroProgram *program;
 	bool		others;			/* what no column takes counts, too */
+	bool		in_attempt;		/* of columns that wait for it, too, the value itself is wanted */
 } Compiler;
 
 /* Columns that want something of a value; their paths have been followed that far. */
@@ -119,7 +120,7 @@ static void
 add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 {
 	KsColumn   *col = &c->target->cols[i];
-	KsAvroConvert *convert = ks_avro_convert_plan(node, &col->type, col->unit,
+	KsAvroConvert *convert = ks_avro_convert_plan(node, ks_type_to_read(c->target, col, c->in_attempt), col->unit,
 													  c->settings->envelope != KS_NO_ENVELOPE);
 	KsAvroStep *step;
 
@@ -318,12 +319,12 @@ is_wanted(const KsTarget *target, int i, KsAvroScope scope)
 		(col->source == KS_FROM_VALUE && scope == KS_AVRO_VALUE && !ks_avro_takes_bytes(col));
 }
 
-KsAvroProgram *
-ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema,
-				KsAvroScope scope)
+static KsAvroProgram *
+compile_program(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema,
+				KsAvroScope scope, bool in_attempt)
 {
 	Compiler	c = {settings, target, palloc0(sizeof(KsAvroProgram)),
-	scope != KS_AVRO_KEY && (target->has_rest || settings->strict)};
+	scope != KS_AVRO_KEY && (target->has_rest || settings->strict), in_attempt};
 	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
 
 	c.program->maxsteps = 64;
@@ -347,6 +348,18 @@ ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvro
 	(void) add_step(&c, KS_AVRO_END, NULL);
 	pfree(wanted.cols);
 	return c.program;
+}
+
+KsAvroProgram *
+ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema,
+				KsAvroScope scope)
+{
+	/* a key is as it was: nothing of it waits */
+	KsAvroProgram *program = compile_program(settings, target, schema, scope, scope == KS_AVRO_KEY);
+
+	if (target->plain && scope != KS_AVRO_KEY)
+		program->again = compile_program(settings, target, schema, scope, true);
+	return program;
 }
 
 void

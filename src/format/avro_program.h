@@ -65,6 +65,7 @@ typedef struct KsAvroProgram
 	bool	   *isnull;
 	bool	   *found;			/* the record has it */
 	bool	   *unavailable;	/* what stands there says that it does not; NULL: nothing does */
+	struct KsAvroProgram *again;	/* the same in attempts, where columns wait for these, or NULL */
 } KsAvroProgram;
 
 /* What the schema is of. */
@@ -78,6 +79,13 @@ typedef enum KsAvroScope
 /* Errors (42804, 22023) where a column cannot take what it is to take. */
 extern KsAvroProgram *ks_avro_compile(const KsFormatSettings *settings, KsTarget *target,
 									  const KsAvroNode *schema, KsAvroScope scope);
+
+/* The one for what is being decoded. */
+static inline KsAvroProgram *
+ks_avro_program_of(KsAvroProgram *program, const KsDecoder *d)
+{
+	return unlikely(d->in_attempt) && program->again ? program->again : program;
+}
 
 /* Does the column take the value's bytes as they came? */
 extern bool ks_avro_takes_bytes(const KsColumn *col);

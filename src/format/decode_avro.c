@@ -191,7 +191,7 @@ open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	KsAvroReader r;
 
 	begin_value(d, &r, s, len);
-	d->avro->program = d->avro->value->program;
+	d->avro->program = ks_avro_program_of(d->avro->value->program, d);
 	if (!d->avro->program->unused)
 		ks_avro_run(d->avro->program, &r);
 	set_found(d);
@@ -204,7 +204,7 @@ open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	KsAvroReader r;
 
 	begin_value(d, &r, s, len);
-	d->avro->program = ks_avro_change_row(d->avro->value->change);
+	d->avro->program = ks_avro_program_of(ks_avro_change_row(d->avro->value->change), d);
 	set_found(d);
 	return ks_avro_change_open(d->avro->value->change, &r);
 }
@@ -230,7 +230,7 @@ static Datum
 avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {
 	const KsAvroProgram *program = d->avro->program;
-	int			i = col - d->target->cols;
+	int			i = ks_column_number(d, col);
 
 	*isnull = false;
 	if (unlikely(program->unavailable != NULL && program->unavailable[i]))

@@ -217,12 +217,6 @@ ks_follow_path(const KsPathStep *path, int npath, KsJsonToken *tok)
 
 /* --- paths of columns --- */
 
-static inline int
-number_of(const KsDecoder *d, const KsColumn *col)
-{
-	return (col == &d->stand_in ? d->stands_for : col) - d->target->cols;
-}
-
 static KsPathNode *
 add_path(KsPaths **paths, const KsColumn *col)
 {
@@ -259,13 +253,13 @@ ks_find_field(KsDecoder *d, const KsColumn *col, KsJsonToken *tok)
 {
 	if (likely(col->npath == 0))
 		return true;
-	return ks_paths_find(d->paths[col->field], d->serial, d->ends[number_of(d, col)], &d->name, tok);
+	return ks_paths_find(d->paths[col->field], d->serial, d->ends[ks_column_number(d, col)], &d->name, tok);
 }
 
 bool
 ks_find_in_key(KsDecoder *d, const KsColumn *col, KsJsonToken *tok)
 {
-	return ks_paths_find(d->key_paths, d->serial, d->ends[number_of(d, col)], &d->name, tok);
+	return ks_paths_find(d->key_paths, d->serial, d->ends[ks_column_number(d, col)], &d->name, tok);
 }
 
 /* --- a column whose field is not there --- */
@@ -273,7 +267,7 @@ ks_find_in_key(KsDecoder *d, const KsColumn *col, KsJsonToken *tok)
 void
 ks_decode_later(KsDecoder *d, const KsColumn *col, KsLaterKind kind)
 {
-	d->later[d->nlater++] = (KsLater) {number_of(d, col), kind};
+	d->later[d->nlater++] = (KsLater) {ks_column_number(d, col), kind};
 }
 
 Datum

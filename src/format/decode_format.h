@@ -99,6 +99,13 @@ ks_json_of(const KsDecoder *d, const char *s, int len)
 	return (KsJson) {.start = s, .end = s + len, .marks = d->marked == s ? d->marks : NULL};
 }
 
+/* Its index among the target's, also of one that stands for it. */
+static inline int
+ks_column_number(const KsDecoder *d, const KsColumn *col)
+{
+	return (col == &d->stand_in ? d->stands_for : col) - d->target->cols;
+}
+
 /* decode_fields.c: what is left of the column for the attempt. */
 extern void ks_decode_later(KsDecoder *d, const KsColumn *col, KsLaterKind kind);
 

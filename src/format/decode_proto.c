@@ -280,8 +280,11 @@ open_message(KsDecoder *d, const char *s, int len)
 static KsRowOp
 open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
-	KsProtoProgram *program = d->proto->program = open_message(d, s, len);
+	KsProtoProgram *program = open_message(d, s, len);
 
+	if (likely(program != NULL))
+		program = ks_proto_program_of(program, d);
+	d->proto->program = program;
 	if (unlikely(program == NULL) || program->unused)
 		return KS_ROW_WRITE;
 	ks_proto_run(program, &d->proto->reader);
@@ -300,7 +303,7 @@ open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	KsProto    *proto = d->proto;
 
 	proto->change = open_message(d, s, len);
-	proto->program = proto->change ? ks_proto_change_row(proto->change) : NULL;
+	proto->program = proto->change ? ks_proto_program_of(ks_proto_change_row(proto->change), d) : NULL;
 	return proto->change ? ks_proto_change_open(proto->change, &proto->reader) : KS_ROW_WRITE;
 }
 
@@ -309,7 +312,7 @@ static Datum
 proto_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {
 	const KsProtoProgram *program = d->proto->program;
-	int			i = col - d->target->cols;
+	int			i = ks_column_number(d, col);
 
 	*isnull = false;
 	if (likely(program && program->found[i]))

@@ -41,6 +41,7 @@ struct KsProtoChange
 	int			nwhole;			/* columns that take the change as a whole */
 	int		   *whole;
 	KsProtoConvert **convert;
+	KsProtoConvert **again;		/* the same in attempts */
 };
 
 /* --- compiling --- */
@@ -96,14 +97,16 @@ plan_whole(KsProtoChange *c, const KsDecoder *d)
 
 	c->whole = palloc((target->ncols + 1) * sizeof(int));
 	c->convert = palloc((target->ncols + 1) * sizeof(KsProtoConvert *));
+	c->again = palloc((target->ncols + 1) * sizeof(KsProtoConvert *));
 	for (int i = 0; i < target->ncols; i++)
 	{
 		KsColumn   *col = &target->cols[i];
 
 		if (col->unused || col->source != KS_FROM_VALUE || ks_proto_takes_bytes(col))
 			continue;
-		c->convert[c->nwhole] = ks_proto_convert_plan_whole(c->message, &col->type);
-		if (c->convert[c->nwhole] == NULL)
+		c->convert[c->nwhole] = ks_proto_convert_plan_whole(c->message, ks_type_to_read(target, col, false));
+		c->again[c->nwhole] = ks_proto_convert_plan_whole(c->message, &col->type);
+		if (c->convert[c->nwhole] == NULL || c->again[c->nwhole] == NULL)
 			ks_proto_cannot_take(d, col, psprintf("message %s", c->message->name), false);
 		c->whole[c->nwhole++] = i;
 	}
@@ -254,25 +257,28 @@ check_same_key(const KsProtoChange *c, const KsProtoProgram *row, const KsDecode
 		int			k = d->target->keycols[i];
 		const KsColumn *col = &d->target->cols[k];
 
-		if (!c->key->found[k] || !c->row->found[k])
+		/* (of those that wait the value is not there before) */
+		if (!c->key->found[k] || !row->found[k] || (col->in_attempt && !d->in_attempt))
 			continue;
-		if (c->key->isnull[k] != c->row->isnull[k] ||
+		if (c->key->isnull[k] != row->isnull[k] ||
 			(!c->key->isnull[k] &&
-			 !datumIsEqual(c->key->values[k], c->row->values[k], col->type.typbyval, col->type.typlen)))
+			 !datumIsEqual(c->key->values[k], row->values[k], col->type.typbyval, col->type.typlen)))
 			ks_envelope_other_key(col);
 	}
 }
 
 static void
-take_whole(KsProtoChange *c, KsProtoReader *r, const KsProtoValue *whole)
+take_whole(KsProtoChange *c, KsProtoProgram *row, KsProtoReader *r, const KsProtoValue *whole)
 {
+	KsProtoConvert **convert = r->d->in_attempt ? c->again : c->convert;
+
 	for (int i = 0; i < c->nwhole; i++)
 	{
 		int			col = c->whole[i];
 
 		r->d->column = r->d->target->cols[col].name;
-		c->row->values[col] = ks_proto_convert(r, c->convert[i], whole, &c->row->isnull[col]);
-		c->row->found[col] = true;
+		row->values[col] = ks_proto_convert(r, convert[i], whole, &row->isnull[col]);
+		row->found[col] = true;
 		r->d->column = NULL;
 	}
 }
@@ -281,6 +287,7 @@ KsRowOp
 ks_proto_change_open(KsProtoChange *c, KsProtoReader *r)
 {
 	const KsFormatSettings *set = &r->d->settings;
+	KsProtoProgram *row = ks_proto_program_of(c->row, r->d);
 	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
 	char		op = walk(c, r);
 
@@ -291,14 +298,14 @@ ks_proto_change_open(KsProtoChange *c, KsProtoReader *r)
 		case 'u':
 			if (!c->after.seen)
 				ks_envelope_bad("There is no row in it.");
-			run_at(c->row, r, &c->after);
+			run_at(row, r, &c->after);
 			if (op == 'u' && c->before.seen && c->key &&
 				set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
 			{
 				run_at(c->key, r, &c->before);
-				check_same_key(c, r->d);
+				check_same_key(c, row, r->d);
 			}
-			take_whole(c, r, &whole);
+			take_whole(c, row, r, &whole);
 			return KS_ROW_WRITE;
 		case 'd':
 			if (c->key)

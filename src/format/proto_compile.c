@@ -25,6 +25,7 @@ typedef struct Compiler
 	KsProtoProgram *program;
 	bool		connect;
 	bool		others;			/* what no column takes counts, too */
+	bool		in_attempt;		/* of columns that wait for it, too, the value itself is wanted */
 } Compiler;
 
 /* Columns that want something of a message; their paths have been followed that far. */
@@ -66,6 +67,12 @@ ks_proto_cannot_take(const KsDecoder *d, const KsColumn *col, const char *what, 
 			 errhint("Give the column a unit in \"columns\": days, seconds, milliseconds, microseconds or nanoseconds.")));
 }
 
+static KsType *
+type_of(const Compiler *c, int i)
+{
+	return ks_type_to_read(c->target, &c->target->cols[i], c->in_attempt);
+}
+
 static KsProtoSlot *
 add_slot(Compiler *c, KsProtoSlotKind kind, int col, KsProtoPlan *plan, KsProtoStep *step)
 {
@@ -103,7 +110,7 @@ take_field(Compiler *c, KsProtoPlan *plan, KsProtoStep *step, int i)
 	bool		single = !field->repeated && field->message == NULL;
 	KsProtoSlot *slot = add_slot(c, single ? KS_PROTO_VALUE_SLOT : KS_PROTO_RUNS_SLOT, i, plan, step);
 
-	slot->convert = checked(c, i, ks_proto_convert_plan(field, &col->type, col->unit, c->connect), field);
+	slot->convert = checked(c, i, ks_proto_convert_plan(field, type_of(c, i), col->unit, c->connect), field);
 	/* of a message that is there once, it may be as soon as it is met */
 	if (!single && slot->convert->direct == KS_PROTO_NOT_DIRECT)
 		return;
@@ -128,12 +135,14 @@ compile_json(Compiler *c, const Wanted *wanted, int level)
 	json->paths = ks_paths_create();
 	json->n = wanted->n;
 	json->cols = palloc(wanted->n * sizeof(int));
+	json->types = palloc(wanted->n * sizeof(KsType *));
 	json->ends = palloc(wanted->n * sizeof(KsPathNode *));
 	for (int i = 0; i < wanted->n; i++)
 	{
 		const KsColumn *col = &c->target->cols[wanted->cols[i]];
 
 		json->cols[i] = wanted->cols[i];
+		json->types[i] = type_of(c, wanted->cols[i]);
 		json->ends[i] = ks_paths_add(json->paths, col->path + level - 1, steps_of_path(col) - level);
 		c->program->nmatched++;
 	}
@@ -159,7 +168,7 @@ compile_item(Compiler *c, const KsProtoField *field, const KsStepOf *list, int n
 			item->whole[item->nwhole++] = (KsProtoSlot)
 		{
 			.kind = KS_PROTO_VALUE_SLOT, .col = list[i].col, .field = field,
-				.convert = checked(c, list[i].col, ks_proto_convert_plan_item(field, &col->type, col->unit, c->connect), field)
+				.convert = checked(c, list[i].col, ks_proto_convert_plan_item(field, type_of(c, list[i].col), col->unit, c->connect), field)
 		};
 	}
 	if (inner.n > 0 && is_json(field->message))
@@ -349,7 +358,7 @@ take_whole(Compiler *c, const KsProtoMessage *message)
 		if (col->unused || col->source != KS_FROM_VALUE || ks_proto_takes_bytes(col))
 			continue;
 		slot = add_slot(c, KS_PROTO_WHOLE_SLOT, i, NULL, NULL);
-		slot->convert = ks_proto_convert_plan_whole(message, &col->type);
+		slot->convert = ks_proto_convert_plan_whole(message, type_of(c, i));
 		if (slot->convert == NULL)
 			ks_proto_cannot_take(c->d, col, psprintf("message %s", message->name), false);
 		c->program->nmatched++;
@@ -406,12 +415,12 @@ prepare_scope(Compiler *c, KsProtoScope scope)
 		p->unavailable = palloc0(n * sizeof(bool));
 }
 
-KsProtoProgram *
-ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope)
+static KsProtoProgram *
+compile_program(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope, bool in_attempt)
 {
 	KsTarget   *target = d->target;
 	Compiler	c = {d, &d->settings, target, palloc0(sizeof(KsProtoProgram)), d->settings.envelope != KS_NO_ENVELOPE,
-	scope != KS_PROTO_KEY && (target->has_rest || d->settings.strict)};
+	scope != KS_PROTO_KEY && (target->has_rest || d->settings.strict), in_attempt};
 	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
 
 	c.program->cxt = CurrentMemoryContext;
@@ -430,6 +439,17 @@ ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope
 	c.program->unused = c.program->nslots == 0 && c.program->left_out == NULL;
 	pfree(wanted.cols);
 	return c.program;
+}
+
+KsProtoProgram *
+ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope)
+{
+	/* a key is as it was: nothing of it waits */
+	KsProtoProgram *program = compile_program(d, message, scope, scope == KS_PROTO_KEY);
+
+	if (d->target->plain && scope != KS_PROTO_KEY)
+		program->again = compile_program(d, message, scope, true);
+	return program;
 }
 
 void

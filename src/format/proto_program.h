@@ -38,6 +38,7 @@ typedef struct KsProtoJson
 	KsPaths    *paths;
 	int			n;
 	int		   *cols;
+	KsType	  **types;			/* what they are converted to */
 	KsPathNode **ends;
 } KsProtoJson;
 
@@ -115,6 +116,7 @@ typedef struct KsProtoProgram
 	bool	   *found;			/* the record has it */
 	bool	   *absent;			/* found, but not in the record: it is read so; NULL: nobody asks for that */
 	bool	   *unavailable;	/* what stands there says that it does not; NULL: nothing does */
+	struct KsProtoProgram *again;	/* the same in attempts, where columns wait for these, or NULL */
 } KsProtoProgram;
 
 /* What the message is. */
@@ -129,6 +131,13 @@ typedef enum KsProtoScope
 extern KsProtoProgram *ks_proto_compile(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope scope);
 
 KS_NORETURN extern void ks_proto_cannot_take(const KsDecoder *d, const KsColumn *col, const char *what, bool number);
+
+/* The one for what is being decoded. */
+static inline KsProtoProgram *
+ks_proto_program_of(KsProtoProgram *program, const KsDecoder *d)
+{
+	return unlikely(d->in_attempt) && program->again ? program->again : program;
+}
 
 /* Errors (22023) if the target needs fields, and the message has none of them. */
 extern void ks_proto_check_matched(const KsDecoder *d, const KsProtoProgram *program);

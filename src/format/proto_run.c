@@ -273,7 +273,7 @@ set_json(KsProtoProgram *program, KsProtoReader *r, const KsProtoJson *json, con
 		if (!program->found[col])
 			continue;
 		begin_column(d, col);
-		program->values[col] = ks_convert_json(&d->cv, &d->target->cols[col].type, &tok, &program->isnull[col]);
+		program->values[col] = ks_convert_json(&d->cv, json->types[i], &tok, &program->isnull[col]);
 	}
 	pfree(text.data);
 }

@@ -156,4 +156,14 @@ typedef struct KsTarget
 	bool		filled_stale;	/* the catalog says of columns that they are filled which do not take fields of their names now */
 } KsTarget;
 
+/*
+ * What formats make of a value as they read it: text, if it waits for the attempt and they
+ * need only know whether it is there.
+ */
+static inline KsType *
+ks_type_to_read(const KsTarget *target, KsColumn *col, bool in_attempt)
+{
+	return col->in_attempt && !in_attempt ? target->plain : &col->type;
+}
+
 #endif

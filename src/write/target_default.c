@@ -97,13 +97,6 @@ plan_default(KsTarget *target, Relation rel, KsColumn *col)
 		col->when = Max(col->when, ks_volatility_of((Node *) col->default_expr));
 }
 
-/* Values of a binary format are converted as they are read. */
-static bool
-converts_by_column(const KsTarget *target, const KsColumn *col)
-{
-	return !ks_format_has_schema(target->format) || !(ks_from_field(col) || col->source == KS_FROM_VALUE);
-}
-
 void
 ks_target_check_type(KsTarget *target, KsColumn *col)
 {
@@ -118,7 +111,7 @@ ks_target_check_type(KsTarget *target, KsColumn *col)
 	foreach(lc, types)
 		target->domains = lappend_int(target->domains,
 									  (int) GetSysCacheHashValue1(TYPEOID, ObjectIdGetDatum(lfirst_oid(lc))));
-	if (within == KS_WITH_RECORD || !converts_by_column(target, col))
+	if (within == KS_WITH_RECORD)
 		return;
 	col->in_attempt = true;
 	col->when = Max(col->when, within);
