@@ -12,9 +12,10 @@
 
 #include "utils/date.h"
 #include "utils/datetime.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
+
+#include "format/numeric.h"
 
 /* --- numbers --- */
 
@@ -143,8 +144,7 @@ fast_numeric(const char *s, int len, int32 typmod, Datum *result)
 		v *= pow10[scale - frac];
 		frac = scale;
 	}
-	*result = NumericGetDatum(frac == 0 ? int64_to_numeric(neg ? -v : v) :
-							  int64_div_fast_to_numeric(neg ? -v : v, frac));
+	*result = NumericGetDatum(ks_numeric_make(neg ? -v : v, frac));
 	return true;
 }
 

@@ -14,9 +14,9 @@
 #include "common/shortest_dec.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "format/numeric.h"
 #include "format/scalar.h"
 
 #define EPOCH_DAYS	(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
@@ -41,7 +41,7 @@ ks_scalar_from_int(KsConvert *cv, KsType *base, int64 v, bool *isnull)
 			break;
 		default:
 			if (base->typmod < (int32) VARHDRSZ)
-				return NumericGetDatum(int64_to_numeric(v));
+				return NumericGetDatum(ks_numeric_make(v, 0));
 			break;
 	}
 	/* digits, and the error, are the type's own */
@@ -110,7 +110,7 @@ ks_scalar_decimal(const char *s, int len, int scale, int32 typmod, Datum *result
 	if (len > 8 || scale < 0 || scale > 17 || n > INT64CONST(99999999999999999) || n < -INT64CONST(99999999999999999) ||
 		!ks_scalar_fits_typmod(n, scale, typmod))
 		return false;
-	*result = NumericGetDatum(scale == 0 ? int64_to_numeric(n) : int64_div_fast_to_numeric(n, scale));
+	*result = NumericGetDatum(ks_numeric_make(n, scale));
 	return true;
 }
 

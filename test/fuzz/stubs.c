@@ -24,12 +24,12 @@
 #include "utils/float.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 #include "utils/varlena.h"
 
 #include "format/json.h"
+#include "format/numeric.h"
 #include "format/schema_cache.h"
 
 sigjmp_buf	fuzz_error;
@@ -300,19 +300,14 @@ InputFunctionCall(FmgrInfo *flinfo, char *str, Oid typioparam, int32 typmod)
 }
 
 Numeric
-int64_div_fast_to_numeric(int64 val, int log10val)
+ks_numeric_make(int64 value, int scale)
 {
 	FuzzNumeric *n = palloc(sizeof(FuzzNumeric));
 
-	n->value = val;
-	n->scale = log10val;
+	FUZZ_CHECK(scale >= 0 && scale <= KS_NUMERIC_MAX_SCALE);
+	n->value = value;
+	n->scale = scale;
 	return (Numeric) n;
-}
-
-Numeric
-int64_to_numeric(int64 val)
-{
-	return int64_div_fast_to_numeric(val, 0);
 }
 
 struct varlena *
