@@ -164,8 +164,13 @@ ks_proto_fixed(KsProtoReader *r, int size)
 	const uint8 *p = ks_proto_take(r, size);
 	uint64		v = 0;
 
+#ifndef WORDS_BIGENDIAN
+	/* not byte by byte, as compilers have it at -O2 */
+	memcpy(&v, p, size);
+#else
 	for (int i = size - 1; i >= 0; i--)
 		v = v << 8 | p[i];
+#endif
 	return v;
 }
 
