@@ -335,6 +335,13 @@ ks_proto_append_message(KsProtoReader *r, const KsProtoMessage *message, const K
 			break;
 	}
 	r->depth--;
+	/* a batch has many of them */
+	if (r->nruns == 0 && r->runs)
+	{
+		pfree(r->runs);
+		r->runs = NULL;
+		r->maxruns = 0;
+	}
 }
 
 void
