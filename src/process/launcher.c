@@ -368,6 +368,9 @@ ks_launcher_main(Datum arg)
 			}
 			timeout = start_due_visits(&listed);
 		}
+		/* a lock that was waited for has reset the latch: entries were looked at since */
+		if (ConfigReloadPending || ((volatile KsShared *) ks_shared)->rescan)
+			continue;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout >= 0 ? WL_TIMEOUT : 0),
 						 timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

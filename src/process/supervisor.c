@@ -403,17 +403,30 @@ write_states(void)
 /*
  * What waits for a lock, or for whatever else, resets the latch, and with it what was
  * told meanwhile: a commit, a worker that ended.  Marks are looked at again; the rest a
- * pass finds, so none is the last that may have waited for anything, but for those
- * whose waits follow one on another.
+ * pass finds, so none is the last that may have waited for anything.  Where waits follow
+ * one on another, what was missed is found a little later.
  */
 #define MAX_PASSES			10
+#define MISSED_MS			1000
 
 static bool
-may_have_missed(TimestampTz last_transaction, int *passes)
+may_have_missed(TimestampTz last_transaction, int *passes, TimestampTz *next)
 {
-	if (GetCurrentTransactionStartTimestamp() == last_transaction || ++*passes >= MAX_PASSES)
+	if (GetCurrentTransactionStartTimestamp() == last_transaction)
 		*passes = 0;
+	else if (++*passes >= MAX_PASSES)
+	{
+		*passes = 0;
+		*next = ks_earlier(*next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MISSED_MS));
+	}
 	return *passes > 0 || ks_supervisor_is_marked();
+}
+
+/* Is there nothing to supervise, and nothing that has been told and not been read yet? */
+static bool
+is_done(bool any, bool alive)
+{
+	return was_read && !read_due && !alive && !(any && ks_guc_enabled) && !ks_supervisor_is_changed();
 }
 
 static void
@@ -456,7 +469,7 @@ main_loop(void)
 		if (was_read && any && ks_guc_enabled)
 			ks_supervisor_settle();
 		next = ks_earlier(next, write_states());
-		if (was_read && !alive && slots == 0 && !(any && ks_guc_enabled) && !ks_supervisor_is_changed())
+		if (slots == 0 && is_done(any, alive))
 		{
 			/* a change from here on stays marked, and the launcher is told */
 			ks_supervisor_end_watch();
@@ -466,7 +479,7 @@ main_loop(void)
 		if (!was_read && !alive && !parked && read_failures > 0)
 			proc_exit(0);
 
-		if (may_have_missed(last_transaction, &passes))
+		if (may_have_missed(last_transaction, &passes, &next))
 			continue;
 		if (next != 0)
 			timeout = Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next));

@@ -11,6 +11,7 @@
 #include "storage/ipc.h"
 
 #include "base/backoff.h"
+#include "base/guc.h"
 #include "process/supervisor_int.h"
 
 #define LIVED_MS			60000	/* a supervisor that old was not a failure */
@@ -45,8 +46,9 @@ detach(int code, Datum arg)
 		ks_shmem_move_database(db, db->blockers > 0 ? KS_DATABASE_BLOCKED : KS_DATABASE_DUE);
 	else if (done)
 	{
+		/* who leaves because it is disabled may be the last to hear that it is enabled again */
 		db->failures = 0;
-		ks_shmem_move_database(db, db->changed ? KS_DATABASE_DUE : KS_DATABASE_NONE);
+		ks_shmem_move_database(db, db->changed || !ks_guc_enabled ? KS_DATABASE_DUE : KS_DATABASE_NONE);
 	}
 	else
 	{

@@ -345,6 +345,57 @@ $holder->query_safe(qq{
 $holder->quit;
 runs('missed', 'a sink that was created while it waited starts', 'quiet');
 
+# --- a commit while the supervisor reads ---
+
+# Who has read all rests before the next time.  What is committed meanwhile is told, and yet
+# to be read: a supervisor that has found nothing does not leave before.
+$node->safe_psql('postgres', 'CREATE DATABASE brief');
+sql(q{CREATE EXTENSION kafka_sink; CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '}
+	  . $kafka->bootstrap . q{')}, 'brief');
+foreach my $sink (map { "late$_" } 1 .. 5)
+{
+	my $late = $node->background_psql('brief');
+
+	wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor' AND datname = 'brief'}, '0',
+		'a database without sinks has no supervisor', undef, 'postgres');
+	$late->query_safe(qq{
+		BEGIN;
+		CREATE TABLE $sink (id bigint);
+		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink'), kafka_sink.register_topic('$sink', '$topic');
+	});
+	$late->query_until(qr/looking/, qq{\\echo looking
+		DO \$\$
+		DECLARE
+			given_up timestamptz := clock_timestamp() + '$KafkaSinkTest::timeout s';
+		BEGIN
+			LOOP
+				PERFORM pg_stat_clear_snapshot();
+				EXIT WHEN EXISTS (SELECT FROM pg_stat_activity
+								   WHERE backend_type = 'kafka_sink supervisor' AND datname = current_database() AND state = 'active');
+				IF clock_timestamp() > given_up THEN
+					RAISE 'nobody looks';
+				END IF;
+			END LOOP;
+		END
+		\$\$;
+		COMMIT;
+	});
+	# it is called for nothing, and again if nobody has seen it look
+	my ($there, $calls) = (0, 0);
+	until ($there)
+	{
+		die 'nobody has seen it look' if ++$calls > 100;
+		sql(q{BEGIN; SELECT kafka_sink.create_sink('never'); SELECT kafka_sink.drop_sink('never'); COMMIT}, 'brief');
+		foreach (1 .. 50)
+		{
+			last if $there = sql("SELECT count(*) FROM kafka_sink.sink_catalog WHERE sink = '$sink'", 'brief');
+		}
+	}
+	$late->quit;
+	runs($sink, 'a sink that was created while it looked starts', 'brief');
+	sql("SELECT kafka_sink.drop_sink('$sink')", 'brief');
+}
+
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
 
