@@ -116,6 +116,7 @@ typedef struct KsShared
 	ConditionVariable sink_progress[KS_PROGRESS_CVS];	/* a sink has, by hash of its name */
 	KsDatabase	databases[KS_MAX_DATABASES];
 	int			nworkers;
+	uint32		worker_ends;	/* +1 whenever a slot may be free again */
 	int			npartitions;
 	int			npartitions_used;
 	KsShare		shares[KS_MAX_SHARES];
@@ -202,6 +203,9 @@ extern int	ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid own
  * start at this moment is not seen.
  */
 extern bool ks_shmem_has_room(void);
+
+/* Raised whenever a worker of this server has ended, or did not come.  Takes no lock. */
+extern uint32 ks_shmem_count_ends(void);
 
 /* How many workers of this server are on their way up, and began to be less
  * than 'ms' ago? */

@@ -50,8 +50,10 @@ ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to)
 	Assert(LWLockHeldByMeInMode(ks_shared->lock, LW_EXCLUSIVE));
 	Assert(slot_moves[slot->state] & (1 << to));
 	slot->state = to;
-	if (!ks_slot_is_alive(slot))
-		slot->pid = 0;
+	if (ks_slot_is_alive(slot))
+		return;
+	slot->pid = 0;
+	ks_shared->worker_ends++;
 }
 
 static void
@@ -102,6 +104,12 @@ ks_shmem_alloc_worker(Oid dbid, const char *sink, int worker, Oid owner, bool su
 		take_slot(&ks_worker_slots[found], dbid, sink, worker, owner, superuser, definition);
 	LWLockRelease(ks_shared->lock);
 	return found;
+}
+
+uint32
+ks_shmem_count_ends(void)
+{
+	return ((volatile KsShared *) ks_shared)->worker_ends;
 }
 
 int

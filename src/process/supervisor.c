@@ -104,16 +104,14 @@ try_sink(KsSupervised *s, void (*step) (void *arg))
 /* --- sinks --- */
 
 static List *due;				/* of KsManaged *, to be started in this pass */
-static bool room_again;			/* a worker has ended: those that had no room may have some */
 
 /* A worker that is due: is it to be started now?  Returns when to look, 0: now. */
 static TimestampTz
 note_due(KsSupervised *s, KsManaged *m)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		no_room = m->trouble == KS_TROUBLE_NO_SLOT || m->trouble == KS_TROUBLE_ROLE_LIMIT;
 
-	if (m->next_start > now && !(room_again && no_room))
+	if (m->next_start > now && !ks_supervisor_may_have_room(m))
 		return m->next_start;
 	if (s->owner_trouble != KS_TROUBLE_NONE)
 	{
@@ -251,10 +249,11 @@ reconcile_all(bool *any, bool *alive, bool *parked)
 	HASH_SEQ_STATUS scan;
 	KsSupervised *s;
 	TimestampTz next = 0;
+	bool		no_room = false;
 
 	*any = *alive = *parked = false;
 	due = NIL;
-	room_again = ks_managed_take_room();
+	ks_supervisor_look_for_room();
 	hash_seq_init(&scan, ks_supervised_sinks);
 	while ((s = hash_seq_search(&scan)) != NULL)
 		next = ks_earlier(next, reconcile(s));
@@ -267,13 +266,14 @@ reconcile_all(bool *any, bool *alive, bool *parked)
 		{
 			*alive |= ks_managed_is_alive(s->managed[i]);
 			*parked |= s->managed[i]->state == KS_MANAGED_PARKED;
+			no_room |= ks_managed_has_no_room(s->managed[i]);
 		}
 		*any |= !s->loaded || s->workers > 0;
 		/* the scan allows to remove what it stands at */
 		if (is_forgettable(s))
 			ks_supervised_forget(s);
 	}
-	return next;
+	return ks_earlier(next, ks_supervisor_wait_for_room(no_room));
 }
 
 /* There is no watcher for them: they are started. */
@@ -453,6 +453,8 @@ main_loop(void)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			/* limits may be higher */
+			ks_managed_note_room();
 		}
 		follow_all();
 		retry = retry_connections();

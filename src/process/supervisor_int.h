@@ -218,8 +218,13 @@ extern bool ks_managed_start(KsManaged *m);
 /* There was no room for another that is like it. */
 extern void ks_managed_note_no_room(KsManaged *m, KsTrouble trouble, const char *setting);
 
-/* Has a worker ended since this was asked last?  Then there may be room again. */
+/* Does it wait for room: for a process, a slot, or its owner's limit? */
+extern bool ks_managed_has_no_room(const KsManaged *m);
+
+/* Has a worker ended since this was asked last, or a limit been raised?  Then there may be
+ * room again. */
 extern bool ks_managed_take_room(void);
+extern void ks_managed_note_room(void);
 
 extern TimestampTz ks_managed_stop(KsManaged *m);
 
@@ -241,6 +246,13 @@ ks_earlier(TimestampTz a, TimestampTz b)
 /* Starts workers that are due (KsManaged *), as many as may be on their way up;
  * returns when to look again, 0: when woken. */
 extern TimestampTz ks_supervisor_start(List *due);
+
+/* To be called in each pass: is there room again, for this one that waits for some? */
+extern void ks_supervisor_look_for_room(void);
+extern bool ks_supervisor_may_have_room(const KsManaged *m);
+
+/* At the end of the pass, whether any waits; returns when to look again, 0: when woken. */
+extern TimestampTz ks_supervisor_wait_for_room(bool any);
 
 /* --- supervisor_watch.c --- */
 

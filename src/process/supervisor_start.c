@@ -19,6 +19,7 @@
 #define MAX_STARTING		8		/* workers of the server on their way up; */
 #define STARTING_MS			1000	/* who takes longer does not count */
 #define STARTING_RETRY_MS	100
+#define ROOM_MS				2000	/* between looks for room that nobody tells */
 
 /* A role, as far as starts are concerned. */
 typedef struct Starter
@@ -117,6 +118,44 @@ order_starts(List *due, int n)
 	qsort(starts, n, sizeof(Start), compare_starts);
 	return starts;
 }
+
+/* --- room --- */
+
+/*
+ * Whoever waits for room tries again after a back-off, which grows, and as soon as there
+ * may be some.  A worker of ours that ends says so; one of another database, and a process
+ * of somebody else's, do not, and a process is free a little later than it has said so: so
+ * as long as any waits, it is looked for in each pass, and now and then.
+ */
+static bool any_waits = false;	/* in the last pass */
+static bool room_again;			/* of any kind: a worker of the server has ended */
+static bool process_again;		/* there is a process */
+
+void
+ks_supervisor_look_for_room(void)
+{
+	static uint32 ends = 0;		/* of workers, when it was looked for last */
+	uint32		now = ks_shmem_count_ends();
+
+	room_again = ks_managed_take_room() || (any_waits && now != ends);
+	process_again = any_waits && ks_shmem_has_room();
+	ends = now;
+}
+
+bool
+ks_supervisor_may_have_room(const KsManaged *m)
+{
+	return ks_managed_has_no_room(m) && (room_again || (process_again && m->trouble == KS_TROUBLE_NO_SLOT));
+}
+
+TimestampTz
+ks_supervisor_wait_for_room(bool any)
+{
+	any_waits = any;
+	return any ? TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ROOM_MS) : 0;
+}
+
+/* --- starts --- */
 
 TimestampTz
 ks_supervisor_start(List *due)

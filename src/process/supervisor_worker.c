@@ -140,6 +140,18 @@ never_started(const KsManaged *m)
 static bool room = false;		/* there may be some again */
 
 bool
+ks_managed_has_no_room(const KsManaged *m)
+{
+	return m->state == KS_MANAGED_DUE && (m->trouble == KS_TROUBLE_NO_SLOT || m->trouble == KS_TROUBLE_ROLE_LIMIT);
+}
+
+void
+ks_managed_note_room(void)
+{
+	room = true;
+}
+
+bool
 ks_managed_take_room(void)
 {
 	bool		taken = room;

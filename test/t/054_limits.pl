@@ -113,9 +113,19 @@ wait_until($node, 'SELECT count(*) FROM a3', '10', 'and consumes');
 sql(q{SELECT kafka_sink.resume('a1')});
 wait_until($node, states_of('alice'), 'a1 waiting process, a2 running, a3 running', 'the other one waits now');
 setting('kafka_sink.max_workers_per_role', 3);
-# (one that waits looks again after a back-off; a change of the sink hurries it)
-sql(q{SELECT kafka_sink.alter_sink('a1', batch_linger_ms => 3)});
 wait_until($node, states_of('alice'), 'a1 running, a2 running, a3 running', 'a limit that is raised');
+# they are the server's, whatever the database
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+$node->safe_psql('other', q{CREATE EXTENSION kafka_sink; CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '}
+	  . $kafka->bootstrap . qq{'); CREATE TABLE a4 (id bigint); ALTER TABLE a4 OWNER TO alice; GRANT USAGE ON FOREIGN SERVER kafka TO alice;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_sink TO alice; SET ROLE alice;
+	SELECT kafka_sink.create_sink('a4', server => 'kafka', target => 'a4', idle_after => '0'), kafka_sink.register_topic('a4', '$topic')});
+my $a4 = q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'a4'};
+wait_until($node, $a4, 'waiting|process', 'one of another database waits', undef, 'other');
+sql(q{SELECT kafka_sink.pause('a2')});
+wait_until($node, $a4, 'running|', 'for one of this', undef, 'other');
+$node->safe_psql('other', q{SELECT kafka_sink.drop_sink('a4')});
+$node->safe_psql('postgres', 'DROP DATABASE other');
 drop_sinks('all leave');
 
 # --- live figures of partitions ---
