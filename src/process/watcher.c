@@ -37,6 +37,7 @@
 
 #define LOCK_TIMEOUT		"200ms"
 #define LINGER_MS			10000	/* without anything to watch, and then it leaves */
+#define WOKEN_LOOK_MS		100		/* between looks at whom the supervisor has to take back */
 
 static KsDatabase *database;
 static MemoryContext pass_cxt;	/* of one pass of the loop */
@@ -235,9 +236,14 @@ main_loop(void)
 			proc_exit(0);
 		if (lonely_since != 0)
 			sooner(&next, TimestampTzPlusMilliseconds(lonely_since, LINGER_MS + 1));
-		/* a supervisor takes back whom we have woken, and tells us */
-		if (busy || any_woken())
+		if (busy)
 			sooner(&next, now);
+		/* a supervisor takes back whom we have woken, and tells us, if it is there */
+		if (any_woken())
+			sooner(&next, TimestampTzPlusMilliseconds(now, WOKEN_LOOK_MS));
+		/* what waited for a lock has reset the latch */
+		if (ks_watched_is_changed(database) || connection_changed || ConfigReloadPending)
+			continue;
 		ks_watch_wait(next == 0 ? -1 : TimestampDifferenceMilliseconds(now, next));
 	}
 }

@@ -110,6 +110,9 @@ extern dlist_head ks_watched;	/* of KsWatched */
 /* Takes over who is parked, if that has changed. */
 extern void ks_watched_take_over(KsDatabase *database);
 
+/* Has it, since?  Without taking it over. */
+extern bool ks_watched_is_changed(const KsDatabase *database);
+
 /* Reads what is not yet known of them; returns when what failed is tried again. */
 extern TimestampTz ks_watched_load(void);
 

@@ -147,10 +147,17 @@ add_watched(int slot)
 	dlist_push_tail(&ks_watched, &w->node);
 }
 
+static uint32 parked_changes = 0;	/* as of the last look */
+
+bool
+ks_watched_is_changed(const KsDatabase *database)
+{
+	return ((const volatile KsDatabase *) database)->parked_changes != parked_changes;
+}
+
 void
 ks_watched_take_over(KsDatabase *database)
 {
-	static uint32 parked_changes = 0;
 	static bool known[KS_MAX_PARKED];
 	static bool fresh[KS_MAX_PARKED];
 	bool		changed;
