@@ -8,6 +8,7 @@
 #include "base/compat.h"
 
 #define MAX_DOUBLINGS	20
+#define SET_BACK_US		USECS_PER_SEC	/* less is no matter */
 
 long
 ks_backoff_ms(int failures, int first_ms, int max_ms)
@@ -22,4 +23,14 @@ TimestampTz
 ks_backoff_until(TimestampTz now, int failures, int first_ms, int max_ms)
 {
 	return TimestampTzPlusMilliseconds(now, ks_backoff_ms(failures, first_ms, max_ms));
+}
+
+bool
+ks_backoff_is_set_back(TimestampTz *last)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		is_set_back = now < *last - SET_BACK_US;
+
+	*last = now;
+	return is_set_back;
 }

@@ -19,4 +19,10 @@ extern long ks_backoff_ms(int failures, int first_ms, int max_ms);
 /* The moment that lies so far behind 'now'. */
 extern TimestampTz ks_backoff_until(TimestampTz now, int failures, int first_ms, int max_ms);
 
+/*
+ * Has the clock been set back since the call before, whose moment is in *last?  Then what
+ * is waited for may be hours away, and is to be had at once.
+ */
+extern bool ks_backoff_is_set_back(TimestampTz *last);
+
 #endif

@@ -229,16 +229,36 @@ next_listed(List **listed)
 	return InvalidOid;
 }
 
+/*
+ * The clock was set back: what was to come by it is due; the lock is held.
+ * (not reached by tests: that it is)
+ */
+static void
+forget_moments(KsDatabase *db, TimestampTz now)
+{
+	db->next_start = 0;
+	db->since = Min(db->since, now);
+}
+
 /* Looks at every entry once. */
 static VisitPlan
 make_plan(List **listed)
 {
+	static TimestampTz last = 0;
 	VisitPlan		plan = {.now = GetCurrentTimestamp()};
+	bool		set_back = ks_backoff_is_set_back(&last);
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < KS_MAX_DATABASES; i++)
-		if (OidIsValid(ks_shared->databases[i].dbid))
-			plan_entry(&plan, &ks_shared->databases[i]);
+	{
+		KsDatabase *db = &ks_shared->databases[i];
+
+		if (!OidIsValid(db->dbid))
+			continue;
+		if (set_back)
+			forget_moments(db, plan.now);
+		plan_entry(&plan, db);
+	}
 	if (plan.visit_until == 0 && !OidIsValid(plan.due))
 	{
 		plan.due = next_listed(listed);

@@ -310,6 +310,29 @@ retry_connections(void)
 	return next;
 }
 
+/* If the clock was set back, what was to come by it is due. */
+static void
+check_clock(void)
+{
+	static TimestampTz last = 0;
+	HASH_SEQ_STATUS scan;
+	KsSupervised *s;
+	TimestampTz now;
+
+	if (!ks_backoff_is_set_back(&last))
+		return;
+	now = GetCurrentTimestamp();
+	next_read = Min(next_read, now);
+	ks_supervisor_watch_set_back(now);
+	hash_seq_init(&scan, ks_supervised_sinks);
+	while ((s = hash_seq_search(&scan)) != NULL)
+	{
+		s->next_try = Min(s->next_try, now);
+		for (int i = 0; i < s->nmanaged; i++)
+			ks_managed_set_back(s->managed[i], now);
+	}
+}
+
 static void
 follow_all(void)
 {
@@ -456,6 +479,7 @@ main_loop(void)
 			/* limits may be higher */
 			ks_managed_note_room();
 		}
+		check_clock();
 		follow_all();
 		retry = retry_connections();
 		due = ks_earlier(read_catalog(), retry);

@@ -209,6 +209,7 @@ extern bool ks_supervisor_knows_feeds;
 /* --- supervisor_worker.c --- */
 
 extern void ks_managed_adopt_all(void);
+extern void ks_managed_set_back(KsManaged *m, TimestampTz now);	/* the clock was */
 extern void ks_managed_follow(KsManaged *m);
 extern void ks_managed_retry(KsManaged *m);
 extern void ks_managed_settle(KsManaged *m, bool wanted, bool held);
@@ -261,6 +262,7 @@ extern TimestampTz ks_supervisor_watch(bool any_parked, bool *failed);
 extern void ks_supervisor_watch_first(void);
 extern bool ks_supervisor_give_way(void);
 extern void ks_supervisor_end_watch(void);
+extern void ks_supervisor_watch_set_back(TimestampTz now);	/* the clock was */
 
 /* --- supervisor_state.c --- */
 

@@ -191,6 +191,15 @@ note_end(KsManaged *m, KsFarewell farewell, const KsLastWords *words)
 	m->sink->stale = true;
 }
 
+/* (not reached by tests: the clock is) */
+void
+ks_managed_set_back(KsManaged *m, TimestampTz now)
+{
+	m->next_start = 0;
+	m->started_at = Min(m->started_at, now);
+	m->stop_requested_at = Min(m->stop_requested_at, now);
+}
+
 /* What it ended by may be mended: it is due at once. */
 void
 ks_managed_retry(KsManaged *m)

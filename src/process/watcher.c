@@ -29,6 +29,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/backoff.h"
 #include "base/compat.h"
 #include "base/memory.h"
 #include "base/session.h"
@@ -198,6 +199,21 @@ any_woken(void)
 	return false;
 }
 
+/* If the clock was set back, what was to come by it is due. */
+static void
+check_clock(void)
+{
+	static TimestampTz last = 0;
+	dlist_iter	iter;
+
+	if (!ks_backoff_is_set_back(&last))
+		return;
+	dlist_foreach(iter, &ks_watched)
+		dlist_container(KsWatched, node, iter.cur)->next_try = 0;
+	dlist_foreach(iter, &ks_watch_clients)
+		ks_watch_hurry(dlist_container(KsWatchClient, node, iter.cur));
+}
+
 static void
 main_loop(void)
 {
@@ -213,6 +229,7 @@ main_loop(void)
 		serve_requests();
 		MemoryContextReset(pass_cxt);
 		check_memory();
+		check_clock();
 		ks_watched_take_over(database);
 		sooner(&next, ks_watched_load());
 		if (ks_watch_outgrown())
@@ -230,7 +247,7 @@ main_loop(void)
 		now = GetCurrentTimestamp();
 		if (!dlist_is_empty(&ks_watched))
 			lonely_since = 0;
-		else if (lonely_since == 0)
+		else if (lonely_since == 0 || lonely_since > now)
 			lonely_since = now;
 		else if (TimestampDifferenceExceeds(lonely_since, now, LINGER_MS))
 			proc_exit(0);

@@ -158,6 +158,9 @@ extern void ks_watch_remove_user(KsWatchUser *user);
  * over; returns when the next is. */
 extern TimestampTz ks_watch_start_parts(KsWatchClient *client);
 
+/* Back-offs are over. */
+extern void ks_watch_hurry(KsWatchClient *client);
+
 /* Takes what the source has to tell, without waiting. */
 extern void ks_watch_poll(KsWatchClient *client, dlist_head *watched);
 

@@ -124,6 +124,14 @@ ks_watch_start_parts(KsWatchClient *client)
 	return next;
 }
 
+/* (not reached by tests: the clock was set back) */
+void
+ks_watch_hurry(KsWatchClient *client)
+{
+	for (int i = 0; i < client->nparts; i++)
+		client->by_pidx[i]->dirty |= client->by_pidx[i]->restart_at != 0;
+}
+
 /* --- what is heard --- */
 
 void
