@@ -97,6 +97,9 @@ typedef struct KsConsumer
 	int			timeout_ms;		/* of calls that wait for a broker */
 	void		(*begin) (void);	/* transaction and active snapshot */
 	void		(*commit) (void);
+	void		(*transact) (void (*step) (void *arg), void *arg);	/* a transaction that may be
+																	 * made again, for want of a
+																	 * lock; NULL: as it is */
 
 	MemoryContext source_cxt;
 	KsSource   *source;

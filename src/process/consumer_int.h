@@ -34,6 +34,12 @@ extern void ks_consumer_publish(KsConsumer *c);
  */
 extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
 
+/*
+ * Runs 'step' in a transaction of its own.  It leaves nothing behind when it fails, and
+ * may be run again: a worker does so until it gets the locks that it needs.
+ */
+extern void ks_consumer_transact(KsConsumer *c, void (*step) (void *arg), void *arg);
+
 /* Has that moment come?  A clock that was set back ends any wait. */
 extern bool ks_consumer_time_reached(TimestampTz at, TimestampTz now);
 

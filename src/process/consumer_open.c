@@ -69,6 +69,35 @@ check_cluster(KsConsumer *c)
 	}
 }
 
+/* A topic, and what is stored or to be stored of it. */
+typedef struct StoredTopic
+{
+	const KsSink *sink;
+	const char *topic;
+	const char *cluster_id;
+	int			partitions;
+} StoredTopic;
+
+static void
+store_cluster(void *arg)
+{
+	const StoredTopic *t = arg;
+	Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
+	Datum		args[] = {CStringGetTextDatum(t->sink->name), CStringGetTextDatum(t->topic),
+	CStringGetTextDatum(t->cluster_id), Int64GetDatum(t->sink->generation)};
+	KsCatalogUser save;
+
+	SPI_connect();
+	ks_catalog_enter(&save);
+	SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
+						  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2 "
+						  "AND EXISTS (SELECT FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 "
+						  "AND c.generation OPERATOR(pg_catalog.=) $4)",
+						  lengthof(types), types, args, NULL, false, 0);
+	ks_catalog_leave(&save);
+	SPI_finish();
+}
+
 /* Topics that have been found for the first time are of this cluster from now on. */
 static void
 remember_cluster(KsConsumer *c)
@@ -78,43 +107,31 @@ remember_cluster(KsConsumer *c)
 
 	if (id == NULL || c->worker > 0)
 		return;					/* worker 0 takes it down, for all of them */
+	/* what it is in does not last */
+	id = MemoryContextStrdup(c->cxt, id);
 	foreach(lc, c->topics)
 	{
 		KsTopic    *t = lfirst(lc);
-		Oid			types[] = {TEXTOID, TEXTOID, TEXTOID, INT8OID};
-		Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(t->topic),
-		CStringGetTextDatum(id), Int64GetDatum(c->sink->generation)};
-		KsCatalogUser save;
+		StoredTopic stored = {.sink = c->sink, .topic = t->topic, .cluster_id = id};
 
 		if (t->cluster_id != NULL)
 			continue;
-		c->begin();
-		SPI_connect();
-		ks_catalog_enter(&save);
-		SPI_execute_with_args("UPDATE kafka_sink.topic_catalog t SET cluster_id = $3 "
-							  "WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2 "
-							  "AND EXISTS (SELECT FROM kafka_sink.sink_catalog c WHERE c.sink OPERATOR(pg_catalog.=) $1 "
-							  "AND c.generation OPERATOR(pg_catalog.=) $4)",
-							  lengthof(types), types, args, NULL, false, 0);
-		ks_catalog_leave(&save);
-		SPI_finish();
-		c->commit();
-		t->cluster_id = MemoryContextStrdup(c->cxt, id);
+		ks_consumer_transact(c, store_cluster, &stored);
+		t->cluster_id = unconstify(char *, id);
 	}
 }
 
 /* How many partitions must the topic have, by its rows in txn_offsets? */
-static int
-consumed_partitions(KsConsumer *c, const char *topic)
+static void
+count_consumed(void *arg)
 {
+	StoredTopic *t = arg;
 	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(c->sink->name), CStringGetTextDatum(topic)};
+	Datum		args[] = {CStringGetTextDatum(t->sink->name), CStringGetTextDatum(t->topic)};
 	KsCatalogUser save;
 	bool		isnull;
 	Datum		last;
-	int			n;
 
-	c->begin();
 	SPI_connect();
 	ks_catalog_enter(&save);
 	SPI_execute_with_args("SELECT pg_catalog.max(o.part) FROM kafka_sink.txn_offsets o "
@@ -122,10 +139,17 @@ consumed_partitions(KsConsumer *c, const char *topic)
 						  lengthof(types), types, args, NULL, false, 0);
 	ks_catalog_leave(&save);
 	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	n = isnull ? 0 : DatumGetInt32(last) + 1;
+	t->partitions = isnull ? 0 : DatumGetInt32(last) + 1;
 	SPI_finish();
-	c->commit();
-	return n;
+}
+
+static int
+consumed_partitions(KsConsumer *c, const char *topic)
+{
+	StoredTopic stored = {.sink = c->sink, .topic = topic};
+
+	ks_consumer_transact(c, count_consumed, &stored);
+	return stored.partitions;
 }
 
 static void
@@ -169,9 +193,10 @@ find_partitions(KsConsumer *c)
 }
 
 static void
-read_offsets(KsConsumer *c)
+read_rows(void *arg)
 {
-	c->begin();
+	KsConsumer *c = arg;
+
 	for (int i = 0; i < c->nparts; i++)
 	{
 		KsPartition *p = &c->parts[i];
@@ -180,7 +205,12 @@ read_offsets(KsConsumer *c)
 			p->off = -1;
 		p->until = p->off;
 	}
-	c->commit();
+}
+
+static void
+read_offsets(KsConsumer *c)
+{
+	ks_consumer_transact(c, read_rows, c);
 }
 
 /* Those that have no row still are not consumed. */
@@ -260,9 +290,28 @@ check_statistics(KsConsumer *c)
 		c->stale = true;		/* begins anew, with the rows that are there now */
 }
 
+/* What has to be known before anything is fetched. */
+typedef struct Opening
+{
+	KsConsumer *c;
+	bool		want_headers;	/* which is known from the target */
+} Opening;
+
+static void
+prepare_opening(void *arg)
+{
+	Opening    *opening = arg;
+	KsConsumer *c = opening->c;
+
+	c->statistics_ms = statistics_ms(c, ks_offsets_count(c->sink->name));
+	ks_consumer_try_prepare(c);
+	opening->want_headers = ks_consumer_wants_headers(c);
+}
+
 void
 ks_consumer_open(KsConsumer *c)
 {
+	Opening		opening = {.c = c};
 	KsSourceOptions opts = {
 		.client_id = psprintf("kafka_sink/%s", c->sink->name),
 		.read_uncommitted = c->sink->read_uncommitted,
@@ -273,13 +322,9 @@ ks_consumer_open(KsConsumer *c)
 	};
 	MemoryContext old;
 
-	/* whether headers are wanted is known from the target */
-	c->begin();
-	opts.statistics_ms = c->statistics_ms = statistics_ms(c, ks_offsets_count(c->sink->name));
-	ks_consumer_try_prepare(c);
-	opts.want_headers = ks_consumer_wants_headers(c);
-	c->commit();
-
+	ks_consumer_transact(c, prepare_opening, &opening);
+	opts.statistics_ms = c->statistics_ms;
+	opts.want_headers = opening.want_headers;
 	c->source = ks_source_open(c->conf, &opts, c->source_cxt);
 	find_partitions(c);
 	remember_cluster(c);
@@ -306,6 +351,14 @@ ks_consumer_open(KsConsumer *c)
 	}
 }
 
+static void
+check_definition(void *arg)
+{
+	KsConsumer *c = arg;
+
+	c->stale |= !ks_catalog_is_unchanged(c->sink);
+}
+
 void
 ks_consumer_rewind(KsConsumer *c)
 {
@@ -313,9 +366,7 @@ ks_consumer_rewind(KsConsumer *c)
 		ks_source_stop(c->source, i);
 	ks_consumer_reset_batch(c);
 	/* those of another definition are for who goes by that */
-	c->begin();
-	c->stale |= !ks_catalog_is_unchanged(c->sink);
-	c->commit();
+	ks_consumer_transact(c, check_definition, c);
 	if (c->stale)
 		return;
 	read_offsets(c);

@@ -85,6 +85,7 @@ topic_has_rows(KsConsumer *c, const char *topic)
 /* Partitions without a row, and what is asked about where they begin. */
 typedef struct Unsettled
 {
+	KsConsumer *c;
 	KsPartition **parts;
 	KsOffsetQuery *queries;		/* ts 0 where the topic's start_at has the offset: nothing is asked */
 	bool	   *asked;
@@ -100,6 +101,7 @@ find_unsettled(KsConsumer *c, Unsettled *u)
 {
 	ListCell   *lc;
 
+	u->c = c;
 	u->parts = palloc0(Max(c->nparts, 1) * sizeof(KsPartition *));
 	u->queries = palloc0(Max(c->nparts, 1) * sizeof(KsOffsetQuery));
 	u->asked = palloc0(Max(c->nparts, 1) * sizeof(bool));
@@ -184,6 +186,25 @@ ask_unsettled(KsConsumer *c, Unsettled *u)
 	pfree(q);
 }
 
+/* Rows that a topic has lost by being unregistered must not come back. */
+static void
+put_rows(void *arg)
+{
+	const Unsettled *u = arg;
+	KsConsumer *c = u->c;
+
+	if (!ks_catalog_is_current(c->sink))
+	{
+		c->stale = true;
+		return;
+	}
+	for (int i = 0; i < u->n; i++)
+	{
+		u->parts[i]->off = u->parts[i]->until;
+		ks_offsets_put(c->sink->name, u->parts[i], false);
+	}
+}
+
 void
 ks_consumer_settle_offsets(KsConsumer *c)
 {
@@ -195,16 +216,5 @@ ks_consumer_settle_offsets(KsConsumer *c)
 	if (c->in_worker)
 		leave_out_leaderless(c, &u);
 	ask_unsettled(c, &u);
-
-	/* rows that a topic has lost by being unregistered must not come back */
-	c->begin();
-	if (ks_catalog_is_current(c->sink))
-		for (int i = 0; i < u.n; i++)
-		{
-			u.parts[i]->off = u.parts[i]->until;
-			ks_offsets_put(c->sink->name, u.parts[i], false);
-		}
-	else
-		c->stale = true;
-	c->commit();
+	ks_consumer_transact(c, put_rows, &u);
 }

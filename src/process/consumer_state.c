@@ -59,6 +59,19 @@ ks_consumer_reset_batch(KsConsumer *c)
 }
 
 void
+ks_consumer_transact(KsConsumer *c, void (*step) (void *arg), void *arg)
+{
+	if (c->transact)
+	{
+		c->transact(step, arg);
+		return;
+	}
+	c->begin();
+	step(arg);
+	c->commit();
+}
+
+void
 ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at)
 {
 	/* the epoch ends with it, and what was seen behind these records */

@@ -54,6 +54,7 @@
 #include "process/worker_int.h"
 #include "write/dead_letters.h"
 
+#define OPEN_LOCK_TIMEOUT	"2s"
 #define MAX_WAIT_MS			5000
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
@@ -94,40 +95,23 @@ wait_event(long timeout)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* What others want of this process at once. */
 static void
-check_stop(void)
+load_fingerprint(void *arg)
 {
-	CHECK_FOR_INTERRUPTS();
-	/* an idle worker begins no transaction that would do it */
-	AcceptInvalidationMessages();
-	if (ConfigReloadPending)
-	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
-	}
-	if (ks_shmem_stop_requested())
-	{
-		ks_worker_store_partition_ends(false);
-		proc_exit(0);
-	}
+	*(uint64 *) arg = ks_options_fingerprint(ks_options_load(ks_worker.sink->server, ks_worker.sink->owner));
 }
 
-/* At boundaries: the same, and whether it is still connected as it should be. */
+/* At boundaries: what others want, and whether it is still connected as it should be. */
 static void
 check_requests(void)
 {
-	check_stop();
+	ks_worker_check_stop();
 	if (connection_changed)
 	{
-		KsConf	   *conf;
 		uint64		fingerprint;
 
 		connection_changed = false;
-		ks_transaction_begin();
-		conf = ks_options_load(ks_worker.sink->server, ks_worker.sink->owner);
-		fingerprint = ks_options_fingerprint(conf);
-		ks_transaction_commit();
+		ks_worker_transact(load_fingerprint, &fingerprint);
 		if (fingerprint != ks_worker.conf_fingerprint)
 			respawn();
 	}
@@ -137,7 +121,7 @@ check_requests(void)
 static void
 serve_others(void)
 {
-	check_stop();
+	ks_worker_check_stop();
 	if (ks_memory_exceeded())
 		ks_worker_leave_for_memory(NULL);
 }
@@ -211,31 +195,52 @@ set_application_name(void)
 	SetConfigOption("application_name", name, PGC_USERSET, PGC_S_SESSION);
 }
 
+static void
+read_sink(void *cxt)
+{
+	MemoryContextSwitchTo(cxt);
+	ks_worker.sink = ks_catalog_sink(ks_worker.slot->sink, true);
+}
+
+/* By the definition that it was read by. */
+static void
+create_consumer(void *cxt)
+{
+	KsConsumer *c;
+
+	/* what an attempt before has left */
+	MemoryContextReset(cxt);
+	c = ks_consumer_create(ks_worker.sink, true, ks_transaction_begin, ks_transaction_commit, cxt);
+	c->worker = ks_worker.slot->worker;
+	c->workers = ks_worker.sink->workers;
+	c->transact = ks_worker_transact;
+	ks_worker.conf_fingerprint = ks_options_fingerprint(c->conf);
+	ks_worker.consumer = c;
+}
+
+static void
+apply_settings(void *arg)
+{
+	set_application_name();
+	SetConfigOption("lock_timeout", psprintf("%d", ks_sink_lock_ms(ks_worker.sink)), PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 static bool
 open_consumer(int64 generation, MemoryContext cxt)
 {
 	const char *state;
 
-	ks_transaction_begin();
-	MemoryContextSwitchTo(cxt);
-	ks_worker.sink = ks_catalog_sink(ks_worker.slot->sink, true);
+	ks_worker.error_cxt = AllocSetContextCreate(cxt, "kafka_sink batch error", ALLOCSET_SMALL_SIZES);
+	ks_worker_transact(read_sink, cxt);
+	/* changed meanwhile: others may still run by the older definition */
 	if (ks_worker.sink && ks_worker.sink->generation != generation)
-	{
-		/* changed meanwhile: others may still run by the older definition */
-		ks_transaction_commit();
 		respawn();
-	}
 	if (ks_worker.sink == NULL || !ks_worker.sink->enabled || ks_worker.sink->suspended ||
 		ks_worker.sink->server == NULL || !ks_sink_writes(ks_worker.sink) ||
 		ks_worker.sink->owner != GetUserId() || ks_worker.sink->halted)
-	{
-		ks_transaction_commit();
 		return false;
-	}
-	set_application_name();
-	SetConfigOption("lock_timeout", psprintf("%d", ks_sink_lock_ms(ks_worker.sink)), PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("synchronous_commit", ks_worker.sink->synchronous_commit, PGC_SUSET, PGC_S_OVERRIDE);
-	ks_transaction_commit();
+	ks_worker_transact(apply_settings, NULL);
 
 	/* while it tries again, what went wrong is what people want to see */
 	state = ks_sink_worker_state(ks_worker.sink, ks_worker.slot->worker);
@@ -244,18 +249,10 @@ open_consumer(int64 generation, MemoryContext cxt)
 	else
 		ks_worker_write_state("starting", NULL);
 
-	ks_transaction_begin();
-	ks_worker.consumer = ks_consumer_create(ks_worker.sink, true, ks_transaction_begin, ks_transaction_commit, cxt);
-	ks_worker.consumer->worker = ks_worker.slot->worker;
-	ks_worker.consumer->workers = ks_worker.sink->workers;
-	ks_worker.conf_fingerprint = ks_options_fingerprint(ks_worker.consumer->conf);
-	ks_worker.error_cxt = AllocSetContextCreate(cxt, "kafka_sink batch error", ALLOCSET_SMALL_SIZES);
-	ks_transaction_commit();
+	ks_worker_transact(create_consumer, AllocSetContextCreate(cxt, "kafka_sink consumer's", ALLOCSET_SMALL_SIZES));
 	MemoryContextSwitchTo(cxt);
 	ks_worker_begin_memory_level();
-	ks_lock_watch_begin(NULL);
 	ks_consumer_open(ks_worker.consumer);
-	ks_lock_watch_end();
 	MemoryContextSwitchTo(cxt);
 	return true;
 }
@@ -393,6 +390,8 @@ ks_worker_main(Datum arg)
 	BackgroundWorkerInitializeConnectionByOid(args.dbid, args.owner, KS_BYPASS_ROLELOGINCHECK);
 	ks_worker.progress = ks_shmem_progress_cv(ks_worker.slot->sink);
 	ks_session_fix();
+	/* until the sink's is known */
+	SetConfigOption("lock_timeout", OPEN_LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
 	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, connection_callback, (Datum) 0);
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, connection_callback, (Datum) 0);
 

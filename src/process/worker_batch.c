@@ -18,30 +18,6 @@
 #include "process/transaction.h"
 #include "process/worker_int.h"
 
-
-void
-ks_worker_describe_lock(const ErrorData *edata, KsStateError *error)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		ks_transaction_begin();
-		MemoryContextSwitchTo(ks_worker.error_cxt);
-		ks_lock_watch_describe(edata, error);
-		ks_transaction_commit();
-	}
-	PG_CATCH();
-	{
-		/* what the server said is enough */
-		MemoryContextSwitchTo(cxt);
-		FlushErrorState();
-		AbortOutOfAnyTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-}
-
 /*
  * The batch failed for a reason outside of its records: it is tried again after
  * a while, or the sink halts.  What a registry says, or that it says nothing, is

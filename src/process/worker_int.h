@@ -6,6 +6,7 @@
  *
  *	worker.c		the process: begin, wait, what is due, end
  *	worker_batch.c	one attempt to apply the batch
+ *	worker_wait.c	what others want, and locks beside those of the batch
  *	worker_memory.c	leaving when there is too little memory
  *	worker_idle.c	leaving when there is nothing to do
  *	worker_state.c	what is written of the worker
@@ -67,6 +68,16 @@ extern bool ks_worker_lower_memory_level(void);
 
 /* As sink_state has it; shares what edata points to. */
 extern void ks_worker_state_error(const ErrorData *edata, KsStateError *error);
+
+/* What others want of this process at once: may end it. */
+extern void ks_worker_check_stop(void);
+
+/*
+ * Runs 'step' in a transaction of its own, again and again until it gets the locks that
+ * it needs; the state says so meanwhile.  What it has done before it failed must do no
+ * harm.  Other errors are raised.
+ */
+extern void ks_worker_transact(void (*step) (void *arg), void *arg);
 
 /* What a lock that was not got in time was, and who is in the way; in a transaction of its
  * own. */

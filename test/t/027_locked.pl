@@ -238,6 +238,50 @@ lags('ended', 5, 'which is not lost when it is ended');
 is(sql("SELECT high, last_stable FROM kafka_sink.partition_ends WHERE sink = 'ended'"), '5|5', 'as it was seen last');
 $holder->query_safe('COMMIT');
 
+# --- what a worker needs before it has a batch ---
+
+my $offset = -s $node->logfile;
+$topic = $kafka->topic('begins', 2);
+$holder->query_safe('BEGIN; LOCK TABLE kafka_sink.txn_offsets IN SHARE MODE');
+sql(qq{
+	CREATE TABLE begins (id bigint PRIMARY KEY, qty int);
+	SELECT kafka_sink.create_sink('begins', server => 'kafka', target => 'begins', idle_after => '0', lock_timeout => '200 ms');
+	SELECT kafka_sink.register_topic('begins', '$topic')});
+becomes("SELECT (state, waits_for, message) = ('waiting', 'lock', 'waits for a lock on table \"txn_offsets\"') FROM kafka_sink.sink_state WHERE sink = 'begins'",
+	'where its partitions begin cannot be stored');
+$lock = "'waits for a lock on table \"txn_offsets\"', 'It is held by process $pid (ShareLock).'";
+waits('begins', $lock, 'which lock, and who has it');
+like(sql("SELECT hint FROM kafka_sink.sink_state WHERE sink = 'begins'"), qr/^The worker tries again until it gets the lock/, 'and what it does');
+$worker = pid_of('begins');
+$holder->query_safe('COMMIT');
+becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'begins'", 'it goes on');
+is(pid_of('begins'), $worker, 'in the same process');
+
+# it can be stopped meanwhile
+$holder->query_safe('BEGIN; LOCK TABLE kafka_sink.txn_offsets IN SHARE MODE');
+$kafka->add_partitions($topic, 3);
+sql("SELECT kafka_sink.pause('begins')");
+gone('begins');
+sql("SELECT kafka_sink.resume('begins')");
+waits('begins', $lock, 'a partition that is new');
+sql("SELECT kafka_sink.pause('begins')");
+gone('begins');
+$holder->query_safe('COMMIT');
+sql("SELECT kafka_sink.resume('begins')");
+$kafka->produce($topic, $_, [ undef, qq({"id": $_}) ]) foreach 0 .. 2;
+becomes('SELECT count(*) = 3 FROM begins', 'all of it');
+is(sql("SELECT sum(consumed), sum(gaps) FROM kafka_sink.txn_offsets WHERE sink = 'begins'"), '3|0', 'once');
+
+# who is about to change the sink
+$holder->query_safe(q{BEGIN; SELECT kafka_sink.alter_sink('begins', batch_linger_ms => 3)});
+$kafka->add_partitions($topic, 4);
+sql('SELECT pg_terminate_backend(' . pid_of('begins') . ')');
+becomes(q{SELECT (state, waits_for, message) = ('waiting', 'lock', 'waits for a row that another transaction has locked') FROM kafka_sink.sink_state WHERE sink = 'begins'},
+	'a new partition of a sink that somebody changes');
+$holder->query_safe('ROLLBACK');
+becomes("SELECT count(*) = 4 FROM kafka_sink.txn_offsets WHERE sink = 'begins'", 'when he has done, it goes on');
+unlike(slurp_file($node->logfile, $offset), qr/worker of sink "begins" ends/, 'no lock has ended it');
+
 # --- run() ---
 
 $topic = $kafka->topic('session', 1);
@@ -253,7 +297,7 @@ like($err, qr/ERROR:  57014: timed out.*\nDETAIL:  It $told/, 'run() waits until
 ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET lock_timeout = '1 s'; CALL kafka_sink.run('session', timeout => '3 min')");
 like($err, qr/ERROR:  55P03: .*\nDETAIL:  It $told/, 'or until that of the session');
 is(sql("SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'session'"), 0, 'nothing is applied');
-my $offset = -s $node->logfile;
+$offset = -s $node->logfile;
 my $running = $node->background_psql('postgres');
 $running->query_until(qr/begun/, "\\echo begun\nCALL kafka_sink.run('session', max_records => 10, timeout => '3 min');\n");
 wait_for_log($node, qr/WARNING:  sink "session": waits for a lock on table "session"/, $offset, 'it tells that it waits');
