@@ -189,6 +189,12 @@ ks_source_open(const KsConf *conf, const KsSourceOptions *opts, MemoryContext cx
 }
 
 void
+ks_source_wake(KsSource *src)
+{
+	ks_memory_wake_by(src->pipe[1]);
+}
+
+void
 ks_source_want_no_headers(KsSource *src)
 {
 	src->want_headers = false;
@@ -226,7 +232,7 @@ ks_source_watermarks(KsSource *src, int pidx, int64 *low, int64 *high, int64 *ls
 	if (part->lso >= 0)
 		*lso = Max(part->lso, read);
 	if (part->high >= 0)
-		*high = Max(Max(part->high, *lso), read);
+		*high = Max(Max(part->high, part->asked_high), Max(*lso, read));
 	return part->known_at;
 }
 

@@ -96,6 +96,9 @@ extern int	ks_source_statistics_ms(int least_ms, int64 nparts);
 /* Non-blocking fd that becomes readable when there is something to poll. */
 extern int	ks_source_fd(KsSource *src);
 
+/* Of several sources the one that tells of memory that was refused; else the last opened. */
+extern void ks_source_wake(KsSource *src);
+
 /* Empties the wake-up pipe; call before polling until nothing is left. */
 extern void ks_source_clear_fd(KsSource *src);
 
@@ -187,6 +190,12 @@ extern int	ks_source_known_count(KsSource *src, const char *topic);
  * fetchers whose queue is full learn nothing.  Silent if they do not answer in time.
  */
 extern void ks_source_refresh(KsSource *src, int timeout_ms);
+
+/*
+ * The same of the high watermarks, which 'other' is asked for: a source of the same
+ * connection that reads uncommitted.  One that does not is told of last stable offsets.
+ */
+extern void ks_source_refresh_high(KsSource *src, KsSource *other, int timeout_ms);
 
 /* Does what a blocking call has raised last pass, once somebody mends it? */
 extern bool ks_source_may_pass(const KsSource *src);

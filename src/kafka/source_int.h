@@ -113,6 +113,7 @@ typedef struct KsSourcePart
 	int64		low;			/* as last heard, -1: unknown */
 	int64		high;
 	int64		lso;
+	int64		asked_high;		/* as another handle told, since it was started; -1: not */
 	TimestampTz known_at;		/* when, 0: never */
 } KsSourcePart;
 

@@ -144,12 +144,24 @@ ks_source_query_offsets(KsSource *src, KsOffsetQuery *q, int n, int timeout_ms)
 	pfree(done);
 }
 
-/*
- * Under read_committed the end is the last stable offset; the high watermark is
- * at least that.
- */
-void
-ks_source_refresh(KsSource *src, int timeout_ms)
+/* The end of a partition, as the brokers have told it to who sees all, or what is stable. */
+static void
+note_end(KsSourcePart *part, int64 end, bool high, TimestampTz now)
+{
+	if (high)
+		part->asked_high = Max(part->asked_high, end);
+	else
+	{
+		/* the high watermark is at least that */
+		part->lso = Max(part->lso, end);
+		part->high = Max(part->high, part->lso);
+	}
+	part->known_at = now;
+}
+
+/* Asks for the ends of all started partitions, by the handle of 'asked'. */
+static void
+refresh(KsSource *src, KsSource *asked, int timeout_ms)
 {
 	rd_kafka_topic_partition_list_t *list;
 
@@ -164,13 +176,13 @@ ks_source_refresh(KsSource *src, int timeout_ms)
 			if (src->parts[i] && src->parts[i]->started)
 				rd_kafka_topic_partition_list_add(list, src->parts[i]->topic->name,
 												  src->parts[i]->part)->offset = KS_OFFSET_LATEST;
-		ks_source_wait_begin(&wait, src, timeout_ms);
-		if (list->cnt > 0 && src->trouble == KS_CLIENT_FINE)
+		ks_source_wait_begin(&wait, asked, timeout_ms);
+		if (list->cnt > 0 && asked->trouble == KS_CLIENT_FINE)
 		{
 			TimestampTz now;
 
 			/* those that have an answer have it, whatever the others have */
-			(void) list_offsets(src, list, &wait);
+			(void) list_offsets(asked, list, &wait);
 			now = GetCurrentTimestamp();
 			for (int i = 0, n = 0; i < src->nparts; i++)
 			{
@@ -182,11 +194,7 @@ ks_source_refresh(KsSource *src, int timeout_ms)
 					strcmp(list->elems[n].topic, part->topic->name) != 0)
 					continue;
 				if (list->elems[n].err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[n].offset >= 0)
-				{
-					part->lso = Max(part->lso, list->elems[n].offset);
-					part->high = Max(part->high, part->lso);
-					part->known_at = now;
-				}
+					note_end(part, list->elems[n].offset, asked != src, now);
 				n++;
 			}
 		}
@@ -196,6 +204,18 @@ ks_source_refresh(KsSource *src, int timeout_ms)
 		rd_kafka_topic_partition_list_destroy(list);
 	}
 	PG_END_TRY();
+}
+
+void
+ks_source_refresh(KsSource *src, int timeout_ms)
+{
+	refresh(src, src, timeout_ms);
+}
+
+void
+ks_source_refresh_high(KsSource *src, KsSource *other, int timeout_ms)
+{
+	refresh(src, other, timeout_ms);
 }
 
 /* --- out of range --- */

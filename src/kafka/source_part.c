@@ -149,7 +149,7 @@ find_part(KsSource *src, int pidx, const char *topicname, int32 partno)
 		part->topic = topic;
 		part->part = partno;
 		part->pidx = pidx;
-		part->low = part->high = part->lso = -1;
+		part->low = part->high = part->lso = part->asked_high = -1;
 		part->last_rec = -1;
 		topic->parts[partno] = part;
 		src->parts[pidx] = part;
@@ -308,7 +308,7 @@ ks_source_recheck(KsSource *src, KsSourcePart *part)
 	stop_part(src, part);
 	part->floor = Max(part->floor, part->last_off + 1);
 	part->passed = Max(part->passed, part->floor);
-	part->lso = -1;
+	part->lso = part->asked_high = -1;
 	start_part(src, part, check ? part->last_off : part->floor,
 			   check ? KS_PART_CHECKING : KS_PART_FETCHING);
 }
@@ -322,7 +322,7 @@ ks_source_start(KsSource *src, int pidx, const KsPartition *p, bool check_tail)
 	if (p->off < 0)
 		elog(ERROR, "partition %d of topic \"%s\" has no offset to start at", p->part, p->topic);
 	stop_part(src, part);
-	part->lso = -1;
+	part->lso = part->asked_high = -1;
 	part->floor = part->passed = p->off;
 	part->last_off = p->last_off < p->off ? p->last_off : -1;
 	part->last_hash = p->last_hash;

@@ -206,6 +206,34 @@ take_records(KsConsumer *c)
 	return events;
 }
 
+/*
+ * Nothing is fetched that would tell where partitions end.  What is stable the source can
+ * ask for; how far a log goes behind an open transaction one is told that reads all of it,
+ * which is opened when it is first needed, and stays as long as the process.
+ */
+static void
+ask_for_ends(KsConsumer *c)
+{
+	ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
+	if (c->sink->read_uncommitted)
+		return;
+	if (c->ends == NULL)
+	{
+		KsSourceOptions opts = {
+			.client_id = psprintf("kafka_sink/%s", c->sink->name),
+			.read_uncommitted = true,
+			.in_worker = true,
+			.watch = true,
+			/* which tell that brokers are there again */
+			.statistics_ms = REFRESH_MS
+		};
+
+		c->ends = ks_source_open(c->conf, &opts, c->source_cxt);
+		ks_source_wake(c->source);
+	}
+	ks_source_refresh_high(c->source, c->ends, REFRESH_TIMEOUT_MS);
+}
+
 /* Live figures: fetches tell them, statistics, and the brokers if asked. */
 static void
 publish(KsConsumer *c, TimestampTz now, bool events)
@@ -216,9 +244,11 @@ publish(KsConsumer *c, TimestampTz now, bool events)
 	if (c->retry_at != 0 && !c->drained &&
 		TimestampDifferenceExceeds(Max(c->refreshed, c->batch_since), now, REFRESH_MS))
 	{
-		ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
+		ask_for_ends(c);
 		c->refreshed = GetCurrentTimestamp();
 	}
+	if (c->ends && now - c->published >= PUBLISH_US)
+		ks_source_serve(c->ends);
 	if (events || now - c->published >= PUBLISH_US || now < c->published)
 	{
 		ks_consumer_publish(c);

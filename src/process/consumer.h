@@ -103,6 +103,7 @@ typedef struct KsConsumer
 
 	MemoryContext source_cxt;
 	KsSource   *source;
+	KsSource   *ends;			/* asks for ends behind open transactions; NULL: not yet */
 	MemoryContext row_cxt;		/* decoded rows of one attempt */
 	KsApply    *apply;
 	KsSchemaFetcher fetcher;	/* of what the batch needs */
@@ -161,7 +162,7 @@ extern void ks_consumer_open(KsConsumer *c);
 /*
  * Takes what is ready into the batch, handles events, and says what to do next:
  * *timeout, in milliseconds, -1: until the source's fd or the latch.  Does not
- * wait for a broker, but for at most a second now and then while a batch waits
+ * wait for a broker, but for at most two seconds now and then while a batch waits
  * to be tried again.
  */
 extern KsStep ks_consumer_step(KsConsumer *c, long *timeout);

@@ -114,6 +114,29 @@ becomes("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'kaf
 $holder->query_safe('ROLLBACK');
 sql("SELECT kafka_sink.resume('rows')");
 becomes("SELECT off = 110 FROM kafka_sink.txn_offsets WHERE sink = 'rows'", 'it goes on where it stood');
+
+# --- behind an open transaction, when nothing is fetched ---
+
+# a fetcher that has something stops
+create_server($node, $kafka, name => 'small', options => q(queued_min_messages '1', fetch_message_max_bytes '1024'));
+$topic = create_sink('open', 1, "lock_timeout => '200 ms', batch_records => 10, batch_linger_ms => 0");
+sql("SELECT kafka_sink.alter_sink('open', server => 'small')");
+$holder->query_safe('BEGIN; LOCK TABLE open');
+$kafka->gen($topic, count => 50);
+my $tx = $kafka->script('transactional.id' => $topic)->to($topic);
+my $ends = "SELECT (end_offset, high_watermark, lag, open_transaction_lag) = (%s) FROM kafka_sink.lag WHERE sink = 'open'";
+becomes(sprintf($ends, '50, 50, 50, 0'), 'a batch that is full, and more');
+$tx->B;
+$tx->P(0, undef, qq({"id": $_, "qty": 1})) foreach 1001 .. 1005;
+$tx->F;
+becomes(sprintf($ends, '50, 55, 50, 5'), 'a transaction that is open is seen');
+$kafka->gen($topic, count => 10, from => 50);
+becomes(sprintf($ends, '50, 65, 50, 15'), 'and what is behind it');
+$tx->C;
+$tx->end;
+becomes(sprintf($ends, '66, 66, 66, 0'), 'until it is committed');
+$holder->query_safe('ROLLBACK');
+becomes("SELECT (off, consumed, gaps) = (66, 65, 1) FROM kafka_sink.txn_offsets WHERE sink = 'open'", 'all of it, once');
 $holder->quit;
 
 done_testing();
