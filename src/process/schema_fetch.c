@@ -142,8 +142,8 @@ fetch_references(KsFetched *s, Jsonb *answer, int depth)
 
 /* --- one schema --- */
 
-static void
-store(KsFetched *s, const KsSchemaId *id)
+void
+ks_fetch_store(KsFetched *s, const KsSchemaId *id)
 {
 	KsSchemaFetcher *f = s->f;
 	const char *urls = ks_registry_urls(f->conf);
@@ -155,8 +155,8 @@ store(KsFetched *s, const KsSchemaId *id)
 }
 
 /* The schema of an answer, and what it refers to. */
-static void
-read_schema(KsFetched *s, Jsonb *answer)
+void
+ks_fetch_read(KsFetched *s, Jsonb *answer)
 {
 	if (answer == NULL)
 	{
@@ -175,7 +175,7 @@ read_schema(KsFetched *s, Jsonb *answer)
 static void
 fetch_by_id(KsFetched *s, const KsSchemaId *id)
 {
-	read_schema(s, ks_answer_ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
+	ks_fetch_read(s, ks_answer_ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
 											 ks_schema_id_text(id))));
 }
 
@@ -290,11 +290,11 @@ fetch_one(KsSchemaFetcher *f, const KsSchemaId *id)
 	if (s.absent)
 		ks_schemas_note_absent(f->server, ks_registry_urls(f->conf), id, s.absent, s.unreadable);
 	else
-		store(&s, id);
+		ks_fetch_store(&s, id);
 }
 
-static void
-open_registry(KsSchemaFetcher *f)
+void
+ks_fetch_open(KsSchemaFetcher *f)
 {
 	MemoryContext old = MemoryContextSwitchTo(f->cxt);
 
@@ -321,7 +321,7 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	ListCell   *lc;
 
 	if (f->registry == NULL)
-		open_registry(f);
+		ks_fetch_open(f);
 	foreach(lc, ids)
 	{
 		fetch_one(f, lfirst(lc));
@@ -332,106 +332,4 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
-}
-
-/* --- by subjects --- */
-
-/* A version of a subject, "latest" too; false: there is none, or 'absent' says why it cannot be had. */
-static bool
-fetch_subject(KsFetched *s, const char *subject, const char *which, KsSchemaId *id, int *version)
-{
-	Jsonb	   *answer = ks_answer_ask(s, psprintf("/subjects/%s/versions/%s", ks_answer_encode(s, subject), which));
-
-	if (answer)
-	{
-		memset(id, 0, sizeof(KsSchemaId));
-		id->id = ks_answer_int(&answer->root, "id");
-		*version = ks_answer_int(&answer->root, "version");
-		if (id->id < 0)
-			ks_answer_not_understood("Its member \"id\" is negative.");
-		(void) pushJsonbValue(&s->refs, WJB_BEGIN_ARRAY, NULL);
-		read_schema(s, answer);
-	}
-	if (answer == NULL || s->absent)
-		return false;
-	store(s, id);
-	return true;
-}
-
-/* There is one, but it cannot be had. */
-static void
-refuse_subject(const KsFetched *s, const char *subject)
-{
-	if (s->unreadable)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
-				 errmsg("the schema of subject \"%s\" cannot be kept in this database", subject),
-				 errdetail_internal("%s", s->absent)));
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("the schema of subject \"%s\" is not whole", subject),
-			 errdetail_internal("%s", s->absent)));
-}
-
-bool
-ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id, int *version)
-{
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
-											  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	KsFetched		s = {.f = f};
-	bool		found;
-
-	if (f->registry == NULL)
-		open_registry(f);
-	found = fetch_subject(&s, subject, "latest", id, version);
-	if (s.absent)
-		refuse_subject(&s, subject);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(cxt);
-	return found;
-}
-
-const char *
-ks_schemas_fetch_version(KsSchemaFetcher *f, const char *subject, int version, KsSchemaId *id)
-{
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
-											  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	KsFetched		s = {.f = f};
-	const char *why = NULL;
-
-	if (f->registry == NULL)
-		open_registry(f);
-	if (!fetch_subject(&s, subject, psprintf("%d", version), id, &version))
-		why = s.absent ? s.absent : "The registry has no such version.";
-	MemoryContextSwitchTo(old);
-	why = why ? pstrdup(why) : NULL;
-	MemoryContextDelete(cxt);
-	return why;
-}
-
-List *
-ks_schemas_fetch_versions(KsSchemaFetcher *f, const char *subject)
-{
-	KsFetched		s = {.f = f};
-	List	   *result = NIL;
-	char	   *body;
-	Jsonb	   *array;
-
-	if (f->registry == NULL)
-		open_registry(f);
-	body = ks_answer_get(&s, psprintf("/subjects/%s/versions", ks_answer_encode(&s, subject)));
-	array = body ? ks_answer_parse(&s, body) : NULL;
-	if (array && !JB_ROOT_IS_ARRAY(array))
-		ks_answer_not_understood("Versions are not an array.");
-	for (uint32 i = 0; array && i < JB_ROOT_COUNT(array); i++)
-	{
-		JsonbValue *v = getIthJsonbValueFromContainer(&array->root, i);
-
-		if (v->type != jbvNumeric)
-			ks_answer_not_understood("A version is not a number.");
-		result = lappend_int(result, DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v->val.numeric))));
-	}
-	return result;
 }

@@ -47,6 +47,16 @@ ks_fetch_end(const KsSchemaFetcher *f)
 	MemoryContextSwitchTo(cxt);
 }
 
+/* --- schema_fetch.c --- */
+
+/* The registry is open from here on, or an error. */
+extern void ks_fetch_open(KsSchemaFetcher *f);
+
+/* The schema of an answer (NULL: there is none), and what it refers to. */
+extern void ks_fetch_read(KsFetched *s, Jsonb *answer);
+
+extern void ks_fetch_store(KsFetched *s, const KsSchemaId *id);
+
 /* --- schema_answer.c --- */
 
 /* Errors (HV000): it is not what a registry answers. */
