@@ -16,6 +16,9 @@
  * A registry says that something does not exist by a 404 with an error_code of its
  * own.  One that comes from a web server, or from a registry that does not know the
  * path ("HTTP 404 Not Found"), says nothing of schemas, and is not taken for it.
+ * A schema that was registered just now one of the URLs may know and another not yet, so
+ * that there is none is believed when all have been asked, but for those that lately
+ * did not answer.
  *
  * Of what a registry says "error_code" and "message" are shown, if no secret occurs
  * in the message, and nothing else.
@@ -27,6 +30,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "base/compat.h"
 #include "kafka/registry.h"
@@ -35,12 +39,14 @@
 #include "kafka/registry_words.h"
 
 #define DEFAULT_TIMEOUT_MS	"10000"
+#define AWAY_MS		30000	/* who has not answered is so long not asked for what another says there is not */
 
 struct KsRegistry
 {
 	KsHttp	   *http;
 	int			nurls;
 	char	  **urls;
+	TimestampTz *away;			/* of each, when it did not answer; 0: it did, or was not asked */
 	int			first;			/* that answered last */
 	KsSecrets	secrets;
 };
@@ -130,8 +136,9 @@ split_urls(KsRegistry *reg, const char *value)
 		reg->urls[reg->nurls++] = pnstrdup(value, len);
 		value += len;
 		if (*value++ == '\0')
-			return;
+			break;
 	}
+	reg->away = palloc0(reg->nurls * sizeof(TimestampTz));
 }
 
 KsRegistry *
@@ -191,11 +198,17 @@ is_fine(const KsHttpAnswer *answer)
 	return answer->result == KS_HTTP_ANSWERED && answer->status >= 200 && answer->status < 300;
 }
 
+static bool
+is_not_found(const KsHttpAnswer *answer)
+{
+	return answer->result == KS_HTTP_ANSWERED && answer->status == 404;
+}
+
 /* A 404 that tells of a schema, subject or version. */
 static bool
 says_there_is_none(const KsHttpAnswer *answer, const KsRegistryWords *words)
 {
-	if (answer->result != KS_HTTP_ANSWERED || answer->status != 404 || words->code == 0)
+	if (!is_not_found(answer) || words->code == 0)
 		return false;
 	return words->code != 404 || words->message == NULL ||
 		strncmp(words->message, "HTTP 404", 8) != 0;
@@ -331,44 +344,69 @@ take_body(KsRegistry *reg, const char *url, const KsHttpAnswer *answer)
 	return result;
 }
 
+static bool
+was_away(const KsRegistry *reg, int n)
+{
+	return reg->away[n] != 0 && !TimestampDifferenceExceeds(reg->away[n], GetCurrentTimestamp(), AWAY_MS);
+}
+
 char *
-ks_registry_get(KsRegistry *reg, const char *path, void (*idle) (void *arg), void *arg)
+ks_registry_get(KsRegistry *reg, const char *path, bool *strange, void (*idle) (void *arg), void *arg)
 {
 	StringInfoData failures;
 	KsHttpAnswer answer = {0};
 	KsRegistryWords words = {0};
 	char	   *url = NULL;
 	char	   *result = NULL;
+	int			first = reg->first;
+	bool		none = false;
 	bool		answered = false;
 
 	initStringInfo(&failures);
 	for (int i = 0; i < reg->nurls && !answered; i++)
 	{
-		int			n = (reg->first + i) % reg->nurls;
+		int			n = (first + i) % reg->nurls;
 
+		if (none && was_away(reg, n))
+			continue;
 		if (url)
 			pfree(url);
 		url = make_url(reg->urls[n], path);
 		ks_http_get(reg->http, url, idle, arg, &answer);
 		answered = !may_pass(&answer);
-		if (answered)
-		{
-			/* what others have said does not matter any more */
-			resetStringInfo(&failures);
-			reg->first = n;
-		}
+		reg->away[n] = answered ? 0 : GetCurrentTimestamp();
 		if (is_fine(&answer))
+		{
+			reg->first = n;
+			result = take_body(reg, url, &answer);
 			break;
+		}
 		ks_registry_words(answer.body, answer.len, &reg->secrets, &words);
-		describe(reg, url, &answer, &words, &failures);
+		if (says_there_is_none(&answer, &words))
+		{
+			if (!none)
+				reg->first = n;
+			none = true;
+			answered = false;
+		}
+		else if (!none)
+		{
+			if (answered)
+			{
+				/* what others have said does not matter any more */
+				resetStringInfo(&failures);
+				reg->first = n;
+			}
+			describe(reg, url, &answer, &words, &failures);
+		}
+		if (words.message)
+			pfree(words.message);
 	}
-	if (is_fine(&answer))
-		result = take_body(reg, url, &answer);
-	else if (!says_there_is_none(&answer, &words))
+	if (strange)
+		*strange = result == NULL && !none && is_not_found(&answer);
+	if (result == NULL && !none && (strange == NULL || !*strange))
 		raise_failure(&answer, url, failures.data);
 	pfree(url);
 	pfree(failures.data);
-	if (words.message)
-		pfree(words.message);
 	return result;
 }

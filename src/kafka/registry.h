@@ -23,8 +23,9 @@ extern KsRegistry *ks_registry_open(const KsConf *conf);
  * answers.  The answer's body (UTF-8, NUL-terminated, without NULs inside) in the current context; NULL: the registry says
  * that there is no such thing (404 with an error_code in a JSON body).  idle is called at least every 100 ms
  * while it waits, and does CHECK_FOR_INTERRUPTS() or more; what it throws ends the request.  Errors: see registry.c.
+ * Of a path that not every registry knows: *strange, and NULL, if this one does not; else strange is NULL.
  */
-extern char *ks_registry_get(KsRegistry *reg, const char *path, void (*idle) (void *arg), void *arg);
+extern char *ks_registry_get(KsRegistry *reg, const char *path, bool *strange, void (*idle) (void *arg), void *arg);
 
 /* Text for a URL, percent-encoded, in the current context. */
 extern char *ks_registry_encode(KsRegistry *reg, const char *text);

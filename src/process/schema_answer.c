@@ -132,20 +132,32 @@ ks_answer_int(JsonbContainer *object, const char *name)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
 }
 
-char *
-ks_answer_get(KsFetched *s, const char *path)
+static char *
+get(KsFetched *s, const char *path, bool *strange)
 {
-	char	   *body = ks_registry_get(s->f->registry, path, s->f->idle, s->f->arg);
+	char	   *body = ks_registry_get(s->f->registry, path, strange, s->f->idle, s->f->arg);
 
 	if (body)
 		s->bytes += strlen(body);
 	return body;
 }
 
+char *
+ks_answer_get(KsFetched *s, const char *path)
+{
+	return get(s, path, NULL);
+}
+
 Jsonb *
 ks_answer_ask(KsFetched *s, const char *path)
 {
-	char	   *body = ks_answer_get(s, path);
+	return ks_answer_ask_strange(s, path, NULL);
+}
+
+Jsonb *
+ks_answer_ask_strange(KsFetched *s, const char *path, bool *strange)
+{
+	char	   *body = get(s, path, strange);
 
 	return body ? parse_answer(s, body) : NULL;
 }

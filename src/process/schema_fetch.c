@@ -94,6 +94,7 @@ fetch_reference(KsFetched *s, JsonbContainer *ref, int depth)
 	char	   *name = ks_answer_text(ref, "name");
 	char	   *subject = ks_answer_text(ref, "subject");
 	int64		version = ks_answer_int(ref, "version");
+	char	   *path;
 	char	   *schema;
 	char	   *id;
 	Jsonb	   *answer;
@@ -104,7 +105,11 @@ fetch_reference(KsFetched *s, JsonbContainer *ref, int depth)
 		psprintf("%s " INT64_FORMAT, subject, version);
 	if (!may_fetch(s, id, depth))
 		return;
-	answer = ks_answer_ask(s, psprintf("/subjects/%s/versions/" INT64_FORMAT, ks_answer_encode(s, subject), version));
+	path = psprintf("/subjects/%s/versions/" INT64_FORMAT, ks_answer_encode(s, subject), version);
+	answer = ks_answer_ask(s, path);
+	/* what was deleted for those who write is there for those who read */
+	if (answer == NULL && s->absent == NULL)
+		answer = ks_answer_ask(s, psprintf("%s?deleted=true", path));
 	if (answer == NULL)
 	{
 		ks_answer_note_missing(s, psprintf("It refers to subject \"%s\", version " INT64_FORMAT ", which the registry does not have.",
@@ -172,11 +177,34 @@ ks_fetch_read(KsFetched *s, Jsonb *answer)
 	fetch_references(s, answer, 1);
 }
 
+/*
+ * Registries know ids of 31 bits, and say of others that they do not know the path: no
+ * more may come of what a record tells than that there is no such schema.
+ */
 static void
 fetch_by_id(KsFetched *s, const KsSchemaId *id)
 {
-	ks_fetch_read(s, ks_answer_ask(s, psprintf(id->id >= 0 ? "/schemas/ids/%s" : "/schemas/guids/%s",
-											 ks_schema_id_text(id))));
+	if (id->id > PG_INT32_MAX)
+		ks_answer_note_missing(s, "The registry has no such schema.");
+	else
+		ks_fetch_read(s, ks_answer_ask(s, psprintf("/schemas/ids/" INT64_FORMAT, id->id)));
+}
+
+/* The same of GUIDs, which few registries know. */
+static void
+fetch_by_guid(KsFetched *s, const KsSchemaId *id)
+{
+	bool		strange;
+	Jsonb	   *answer = ks_answer_ask_strange(s, psprintf("/schemas/guids/%s", ks_schema_id_text(id)), &strange);
+
+	if (strange)
+	{
+		/* an error, if it is no registry at all */
+		(void) ks_answer_get(s, "/schemas/ids/0");
+		ks_answer_note_missing(s, "The registry knows no schemas by GUIDs.");
+		return;
+	}
+	ks_fetch_read(s, answer);
 }
 
 /* --- by Apicurio's global ids, which only its own interface knows --- */
@@ -285,6 +313,8 @@ fetch_one(KsSchemaFetcher *f, const KsSchemaId *id)
 	(void) pushJsonbValue(&s.refs, WJB_BEGIN_ARRAY, NULL);
 	if (id->global)
 		fetch_global(&s, id->id);
+	else if (id->id < 0)
+		fetch_by_guid(&s, id);
 	else
 		fetch_by_id(&s, id);
 	if (s.absent)
@@ -311,6 +341,16 @@ ks_fetch_open(KsSchemaFetcher *f)
 						 quote_identifier(f->server))));
 }
 
+/* Values, keys and topics of their own may tell the same. */
+static bool
+is_repeated(const List *ids, int at)
+{
+	for (int i = 0; i < at; i++)
+		if (ks_schema_id_equal(list_nth(ids, i), list_nth(ids, at)))
+			return true;
+	return false;
+}
+
 void
 ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 {
@@ -318,13 +358,14 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	TimestampTz start = GetCurrentTimestamp();
-	ListCell   *lc;
 
 	if (f->registry == NULL)
 		ks_fetch_open(f);
-	foreach(lc, ids)
+	for (int i = 0; i < list_length(ids); i++)
 	{
-		fetch_one(f, lfirst(lc));
+		if (is_repeated(ids, i))
+			continue;
+		fetch_one(f, list_nth(ids, i));
 		MemoryContextReset(cxt);
 		/* what is absent is to be known before that is no longer believed */
 		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONGEST_MS))

@@ -71,6 +71,9 @@ extern char *ks_answer_get(KsFetched *s, const char *path);
 /* The same, an object; NULL also, and noted, if the database cannot hold it. */
 extern Jsonb *ks_answer_ask(KsFetched *s, const char *path);
 
+/* *strange: the registry does not know such paths. */
+extern Jsonb *ks_answer_ask_strange(KsFetched *s, const char *path, bool *strange);
+
 /*
  * To the database's encoding: NULL, and noted, if that cannot be.  The server converts
  * in a transaction only.

@@ -106,8 +106,8 @@ sub schema
 
 =item $registry-E<gt>answer($path, %answer)
 
-What a path (or each of several, without their queries) is answered from now on: C<status> (200), C<body>
-(bytes), C<headers> (a hash). Instead, or before:
+What a path (or each of several; without a query it is for all of them) is answered from now on: C<status> (200),
+C<body> (bytes), C<headers> (a hash). Instead, or before:
 
   delay => $seconds      the answer comes so late
   slow => $seconds       each of its bytes does
@@ -404,12 +404,12 @@ sub _answer
 {
 	my ($self, $client, $head) = @_;
 	my $script = Storable::retrieve("$self->{dir}/script");
-	my ($path) = $head =~ /^\w+ ([^ ?]*)/;
+	my ($target, $path) = $head =~ /^\w+ (([^ ?]*)[^ ]*)/;
 	my ($authorization) = $head =~ /^authorization: (.*)\r$/im;
 	my $answer =
 	    $script->{always} ? $script->{always}
 	  : defined $script->{need} && ($authorization // '') ne $script->{need} ? _error(401, 40101, 'Unauthorized')
-	  : $script->{answers}{$path} ? $script->{answers}{$path}
+	  : $script->{answers}{$target} // $script->{answers}{$path} ? $script->{answers}{$target} // $script->{answers}{$path}
 	  : $path =~ m{^/schemas/(ids|guids)/([^/]+)$} ? _error(404, 40403, "Schema $2 not found")
 	  : $path =~ m{^/subjects/([^/]+)(/|$)} ? _error(404, 40401, "Subject '$1' not found.")
 	  : _error(404, 404, 'HTTP 404 Not Found');

@@ -183,6 +183,18 @@ foreach (['{"error_code":404,"message":"HTTP 404 Not Found"}', 'JSON of a regist
 	note "404 with $_->[1]";
 }
 
+# paths that registries do not know, as they say it: no more than a record can bring about
+my $strange = '{"error_code":404,"message":"HTTP 404 Not Found"}';
+my $guid = '01020304-0506-0708-090a-0b0c0d0e0f10';
+$registry->answer([ '/schemas/ids/4294967295', "/schemas/guids/$guid" ], status => 404, body => $strange);
+like(error_of("SELECT kafka_sink.schema('$plain', 4294967295)"), qr/ERROR:  42704: schema 4294967295 is not in the registry of server "$plain"$/m, 'an id that no registry has');
+is($registry->requests('/schemas/ids/4294967295'), 0, 'is not asked for');
+like(error_of("SELECT kafka_sink.schema('$plain', '$guid'::uuid)"),
+	qr/ERROR:  42704: schema $guid is not in the registry of server "$plain"\nDETAIL:  The registry knows no schemas by GUIDs\.$/m, 'a registry without GUIDs');
+$registry->always(status => 404, body => $strange);
+like(error_of("SELECT kafka_sink.schema('$plain', '$guid'::uuid)"), qr{ERROR:  HV000: there is no schema registry at "\S+/schemas/ids/0"$}m, 'and what is no registry');
+$registry->always;
+
 # --- what is wrong ---
 
 sub one_answer
@@ -273,6 +285,20 @@ foreach ([ status => 401 ], [ status => 403 ], [ status => 404 ], [ status => 30
 	unlike(error_of(ask($both)), qr/none:/, "the first says @$_: that is an answer");
 	is($second->requests, $before, 'and the second is not asked');
 }
+# what one of them does not know yet, another may; those that are away are not waited for
+my $not_found = $json->encode({ error_code => 40403, message => 'Schema not found' });
+$registry->always(status => 404, body => $not_found);
+schema($second);
+answers($both, 'the first does not have it: the second answers');
+{
+	my ($away, $before) = (server($gone->url . ',' . $registry->url . ',' . $second->url), $second->requests);
+
+	like(error_of(ask($away)), qr/ERROR:  42704: schema \d+ is not in the registry of server "$away"$/m, 'nobody has it');
+	is($second->requests, $before + 1, 'and all are asked');
+	$second->always(status => 401);
+	like(error_of(ask($away)), qr/ERROR:  42704: schema \d+ is not in the registry of server "$away"$/m, 'who answers says that there is none');
+}
+$_->always foreach $registry, $second;
 $registry->always(status => 500);
 $second->always(status => 503, body => $json->encode({ error_code => 50301, message => 'not yet' }));
 my $error = error_of(ask(server($gone->url . ', ' . $registry->url . ',' . $second->url)));
@@ -474,6 +500,13 @@ $registry->always;
 	is(sql("SELECT kafka_sink.schema('$plain', 7100); SELECT count(*) FROM kafka_sink.schemas WHERE id = 7100"), "\"int\"\n1", 'and is stored by the next');
 	$holder->quit;
 }
+
+# what others must not refer to any more is still referred to
+$registry->schema(7001, '"d.e"', references => [ { name => 'd.e', subject => 'd e', version => 1 } ]);
+$registry->answer('/subjects/d%20e/versions/1', status => 404, body => $json->encode({ error_code => 40401, message => "Subject 'd e' not found." }));
+$registry->answer('/subjects/d%20e/versions/1?deleted=true', body => '{"schema": "\"int\""}');
+is(sql("SELECT kafka_sink.schema('$plain', 7001); SELECT refs ->> 0 FROM kafka_sink.schemas WHERE id = 7001"),
+	qq("d.e"\n{"name": "d.e", "schema": "\\"int\\"", "subject": "d e", "version": "1"}), 'a reference to what was deleted');
 
 # what refers to so much that no format could read it is not fetched to the end
 {
