@@ -65,16 +65,21 @@ absent_key(const char *server, const char *urls, const KsSchemaId *id)
 }
 
 void
+ks_schemas_forget_absent(void)
+{
+	if (absent)
+		hash_destroy(absent);
+	absent = NULL;
+}
+
+void
 ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id, const char *why, bool unreadable)
 {
 	AbsentKey	key = absent_key(server, urls, id);
 	Absent	   *entry;
 
 	if (absent && hash_get_num_entries(absent) >= MAX_ABSENT)
-	{
-		hash_destroy(absent);
-		absent = NULL;
-	}
+		ks_schemas_forget_absent();
 	if (absent == NULL)
 	{
 		HASHCTL		ctl = {.keysize = sizeof(AbsentKey), .entrysize = sizeof(Absent), .hcxt = TopMemoryContext};

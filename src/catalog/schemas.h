@@ -43,6 +43,9 @@ extern void ks_schemas_rename(const char *from, const char *to);
 extern void ks_schemas_note_absent(const char *server, const char *urls, const KsSchemaId *id,
 								   const char *why, bool unreadable);
 
+/* It believes none of that any more: whoever calls now may know that it has changed. */
+extern void ks_schemas_forget_absent(void);
+
 /* The server's schema_registry_url, NULL: it has none. */
 extern const char *ks_schemas_registry(const char *server);
 

@@ -25,6 +25,7 @@
 
 #include "catalog/extension.h"
 #include "catalog/owner.h"
+#include "catalog/schemas.h"
 #include "catalog/sinks.h"
 #include "sql/arguments.h"
 #include "sql/funcs_schema.h"
@@ -318,6 +319,8 @@ kafka_sink_retry_dead_letters(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	select_rows(name, where, &sel);
 
+	/* whoever tries again may have registered a schema */
+	ks_schemas_forget_absent();
 	/* whatever the sink does with others: those that fail again stay */
 	sink->on_error = KS_ON_ERROR_DEAD_LETTER;
 	sink->reject_limit.max = -1;

@@ -25,6 +25,7 @@
 #include "base/session.h"
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
+#include "catalog/schemas.h"
 #include "catalog/sinks.h"
 #include "kafka/reader.h"
 #include "process/consumer.h"
@@ -270,6 +271,8 @@ preview_records(const KsSink *sink, KsRecord *recs, int n, KsPartition *parts, i
 	KsApply    *ap = ks_apply_create(sink, true, cxt, row_cxt);
 	KsOwnerUser user;
 
+	/* whoever looks wants to see what is so now */
+	ks_schemas_forget_absent();
 	/* shows what is wrong with a record, whatever on_error makes of it */
 	memset(&ap->rejects.limit, 0, sizeof(KsRejectLimit));
 	ap->more_batches = true;

@@ -27,6 +27,7 @@
 #include "base/memory.h"
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
+#include "catalog/schemas.h"
 #include "process/consumer.h"
 #include "process/lock_watch.h"
 #include "process/transaction.h"
@@ -163,12 +164,6 @@ refuse_changed(const KsSink *sink)
 			 errhint("CALL kafka_sink.run(%s) again.", quote_literal_cstr(sink->name))));
 }
 
-static void
-check_interrupts(void)
-{
-	CHECK_FOR_INTERRUPTS();
-}
-
 /* --- locks --- */
 
 /* A lock that the batch at hand waits for; of one attempt after the other. */
@@ -236,6 +231,14 @@ note_lock_wait(KsConsumer *c, ErrorData *edata)
 
 /* --- the batch --- */
 
+/* While a schema registry is asked. */
+static void
+check_end(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	ks_call_check_deadline(lock_wait.deadline, run_sink->name, "A schema of its records is asked for, and its registry has not answered yet.");
+}
+
 typedef struct Attempt
 {
 	KsConsumer *c;
@@ -300,7 +303,7 @@ run_batch(KsConsumer *c)
 	commit();
 	if (result == KS_APPLY_SCHEMAS)
 	{
-		ks_consumer_fetch_schemas(c, check_interrupts);
+		ks_consumer_fetch_schemas(c, check_end);
 		return 0;
 	}
 	if (result == KS_APPLY_EVOLVE)
@@ -395,6 +398,8 @@ kafka_sink_run(PG_FUNCTION_ARGS)
 				 errmsg("sink \"%s\" is suspended", name),
 				 errdetail("Its offsets were written in another database or server."),
 				 errhint("SELECT kafka_sink.resume(%s) to go on from them here.", quote_literal_cstr(name))));
+	/* as a worker that is new */
+	ks_schemas_forget_absent();
 	run_sink = sink;
 	lock_wait = (LockWait)
 	{
