@@ -363,6 +363,43 @@ ks_schemas_store_fetched(const char *server, const char *urls, const KsSchemaId 
 	AtEOXact_GUC(true, level);
 }
 
+/* Whatever a registry writes between words. */
+static bool
+is_same_text(const char *a, const char *b)
+{
+	static const char space[] = " \t\r\n";
+
+	for (;; a++, b++)
+	{
+		a += strspn(a, space);
+		b += strspn(b, space);
+		if (*a != *b)
+			return false;
+		if (*a == '\0')
+			return true;
+	}
+}
+
+bool
+ks_schemas_differs(const char *server, const char *urls, const KsSchemaId *id, const char *schema)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, ID_TYPES};
+	Datum		values[lengthof(types)];
+	char		nulls[lengthof(types) + 1] = "     ";
+	bool		result;
+
+	values[0] = CStringGetTextDatum(server);
+	values[1] = CStringGetTextDatum(urls);
+	set_id(id, values + 2, nulls + 2);
+	SPI_connect();
+	ks_catalog_execute("SELECT s.schema FROM kafka_sink.schemas s WHERE s.server OPERATOR(pg_catalog.=) $1 "
+					   "AND s.registry OPERATOR(pg_catalog.=) $2 AND " ID_IS,
+					   lengthof(types), types, values, nulls);
+	result = SPI_processed == 1 && !is_same_text(text_of(1, CurrentMemoryContext), schema);
+	SPI_finish();
+	return result;
+}
+
 bool
 ks_schemas_remove_given(const char *server, const KsSchemaId *id)
 {

@@ -24,6 +24,9 @@ extern bool ks_schemas_store(const char *server, const char *urls, const KsSchem
 extern void ks_schemas_store_fetched(const char *server, const char *urls, const KsSchemaId *id,
 									 const char *type, const char *schema, Jsonb *refs);
 
+/* Is that another one than what was fetched from there, by the same id?  False also if nothing was. */
+extern bool ks_schemas_differs(const char *server, const char *urls, const KsSchemaId *id, const char *schema);
+
 /* Has the server schemas that were given? */
 extern bool ks_schemas_given(const char *server);
 

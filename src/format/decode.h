@@ -167,6 +167,9 @@ extern bool ks_schemas_ask(const KsDecoder *decoder);
 extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, const KsSchemaPass *pass,
 									List **unknown);
 
+/* The schema that a value names, and is read by; false: it names none, or the sink gives it. */
+extern bool ks_schemas_told(const KsDecoder *decoder, const KsRecord *rec, KsSchemaId *id);
+
 /*
  * After that: of the types of values, those that the target has not been compared with,
  * see schema_cache.h.

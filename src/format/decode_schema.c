@@ -37,6 +37,15 @@ ks_schemas_ask(const KsDecoder *d)
 }
 
 bool
+ks_schemas_told(const KsDecoder *d, const KsRecord *rec, KsSchemaId *id)
+{
+	int			skip;
+
+	return d->value_schemas.cache && rec->valuelen >= 0 &&
+		ks_framing_read(d->value_schemas.framing, rec, false, id, &skip) == NULL;
+}
+
+bool
 ks_schemas_want_headers(const KsDecoder *d)
 {
 	return (d->value_schemas.used && ks_framing_has_headers(d->value_schemas.framing)) ||

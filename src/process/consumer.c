@@ -353,6 +353,24 @@ serve(void *arg)
 	MemoryContextSwitchTo(old);
 }
 
+bool
+ks_consumer_schema_differs(KsConsumer *c, const KsSchemaId *id, void (*idle) (void))
+{
+	MemoryContext old;
+	bool		result;
+
+	MemoryContextReset(c->fetch_cxt);
+	old = MemoryContextSwitchTo(c->fetch_cxt);
+	c->idle = idle;
+	c->fetcher.idle = serve;
+	c->fetcher.arg = c;
+	result = ks_schemas_fetch_differs(&c->fetcher, id);
+	MemoryContextSwitchTo(old);
+	/* (as serve() has left it) */
+	c->retry_at = c->attempts > 0 ? GetCurrentTimestamp() : 0;
+	return result;
+}
+
 void
 ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
 {

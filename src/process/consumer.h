@@ -179,6 +179,9 @@ extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
  */
 extern void ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void));
 
+/* In the same way: has the registry another schema by that id than the one that was fetched? */
+extern bool ks_consumer_schema_differs(KsConsumer *c, const KsSchemaId *id, void (*idle) (void));
+
 /* After the commit: the mirrors follow, the batch is released. */
 extern void ks_consumer_committed(KsConsumer *c);
 

@@ -374,3 +374,50 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
 }
+
+/* --- what is stored, and what the registry has now --- */
+
+/* By a GUID it is always the same: that is made of it. */
+static char *
+text_now(KsFetched *s, const KsSchemaId *id)
+{
+	Jsonb	   *answer;
+
+	if (id->global)
+		return get_content(s, id->id);
+	if (id->id < 0 || id->id > PG_INT32_MAX)
+		return NULL;
+	answer = ks_answer_ask(s, psprintf("/schemas/ids/" INT64_FORMAT, id->id));
+	return answer ? ks_answer_text(&answer->root, "schema") : NULL;
+}
+
+bool
+ks_fetch_differs(KsSchemaFetcher *f, const KsSchemaId *id, const char *text)
+{
+	bool		result;
+
+	ks_fetch_begin(f);
+	result = ks_schemas_differs(f->server, ks_registry_urls(f->conf), id, text);
+	ks_fetch_end(f);
+	return result;
+}
+
+bool
+ks_schemas_fetch_differs(KsSchemaFetcher *f, const KsSchemaId *id)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink fetched schema",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	KsFetched	s = {.f = f};
+	bool		result = false;
+	char	   *text;
+
+	if (f->registry == NULL)
+		ks_fetch_open(f);
+	text = text_now(&s, id);
+	if (text)
+		result = ks_fetch_differs(f, id, text);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return result;
+}

@@ -30,10 +30,23 @@ typedef struct KsSchemaFetcher
 extern void ks_schemas_fetch(KsSchemaFetcher *f, List *ids);
 
 /*
+ * Has the registry another schema by that id now than the one that was fetched?  Errors of
+ * the registry's.
+ */
+extern bool ks_schemas_fetch_differs(KsSchemaFetcher *f, const KsSchemaId *id);
+
+/* What is said of that: with the id, and the server's name as a literal. */
+#define KS_SCHEMA_DIFFERS "schema %s is another one in the registry than in kafka_sink.schemas"
+#define KS_SCHEMA_DIFFERS_DETAIL "The registry was set up anew, or restored from a backup, and has given the id again.  Records are read by what was fetched before."
+#define KS_SCHEMA_DIFFERS_HINT "DELETE FROM kafka_sink.schemas WHERE server = %s AND registry <> '', as the extension's owner, and let the server's sinks begin anew with pause() and resume()."
+
+/*
  * The newest schema of a subject is stored, by its id; false: the registry has no such
  * subject.  In the same manner.
  */
 extern bool ks_schemas_fetch_newest(KsSchemaFetcher *f, const char *subject, KsSchemaId *id, int *version);
+
+/* (Errors, 55000, of both: by its id another one was fetched before.) */
 
 /* The numbers of its versions, in any order; and one of these: NULL, or why it cannot be had. */
 extern List *ks_schemas_fetch_versions(KsSchemaFetcher *f, const char *subject);

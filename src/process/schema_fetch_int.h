@@ -57,6 +57,9 @@ extern void ks_fetch_read(KsFetched *s, Jsonb *answer);
 
 extern void ks_fetch_store(KsFetched *s, const KsSchemaId *id);
 
+/* Was another one fetched by that id before? */
+extern bool ks_fetch_differs(KsSchemaFetcher *f, const KsSchemaId *id, const char *text);
+
 /* --- schema_answer.c --- */
 
 /* Errors (HV000): it is not what a registry answers. */

@@ -4,10 +4,22 @@
  */
 #include "postgres.h"
 
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
 #include "process/schema_fetch_int.h"
+
+/* What is stored is what records are read by: to go on with the other one would not help. */
+static void
+refuse_other(const KsSchemaFetcher *f, const KsSchemaId *id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg(KS_SCHEMA_DIFFERS, ks_schema_id_text(id)),
+			 errdetail(KS_SCHEMA_DIFFERS_DETAIL),
+			 errhint(KS_SCHEMA_DIFFERS_HINT, quote_literal_cstr(f->server))));
+}
 
 /* A version of a subject, "latest" too; false: there is none, or 'absent' says why it cannot be had. */
 static bool
@@ -28,6 +40,8 @@ fetch_subject(KsFetched *s, const char *subject, const char *which, KsSchemaId *
 	if (answer == NULL || s->absent)
 		return false;
 	ks_fetch_store(s, id);
+	if (ks_fetch_differs(s->f, id, s->schema))
+		refuse_other(s->f, id);
 	return true;
 }
 

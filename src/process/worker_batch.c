@@ -103,6 +103,8 @@ ks_worker_apply_batch(void (*idle) (void))
 	KsApply    *ap = c->apply;
 	MemoryContext cxt = CurrentMemoryContext;
 	volatile KsApplyResult result = KS_APPLY_DONE;
+	bool		suspects;
+	KsSchemaId	suspect;
 	KsRecordError err;
 	ErrorData  *volatile edata = NULL;
 	Size		bytes = c->bytes;
@@ -169,11 +171,14 @@ ks_worker_apply_batch(void (*idle) (void))
 	}
 	INSTR_TIME_SET_CURRENT(t1);
 	INSTR_TIME_SUBTRACT(t1, t0);
+	suspects = ks_worker_suspects_schema(result == KS_APPLY_STOPPED ? &err : NULL, &suspect);
 	if (result == KS_APPLY_STOPPED)
 	{
 		KsStateError error;
 
 		ks_consumer_describe(c, &err, &error);
+		if (suspects)
+			ks_worker_check_schema(&suspect, &error, idle);
 		ks_worker_halt(&error, 1);
 	}
 	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
@@ -183,4 +188,6 @@ ks_worker_apply_batch(void (*idle) (void))
 		c->reported = false;
 	ks_consumer_committed(c);
 	ConditionVariableBroadcast(ks_worker.progress);
+	if (suspects)
+		ks_worker_check_schema(&suspect, NULL, idle);
 }

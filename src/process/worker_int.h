@@ -7,6 +7,7 @@
  *	worker.c		the process: begin, wait, what is due, end
  *	worker_batch.c	one attempt to apply the batch
  *	worker_wait.c	what others want, and locks beside those of the batch
+ *	worker_schema.c	what is refused, and by which schema it was read
  *	worker_memory.c	leaving when there is too little memory
  *	worker_idle.c	leaving when there is nothing to do
  *	worker_state.c	what is written of the worker
@@ -88,6 +89,17 @@ extern void ks_worker_describe_lock(const ErrorData *edata, KsStateError *error)
  * there is to do, now and then while a schema registry is asked.
  */
 extern void ks_worker_apply_batch(void (*idle) (void));
+
+/*
+ * Of the batch that was applied, and not yet released: is there a record, among those that
+ * were refused and the one that has stopped it (or NULL), whose value is not what its
+ * schema says, and which the registry is to be asked about?
+ */
+extern bool ks_worker_suspects_schema(const KsRecordError *stopped, KsSchemaId *id);
+
+/* Asks it, outside a transaction; halts if it has another schema by that id now.  place: of
+ * the record, or NULL. */
+extern void ks_worker_check_schema(const KsSchemaId *id, const KsStateError *place, void (*idle) (void));
 
 /* Leaves if there has been nothing to do for long enough. */
 extern void ks_worker_leave_if_idle(long *timeout);

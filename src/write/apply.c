@@ -71,6 +71,15 @@ list_unknown(KsApply *ap)
 	}
 }
 
+bool
+ks_apply_schema_of(const KsApply *ap, int record, KsSchemaId *id)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (record >= ap->routes[i].lo && record < ap->routes[i].hi)
+			return ks_schemas_told(ap->routes[i].decoder, &ap->recs[record], id);
+	return false;
+}
+
 int
 ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		 int nparts, KsRecordError *err)

@@ -133,6 +133,9 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
 extern int	ks_apply(KsApply *ap, const KsRecord *recs, int n,
 					 KsPartition *parts, int nparts, KsRecordError *err);
 
+/* The schema of a registry that a value of the batch names, and is read by; false: none. */
+extern bool ks_apply_schema_of(const KsApply *ap, int record, KsSchemaId *id);
+
 /* --- evolve.c --- */
 
 /* At the beginning of a transaction that will alter it. */

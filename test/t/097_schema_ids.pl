@@ -1,0 +1,159 @@
+# Ids of schemas that records tell, in workers: those that no registry has keep nothing
+# from going on, whatever it says of them; one that keys and values share is asked for
+# once; and one that the registry gives again, for another schema, is noticed.
+use strict;
+use warnings FATAL => 'all';
+
+use JSON::PP ();
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use KafkaSinkRegistry qw(test_format sink becomes);
+use KafkaSinkStub;
+use KafkaSinkTest;
+
+my $node = new_node('main');
+my $kafka = shared_broker();
+my $registry = KafkaSinkStub->new;
+my $json = JSON::PP->new->canonical->utf8;
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+# A record's schema: "name" => type, ...
+sub record
+{
+	my (@fields) = @_;
+
+	return $json->encode({ type => 'record', name => 'r', fields => [ map { { name => $fields[ 2 * $_ ], type => $fields[ 2 * $_ + 1 ] } } 0 .. $#fields / 2 ] });
+}
+
+# Values below 64, short strings
+sub long { return chr 2 * $_[0]; }
+sub string { return long(length $_[0]) . $_[0]; }
+sub value { my ($id, @fields) = @_; return pack('CN', 0, $id) . join '', @fields; }
+sub dead_letters { return sql("SELECT off, sqlstate, message FROM kafka_sink.dead_letters WHERE sink = '$_[0]' ORDER BY off"); }
+
+test_format($node, 'avro');
+create_server($node, $kafka, options => "schema_registry_url '" . $registry->url . "'");
+$registry->schema(1, record(id => 'int', v => 'string'));
+
+# --- ids that no registry has ---
+
+my $guid = '02030405-0607-0809-0a0b-0c0d0e0f1011';
+my $strange = $kafka->topic('strange', 1);
+$registry->answer([ '/schemas/ids/4294967295', "/schemas/guids/$guid" ], status => 404, body => '{"error_code":404,"message":"HTTP 404 Not Found"}');
+sql('CREATE TABLE strange (id int, v text)');
+sink('strange', $strange, q{on_error => 'dead_letter', idle_after => '0'});
+$kafka->produce($strange, 0, [ undef, value(1, long(1), string('a')) ], [ undef, value(0xffffffff, long(2), string('b')) ],
+	[ undef, pack('C*', 1 .. 20) ], [ undef, value(1, long(3), string('c')) ]);
+becomes('SELECT * FROM strange ORDER BY id', "1|a\n3|c", 'others go on');
+is(dead_letters('strange'), qq(1|42704|schema 4294967295 is not in the registry of server "kafka"\n2|42704|schema $guid is not in the registry of server "kafka"),
+	'what no registry has is a record error');
+
+# --- the same id in keys and values, and of two topics ---
+
+my @both = map { $kafka->topic($_, 1) } 'twice', 'other';
+$registry->schema(2, record(id => 'int'));
+sql(qq{CREATE TABLE twice (id int PRIMARY KEY, k jsonb); CREATE TABLE other (id int PRIMARY KEY, k jsonb);
+	SELECT kafka_sink.create_sink('twice', server => 'kafka', format => 'avro', key_format => 'avro', enabled => false);
+	SELECT kafka_sink.register_topic('twice', '$both[0]', target => 'twice', columns => '{"k": "\@key"}'),
+		kafka_sink.register_topic('twice', '$both[1]', target => 'other', columns => '{"k": "\@key"}')});
+$kafka->produce($both[$_], 0, [ value(2, long(7)), value(2, long(8)) ]) foreach 0, 1;
+sql(q{CALL kafka_sink.run('twice')});
+is(sql('SELECT * FROM twice UNION ALL TABLE other'), qq(8|{"id": 7}\n8|{"id": 7}), 'keys and values of one schema');
+is($registry->requests('/schemas/ids/2'), 1, 'which is asked for once');
+
+# --- a schema that is registered late, in the same session ---
+
+my $late = $kafka->topic('late', 1);
+sql('CREATE TABLE late (id int)');
+sink('late', $late, q{on_error => 'dead_letter', enabled => false});
+$kafka->produce($late, 0, [ undef, value(3, long(1)) ], [ undef, value(3, long(2)) ]);
+my $session = $node->background_psql('postgres');
+my $retry = q{SELECT applied, dead_lettered FROM kafka_sink.retry_dead_letters('late')};
+my $preview = q{SELECT outcome FROM kafka_sink.preview('late')};
+
+sql(q{CALL kafka_sink.run('late', max_records => 1)});
+is($session->query_safe($retry), '0|1', 'there is no such schema');
+is($session->query_safe($preview), 'error', 'preview() says so');
+$registry->schema(3, record(id => 'int'));
+is($session->query_safe($preview), 'applied', 'it is registered: preview() asks again');
+is($session->query_safe($retry), '1|0', 'so does retry_dead_letters()');
+$session->quit;
+
+# --- a registry that does not answer in time ---
+
+my $patient = $kafka->topic('patient', 1);
+create_server($node, $kafka, name => 'patient', options => "schema_registry_timeout_ms '300000', schema_registry_url '" . $registry->url . "'");
+$registry->answer('/schemas/ids/4', hang => 'before');
+sql('CREATE TABLE patient (id int)');
+sink('patient', $patient, 'enabled => false', 'patient');
+$kafka->produce($patient, 0, [ undef, value(4, long(1)) ]);
+my (undef, undef, $late_error) = $node->psql('postgres', qq{\\set VERBOSITY verbose\nCALL kafka_sink.run('patient', timeout => '3 s')});
+like($late_error, qr/ERROR:  57014: timed out/, 'run() ends with its own timeout');
+
+# --- a registry that gives ids again ---
+
+my %old = (dead_letter => 11, stop => 12, 'ignore' => 13);
+my %topic = map { $_ => $kafka->topic("anew_$_", 1) } keys %old;
+my $detail = 'The registry was set up anew, or restored from a backup, and has given the id again.  Records are read by what was fetched before.';
+my $delete = q{DELETE FROM kafka_sink.schemas WHERE server = 'kafka' AND registry <> ''};
+
+foreach my $on_error (sort keys %old)
+{
+	$registry->schema($old{$on_error}, record(id => 'int', v => 'string'));
+	sql("CREATE TABLE anew_$on_error (id int, v text)");
+	sink("anew_$on_error", $topic{$on_error}, "on_error => '$on_error', idle_after => '0'");
+	# what is no value of it, and nothing else is wrong
+	$kafka->produce($topic{$on_error}, 0, [ undef, value($old{$on_error}, long(1), string('a')) ],
+		$on_error eq 'stop' ? () : [ undef, value($old{$on_error}, long(2), 'c') ], [ undef, value($old{$on_error}, long(3), string('c')) ]);
+	becomes("SELECT * FROM anew_$on_error ORDER BY id", "1|a\n3|c", "$on_error: records by a schema");
+}
+sql(q{SELECT kafka_sink.pause(sink), kafka_sink.resume(sink) FROM kafka_sink.sinks WHERE sink LIKE 'anew%'});
+foreach my $on_error (sort keys %old)
+{
+	my $id = $old{$on_error};
+
+	# as far as the old one can read it, it is right
+	$registry->schema($id, record(v => 'string', id => 'int'));
+	$kafka->produce($topic{$on_error}, 0, [ undef, value($id, string('b'), long(4)) ]);
+	becomes("SELECT state, sqlstate, message, detail FROM kafka_sink.sinks WHERE sink = 'anew_$on_error'",
+		"halted|55000|schema $id is another one in the registry than in kafka_sink.schemas|$detail", "$on_error: its id is that of another schema");
+	is(sql("SELECT left(hint, length(\$\$$delete\$\$)) FROM kafka_sink.sinks WHERE sink = 'anew_$on_error'"), $delete, 'and says what to do');
+}
+is(sql(q{SELECT topic, off FROM kafka_sink.sinks WHERE sink = 'anew_stop'}), "$topic{stop}|2", 'stop: at the record');
+is(dead_letters('anew_dead_letter') =~ s/\|[^|]*$//mgr, "1|22P03\n3|22P03", 'dead_letter: what was refused is there');
+$registry->answer("/subjects/$topic{stop}-value/versions/latest", body => $json->encode({ id => 12, version => 1, schema => record(v => 'string', id => 'int') }));
+$registry->answer("/subjects/$topic{stop}-value/versions", body => '[1]');
+my (undef, undef, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT kafka_sink.describe('kafka', '$topic{stop}')");
+like($err, qr/ERROR:  55000: schema 12 is another one in the registry than in kafka_sink\.schemas\nDETAIL:  \Q$detail\E\nHINT:  \Q$delete\E/, 'describe() says so, too');
+sql($delete);
+sql(q{SELECT kafka_sink.pause(sink), kafka_sink.resume(sink) FROM kafka_sink.sinks WHERE sink LIKE 'anew%'});
+$kafka->produce($topic{$_}, 0, [ undef, value($old{$_}, string('d'), long(5)) ]) foreach keys %old;
+becomes('SELECT * FROM anew_stop ORDER BY id', "1|a\n3|c\n4|b\n5|d", 'it is forgotten: all are read by the new one');
+becomes("SELECT count(*) FROM $_", '3', 'and by others') foreach 'anew_dead_letter', 'anew_ignore';
+is(sql(q{SELECT consumed, applied FROM kafka_sink.retry_dead_letters('anew_dead_letter', 'off = 3')}), '1|1', 'what was refused, too');
+is(sql('SELECT v FROM anew_dead_letter WHERE id = 4'), 'b', 'and is there');
+like(sql("SELECT kafka_sink.describe('kafka', '$topic{stop}')"), qr/^    v text NOT NULL,  -- string\n    id integer NOT NULL  -- int$/m, 'describe() shows the new one');
+
+# white space is no difference, and a registry that is away says nothing
+my $quiet = $kafka->topic('quiet', 1);
+$registry->schema(14, record(id => 'int', v => 'string'));
+sql('CREATE TABLE quiet (id int, v text)');
+sink('quiet', $quiet, q{on_error => 'ignore', idle_after => '0'});
+$kafka->produce($quiet, 0, [ undef, value(14, long(1), string('a')) ]);
+becomes('SELECT * FROM quiet', '1|a', 'a schema that stays');
+$registry->schema(14, record(id => 'int', v => 'string') =~ s/,/,\n  /gr);
+$kafka->produce($quiet, 0, [ undef, value(14, long(2), 'b') ], [ undef, value(14, long(3), string('c')) ]);
+becomes('SELECT * FROM quiet ORDER BY id', "1|a\n3|c", 'its text is written in another way');
+sql(q{SELECT kafka_sink.pause('quiet')});
+$registry->stop;
+sql(q{SELECT kafka_sink.resume('quiet')});
+$kafka->produce($quiet, 0, [ undef, value(14, long(4), 'd') ], [ undef, value(14, long(5), string('e')) ]);
+becomes('SELECT * FROM quiet ORDER BY id', "1|a\n3|c\n5|e", 'the registry is away');
+is(sql(q{SELECT state FROM kafka_sink.sinks WHERE sink = 'quiet'}), 'running', 'and nothing halts');
+is(sql('SELECT bool_and(consumed = applied + deleted + filtered + dead_lettered + ignored + superseded + unmatched), bool_and(off - start_off = consumed + gaps) FROM kafka_sink.txn_offsets'),
+	't|t', 'the accounts are exact');
+
+$node->stop('fast');
+done_testing();
