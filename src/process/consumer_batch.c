@@ -126,6 +126,26 @@ parts_to_move(KsConsumer *c, int *n)
 }
 
 /*
+ * The target is not ready for that record.  What is before it in the batch comes first; but
+ * records of other partitions may come before it each time, and for ever: if it is the
+ * first of its own, they wait, unless the transaction has altered a table, and has to have
+ * rows, too.
+ */
+static void
+cut_batch(KsConsumer *c, int at, bool altered)
+{
+	int			pidx = c->recs[at].pidx;
+	bool		first = !altered;
+
+	for (int i = 0; i < at && first; i++)
+		first = c->recs[i].pidx != pidx;
+	if (first)
+		ks_consumer_keep_partition(c, pidx);
+	else
+		ks_consumer_truncate_batch(c, at);
+}
+
+/*
  * The target is not ready for the first record: it is altered, or *err says why it
  * cannot be.  False: not in this transaction, which has not begun with its lock.
  */
@@ -158,6 +178,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	int			n;
 	int			nmoved = 0;
 	int			done;
+	bool		altered = false;
 
 	MemoryContextReset(c->row_cxt);
 	c->apply->written = NULL;
@@ -215,10 +236,11 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 				return KS_APPLY_EVOLVE;
 			if (err->edata)
 				break;
+			altered = true;
 			continue;
 		}
 		if (c->apply->evolution.at > 0)
-			ks_consumer_truncate_batch(c, c->apply->evolution.at);
+			cut_batch(c, c->apply->evolution.at, altered);
 		else if (c->apply->nwaiting == 0)
 			break;
 		else

@@ -40,6 +40,9 @@ extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
  */
 extern void ks_consumer_transact(KsConsumer *c, void (*step) (void *arg), void *arg);
 
+/* Leaves only the records of one partition in the batch; the others will be read again. */
+extern void ks_consumer_keep_partition(KsConsumer *c, int pidx);
+
 /* Has that moment come?  A clock that was set back ends any wait. */
 extern bool ks_consumer_time_reached(TimestampTz at, TimestampTz now);
 

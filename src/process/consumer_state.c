@@ -91,6 +91,28 @@ ks_consumer_truncate_batch(KsConsumer *c, int n)
 }
 
 void
+ks_consumer_keep_partition(KsConsumer *c, int pidx)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			n = 0;
+
+	for (int i = 0; i < c->nrecs; i++)
+	{
+		int			other = c->recs[i].pidx;
+
+		if (other == pidx)
+		{
+			c->recs[n++] = c->recs[i];
+			continue;
+		}
+		if (!c->states[other].given_back)
+			ks_consumer_give_back(c, other, now);
+		ks_source_release(&c->recs[i], 1);
+	}
+	c->nrecs = n;
+}
+
+void
 ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 {
 	MemoryContext old;

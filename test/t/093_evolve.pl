@@ -151,6 +151,23 @@ $kafka->produce($many, 0, [ undef, value(schema(id => '"long"', z => '"int"'), l
 becomes('SELECT z FROM many WHERE id = 100000', '5', 'a column that somebody has added is taken');
 is(sql(q{SELECT count(*) FROM kafka_sink.ddl_history WHERE statement LIKE '% z %'}), '0', 'as it is');
 
+# --- beside a topic that always has records, whose table comes first ---
+
+my ($busy, $seldom) = map { $kafka->topic($_, 1) } 'busy', 'seldom';
+sql(qq{CREATE TABLE busy (id bigint PRIMARY KEY); CREATE TABLE seldom (id bigint PRIMARY KEY, busy bigint REFERENCES busy);
+	SELECT kafka_sink.create_sink('beside', server => 'kafka', format => 'avro', evolve => 'add', batch_linger_ms => 1000, idle_after => '0');
+	SELECT kafka_sink.register_topic('beside', '$busy', target => 'busy'), kafka_sink.register_topic('beside', '$seldom', target => 'seldom')});
+my ($sent, $until) = (0, time + $KafkaSinkTest::timeout);
+do
+{
+	$kafka->produce($busy, 0, map { [ undef, value($id, long(++$sent)) ] } 1 .. 20);
+	$kafka->produce($seldom, 0, [ undef, value($with_v, long(1), string('one')) ]) if $sent == 20;
+} until sql('SELECT count(*) FROM seldom') > 0 || time > $until;
+is(sql('SELECT id, to_jsonb(s) ->> \'v\' FROM seldom s'), '1|one', 'the table is altered, and has the row');
+becomes('SELECT count(*) FROM busy', $sent, 'the other topic goes on');
+is(accounts('beside'), $sent + 1 . '|' . ($sent + 1) . '|0|t', 'each record once');
+is(statements('beside'), "$seldom|0|0|$with_v|ALTER TABLE public.seldom ADD COLUMN v text", 'altered once');
+
 # --- a lock that is not got ---
 
 my $locked = sink('locked', 1, q{evolve => 'add', lock_timeout => '100 ms'});
