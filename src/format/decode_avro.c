@@ -23,8 +23,8 @@
 typedef struct AvroSchema
 {
 	KsAvroNode *node;
-	KsAvroProgram *program;		/* of values */
-	KsAvroChange *change;		/* of those in an envelope */
+	MemoryContext cxt;			/* of what is made of it for the target, when a value comes: */
+	KsCompiled	compiled;		/* a KsAvroProgram, or a KsAvroChange of those in an envelope */
 	uint64		print;			/* fingerprint, where the framing has one */
 } AvroSchema;
 
@@ -32,7 +32,8 @@ typedef struct KsAvro
 {
 	AvroSchema *value;			/* of the value at hand */
 	AvroSchema *key;			/* of the key at hand */
-	KsAvroProgram *program;		/* of that value, or of the row in it */
+	KsAvroChange *change;		/* of that value; NULL: as the program */
+	KsAvroProgram *program;		/* of it, or of the row in it; NULL: no column takes anything of it */
 	const uint8 *begin;			/* behind what tells the schema, */
 	const uint8 *end;			/* and behind the value */
 	MemoryContext scratch;
@@ -40,23 +41,12 @@ typedef struct KsAvro
 } KsAvro;
 
 static AvroSchema *
-compile(KsDecoder *d, KsAvroNode *node, bool of_keys)
+make_schema(KsAvroNode *node)
 {
 	AvroSchema *schema = palloc0(sizeof(AvroSchema));
 
 	schema->node = node;
-	if (of_keys)
-		return schema;
-	if (d->settings.envelope == KS_DEBEZIUM)
-	{
-		schema->change = ks_avro_change_compile(d, node);
-		schema->program = ks_avro_change_row(schema->change);
-	}
-	else
-	{
-		schema->program = ks_avro_compile(&d->settings, d->target, node, KS_AVRO_VALUE);
-		ks_avro_check_matched(d, schema->program);
-	}
+	schema->cxt = CurrentMemoryContext;
 	return schema;
 }
 
@@ -64,7 +54,27 @@ compile(KsDecoder *d, KsAvroNode *node, bool of_keys)
 static void *
 compile_text(KsDecoder *d, const KsSchemaText *text, bool of_keys)
 {
-	return compile(d, ks_avro_parse_text(text), of_keys);
+	return make_schema(ks_avro_parse_text(text));
+}
+
+typedef struct Compiling
+{
+	KsDecoder  *d;
+	const KsAvroNode *node;
+} Compiling;
+
+/* A KsCompile: for values. */
+static void *
+compile(void *arg)
+{
+	Compiling  *c = arg;
+	KsAvroProgram *program;
+
+	if (c->d->settings.envelope == KS_DEBEZIUM)
+		return ks_avro_change_compile(c->d, c->node);
+	program = ks_avro_compile(&c->d->settings, c->d->target, c->node, KS_AVRO_VALUE);
+	ks_avro_check_matched(c->d, program);
+	return program;
 }
 
 /* The schema that the sink gives; NULL: records tell it. */
@@ -76,7 +86,13 @@ begin_part(KsDecoder *d, KsSchemaPart *part, const char *text)
 	ks_schemas_begin(d, part, text, compile_text);
 	if (text == NULL)
 		return NULL;
-	schema = compile(d, ks_avro_parse(text, strlen(text)), part == &d->key_schemas);
+	schema = make_schema(ks_avro_parse(text, strlen(text)));
+	if (part != &d->key_schemas)
+	{
+		Compiling	c = {d, schema->node};
+
+		schema->compiled.made = compile(&c);
+	}
 	if (part->framing == KS_FRAMING_SINGLE_OBJECT)
 		schema->print = ks_avro_fingerprint(schema->node);
 	return schema;
@@ -141,20 +157,20 @@ begin_reader(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 	MemoryContextReset(r->scratch);
 }
 
-/* Begins behind what tells the schema; *id is -1 if nothing does, or no number. */
+/* Begins behind what tells the schema; *told is -1 if nothing does. */
 static AvroSchema *
-begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, const char *s, int len, int64 *id)
+begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, const char *s, int len, KsSchemaId *told)
 {
-	KsSchemaId	told = {.id = -1};
 	int			skip = 0;
 	const char *wrong;
 
+	*told = (KsSchemaId) {.id = -1};
 	begin_reader(d, r, s, len);
 	if (part->framing == KS_FRAMING_SINGLE_OBJECT)
 		take_single_object(r, schema->print);
 	else if (part->framing != KS_FRAMING_NONE)
 	{
-		wrong = ks_framing_read(part->framing, d->record, part == &d->key_schemas, &told, &skip);
+		wrong = ks_framing_read(part->framing, d->record, part == &d->key_schemas, told, &skip);
 		if (unlikely(wrong != NULL))
 			no_frame(wrong, "If it is not written by a serializer that uses a registry, set framing => 'none'.");
 		r->p += skip;
@@ -162,18 +178,43 @@ begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, con
 		if (unlikely((const uint8 *) s != r->p))
 			begin_reader(d, r, s, len);
 	}
-	*id = told.id;
-	return part->cache ? ks_schema_cache_get(part->cache, &told) : schema;
+	return part->cache ? ks_schema_cache_get(part->cache, told) : schema;
 }
 
-static void
+/* What is made of the schema; NULL: nothing, which is told unless a filter keeps the record. */
+static void *
+compile_value(KsDecoder *d, AvroSchema *schema, const KsSchemaId *told)
+{
+	Compiling	c = {d, schema->node};
+
+	if (!d->filters)
+		return ks_compile_once(&schema->compiled, schema->cxt, told, compile, &c);
+	(void) ks_compile_try(&schema->compiled, schema->cxt, told, compile, &c);
+	d->unreadable = schema->compiled.error;
+	return schema->compiled.made;
+}
+
+/* The same, for the value that begins here. */
+static inline void *
 begin_value(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 {
 	KsAvro	   *avro = d->avro;
+	KsSchemaId	told;
 
-	avro->value = begin(d, &d->value_schemas, avro->value, r, s, len, &d->schema_id);
+	avro->value = begin(d, &d->value_schemas, avro->value, r, s, len, &told);
 	avro->begin = r->p;
 	avro->end = r->end;
+	d->schema_id = told.id;
+	return likely(avro->value->compiled.made != NULL) ? avro->value->compiled.made : compile_value(d, avro->value, &told);
+}
+
+/* It will be no row. */
+static KsRowOp
+take_nothing(KsDecoder *d)
+{
+	resetStringInfo(&d->rest);
+	appendStringInfoString(&d->rest, "{}");
+	return KS_ROW_WRITE;
 }
 
 /* For ks_decode(). */
@@ -189,11 +230,14 @@ static KsRowOp
 open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	KsAvroReader r;
+	KsAvroProgram *program = begin_value(d, &r, s, len);
 
-	begin_value(d, &r, s, len);
-	d->avro->program = ks_avro_program_of(d->avro->value->program, d);
-	if (!d->avro->program->unused)
-		ks_avro_run(d->avro->program, &r);
+	d->avro->program = program;
+	if (unlikely(program == NULL))
+		return take_nothing(d);
+	d->avro->program = program = ks_avro_program_of(program, d);
+	if (!program->unused)
+		ks_avro_run(program, &r);
 	set_found(d);
 	return KS_ROW_WRITE;
 }
@@ -202,11 +246,14 @@ static KsRowOp
 open_change(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 {
 	KsAvroReader r;
+	KsAvroChange *change = d->avro->change = begin_value(d, &r, s, len);
 
-	begin_value(d, &r, s, len);
-	d->avro->program = ks_avro_program_of(ks_avro_change_row(d->avro->value->change), d);
+	d->avro->program = NULL;
+	if (unlikely(change == NULL))
+		return take_nothing(d);
+	d->avro->program = ks_avro_program_of(ks_avro_change_row(change), d);
 	set_found(d);
-	return ks_avro_change_open(d->avro->value->change, &r);
+	return ks_avro_change_open(change, &r);
 }
 
 /* The full name of the value's type; in a union, of its branch's. */
@@ -233,10 +280,10 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 	int			i = ks_column_number(d, col);
 
 	*isnull = false;
-	if (unlikely(program->unavailable != NULL && program->unavailable[i]))
+	if (unlikely(program && program->unavailable != NULL && program->unavailable[i]))
 		return ks_decode_unavailable(d, isnull);
 	/* all that is left of a whole value is a bytea */
-	if (col->source == KS_FROM_VALUE)
+	if (ks_avro_takes_bytes(col))
 	{
 		Datum		value = PointerGetDatum(cstring_to_text_with_len(d->record->value, d->record->valuelen));
 
@@ -250,7 +297,7 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 static bool
 change_key(KsDecoder *d, KsColumn *col, Datum *value, bool *isnull)
 {
-	return ks_avro_change_key(d->avro->value->change, col - d->target->cols, value, isnull);
+	return ks_avro_change_key(d->avro->change, col - d->target->cols, value, isnull);
 }
 
 /* One value, and nothing behind it. */
@@ -267,9 +314,9 @@ ks_avro_key(KsDecoder *d, const char *s, int len, const char **json, int *jsonle
 {
 	KsAvro	   *avro = d->avro;
 	KsAvroReader r;
-	int64		id;
+	KsSchemaId	told;
 
-	avro->key = begin(d, &d->key_schemas, avro->key, &r, s, len, &id);
+	avro->key = begin(d, &d->key_schemas, avro->key, &r, s, len, &told);
 	resetStringInfo(&avro->key_text);
 	append_all(&r, avro->key->node, &avro->key_text);
 	*json = avro->key_text.data;
