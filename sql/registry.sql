@@ -153,6 +153,18 @@ SELECT try(r(i(62) || n(5))), try(r(i(61) || '\x00'));
 SELECT kafka_sink.alter_sink('s', filter => $$type <> clock_timestamp()::text$$);
 SELECT try(r(i(61) || '\x00')), try(r(i(60) || n(4) || s('d')));
 SELECT kafka_sink.drop_sink('s');
+-- a schema of several types: each stands for itself
+SELECT fetched(65, '[' || rec('shop.A', f('id', '"int"'), f('v', '"string"')) || ', ' || rec('shop.B', f('id', '{"type": "map", "values": "int"}')) || ', ' || rec('shop.C', f('x', '"int"')) || ', "null", "string"]');
+SELECT kafka_sink.create_sink('s', server => 'reg', target => 'kind', format => 'avro', enabled => false, on_error => 'dead_letter', columns => '{"type": "@schema"}');
+TRUNCATE kind;
+SELECT try(r(i(65) || n(0) || n(1) || s('a')), r(i(65) || n(1) || '\x00'), r(i(65) || n(2) || n(5)), r(i(65) || n(3)), r(i(65) || n(4) || s('text')), r(i(65) || n(0) || n(2) || s('b')));
+SELECT sqlstate, message, column_name FROM kafka_sink.dead_letters ORDER BY id;
+SELECT kafka_sink.alter_sink('s', filter => $$type = 'shop.A'$$);
+SELECT try(r(i(65) || n(1) || '\x00'), r(i(65) || n(2) || n(5)), r(i(65) || n(3)), r(i(65) || n(0) || n(3) || s('c')));
+SELECT kafka_sink.alter_sink('s', filter => $$type <> 'shop.A'$$);
+SELECT try(r(i(65) || n(1) || '\x00'), r(i(65) || n(0) || n(4) || s('d')));
+SELECT id, v, type FROM kind ORDER BY id;
+SELECT kafka_sink.drop_sink('s');
 -- of changes, too
 CREATE TABLE changed (id int PRIMARY KEY, v text, type text);
 SELECT kafka_sink.create_sink('s', server => 'reg', target => 'changed', format => 'avro', envelope => 'debezium', insert_mode => 'upsert', enabled => false,

@@ -5,7 +5,9 @@
  * Each field is read once, in the order of the schema, by one step or a few:
  * columns that take it get their value, and what is inside of it gets steps of its
  * own where paths lead there.  Records and unions on the way are no more than that;
- * items of maps and arrays are looked for while a record is read.
+ * items of maps and arrays are looked for while a record is read.  Where a value can be
+ * of several types, which records of one topic are then, each stands for itself: what the
+ * columns cannot take of one is an error of the values that are of it.
  */
 #include "postgres.h"
 
@@ -15,6 +17,7 @@
 
 #include "format/avro_program.h"
 #include "format/paths.h"
+#include "format/schema_cache.h"
 
 #define MAX_STEPS	100000
 
@@ -25,6 +28,7 @@ typedef struct Compiler
 	KsAvroProgram *program;
 	bool		others;			/* what no column takes counts, too */
 	bool		in_attempt;		/* of columns that wait for it, too, the value itself is wanted */
+	bool		given;			/* the schema is the sink's, and refused where it does not fit */
 } Compiler;
 
 /* Columns that want something of a value; their paths have been followed that far. */
@@ -175,6 +179,45 @@ compile_record(Compiler *c, const KsAvroNode *record, const Wanted *wanted, int 
 	pfree(inner.cols);
 }
 
+typedef struct Branch
+{
+	Compiler   *c;
+	const KsAvroNode *node;
+	const Wanted *wanted;
+} Branch;
+
+/* A KsCompile. */
+static void *
+compile_steps(void *arg)
+{
+	Branch	   *branch = arg;
+
+	compile(branch->c, branch->node, branch->wanted, 0);
+	return branch;
+}
+
+/* One of the types that a value as a whole can be of. */
+static void
+compile_branch(Compiler *c, const KsAvroNode *node, const Wanted *wanted)
+{
+	KsAvroProgram *p = c->program;
+	Branch		branch = {c, node, wanted};
+	KsCompiled	compiled = {0};
+	int			begin = p->nsteps;
+	int			nmatched = p->nmatched;
+
+	(void) add_step(c, KS_AVRO_BRANCH, node);
+	if (c->given)
+		(void) compile_steps(&branch);
+	else if (ks_compile_try(&compiled, CurrentMemoryContext, NULL, compile_steps, &branch) == NULL)
+	{
+		p->nsteps = begin + 1;
+		p->nmatched = nmatched;
+		p->steps[begin].refused = compiled.error;
+	}
+	p->steps[begin].at = p->nmatched - nmatched;
+}
+
 /* Each branch has its steps; those of the others are jumped over. */
 static void
 compile_union(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
@@ -186,7 +229,10 @@ compile_union(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int lev
 	for (int i = 0; i < node->n; i++)
 	{
 		branches[i] = c->program->nsteps;
-		compile(c, node->types[i], wanted, level);
+		if (level == 0)
+			compile_branch(c, node->types[i], wanted);
+		else
+			compile(c, node->types[i], wanted, level);
 		ends[i] = c->program->nsteps;
 		(void) add_step(c, KS_AVRO_JUMP, node);
 	}
@@ -324,7 +370,7 @@ compile_program(const KsFormatSettings *settings, KsTarget *target, const KsAvro
 				KsAvroScope scope, bool in_attempt)
 {
 	Compiler	c = {settings, target, palloc0(sizeof(KsAvroProgram)),
-	scope != KS_AVRO_KEY && (target->has_rest || settings->strict), in_attempt};
+	scope != KS_AVRO_KEY && (target->has_rest || settings->strict), in_attempt, settings->value_schema != NULL};
 	Wanted		wanted = {0, palloc((target->ncols + 1) * sizeof(int))};
 
 	c.program->maxsteps = 64;
@@ -362,12 +408,42 @@ ks_avro_compile(const KsFormatSettings *settings, KsTarget *target, const KsAvro
 	return program;
 }
 
+#define MATCH_HINT "Fields and columns go together by their names, aliases of fields included; \"columns\" says what has another one."
+
+/* Such a value would be a row of nothing. */
+static ErrorData *
+unmatched_branch(const KsAvroNode *node)
+{
+	ErrorData  *edata = palloc0(sizeof(ErrorData));
+
+	edata->elevel = ERROR;
+	edata->output_to_server = edata->output_to_client = true;
+	edata->sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+	edata->message = pstrdup("the value has no field that a column takes");
+	edata->detail = psprintf("Of the types of the Avro schema it is of %s.", node->name ? node->name : ks_avro_type_name(node));
+	edata->hint = pstrdup(MATCH_HINT);
+	edata->assoc_context = CurrentMemoryContext;
+	return edata;
+}
+
 void
 ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program)
 {
-	if (d->must_match && program->nmatched == 0)
+	bool		refused = false;
+
+	if (!d->must_match)
+		return;
+	for (int i = 0; i < program->nsteps; i++)
+	{
+		KsAvroStep *step = &program->steps[i];
+
+		refused |= step->refused != NULL;
+		if (step->op == KS_AVRO_BRANCH && step->refused == NULL && step->at == 0)
+			step->refused = unmatched_branch(step->node);
+	}
+	if (program->nmatched == 0 && !refused)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the Avro schema has no field that a column takes"),
-				 errhint("Fields and columns go together by their names, aliases of fields included; \"columns\" says what has another one.")));
+				 errhint(MATCH_HINT)));
 }

@@ -22,6 +22,7 @@ typedef enum KsAvroOp
 	KS_AVRO_ITEM_END,
 	KS_AVRO_REST,				/* a value to what no column takes */
 	KS_AVRO_ENTER,				/* the branch of a union */
+	KS_AVRO_BRANCH,				/* begins one of what a value as a whole can be */
 	KS_AVRO_JUMP
 } KsAvroOp;
 
@@ -46,12 +47,13 @@ typedef struct KsAvroStep
 {
 	KsAvroOp	op;
 	int			col;			/* index into the target's */
-	int			at;				/* where to go on; how many bytes */
+	int			at;				/* where to go on; how many bytes; columns that a branch has values for */
 	KsAvroItems *items;
 	const KsAvroNode *node;
 	KsAvroConvert *convert;
 	const KsField *name;		/* of a field that no column takes */
 	int		   *branches;		/* where they are */
+	ErrorData  *refused;		/* why there is no row of this branch, or NULL */
 } KsAvroStep;
 
 typedef struct KsAvroProgram
@@ -92,7 +94,8 @@ extern bool ks_avro_takes_bytes(const KsColumn *col);
 
 KS_NORETURN extern void ks_avro_cannot_take(const KsColumn *col, const KsAvroNode *node);
 
-/* Errors (22023) if the target needs fields, and the schema has none of them. */
+/* Errors (22023) if the target needs fields, and the schema has none of them; what a branch
+ * of it lacks is an error of the values that are of it. */
 extern void ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program);
 
 /* Nothing is found yet. */

@@ -181,6 +181,16 @@ emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 	r->d->column = NULL;
 }
 
+/* No row is made of such a value, which is told unless a filter keeps the record. */
+static void
+refuse_branch(KsAvroReader *r, ErrorData *why)
+{
+	if (!r->d->filters)
+		ReThrowError(why);
+	r->d->unreadable = why;
+	r->p = r->end;
+}
+
 static void
 run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 {
@@ -220,6 +230,13 @@ run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 				break;
 			case KS_AVRO_ENTER:
 				step = program->steps + step->branches[ks_avro_choice(r, step->node)] - 1;
+				break;
+			case KS_AVRO_BRANCH:
+				if (unlikely(step->refused != NULL))
+				{
+					refuse_branch(r, step->refused);
+					return;
+				}
 				break;
 			case KS_AVRO_JUMP:
 				step = program->steps + step->at - 1;
