@@ -38,6 +38,7 @@
 
 #include "base/compat.h"
 #include "feed/message.h"
+#include "feed/steps.h"
 #include "feed/wal.h"
 
 #define PLUGIN			"kafka_sink"	/* of messages */
@@ -52,6 +53,7 @@ struct KsWal
 	KsWalReceiver receiver;
 	KsWalTransaction txn;		/* that is handed out */
 	OutputPluginCallbacks plugin;	/* what ours are around of */
+	XLogRecPtr	from;			/* commits before it are left out */
 	XLogRecPtr	at;				/* the transaction at hand, by its commit; 0: none */
 	XLogRecPtr	skip;			/* the one of which nothing is handed out */
 	bool		starved;		/* the last read met the end of what may be read */
@@ -477,6 +479,7 @@ ks_wal_open(const char *name, XLogRecPtr from, XLogRecPtr skip, const char *publ
 
 	wal->cxt = cxt;
 	wal->receiver = *receiver;
+	wal->from = from;
 	wal->skip = skip;
 	wal->owner = ResourceOwnerCreate(NULL, "kafka_sink feed");
 	my_wal = wal;
@@ -525,13 +528,20 @@ ks_wal_next(KsWal *wal)
 		XLogBeginRead(reader, at);
 	MemoryContextSwitchTo(wal->cxt);
 	CurrentResourceOwner = NULL;
+	if (reader->EndRecPtr < wal->from)
+		ks_feed_step("catching_up");
 	return record != NULL;
 }
 
+/*
+ * A slot keeps more than what is to be handed out: all that was open then, be it for
+ * hours.  While that is read, the place is the one that was begun from: who publishes must
+ * not say that less is done than was.
+ */
 XLogRecPtr
 ks_wal_position(const KsWal *wal)
 {
-	return wal->ctx->reader->EndRecPtr;
+	return Max(wal->ctx->reader->EndRecPtr, wal->from);
 }
 
 XLogRecPtr

@@ -104,7 +104,7 @@ extern XLogRecPtr ks_wal_readable(KsWal *wal);
 /* Is more flushed, and standbys do not have it? */
 extern bool ks_wal_is_held(const KsWal *wal);
 
-/* All that commits before it has been handed out. */
+/* All that commits before it has been handed out, or was left out.  It never goes back. */
 extern XLogRecPtr ks_wal_position(const KsWal *wal);
 
 /* Where the commit begins of the transaction that is handed out, or was when an error was

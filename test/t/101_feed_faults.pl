@@ -104,6 +104,35 @@ for my $step (qw(begun records_sent progress_sent committed confirmed))
 	all_once("killed at $step");
 }
 
+# --- a slot that keeps much more than what is to be published: somebody's transaction is open ---
+
+my $open = $node->background_psql('postgres');
+$open->query_safe("CREATE TABLE noise (t text); BEGIN; INSERT INTO noise VALUES ('open')");
+# (more than is read between two looks at the clock)
+sql("INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 5000)");
+emit(100);
+all_once('while a transaction is open');
+stop_at('catching_up');
+sql("SELECT kafka_sink.alter_feed('f', batch_records => 60)");
+$offset = wait_for_log($node, qr/feed stops at step catching_up/, $offset, 'another worker reads what was published before');
+my $slow = pid_of_feed();
+$open->query_safe('COMMIT');
+$open->quit;
+# (so long that the slot could be moved, if there were something to move it over)
+my $until = sql("SELECT clock_timestamp() + interval '11 s'");
+wait_until($node, "SELECT clock_timestamp() > '$until'", 't', 'which takes long');
+stop_at('confirmed');
+emit(10);
+kill $_, $slow foreach qw(HUP CONT);
+$offset = wait_for_log($node, qr/feed stops at step confirmed/, $offset, 'it commits');
+stop_at('');
+kill 'KILL', $slow;
+runs('killed then, it goes on');
+emit(10);
+all_once('while much was read again');
+
+sql("SELECT kafka_sink.alter_feed('f', reset => '{batch_records}')");
+
 # --- fenced, and not dead yet ---
 
 my @names = map { sql("SELECT format('$_/%s/%s/f', system_identifier, (SELECT oid FROM pg_database WHERE datname = 'postgres')) FROM pg_control_system()") } qw(kafka_sink kafka_sink.1);
