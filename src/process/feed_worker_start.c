@@ -87,14 +87,21 @@ check_slot(KsSlotInfo *slot)
 	}
 }
 
-/* Was all that Kafka has of this feed committed in the history of this server? */
+/*
+ * Was all that Kafka has of this feed committed in the history of this server?  Its
+ * timeline is that of who published, which may be later than the one that was published: a
+ * server that was promoted goes on with what is left of the one before.  So that timeline
+ * must be part of our history, and not have been left before the place.
+ */
 static void
 check_history(const KsProgress *progress)
 {
 	TimeLineID	timeline = ks_timeline();
-	TimeLineID	then = tliOfPointInHistory(progress->lsn - 1, readTimeLineHistory(timeline));
+	List	   *history = readTimeLineHistory(timeline);
+	bool		same = tliInHistory(progress->timeline, history);
+	XLogRecPtr	left = same ? tliSwitchPoint(progress->timeline, history, NULL) : InvalidXLogRecPtr;
 
-	if (then != progress->timeline || progress->lsn > ks_flushed_lsn())
+	if (!same || (!XLogRecPtrIsInvalid(left) && progress->lsn > left) || progress->lsn > ks_flushed_lsn())
 		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "Kafka has transactions of this feed that this server does not have",
 			 psprintf("The last one ended at %X/%X on timeline %u; this server is on timeline %u, at %X/%X. It may have been promoted, or restored, before it had them.",
 					  LSN_FORMAT_ARGS(progress->lsn), progress->timeline, timeline, LSN_FORMAT_ARGS(ks_flushed_lsn())),

@@ -131,7 +131,24 @@ runs('killed then, it goes on');
 emit(10);
 all_once('while much was read again');
 
-sql("SELECT kafka_sink.alter_feed('f', reset => '{batch_records}')");
+# --- promoted, with transactions of the timeline before that are still to be published ---
+
+sql("CALL kafka_sink.pause('f', true)");
+emit(100) foreach 1 .. 4;
+$node->stop;
+append_to_file($node->data_dir . '/standby.signal', '');
+$node->start;
+$node->promote;
+is(sql('SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)'), '00000002', 'the server is on another timeline');
+stop_at('confirmed');
+sql("SELECT kafka_sink.resume('f')");
+$offset = wait_for_log($node, qr/feed stops at step confirmed/, $offset, 'a part of them is published there');
+my $promoted = pid_of_feed();
+stop_at('');
+kill 'KILL', $promoted;
+runs('killed then, it goes on');
+emit(10);
+all_once('on another timeline');
 
 # --- fenced, and not dead yet ---
 
