@@ -91,7 +91,12 @@ ks_feed_copy_tell(void)
 bool
 ks_feed_copy_is_busy(void)
 {
-	return copy.wanted && (is_in_window() || copy.changed || (copy.at != NULL && copy.retry_at == 0));
+	if (!copy.wanted)
+		return false;
+	/* the rest of the window is not to be read yet: standbys are waited for */
+	if (is_in_window())
+		return !ks_wal_is_held(ks_feed.wal);
+	return copy.changed || (copy.at != NULL && copy.retry_at == 0);
 }
 
 long
@@ -408,7 +413,11 @@ ks_feed_copy_release(bool more)
 	KsProducerRecord *rec;
 	int64		rows;
 
-	if (!copy.wanted || !is_in_window() || (more && ks_wal_position(ks_feed.wal) < copy.chunk.until))
+	if (!copy.wanted || !is_in_window())
+		return false;
+	/* nothing more to read is the end of the window, too, unless that is for standbys' sake:
+	 * then the rows may be of what these do not have */
+	if (ks_wal_position(ks_feed.wal) < copy.chunk.until && (more || ks_wal_is_held(ks_feed.wal)))
 		return false;
 	while ((rec = ks_chunk_next(copy.chunk.chunk)) != NULL)
 		ks_publisher_send_copied(&ks_feed.publisher, rec);

@@ -109,8 +109,22 @@ emit($primary, 1000) foreach 1 .. 5;
 published($primary);
 is(scalar $kafka->records($topic), $n, 'more is published');
 
-# what the standby does not get is not published, though it is committed
+# rows that are copied are none that it does not have
 my $receiver = $standby->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walreceiver'});
+my $copied = $kafka->topic('copied', 1);
+kill 'STOP', $receiver;
+$primary->safe_psql('postgres', "CREATE TABLE here (id int PRIMARY KEY); INSERT INTO here SELECT generate_series(1, 10); CREATE PUBLICATION here FOR TABLE here");
+$primary->safe_psql('postgres', "SELECT kafka_sink.create_feed('g', server => 'kafka', publication => 'here', topic => '$copied',
+	progress_topic => '$progress', failover => true, copy_data => true)");
+wait_until($primary, "SELECT concat_ws(' ', state, waits_for) FROM kafka_sink.feeds WHERE feed = 'g'", 'waiting standby', 'a standby is waited for by who copies');
+is(scalar $kafka->records($copied), 0, 'and no row is published that it does not have');
+kill 'CONT', $receiver;
+$primary->safe_psql('postgres', "CALL kafka_sink.wait_for('g', timeout => '3 min')");
+is(scalar $kafka->records($copied), 10, 'but all when it has them');
+$primary->safe_psql('postgres', "SELECT kafka_sink.drop_feed('g')");
+
+# what the standby does not get is not published, though it is committed
+state_is($primary, 'running', 'it is there again');
 kill 'STOP', $receiver;
 my $had = $n;
 emit($primary, 10);
