@@ -57,7 +57,7 @@ extern void ks_feed_write_state(const char *state, const KsStateError *error);
 /* Writes that the feed is halted, and ends the process; begins anew if it was changed. */
 extern void ks_feed_halt(const KsStateError *error) KS_NORETURN;
 
-/* As feed_state has it; shares what edata points to. */
+/* As feed_state has it; shares what edata points to.  Not within a transaction. */
 extern void ks_feed_state_error(const ErrorData *edata, KsStateError *error);
 
 /* Of the producer's error, if it has one.  'refused', if it is not NULL: a message, or its

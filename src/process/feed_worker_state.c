@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "foreign/foreign.h"
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
 
@@ -114,6 +115,24 @@ ks_feed_halt(const KsStateError *error)
 	proc_exit(0);
 }
 
+static void
+look_for_server(void *exists)
+{
+	*(bool *) exists = OidIsValid(get_foreign_server_oid(ks_feed.feed->server, true));
+}
+
+static bool
+server_is_missing(void)
+{
+	bool		exists = true;
+	ErrorData  *edata = ks_transaction_try(look_for_server, &exists);
+
+	ks_wal_forget_caches();
+	if (edata)
+		FreeErrorData(edata);
+	return !exists;
+}
+
 void
 ks_feed_state_error(const ErrorData *edata, KsStateError *error)
 {
@@ -126,6 +145,8 @@ ks_feed_state_error(const ErrorData *edata, KsStateError *error)
 	error->off = -1;
 	if (edata->sqlerrcode == ERRCODE_DISK_FULL)
 		error->waits_for = "disk";
+	else if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT && server_is_missing())
+		error->waits_for = "server";
 	else if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION ||
 			 ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_FDW_ERROR ||
 			 edata->sqlerrcode == ERRCODE_QUERY_CANCELED ||

@@ -1,5 +1,5 @@
-# A feed whose rights are taken away in Kafka, or whose slot is taken away here, while it
-# runs: it says what it waits for, and of which transaction, and loses nothing.
+# A feed whose rights are taken away in Kafka, or whose slot or server is taken away here,
+# while it runs: it says what it waits for, and of which transaction, and loses nothing.
 use strict;
 use warnings FATAL => 'all';
 
@@ -60,10 +60,13 @@ sub culprit_is_found
 	return wait_until($node, "SELECT lsn >= '$between[0]' AND lsn < '$between[1]' FROM kafka_sink.feeds", 't', $what);
 }
 
-sql(qq{
+my $create_server = qq{
 	CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '127.0.0.1:$sasl', security_protocol 'sasl_plaintext',
 		sasl_mechanism 'PLAIN', reconnect_backoff_max_ms '500');
 	CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret');
+};
+sql(qq{
+	$create_server
 	SELECT kafka_sink.create_feed('f', server => 'kafka', progress_topic => '$progress', transaction_timeout => '20 s');
 });
 state_is('running', 'it runs');
@@ -130,5 +133,16 @@ published();
 emit($open, '8');
 published();
 is(values_of($open), '1 2 3 4 6 7 8', 'and goes on when told so');
+
+# --- the server that tells where Kafka is ---
+
+sql('DROP SERVER kafka CASCADE');
+state_is('waiting server', 'a server that is dropped is waited for');
+like(sql('SELECT message || hint FROM kafka_sink.feeds'), qr/server "kafka" does not exist.*CREATE SERVER kafka/, 'and the hint says how to make it');
+emit($open, '9');
+sql($create_server);
+published();
+is(values_of($open), '1 2 3 4 6 7 8 9', 'when it is there again it goes on');
+state_is('running', 'as before');
 
 done_testing();
