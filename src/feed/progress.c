@@ -31,10 +31,11 @@
 
 #define COPY_FORMAT ", \"copy\": " INT64_FORMAT ", \"copied\": " INT64_FORMAT ", \"copy_after\": "
 
-#define MAX_LEN			65536
+/* The place of a copy can be long: an index has keys of more bytes than its pages, if they
+ * can be compressed. */
+#define MAX_RECORD		(1024 * 1024)
 #define READ_RECORDS	256
 #define READ_BYTES		(1024 * 1024)
-#define MAX_RECORD		(1024 * 1024)
 
 char *
 ks_progress_name(const char *feed)
@@ -137,9 +138,10 @@ parse_copy(char *text, KsProgress *p)
 
 	if (copy == NULL || after == NULL || sscanf(copy, COPY_FORMAT, &p->copy, &p->copied) != 2)
 		return;
-	after = pstrdup(after + strlen("\"copy_after\": "));
-	after[strlen(after) - 1] = '\0';
-	if (strcmp(after, "null") != 0)
+	after += strlen("\"copy_after\": ");
+	/* without the brace */
+	after = pnstrdup(after, Max(strlen(after), 1) - 1);
+	if (*after && strcmp(after, "null") != 0)
 		p->copy_after = pg_any_to_server(after, strlen(after), PG_UTF8);
 }
 
@@ -154,7 +156,7 @@ ks_progress_parse(const char *text, int len, KsProgress *p)
 	int			behind = 0;
 	bool		same;
 
-	if (len < 0 || len >= MAX_LEN)
+	if (len < 0 || len > MAX_RECORD)
 		return false;
 	buf = pnstrdup(text, len);
 	memset(p, 0, sizeof(KsProgress));
