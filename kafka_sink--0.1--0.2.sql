@@ -433,7 +433,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_skip_halted'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.skip(text) IS
-'passes over the record at which the sink, or a topic of it, has halted; of a feed, the transaction at which it has stopped';
+'passes over the record at which the sink, or a topic of it, has halted; of a feed, the transaction, or the row of a copy, at which it has stopped';
 
 CREATE FUNCTION kafka_sink.accept_gap(sink text)
 RETURNS void
@@ -912,6 +912,8 @@ CREATE TABLE kafka_sink.feed_copies (
     message text,
     added_at timestamptz NOT NULL,
     copied_at timestamptz,
+    stopped_at text,
+    skip_at text,
     PRIMARY KEY (feed, relation)
 );
 
@@ -934,6 +936,8 @@ COMMENT ON COLUMN kafka_sink.feed_copies.message IS 'why it was refused, or what
 COMMENT ON COLUMN kafka_sink.feed_copies.rows IS 'rows that are in Kafka, or were read and replaced by changes';
 COMMENT ON COLUMN kafka_sink.feed_copies.added_at IS 'when the table was found in the publication';
 COMMENT ON COLUMN kafka_sink.feed_copies.copied_at IS 'when the last of its rows was published';
+COMMENT ON COLUMN kafka_sink.feed_copies.stopped_at IS 'the key of the row that Kafka refuses, with which the feed has stopped';
+COMMENT ON COLUMN kafka_sink.feed_copies.skip_at IS 'the key of the row that is being skipped';
 
 ALTER TABLE kafka_sink.feed_catalog ENABLE ROW LEVEL SECURITY;
 ALTER TABLE kafka_sink.feed_secrets ENABLE ROW LEVEL SECURITY;

@@ -20,6 +20,7 @@
 #include "base/compat.h"
 #include "catalog/extension.h"
 #include "catalog/feed_copies.h"
+#include "catalog/history.h"
 
 /* --- the rows --- */
 
@@ -74,7 +75,7 @@ ks_feed_copies_unfinished(const KsFeed *feed)
 	bool		isnull;
 
 	SPI_connect();
-	ks_catalog_execute("SELECT f.id, f.relation::pg_catalog.oid FROM kafka_sink.feed_copies f "
+	ks_catalog_execute("SELECT f.id, f.relation::pg_catalog.oid, f.skip_at FROM kafka_sink.feed_copies f "
 					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND f.state OPERATOR(pg_catalog.=) ANY ('{waiting,copying}'::pg_catalog.text[]) "
 					   "ORDER BY f.added_at, f.relation::pg_catalog.oid", lengthof(types), types, values, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -84,6 +85,7 @@ ks_feed_copies_unfinished(const KsFeed *feed)
 
 		copy->id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
 		copy->relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		copy->skip_at = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
 		result = lappend(result, copy);
 		MemoryContextSwitchTo(old);
 	}
@@ -99,11 +101,79 @@ ks_feed_copies_set(const KsFeed *feed, int64 id, const char *state, int64 rows, 
 	Int64GetDatum(rows), message ? CStringGetTextDatum(message) : (Datum) 0};
 
 	SPI_connect();
-	ks_catalog_execute("UPDATE kafka_sink.feed_copies f SET state = $3, rows = $4, message = $5, "
+	ks_catalog_execute("UPDATE kafka_sink.feed_copies f SET state = $3, rows = $4, message = $5, stopped_at = NULL, "
 					   "copied_at = CASE WHEN $3 OPERATOR(pg_catalog.=) 'copied' THEN pg_catalog.clock_timestamp() END "
 					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND f.id OPERATOR(pg_catalog.=) $2",
 					   lengthof(types), types, values, message ? NULL : "    n");
 	SPI_finish();
+}
+
+void
+ks_feed_copies_stop(const KsFeed *feed, int64 id, const char *place)
+{
+	Oid			types[] = {TEXTOID, INT8OID, TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(feed->name), Int64GetDatum(id), CStringGetTextDatum(place)};
+
+	SPI_connect();
+	ks_catalog_execute("UPDATE kafka_sink.feed_copies f SET stopped_at = $3 "
+					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND f.id OPERATOR(pg_catalog.=) $2",
+					   lengthof(types), types, values, NULL);
+	SPI_finish();
+}
+
+/* With SPI connected: the one value of the one row that a statement has returned, or NULL. */
+static Jsonb *
+returned_json(MemoryContext cxt)
+{
+	bool		isnull;
+	Jsonb	   *jb;
+
+	if (SPI_processed != 1)
+		return NULL;
+	jb = DatumGetJsonbP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	return (Jsonb *) memcpy(MemoryContextAlloc(cxt, VARSIZE(jb)), jb, VARSIZE(jb));
+}
+
+/* For the history. */
+#define DESCRIBE_ROW(place) \
+	"pg_catalog.jsonb_build_object('relation', f.relation::pg_catalog.text, 'key', " place ") "
+
+Jsonb *
+ks_feed_copies_skip(const char *feed)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Oid			types[] = {TEXTOID};
+	Datum		values[] = {CStringGetTextDatum(feed)};
+	Jsonb	   *row;
+
+	SPI_connect();
+	/* there is one at most: tables are copied one by one */
+	ks_catalog_execute("UPDATE kafka_sink.feed_copies f SET skip_at = f.stopped_at, stopped_at = NULL "
+					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND f.stopped_at IS NOT NULL "
+					   "RETURNING " DESCRIBE_ROW("f.skip_at"), lengthof(types), types, values, NULL);
+	row = returned_json(cxt);
+	SPI_finish();
+	return row;
+}
+
+void
+ks_feed_copies_end_skip(const KsFeed *feed, int64 id)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Oid			types[] = {TEXTOID, INT8OID};
+	Datum		values[] = {CStringGetTextDatum(feed->name), Int64GetDatum(id)};
+	Jsonb	   *row;
+
+	SPI_connect();
+	ks_catalog_execute("WITH s AS (SELECT f.id, " DESCRIBE_ROW("f.skip_at") "AS told FROM kafka_sink.feed_copies f "
+					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND f.id OPERATOR(pg_catalog.=) $2 AND f.skip_at IS NOT NULL FOR UPDATE) "
+					   "UPDATE kafka_sink.feed_copies f SET skip_at = NULL FROM s "
+					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND f.id OPERATOR(pg_catalog.=) s.id RETURNING s.told",
+					   lengthof(types), types, values, NULL);
+	row = returned_json(cxt);
+	SPI_finish();
+	if (row)
+		ks_history_log(feed->name, "skipped", NULL, NULL, row);
 }
 
 void

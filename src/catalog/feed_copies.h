@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 
 #include "catalog/feeds.h"
 
@@ -20,6 +21,7 @@ typedef struct KsFeedCopy
 {
 	int64		id;				/* of this copy, in the feed's progress */
 	Oid			relid;
+	char	   *skip_at;		/* the place of a row that is not to be published, or NULL */
 } KsFeedCopy;
 
 typedef struct KsCopyColumn
@@ -63,7 +65,18 @@ extern bool ks_feed_copies_match(const KsFeed *feed, List *relids);
 /* Those that are not done, of KsFeedCopy, in their order; in the current context. */
 extern List *ks_feed_copies_unfinished(const KsFeed *feed);
 
+/* Forgets where it has stopped. */
 extern void ks_feed_copies_set(const KsFeed *feed, int64 id, const char *state, int64 rows, const char *message);
+
+/* It has stopped with the row at this place, which Kafka refuses. */
+extern void ks_feed_copies_stop(const KsFeed *feed, int64 id, const char *place);
+
+/* The row with which a copy has stopped is not to be published.  Its table and place, for
+ * the history, in the current context; NULL: none has stopped. */
+extern Jsonb *ks_feed_copies_skip(const char *feed);
+
+/* What was to be skipped is behind, if there was anything: the history has it. */
+extern void ks_feed_copies_end_skip(const KsFeed *feed, int64 id);
 
 /* The feed begins anew, and so do its copies. */
 extern void ks_feed_copies_forget(const char *feed);

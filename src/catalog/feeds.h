@@ -39,8 +39,11 @@ typedef struct KsFeed
 	char	   *state;			/* of its worker, NULL: none */
 	bool		halted;
 	XLogRecPtr	state_lsn;		/* of the transaction that could not be published; 0: none, or not known */
-	XLogRecPtr	one_by_one;		/* up to this one each is published alone; 0: it need not be */
+	XLogRecPtr	one_by_one;		/* up to this one each is published alone; 0: it need not be;
+								 * KS_FEED_ROWS: each row that is copied */
 } KsFeed;
+
+#define KS_FEED_ROWS	PG_UINT64_MAX
 
 /* Is there a feed of this name? */
 extern bool ks_feeds_exists(const char *name);

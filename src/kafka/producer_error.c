@@ -13,9 +13,9 @@
 #define HINT_PARTITION "Add partitions to the topic, or emit() to one that it has."
 #define HINT_ACL "Grant the principal WRITE and DESCRIBE on the topic in Kafka."
 #define HINT_TXN_ACL "Grant the principal WRITE and DESCRIBE on the transactional id in Kafka, and IDEMPOTENT_WRITE on the cluster where the brokers ask for it."
-#define HINT_SIZE "Raise max.message.bytes of the topic (and message.max.bytes of the brokers), or kafka_sink.skip() the transaction; then kafka_sink.resume()."
-#define HINT_OWN_SIZE "Raise max_message_bytes of the feed with kafka_sink.alter_feed(), and what the topic takes, or kafka_sink.skip() the transaction; then kafka_sink.resume()."
-#define HINT_DATA "The brokers refuse the message. Change what they check, or kafka_sink.skip() the transaction; then kafka_sink.resume()."
+#define HINT_SIZE "Raise max.message.bytes of the topic (and message.max.bytes of the brokers), or kafka_sink.skip() its transaction, or row; then kafka_sink.resume()."
+#define HINT_OWN_SIZE "Raise max_message_bytes of the feed with kafka_sink.alter_feed(), and what the topic takes, or kafka_sink.skip() its transaction, or row; then kafka_sink.resume()."
+#define HINT_DATA "The brokers refuse the message. Change what they check, or kafka_sink.skip() its transaction, or row; then kafka_sink.resume()."
 #define HINT_TIMEOUT "Lower transaction_timeout of the feed with kafka_sink.alter_feed(), or raise transaction.max.timeout.ms of the brokers."
 #define HINT_FENCED "Another server may publish the same feed, such as a copy of this one or the one that it was before a failover; or a transaction of Kafka was open for longer than the feed's transaction_timeout."
 

@@ -150,7 +150,7 @@ read_some(void)
 	for (int i = 0; i < READ_AT_A_TIME; i++)
 	{
 		if ((ks_publisher_is_open(&ks_feed.publisher) && ks_publisher_is_full(&ks_feed.publisher)) ||
-			ks_publisher_is_due(&ks_feed.publisher))
+			ks_publisher_is_due(&ks_feed.publisher) || ks_feed_copy_is_due())
 			return true;
 		if (!ks_wal_next(ks_feed.wal))
 			return false;
@@ -178,7 +178,7 @@ has_waited_enough(void)
 {
 	int			open_ms = Min(Max(ks_feed.publisher.took_us * OPEN_TIMES / 1000, MIN_OPEN_MS), MAX_OPEN_MS);
 
-	return ks_publisher_is_full(&ks_feed.publisher) || ks_publisher_is_due(&ks_feed.publisher) ||
+	return ks_publisher_is_full(&ks_feed.publisher) || ks_publisher_is_due(&ks_feed.publisher) || ks_feed_copy_is_due() ||
 		TimestampDifferenceExceeds(ks_feed.publisher.opened_at, GetCurrentTimestamp(), open_ms);
 }
 
@@ -302,12 +302,15 @@ find_culprit(KsStateError *error, bool refused)
 	}
 	else if (refused && (error->topic == NULL || strcmp(error->topic, p->progress_topic) != 0))
 	{
+		bool		rows = ks_feed_copy_has_sent();
+
 		suspect = p->last;
-		found = suspect == 0 || ks_publisher_is_careful(p);
+		found = rows ? ks_feed_copy_blame(error) : suspect == 0 || ks_publisher_is_careful(p);
+		ks_feed.row_refused = rows;
 		if (found)
-			ks_feed.stopped_at = p->blamed;
+			ks_feed.stopped_at = rows ? InvalidXLogRecPtr : p->blamed;
 		/* librdkafka does not always tell of what topic it is */
-		if (found && p->blamed != 0 && error->topic == NULL && p->only_topic[0])
+		if (found && !rows && p->blamed != 0 && error->topic == NULL && p->only_topic[0])
 			error->topic = p->only_topic;
 	}
 	if (!found)

@@ -19,7 +19,6 @@
 
 #include "process/feed_worker_int.h"
 
-#define MAX_ROWS	10000
 #define MAX_BYTES	(16 * 1024 * 1024)	/* of keys and values */
 
 /* Where the executor leaves its rows. */
@@ -27,6 +26,8 @@ typedef struct ChunkReceiver
 {
 	DestReceiver pub;
 	KsFeedChunk *to;
+	const KsCopyPlan *plan;
+	const char *skip_at;		/* the place of the row that is left out, or NULL */
 	MemoryContext row_cxt;		/* of the last row */
 	LogicalRepTupleData row;
 	FmgrInfo   *out;			/* of the columns */
@@ -51,6 +52,17 @@ put_column(ChunkReceiver *r, int i, Datum value, bool isnull)
 	r->row.colvalues[i].len = strlen(text);
 }
 
+/* Where the last row is; its texts are there until the next one comes. */
+static char *
+place_of_row(const ChunkReceiver *r)
+{
+	char	  **values = palloc(r->plan->nkeys * sizeof(char *));
+
+	for (int i = 0; i < r->plan->nkeys; i++)
+		values[i] = r->row.colvalues[r->plan->keys[i].column].data;
+	return ks_copy_place(r->plan, values);
+}
+
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -63,11 +75,16 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	slot_getallattrs(slot);
 	for (int i = 0; i < r->row.ncols; i++)
 		put_column(r, i, slot->tts_values[i], slot->tts_isnull[i]);
-	ks_rows_make_copied(ks_feed.publisher.rows, r->to->table, &r->row, &r->at, &rec, &key);
-	ks_chunk_add(r->to->chunk, key, &rec);
 	r->to->nrows++;
-	r->bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
-	r->full = r->bytes >= r->max_bytes;
+	if (r->skip_at && strcmp(place_of_row(r), r->skip_at) == 0)
+		r->to->skipped = true;
+	else
+	{
+		ks_rows_make_copied(ks_feed.publisher.rows, r->to->table, &r->row, &r->at, &rec, &key);
+		ks_chunk_add(r->to->chunk, key, &rec);
+		r->bytes += Max(rec.keylen, 0) + Max(rec.valuelen, 0);
+		r->full = r->bytes >= r->max_bytes;
+	}
 	MemoryContextSwitchTo(old);
 	return !r->full;
 }
@@ -119,6 +136,7 @@ make_receiver(KsFeedChunk *to, const KsCopyPlan *plan)
 	r->pub.rDestroy = receive_end;
 	r->pub.mydest = DestTuplestore;	/* SPI does not look at what it does not know */
 	r->to = to;
+	r->plan = plan;
 	r->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink row", ALLOCSET_DEFAULT_SIZES);
 	r->row.ncols = plan->ncolumns;
 	r->row.colstatus = palloc0(plan->ncolumns);
@@ -138,17 +156,6 @@ make_receiver(KsFeedChunk *to, const KsCopyPlan *plan)
 	return r;
 }
 
-/* Where the last row is; its texts are there until the next one comes. */
-static char *
-place_behind(const KsCopyPlan *plan, const ChunkReceiver *r)
-{
-	char	  **values = palloc(plan->nkeys * sizeof(char *));
-
-	for (int i = 0; i < plan->nkeys; i++)
-		values[i] = r->row.colvalues[plan->keys[i].column].data;
-	return ks_copy_place(plan, values);
-}
-
 /* What others do to the table is not waited for, and rows that the owner may not see are
  * an error. */
 static void
@@ -159,18 +166,20 @@ set_for_reading(void)
 }
 
 void
-ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place)
+ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, const char *skip_at, int most)
 {
-	int			limit = Min(ks_feed.feed->batch_records, MAX_ROWS);
+	int			limit = Min(Min(ks_feed.feed->batch_records, KS_FEED_CHUNK_ROWS), most);
 	char	  **after = place ? ks_copy_place_read(plan, place) : NULL;
 	SPIExecuteOptions options = {.read_only = true};
 	ChunkReceiver *r;
 
 	to->anew = after == NULL;
 	to->nrows = 0;
+	to->skipped = false;
 	to->table = describe(plan);
 	to->chunk = ks_chunk_create(&to->horizon, to->cxt);
 	r = make_receiver(to, plan);
+	r->skip_at = skip_at;
 	options.dest = &r->pub;
 	set_for_reading();
 	SPI_connect();
@@ -178,5 +187,6 @@ ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place)
 		elog(ERROR, "could not read a table's rows");
 	SPI_finish();
 	to->is_last = !r->full && to->nrows < limit;
-	to->place = to->is_last ? NULL : place_behind(plan, r);
+	to->last_row = to->nrows > 0 ? place_of_row(r) : NULL;
+	to->place = to->is_last ? NULL : to->last_row;
 }

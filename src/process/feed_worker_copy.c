@@ -12,6 +12,8 @@
  *	  meanwhile the change is published, and rows only where they are needed before it.
  *	- How far the copy is, is committed with it.  A table's row says that it is done
  *	  before the next one begins.
+ *	- When Kafka refuses a row, the next process begins with a chunk of one row, which has a
+ *	  transaction of Kafka to itself, and doubles it each time.  So the row is alone soon.
  *
  * All of it happens between two records of the WAL, but for what is told of changes.
  */
@@ -20,8 +22,10 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -57,6 +61,10 @@ static struct
 	char		said[128];		/* what is told to be in the way */
 	KsFeedChunk chunk;			/* in WINDOW: chunk.chunk is not NULL */
 	char	   *former;			/* in SEND: the place before */
+	int			most;			/* rows of the next chunk */
+	int64		sent_in;		/* rows were sent in the transaction of Kafka behind so many */
+	bool		sent;			/* and they were */
+	bool		alone;			/* the last was the only one, and nothing else was */
 	void		(*begin) (void *arg, const KsWalTransaction *txn);	/* the publisher's */
 } copy;
 
@@ -173,6 +181,7 @@ read_copies(void *arg)
 	if (at != NULL && p->copy_after == NULL)
 	{
 		/* it was done when nobody could write so any more */
+		ks_feed_copies_end_skip(ks_feed.feed, at->id);
 		ks_feed_copies_set(ks_feed.feed, at->id, "copied", p->copied, NULL);
 		ForceSyncCommit();
 		copy.left = list_delete_ptr(copy.left, at);
@@ -219,6 +228,8 @@ ks_feed_copy_start(KsWalReceiver *receiver)
 	if (!ks_feed.feed->copy_data || ks_feed.feed->publication == NULL)
 		return;
 	copy.wanted = copy.changed = true;
+	/* it was in trouble, of which a row may have been the reason */
+	copy.most = ks_feed.state && strcmp(ks_feed.state, "starting") != 0 ? 1 : KS_FEED_CHUNK_ROWS;
 	copy.cxt = AllocSetContextCreate(ks_feed.cxt, "kafka_sink copies", ALLOCSET_DEFAULT_SIZES);
 	copy.chunk.cxt = AllocSetContextCreate(ks_feed.cxt, "kafka_sink chunk", ALLOCSET_DEFAULT_SIZES);
 	CacheRegisterSyscacheCallback(PUBLICATIONOID, publication_callback, (Datum) 0);
@@ -230,6 +241,57 @@ ks_feed_copy_start(KsWalReceiver *receiver)
 	receiver->begin = begin_and_note;
 	read_copies_again();
 	tell();
+}
+
+/* --- what is sent --- */
+
+static void
+send_row(const KsProducerRecord *rec, bool alone)
+{
+	copy.sent = true;
+	copy.sent_in = ks_feed.publisher.open_counts.commits;
+	copy.alone = alone;
+	ks_publisher_send_copied(&ks_feed.publisher, rec);
+}
+
+bool
+ks_feed_copy_has_sent(void)
+{
+	return copy.sent && copy.sent_in == ks_feed.publisher.open_counts.commits;
+}
+
+static void
+set_stopped(void *arg)
+{
+	const char **table = arg;
+	char	   *name = get_rel_name(copy.at->relid);
+	MemoryContext old;
+
+	ks_feed_copies_stop(ks_feed.feed, copy.at->id, copy.chunk.last_row);
+	old = MemoryContextSwitchTo(ks_feed.cxt);
+	if (name)
+		*table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(copy.at->relid)), name);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+ks_feed_copy_blame(KsStateError *error)
+{
+	const char *table = NULL;
+	ErrorData  *edata;
+
+	if (!ks_feed_copy_has_sent() || !copy.alone)
+		return false;
+	edata = ks_transaction_try(set_stopped, &table);
+	ks_wal_forget_caches();
+	if (edata)
+		ereport(LOG,
+				(errcode(edata->sqlerrcode),
+				 errmsg("state of feed \"%s\" could not be written: %s", ks_feed.feed->name, edata->message)));
+	else if (table)
+		error->detail = psprintf("%s%sIt is a row of table %s that was there before; its key is in kafka_sink.feed_copies.",
+								 error->detail ? error->detail : "", error->detail ? " " : "", table);
+	return true;
 }
 
 /* --- WINDOW --- */
@@ -257,7 +319,7 @@ watch(void *arg, const KsWalTransaction *txn, const char *key, bool whole)
 	}
 	rec = ks_chunk_touch(copy.chunk.chunk, XidFromFullTransactionId(txn->xid), key, whole);
 	if (rec)
-		ks_publisher_send_copied(&ks_feed.publisher, rec);
+		send_row(rec, false);
 }
 
 /* --- CHUNK --- */
@@ -329,7 +391,7 @@ read_chunk(void *arg)
 	}
 	ks_feed_check_readable(plan->relid, plan->schema, plan->table);
 	place = place_at_hand(&rows);
-	ks_feed_read_chunk(&copy.chunk, plan, place);
+	ks_feed_read_chunk(&copy.chunk, plan, place, copy.at->skip_at, copy.most);
 	/* for people: it may be lost */
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	ks_feed_copies_set(ks_feed.feed, copy.at->id, "copying", copy.chunk.anew ? 0 : rows, NULL);
@@ -407,6 +469,12 @@ next_chunk(void)
 /* --- SEND --- */
 
 bool
+ks_feed_copy_is_due(void)
+{
+	return copy.wanted && is_in_window() && copy.chunk.nrows == 1 && ks_wal_position(ks_feed.wal) >= copy.chunk.until;
+}
+
+bool
 ks_feed_copy_release(bool more)
 {
 	KsProgress *next = &ks_feed.publisher.next;
@@ -419,8 +487,11 @@ ks_feed_copy_release(bool more)
 	 * then the rows may be of what these do not have */
 	if (ks_wal_position(ks_feed.wal) < copy.chunk.until && (more || ks_wal_is_held(ks_feed.wal)))
 		return false;
+	/* what is open is committed before, so that it is known whose fault it is if it is refused */
+	if (copy.chunk.nrows == 1 && ks_publisher_is_open(&ks_feed.publisher))
+		return false;
 	while ((rec = ks_chunk_next(copy.chunk.chunk)) != NULL)
-		ks_publisher_send_copied(&ks_feed.publisher, rec);
+		send_row(rec, copy.chunk.nrows == 1);
 	(void) place_at_hand(&rows);
 	next->copied = (copy.chunk.anew ? 0 : rows) + copy.chunk.nrows;
 	next->copy = copy.at->id;
@@ -432,9 +503,18 @@ ks_feed_copy_release(bool more)
 
 /* --- DONE --- */
 
+/* The row was not in the chunk that is committed. */
+static void
+set_skipped(void *unused)
+{
+	ks_feed_copies_end_skip(ks_feed.feed, copy.at->id);
+}
+
 static void
 set_copied(void *unused)
 {
+	/* (it may have been behind without a word) */
+	ks_feed_copies_end_skip(ks_feed.feed, copy.at->id);
 	ks_feed_copies_set(ks_feed.feed, copy.at->id, "copied", ks_feed.publisher.progress.copied, NULL);
 	ForceSyncCommit();
 }
@@ -443,11 +523,18 @@ void
 ks_feed_copy_committed(void)
 {
 	bool		is_last = copy.chunk.is_last;
+	bool		skipped = copy.chunk.skipped;
 
+	copy.most = Min(2 * copy.most, KS_FEED_CHUNK_ROWS);
 	if (copy.former)
 		pfree(copy.former);
 	copy.former = NULL;
 	leave_window();
+	if (skipped && !is_last)
+	{
+		run(set_skipped, NULL);
+		copy.at->skip_at = NULL;
+	}
 	if (is_last)
 	{
 		ks_feed_step("table_sent");
@@ -461,9 +548,21 @@ ks_feed_copy_committed(void)
 
 /* --- between two records of the WAL --- */
 
+/* Messages were sent one by one for the rows' sake, which is over. */
+static void
+end_one_by_one(void)
+{
+	bool		over = !copy.wanted || (copy.at == NULL && !copy.changed) || copy.most == KS_FEED_CHUNK_ROWS;
+
+	/* (that it runs is written: so it is not said any more that they are to be) */
+	if (over && ks_feed.feed->one_by_one == KS_FEED_ROWS && ks_feed.state && strcmp(ks_feed.state, "running") == 0)
+		ks_feed_respawn();
+}
+
 void
 ks_feed_copy_next(void)
 {
+	end_one_by_one();
 	if (!copy.wanted || is_in_window())
 		return;
 	if (copy.changed)

@@ -44,6 +44,7 @@ typedef struct KsFeedWorker
 	const char *state;			/* as last written; NULL: nothing yet */
 	char		said[256];		/* the message with it */
 	TimestampTz trouble_since;	/* while Kafka is waited for, 0: it is not */
+	bool		row_refused;	/* that is copied: the next process sends them one by one */
 	XLogRecPtr	stopped_at;		/* the transaction that ends the process, by its commit; 0: none, or not known */
 } KsFeedWorker;
 
@@ -115,12 +116,17 @@ typedef struct KsFeedChunk
 	bool		anew;			/* the first of its table */
 	bool		is_last;
 	int64		nrows;
-	char	   *place;			/* behind it, NULL: it is the last */
+	bool		skipped;		/* one of them is not to be published */
+	char	   *last_row;		/* the place of the last, NULL: there is none */
+	char	   *place;			/* behind it, NULL: it is the last chunk */
 } KsFeedChunk;
 
-/* Reads the rows behind a place (NULL: the first), by the active snapshot, which the
- * horizon is of.  Errors, also (55P03) if the table is locked. */
-extern void ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place);
+#define KS_FEED_CHUNK_ROWS	10000	/* at most */
+
+/* Reads up to 'most' rows behind a place (NULL: the first), by the active snapshot, which
+ * the horizon is of; without the one at 'skip_at', unless it is NULL.  Errors, also (55P03)
+ * if the table is locked. */
+extern void ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, const char *skip_at, int most);
 
 /* --- feed_worker_copy.c --- */
 
@@ -137,11 +143,21 @@ extern bool ks_feed_copy_release(bool more);
 /* And when it is. */
 extern void ks_feed_copy_committed(void);
 
+/* Nothing else is to be read: a chunk of one row has a transaction of Kafka to itself. */
+extern bool ks_feed_copy_is_due(void);
+
 /* Before it is told how far the WAL has been read: is something to be copied? */
 extern void ks_feed_copy_tell(void);
 
 /* There is something to do now. */
 extern bool ks_feed_copy_is_busy(void);
+
+/* Are rows of it in the transaction of Kafka that has failed? */
+extern bool ks_feed_copy_has_sent(void);
+
+/* Is it the row that was refused, and nothing else?  Then it is told, with 'error'.  Else
+ * the next process reads fewer rows at a time.  Not within a transaction. */
+extern bool ks_feed_copy_blame(KsStateError *error);
 
 /* For how long to sleep, ms, of so long. */
 extern long ks_feed_copy_patience(long timeout);

@@ -149,7 +149,7 @@ open_producers(void)
 			.batch_bytes = feed->batch_bytes,
 			.cut_ms = (int) timeout_ms / 2,
 			.patience_ms = (int) timeout_ms + COMMIT_PATIENCE_MS,
-			.one_by_one = feed->one_by_one,
+			.one_by_one = feed->one_by_one == KS_FEED_ROWS ? InvalidXLogRecPtr : feed->one_by_one,
 			.serve = ks_feed_serve
 	};
 	for (int i = 0; i < KS_PUBLISHER_PRODUCERS; i++)

@@ -50,9 +50,11 @@ static void
 set_state(void *arg)
 {
 	StateArgs  *a = arg;
+	XLogRecPtr	one_by_one = ks_publisher_is_careful(&ks_feed.publisher) ? ks_feed.publisher.one_by_one :
+		ks_feed.row_refused ? KS_FEED_ROWS : InvalidXLogRecPtr;
 
 	ks_feeds_set_state(ks_feed.feed->name, a->state, a->error, a->error ? ks_feed.stopped_at : InvalidXLogRecPtr,
-					   a->error && ks_publisher_is_careful(&ks_feed.publisher) ? ks_feed.publisher.one_by_one : InvalidXLogRecPtr);
+					   a->error ? one_by_one : InvalidXLogRecPtr);
 }
 
 void

@@ -90,7 +90,7 @@ SELECT is(pg_temp.columns_of('kafka_sink.feed_progress'),
     'feed text!, lsn pg_lsn!, xid bigint!, transactions bigint!, records bigint!, read_at timestamp with time zone!', 'feed_progress');
 SELECT is(pg_temp.columns_of('kafka_sink.feed_copies'),
     'feed text!, relation regclass!, id bigint!, state text!, rows bigint!, message text, added_at timestamp with time zone!, '
-    'copied_at timestamp with time zone', 'feed_copies');
+    'copied_at timestamp with time zone, stopped_at text, skip_at text', 'feed_copies');
 SELECT is(pg_temp.columns_of('kafka_sink.record'),
     'topic text, part integer, off bigint, ts timestamp with time zone, key bytea, value bytea, headers kafka_sink.header[]',
     'type record');

@@ -336,4 +336,45 @@ published('rows');
 is(join(' ', map { $_->[2] } ($kafka->records($cuts[0]))[ 20 .. 21 ]), '20 24', 'and skipped');
 is(scalar $kafka->records($cuts[0]), 22, 'nothing else comes');
 
+# --- a row that was there before, which the brokers refuse, or the feed's own limit ---
+
+sql(q{
+	CREATE TABLE old (id int PRIMARY KEY, v text);
+	INSERT INTO old SELECT i, md5(i::text) FROM generate_series(1, 300) i;
+	UPDATE old SET v = (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200)) WHERE id = 123;
+	CREATE PUBLICATION old FOR TABLE old;
+});
+foreach ([ 'copied', ', copy_data => true', 'max.message.bytes' => 2000 ], [ 'limited', ', copy_data => true, max_message_bytes => 2000' ])
+{
+	my ($feed, $settings, @config) = @$_;
+	my $rows = $kafka->topic($feed, 1, @config);
+
+	sql("SELECT kafka_sink.create_feed('$feed', server => 'kafka', publication => 'old', topic => '$rows', progress_topic => '$progress'$settings)");
+	$history = history_now();
+	foreach my $again ('', ' again')
+	{
+		state_is($feed, "halted $rows", "$feed: a row that is too large halts it$again");
+		is(sql("SELECT stopped_at FROM kafka_sink.feed_copies WHERE feed = '$feed'"), '{"id integer": "123"}', 'its key is told');
+		like(sql("SELECT detail FROM kafka_sink.feeds WHERE feed = '$feed'"), qr/row of table public\.old that was there before/, 'and of which table it is');
+		is(join(' ', map { $_->[2] } $kafka->records($rows)), join(' ', 1 .. 122), 'those ahead of it are published');
+		fails("SELECT kafka_sink.skip('$feed', '0/1')", qr/has not stopped at a transaction/, 'no transaction is to be skipped');
+		sql("SELECT kafka_sink.resume('$feed')") unless $again;
+		# (until it is told by the next one)
+		wait_until($node, "SELECT count(*) FROM kafka_sink.sink_history WHERE sink = '$feed' AND action = 'resume'", '1', 'resumed');
+	}
+	sql("SELECT kafka_sink.skip('$feed')");
+	is(sql("SELECT skip_at FROM kafka_sink.feed_copies WHERE feed = '$feed'"), '{"id integer": "123"}', 'the row can be skipped');
+	fails("SELECT kafka_sink.skip('$feed')", qr/has not stopped at a transaction/, 'once');
+	sql("SELECT kafka_sink.resume('$feed')");
+	published($feed);
+	is(join(' ', map { $_->[2] } $kafka->records($rows)), join(' ', 1 .. 122, 124 .. 300), 'and all others are published, once');
+	is(history($feed, $history), 'resume skip resume skipped', 'which the history has');
+	is(sql("SELECT coalesce(old, new)->>'key' FROM kafka_sink.sink_history WHERE sink = '$feed' AND action = 'skipped'"), '{"id integer": "123"}', 'with its key');
+	is(sql("SELECT skip_at IS NULL AND stopped_at IS NULL FROM kafka_sink.feed_copies WHERE feed = '$feed'"), 't', 'and it is forgotten');
+	sql("UPDATE old SET v = 'small' WHERE id = 123");
+	published($feed);
+	is(join(' ', map { $_->[2] } ($kafka->records($rows))[299]), '123', 'when it is changed it comes');
+	sql("UPDATE old SET v = (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200)) WHERE id = 123; SELECT kafka_sink.drop_feed('$feed')");
+}
+
 done_testing();
