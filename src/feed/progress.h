@@ -31,7 +31,8 @@ typedef struct KsProgress
 {
 	int64		feed_id;		/* of the feed's creation */
 	uint64		system_identifier;
-	TimeLineID	timeline;
+	TimeLineID	timeline;		/* of who publishes */
+	XLogRecPtr	start_lsn;		/* where the feed has begun, last */
 	XLogRecPtr	lsn;			/* commits that begin before it are in Kafka */
 	uint32		xid;			/* of the last one, 0: none */
 	int64		transactions;	/* of PostgreSQL, since the feed began */

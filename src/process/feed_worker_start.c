@@ -117,6 +117,11 @@ check_progress(bool found, const KsProgress *progress, const KsSlotInfo *slot)
 		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the feed's progress is not in Kafka any more",
 			 psprintf("Topic \"%s\" has no record of the feed that could be read. It may have been deleted, or made without cleanup.policy compact.", topic),
 			 gap_hint());
+	if (progress->start_lsn != ks_feed.feed->start_lsn)
+		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "another server has begun this feed anew",
+			 psprintf("Its progress in Kafka is of a feed that began at %X/%X, and here it began at %X/%X. A copy of this server, or of what it was, publishes it, or has done so.",
+					  LSN_FORMAT_ARGS(progress->start_lsn), LSN_FORMAT_ARGS(ks_feed.feed->start_lsn)),
+			 gap_hint());
 	check_history(progress);
 	/* the slot is confirmed behind Kafka's commit only */
 	if (progress->lsn < slot->confirmed_lsn)
@@ -311,6 +316,7 @@ begin_feed(void)
 		.feed_id = feed->id,
 			.system_identifier = GetSystemIdentifier(),
 			.timeline = ks_timeline(),
+			.start_lsn = feed->start_lsn,
 			.lsn = feed->start_lsn
 	};
 	ks_feed.publisher.progress.as = ks_feed.defined;

@@ -148,7 +148,7 @@ static bool
 same(const KsProgress *a, const KsProgress *b)
 {
 	return a->feed_id == b->feed_id && a->system_identifier == b->system_identifier && a->timeline == b->timeline &&
-		a->lsn == b->lsn && a->xid == b->xid && a->transactions == b->transactions && a->records == b->records &&
+		a->start_lsn == b->start_lsn && a->lsn == b->lsn && a->xid == b->xid && a->transactions == b->transactions && a->records == b->records &&
 		a->skipped == b->skipped && a->inside == b->inside && a->inside_records == b->inside_records &&
 		strcmp(a->as.publication, b->as.publication) == 0 && strcmp(a->as.topic, b->as.topic) == 0 &&
 		strcmp(a->as.envelope, b->as.envelope) == 0 && a->copy == b->copy && a->copied == b->copied &&
@@ -174,14 +174,15 @@ example(int i)
 {
 	KsProgress	p = {
 		.feed_id = 81264, .system_identifier = UINT64CONST(7391000000000000001), .timeline = 1,
-		.lsn = 0x1A2B3C40, .xid = 773, .transactions = 12, .records = 40
+		.start_lsn = 0x1A000028, .lsn = 0x1A2B3C40, .xid = 773, .transactions = 12, .records = 40
 	};
 
 	switch (i)
 	{
 		case 1:
 			p = (KsProgress) {
-				.feed_id = PG_INT64_MAX, .system_identifier = PG_UINT64_MAX, .timeline = PG_UINT32_MAX, .lsn = PG_UINT64_MAX,
+				.feed_id = PG_INT64_MAX, .system_identifier = PG_UINT64_MAX, .timeline = PG_UINT32_MAX,
+				.start_lsn = PG_UINT64_MAX, .lsn = PG_UINT64_MAX,
 				.xid = PG_UINT32_MAX, .transactions = PG_INT64_MAX, .records = PG_INT64_MAX, .skipped = PG_UINT64_MAX,
 				.inside = PG_UINT64_MAX, .inside_records = PG_INT64_MAX, .copy = PG_INT64_MAX, .copied = PG_INT64_MAX
 			};
@@ -315,8 +316,8 @@ test_others(void)
 	static const char *const texts[] = {
 		"", "{}", "null", "{\"version\": 2}",
 #define NUMBERS(version, xid) \
-		"{\"version\": " version ", \"feed_id\": 1, \"system_identifier\": 2, \"timeline\": 1, \"lsn\": \"0/00000003\", \"xid\": " xid ", " \
-		"\"transactions\": 5, \"records\": 6, \"skipped\": \"0/00000000\", \"inside\": \"0/00000000\", \"inside_records\": 0"
+		"{\"version\": " version ", \"feed_id\": 1, \"system_identifier\": 2, \"timeline\": 1, " \
+		"\"start_lsn\": \"0/00000002\", \"lsn\": \"0/00000003\", \"xid\": " xid ", \"transactions\": 5, \"records\": 6, \"skipped\": \"0/00000000\", \"inside\": \"0/00000000\", \"inside_records\": 0"
 		NUMBERS("2", "4") "}",
 		NUMBERS("1", "-4") "}",
 		NUMBERS("1", "99999999999") "}",
