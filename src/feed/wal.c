@@ -77,7 +77,8 @@ extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 static void
 startup_cb(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_init)
 {
-	if (my_wal == NULL && !making_slot)
+	/* (pg_upgrade makes the slots of the former server, from 17 on) */
+	if (my_wal == NULL && !making_slot && !IsBinaryUpgrade)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("output plugin \"%s\" is for feeds only", PLUGIN),
