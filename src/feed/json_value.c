@@ -38,8 +38,26 @@ is_plain_array(Oid type)
 	return element < FirstNormalObjectId || delim == ',';
 }
 
+static KsJsonForm
+form_of_array(Oid type, bool debezium)
+{
+	if (!is_plain_array(type))
+		return KS_JSON_STRING;
+	if (debezium)
+		switch (ks_json_form(getBaseType(get_element_type(type)), true))
+		{
+			case KS_JSON_JSON_TEXT:
+			case KS_JSON_BASE64:
+			case KS_JSON_BITS:
+				return KS_JSON_DEBEZIUM_ARRAY;
+			default:
+				break;
+		}
+	return KS_JSON_ARRAY;
+}
+
 KsJsonForm
-ks_json_form(Oid type)
+ks_json_form(Oid type, bool debezium)
 {
 	switch (type)
 	{
@@ -54,7 +72,11 @@ ks_json_form(Oid type)
 			return KS_JSON_NUMBER;
 		case JSONOID:
 		case JSONBOID:
-			return KS_JSON_JSON;
+			return debezium ? KS_JSON_JSON_TEXT : KS_JSON_JSON;
+		case BYTEAOID:
+			return debezium ? KS_JSON_BASE64 : KS_JSON_STRING;
+		case BITOID:
+			return debezium ? KS_JSON_BITS : KS_JSON_STRING;
 		case TIMESTAMPOID:
 			return KS_JSON_TIMESTAMP;
 		case TIMESTAMPTZOID:
@@ -63,7 +85,7 @@ ks_json_form(Oid type)
 			break;
 	}
 	if (OidIsValid(get_element_type(type)))
-		return is_plain_array(type) ? KS_JSON_ARRAY : KS_JSON_STRING;
+		return form_of_array(type, debezium);
 	return type_is_rowtype(type) ? KS_JSON_COMPOSITE : KS_JSON_STRING;
 }
 
@@ -90,6 +112,44 @@ append_timestamp(StringInfo buf, const char *s, bool zone)
 			appendStringInfoString(buf, bc);
 	}
 	appendStringInfoChar(buf, '"');
+}
+
+/* Lines are for people. */
+static void
+append_base64(StringInfo buf, Datum bytes)
+{
+	char	   *s = TextDatumGetCString(DirectFunctionCall2(binary_encode, bytes, CStringGetTextDatum("base64")));
+
+	appendStringInfoChar(buf, '"');
+	for (; *s; s++)
+		if (*s != '\n')
+			appendStringInfoChar(buf, *s);
+	appendStringInfoChar(buf, '"');
+}
+
+void
+ks_json_append_base64(StringInfo buf, char *s)
+{
+	append_base64(buf, DirectFunctionCall1(byteain, CStringGetDatum(s)));
+}
+
+static void
+append_bits(StringInfo buf, const char *s)
+{
+	int			n = strlen(s);
+	Size		size = VARHDRSZ + (n + 7) / 8;
+	bytea	   *bits = palloc0(size);
+
+	if (n == 1)
+	{
+		appendStringInfoString(buf, *s == '1' ? "true" : "false");
+		return;
+	}
+	SET_VARSIZE(bits, size);
+	for (int i = 0; i < n; i++)
+		if (s[n - 1 - i] == '1')
+			VARDATA(bits)[i / 8] |= 1 << (i % 8);
+	append_base64(buf, PointerGetDatum(bits));
 }
 
 /* What to_json() makes of arrays of the server's own types, which texts do not tell. */
@@ -134,7 +194,7 @@ append_dimension(StringInfo buf, ArrayType *array, int dim, const Datum *elems, 
  * an array is taken apart as one of texts, and a row as one of columns of texts.
  */
 static void
-append_array(StringInfo buf, Oid type, char *s)
+append_array(StringInfo buf, Oid type, char *s, bool debezium)
 {
 	Oid			element = get_element_type(type);
 	ArrayType  *array;
@@ -143,7 +203,7 @@ append_array(StringInfo buf, Oid type, char *s)
 	int			n,
 				at = 0;
 
-	if (element < FirstNormalObjectId)
+	if (element < FirstNormalObjectId && !debezium)
 	{
 		append_own_array(buf, type, s);
 		return;
@@ -154,7 +214,7 @@ append_array(StringInfo buf, Oid type, char *s)
 	if (n == 0)
 		appendStringInfoString(buf, "[]");
 	else
-		append_dimension(buf, array, 0, elems, nulls, &at, element, ks_json_form(element));
+		append_dimension(buf, array, 0, elems, nulls, &at, element, ks_json_form(element, debezium));
 }
 
 /* The columns of a row type as texts; names and types are those of 'of', in 'kept'. */
@@ -197,7 +257,7 @@ append_composite(StringInfo buf, Oid type, char *s)
 		if (nulls[i])
 			appendStringInfoString(buf, "null");
 		else
-			ks_json_append(buf, base, ks_json_form(base), TextDatumGetCString(values[i]));
+			ks_json_append(buf, base, ks_json_form(base, false), TextDatumGetCString(values[i]));
 	}
 	appendStringInfoChar(buf, '}');
 }
@@ -225,12 +285,20 @@ ks_json_append(StringInfo buf, Oid type, KsJsonForm form, char *s)
 			append_timestamp(buf, s, form == KS_JSON_TIMESTAMPTZ);
 			return;
 		case KS_JSON_ARRAY:
-			append_array(buf, type, s);
+		case KS_JSON_DEBEZIUM_ARRAY:
+			append_array(buf, type, s, form == KS_JSON_DEBEZIUM_ARRAY);
 			return;
 		case KS_JSON_COMPOSITE:
 			append_composite(buf, type, s);
 			return;
+		case KS_JSON_BASE64:
+			ks_json_append_base64(buf, s);
+			return;
+		case KS_JSON_BITS:
+			append_bits(buf, s);
+			return;
 		case KS_JSON_STRING:
+		case KS_JSON_JSON_TEXT:
 			escape_json(buf, s);
 			return;
 	}

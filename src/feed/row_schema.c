@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "datatype/timestamp.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -21,8 +22,14 @@
 #include "feed/json_value.h"
 #include "feed/row_schema.h"
 
-#define UNAVAILABLE		"__debezium_unavailable_value"
 #define EPOCH_DAYS		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
+
+/* What Debezium's connector writes for infinite timestamps and dates (which overflow there),
+ * and so what is read as such. */
+#define INFINITE_MICROS			INT64CONST(9223372036825200000)
+#define MINUS_INFINITE_MICROS	INT64CONST(-9223372036832400000)
+#define INFINITE_DAYS			(-2147472692)
+#define MINUS_INFINITE_DAYS		(-2147472691)
 
 typedef enum Form
 {
@@ -87,16 +94,16 @@ kind_of_scalar(Oid type)
 	}
 }
 
-/* Arrays of what JSON and Connect write alike. */
-static Kind
-kind_of(Oid type)
-{
-	Oid			element = get_element_type(type);
+#define NESTED	((Kind) {FORM_NESTED, "string", "io.debezium.data.Json", NULL})
 
+/* Arrays of what JSON and Connect write alike, if they are of one dimension. */
+static Kind
+kind_of_array(Oid element, int dims)
+{
+	if (dims > 1)
+		return NESTED;
 	switch (element)
 	{
-		case InvalidOid:
-			break;
 		case INT2OID:
 			return (Kind) {FORM_ARRAY, "array", NULL, "int16"};
 		case INT4OID:
@@ -107,21 +114,28 @@ kind_of(Oid type)
 		case VARCHAROID:
 			return (Kind) {FORM_ARRAY, "array", NULL, "string"};
 		default:
-			return (Kind) {FORM_NESTED, "string", "io.debezium.data.Json", NULL};
+			return NESTED;
 	}
-	if (type_is_rowtype(type))
-		return (Kind) {FORM_NESTED, "string", "io.debezium.data.Json", NULL};
-	return kind_of_scalar(type);
+}
+
+static Kind
+kind_of(const KsRowSchemaColumn *c)
+{
+	Oid			element = get_element_type(c->type);
+
+	if (OidIsValid(element))
+		return kind_of_array(element, c->dims);
+	return type_is_rowtype(c->type) ? NESTED : kind_of_scalar(c->type);
 }
 
 /* --- schemas --- */
 
 static void
-append_column(StringInfo buf, const KsRowSchemaColumn *c)
+append_column(StringInfo buf, const KsRowSchemaColumn *c, bool optional)
 {
-	Kind		kind = kind_of(c->type);
+	Kind		kind = kind_of(c);
 
-	appendStringInfo(buf, "{\"type\":\"%s\",\"optional\":%s", kind.type, c->key ? "false" : "true");
+	appendStringInfo(buf, "{\"type\":\"%s\",\"optional\":%s", kind.type, optional ? "true" : "false");
 	if (kind.name)
 		appendStringInfo(buf, ",\"name\":\"%s\",\"version\":1", kind.name);
 	if (kind.items)
@@ -139,14 +153,13 @@ append_struct(StringInfo buf, const char *topic, const char *what, const KsRowSc
 	appendStringInfo(buf, "{\"type\":\"struct\",\"name\":\"%s.%s\",\"optional\":%s,\"fields\":[", topic, what, keys ? "false" : "true");
 	for (int i = 0; i < ncolumns; i++)
 	{
-		KsRowSchemaColumn c = columns[i];
+		const KsRowSchemaColumn *c = &columns[i];
 
-		if (keys && !c.key)
+		if (keys && !c->key)
 			continue;
-		/* of what is before a change, the key alone may be known */
-		c.key = keys;
 		appendStringInfoString(buf, comma);
-		append_column(buf, &c);
+		/* of what is before a change, the key alone may be known */
+		append_column(buf, c, !keys || c->null_key);
 		comma = ",";
 	}
 	appendStringInfoString(buf, "]");
@@ -205,41 +218,48 @@ value_of(Oid type, char *text)
 	return OidInputFunctionCall(input, text, param, -1);
 }
 
-/* Lines are for people. */
-static void
-append_base64(StringInfo buf, Datum bytes)
-{
-	char	   *s = TextDatumGetCString(DirectFunctionCall2(binary_encode, bytes, CStringGetTextDatum("base64")));
-
-	for (; *s; s++)
-		if (*s != '\n')
-			appendStringInfoChar(buf, *s);
-}
-
-/* Infinity is the most that the schema's type has. */
 static void
 append_date(StringInfo buf, DateADT date)
 {
-	appendStringInfo(buf, "%d", DATE_NOT_FINITE(date) ? date : date + EPOCH_DAYS);
+	appendStringInfo(buf, "%d", DATE_IS_NOBEGIN(date) ? MINUS_INFINITE_DAYS :
+					 DATE_IS_NOEND(date) ? INFINITE_DAYS : date + EPOCH_DAYS);
 }
 
+/* The last days that the server knows are too late for the schema's type. */
 static void
 append_timestamp(StringInfo buf, Timestamp timestamp)
 {
-	appendStringInfo(buf, INT64_FORMAT, TIMESTAMP_NOT_FINITE(timestamp) ? timestamp : timestamp + EPOCH_DAYS * USECS_PER_DAY);
+	int64		micros;
+
+	if (TIMESTAMP_IS_NOBEGIN(timestamp))
+		micros = MINUS_INFINITE_MICROS;
+	else if (TIMESTAMP_IS_NOEND(timestamp) ||
+			 pg_add_s64_overflow(timestamp, EPOCH_DAYS * USECS_PER_DAY, &micros))
+		micros = INFINITE_MICROS;
+	appendStringInfo(buf, INT64_FORMAT, micros);
 }
 
-/* "2026-01-02 03:04:05+00", in UTC, as java.time reads it; infinity as it is. */
+/*
+ * "2026-01-02 03:04:05+00", in UTC, as java.time reads it: years have a sign before 0, which
+ * is 1 BC, and behind 9999.  Infinity as it is.
+ */
 static void
 append_zoned(StringInfo buf, const char *text)
 {
 	const char *space = strchr(text, ' ');
-	int			len = strlen(text);
+	const char *day = strchr(text, '-');
+	const char *zone = space ? strstr(space, "+00") : NULL;
+	int			year = atoi(text);
 
-	if (space && len > 3 && strcmp(text + len - 3, "+00") == 0)
-		appendStringInfo(buf, "\"%.*sT%.*sZ\"", (int) (space - text), text, (int) (text + len - 3 - space - 1), space + 1);
-	else
+	if (zone == NULL)
+	{
 		escape_json(buf, text);
+		return;
+	}
+	if (strcmp(zone, "+00 BC") == 0)
+		year = 1 - year;
+	appendStringInfo(buf, "\"%s%04d%.*sT%.*sZ\"", year < 0 ? "-" : year > 9999 ? "+" : "", abs(year),
+					 (int) (space - day), day, (int) (zone - space - 1), space + 1);
 }
 
 static void
@@ -248,17 +268,38 @@ append_nested(StringInfo buf, Oid type, char *s, bool in_string)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	ks_json_append(&json, type, ks_json_form(type), s);
+	ks_json_append(&json, type, ks_json_form(type, false), s);
 	if (in_string)
 		escape_json(buf, json.data);
 	else
 		appendStringInfoString(buf, json.data);
 }
 
-void
-ks_row_schema_append_value(StringInfo buf, Oid type, char *text)
+/* Of an array's text: bounds may be before it, and a brace in an element is quoted. */
+static bool
+has_more_dimensions(const char *text)
 {
-	switch (kind_of(type).form)
+	if (*text == '[')
+		text = strchr(text, '=') + 1;
+	return text[0] == '{' && text[1] == '{';
+}
+
+static void
+append_array(StringInfo buf, const KsRowSchemaColumn *c, char *text)
+{
+	if (has_more_dimensions(text))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("an array of column %s has more dimensions than one", c->name),
+				 errdetail("The schema of its records is that of a column with one."),
+				 errhint("Declare the column with as many dimensions, such as integer[][], or set \"envelope\" of the feed to debezium; kafka_sink.skip() leaves this transaction out.")));
+	append_nested(buf, c->type, text, false);
+}
+
+void
+ks_row_schema_append_value(StringInfo buf, const KsRowSchemaColumn *c, char *text)
+{
+	switch (kind_of(c).form)
 	{
 		case FORM_BARE:
 			/* NaN and Infinity are no numbers of JSON */
@@ -274,40 +315,40 @@ ks_row_schema_append_value(StringInfo buf, Oid type, char *text)
 			escape_json(buf, text);
 			return;
 		case FORM_BYTES:
-			appendStringInfoChar(buf, '"');
-			append_base64(buf, value_of(type, text));
-			appendStringInfoChar(buf, '"');
+			ks_json_append_base64(buf, text);
 			return;
 		case FORM_DAYS:
-			append_date(buf, DatumGetDateADT(value_of(type, text)));
+			append_date(buf, DatumGetDateADT(value_of(c->type, text)));
 			return;
 		case FORM_MICROS:
-			append_timestamp(buf, DatumGetTimestamp(value_of(type, text)));
+			append_timestamp(buf, DatumGetTimestamp(value_of(c->type, text)));
 			return;
 		case FORM_TIME:
-			appendStringInfo(buf, INT64_FORMAT, DatumGetTimeADT(value_of(type, text)));
+			appendStringInfo(buf, INT64_FORMAT, DatumGetTimeADT(value_of(c->type, text)));
 			return;
 		case FORM_ZONED:
 			append_zoned(buf, text);
 			return;
 		case FORM_ARRAY:
+			append_array(buf, c, text);
+			return;
 		case FORM_NESTED:
-			append_nested(buf, type, text, kind_of(type).form == FORM_NESTED);
+			append_nested(buf, c->type, text, true);
 			return;
 	}
 }
 
 const char *
-ks_row_schema_unavailable(Oid type)
+ks_row_schema_unavailable(const KsRowSchemaColumn *c)
 {
-	Kind		kind = kind_of(type);
+	Kind		kind = kind_of(c);
 
 	if (kind.form == FORM_BYTES)
-		return "\"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==\"";
+		return KS_JSON_UNAVAILABLE_BASE64;
 	if (kind.form != FORM_ARRAY)
-		return "\"" UNAVAILABLE "\"";
+		return KS_JSON_UNAVAILABLE;
 	if (strcmp(kind.items, "string") == 0)
-		return "[\"" UNAVAILABLE "\"]";
+		return "[" KS_JSON_UNAVAILABLE "]";
 	/* its bytes */
 	return "[95,95,100,101,98,101,122,105,117,109,95,117,110,97,118,97,105,108,97,98,108,101,95,118,97,108,117,101]";
 }

@@ -10,10 +10,8 @@
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
+#include "access/htup_details.h"
 #include "access/xlogdefs.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "replication/logicalproto.h"
@@ -22,19 +20,17 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/relcache.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "base/message.h"
 #include "feed/json_value.h"
+#include "feed/row_key.h"
 #include "feed/row_schema.h"
 #include "feed/rows.h"
 
 /* Where an update tells what it has of the old row: behind its kind and the table. */
 #define OLD_KIND		5
-
-#define UNAVAILABLE		"\"__debezium_unavailable_value\""
 
 typedef struct Column
 {
@@ -58,7 +54,9 @@ typedef struct KsRowTable
 	int			ncolumns;
 	Column	   *columns;
 	int			nkeys;
+	bool		null_keys;		/* a value of the key can be NULL */
 	const char *source;			/* of the envelope, as far as it is known before */
+	KsRowSchemaColumn *schemas; /* of the columns, if records have them */
 	const char *key_schema;		/* what stands before a key, or NULL */
 	const char *change_schema;
 } Table;
@@ -68,6 +66,7 @@ struct KsRows
 	KsRowEnvelope envelope;
 	bool		schemas;		/* and each record has its schema */
 	const char *topic;
+	const char *progress_topic;
 	const char *feed;			/* escaped */
 	const char *database;
 	KsRowCheck	check;
@@ -94,7 +93,7 @@ escaped(const char *s)
 }
 
 KsRows *
-ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *feed, const char *database,
+ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *progress_topic, const char *feed, const char *database,
 			   KsRowCheck check, KsRowSend send, void *arg, MemoryContext cxt)
 {
 	MemoryContext old = MemoryContextSwitchTo(cxt);
@@ -104,6 +103,7 @@ ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *feed, cons
 	rows->schemas = envelope == KS_ROW_DEBEZIUM_SCHEMA;
 	rows->envelope = rows->schemas ? KS_ROW_DEBEZIUM : envelope;
 	rows->topic = pstrdup(topic);
+	rows->progress_topic = pstrdup(progress_topic);
 	rows->feed = escaped(feed);
 	rows->database = escaped(database);
 	rows->check = check;
@@ -176,40 +176,47 @@ ks_rows_check_topic(const char *topic)
 
 /* --- tables --- */
 
-/* What is the key where the replica identity is the whole row: the primary key's columns,
- * or all if there is none. */
-static void
-find_keys(Table *t, const LogicalRepRelation *rel)
+/* How many dimensions it is declared to have, if it is an array. */
+static int
+dimensions_of(Oid relid, const char *column)
 {
-	Relation	r = RelationIdGetRelation(rel->remoteid);
-	Bitmapset  *attrs = r ? RelationGetIndexAttrBitmap(r, INDEX_ATTR_BITMAP_PRIMARY_KEY) : NULL;
+	HeapTuple	tup = SearchSysCacheAttName(relid, column);
+	int			dims = HeapTupleIsValid(tup) ? ((Form_pg_attribute) GETSTRUCT(tup))->attndims : 0;
 
-	for (int i = 0; i < rel->natts && attrs != NULL; i++)
-	{
-		AttrNumber	attnum = get_attnum(rel->remoteid, rel->attnames[i]);
-
-		t->columns[i].key = bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, attrs);
-	}
-	if (r)
-		RelationClose(r);
+	if (HeapTupleIsValid(tup))
+		ReleaseSysCache(tup);
+	return dims;
 }
 
 static void
-make_schemas(Table *t)
+make_schemas(Table *t, const LogicalRepRelation *rel)
 {
-	KsRowSchemaColumn *columns = palloc0(Max(t->ncolumns, 1) * sizeof(KsRowSchemaColumn));
-
+	t->schemas = palloc0(Max(t->ncolumns, 1) * sizeof(KsRowSchemaColumn));
 	for (int i = 0; i < t->ncolumns; i++)
 	{
 		const Column *c = &t->columns[i];
 
 		/* without the colon */
-		columns[i].name = pnstrdup(c->name, c->namelen - 1);
-		columns[i].type = c->type;
-		columns[i].key = c->key;
+		t->schemas[i].name = pnstrdup(c->name, c->namelen - 1);
+		t->schemas[i].type = c->type;
+		t->schemas[i].dims = dimensions_of(rel->remoteid, rel->attnames[i]);
+		t->schemas[i].key = c->key;
+		t->schemas[i].null_key = t->null_keys;
 	}
-	t->key_schema = ks_row_schema_of_key(t->topic, columns, t->ncolumns);
-	t->change_schema = ks_row_schema_of_change(t->topic, columns, t->ncolumns);
+	t->key_schema = ks_row_schema_of_key(t->topic, t->schemas, t->ncolumns);
+	t->change_schema = ks_row_schema_of_change(t->topic, t->schemas, t->ncolumns);
+}
+
+/* Who wrote there would say how far the feed is. */
+static void
+check_topic(const KsRows *rows, const Table *t)
+{
+	if (strcmp(t->topic, rows->progress_topic) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the topic of table %s would be \"%s\", which has the progress of feeds",
+						quote_qualified_identifier(t->schema, t->name), t->topic),
+				 errhint("Set \"topic\" of the feed to another pattern with kafka_sink.alter_feed(), or take the table from the publication.")));
 }
 
 /* --- who copies a table --- */
@@ -241,6 +248,8 @@ is_whole(const LogicalRepTupleData *tup)
 static void
 fill_table(KsRows *rows, Table *t, LogicalRepRelation *rel)
 {
+	bool	   *keys = palloc(Max(rel->natts, 1) * sizeof(bool));
+
 	t->topic = topic_of(rows->topic, rel->nspname, rel->relname);
 	t->schema = pstrdup(rel->nspname);
 	t->name = pstrdup(rel->relname);
@@ -248,6 +257,7 @@ fill_table(KsRows *rows, Table *t, LogicalRepRelation *rel)
 	t->ncolumns = rel->natts;
 	t->columns = palloc0(Max(rel->natts, 1) * sizeof(Column));
 	t->nkeys = 0;
+	t->null_keys = ks_row_key_find(rel, keys);
 	for (int i = 0; i < rel->natts; i++)
 	{
 		Column	   *c = &t->columns[i];
@@ -255,18 +265,16 @@ fill_table(KsRows *rows, Table *t, LogicalRepRelation *rel)
 		c->name = psprintf("%s:", escaped(rel->attnames[i]));
 		c->namelen = strlen(c->name);
 		c->type = getBaseType(rel->atttyps[i]);
-		c->form = ks_json_form(c->type);
-		c->key = bms_is_member(i, rel->attkeys);
+		c->form = ks_json_form(c->type, rows->envelope == KS_ROW_DEBEZIUM);
+		c->key = keys[i];
+		t->nkeys += c->key;
 	}
-	if (rel->replident == REPLICA_IDENTITY_FULL)
-		find_keys(t, rel);
-	for (int i = 0; i < rel->natts; i++)
-		t->nkeys += t->columns[i].key;
 	t->source = psprintf(",\"source\":{\"version\":\"%s\",\"connector\":\"kafka_sink\",\"name\":%s,\"db\":%s,\"schema\":%s,\"table\":%s,",
 						 KS_VERSION, rows->feed, rows->database, escaped(t->schema), escaped(t->name));
 	t->key_schema = t->change_schema = NULL;
+	t->schemas = NULL;
 	if (rows->schemas)
-		make_schemas(t);
+		make_schemas(t, rel);
 }
 
 /* A message R. */
@@ -312,6 +320,8 @@ table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 	if (!t->checked)
 		t->hidden = !rows->check(rows->arg, txn, relid, t->schema, t->name);
 	t->checked = true;
+	if (!t->hidden)
+		check_topic(rows, t);
 	return t;
 }
 
@@ -319,17 +329,32 @@ table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 
 /*
  * What an update leaves as it is and is stored apart is not in the WAL: it is taken from
- * the row before, of which all is known ('full'), or the key.
+ * what is known of the row before.  (Of a partition that may be less than its root's
+ * replica identity promises; NULL is no value that would be stored apart.)
  */
 static void
-complete(const Table *t, LogicalRepTupleData *tup, const LogicalRepTupleData *before, bool full)
+complete(const Table *t, LogicalRepTupleData *tup, const LogicalRepTupleData *before)
 {
 	for (int i = 0; i < t->ncolumns && i < tup->ncols && i < before->ncols; i++)
-		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && (full || t->columns[i].key))
+		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED && before->colstatus[i] == LOGICALREP_COLUMN_TEXT)
 		{
 			tup->colstatus[i] = before->colstatus[i];
 			tup->colvalues[i] = before->colvalues[i];
 		}
+}
+
+/* A key that nobody knows cannot be deleted. */
+static void
+check_old_key(const Table *t, const LogicalRepTupleData *old)
+{
+	for (int i = 0; i < t->ncolumns && i < old->ncols; i++)
+		if (t->columns[i].key && !t->null_keys && old->colstatus[i] != LOGICALREP_COLUMN_TEXT)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("the key of a row of table %s that was deleted or got another key is not in the WAL",
+							quote_qualified_identifier(t->schema, t->name)),
+					 errdetail("A partition has another replica identity than the table by which it is published."),
+					 errhint("ALTER TABLE ... REPLICA IDENTITY of the partitions as it is of the table; kafka_sink.skip() leaves this transaction out.")));
 }
 
 /* An object of a row's columns, with 'keys' of those of the key alone; what is not known
@@ -351,11 +376,12 @@ append_row(KsRows *rows, StringInfo buf, const Table *t, LogicalRepTupleData *tu
 		separator = ',';
 		appendBinaryStringInfo(buf, c->name, c->namelen);
 		if (tup->colstatus[i] == LOGICALREP_COLUMN_UNCHANGED)
-			appendStringInfoString(buf, rows->schemas ? ks_row_schema_unavailable(c->type) : UNAVAILABLE);
+			appendStringInfoString(buf, t->schemas ? ks_row_schema_unavailable(&t->schemas[i]) :
+								   c->form == KS_JSON_BASE64 ? KS_JSON_UNAVAILABLE_BASE64 : KS_JSON_UNAVAILABLE);
 		else if (tup->colstatus[i] == LOGICALREP_COLUMN_NULL)
 			appendStringInfoString(buf, "null");
-		else if (rows->schemas)
-			ks_row_schema_append_value(buf, c->type, tup->colvalues[i].data);
+		else if (t->schemas)
+			ks_row_schema_append_value(buf, &t->schemas[i], tup->colvalues[i].data);
 		else
 			ks_json_append(buf, c->type, c->form, tup->colvalues[i].data);
 	}
@@ -556,6 +582,7 @@ ks_rows_describe(KsRows *rows, LogicalRepRelation *rel)
 
 	t->relid = rel->remoteid;
 	fill_table(rows, t, rel);
+	check_topic(rows, t);
 	return t;
 }
 
@@ -617,7 +644,10 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 				break;
 			full = has_before && message->data[OLD_KIND] == 'O';
 			if (has_before)
-				complete(t, &tup, &before, full);
+			{
+				check_old_key(t, &before);
+				complete(t, &tup, &before);
+			}
 			tell_watch(rows, txn, t, has_before ? &before : NULL, &tup, is_whole(&tup));
 			send_update(rows, txn, t, has_before ? &before : NULL, full, &tup);
 			break;
@@ -625,6 +655,7 @@ ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message)
 			t = table_of(rows, txn, logicalrep_read_delete(&in, &before));
 			if (t->hidden)
 				break;
+			check_old_key(t, &before);
 			tell_watch(rows, txn, t, &before, NULL, true);
 			send_delete(rows, txn, t, &before);
 			break;

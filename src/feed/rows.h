@@ -40,10 +40,10 @@ typedef void (*KsRowWatch) (void *arg, const KsWalTransaction *txn, const char *
 typedef struct KsRows KsRows;
 typedef struct KsRowTable KsRowTable;
 
-/* 'topic' has {schema} and {table} where the table's are to be; 'feed' and 'database' are
- * named by the envelope.  In 'cxt'. */
-extern KsRows *ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *feed, const char *database,
-							  KsRowCheck check, KsRowSend send, void *arg, MemoryContext cxt);
+/* 'topic' has {schema} and {table} where the table's are to be, and is never the one of
+ * progress; 'feed' and 'database' are named by the envelope.  In 'cxt'. */
+extern KsRows *ks_rows_create(KsRowEnvelope envelope, const char *topic, const char *progress_topic, const char *feed,
+							  const char *database, KsRowCheck check, KsRowSend send, void *arg, MemoryContext cxt);
 
 /* One message of the protocol, of the transaction at hand. */
 extern void ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message);

@@ -230,6 +230,15 @@ is_json_array(const KsType *type)
 	return type->kind == KS_TYPE_ARRAY && type->elem->kind == KS_TYPE_JSON;
 }
 
+/* An array or a row as JSON, as feeds write those that Connect has no type for; the texts of
+ * both begin otherwise. */
+static bool
+is_nested(const KsType *type, const KsJsonToken *tok)
+{
+	return tok->len > 0 && ((type->kind == KS_TYPE_ARRAY && *tok->p == '[') ||
+							(type->kind == KS_TYPE_COMPOSITE && *tok->p == '{'));
+}
+
 static void set_list(const KsDecoder *d, const KsType *type, const KsSchema *items, KsJsonToken *tok);
 
 static void
@@ -280,7 +289,7 @@ set_by_schema(const KsDecoder *d, const KsType *type, const KsSchema *schema, Ks
 			set_text(tok, ks_text_duration(ks_value_int(tok, "a duration")));
 			break;
 		case KS_JSON_TEXT:
-			if (type->kind == KS_TYPE_JSON && tok->type == KS_JSON_STRING)
+			if (tok->type == KS_JSON_STRING && (type->kind == KS_TYPE_JSON || is_nested(type, tok)))
 				set_json(tok, d->cv.strip_nul);
 			break;
 		case KS_POINT:

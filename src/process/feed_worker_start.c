@@ -265,7 +265,7 @@ make_rows(void *arg)
 
 	ks_feed.publisher.rows = ks_rows_create(feed->with_schema ? KS_ROW_DEBEZIUM_SCHEMA :
 											feed->debezium ? KS_ROW_DEBEZIUM : KS_ROW_PLAIN,
-											feed->topic, feed->name, get_database_name(MyDatabaseId),
+											feed->topic, feed->progress_topic, feed->name, get_database_name(MyDatabaseId),
 											ks_feed_check_table, ks_publisher_send_row, &ks_feed.publisher, ks_feed.cxt);
 }
 
