@@ -214,6 +214,19 @@ typedef bool KsUpdateIndexes;
 	ExecInsertIndexTuples((rri), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* A statement without parameters, and all rows of one that is planned. */
+#include "tcop/tcopprot.h"
+#if PG15_GE
+#define ks_analyze_and_rewrite(raw, sql)	pg_analyze_and_rewrite_fixedparams((raw), (sql), NULL, 0, NULL)
+#else
+#define ks_analyze_and_rewrite(raw, sql)	pg_analyze_and_rewrite((raw), (sql), NULL, 0, NULL)
+#endif
+#if PG18_GE
+#define ks_executor_run(desc)	ExecutorRun((desc), ForwardScanDirection, 0)
+#else
+#define ks_executor_run(desc)	ExecutorRun((desc), ForwardScanDirection, 0, true)
+#endif
+
 /*
  * Replication slots, WAL and logical messages; who uses these includes what they
  * need.  A slot follows to standbys from 17 on.

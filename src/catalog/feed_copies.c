@@ -287,8 +287,7 @@ take_column(KsCopyPlan *plan, uint64 row, MemoryContext cxt)
 		return;
 	c->type = DatumGetObjectId(value_of(row, COL_TYPE, &isnull));
 	pos = value_of(row, COL_POS, &isnull);
-	c->key = !isnull && is_harmless(getBaseType(c->type));
-	if (c->key)
+	if (!isnull && is_harmless(getBaseType(c->type)))
 	{
 		KsCopyKey  *key = &plan->keys[DatumGetInt64(pos) - 1];
 

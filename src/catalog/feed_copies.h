@@ -28,7 +28,6 @@ typedef struct KsCopyColumn
 {
 	char	   *name;
 	Oid			type;
-	bool		key;
 } KsCopyColumn;
 
 /* Of the key, in the order of its index. */

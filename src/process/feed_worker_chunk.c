@@ -4,18 +4,29 @@
  *
  * They are read in a transaction of its own, by its snapshot.  It waits for no lock for
  * long: the WAL has to be read meanwhile.
+ *
+ * The feed's owner, who need not trust the table's, must be allowed to read it.  But it is
+ * read as the table's owner, restricted, as in maintenance: what planning evaluates of its
+ * indexes and constraints is his code.  And it is asked for by its name, which others may
+ * give to something else at any time: so what has been understood is looked at before it is
+ * planned, and from then on no name is looked up.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "executor/executor.h"
-#include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "tcop/dest.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "process/feed_worker_int.h"
 
@@ -111,16 +122,13 @@ describe(const KsCopyPlan *plan)
 		.relname = plan->table,
 		.natts = plan->ncolumns,
 		.attnames = palloc(plan->ncolumns * sizeof(char *)),
-		.atttyps = palloc(plan->ncolumns * sizeof(Oid)),
-		.replident = REPLICA_IDENTITY_DEFAULT
+		.atttyps = palloc(plan->ncolumns * sizeof(Oid))
 	};
 
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
 		rel.attnames[i] = plan->columns[i].name;
 		rel.atttyps[i] = plan->columns[i].type;
-		if (plan->columns[i].key)
-			rel.attkeys = bms_add_member(rel.attkeys, i);
 	}
 	return ks_rows_describe(ks_feed.publisher.rows, &rel);
 }
@@ -134,7 +142,7 @@ make_receiver(KsFeedChunk *to, const KsCopyPlan *plan)
 	r->pub.rStartup = receive_startup;
 	r->pub.rShutdown = receive_end;
 	r->pub.rDestroy = receive_end;
-	r->pub.mydest = DestTuplestore;	/* SPI does not look at what it does not know */
+	r->pub.mydest = DestTuplestore;	/* the executor does not look at what it does not know */
 	r->to = to;
 	r->plan = plan;
 	r->row_cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink row", ALLOCSET_DEFAULT_SIZES);
@@ -165,14 +173,82 @@ set_for_reading(void)
 	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
+/* --- the query --- */
+
+KS_NORETURN static void
+is_another(const KsCopyPlan *plan)
+{
+	/* it is looked for again */
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("table %s is not what it was any more", quote_qualified_identifier(plan->schema, plan->table))));
+}
+
+/* Locks it: what is described is what is read.  Returns its owner. */
+static Oid
+lock_table(const KsCopyPlan *plan)
+{
+	HeapTuple	tup;
+	Form_pg_class form;
+	Oid			owner;
+
+	LockRelationOid(plan->relid, AccessShareLock);
+	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(plan->relid));
+	if (!HeapTupleIsValid(tup))
+		is_another(plan);
+	form = (Form_pg_class) GETSTRUCT(tup);
+	owner = form->relowner;
+	if (form->relkind != (plan->partitioned ? RELKIND_PARTITIONED_TABLE : RELKIND_RELATION))
+		is_another(plan);
+	ReleaseSysCache(tup);
+	ks_feed_check_readable_now(plan->relid, plan->schema, plan->table);
+	return owner;
+}
+
+/* What stands for a statement, if it reads that table. */
+static Query *
+understand(const KsCopyPlan *plan, const char *sql)
+{
+	Query	   *query = linitial_node(Query, ks_analyze_and_rewrite(linitial_node(RawStmt, pg_parse_query(sql)), sql));
+	RangeTblEntry *rte = list_length(query->rtable) == 1 ? linitial_node(RangeTblEntry, query->rtable) : NULL;
+
+	if (rte == NULL || rte->rtekind != RTE_RELATION || rte->relid != plan->relid)
+		is_another(plan);
+	return query;
+}
+
+static void
+read_rows(const KsCopyPlan *plan, Oid owner, const char *sql, DestReceiver *dest)
+{
+	Query	   *query = understand(plan, sql);
+	QueryDesc  *desc;
+	Oid			user;
+	int			context;
+	int			nestlevel;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
+	nestlevel = NewGUCNestLevel();
+	desc = CreateQueryDesc(pg_plan_query(query, sql, 0, NULL), sql, GetActiveSnapshot(), InvalidSnapshot, dest, NULL, NULL, 0);
+	ExecutorStart(desc, 0);
+	ks_executor_run(desc);
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	AtEOXact_GUC(false, nestlevel);
+	SetUserIdAndSecContext(user, context);
+}
+
 void
 ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, const char *skip_at, int most)
 {
 	int			limit = Min(Min(ks_feed.feed->batch_records, KS_FEED_CHUNK_ROWS), most);
 	char	  **after = place ? ks_copy_place_read(plan, place) : NULL;
-	SPIExecuteOptions options = {.read_only = true};
 	ChunkReceiver *r;
+	Oid			owner;
 
+	set_for_reading();
+	owner = lock_table(plan);
 	to->anew = after == NULL;
 	to->nrows = 0;
 	to->skipped = false;
@@ -180,12 +256,7 @@ ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, c
 	to->chunk = ks_chunk_create(&to->horizon, to->cxt);
 	r = make_receiver(to, plan);
 	r->skip_at = skip_at;
-	options.dest = &r->pub;
-	set_for_reading();
-	SPI_connect();
-	if (SPI_execute_extended(ks_copy_query(plan, after, limit), &options) != SPI_OK_SELECT)
-		elog(ERROR, "could not read a table's rows");
-	SPI_finish();
+	read_rows(plan, owner, ks_copy_query(plan, after, limit), &r->pub);
 	to->is_last = !r->full && to->nrows < limit;
 	to->last_row = to->nrows > 0 ? place_of_row(r) : NULL;
 	to->place = to->is_last ? NULL : to->last_row;

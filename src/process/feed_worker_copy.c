@@ -389,7 +389,6 @@ read_chunk(void *arg)
 		refuse(plan);
 		return;
 	}
-	ks_feed_check_readable(plan->relid, plan->schema, plan->table);
 	place = place_at_hand(&rows);
 	ks_feed_read_chunk(&copy.chunk, plan, place, copy.at->skip_at, copy.most);
 	/* for people: it may be lost */

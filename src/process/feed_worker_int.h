@@ -96,11 +96,12 @@ extern void ks_feed_look_after_tables(void);
 /* Those of the publication, as they were found; without the extension's own. */
 extern List *ks_feed_tables(void);
 
-/* Errors (42501) if the owner may not read it, as far as that is known. */
-extern void ks_feed_check_readable(Oid relid, const char *schema, const char *table);
+/* Errors (42501) if the owner may not read all of it; in a transaction of our own. */
+extern void ks_feed_check_readable_now(Oid relid, const char *schema, const char *table);
 
-/* False of the extension's own, which are nobody's business.  Errors (42501) if the owner
- * may not read it; begins anew if that is not known. */
+/* False of the extension's own, which are nobody's business, and of those that are not
+ * published any more and that the owner could not read then.  Errors (42501) if he may not
+ * read it; begins anew if that is not known. */
 extern bool ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 
 /* --- feed_worker_chunk.c --- */

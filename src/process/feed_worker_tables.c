@@ -6,7 +6,8 @@
  * catalogs are those of its time: what is granted since is not seen.  So it is found out
  * when the process begins, and within a second after anything that could change it.  A
  * table that comes later is unknown; then the process begins anew.  One that is unknown,
- * and was changed before it was looked for, is gone.
+ * and was changed before it was looked for, is gone, or out of the publication: what was
+ * published of it then, its owner could read then, or it is not published.
  */
 #include "postgres.h"
 
@@ -14,13 +15,14 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-#include "catalog/extension.h"
 #include "process/feed_worker_int.h"
 #include "process/transaction.h"
 
@@ -29,7 +31,7 @@
 static List *allowed = NIL;		/* OIDs */
 static List *denied = NIL;
 static List *current = NIL;		/* both */
-static List *own = NIL;			/* of the extension, in a publication of all tables */
+static List *own = NIL;			/* of the extension, published or not */
 static XLogRecPtr known_at;		/* as of this place of the WAL */
 static TimestampTz looked_at;
 static volatile bool changed = false;
@@ -55,23 +57,42 @@ hear_of_changes(void)
 	heard = true;
 }
 
-/* In a transaction. */
-void
-ks_feed_find_tables(void *unused)
+/* A column of a row that was read, which is not NULL. */
+static Datum
+column(uint64 row, int col)
+{
+	bool		isnull;
+
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, col, &isnull);
+}
+
+/* The extension may hold secrets, whoever it is published by. */
+static void
+find_own(void)
+{
+	if (SPI_execute("SELECT d.objid FROM pg_catalog.pg_depend d "
+					"JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid "
+					"WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid "
+					"AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid "
+					"AND d.deptype OPERATOR(pg_catalog.=) 'e' AND e.extname OPERATOR(pg_catalog.=) 'kafka_sink'",
+					true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the tables of the extension");
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Oid			relid = DatumGetObjectId(column(i, 1));
+		MemoryContext old = MemoryContextSwitchTo(ks_feed.cxt);
+
+		own = lappend_oid(own, relid);
+		MemoryContextSwitchTo(old);
+	}
+}
+
+static void
+find_published(void)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(ks_feed.feed->publication)};
 
-	hear_of_changes();
-	changed = false;
-	looked_at = GetCurrentTimestamp();
-	list_free(allowed);
-	list_free(denied);
-	list_free(current);
-	list_free(own);
-	allowed = denied = current = own = NIL;
-	known_at = ks_flushed_lsn();
-	SPI_connect();
 	if (SPI_execute_with_args("SELECT c.oid, pg_catalog.has_table_privilege(c.oid, 'SELECT') AND NOT pg_catalog.row_security_active(c.oid) "
 							  "FROM pg_catalog.pg_publication_tables p "
 							  "JOIN pg_catalog.pg_namespace n ON n.nspname OPERATOR(pg_catalog.=) p.schemaname "
@@ -82,14 +103,11 @@ ks_feed_find_tables(void *unused)
 		elog(ERROR, "could not read the tables of a publication");
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		bool		isnull;
-		Oid			relid = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
-		bool		may = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2, &isnull));
+		Oid			relid = DatumGetObjectId(column(i, 1));
+		bool		may = DatumGetBool(column(i, 2));
 		MemoryContext old = MemoryContextSwitchTo(ks_feed.cxt);
 
-		if (ks_extension_has_relation(relid))
-			own = lappend_oid(own, relid);
-		else
+		if (!list_member_oid(own, relid))
 		{
 			if (may)
 				allowed = lappend_oid(allowed, relid);
@@ -99,6 +117,24 @@ ks_feed_find_tables(void *unused)
 		}
 		MemoryContextSwitchTo(old);
 	}
+}
+
+/* In a transaction. */
+void
+ks_feed_find_tables(void *unused)
+{
+	hear_of_changes();
+	changed = false;
+	looked_at = GetCurrentTimestamp();
+	list_free(allowed);
+	list_free(denied);
+	list_free(current);
+	list_free(own);
+	allowed = denied = current = own = NIL;
+	known_at = ks_flushed_lsn();
+	SPI_connect();
+	find_own();
+	find_published();
 	SPI_finish();
 }
 
@@ -120,17 +156,44 @@ ks_feed_tables(void)
 	return current;
 }
 
-void
-ks_feed_check_readable(Oid relid, const char *schema, const char *table)
+/* As the catalogs are that are asked. */
+static bool
+may_read(Oid relid)
 {
-	if (list_member_oid(denied, relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", quote_qualified_identifier(schema, table)),
-				 errdetail("The feed's owner, role \"%s\", must have SELECT on it, and see all of its rows.", GetUserNameFromId(GetUserId(), false)),
-				 errhint("GRANT SELECT ON %s TO %s; or take the table from publication \"%s\".",
-						 quote_qualified_identifier(schema, table), quote_identifier(GetUserNameFromId(GetUserId(), false)),
-						 ks_feed.feed->publication)));
+	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK && check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
+}
+
+KS_NORETURN static void
+refuse(const char *schema, const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", quote_qualified_identifier(schema, table)),
+			 errdetail("The feed's owner, role \"%s\", must have SELECT on it, and see all of its rows.", GetUserNameFromId(GetUserId(), false)),
+			 errhint("GRANT SELECT ON %s TO %s; or take the table from publication \"%s\".",
+					 quote_qualified_identifier(schema, table), quote_identifier(GetUserNameFromId(GetUserId(), false)),
+					 ks_feed.feed->publication)));
+}
+
+void
+ks_feed_check_readable_now(Oid relid, const char *schema, const char *table)
+{
+	if (!may_read(relid))
+		refuse(schema, table);
+}
+
+/* One that is not published any more, while its transaction is handed out. */
+static bool
+could_be_read(Oid relid, const char *schema, const char *table)
+{
+	if (may_read(relid))
+		return true;
+	ereport(LOG,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("changes of table %s are not published by feed \"%s\"", quote_qualified_identifier(schema, table), ks_feed.feed->name),
+			 errdetail("It is not in publication \"%s\" any more, and the feed's owner could not read it, or not all of its rows, when it was changed.",
+					   ks_feed.feed->publication)));
+	return false;
 }
 
 bool
@@ -140,8 +203,9 @@ ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const 
 		return false;
 	if (list_member_oid(allowed, relid))
 		return true;
-	ks_feed_check_readable(relid, schema, table);
+	if (list_member_oid(denied, relid))
+		refuse(schema, table);
 	if (txn->commit_lsn >= known_at)
 		ks_feed_respawn();
-	return true;
+	return could_be_read(relid, schema, table);
 }

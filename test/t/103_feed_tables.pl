@@ -82,7 +82,7 @@ foreach ([ "publication => 'nothing'", qr/publication "nothing" does not exist/ 
 	like($err, $_->[1], "refused: $_->[0]");
 }
 
-$kafka->create_topic("$prefix.$_", 1) foreach qw(plain pair whole nokey types made longkey parted filtered secret later one to.two to.three);
+$kafka->create_topic("$prefix.$_", 1) foreach qw(plain pair whole nokey types made longkey parted filtered secret later unseen one to.two to.three);
 
 # --- rows ---
 
@@ -217,6 +217,16 @@ is(records_of('later'), '1={"id":1}', 'a table that is added');
 sql("CALL kafka_sink.pause('hidden', true); INSERT INTO later VALUES (2); DROP TABLE later; SELECT kafka_sink.resume('hidden')");
 published('hidden');
 is(records_of('later'), qq(1={"id":1}\n2={"id":2}), 'and one that is gone');
+
+# one that leaves the publication: what the owner could not read then, he does not publish now
+sql("CREATE TABLE unseen (id int PRIMARY KEY); ALTER PUBLICATION hidden ADD TABLE unseen; INSERT INTO unseen VALUES (1)");
+wait_until($node, "SELECT state || ' ' || message FROM kafka_sink.feeds WHERE feed = 'hidden'", 'backoff permission denied for table public.unseen',
+	'a table that joins, and that the owner may not read');
+sql("ALTER PUBLICATION hidden DROP TABLE unseen; INSERT INTO secret VALUES (1000, 'last')");
+published('hidden');
+like(records_of('secret'), qr/\n1000=\{"id":1000,"v":"last"\}$/, 'when it has left the feed goes on');
+is(scalar $kafka->records("$prefix.unseen"), 0, 'and publishes nothing of it');
+like(slurp_file($node->logfile), qr/changes of table public.unseen are not published by feed "hidden"/, 'which the log says');
 
 # --- other tables from a commit on, however far behind the feed is ---
 

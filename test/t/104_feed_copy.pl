@@ -456,6 +456,26 @@ sql('ALTER TABLE secret DISABLE ROW LEVEL SECURITY');
 published('f');
 is_equal("$prefix.secret", 'secret', 'and is when he may, without the code of others');
 
+# code of the table's owner, that planning runs, has not the rights of the feed's
+drop_feed();
+sql(q{
+	CREATE ROLE trapper;
+	CREATE FUNCTION trap(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+		BEGIN IF current_user = 'feeder' THEN RAISE EXCEPTION 'code that is run as the owner of the feed'; END IF; RETURN i; END $$;
+	CREATE TABLE trapped (id int PRIMARY KEY, n int);
+	CREATE INDEX ON trapped ((id + trap(1)));
+	INSERT INTO trapped SELECT generate_series(1, 10);
+	ALTER TABLE trapped OWNER TO trapper;
+	GRANT SELECT ON trapped TO feeder;
+	CREATE PUBLICATION trapped FOR TABLE trapped;
+});
+$prefix = $kafka->topic('trapped');
+$kafka->create_topic("$prefix.trapped", 1);
+sql("SET ROLE feeder; SELECT kafka_sink.create_feed('f', server => 'kafka', publication => 'trapped', topic => '$prefix.{table}', "
+	  . "envelope => 'debezium', progress_topic => '$progress', copy_data => true, batch_records => 3)");
+published('f');
+is_equal("$prefix.trapped", 'trapped', "a table is read with its owner's rights");
+
 # --- all tables, but not the extension's own ---
 
 drop_feed();
