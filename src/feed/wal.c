@@ -35,6 +35,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 #include "feed/message.h"
@@ -56,6 +57,7 @@ struct KsWal
 	XLogRecPtr	from;			/* commits before it are left out */
 	XLogRecPtr	at;				/* the transaction at hand, by its commit; 0: none */
 	XLogRecPtr	skip;			/* the one of which nothing is handed out */
+	const char *publication;	/* NULL: messages alone are handed out */
 	bool		starved;		/* the last read met the end of what may be read */
 
 	/* of a slot that follows to standbys */
@@ -69,6 +71,7 @@ struct KsWal
 static KsWal *my_wal = NULL;
 static bool making_slot = false;
 static bool forgetting = false;
+static bool publication_found = false;	/* as of the change at hand */
 
 extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
 
@@ -234,19 +237,52 @@ around_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	my_wal->plugin.begin_cb(ctx, txn);
 }
 
+static void
+publication_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	publication_found = false;
+}
+
+/*
+ * From PostgreSQL 18 on the plugin does without a publication that is not there, and nobody
+ * would hear of what was written meanwhile.  Before, it says no more than that.
+ */
+static void
+check_publication(void)
+{
+	static bool heard = false;
+
+	if (publication_found || my_wal->publication == NULL)
+		return;
+	if (!heard)
+		CacheRegisterSyscacheCallback(PUBLICATIONOID, publication_callback, (Datum) 0);
+	heard = true;
+	publication_found = SearchSysCacheExists1(PUBLICATIONNAME, CStringGetDatum(my_wal->publication));
+	if (!publication_found)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("publication \"%s\" does not exist", my_wal->publication),
+				 errdetail("It did not when this transaction wrote what may have to be published."),
+				 errhint("Make it again, or give the feed another one. Then kafka_sink.accept_gap() goes on from now on; kafka_sink.skip() leaves out this transaction alone.")));
+}
+
 /* The plugin is not asked about what is skipped: its errors may be the reason. */
 static void
 around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
 {
-	if (my_wal->at != my_wal->skip)
-		my_wal->plugin.change_cb(ctx, txn, rel, change);
+	if (my_wal->at == my_wal->skip)
+		return;
+	check_publication();
+	my_wal->plugin.change_cb(ctx, txn, rel, change);
 }
 
 static void
 around_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels, Relation rels[], ReorderBufferChange *change)
 {
-	if (my_wal->at != my_wal->skip)
-		my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
+	if (my_wal->at == my_wal->skip)
+		return;
+	check_publication();
+	my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
 }
 
 /* Those without a transaction come at any time; what the feed is from then on holds
@@ -482,6 +518,7 @@ ks_wal_open(const char *name, XLogRecPtr from, XLogRecPtr skip, const char *publ
 	wal->receiver = *receiver;
 	wal->from = from;
 	wal->skip = skip;
+	wal->publication = publication ? MemoryContextStrdup(cxt, publication) : NULL;
 	wal->owner = ResourceOwnerCreate(NULL, "kafka_sink feed");
 	my_wal = wal;
 	allow_plugin();

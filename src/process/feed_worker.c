@@ -319,6 +319,13 @@ find_culprit(KsStateError *error, bool refused)
 	return found;
 }
 
+/* What is missing there is missing for good. */
+static bool
+is_in_the_past(void)
+{
+	return ks_feed.wal != NULL && ks_wal_at(ks_feed.wal) != 0;
+}
+
 /* What has ended the work, told and acted upon. */
 KS_NORETURN static void
 end_with(const ErrorData *edata)
@@ -333,7 +340,7 @@ end_with(const ErrorData *edata)
 	{
 		ks_feed_state_error(edata, &error);
 		halts = error.waits_for == NULL && !ks_error_passes(edata->sqlerrcode) &&
-			edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT && edata->sqlerrcode != ERRCODE_OBJECT_IN_USE &&
+			(edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT || is_in_the_past()) && edata->sqlerrcode != ERRCODE_OBJECT_IN_USE &&
 			edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
 			edata->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;
 	}
