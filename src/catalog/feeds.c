@@ -373,12 +373,37 @@ check_emitters(void)
 			explicit_bzero(e->secret, sizeof(e->secret));
 			if (e->roles)
 				pfree(e->roles);
+			if (e->progress_topics)
+				pfree(e->progress_topics);
 			(void) hash_search(emitters, e->name, HASH_REMOVE, NULL);
 		}
 	}
 	else
 		emitters = hash_create("kafka_sink emitters", 16, &ctl, HASH_ELEM | HASH_STRINGS);
 	emitters_serial = ks_extension_serial();
+}
+
+/* Texts of an array, one behind the other, and an empty one. */
+static char *
+join_texts(ArrayType *array)
+{
+	Datum	   *texts;
+	int			n;
+	StringInfoData s;
+	MemoryContext old;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &texts, NULL, &n);
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	initStringInfo(&s);
+	MemoryContextSwitchTo(old);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *topic = TextDatumGetCString(texts[i]);
+
+		appendBinaryStringInfo(&s, topic, strlen(topic) + 1);
+	}
+	appendStringInfoChar(&s, '\0');
+	return s.data;
 }
 
 /* False if there is no such feed. */
@@ -395,7 +420,8 @@ read_emitter(const char *name, KsEmitter *e)
 	SPI_connect();
 	ks_catalog_execute("SELECT c.id, c.owner::pg_catalog.oid, c.max_message_bytes, c.start_lsn IS NOT NULL, k.secret, "
 					   "ARRAY(SELECT g.role::pg_catalog.oid FROM kafka_sink.feed_grants g "
-					   "WHERE g.feed OPERATOR(pg_catalog.=) c.feed) "
+					   "WHERE g.feed OPERATOR(pg_catalog.=) c.feed), "
+					   "ARRAY(SELECT DISTINCT o.progress_topic FROM kafka_sink.feed_catalog o) "
 					   "FROM kafka_sink.feed_catalog c "
 					   "JOIN kafka_sink.feed_secrets k ON k.feed OPERATOR(pg_catalog.=) c.feed "
 					   "WHERE c.feed OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
@@ -414,6 +440,7 @@ read_emitter(const char *name, KsEmitter *e)
 		e->roles = MemoryContextAlloc(TopMemoryContext, Max(e->nroles, 1) * sizeof(Oid));
 		for (int i = 0; i < e->nroles; i++)
 			e->roles[i] = DatumGetObjectId(roles[i]);
+		e->progress_topics = join_texts(DatumGetArrayTypeP(column(7)));
 	}
 	SPI_finish();
 	PopActiveSnapshot();
@@ -470,4 +497,13 @@ ks_feeds_emitter(const char *name)
 				 errdetail("It does when its replication slot has been made, after the commit that created it."),
 				 errhint("The view kafka_sink.feeds shows what it waits for.")));
 	return e;
+}
+
+bool
+ks_feeds_is_progress_topic(const KsEmitter *e, const char *topic)
+{
+	for (const char *t = e->progress_topics; *t; t += strlen(t) + 1)
+		if (strcmp(t, topic) == 0)
+			return true;
+	return false;
 }

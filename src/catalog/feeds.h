@@ -103,6 +103,7 @@ typedef struct KsEmitter
 	int			max_message_bytes;
 	bool		started;
 	uint8		secret[32];
+	char	   *progress_topics;	/* of all feeds here: one behind the other, and an empty one */
 } KsEmitter;
 
 /*
@@ -110,6 +111,9 @@ typedef struct KsEmitter
  * takes messages.  What is found is kept until the feed is changed.
  */
 extern const KsEmitter *ks_feeds_emitter(const char *name);
+
+/* Is it where feeds have their progress?  Who could write there would say how far they are. */
+extern bool ks_feeds_is_progress_topic(const KsEmitter *emitter, const char *topic);
 
 /* Has to be called by whoever changes what sessions keep: at the commit they hear of it. */
 extern void ks_feeds_note_change(void);

@@ -97,6 +97,15 @@ utf8(const char *s, int *len)
 	return converted;
 }
 
+/* With its end. */
+static char *
+header_name(const char *s, int len)
+{
+	const char *name = utf8(s, &len);
+
+	return pnstrdup(name, len);
+}
+
 static void
 set_text(Datum d, const char **bytes, int32 *len)
 {
@@ -176,11 +185,9 @@ read_json_headers(Jsonb *jb, KsHeader *headers)
 	{
 		if (token == WJB_KEY)
 		{
-			int			len = v.val.string.len;
-
 			if (n == KS_PRODUCER_MAX_HEADERS)
 				too_many_headers();
-			headers[n].name = pnstrdup(utf8(pnstrdup(v.val.string.val, len), &len), len);
+			headers[n].name = header_name(v.val.string.val, v.val.string.len);
 		}
 		else if (token == WJB_VALUE)
 			set_json_header(&headers[n++], &v);
@@ -208,14 +215,14 @@ read_header_array(ArrayType *array, KsHeader *headers)
 		bool		isnull = true;
 		Datum		name = tup ? GetAttributeByNum(tup, 1, &isnull) : (Datum) 0;
 		Datum		value;
-		int			len;
+		char	   *in_server;
 
 		if (isnull)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("the name of a header must not be null")));
-		len = VARSIZE_ANY_EXHDR(DatumGetTextPP(name));
-		headers[i].name = pnstrdup(utf8(TextDatumGetCString(name), &len), len);
+		in_server = TextDatumGetCString(name);
+		headers[i].name = header_name(in_server, strlen(in_server));
 		value = GetAttributeByNum(tup, 2, &isnull);
 		headers[i].value = NULL;
 		headers[i].valuelen = -1;
@@ -223,6 +230,16 @@ read_header_array(ArrayType *array, KsHeader *headers)
 			set_bytes(value, &headers[i].value, &headers[i].valuelen);
 	}
 	return n;
+}
+
+static void
+check_topic(const KsProducerRecord *rec, const KsEmitter *e)
+{
+	if (ks_feeds_is_progress_topic(e, rec->topic))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to emit to topic \"%s\"", rec->topic),
+				 errdetail("It has the progress of feeds; what is written there says how far they are.")));
 }
 
 static void
@@ -261,6 +278,7 @@ emit(const char *feed, const KsProducerRecord *rec)
 	ks_catalog_check_topic(rec->topic);
 	PreventCommandIfReadOnly("emit()");
 	e = ks_feeds_emitter(feed);
+	check_topic(rec, e);
 	check_size(rec, e);
 	ks_message_make_key(e->secret, &key);
 	data = ks_message_write(rec, e->id, GetTopFullTransactionId(), &key, &len);
