@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -184,16 +185,14 @@ is_another(const KsCopyPlan *plan)
 			 errmsg("table %s is not what it was any more", quote_qualified_identifier(plan->schema, plan->table))));
 }
 
-/* Locks it: what is described is what is read.  Returns its owner. */
+/* It is locked.  Returns its owner. */
 static Oid
-lock_table(const KsCopyPlan *plan)
+check_table(const KsCopyPlan *plan)
 {
-	HeapTuple	tup;
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(plan->relid));
 	Form_pg_class form;
 	Oid			owner;
 
-	LockRelationOid(plan->relid, AccessShareLock);
-	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(plan->relid));
 	if (!HeapTupleIsValid(tup))
 		is_another(plan);
 	form = (Form_pg_class) GETSTRUCT(tup);
@@ -240,15 +239,22 @@ read_rows(const KsCopyPlan *plan, Oid owner, const char *sql, DestReceiver *dest
 }
 
 void
+ks_feed_lock_table(Oid relid)
+{
+	set_for_reading();
+	LockRelationOid(relid, AccessShareLock);
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE)
+		list_free(find_all_inheritors(relid, AccessShareLock, NULL));
+}
+
+void
 ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, const char *skip_at, int most)
 {
 	int			limit = Min(Min(ks_feed.feed->batch_records, KS_FEED_CHUNK_ROWS), most);
 	char	  **after = place ? ks_copy_place_read(plan, place) : NULL;
 	ChunkReceiver *r;
-	Oid			owner;
+	Oid			owner = check_table(plan);
 
-	set_for_reading();
-	owner = lock_table(plan);
 	to->anew = after == NULL;
 	to->nrows = 0;
 	to->skipped = false;

@@ -361,10 +361,10 @@ place_at_hand(int64 *rows)
 	return p->copy == copy.at->id ? p->copy_after : NULL;
 }
 
+/* By the active snapshot. */
 static void
-read_chunk(void *arg)
+read_by_snapshot(ReadArgs *a)
 {
-	ReadArgs   *a = arg;
 	Snapshot	snapshot = GetActiveSnapshot();
 	KsCopyPlan *plan;
 	const char *place;
@@ -394,6 +394,15 @@ read_chunk(void *arg)
 	/* for people: it may be lost */
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	ks_feed_copies_set(ks_feed.feed, copy.at->id, "copying", copy.chunk.anew ? 0 : rows, NULL);
+}
+
+static void
+read_chunk(void *arg)
+{
+	ks_feed_lock_table(copy.at->relid);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	read_by_snapshot(arg);
+	PopActiveSnapshot();
 }
 
 static void

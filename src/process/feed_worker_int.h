@@ -124,9 +124,16 @@ typedef struct KsFeedChunk
 
 #define KS_FEED_CHUNK_ROWS	10000	/* at most */
 
+/*
+ * Locks a table, and its partitions, until the end of the transaction.  A snapshot that is
+ * taken behind that sees what has rewritten it; to one that is older it would be empty.
+ * Errors (55P03) if somebody else has it locked for long.
+ */
+extern void ks_feed_lock_table(Oid relid);
+
 /* Reads up to 'most' rows behind a place (NULL: the first), by the active snapshot, which
- * the horizon is of; without the one at 'skip_at', unless it is NULL.  Errors, also (55P03)
- * if the table is locked. */
+ * the horizon is of; without the one at 'skip_at', unless it is NULL.  The table is
+ * locked. */
 extern void ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, const char *skip_at, int most);
 
 /* --- feed_worker_copy.c --- */

@@ -301,6 +301,27 @@ $session->query_safe('COMMIT');
 published('f');
 is_equal("$prefix.locked", 'locked', 'until it is copied');
 
+# nor does who rewrites it between two chunks make it look empty: it is locked before it is seen
+sql('CREATE TABLE rewritten (id int PRIMARY KEY, n int); INSERT INTO rewritten SELECT generate_series(1, 10010)');
+$kafka->create_topic("$prefix.rewritten", 1);
+stop_at('chunk_read');
+sql('ALTER PUBLICATION win ADD TABLE rewritten');
+$pid = stops_at('chunk_read');
+$session->query_safe('BEGIN; ALTER TABLE rewritten ALTER n TYPE bigint');
+stop_at('');
+kill $_, $pid foreach qw(HUP CONT);
+$session->query_safe(q{
+	SET statement_timeout = '3min';
+	DO $$BEGIN
+		LOOP
+			EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE relation = 'rewritten'::regclass AND NOT granted);
+		END LOOP;
+	END$$;
+	COMMIT;
+	RESET statement_timeout});
+published('f');
+is_equal("$prefix.rewritten", 'rewritten', 'a table that is rewritten meanwhile');
+
 # who has changed a table before it was in the publication
 sql("CREATE TABLE early (id int PRIMARY KEY, n int)");
 $kafka->create_topic("$prefix.early", 1);
