@@ -221,6 +221,12 @@ typedef bool KsUpdateIndexes;
 #else
 #define ks_analyze_and_rewrite(raw, sql)	pg_analyze_and_rewrite((raw), (sql), NULL, 0, NULL)
 #endif
+/* Whose privileges the one table of a query is read by, whoever runs it. */
+#if PG16_GE
+#define ks_check_as(query, role)	(linitial_node(RTEPermissionInfo, (query)->rteperminfos)->checkAsUser = (role))
+#else
+#define ks_check_as(query, role)	(linitial_node(RangeTblEntry, (query)->rtable)->checkAsUser = (role))
+#endif
 #if PG18_GE
 #define ks_executor_run(desc)	ExecutorRun((desc), ForwardScanDirection, 0)
 #else

@@ -226,6 +226,7 @@ read_rows(const KsCopyPlan *plan, Oid owner, const char *sql, DestReceiver *dest
 	int			nestlevel;
 
 	GetUserIdAndSecContext(&user, &context);
+	ks_check_as(query, user);
 	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
 	nestlevel = NewGUCNestLevel();
 	desc = CreateQueryDesc(pg_plan_query(query, sql, 0, NULL), sql, GetActiveSnapshot(), InvalidSnapshot, dest, NULL, NULL, 0);

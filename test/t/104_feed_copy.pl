@@ -487,6 +487,7 @@ sql(q{
 	CREATE INDEX ON trapped ((id + trap(1)));
 	INSERT INTO trapped SELECT generate_series(1, 10);
 	ALTER TABLE trapped OWNER TO trapper;
+	REVOKE SELECT ON trapped FROM trapper;
 	GRANT SELECT ON trapped TO feeder;
 	CREATE PUBLICATION trapped FOR TABLE trapped;
 });
