@@ -29,7 +29,7 @@ BEGIN
             DETAIL = 'Whoever owns it can replace what is in it, which others run.',
             HINT = pg_catalog.format('ALTER SCHEMA kafka_sink OWNER TO %I.', current_user);
     END IF;
-    SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END INTO other
+    SELECT CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END INTO other
       FROM pg_catalog.aclexplode(ext.nspacl) a
      WHERE a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
        AND a.grantee OPERATOR(pg_catalog.<>) ALL (trusted)

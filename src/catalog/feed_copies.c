@@ -201,7 +201,8 @@ ks_feed_copies_forget(const char *feed)
 	"AND NOT a.attisdropped %s " \
 	"LEFT JOIN pg_catalog.pg_index i ON i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisunique AND i.indisvalid " \
 	"AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL " \
-	"AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'n' THEN false ELSE i.indisprimary END " \
+	"AND CASE WHEN c.relreplident OPERATOR(pg_catalog.=) 'i' THEN i.indisreplident " \
+	"ELSE c.relreplident OPERATOR(pg_catalog.<>) 'n' AND i.indisprimary END " \
 	"LEFT JOIN LATERAL (SELECT x.pos, s.nspname, o.oprname " \
 	"FROM ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), pg_catalog.unnest(i.indclass::pg_catalog.oid[]), " \
 	"pg_catalog.unnest(i.indcollation::pg_catalog.oid[])) WITH ORDINALITY x(attnum, opclass, coll, pos) " \

@@ -42,10 +42,10 @@ PG_FUNCTION_INFO_V1(kafka_sink_dumped);
  */
 #define COLUMNS_OF_ROW \
 	"SELECT a.attname, n.name, pg_catalog.format_type(a.atttypid, NULL), " \
-	"CASE WHEN n.name OPERATOR(pg_catalog.~) '^[-0-9]' THEN NULL ELSE CASE a.atttypid " \
-	"WHEN 'pg_catalog.regrole'::pg_catalog.regtype THEN pg_catalog.to_regrole(n.name)::pg_catalog.oid " \
-	"WHEN 'pg_catalog.regclass'::pg_catalog.regtype THEN pg_catalog.to_regclass(n.name)::pg_catalog.oid " \
-	"WHEN 'pg_catalog.regtype'::pg_catalog.regtype THEN pg_catalog.to_regtype(n.name)::pg_catalog.oid END END, " \
+	"CASE WHEN n.name OPERATOR(pg_catalog.~) '^[-0-9]' THEN NULL " \
+	"WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.regrole'::pg_catalog.regtype THEN pg_catalog.to_regrole(n.name)::pg_catalog.oid " \
+	"WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.regclass'::pg_catalog.regtype THEN pg_catalog.to_regclass(n.name)::pg_catalog.oid " \
+	"WHEN a.atttypid OPERATOR(pg_catalog.=) 'pg_catalog.regtype'::pg_catalog.regtype THEN pg_catalog.to_regtype(n.name)::pg_catalog.oid END, " \
 	"n.named " \
 	"FROM pg_catalog.pg_attribute a " \
 	"CROSS JOIN LATERAL (SELECT a.atttypid OPERATOR(pg_catalog.=) ANY " \

@@ -23,6 +23,8 @@ sub as_role
 
 my $super = sql('SELECT current_user');
 
+my ($out, $err);
+
 sub supers { return sql(q{SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles WHERE rolsuper}); }
 
 sql('CREATE ROLE evil LOGIN; CREATE ROLE nobody LOGIN; GRANT CREATE ON DATABASE postgres TO evil');
@@ -44,6 +46,17 @@ DETAIL:  .*
 HINT:  REVOKE CREATE ON SCHEMA kafka_sink FROM evil\./, 'nor a schema of its own that others may fill');
 sql('REVOKE CREATE ON SCHEMA kafka_sink FROM evil; GRANT ALL ON SCHEMA kafka_sink TO PUBLIC');
 like(as_role($super, 'CREATE EXTENSION kafka_sink'), qr/ERROR:  schema "kafka_sink" is open to PUBLIC/, 'nor everybody');
+# operators of the types that the script compares: none but the server's own is run, not even to find these
+is(as_role('evil', q{
+	CREATE FUNCTION kafka_sink.rob(a oid, b integer) RETURNS boolean LANGUAGE plpgsql AS
+		$$BEGIN RAISE WARNING 'robbed as %', current_user; RETURN a = b::oid; END$$;
+	CREATE OPERATOR kafka_sink.= (LEFTARG = oid, RIGHTARG = integer, FUNCTION = kafka_sink.rob);
+	CREATE OPERATOR kafka_sink.<> (LEFTARG = oid, RIGHTARG = integer, FUNCTION = kafka_sink.rob);
+}), '', 'operators in it');
+($out, $err) = as_role($super, 'CREATE EXTENSION kafka_sink');
+like($err, qr/ERROR:  schema "kafka_sink" is open to PUBLIC/, 'the extension does not take it');
+unlike($err, qr/robbed/, 'nor does its script run them');
+sql('DROP FUNCTION kafka_sink.rob CASCADE');
 sql('REVOKE ALL ON SCHEMA kafka_sink FROM PUBLIC; CREATE EXTENSION kafka_sink');
 is(sql(q{SELECT extversion FROM pg_extension WHERE extname = 'kafka_sink'}), '0.2', 'an empty one of a superuser is as good as none');
 
