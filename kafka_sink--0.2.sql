@@ -331,7 +331,9 @@ COMMENT ON TABLE kafka_sink.offset_history IS
 CREATE VIEW kafka_sink.visible_sinks WITH (security_barrier) AS
     SELECT c.sink
       FROM kafka_sink.sink_catalog c
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
+    -- so that nobody writes through it (pg_write_all_data may write to all views)
+    OFFSET 0;
 
 COMMENT ON VIEW kafka_sink.visible_sinks IS
 'names of the sinks whose owner''s privileges the current role has';
@@ -1474,7 +1476,9 @@ ALTER TABLE kafka_sink.feed_copies ENABLE ROW LEVEL SECURITY;
 CREATE VIEW kafka_sink.visible_feeds WITH (security_barrier) AS
     SELECT c.feed
       FROM kafka_sink.feed_catalog c
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE');
+     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
+    -- so that nobody writes through it (pg_write_all_data may write to all views)
+    OFFSET 0;
 
 COMMENT ON VIEW kafka_sink.visible_feeds IS
 'names of the feeds whose owner''s privileges the current role has';

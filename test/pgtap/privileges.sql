@@ -3,7 +3,7 @@ BEGIN;
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgtap;
 CREATE EXTENSION IF NOT EXISTS kafka_sink;
-SELECT plan(46);
+SELECT plan(49);
 CREATE ROLE regress_ks_nobody;
 
 -- tables: nothing is written but by functions, and seen is what a policy lets through
@@ -121,6 +121,15 @@ SELECT results_eq($$WITH u AS (UPDATE kafka_sink.sink_catalog SET enabled = fals
 SELECT results_eq($$WITH u AS (DELETE FROM kafka_sink.topic_catalog RETURNING 1) SELECT count(*) FROM u$$, ARRAY[0::bigint],
     'nor by taking their topics');
 RESET ROLE;
+-- nor is one's own sink written through a view
+SELECT is_empty($$SELECT table_name FROM information_schema.views
+    WHERE table_schema = 'kafka_sink' AND 'YES' IN (is_updatable, is_insertable_into)$$, 'no view can be written through');
+GRANT postgres TO regress_ks_nobody;
+SET ROLE regress_ks_nobody;
+SELECT throws_ok($$UPDATE kafka_sink.visible_sinks SET sink = 'mine'$$, '55000', NULL, 'no sink is renamed so');
+SELECT throws_ok($$DELETE FROM kafka_sink.visible_feeds$$, '55000', NULL, 'nor a feed dropped');
+RESET ROLE;
+REVOKE postgres FROM regress_ks_nobody;
 REVOKE pg_write_all_data FROM regress_ks_nobody;
 
 -- superusers install it, nobody else, trusted or not
