@@ -11,7 +11,8 @@
  * vacuum (PROC_IN_LOGICAL_DECODING).
  *
  * System caches hold the past while a transaction of the WAL is handed out, and the
- * present in our own; whoever has had one of these says so (ks_wal_forget_caches()).
+ * present in our own.  What one of them has read is left when it has ended, unless it is
+ * changed later: so they are emptied on both sides of our own (ks_wal_forget_caches()).
  */
 #include "postgres.h"
 

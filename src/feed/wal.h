@@ -117,7 +117,7 @@ extern XLogRecPtr ks_wal_end(void);
 /* What commits before it is not needed any more. */
 extern void ks_wal_confirm(KsWal *wal, XLogRecPtr lsn);
 
-/* A transaction of our own has been in between: what the caches know is of now. */
+/* Before and behind each transaction of our own: what the caches know is of another time. */
 extern void ks_wal_forget_caches(void);
 
 /* For callbacks of the caches: that is all, and nothing has changed. */

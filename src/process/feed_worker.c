@@ -66,12 +66,19 @@ connection_callback(Datum arg, int cacheid, uint32 hashvalue)
 		connection_changed = true;
 }
 
+static void
+look_at_connection(void *conf_changed)
+{
+	KsConf	   *conf = ks_options_load(ks_feed.feed->server, ks_feed.feed->owner);
+
+	*(bool *) conf_changed = ks_options_fingerprint(conf) != ks_feed.conf_fingerprint;
+}
+
 /* Between transactions of Kafka: what others want, and whether the connection is what it was. */
 static void
 check_requests(void)
 {
-	KsConf	   *conf;
-	uint64		fingerprint;
+	bool		conf_changed;
 
 	ks_feed_serve();
 	AcceptInvalidationMessages();
@@ -79,12 +86,8 @@ check_requests(void)
 	if (!connection_changed)
 		return;
 	connection_changed = false;
-	ks_transaction_begin();
-	conf = ks_options_load(ks_feed.feed->server, ks_feed.feed->owner);
-	fingerprint = ks_options_fingerprint(conf);
-	ks_transaction_commit();
-	ks_wal_forget_caches();
-	if (fingerprint != ks_feed.conf_fingerprint)
+	ks_feed_run(look_at_connection, &conf_changed);
+	if (conf_changed)
 		ks_feed_respawn();
 }
 

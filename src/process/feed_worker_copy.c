@@ -33,7 +33,6 @@
 #include "base/backoff.h"
 #include "feed/steps.h"
 #include "process/feed_worker_int.h"
-#include "process/transaction.h"
 
 #define RETRY_FIRST_MS	100		/* until it is tried again what others stand in the way of */
 #define RETRY_MAX_MS	1000
@@ -192,16 +191,6 @@ read_copies(void *arg)
 }
 
 static void
-run(void (*step) (void *arg), void *arg)
-{
-	ErrorData  *edata = ks_transaction_try(step, arg);
-
-	ks_wal_forget_caches();
-	if (edata)
-		ReThrowError(edata);
-}
-
-static void
 read_copies_again(void)
 {
 	bool		was_idle = copy.at == NULL;
@@ -211,7 +200,7 @@ read_copies_again(void)
 	copy.at = NULL;
 	copy.left = NIL;
 	MemoryContextReset(copy.cxt);
-	run(read_copies, &added);
+	ks_feed_run(read_copies, &added);
 	ks_feed_step("copy_listed");
 	if (copy.at == NULL)
 		return;
@@ -421,7 +410,7 @@ tell_obstacle(const char *message)
 	if (++copy.tries < TELL_AFTER || strncmp(copy.said, message, sizeof(copy.said) - 1) == 0)
 		return;
 	strlcpy(copy.said, message, sizeof(copy.said));
-	run(set_obstacle, copy.said);
+	ks_feed_run(set_obstacle, copy.said);
 }
 
 /* What passes when it is tried again: somebody has locked, changed or dropped the table. */
@@ -450,9 +439,8 @@ next_chunk(void)
 {
 	ReadArgs	args = {0};
 	MemoryContext cxt = CurrentMemoryContext;
-	ErrorData  *edata = ks_transaction_try(read_chunk, &args);
+	ErrorData  *edata = ks_feed_try(read_chunk, &args);
 
-	ks_wal_forget_caches();
 	MemoryContextSwitchTo(cxt);
 	if (edata && !is_in_the_way(edata->sqlerrcode))
 		ReThrowError(edata);
@@ -546,7 +534,7 @@ ks_feed_copy_committed(void)
 	if (is_last)
 	{
 		ks_feed_step("table_sent");
-		run(set_copied, NULL);
+		ks_feed_run(set_copied, NULL);
 		leave_table();
 		ks_feed_step("table_copied");
 	}

@@ -52,6 +52,15 @@ extern KsFeedWorker ks_feed;
 
 /* --- feed_worker_state.c --- */
 
+/*
+ * A transaction of our own between those of the WAL, by caches of now, and none of what it
+ * has read is left to theirs.  Returns its error, or NULL.
+ */
+extern ErrorData *ks_feed_try(void (*step) (void *arg), void *arg);
+
+/* The same, and raises its error. */
+extern void ks_feed_run(void (*step) (void *arg), void *arg);
+
 /* In a transaction of its own; a failure is logged, and it is written again. */
 extern void ks_feed_write_state(const char *state, const KsStateError *error);
 

@@ -249,16 +249,6 @@ set_progress(void *arg)
 }
 
 static void
-run_step(void (*step) (void *arg), void *arg)
-{
-	ErrorData  *edata = ks_transaction_try(step, arg);
-
-	ks_wal_forget_caches();
-	if (edata)
-		ReThrowError(edata);
-}
-
-static void
 make_rows(void *arg)
 {
 	KsFeed	   *feed = ks_feed.feed;
@@ -322,7 +312,7 @@ begin_feed(void)
 	ks_feed.publisher.progress.as = ks_feed.defined;
 	ks_publisher_init(&ks_feed.publisher);
 	ks_publisher_commit(&ks_feed.publisher, feed->start_lsn);
-	run_step(set_started, &started);
+	ks_feed_run(set_started, &started);
 	/* what has changed it may have come before the slot */
 	if (!started)
 		ks_feed_respawn();
@@ -418,11 +408,11 @@ ks_feed_start(int64 generation)
 		begin_feed();
 	else
 		continue_feed(&slot);
-	run_step(set_progress, NULL);
+	ks_feed_run(set_progress, NULL);
 	if (ks_feed.feed->publication)
 	{
-		run_step(make_rows, NULL);
-		run_step(ks_feed_find_tables, NULL);
+		ks_feed_run(make_rows, NULL);
+		ks_feed_run(ks_feed_find_tables, NULL);
 	}
 	receiver = ks_publisher_receiver(&ks_feed.publisher);
 	ks_feed_copy_start(&receiver);

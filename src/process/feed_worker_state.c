@@ -16,13 +16,32 @@
 
 KsFeedWorker ks_feed;
 
-/* In a transaction of its own; its errors are logged, and false. */
+ErrorData *
+ks_feed_try(void (*step) (void *arg), void *arg)
+{
+	ErrorData  *edata;
+
+	ks_wal_forget_caches();
+	edata = ks_transaction_try(step, arg);
+	ks_wal_forget_caches();
+	return edata;
+}
+
+void
+ks_feed_run(void (*step) (void *arg), void *arg)
+{
+	ErrorData  *edata = ks_feed_try(step, arg);
+
+	if (edata)
+		ReThrowError(edata);
+}
+
+/* Its errors are logged, and false. */
 static bool
 try_step(void (*step) (void *arg), void *arg)
 {
-	ErrorData  *edata = ks_transaction_try(step, arg);
+	ErrorData  *edata = ks_feed_try(step, arg);
 
-	ks_wal_forget_caches();
 	if (edata == NULL)
 		return true;
 	ereport(LOG,
@@ -226,11 +245,7 @@ end_skip(void *skipped)
 void
 ks_feed_end_skip(bool skipped)
 {
-	ErrorData  *edata = ks_transaction_try(end_skip, &skipped);
-
-	ks_wal_forget_caches();
-	if (edata)
-		ReThrowError(edata);
+	ks_feed_run(end_skip, &skipped);
 	ereport(LOG,
 			(errmsg(skipped ? "feed \"%s\": transaction with its commit at %X/%X is skipped" :
 					"feed \"%s\": transaction with its commit at %X/%X was published before it could be skipped",

@@ -24,7 +24,6 @@
 #include "utils/timestamp.h"
 
 #include "process/feed_worker_int.h"
-#include "process/transaction.h"
 
 #define LOOK_MS		1000		/* between two looks; other sessions make tables all the time */
 
@@ -143,10 +142,7 @@ ks_feed_look_after_tables(void)
 {
 	if (!changed || ks_feed.publisher.rows == NULL || !TimestampDifferenceExceeds(looked_at, GetCurrentTimestamp(), LOOK_MS))
 		return;
-	ks_transaction_begin();
-	ks_feed_find_tables(NULL);
-	ks_transaction_commit();
-	ks_wal_forget_caches();
+	ks_feed_run(ks_feed_find_tables, NULL);
 	ks_rows_check_again(ks_feed.publisher.rows);
 }
 
