@@ -186,6 +186,12 @@ ks_feeds_check_owner(const KsFeed *feed)
 				 errdetail("It takes the privileges of the feed's owner.")));
 }
 
+bool
+ks_feeds_have_progress_in(const char *topic)
+{
+	return exists("SELECT FROM kafka_sink.feed_catalog c WHERE c.progress_topic OPERATOR(pg_catalog.=) $1", topic);
+}
+
 void
 ks_feeds_secret(const char *name, uint8 *secret, Size len)
 {

@@ -63,6 +63,9 @@ extern void ks_feeds_take_name(const char *name, bool for_feed);
 /* Errors (42501) unless the current user has the privileges of the feed's owner. */
 extern void ks_feeds_check_owner(const KsFeed *feed);
 
+/* Is it where feeds say how far they are?  What others write there they would take for theirs. */
+extern bool ks_feeds_have_progress_in(const char *topic);
+
 /* The secret by which the feed's messages are known; KS_MESSAGE_SECRET_LEN bytes. */
 extern void ks_feeds_secret(const char *name, uint8 *secret, Size len);
 

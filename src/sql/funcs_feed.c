@@ -97,7 +97,14 @@ check_definition(const char *name)
 	ks_catalog_check_topic(feed->progress_topic);
 	ks_rows_check_topic(feed->topic);
 	if (feed->publication)
+	{
 		check_publication(feed->publication);
+		if (ks_feeds_have_progress_in(feed->topic))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("tables cannot be published to topic \"%s\"", feed->topic),
+					 errdetail("It says how far feeds are.")));
+	}
 	if (wal_level < WAL_LEVEL_LOGICAL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -126,6 +126,11 @@ fails("SET ROLE writer; SELECT kafka_sink.grant_emit('f', 'stranger')", qr/permi
 sql("SELECT kafka_sink.revoke_emit('f', 'writer')");
 fails("SET ROLE member; SELECT kafka_sink.emit('f', '$topic', 'k', 'v')", qr/permission denied to emit/, 'what was granted is taken back');
 fails("SET ROLE stranger; TABLE kafka_sink.feed_secrets", qr/permission denied/, 'nobody reads the secrets');
+fails("SELECT kafka_sink.emit('f', '$progress', 'f', '{}')", qr/permission denied to emit to topic "$progress"/, 'a progress is nothing that is emitted');
+# nor that of others, however late they come
+sql("SELECT kafka_sink.create_feed('g', server => 'kafka', progress_topic => '$progress-2', enabled => false)");
+fails("SELECT kafka_sink.emit('f', '$progress-2', 'g', '{}')", qr/permission denied to emit to topic "$progress-2"/, 'nor is that of another feed');
+sql("SELECT kafka_sink.drop_feed('g')");
 fails("SELECT kafka_sink.emit('f', '$topic', 'k', repeat('x', 1000001))", qr/the message is too large for feed "f"/, 'what Kafka would not take is refused');
 
 # made up

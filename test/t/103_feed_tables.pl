@@ -282,6 +282,22 @@ is(records_of('to.two'), join("\n", map { qq($_={"id":$_}) } 2 .. 3), 'behind th
 like(records_of('to.three'), qr/^.*"op":"c".*$/, 'and then what it is');
 sql("SELECT kafka_sink.drop_feed('moves')");
 
+# --- the progress, which all feeds believe ---
+
+{
+	my (undef, undef, $err) = $node->psql('postgres', "SELECT kafka_sink.create_feed('x', server => 'kafka', publication => 'shop', topic => '$progress')");
+	like($err, qr/tables cannot be published to topic "$progress"/, 'tables are not published to where progress is');
+}
+sql(qq{CREATE TABLE "$progress" (id int PRIMARY KEY); CREATE PUBLICATION names FOR TABLE "$progress"});
+create_feed('names', "publication => 'names', topic => '{table}'");
+sql(qq{INSERT INTO "$progress" VALUES (1)});
+wait_until($node, "SELECT state || ' ' || message || ' ' || (lsn IS NOT NULL) FROM kafka_sink.feeds WHERE feed = 'names'",
+	qq(halted topic "$progress" is not for what a feed publishes true), 'nor one that is called so');
+is(scalar(grep { $_->[2] eq '1' } $kafka->records($progress)), 0, 'nothing of it is there');
+sql("SELECT kafka_sink.skip('names'); SELECT kafka_sink.resume('names')");
+published('names');
+sql("SELECT kafka_sink.drop_feed('names')");
+
 # --- there and back: a sink reads Debezium's envelope ---
 
 sql("SELECT kafka_sink.drop_feed('rows'); SELECT kafka_sink.drop_feed('hidden')");
