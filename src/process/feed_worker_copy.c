@@ -271,8 +271,7 @@ ks_feed_copy_blame(KsStateError *error)
 
 	if (!ks_feed_copy_has_sent() || !copy.alone)
 		return false;
-	edata = ks_transaction_try(set_stopped, &table);
-	ks_wal_forget_caches();
+	edata = ks_feed_try(set_stopped, &table);
 	if (edata)
 		ereport(LOG,
 				(errcode(edata->sqlerrcode),
@@ -528,7 +527,7 @@ ks_feed_copy_committed(void)
 	leave_window();
 	if (skipped && !is_last)
 	{
-		run(set_skipped, NULL);
+		ks_feed_run(set_skipped, NULL);
 		copy.at->skip_at = NULL;
 	}
 	if (is_last)
