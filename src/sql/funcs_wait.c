@@ -255,6 +255,8 @@ check_obstacles(const WaitFor *w)
 	KsStateError *e;
 	ListCell   *lc;
 
+	/* it may be another's by now, and so are its errors */
+	ks_catalog_check_owner(sink, false);
 	if (obstacle)
 	{
 		e = sink->enabled && !sink->suspended ? ks_catalog_read_error(w->name, NULL, &state) : NULL;

@@ -35,6 +35,8 @@ check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
 
 	ks_call_begin();
 	feed = ks_feeds_get(name, false);
+	/* it may be another's by now, and so are its errors */
+	ks_feeds_check_owner(feed);
 	obstacle = !feed->enabled ? "paused" : feed->suspended ? "suspended" : feed->halted ? "halted" : NULL;
 	if (obstacle)
 		ereport(ERROR,

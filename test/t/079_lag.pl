@@ -169,6 +169,21 @@ $kafka->produce($empty, $_, [ undef, '{"id": 1}' ]) foreach 0, 1;
 sql("CALL kafka_sink.wait_for('empty', timeout => '3 min')");
 is(sql('SELECT count(*) FROM empty'), '2', 'what is produced after it is consumed');
 
+# --- one that is given to another role meanwhile ---
+
+sql(q{
+	CREATE ROLE giver LOGIN; CREATE ROLE taker LOGIN;
+	GRANT USAGE ON FOREIGN SERVER kafka TO giver, taker;
+	GRANT ALL ON empty TO giver, taker;
+	SELECT kafka_sink.alter_sink('empty', owner => 'giver')});
+$waiting = $node->background_psql('postgres', on_error_stop => 0);
+$waiting->query_until(qr/begun/, qq(SET ROLE giver;\n\\echo begun\nCALL kafka_sink.wait_for('empty', timeout => '3 min', until => '{"$empty": {"0": 1000}}');\n));
+becomes("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL kafka_sink.wait_for(''empty''%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid()",
+	'its owner waits for it');
+sql("SELECT kafka_sink.alter_sink('empty', owner => 'taker')");
+$waiting->quit;
+like($waiting->{stderr}, qr/ERROR:  must be a member of the owner of sink "empty"/, 'and is told nothing of what is another\'s');
+
 # --- a sink that is halted ---
 
 $kafka->produce($late, 0, [ undef, '{"id": "bad"}' ]);
