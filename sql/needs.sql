@@ -59,10 +59,13 @@ SELECT sink, owner FROM kafka_sink.sinks ORDER BY sink;
 ALTER ROLE regress_ks_renamed RENAME TO regress_ks_needs;
 SELECT kafka_sink.seek('second', '{"t1": {"0": 10}}');
 SELECT sum(generation) AS generations FROM kafka_sink.sink_catalog \gset
+INSERT INTO kafka_sink.ddl_history (sink, owner, topic, part, off, statement, role)
+VALUES ('second', 'regress_ks_needs', 't1', 0, 0, 'ALTER TABLE t ADD c int', 'regress_ks_needs');
 REASSIGN OWNED BY regress_ks_needs TO regress_ks_heir;
 SELECT sink, owner FROM kafka_sink.sinks ORDER BY sink;
 SELECT sum(generation) - :generations AS changed FROM kafka_sink.sink_catalog;
 SELECT sink, owner, action FROM kafka_sink.offset_history;
+SELECT sink, owner, role FROM kafka_sink.ddl_history;
 SELECT sink, owner, action, old, new FROM kafka_sink.sink_history WHERE action = 'REASSIGN OWNED' ORDER BY id;
 DROP ROLE regress_ks_needs;
 

@@ -199,6 +199,8 @@ ks_needs_reassign(Oid from, Oid to)
 					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
 	(void) select_text("UPDATE kafka_sink.sink_history h SET owner = $2::pg_catalog.regrole "
 					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
+	(void) select_text("UPDATE kafka_sink.ddl_history h SET owner = $2::pg_catalog.regrole "
+					   "WHERE h.owner::pg_catalog.oid OPERATOR(pg_catalog.=) $1", 2, types, values);
 	return names;
 }
 
