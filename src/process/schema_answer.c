@@ -122,14 +122,29 @@ ks_answer_text(JsonbContainer *object, const char *name)
 	return pnstrdup(v.val.string.val, v.val.string.len);
 }
 
+bool
+ks_answer_number(const JsonbValue *v, int64 max, int64 *n)
+{
+	char	   *digits;
+	char	   *end;
+
+	if (v->type != jbvNumeric)
+		return false;
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(v->val.numeric)));
+	errno = 0;
+	*n = strtoll(digits, &end, 10);
+	return errno == 0 && *end == '\0' && *n <= max && *n >= -max;
+}
+
 int64
-ks_answer_int(JsonbContainer *object, const char *name)
+ks_answer_int(JsonbContainer *object, const char *name, int64 max)
 {
 	JsonbValue	v;
+	int64		n;
 
-	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || v.type != jbvNumeric)
-		ks_answer_not_understood(psprintf("Its member \"%s\" is not a number.", name));
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(v.val.numeric)));
+	if (getKeyJsonValueFromContainer(object, name, strlen(name), &v) == NULL || !ks_answer_number(&v, max, &n))
+		ks_answer_not_understood(psprintf("Its member \"%s\" is not a number, or not such a one.", name));
+	return n;
 }
 
 static char *

@@ -93,7 +93,7 @@ fetch_reference(KsFetched *s, JsonbContainer *ref, int depth)
 {
 	char	   *name = ks_answer_text(ref, "name");
 	char	   *subject = ks_answer_text(ref, "subject");
-	int64		version = ks_answer_int(ref, "version");
+	int64		version = ks_answer_int(ref, "version", PG_INT64_MAX);
 	char	   *path;
 	char	   *schema;
 	char	   *id;
@@ -263,7 +263,7 @@ fetch_global_reference(KsFetched *s, JsonbContainer *ref, int depth)
 		return;
 	answer = ks_answer_ask(s, psprintf(CORE "/groups/%s/artifacts/%s/versions/%s/meta", ks_answer_encode(s, group),
 							  ks_answer_encode(s, artifact), ks_answer_encode(s, version)));
-	id = answer ? ks_answer_int(&answer->root, "globalId") : -1;
+	id = answer ? ks_answer_int(&answer->root, "globalId", PG_INT64_MAX) : -1;
 	schema = answer ? get_content(s, id) : NULL;
 	if (schema == NULL)
 	{

@@ -89,9 +89,12 @@ extern char *ks_answer_to_server(KsFetched *s, const char *body);
  */
 extern Jsonb *ks_answer_parse(KsFetched *s, const char *body);
 
-/* A member's text, NULL: it has none, or null; its number. */
+/* A member's text, NULL: it has none, or null; its whole number of at most 'max', or as little below 0. */
 extern char *ks_answer_text(JsonbContainer *object, const char *name);
-extern int64 ks_answer_int(JsonbContainer *object, const char *name);
+extern int64 ks_answer_int(JsonbContainer *object, const char *name, int64 max);
+
+/* False: it is no such number. */
+extern bool ks_answer_number(const JsonbValue *v, int64 max, int64 *n);
 
 /* In a path. */
 extern char *ks_answer_encode(const KsFetched *s, const char *text);

@@ -30,8 +30,8 @@ fetch_subject(KsFetched *s, const char *subject, const char *which, KsSchemaId *
 	if (answer)
 	{
 		memset(id, 0, sizeof(KsSchemaId));
-		id->id = ks_answer_int(&answer->root, "id");
-		*version = ks_answer_int(&answer->root, "version");
+		id->id = ks_answer_int(&answer->root, "id", PG_INT64_MAX);
+		*version = (int) ks_answer_int(&answer->root, "version", PG_INT32_MAX);
 		if (id->id < 0)
 			ks_answer_not_understood("Its member \"id\" is negative.");
 		(void) pushJsonbValue(&s->refs, WJB_BEGIN_ARRAY, NULL);
@@ -114,11 +114,11 @@ ks_schemas_fetch_versions(KsSchemaFetcher *f, const char *subject)
 		ks_answer_not_understood("Versions are not an array.");
 	for (uint32 i = 0; array && i < JB_ROOT_COUNT(array); i++)
 	{
-		JsonbValue *v = getIthJsonbValueFromContainer(&array->root, i);
+		int64		version;
 
-		if (v->type != jbvNumeric)
-			ks_answer_not_understood("A version is not a number.");
-		result = lappend_int(result, DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(v->val.numeric))));
+		if (!ks_answer_number(getIthJsonbValueFromContainer(&array->root, i), PG_INT32_MAX, &version))
+			ks_answer_not_understood("A version is not a number, or not such a one.");
+		result = lappend_int(result, (int) version);
 	}
 	return result;
 }

@@ -170,6 +170,16 @@ is(notes(described('many')), 'Of the versions before it, only the newest 100 wer
 is($registry->requests('/subjects/many-value/versions/2') . $registry->requests('/subjects/many-value/versions/1'), '10', 'each is a request');
 $registry->answer('/subjects/many-value/versions', body => '{}');
 like(($node->psql('postgres', "SELECT kafka_sink.describe('reg', 'many')"))[2], qr/answer cannot be understood\nDETAIL:  Versions are not an array/, 'what is no list of versions');
+foreach ('[1, 3000000000]', '["1"]', '[1.5]')
+{
+	$registry->answer('/subjects/many-value/versions', body => $_);
+	like(($node->psql('postgres', "SELECT kafka_sink.describe('reg', 'many')"))[2], qr/answer cannot be understood\nDETAIL:  A version is not a number, or not such a one/, "versions that are none: $_");
+}
+foreach ('1e30', '1.5', 'null')
+{
+	$registry->answer('/subjects/large-value/versions/latest', body => qq({"subject": "large-value", "version": 1, "id": $_, "schema": "\\"int\\""}));
+	like(($node->psql('postgres', "SELECT kafka_sink.describe('reg', 'large')"))[2], qr/answer cannot be understood\nDETAIL:  Its member "id" is not a number, or not such a one/, "an id that is none: $_");
+}
 
 # --- a database that cannot hold all schemas ---
 
