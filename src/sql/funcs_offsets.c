@@ -144,6 +144,7 @@ note_unregistered(const KsSink *sink, const KsPartition *parts, int n)
 		bool		registered = i > 0 && strcmp(parts[i].topic, parts[i - 1].topic) == 0;
 		ListCell   *lc;
 
+		CHECK_FOR_INTERRUPTS();
 		foreach(lc, topics)
 			registered |= strcmp(((KsTopic *) lfirst(lc))->topic, parts[i].topic) == 0;
 		if (!registered)
