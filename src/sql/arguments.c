@@ -23,6 +23,7 @@ static const struct
 	const char *hint;
 }			hints[] = {
 	{"sink", "Write the sink's name; the view kafka_sink.sinks lists the sinks."},
+	{"feed", "Write the feed's name; the view kafka_sink.feeds lists the feeds."},
 	{"new_name", "Write the name that the sink is to have."},
 	{"server", "Write the name of a foreign server of the foreign-data wrapper kafka_sink."},
 	{"topic", "Write the topic's name."},
@@ -31,6 +32,7 @@ static const struct
 	{"start_at", "Write earliest, latest, a timestamp, or offsets by partition such as {\"0\": 42}."},
 	{"ranges", "Write topics, partitions and ranges: {\"orders\": {\"0\": [from_off, until_off]}}."},
 	{"records", "Write an array of kafka_sink.record; one without elements is '{}'."},
+	{"lsn", "Write what the view kafka_sink.feeds shows of the transaction, or leave it out."},
 	{"timeout", "Write an interval such as '10 seconds', or leave it out."},
 };
 
