@@ -83,6 +83,18 @@ ks_refuse_nulls(FunctionCallInfo fcinfo)
 		ks_refuse_null(fcinfo, i);
 }
 
+int64
+ks_optional_number(FunctionCallInfo fcinfo, int arg)
+{
+	if (PG_ARGISNULL(arg))
+		return -1;
+	if (PG_GETARG_INT64(arg) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be negative", argument_name(fcinfo, arg))));
+	return PG_GETARG_INT64(arg);
+}
+
 char *
 ks_text_argument(FunctionCallInfo fcinfo, int arg)
 {

@@ -86,19 +86,6 @@ check_range(const KsRange *r)
 						   r->from, r->until, r->until - r->from)));
 }
 
-/* A number that may be NULL, and not negative; -1 for NULL. */
-static int64
-optional_argument(FunctionCallInfo fcinfo, int arg)
-{
-	if (PG_ARGISNULL(arg))
-		return -1;
-	if (PG_GETARG_INT64(arg) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", argument_names[arg])));
-	return PG_GETARG_INT64(arg);
-}
-
 static void
 range_init(KsRange *r, const char *topic, int32 part)
 {
@@ -123,8 +110,8 @@ claim(FunctionCallInfo fcinfo)
 	range_init(&r, ks_text_argument(fcinfo, ARG_TOPIC), partition_argument(fcinfo));
 	r.from = PG_GETARG_INT64(ARG_FROM);
 	r.until = PG_GETARG_INT64(ARG_UNTIL);
-	r.records = optional_argument(fcinfo, ARG_RECORDS);
-	r.start_at = optional_argument(fcinfo, ARG_START_AT);
+	r.records = ks_optional_number(fcinfo, ARG_RECORDS);
+	r.start_at = ks_optional_number(fcinfo, ARG_START_AT);
 	check_range(&r);
 	ks_claim(sink->name, &r, 1);
 	return r.apply_from;

@@ -66,11 +66,11 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
 	KsGiven		given[KS_SINK_SETTINGS];
-	Oid			types[KS_SINK_SETTINGS + 6];
+	Oid			types[KS_SINK_SETTINGS + 6] = {TEXTOID, OIDOID, INT8OID, OIDOID, BOOLOID, INT8OID};
 	Datum		values[KS_SINK_SETTINGS + 6];
 	char		nulls[KS_SINK_SETTINGS + 7];
 	StringInfoData sql;
-	int			n = 0;
+	int			n;
 
 	/* the SQL of another version has not so many arguments */
 	ks_version_check();
@@ -91,26 +91,14 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "INSERT INTO kafka_sink.sink_catalog (sink, owner, system_identifier, database_oid, enabled, generation");
-#define ADD(t, v, isnull) \
-	(types[n] = (t), values[n] = (v), nulls[n] = (isnull) ? 'n' : ' ', n++)
-	ADD(TEXTOID, CStringGetTextDatum(name), false);
-	ADD(OIDOID, ObjectIdGetDatum(GetUserId()), false);
-	ADD(INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	ADD(OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
-	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED)), false);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = ObjectIdGetDatum(GetUserId());
+	values[2] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[3] = ObjectIdGetDatum(MyDatabaseId);
+	values[4] = BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED));
 	/* not one that workers of a sink of the same name, dropped before, run by */
-	ADD(INT8OID, Int64GetDatum(GetCurrentTimestamp()), false);
-	for (int i = 0; i < KS_SINK_SETTINGS; i++)
-	{
-		appendStringInfo(&sql, ", %s", given[i].setting->name);
-		ADD(given[i].setting->type, given[i].value, !given[i].given);
-	}
-#undef ADD
-	nulls[n] = '\0';
-	appendStringInfoString(&sql, ") VALUES (");
-	for (int i = 1; i <= n; i++)
-		appendStringInfo(&sql, "%s$%d", i > 1 ? ", " : "", i);
-	appendStringInfoString(&sql, ")");
+	values[5] = Int64GetDatum(GetCurrentTimestamp());
+	n = ks_given_insert(given, KS_SINK_SETTINGS, &sql, 6, types, values, nulls);
 	ks_define_change(sql.data, n, types, values, nulls);
 	ks_define_check(name);
 	ks_history_log_change(name, "create_sink", NULL, NULL);

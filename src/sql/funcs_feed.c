@@ -243,11 +243,11 @@ kafka_sink_create_feed(PG_FUNCTION_ARGS)
 {
 	char	   *name = ks_text_argument(fcinfo, 0);
 	KsGiven		given[KS_FEED_SETTINGS];
-	Oid			types[KS_FEED_SETTINGS + 7];
+	Oid			types[KS_FEED_SETTINGS + 7] = {TEXTOID, INT8OID, OIDOID, INT8OID, OIDOID, BOOLOID, INT8OID};
 	Datum		values[KS_FEED_SETTINGS + 7];
 	char		nulls[KS_FEED_SETTINGS + 8];
 	StringInfoData sql;
-	int			n = 0;
+	int			n;
 
 	ks_version_check();
 	ks_catalog_check_name("feed", name);
@@ -267,27 +267,15 @@ kafka_sink_create_feed(PG_FUNCTION_ARGS)
 	initStringInfo(&sql);
 	appendStringInfoString(&sql, "INSERT INTO kafka_sink.feed_catalog "
 						   "(feed, id, owner, system_identifier, database_oid, enabled, generation");
-#define ADD(t, v, isnull) \
-	(types[n] = (t), values[n] = (v), nulls[n] = (isnull) ? 'n' : ' ', n++)
-	ADD(TEXTOID, CStringGetTextDatum(name), false);
-	ADD(INT8OID, Int64GetDatum(new_id()), false);
-	ADD(OIDOID, ObjectIdGetDatum(GetUserId()), false);
-	ADD(INT8OID, Int64GetDatum((int64) GetSystemIdentifier()), false);
-	ADD(OIDOID, ObjectIdGetDatum(MyDatabaseId), false);
-	ADD(BOOLOID, BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED)), false);
+	values[0] = CStringGetTextDatum(name);
+	values[1] = Int64GetDatum(new_id());
+	values[2] = ObjectIdGetDatum(GetUserId());
+	values[3] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
+	values[5] = BoolGetDatum(PG_ARGISNULL(CREATE_ENABLED) || PG_GETARG_BOOL(CREATE_ENABLED));
 	/* not one that the worker of a feed of the same name, dropped before, runs by */
-	ADD(INT8OID, Int64GetDatum(GetCurrentTimestamp()), false);
-	for (int i = 0; i < KS_FEED_SETTINGS; i++)
-	{
-		appendStringInfo(&sql, ", %s", given[i].setting->name);
-		ADD(given[i].setting->type, given[i].value, !given[i].given);
-	}
-#undef ADD
-	nulls[n] = '\0';
-	appendStringInfoString(&sql, ") VALUES (");
-	for (int i = 1; i <= n; i++)
-		appendStringInfo(&sql, "%s$%d", i > 1 ? ", " : "", i);
-	appendStringInfoString(&sql, ")");
+	values[6] = Int64GetDatum(GetCurrentTimestamp());
+	n = ks_given_insert(given, KS_FEED_SETTINGS, &sql, 7, types, values, nulls);
 	ks_define_change(sql.data, n, types, values, nulls);
 	make_secret(name);
 	check_definition(name);

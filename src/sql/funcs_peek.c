@@ -36,19 +36,6 @@ enum
 	REC_TOPIC, REC_PART, REC_OFF, REC_TS, REC_KEY, REC_VALUE, REC_HEADERS, REC_NATTS
 };
 
-/* An offset argument, or -1 for NULL. */
-static int64
-offset_argument(FunctionCallInfo fcinfo, int arg, const char *name)
-{
-	if (PG_ARGISNULL(arg))
-		return -1;
-	if (PG_GETARG_INT64(arg) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must not be negative", name)));
-	return PG_GETARG_INT64(arg);
-}
-
 static Datum
 bytes_datum(const char *p, int len)
 {
@@ -158,8 +145,8 @@ kafka_sink_peek(PG_FUNCTION_ARGS)
 	server = text_to_cstring(PG_GETARG_TEXT_PP(PEEK_SERVER));
 	part.topic = text_to_cstring(PG_GETARG_TEXT_PP(PEEK_TOPIC));
 	part.part = PG_GETARG_INT32(PEEK_PART);
-	from = offset_argument(fcinfo, PEEK_FROM, "from_off");
-	until = offset_argument(fcinfo, PEEK_UNTIL, "until_off");
+	from = ks_optional_number(fcinfo, PEEK_FROM);
+	until = ks_optional_number(fcinfo, PEEK_UNTIL);
 	if (until >= 0 && until < from)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

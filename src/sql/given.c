@@ -123,6 +123,25 @@ ks_given_reset(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg)
 }
 
 int
+ks_given_insert(const KsGiven *g, int ngiven, StringInfo sql, int n, Oid *types, Datum *values, char *nulls)
+{
+	memset(nulls, ' ', n);
+	for (int i = 0; i < ngiven; i++)
+	{
+		appendStringInfo(sql, ", %s", g[i].setting->name);
+		types[n] = g[i].setting->type;
+		values[n] = g[i].value;
+		nulls[n++] = g[i].given ? ' ' : 'n';
+	}
+	nulls[n] = '\0';
+	appendStringInfoString(sql, ") VALUES (");
+	for (int i = 1; i <= n; i++)
+		appendStringInfo(sql, "%s$%d", i > 1 ? ", " : "", i);
+	appendStringInfoChar(sql, ')');
+	return n;
+}
+
+int
 ks_given_assign(const KsGiven *g, int ngiven, StringInfo sql, int n, Oid *types, Datum *values)
 {
 	for (int i = 0; i < ngiven; i++)

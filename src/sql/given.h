@@ -42,6 +42,10 @@ extern void ks_given_json(KsGiven *g, int n, FunctionCallInfo fcinfo, int arg, b
  * which may be meant. */
 extern KsGiven *ks_given_find(KsGiven *g, int n, const char *name, const char *where);
 
+/* The rest of an INSERT whose first n columns stand in 'sql', behind "(", none of them
+ * NULL: all settings, and "VALUES"; returns the number of parameters. */
+extern int	ks_given_insert(const KsGiven *g, int ngiven, StringInfo sql, int n, Oid *types, Datum *values, char *nulls);
+
 /* What is changed, as assignments behind others (", name = $3"), with their parameters
  * from the n-th on; returns the number of parameters. */
 extern int	ks_given_assign(const KsGiven *g, int ngiven, StringInfo sql, int n, Oid *types, Datum *values);
