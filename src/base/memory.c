@@ -101,15 +101,6 @@ measure_process(Measured *result)
 	result->threads = (int) kilobytes(buf, "Threads:");
 }
 
-int64
-ks_memory_private(void)
-{
-	Measured		now;
-
-	measure_process(&now);
-	return now.private;
-}
-
 static int64
 limit_bytes(void)
 {

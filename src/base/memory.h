@@ -7,9 +7,6 @@
 
 #include "postgres.h"
 
-/* In bytes, 0 if the system does not tell.  Shared buffers do not count. */
-extern int64 ks_memory_private(void);
-
 /*
  * The guard of memory.c, while librdkafka has a handle in this process.  In a
  * process that is ours the limit is for all of it; in a client's session for

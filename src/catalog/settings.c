@@ -15,7 +15,7 @@
 #include "catalog/reject_limit.h"
 #include "catalog/settings.h"
 
-const KsSetting ks_sink_settings[KS_SINK_SETTINGS] = {
+static const KsSetting sink_settings[KS_SINK_SETTINGS] = {
 	{"server", TEXTOID, NULL, NULL, 0, 0},
 	{"target", REGCLASSOID, NULL, NULL, 0, 0},
 	{"insert_mode", TEXTOID, "insert", "insert,ignore,upsert,update,accumulate", 0, 0},
@@ -202,7 +202,7 @@ ks_setting_check(const KsSetting *s, Datum value)
 const KsSetting *
 ks_sink_setting(int i)
 {
-	return &ks_sink_settings[i];
+	return &sink_settings[i];
 }
 
 /* Of topics with targets of their own: those of sinks that belong to a target. */
@@ -216,8 +216,8 @@ const KsSetting *
 ks_topic_setting(int i)
 {
 	for (int j = 0; j < KS_SINK_SETTINGS; j++)
-		if (strcmp(ks_sink_settings[j].name, topic_settings[i]) == 0)
-			return &ks_sink_settings[j];
+		if (strcmp(sink_settings[j].name, topic_settings[i]) == 0)
+			return &sink_settings[j];
 	elog(ERROR, "unknown setting \"%s\"", topic_settings[i]);
 }
 

@@ -24,7 +24,6 @@ typedef struct KsSetting
 
 /* In the order of the arguments of create_sink() and alter_sink(), behind the
  * sink's name. */
-extern const KsSetting ks_sink_settings[KS_SINK_SETTINGS];
 extern const KsSetting *ks_sink_setting(int i);
 
 /* In the order of the arguments of register_topic() and alter_topic(), behind

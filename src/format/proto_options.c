@@ -161,8 +161,9 @@ take_part(KsProtoTokens *t, bool *is_meta)
 	return word;
 }
 
-void
-ks_proto_read_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *features)
+/* "name = value"; features go to where they belong. */
+static void
+read_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *features)
 {
 	bool		is_meta;
 	bool		ignored;
@@ -193,7 +194,7 @@ ks_proto_take_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *f
 {
 	if (!ks_proto_accept(t, "option"))
 		return false;
-	ks_proto_read_option(t, option, features);
+	read_option(t, option, features);
 	ks_proto_expect(t, ";");
 	return true;
 }
@@ -207,7 +208,7 @@ ks_proto_take_list(KsProtoTokens *t, KsProtoOptionTaker taker, void *arg, KsProt
 	{
 		KsProtoOption option;
 
-		ks_proto_read_option(t, &option, features);
+		read_option(t, &option, features);
 		if (taker)
 			taker(t, &option, arg);
 	} while (ks_proto_accept(t, ","));

@@ -17,9 +17,6 @@ typedef struct KsProtoOption
 /* A name with dots, as one word without what stands between; 'absolute': a dot may be first. */
 extern KsProtoWord ks_proto_take_path(KsProtoTokens *t, bool absolute, const char *what);
 
-/* "name = value"; features go to where they belong. */
-extern void ks_proto_read_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *features);
-
 /* "option name = value;" if that is next. */
 extern bool ks_proto_take_option(KsProtoTokens *t, KsProtoOption *option, KsProtoFeatures *features);
 

@@ -21,8 +21,9 @@ typedef struct Resolver
 	MemoryContext keep;
 } Resolver;
 
-KsProtoType
-ks_proto_scalar(const KsProtoWord *name)
+/* The scalar type of that name, or 0. */
+static KsProtoType
+scalar_of(const KsProtoWord *name)
 {
 	for (int type = KS_PROTO_DOUBLE; type <= KS_PROTO_SINT64; type++)
 	{
@@ -78,8 +79,9 @@ is_type(const KsProtoSymbol *s)
 	return s->message || s->enumeration;
 }
 
-KsProtoSymbol *
-ks_proto_walk(const KsProtoSymbols *symbols, KsProtoSymbol *from, const char *name, int len)
+/* What is so called in all files; NULL: nothing. */
+static KsProtoSymbol *
+find_by_path(const KsProtoSymbols *symbols, KsProtoSymbol *from, const char *name, int len)
 {
 	while (from && len > 0)
 	{
@@ -102,7 +104,7 @@ look_up(const Resolver *r, KsProtoSymbol *scope, const KsProtoWord *name)
 	int			first = dot ? dot - name->p : name->len;
 
 	if (first == 0)
-		return ks_proto_walk(r->symbols, unconstify(KsProtoSymbol *, &r->symbols->root), name->p + 1, name->len - 1);
+		return find_by_path(r->symbols, unconstify(KsProtoSymbol *, &r->symbols->root), name->p + 1, name->len - 1);
 	for (; scope; scope = scope->parent)
 	{
 		KsProtoSymbol *s = ks_proto_symbol_find(r->symbols, scope, name->p, first);
@@ -110,7 +112,7 @@ look_up(const Resolver *r, KsProtoSymbol *scope, const KsProtoWord *name)
 		if (s == NULL || !is_seen(r, s))
 			continue;
 		if (dot && has_names_in_it(s))
-			return ks_proto_walk(r->symbols, s, dot + 1, name->len - first - 1);
+			return find_by_path(r->symbols, s, dot + 1, name->len - first - 1);
 		if (!dot && is_type(s))
 			return s;
 	}
@@ -153,7 +155,7 @@ resolve_field(const Resolver *r, const KsProtoMessageDecl *m, const KsProtoField
 		if (!f->map)
 			field->type = KS_PROTO_GROUP;
 	}
-	else if ((field->type = ks_proto_scalar(&f->type)) == 0)
+	else if ((field->type = scalar_of(&f->type)) == 0)
 	{
 		s = find_type(r, m->symbol, &f->type);
 		if (s->message)

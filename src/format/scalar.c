@@ -77,8 +77,9 @@ ks_scalar_timestamp(int64 us, int64 *result)
 	return !pg_sub_s64_overflow(us, EPOCH_DAYS * USECS_PER_DAY, result) && IS_VALID_TIMESTAMP(*result);
 }
 
-bool
-ks_scalar_fits_typmod(int64 n, int scale, int32 typmod)
+/* Does a numeric column's precision leave so many digits as they are? */
+static bool
+fits_typmod(int64 n, int scale, int32 typmod)
 {
 	static const int64 pow10[] = {
 		INT64CONST(1), INT64CONST(10), INT64CONST(100), INT64CONST(1000), INT64CONST(10000),
@@ -108,7 +109,7 @@ ks_scalar_decimal(const char *s, int len, int scale, int32 typmod, Datum *result
 		v = v << 8 | (uint8) s[i];
 	n = (int64) v;
 	if (len > 8 || scale < 0 || scale > 17 || n > INT64CONST(99999999999999999) || n < -INT64CONST(99999999999999999) ||
-		!ks_scalar_fits_typmod(n, scale, typmod))
+		!fits_typmod(n, scale, typmod))
 		return false;
 	*result = NumericGetDatum(ks_numeric_make(n, scale));
 	return true;

@@ -61,9 +61,6 @@ extern Datum ks_scalar_from_float(KsConvert *cv, KsType *base, double v, bool *i
 /* Microseconds since 1970 as the server's timestamp; false if it has no such one. */
 extern bool ks_scalar_timestamp(int64 us, int64 *result);
 
-/* Does a numeric column's precision leave so many digits as they are? */
-extern bool ks_scalar_fits_typmod(int64 n, int scale, int32 typmod);
-
 /* The number of big-endian bytes, if it has at most 17 digits and the column's precision leaves them. */
 extern bool ks_scalar_decimal(const char *s, int len, int scale, int32 typmod, Datum *result);
 

@@ -145,8 +145,8 @@ ks_producer_serve(KsProducer *p)
 }
 
 /* What a call has returned; keeps why it is not done. */
-KsProducerResult
-ks_producer_result(KsProducer *p, rd_kafka_error_t *error, const char *what)
+static KsProducerResult
+result_of(KsProducer *p, rd_kafka_error_t *error, const char *what)
 {
 	KsProducerResult result;
 
@@ -188,7 +188,7 @@ KsProducerResult
 ks_producer_init(KsProducer *p, int timeout_ms)
 {
 	ks_producer_serve(p);
-	return ks_producer_result(p, rd_kafka_init_transactions(p->client->rk, timeout_ms), "fence what was before");
+	return result_of(p, rd_kafka_init_transactions(p->client->rk, timeout_ms), "fence what was before");
 }
 
 KsProducerResult
@@ -196,7 +196,7 @@ ks_producer_begin(KsProducer *p)
 {
 	p->lost = RD_KAFKA_RESP_ERR_NO_ERROR;
 	p->purged = p->lost_here = false;
-	return ks_producer_result(p, rd_kafka_begin_transaction(p->client->rk), "begin a transaction");
+	return result_of(p, rd_kafka_begin_transaction(p->client->rk), "begin a transaction");
 }
 
 KsProducerResult
@@ -205,7 +205,7 @@ ks_producer_commit(KsProducer *p, int timeout_ms)
 	KsProducerResult result;
 
 	ks_producer_serve(p);
-	result = ks_producer_result(p, rd_kafka_commit_transaction(p->client->rk, timeout_ms), "commit a transaction");
+	result = result_of(p, rd_kafka_commit_transaction(p->client->rk, timeout_ms), "commit a transaction");
 	/* which message it was */
 	if (result != KS_PRODUCER_DONE)
 		ks_producer_serve(p);
@@ -345,7 +345,7 @@ ks_producer_send(KsProducer *p, const KsProducerRecord *rec)
 		strlcpy(p->lost_topic, rec->topic, sizeof(p->lost_topic));
 	}
 	/* the transaction is over, be it by this or by what came before */
-	(void) ks_producer_result(p, error, "send a message");
+	(void) result_of(p, error, "send a message");
 	ks_producer_serve(p);
 	return rd_kafka_fatal_error(p->client->rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DEAD : KS_PRODUCER_ABORT;
 }

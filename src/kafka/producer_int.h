@@ -35,7 +35,4 @@ struct KsProducer
 	char		detail[1024];
 };
 
-/* What a call has returned, which is given back; keeps why it is not done. */
-extern KsProducerResult ks_producer_result(KsProducer *p, rd_kafka_error_t *error, const char *what);
-
 #endif

@@ -56,7 +56,7 @@ typedef struct KsFeedCounters
 
 /*
  * A worker's slot; see src/README.md for who moves it when.  Moves happen in
- * ks_shmem_move_slot() alone.
+ * move_slot() alone.
  */
 typedef enum KsSlotState
 {

@@ -149,9 +149,6 @@ extern void ks_shmem_mark_connections_changed(Oid dbid);
 /* The bit of a table in 'targets'. */
 extern int	ks_shmem_target_bit(Oid relid);
 
-/* The only way from one state to another; the lock is held exclusively. */
-extern void ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to);
-
 /*
  * May the current user see figures of that owner's sinks?  Who has his privileges,
  * and members of pg_read_all_stats.

@@ -44,8 +44,9 @@ static const int slot_moves[] PG_USED_FOR_ASSERTS_ONLY = {
 
 #undef TO
 
-void
-ks_shmem_move_slot(KsWorkerSlot *slot, KsSlotState to)
+/* The only way from one state to another; the lock is held exclusively. */
+static void
+move_slot(KsWorkerSlot *slot, KsSlotState to)
 {
 	Assert(LWLockHeldByMeInMode(ks_shared->lock, LW_EXCLUSIVE));
 	Assert(slot_moves[slot->state] & (1 << to));
@@ -61,7 +62,7 @@ take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner,
 {
 	pg_atomic_uint64 *counter = (pg_atomic_uint64 *) &slot->counters;
 
-	ks_shmem_move_slot(slot, KS_SLOT_REGISTERED);
+	move_slot(slot, KS_SLOT_REGISTERED);
 	slot->generation++;
 	slot->dbid = dbid;
 	strlcpy(slot->sink, sink, NAMEDATALEN);
@@ -139,7 +140,7 @@ ks_shmem_stop_worker(int slot_no, uint32 generation, bool now)
 	if (ks_slot_is_alive(slot) && slot->generation == generation)
 	{
 		if (slot->state != KS_SLOT_STOPPING)
-			ks_shmem_move_slot(slot, KS_SLOT_STOPPING);
+			move_slot(slot, KS_SLOT_STOPPING);
 		if (slot->pid != 0)
 			kill(slot->pid, now ? SIGTERM : SIGUSR1);
 	}
@@ -156,7 +157,7 @@ ks_shmem_free_worker(int slot_no, uint32 generation)
 	if (slot->state != KS_SLOT_FREE && slot->generation == generation)
 	{
 		ks_shmem_free_partitions(slot_no);
-		ks_shmem_move_slot(slot, KS_SLOT_FREE);
+		move_slot(slot, KS_SLOT_FREE);
 		freed = true;
 	}
 	LWLockRelease(ks_shared->lock);
@@ -179,7 +180,7 @@ detach_worker(int code, Datum arg)
 	/* what its partitions' slots have is for the supervisor, as is the slot */
 	if (supervisor == 0)
 		ks_shmem_free_partitions(ks_my_slot);
-	ks_shmem_move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
+	move_slot(slot, supervisor != 0 ? KS_SLOT_ENDED : KS_SLOT_FREE);
 	LWLockRelease(ks_shared->lock);
 	ConditionVariableBroadcast(progress_cv(slot->dbid, slot->sink));
 	ConditionVariableBroadcast(&ks_shared->process_exited);
@@ -204,12 +205,12 @@ ks_shmem_attach_worker(int slot_no, uint32 generation)
 	{
 		slot->pid = MyProcPid;
 		ks_my_slot = slot_no;
-		ks_shmem_move_slot(slot, KS_SLOT_OPENING);
+		move_slot(slot, KS_SLOT_OPENING);
 	}
 	else if (ok)
 	{
 		supervisor = db ? db->supervisor : 0;
-		ks_shmem_move_slot(slot, KS_SLOT_FREE);
+		move_slot(slot, KS_SLOT_FREE);
 	}
 	LWLockRelease(ks_shared->lock);
 	if (!wanted)
@@ -232,7 +233,7 @@ ks_shmem_worker_runs(void)
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	if (slot->state == KS_SLOT_OPENING)
 	{
-		ks_shmem_move_slot(slot, KS_SLOT_RUNNING);
+		move_slot(slot, KS_SLOT_RUNNING);
 		db = ks_shmem_database(slot->dbid, false);
 		if (db)
 			supervisor = db->supervisor;

@@ -164,6 +164,4 @@ extern void ks_watch_hurry(KsWatchClient *client);
 /* Takes what the source has to tell, without waiting. */
 extern void ks_watch_poll(KsWatchClient *client, dlist_head *watched);
 
-extern void ks_watch_publish(KsWatchClient *client);
-
 #endif

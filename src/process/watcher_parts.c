@@ -275,8 +275,8 @@ handle_event(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watched
 	}
 }
 
-void
-ks_watch_publish(KsWatchClient *client)
+static void
+publish_ends(KsWatchClient *client)
 {
 	for (int i = 0; i < client->nparts; i++)
 	{
@@ -330,7 +330,7 @@ ks_watch_poll(KsWatchClient *client, dlist_head *watched)
 	if (now - client->published >= USECS_PER_SEC || now < client->published)
 	{
 		client->published = now;
-		ks_watch_publish(client);
+		publish_ends(client);
 		check_counts(client, watched);
 	}
 }

@@ -264,9 +264,9 @@ fold_value(Fold *fold, Datum *value, bool *isnull, Datum more, bool more_null)
 	}
 }
 
-void
-ks_accumulate_fold(const KsTarget *target, Datum *values, bool *isnull,
-				   const Datum *more, const bool *more_null)
+/* Adds a row to another: later to earlier. */
+static void
+fold_row(const KsTarget *target, Datum *values, bool *isnull, const Datum *more, const bool *more_null)
 {
 	for (int c = 0; c < target->ncols; c++)
 		if (target->cols[c].keyno < 0)
@@ -332,8 +332,7 @@ fold_records(const KsRoute *r, const KsRows *folded, const KsSortItem *items, in
 	for (int i = 1; i < n; i++)
 	{
 		start_row(r, items[i].row, scratch, scratch_null);
-		ks_accumulate_fold(r->target, folded->values + at, folded->isnull + at,
-						   scratch, scratch_null);
+		fold_row(r->target, folded->values + at, folded->isnull + at, scratch, scratch_null);
 	}
 	check_domains(r->target, folded->isnull + at);
 }

@@ -18,10 +18,6 @@ extern bool ks_accumulate_by_sql(const KsTarget *target);
 extern char *ks_accumulate_sql(const struct KsAccumulate *acc, int col, const char *table,
 							   const char *column);
 
-/* Adds a row to another: later to earlier. */
-extern void ks_accumulate_fold(const KsTarget *target, Datum *values, bool *isnull,
-							   const Datum *more, const bool *more_null);
-
 /* Adds the row that is there (a slot's, by attribute) to a folded one. */
 extern void ks_accumulate_merge(const KsTarget *target, Datum *values, bool *isnull,
 								const Datum *old, const bool *old_null);
