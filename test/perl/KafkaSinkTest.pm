@@ -36,7 +36,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
-  wait_until wait_for_log try_sql);
+  wait_until wait_for_log try_sql start_script unescaped);
 
 my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -126,6 +126,30 @@ sub try_sql
 	return $ok ? $out : undef;
 }
 
+=item start_script($node, $script)
+
+A session of its own that runs a script: C<h>, an IPC::Run harness to finish, C<out>
+and C<err>, in which errors are SQLSTATEs.  From a file, because IPC::Run feeds standard
+input only while somebody pumps.
+
+=cut
+
+sub start_script
+{
+	my ($node, $script) = @_;
+	my $file = PostgreSQL::Test::Utils::tempdir('script') . '/sql';
+	my %run = (out => '', err => '');
+
+	PostgreSQL::Test::Utils::append_to_file($file, $script);
+	$run{h} = IPC::Run::start(
+		[
+			$node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=sqlstate',
+			'-d', $node->connstr('postgres'), '-f', $file
+		],
+		'<', '/dev/null', '>', \$run{out}, '2>', \$run{err});
+	return \%run;
+}
+
 =item wait_until($node, $sql, $expected, $what, $timeout, $dbname)
 
 Passes as soon as the query's result equals $expected (a string, or a regular
@@ -196,6 +220,22 @@ sub _poll
 =head1 BROKERS
 
 =over
+
+=item unescaped($field)
+
+A field as kfk prints it; NULL stays C<\N>.
+
+=cut
+
+sub unescaped
+{
+	my ($field) = @_;
+	my %letters = (t => "\t", n => "\n", r => "\r");
+
+	return $field if $field eq '\N';
+	$field =~ s/\\(?:x([0-9a-fA-F]{2})|(.))/defined $1 ? chr hex $1 : $letters{$2} \/\/ $2/ge;
+	return $field;
+}
 
 =item shared_broker()
 

@@ -2,7 +2,6 @@
 use strict;
 use warnings FATAL => 'all';
 
-use IPC::Run ();
 use Test::More;
 
 use PostgreSQL::Test::Utils;
@@ -15,24 +14,6 @@ create_server($node, $kafka);
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
-my $dir = PostgreSQL::Test::Utils::tempdir('scripts');
-my $scripts = 0;
-
-# A session of its own that runs a script; from a file, because IPC::Run feeds
-# standard input only while somebody pumps.
-sub start_session
-{
-	my ($script) = @_;
-	my $file = "$dir/" . $scripts++;
-	my %run = (out => '', err => '');
-
-	PostgreSQL::Test::Utils::append_to_file($file, $script);
-	$run{h} = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=sqlstate',
-			'-d', $node->connstr('postgres'), '-f', $file ],
-		'<', '/dev/null', '>', \$run{out}, '2>', \$run{err});
-	return \%run;
-}
-
 # Runs the scripts at once: all wait for one lock first.  Their errors.
 sub at_once
 {
@@ -40,7 +21,7 @@ sub at_once
 	my $gate = $node->background_psql('postgres');
 
 	$gate->query_safe('SELECT pg_advisory_lock(1)');
-	my @runs = map { start_session("SELECT pg_advisory_lock_shared(1);\n$_") } @scripts;
+	my @runs = map { start_script($node, "SELECT pg_advisory_lock_shared(1);\n$_") } @scripts;
 	$node->poll_query_until('postgres', q{SELECT count(*) = } . @scripts
 		  . q{ FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}) or die 'the rivals do not line up';
 	$gate->quit;
@@ -96,7 +77,7 @@ my $holder = $node->background_psql('postgres', on_error_stop => 0);
 $holder->query_safe(q{BEGIN; SELECT kafka_sink.advance('ledger', 'x', 0, off, off + 1)
 	FROM kafka_sink.txn_offsets WHERE sink = 'ledger'});
 my $at = sql("SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'ledger'");
-my $second = start_session("SELECT kafka_sink.advance('ledger', 'x', 0, $at, $at + 1);\n");
+my $second = start_script($node, "SELECT kafka_sink.advance('ledger', 'x', 0, $at, $at + 1);\n");
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%advance%'},
 	'1', 'the second waits for the first');
 $holder->query_safe('COMMIT');
@@ -118,7 +99,7 @@ sql(qq{
 sql("CALL kafka_sink.run('r', max_records => 0)");
 $holder = $node->background_psql('postgres', on_error_stop => 0);
 $holder->query_safe("BEGIN; SELECT FROM kafka_sink.txn_offsets WHERE sink = 'r' FOR UPDATE");
-my @two = map { start_session(qq{CALL kafka_sink.run('r', until => '{"$topic": {"0": 100}}');\n}) } 1 .. 2;
+my @two = map { start_script($node, qq{CALL kafka_sink.run('r', until => '{"$topic": {"0": 100}}');\n}) } 1 .. 2;
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'CALL kafka_sink.run%'},
 	'2', 'both wait for the offset');
 $holder->query_safe('COMMIT');

@@ -5,7 +5,6 @@ use strict;
 use warnings FATAL => 'all';
 
 use IO::Socket::INET;
-use IPC::Run ();
 use List::Util qw(shuffle);
 use Test::More;
 
@@ -23,23 +22,6 @@ my $seed = $ENV{KAFKA_SINK_SEED} // time;
 note "KAFKA_SINK_SEED=$seed";
 srand($seed);
 
-my $dir = PostgreSQL::Test::Utils::tempdir('scripts');
-my $scripts = 0;
-
-# A session of its own that runs a script, and what it has said when it is over.
-sub start_session
-{
-	my ($script) = @_;
-	my $file = "$dir/" . $scripts++;
-	my %run = (out => '', err => '');
-
-	PostgreSQL::Test::Utils::append_to_file($file, $script);
-	$run{h} = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-v', 'VERBOSITY=sqlstate',
-			'-d', $node->connstr('postgres'), '-f', $file ],
-		'<', '/dev/null', '>', \$run{out}, '2>', \$run{err});
-	return \%run;
-}
-
 sub answer
 {
 	my ($run) = @_;
@@ -56,7 +38,7 @@ sub second_of
 	my $session = $node->background_psql('postgres', on_error_stop => 0);
 
 	$session->query_safe("BEGIN; $first");
-	my $run = start_session($second);
+	my $run = start_script($node, $second);
 	wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%kafka\_sink.%'}, '1',
 		"$what: waits");
 	$session->query_safe($end);
@@ -91,7 +73,7 @@ is(second_of(claim('a', 510, 520), 'ROLLBACK', "SELECT kafka_sink.advance('job',
 	my $session = $node->background_psql('postgres');
 
 	$session->query_safe('BEGIN; ' . claim('a', 510, 520));
-	is(answer(start_session("SET lock_timeout = 1;\n" . claim('a', 510, 520))), '55P03', 'lock_timeout ends the wait');
+	is(answer(start_script($node, "SET lock_timeout = 1;\n" . claim('a', 510, 520))), '55P03', 'lock_timeout ends the wait');
 	$session->query_safe('ROLLBACK');
 	$session->quit;
 }
@@ -134,7 +116,7 @@ sub worker_of_job
 }
 my $gate = $node->background_psql('postgres');
 $gate->query_safe('SELECT pg_advisory_lock(1)');
-my @runs = map { start_session("SELECT pg_advisory_lock_shared(1);\n" . worker_of_job()) } 1 .. 4;
+my @runs = map { start_script($node, "SELECT pg_advisory_lock_shared(1);\n" . worker_of_job()) } 1 .. 4;
 $node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted})
   or die 'the rivals do not line up';
 $gate->quit;
@@ -227,7 +209,7 @@ sql(qq{
 	SELECT kafka_sink.create_sink('silent', server => 'silent');
 	SELECT kafka_sink.register_topic('silent', 'x');
 	SELECT kafka_sink.claim('silent', 'x', 0, 0, 10)});
-my $seek = start_session("SELECT kafka_sink.seek('silent', 'earliest');\n");
+my $seek = start_script($node, "SELECT kafka_sink.seek('silent', 'earliest');\n");
 ok($silent->accept, 'seek asks Kafka, and gets no answer');
 is(sql(q{SELECT count(*) FROM pg_locks WHERE pid IN (SELECT pid FROM pg_stat_activity WHERE query LIKE '%seek(''silent%' AND pid <> pg_backend_pid())
 	AND (locktype = 'transactionid' OR mode NOT IN ('AccessShareLock', 'ExclusiveLock'))}), '0', 'and holds nothing');

@@ -13,14 +13,7 @@ my $node = new_node('main', conf => 'max_prepared_transactions = 10');
 my $kafka = shared_broker();
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-
-sub becomes
-{
-	my ($query, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, 't', $what);
-}
+sub becomes { local $Test::Builder::Level = $Test::Builder::Level + 1; return wait_until($node, $_[0], 't', $_[1]); }
 
 # Created, and nothing to do.
 sub create_sink

@@ -11,14 +11,7 @@ my $node = new_node('main', conf => "log_min_messages = debug1\n");
 my $kafka = shared_broker();
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-
-sub becomes
-{
-	my ($query, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, 't', $what);
-}
+sub becomes { local $Test::Builder::Level = $Test::Builder::Level + 1; return wait_until($node, $_[0], 't', $_[1]); }
 
 sub exact
 {

@@ -37,13 +37,7 @@ sub shop
 	return;
 }
 
-sub becomes
-{
-	my ($query, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, 't', $what);
-}
+sub becomes { local $Test::Builder::Level = $Test::Builder::Level + 1; return wait_until($node, $_[0], 't', $_[1]); }
 
 sub state_of { return sql("SELECT state, sqlstate, topic, part, off FROM kafka_sink.sinks WHERE sink = '$_[0]'"); }
 

@@ -13,14 +13,7 @@ my $node = new_node('main');
 my $kafka = shared_broker();
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-
-sub becomes
-{
-	my ($query, $what) = @_;
-	local $Test::Builder::Level = $Test::Builder::Level + 1;
-
-	return wait_until($node, $query, 't', $what);
-}
+sub becomes { local $Test::Builder::Level = $Test::Builder::Level + 1; return wait_until($node, $_[0], 't', $_[1]); }
 
 # A table of lines that refer to orders, order 1 is there; records by partition.
 sub lines_of

@@ -15,17 +15,6 @@ my $prefix = $kafka->topic('shop');
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub published { return sql("CALL kafka_sink.wait_for('$_[0]', timeout => '2 min')"); }
 
-# A field as kfk prints it; NULL stays \N.
-sub unescaped
-{
-	my ($field) = @_;
-	my %letters = (t => "\t", n => "\n", r => "\r");
-
-	return $field if $field eq '\N';
-	$field =~ s/\\(?:x([0-9a-fA-F]{2})|(.))/defined $1 ? chr hex $1 : $letters{$2} \/\/ $2/ge;
-	return $field;
-}
-
 # key=value of a topic's records, in their order
 sub records_of { return join "\n", map { unescaped($_->[2]) . '=' . unescaped($_->[3]) } $kafka->records("$prefix.$_[0]"); }
 

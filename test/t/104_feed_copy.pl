@@ -38,19 +38,8 @@ my $offset = 0;
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub published { return sql("CALL kafka_sink.wait_for('$_[0]', timeout => '3 min')"); }
 
-# A field as kfk prints it; NULL is undef.
-sub unescaped
-{
-	my ($field) = @_;
-	my %letters = (t => "\t", n => "\n", r => "\r");
-
-	return undef if $field eq '\N';    ## no critic (ProhibitExplicitReturnUndef)
-	$field =~ s/\\(?:x([0-9a-fA-F]{2})|(.))/defined $1 ? chr hex $1 : $letters{$2} \/\/ $2/ge;
-	return $field;
-}
-
 # [ key, value ] of a topic's records, in the order of each key's
-sub records_of { return map { [ unescaped($_->[2]), unescaped($_->[3]) ] } $kafka->records($_[0]); }
+sub records_of { return map { [ map { $_ eq '\N' ? undef : unescaped($_) } @$_[ 2, 3 ] ] } $kafka->records($_[0]); }
 
 # What stands for a record of Debezium's: "r1" is row 1 that was read, "d1-" its tombstone.
 sub words_of

@@ -31,17 +31,6 @@ sub fails
 sub published { return sql("CALL kafka_sink.wait_for('$_[0]', timeout => '3 min')"); }
 sub values_of { return join ' ', map { $_->[3] } $kafka->records($_[0]); }
 
-# A field as kfk prints it; NULL stays \N.
-sub unescaped
-{
-	my ($field) = @_;
-	my %letters = (t => "\t", n => "\n", r => "\r");
-
-	return $field if $field eq '\N';
-	$field =~ s/\\(?:x([0-9a-fA-F]{2})|(.))/defined $1 ? chr hex $1 : $letters{$2} \/\/ $2/ge;
-	return $field;
-}
-
 sub history { return sql("SELECT coalesce(string_agg(action, ' ' ORDER BY id), '') FROM kafka_sink.sink_history WHERE sink = '$_[0]' AND action ~ 'skip|resume' AND id > " . ($_[1] // 0)); }
 sub history_now { return sql('SELECT coalesce(max(id), 0) FROM kafka_sink.sink_history'); }
 
