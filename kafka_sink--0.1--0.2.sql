@@ -242,7 +242,7 @@ CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.pk_fields, c.format, c.key_format,
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
-           -- the default is in catalog.c, too
+           -- the default is in sinks.c, too
            COALESCE(c.batch_records, CASE WHEN c.command IS NULL THEN 50000 ELSE 200000 END) AS batch_records,
            c.batch_bytes, c.batch_linger_ms,
            c.max_record_bytes, c.workers,
@@ -1175,3 +1175,16 @@ COMMENT ON VIEW kafka_sink.stat_feeds IS
 'one row a feed: state, counters since its worker started (NULL without a running worker), how far it is, and the WAL that its replication slot keeps';
 
 GRANT SELECT ON kafka_sink.feeds, kafka_sink.stat_feeds TO PUBLIC;
+
+-- what was said of these
+COMMENT ON TYPE kafka_sink.record IS 'one Kafka record, as ingest() and emit() take it and peek() returns it';
+COMMENT ON COLUMN kafka_sink.txn_offsets.applied IS 'records written to the target, or given to the command';
+COMMENT ON COLUMN kafka_sink.txn_offsets.filtered IS 'records left out by the sink''s filter, tombstones left out by on_tombstone => ''ignore''';
+COMMENT ON COLUMN kafka_sink.txn_offsets.unmatched IS 'records that changed no row: ON CONFLICT DO NOTHING, an update or delete of a missing row, update_if that is not true, a trigger that returned NULL';
+COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sink_topics';
+COMMENT ON FUNCTION kafka_sink.pause(text) IS
+'stops a sink''s workers after the batch at hand, or a feed''s worker, until resume()';
+COMMENT ON FUNCTION kafka_sink.resume(text) IS
+'lets a paused, halted or suspended sink, and all of its topics, go on from its stored offsets, or such a feed from its progress';
+COMMENT ON PROCEDURE kafka_sink.wait_for(text, interval, jsonb) IS
+'waits until the workers have applied all that is in Kafka now, or {"topic": {"0": 42}}; of a feed, until all that is committed now is in Kafka; 57014 after the timeout';

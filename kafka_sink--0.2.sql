@@ -91,7 +91,7 @@ CREATE TYPE kafka_sink.record AS (
     headers kafka_sink.header[]
 );
 
-COMMENT ON TYPE kafka_sink.record IS 'one Kafka record, as ingest() takes it';
+COMMENT ON TYPE kafka_sink.record IS 'one Kafka record, as ingest() and emit() take it and peek() returns it';
 
 --
 -- Catalogs. They grant nothing; functions and views check that the role has
@@ -208,13 +208,13 @@ COMMENT ON COLUMN kafka_sink.txn_offsets.last_off IS 'offset of the last record 
 COMMENT ON COLUMN kafka_sink.txn_offsets.last_hash IS 'hash of timestamp, key and value of the record at last_off; a start compares it with the log';
 COMMENT ON COLUMN kafka_sink.txn_offsets.topic_id IS 'reserved for Kafka''s id of the topic; NULL in this version';
 COMMENT ON COLUMN kafka_sink.txn_offsets.consumed IS 'records: applied + deleted + filtered + dead_lettered + ignored + superseded + unmatched';
-COMMENT ON COLUMN kafka_sink.txn_offsets.applied IS 'records written to the target';
+COMMENT ON COLUMN kafka_sink.txn_offsets.applied IS 'records written to the target, or given to the command';
 COMMENT ON COLUMN kafka_sink.txn_offsets.deleted IS 'tombstones that deleted a row';
-COMMENT ON COLUMN kafka_sink.txn_offsets.filtered IS 'records left out by the sink''s definition (on_tombstone => ''ignore'')';
+COMMENT ON COLUMN kafka_sink.txn_offsets.filtered IS 'records left out by the sink''s filter, tombstones left out by on_tombstone => ''ignore''';
 COMMENT ON COLUMN kafka_sink.txn_offsets.dead_lettered IS 'records kept in dead letters';
 COMMENT ON COLUMN kafka_sink.txn_offsets.ignored IS 'records dropped by on_error';
 COMMENT ON COLUMN kafka_sink.txn_offsets.superseded IS 'records overtaken by a later one of the same key in the same batch';
-COMMENT ON COLUMN kafka_sink.txn_offsets.unmatched IS 'records that changed no row: ON CONFLICT DO NOTHING, delete of a missing row, a trigger that returned NULL';
+COMMENT ON COLUMN kafka_sink.txn_offsets.unmatched IS 'records that changed no row: ON CONFLICT DO NOTHING, an update or delete of a missing row, update_if that is not true, a trigger that returned NULL';
 COMMENT ON COLUMN kafka_sink.txn_offsets.gaps IS 'offsets without a visible record: compaction, transaction markers, aborted records, accept_gap(), skip()';
 COMMENT ON COLUMN kafka_sink.txn_offsets.updated_at IS 'start of the transaction that moved the row last';
 
@@ -318,7 +318,7 @@ COMMENT ON COLUMN kafka_sink.sink_history.session_role IS 'session_user of the c
 COMMENT ON COLUMN kafka_sink.sink_history.at IS 'time of the call';
 
 COMMENT ON TABLE kafka_sink.sink_catalog IS 'definitions of sinks; see the view kafka_sink.sinks';
-COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sinks';
+COMMENT ON TABLE kafka_sink.topic_catalog IS 'topics registered with sinks; see the view kafka_sink.sink_topics';
 COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views kafka_sink.sinks and kafka_sink.stat_sinks';
 COMMENT ON TABLE kafka_sink.topic_state IS 'topics that are halted alone; see the view kafka_sink.sink_topics';
 COMMENT ON TABLE kafka_sink.partition_ends IS 'ends of partitions as last seen; see the view kafka_sink.lag';
@@ -603,7 +603,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_pause'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.pause(text) IS
-'stops a sink''s workers after the batch at hand, until resume()';
+'stops a sink''s workers after the batch at hand, or a feed''s worker, until resume()';
 
 CREATE PROCEDURE kafka_sink.pause(
     sink text,
@@ -621,7 +621,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_resume'
 LANGUAGE C VOLATILE;
 
 COMMENT ON FUNCTION kafka_sink.resume(text) IS
-'lets a paused, halted or suspended sink, and all of its topics, go on from its stored offsets';
+'lets a paused, halted or suspended sink, and all of its topics, go on from its stored offsets, or such a feed from its progress';
 
 CREATE FUNCTION kafka_sink.resume(sink text, topic text)
 RETURNS void
@@ -798,7 +798,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_wait_for'
 LANGUAGE C;
 
 COMMENT ON PROCEDURE kafka_sink.wait_for(text, interval, jsonb) IS
-'waits until the workers have applied all that is in Kafka now, or {"topic": {"0": 42}}; 57014 after the timeout';
+'waits until the workers have applied all that is in Kafka now, or {"topic": {"0": 42}}; of a feed, until all that is committed now is in Kafka; 57014 after the timeout';
 
 --
 -- Look
@@ -1079,7 +1079,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
            c.pk_fields, c.format, c.key_format,
            c.delete_enabled, c.on_tombstone, c.on_error, c.on_nul,
            c.on_nonfinite, c.isolation_level, c.synchronous_commit,
-           -- the default is in catalog.c, too
+           -- the default is in sinks.c, too
            COALESCE(c.batch_records, CASE WHEN c.command IS NULL THEN 50000 ELSE 200000 END) AS batch_records,
            c.batch_bytes, c.batch_linger_ms,
            c.max_record_bytes, c.workers,
