@@ -11,7 +11,7 @@ use KafkaSinkTest;
 
 my $top = "$FindBin::RealBin/../..";
 my $reference = slurp_file("$top/doc/reference.md");
-my $node = new_node('main');
+my $node = new_node('main', conf => "wal_level = logical\n");
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
@@ -37,62 +37,80 @@ sub table_of
 
 sub words { return $_[0] =~ /`([^`]+)`/g; }
 
-# --- settings of a sink ---
+# --- settings of a sink, and of a feed ---
 
-sql(q{SELECT kafka_sink.create_sink('defaults')});
-my %default = map { split /=/, $_, 2 } split /\n/,
-  sql(q{SELECT key || '=' || coalesce(value, 'NULL') FROM kafka_sink.sinks s, jsonb_each_text(to_jsonb(s)) WHERE sink = 'defaults'});
-my @arguments = split /,/, sql(q{SELECT array_to_string(proargnames, ',') FROM pg_proc WHERE oid::regproc = 'kafka_sink.create_sink'::regproc});
-my @settings = table_of('Settings of a sink');
+sub arguments_of { return split /,/, sql("SELECT array_to_string(proargnames, ',') FROM pg_proc WHERE oid::regproc = 'kafka_sink.$_[0]'::regproc"); }
 
-is(join(' ', sort qw(sink settings if_not_exists), map { words($_->[0]) } @settings), join(' ', sort @arguments), 'settings: each is in the table, once');
+# What the table under a heading tells of each is so; $alter changes one of that view.
+sub check_settings
+{
+	my ($heading, $view, $alter) = @_;
+	my %default = map { split /=/, $_, 2 } split /\n/,
+	  sql("SELECT key || '=' || coalesce(value, 'NULL') FROM kafka_sink.$view v, jsonb_each_text(to_jsonb(v)) WHERE coalesce(to_jsonb(v)->>'sink', 'defaults') = 'defaults'");
+
+	$default{topic} = $default{table_topic} if $view eq 'feeds';
+	foreach (table_of($heading))
+	{
+		my ($name) = words($_->[0]);
+		my ($type, $shown) = ($_->[1], $_->[2] =~ s/`//gr);
+		my $value = "$name =>";
+		my $refused = sub { like(error_of("$alter $value $_[0])"), qr/ERROR:  22023: .*$name/, "$name: $_[0] is refused"); };
+		my $taken = sub { unlike(error_of("$alter $value $_[0])"), qr/outside the valid range/, "$name: $_[0] is not"); };
+
+		next if $name eq 'enabled' || $shown eq 'required';
+		# (where the code chooses, the table says NULL)
+		if ($name eq 'batch_records' && $shown eq 'NULL')
+		{
+			like($_->[3], qr/\b$default{$name}\b/, "$name: what NULL means");
+		}
+		elsif ($type =~ /^interval/ && $shown ne 'NULL')
+		{
+			is(sql("SELECT interval '$shown' = interval '$default{$name}'"), 't', "$name: its default");
+		}
+		else
+		{
+			is($default{$name}, $shown eq 'empty' ? '' : $shown, "$name: its default");
+		}
+		if ($type =~ /^interval, (\d+(?: \w+)?) to (\d+ \w+)/)
+		{
+			my ($least, $most) = ("interval '$1'", "interval '$2'");
+
+			$refused->($_) foreach "$least - interval '1 ms'", "$most + interval '1 ms'";
+			$taken->($_) foreach $least, $most;
+		}
+		elsif ($type =~ /\b(\d+) to (\d+)\b/)
+		{
+			my ($min, $max) = ($1, $2);
+
+			$refused->($_) foreach $min - 1, $max + 1;
+			$taken->($_) foreach $min, $max;
+		}
+		elsif (my @words = words($type))
+		{
+			my $error = error_of("$alter $value 'no such word')");
+			my ($valid) = $error =~ /^(?:HINT|DETAIL): +.*?: (.*?)\.?$/m;
+
+			is(join(' ', sort @words), join(' ', sort split /, ?/, $valid =~ s/["`]//gr // ''), "$name: its words");
+		}
+	}
+	return;
+}
+
+my @arguments = arguments_of('create_sink');
+is(join(' ', sort qw(sink settings if_not_exists), map { words($_->[0]) } table_of('Settings of a sink')), join(' ', sort @arguments), 'settings: each is in the table, once');
 my ($list) = $reference =~ /^`create_sink\((.*?)\)`/ms;
 is($list =~ s/\s+/ /gr, join(', ', @arguments), 'create_sink(): the list of its arguments');
+sql(q{SELECT kafka_sink.create_sink('defaults')});
+check_settings('Settings of a sink', 'sinks', q{SELECT kafka_sink.alter_sink('defaults',});
 
-foreach (@settings)
-{
-	my ($name) = words($_->[0]);
-	my ($type, $shown) = ($_->[1], $_->[2] =~ s/`//gr);
-	my $value = "$name =>";
-
-	next if $name eq 'enabled';
-	# (where the code chooses, the table says NULL)
-	if ($name eq 'batch_records')
-	{
-		like($_->[3], qr/\b$default{$name}\b/, "$name: what NULL means");
-	}
-	elsif ($type =~ /^interval/ && $shown ne 'NULL')
-	{
-		is(sql("SELECT interval '$shown' = interval '$default{$name}'"), 't', "$name: its default");
-	}
-	else
-	{
-		is($default{$name}, $shown eq 'empty' ? '' : $shown, "$name: its default");
-	}
-	if ($type =~ /^interval, (\d+(?: \w+)?) to (\d+ \w+)/)
-	{
-		my ($least, $most) = ("interval '$1'", "interval '$2'");
-
-		like(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/ERROR:  22023: .*$name/, "$name: $_ is refused")
-		  foreach "$least - interval '1 ms'", "$most + interval '1 ms'";
-		unlike(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/outside the valid range/, "$name: $_ is not") foreach $least, $most;
-	}
-	elsif ($type =~ /\b(\d+) to (\d+)\b/)
-	{
-		my ($min, $max) = ($1, $2);
-
-		like(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/ERROR:  22023: .*$name/, "$name: $_ is refused")
-		  foreach $min - 1, $max + 1;
-		unlike(error_of("SELECT kafka_sink.alter_sink('defaults', $value $_)"), qr/outside the valid range/, "$name: $_ is not") foreach $min, $max;
-	}
-	elsif (my @words = words($type))
-	{
-		my $error = error_of("SELECT kafka_sink.alter_sink('defaults', $value 'no such word')");
-		my ($valid) = $error =~ /^(?:HINT|DETAIL): +.*?: (.*?)\.?$/m;
-
-		is(join(' ', sort @words), join(' ', sort split /, ?/, $valid =~ s/["`]//gr // ''), "$name: its words");
-	}
-}
+@arguments = arguments_of('create_feed');
+is( join(' ', sort qw(feed enabled settings if_not_exists), map { words($_->[0]) } table_of('Settings of a feed')),
+	join(' ', sort @arguments), 'settings of a feed: each is in the table, once');
+($list) = $reference =~ /role: `create_feed\((.*?)\)`/s;
+is($list =~ s/\s+/ /gr, join(', ', @arguments), 'create_feed(): the list of its arguments');
+sql(q{CREATE SERVER nowhere FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1');
+	SELECT kafka_sink.create_feed('none', server => 'nowhere', enabled => false)});
+check_settings('Settings of a feed', 'feeds', q{SELECT kafka_sink.alter_feed('none',});
 
 # --- settings of the server ---
 
