@@ -162,7 +162,7 @@ set_json_header(KsHeader *header, const JsonbValue *v)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the value of header \"%s\" is neither a text nor a number", header->name)));
+					 errmsg("the value of header \"%s\" is no text, number, Boolean or null", header->name)));
 	}
 	header->value = utf8(s, &len);
 	header->valuelen = len;
