@@ -168,7 +168,7 @@ kafka_sink_restore_dump(PG_FUNCTION_ARGS)
 	if (strcmp(relation, PARTIAL) == 0)
 	{
 		ereport(WARNING,
-				(errmsg("the dump does not have all sinks"),
+				(errmsg("the dump does not have all sinks and feeds"),
 				 errdetail("Whoever made it could not see those of other roles: %s", TextDatumGetCString(row))));
 		return PointerGetDatum(NULL);
 	}
@@ -285,8 +285,8 @@ warn_of_others(ReturnSetInfo *rsinfo, Oid role)
 	if (SPI_processed == 0)
 		return;
 	ereport(WARNING,
-			(errmsg("sinks of other roles are not in this dump"),
-			 errdetail("It has the sinks whose owner's privileges role \"%s\" has.", GetUserNameFromId(role, false)),
+			(errmsg("sinks and feeds of other roles are not in this dump"),
+			 errdetail("It has those whose owner's privileges role \"%s\" has.", GetUserNameFromId(role, false)),
 			 errhint("Members of pg_read_all_data dump all of them.")));
 	add_rows(rsinfo, "SELECT '" PARTIAL "', pg_catalog.json_build_object('role', pg_catalog.pg_get_userbyid($1))", role);
 }

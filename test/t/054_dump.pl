@@ -135,10 +135,10 @@ is($second->safe_psql('restored1', 'SELECT count(*) FROM kafka_sink.dump'), '0',
 # --- those who see some ---
 
 (undef, my $err) = dump_as('keeper', '-v', '-f', "$dir/keeper.sql");
-like($err, qr/WARNING:  sinks of other roles are not in this dump\nDETAIL:  .*role "keeper" has\.\nHINT:  Members of pg_read_all_data/,
+like($err, qr/WARNING:  sinks and feeds of other roles are not in this dump\nDETAIL:  .*role "keeper" has\.\nHINT:  Members of pg_read_all_data/,
 	'the owner of the database is told that sinks are missing');
 my ($none, $told) = restored("$dir/keeper.sql");
-like($told, qr/WARNING:  the dump does not have all sinks\nDETAIL:  .*"keeper"/, 'and so is who restores it');
+like($told, qr/WARNING:  the dump does not have all sinks and feeds\nDETAIL:  .*"keeper"/, 'and so is who restores it');
 is(content($second, $none) =~ s/\n//gr, '', 'they are all');
 sql('GRANT "The Owner" TO keeper', 'postgres');
 dump_as('keeper', '-Fc', '-f', "$dir/keeper.dump");
