@@ -254,6 +254,18 @@ scan_unicode(const char *p, const char *end, const char **next)
 	return c;
 }
 
+/* What is before the next escape, which is returned; or the end. */
+static const char *
+append_plain(const char *p, const char *end, StringInfo out)
+{
+	const char *q = memchr(p, '\\', end - p);
+
+	if (q == NULL)
+		q = end;
+	appendBinaryStringInfo(out, p, q - p);
+	return q;
+}
+
 bool
 ks_json_unescape(const KsJsonToken *tok, bool strip_nul, StringInfo out)
 {
@@ -263,11 +275,8 @@ ks_json_unescape(const KsJsonToken *tok, bool strip_nul, StringInfo out)
 
 	while (p < end)
 	{
-		const char *q = memchr(p, '\\', end - p);
+		const char *q = append_plain(p, end, out);
 
-		if (q == NULL)
-			q = end;
-		appendBinaryStringInfo(out, p, q - p);
 		if (q == end)
 			break;
 		p = q + 2;
@@ -355,11 +364,8 @@ ks_json_append_raw(const KsJsonToken *tok, bool strip_nul, StringInfo out)
 	{
 		while (p < end)
 		{
-			const char *q = memchr(p, '\\', end - p);
+			const char *q = append_plain(p, end, out);
 
-			if (q == NULL)
-				q = end;
-			appendBinaryStringInfo(out, p, q - p);
 			if (q == end)
 				break;
 			p = q + 2;

@@ -72,7 +72,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use IPC::Run ();
-use List::Util qw(min shuffle sum0);
+use List::Util qw(min sum0);
 use POSIX ();
 use Time::HiRes qw(time sleep);
 use PostgreSQL::Test::Utils;
@@ -343,16 +343,6 @@ sub _delete_some
 
 # --- the campaign ---
 
-# The first of each kind, then all others, each in random order.
-sub _draw_events
-{
-	my ($self) = @_;
-	my %n = %{ $self->{events} };
-	my @kinds = grep { $n{$_} } @KafkaSinkFaults::kinds;
-
-	return [ shuffle(@kinds), shuffle(map { ($_) x ($n{$_} - 1) } @kinds) ];
-}
-
 sub _start_producers
 {
 	my ($self) = @_;
@@ -413,7 +403,7 @@ sub run
 
 	$self->{start} = time;
 	srand($self->{seed});
-	$events = $self->_draw_events;
+	$events = KafkaSinkFaults::draw($self->{events});
 	$self->_start_producers;
 	$self->{checks}->start_reader;
 	$self->_start_runner;

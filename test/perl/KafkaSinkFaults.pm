@@ -35,6 +35,7 @@ use warnings FATAL => 'all';
 
 use File::Basename;
 use IPC::Run ();
+use List::Util qw(shuffle);
 use Time::HiRes qw(time sleep);
 use PostgreSQL::Test::Utils;
 
@@ -88,6 +89,20 @@ sub strike
 	$self->{struck}{$kind}++;
 	push @{ $self->{words} }, $words;
 	return 1;
+}
+
+=item KafkaSinkFaults::draw($numbers)
+
+Kinds, as many as asked for of each: the first of each, then all others, each in random order.
+
+=cut
+
+sub draw
+{
+	my %n = %{ $_[0] };
+	my @asked = grep { $n{$_} } @kinds;
+
+	return [ shuffle(@asked), shuffle(map { ($_) x ($n{$_} - 1) } @asked) ];
 }
 
 sub active

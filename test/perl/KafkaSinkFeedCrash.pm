@@ -54,7 +54,7 @@ package KafkaSinkFeedCrash;
 use strict;
 use warnings FATAL => 'all';
 
-use List::Util qw(min shuffle);
+use List::Util qw(min);
 use Time::HiRes qw(time sleep);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -190,16 +190,6 @@ sub _await_progress
 
 # --- the campaign ---
 
-# The first of each kind, then all others, each in random order.
-sub _draw_events
-{
-	my ($self) = @_;
-	my %n = %{ $self->{events} };
-	my @kinds = grep { $n{$_} } @KafkaSinkFaults::kinds;
-
-	return [ shuffle(@kinds), shuffle(map { ($_) x ($n{$_} - 1) } @kinds) ];
-}
-
 sub _strike
 {
 	my ($self, $kind) = @_;
@@ -224,7 +214,7 @@ sub run
 
 	$self->{start} = time;
 	srand($self->{seed});
-	my $events = $self->_draw_events;
+	my $events = KafkaSinkFaults::draw($self->{events});
 	$self->{load}->start;
 	while (@$events)
 	{
