@@ -1,5 +1,6 @@
 # README.md: the examples run as they stand there, in the order of the text, and do what it
-# says; and what links and names of files lead to is there.
+# says; definitions of doc/reference.md are taken; and what links and names of files lead to is
+# there.
 use strict;
 use warnings FATAL => 'all';
 
@@ -64,8 +65,29 @@ is(sql('SELECT id, customer, total, placed_at, seen_at > now() - interval \'1 ho
 	"1|ann|9.50|2026-01-02 00:00:00+00|t\n7|bob|0.00||t", 'README: its orders are there, and its update');
 sql(q{CALL kafka_sink.wait_for('order_events')});
 is(join(' ', sort map { "$_->[2]:" . ($_->[3] =~ /"total":\s*([\d.]+)/)[0] } $kafka->records('shop.orders')),
-	'{"id":1}:9.50 {"id":7}:0.00 {"id":7}:3.00', 'README: records of its rows');
+	'1:9.50 7:0.00 7:3.00', 'README: records of its rows');
 is(join(' ', map { "$_->[2] $_->[3]" } $kafka->records('events')), '7 {"order": 7, "event": "cancelled"}', 'README: and what it emits');
+
+# --- doc/reference.md ---
+
+# Each by itself, with what it takes for granted (sql/examples.sql has those of commands)
+$node->safe_psql('postgres', 'CREATE DATABASE reference');
+$node->safe_psql('reference', 'CREATE EXTENSION kafka_sink');
+my ($reference) = slurp_file("$top/doc/reference.md") =~ /^(.*?)^## Commands: SQL over a batch\n/ms;
+my @definitions = grep { /create_sink\(/ && !/\.\.\.|protoc/ } blocks($reference);
+my %granted = (
+	'SERVER kafka' => q{FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers 'localhost:1', schema_registry_url 'http://localhost:2')},
+	'TABLE orders' => '(id bigint PRIMARY KEY, customer text)',
+	'TABLE flights' => '(id bigint PRIMARY KEY, departed timestamptz, origin text)');
+cmp_ok(scalar @definitions, '>', 6, 'reference: there are definitions');
+foreach my $definition (@definitions)
+{
+	my $needs = join ";\n", map { "CREATE $_ $granted{$_}" } grep { $definition !~ /CREATE \Q$_\E / } sort keys %granted;
+	my ($failed, undef, $error) = $node->psql('reference', "BEGIN;\n$needs;\n$definition\nROLLBACK");
+	my ($what) = $definition =~ /(\w+\('.*)/;
+
+	is("$failed$error", '0', "reference: $what");
+}
 
 # --- links, and names of files ---
 
