@@ -1,6 +1,6 @@
 # README.md: the examples run as they stand there, in the order of the text, and do what it
-# says; definitions of doc/reference.md are taken; and what links and names of files lead to is
-# there.
+# says; definitions of doc/reference.md are taken; the moves that src/README.md draws are
+# those that the code knows; and what links and names of files lead to is there.
 use strict;
 use warnings FATAL => 'all';
 
@@ -87,6 +87,26 @@ foreach my $definition (@definitions)
 	my ($what) = $definition =~ /(\w+\('.*)/;
 
 	is("$failed$error", '0', "reference: $what");
+}
+
+# --- src/README.md: which moves its state machines have ---
+
+my $inside = slurp_file("$top/src/README.md");
+foreach ([ 'Database entry', 'shmem_database' ], [ 'Worker slot', 'shmem_slot' ], [ 'A worker as its supervisor sees it', 'supervisor_worker' ], [ 'A parked worker', 'shmem_parked' ])
+{
+	my ($title, $file) = @$_;
+	my ($section) = $inside =~ /^### \Q$title\E .*?\n(.*?)^#/ms or die "no $title";
+	my ($moves) = slurp_file("$top/src/process/$file.c") =~ /moves\[\].*?\{\n(.*?)^\};/ms or die "no moves in $file.c";
+	my %coded = map { /\[KS_[A-Z]+_(\w+)\] = (.*)/ ? (lc $1 => [ map { lc } $2 =~ /TO\((\w+)\)/g ]) : () } split /\n/, $moves;
+	my %told;
+
+	foreach ($section =~ /^\| (.*? \| .*?) \|/mg)
+	{
+		my ($from, $to) = map { [ grep { exists $coded{$_} } split /, / ] } split / \| /;
+
+		foreach my $state (@$from) { $told{"$state -> $_"} = 1 foreach grep { $_ ne $state } @$to; }
+	}
+	is(join("\n", sort keys %told), join("\n", sort map { my $from = $_; map { "$from -> $_" } @{ $coded{$from} } } keys %coded), "src/README.md: $title");
 }
 
 # --- links, and names of files ---
