@@ -828,7 +828,7 @@ CREATE TABLE kafka_sink.filled_columns (
 );
 CREATE INDEX filled_columns_sink_topic_idx ON kafka_sink.filled_columns (sink, topic);
 COMMENT ON TABLE kafka_sink.filled_columns IS
-'columns that records have filled from the fields of their names, by sink and topic with a target of its own';
+'columns, and attributes of their types, that records have filled from the fields of their names, by sink and topic with a target of its own';
 
 ALTER TABLE kafka_sink.filled_columns ENABLE ROW LEVEL SECURITY;
 

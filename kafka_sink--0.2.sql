@@ -323,7 +323,7 @@ COMMENT ON TABLE kafka_sink.sink_state IS 'state of each worker; see the views k
 COMMENT ON TABLE kafka_sink.topic_state IS 'topics that are halted alone; see the view kafka_sink.sink_topics';
 COMMENT ON TABLE kafka_sink.partition_ends IS 'ends of partitions as last seen; see the view kafka_sink.lag';
 COMMENT ON TABLE kafka_sink.filled_columns IS
-'columns that records have filled from the fields of their names, by sink and topic with a target of its own';
+'columns, and attributes of their types, that records have filled from the fields of their names, by sink and topic with a target of its own';
 COMMENT ON TABLE kafka_sink.offset_history IS
 'audit: offsets moved by seek, skip and accept_gap, by whom and when';
 

@@ -56,6 +56,22 @@ ALTER TABLE t2 RENAME x TO y;
 SELECT put('s2', '{"id":2,"u":"h","x":"i"}');
 SELECT kafka_sink.drop_sink('s2');
 SELECT filled();
+-- attributes of types, which nothing maps
+CREATE TYPE address AS (city text, zip text);
+CREATE TABLE p (id int PRIMARY KEY, home address, others address[]);
+SELECT kafka_sink.create_sink('s', target => 'p', insert_mode => 'upsert');
+SELECT put('s', '{"id":1,"home":{"city":"a"},"others":[{"city":"b","zip":"1"}]}');
+SELECT name FROM kafka_sink.filled_columns WHERE relid = 'address'::regclass ORDER BY attnum;
+ALTER TYPE address RENAME ATTRIBUTE zip TO code;
+SELECT put('s', '{"id":1,"home":{"city":"c","zip":"2"}}');
+TABLE p;
+SELECT kafka_sink.resume('s');
+SELECT put('s', '{"id":1,"home":{"city":"c","code":"2"}}');
+SELECT name FROM kafka_sink.filled_columns WHERE relid = 'address'::regclass ORDER BY attnum;
+TABLE p;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE p;
+DROP TYPE address;
 -- of topics
 SELECT kafka_sink.create_sink('s', insert_mode => 'upsert');
 SELECT kafka_sink.register_topic('s', 'a', target => 't');

@@ -327,8 +327,11 @@ from_composite(KsAvroReader *r, KsAvroConvert *c)
 		fill_from_map(r, k, &f);
 	r->depth--;
 	for (int i = 0; i < natts; i++)
+	{
+		type->filled[i] |= f.told[i];
 		if (!f.told[i] && type->fields[i].len >= 0)
 			ks_type_check(&type->attrs[i], (Datum) 0, true);
+	}
 	d = HeapTupleGetDatum(heap_form_tuple(type->tupdesc, f.values, f.nulls));
 	/* an array may have one for every byte */
 	pfree(f.told);

@@ -290,6 +290,7 @@ convert_composite(KsConvert *cv, KsType *type, const KsJsonToken *tok)
 	for (int i = 0; i < natts; i++)
 	{
 		nulls[i] = true;
+		c->filled[i] |= members[i].p != NULL;
 		if (c->fields[i].len >= 0)
 			values[i] = ks_convert_json(cv, &c->attrs[i], &members[i], &nulls[i]);
 	}

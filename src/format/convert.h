@@ -75,9 +75,12 @@ typedef struct KsComposite
 {
 	Oid			typid;
 	int32		typmod;
+	Oid			relid;			/* what catalogs know its attributes by; InvalidOid: they do not */
 	TupleDesc	tupdesc;
 	KsType	   *attrs;
 	KsField    *fields;			/* by attribute; length -1: dropped */
+	bool	   *filled;			/* by attribute: by some record, as far as is known */
+	bool	   *stored;			/* and that is in the catalog, see write/filled.c */
 	KsNames		names;
 	bool		has_time;
 	bool		has_float;

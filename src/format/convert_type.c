@@ -22,6 +22,7 @@ static KsComposite *
 describe_composite(Oid typid, int32 typmod, KsTypes *types)
 {
 	ListCell   *lc;
+	Oid			relid;
 	TupleDesc	shared;
 	KsComposite *c;
 
@@ -32,16 +33,20 @@ describe_composite(Oid typid, int32 typmod, KsTypes *types)
 			return c;
 	}
 	/* from here on its changes count */
-	if (get_typ_typrelid(typid) != InvalidOid)
-		types->relids = lappend_oid(types->relids, get_typ_typrelid(typid));
+	relid = get_typ_typrelid(typid);
+	if (OidIsValid(relid))
+		types->relids = lappend_oid(types->relids, relid);
 	shared = lookup_rowtype_tupdesc(typid, typmod);
 	c = palloc0(sizeof(KsComposite));
 	c->typid = typid;
 	c->typmod = typmod;
+	c->relid = relid;
 	c->tupdesc = CreateTupleDescCopy(shared);
 	ReleaseTupleDesc(shared);
 	c->attrs = palloc0(c->tupdesc->natts * sizeof(KsType));
 	c->fields = palloc0(c->tupdesc->natts * sizeof(KsField));
+	c->filled = palloc0(c->tupdesc->natts * sizeof(bool));
+	c->stored = palloc0(c->tupdesc->natts * sizeof(bool));
 	for (int i = 0; i < c->tupdesc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(c->tupdesc, i);

@@ -28,7 +28,8 @@ static KsType text_type = {.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1,
 static KsType int_type = {.kind = KS_TYPE_INT4, .typid = INT4OID, .typmod = -1};
 static KsType members[2];
 static KsField names[2] = {{"a", 1}, {"b", 1}};
-static KsComposite composite = {.tupdesc = &pair.desc, .attrs = members, .fields = names,
+static bool filled[2];
+static KsComposite composite = {.tupdesc = &pair.desc, .attrs = members, .fields = names, .filled = filled,
 .names = {.n = 2, .names = names}};
 
 /* In place of uuid, with a unit. */
