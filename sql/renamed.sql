@@ -72,6 +72,24 @@ TABLE p;
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE p;
 DROP TYPE address;
+-- fields of CSV, which go to columns by their places, when a column has gone
+CREATE TABLE p (id int PRIMARY KEY, a text, b text, c text);
+SELECT kafka_sink.create_sink('s', target => 'p', format => 'csv', insert_mode => 'upsert');
+SELECT put('s', '1,x,y,z');
+SELECT filled();
+ALTER TABLE p DROP c;
+SELECT put('s', '1,x,y,z');
+ALTER TABLE p DROP a;
+SELECT put('s', '1,x,y,z');
+SELECT kafka_sink.alter_sink('s', columns => '{"id": "$1", "b": "$3"}');
+SELECT put('s', '1,x,y,z');
+TABLE p;
+SELECT kafka_sink.alter_sink('s', reset => '{columns}');
+SELECT put('s', '1,w');
+SELECT filled();
+TABLE p;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE p;
 -- of topics
 SELECT kafka_sink.create_sink('s', insert_mode => 'upsert');
 SELECT kafka_sink.register_topic('s', 'a', target => 't');

@@ -69,6 +69,7 @@ typedef struct KsColumn
 								 * GENERATED ALWAYS, and not of the key */
 	bool		unused;			/* nothing reads it: not converted */
 	bool		by_name;		/* its field is what the table calls it */
+	bool		by_order;		/* its field, of CSV, is that behind the one of the column before */
 	bool		filled;			/* by some record, as far as is known */
 	bool		stored;			/* and that is in the catalog, see write/filled.c */
 	bool		in_attempt;		/* its value is found in each: a check within its type is made there */

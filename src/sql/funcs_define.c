@@ -13,6 +13,7 @@
 #include "utils/jsonb.h"
 
 #include "catalog/feeds.h"
+#include "catalog/filled.h"
 #include "catalog/history.h"
 #include "catalog/limits.h"
 #include "catalog/settings.h"
@@ -105,6 +106,17 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Are columns meant to take other fields of CSV, which they do by their places? */
+static bool
+places_change(const KsSink *before, KsGiven *given)
+{
+	const KsGiven *columns = ks_given_find(given, KS_SINK_SETTINGS, "columns", "settings");
+	bool		was = before->format == KS_FORMAT_CSV;
+	bool		is = ks_catalog_sink(before->name, false)->format == KS_FORMAT_CSV;
+
+	return was != is || (is && (columns->given || columns->reset));
+}
+
 Datum
 kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 {
@@ -159,6 +171,8 @@ kafka_sink_alter_sink(PG_FUNCTION_ARGS)
 	appendStringInfoString(&sql, " WHERE c.sink OPERATOR(pg_catalog.=) $1");
 	ks_define_change(sql.data, n, types, values, NULL);
 	ks_define_check(name);
+	if (places_change(sink, given))
+		ks_filled_forget(name, NULL);
 	if (OidIsValid(owner))
 		ks_history_follow(name, name, owner);
 	ks_history_log_change(name, "alter_sink", NULL, before);

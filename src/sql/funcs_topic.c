@@ -161,6 +161,7 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	Oid			types[2 + KS_TOPIC_SETTINGS] = {TEXTOID, TEXTOID};
 	Datum		values[2 + KS_TOPIC_SETTINGS];
 	char		nulls[2 + KS_TOPIC_SETTINGS + 1] = "  ";
+	const KsGiven *columns;
 	Jsonb	   *before;
 	StringInfoData sql;
 
@@ -191,6 +192,10 @@ kafka_sink_alter_topic(PG_FUNCTION_ARGS)
 	if (ks_define_change(sql.data, 2 + KS_TOPIC_SETTINGS, types, values, nulls) == 0)
 		undefined_topic(topic, name, false);
 	ks_define_check(name);
+	/* fields of CSV, which go to columns by their places, may be meant to be others now */
+	columns = ks_given_find(given, KS_TOPIC_SETTINGS, "columns", "settings");
+	if (sink->format == KS_FORMAT_CSV && (columns->given || columns->reset))
+		ks_filled_forget(name, topic);
 	ks_history_log_change(name, "alter_topic", topic, before);
 	PG_RETURN_VOID();
 }

@@ -8,7 +8,8 @@
  * next to build the target: what this process has seen records fill is in the target, what
  * others have seen is in the catalog (catalog/filled.c).
  *
- * So it is with attributes of the columns' composite types, by members of objects.
+ * So it is with attributes of the columns' composite types, by members of objects, and
+ * with fields of CSV, which go to columns by their places, when a column has gone.
  */
 #include "postgres.h"
 
@@ -30,6 +31,20 @@ renamed(const KsSink *sink, const KsTarget *target, const KsColumn *col, const c
 					get_rel_name(target->relid), col->name),
 			 errdetail("Records have filled it from their field \"%s\".", was),
 			 errhint("Map the field in \"columns\" (\"%s\": \"%s\") or let records have one of the new name; then kafka_sink.resume(%s).",
+					 col->name, was, quote_literal_cstr(sink->name))));
+}
+
+KS_NORETURN static void moved(const KsSink *sink, const KsTarget *target, const KsColumn *col, const char *was);
+
+static void
+moved(const KsSink *sink, const KsTarget *target, const KsColumn *col, const char *was)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of \"%s\" would take field $%d, and has taken %s", col->name,
+					get_rel_name(target->relid), col->position + 1, was),
+			 errdetail("Other columns stand before it now."),
+			 errhint("Say in \"columns\" which fields columns take (\"%s\": \"%s\") or let records have those that there are; then kafka_sink.resume(%s).",
 					 col->name, was, quote_literal_cstr(sink->name))));
 }
 
@@ -83,6 +98,19 @@ find_attribute(const KsSink *sink, const KsTarget *target, Oid relid, AttrNumber
 	return true;
 }
 
+static bool
+is_unmapped(const KsColumn *col)
+{
+	return col->by_name || col->by_order;
+}
+
+/* What such a column takes, in the words of "columns". */
+static const char *
+field_of(const KsColumn *col)
+{
+	return col->by_name ? col->name : psprintf("$%d", col->position + 1);
+}
+
 /* Of one that was filled under a name: false, if it takes no field of its name now. */
 static bool
 find_filled(const KsSink *sink, KsTarget *target, Oid relid, AttrNumber attnum, const char *was, Known *known)
@@ -94,10 +122,14 @@ find_filled(const KsSink *sink, KsTarget *target, Oid relid, AttrNumber attnum, 
 		return find_attribute(sink, target, relid, attnum, was, known);
 	i = ks_target_find_column(target, attnum);
 	col = i >= 0 ? &target->cols[i] : NULL;
-	if (col == NULL || !col->by_name)
+	if (col == NULL || !is_unmapped(col))
 		return false;			/* dropped, or mapped */
-	if (strcmp(was, col->name) != 0)
+	if (strcmp(was, field_of(col)) != 0)
+	{
+		if (col->by_order)
+			moved(sink, target, col, was);
 		renamed(sink, target, col, was);
+	}
 	known->filled = &col->filled;
 	known->stored = &col->stored;
 	return true;
@@ -127,8 +159,8 @@ ks_filled_follow(const KsSink *sink, const KsTarget *old, KsTarget *target)
 	{
 		const KsColumn *was = &old->cols[i];
 
-		if (was->by_name && was->filled)
-			follow(sink, target, target->relid, was->attnum, was->name, was->stored);
+		if (is_unmapped(was) && was->filled)
+			follow(sink, target, target->relid, was->attnum, field_of(was), was->stored);
 	}
 	foreach(lc, old->types.composites)
 	{
@@ -171,20 +203,22 @@ ks_filled_load(const KsSink *sink, const char *topic, KsTarget *target)
 	}
 }
 
-/* To what is to be stored, unless it is. */
-static List *
-add_filled(List *columns, const KsTarget *target, Oid relid, AttrNumber attnum, const char *name, Known known)
+/* Is it to be stored? */
+static bool
+is_new(const KsTarget *target, bool filled, bool stored)
 {
-	KsFilledColumn *filled;
+	return filled && (!stored || target->filled_stale);
+}
 
-	if (!*known.filled || (*known.stored && !target->filled_stale))
-		return columns;
-	filled = palloc(sizeof(KsFilledColumn));
+static KsFilledColumn *
+make_filled(Oid relid, AttrNumber attnum, const char *name)
+{
+	KsFilledColumn *filled = palloc(sizeof(KsFilledColumn));
+
 	filled->relid = relid;
 	filled->attnum = attnum;
 	filled->name = unconstify(char *, name);
-	*known.stored = true;
-	return lappend(columns, filled);
+	return filled;
 }
 
 bool
@@ -199,15 +233,22 @@ ks_filled_store(const KsSink *sink, const char *topic, KsTarget *target)
 	{
 		KsColumn   *col = &target->cols[i];
 
-		if (col->by_name)
-			columns = add_filled(columns, target, target->relid, col->attnum, col->name, (Known) {&col->filled, &col->stored});
+		if (!is_unmapped(col) || !is_new(target, col->filled, col->stored))
+			continue;
+		columns = lappend(columns, make_filled(target->relid, col->attnum, field_of(col)));
+		col->stored = true;
 	}
 	foreach(lc, target->types.composites)
 	{
 		KsComposite *c = lfirst(lc);
 
 		for (int i = 0; OidIsValid(c->relid) && i < c->tupdesc->natts; i++)
-			columns = add_filled(columns, target, c->relid, i + 1, c->fields[i].name, (Known) {&c->filled[i], &c->stored[i]});
+		{
+			if (!is_new(target, c->filled[i], c->stored[i]))
+				continue;
+			columns = lappend(columns, make_filled(c->relid, i + 1, c->fields[i].name));
+			c->stored[i] = true;
+		}
 	}
 	if (columns == NIL && !target->filled_stale)
 		return false;

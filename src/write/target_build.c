@@ -212,6 +212,7 @@ build_columns(KsTarget *target, const KsSink *sink, Relation rel)
 			source = ks_format_source(target, sink, rel, att->attnum, &excluded);
 			if (excluded)
 				continue;
+			col->by_order = sink->format == KS_FORMAT_CSV;
 		}
 		col->name = pstrdup(NameStr(att->attname));
 		col->attnum = att->attnum;
