@@ -242,6 +242,9 @@ extern void ks_catalog_halt_if_all_topics_are(const char *sink);
  */
 extern KsStateError *ks_catalog_read_error(const char *sink, const char *topic, const char **state);
 
+/* The same for a feed (see the view feeds). */
+extern KsStateError *ks_catalog_read_feed_error(const char *feed, const char **state);
+
 /* What a partition's log says when it is not what was expected. */
 #define KS_LOG_DELETED		"records were deleted before they were consumed"
 #define KS_LOG_REPLACED		"the log is not the one that was consumed"

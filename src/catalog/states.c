@@ -226,24 +226,19 @@ read_text(MemoryContext cxt, int col)
 	return s ? MemoryContextStrdup(cxt, s) : NULL;
 }
 
-KsStateError *
-ks_catalog_read_error(const char *sink, const char *topic, const char **state)
+/* As the caller, whom the views show what is his.  topic: what is $2, or NULL. */
+static KsStateError *
+read_error(const char *query, const char *name, const char *topic, const char **state)
 {
 	Oid			types[] = {TEXTOID, TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(sink), topic ? CStringGetTextDatum(topic) : (Datum) 0};
+	Datum		values[] = {CStringGetTextDatum(name), topic ? CStringGetTextDatum(topic) : (Datum) 0};
 	MemoryContext cxt = CurrentMemoryContext;
 	KsStateError *error = NULL;
 
 	*state = NULL;
 	ks_extension_check();
 	SPI_connect();
-	/* as the caller, whom the views show what is his */
-	SPI_execute_with_args(topic ?
-						  "SELECT t.state, t.sqlstate, t.message, t.detail, t.hint, t.topic, t.part, t.off, t.column_name, NULL::pg_catalog.text "
-						  "FROM kafka_sink.sink_topics t WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2" :
-						  "SELECT s.state, s.sqlstate, s.message, s.detail, s.hint, s.topic, s.part, s.off, s.column_name, s.waits_for "
-						  "FROM kafka_sink.sinks s WHERE s.sink OPERATOR(pg_catalog.=) $1",
-						  topic ? 2 : 1, types, values, NULL, false, 0);
+	SPI_execute_with_args(query, topic ? 2 : 1, types, values, NULL, false, 0);
 	if (SPI_processed == 1)
 	{
 		char	   *sqlstate = read_text(cxt, 2);
@@ -269,6 +264,23 @@ ks_catalog_read_error(const char *sink, const char *topic, const char **state)
 	}
 	SPI_finish();
 	return error;
+}
+
+KsStateError *
+ks_catalog_read_error(const char *sink, const char *topic, const char **state)
+{
+	return read_error(topic ?
+					  "SELECT t.state, t.sqlstate, t.message, t.detail, t.hint, t.topic, t.part, t.off, t.column_name, NULL::pg_catalog.text "
+					  "FROM kafka_sink.sink_topics t WHERE t.sink OPERATOR(pg_catalog.=) $1 AND t.topic OPERATOR(pg_catalog.=) $2" :
+					  "SELECT s.state, s.sqlstate, s.message, s.detail, s.hint, s.topic, s.part, s.off, s.column_name, s.waits_for "
+					  "FROM kafka_sink.sinks s WHERE s.sink OPERATOR(pg_catalog.=) $1", sink, topic, state);
+}
+
+KsStateError *
+ks_catalog_read_feed_error(const char *feed, const char **state)
+{
+	return read_error("SELECT f.state, f.sqlstate, f.message, f.detail, f.hint, f.topic, NULL::pg_catalog.text, NULL::pg_catalog.text, "
+					  "NULL::pg_catalog.text, f.waits_for FROM kafka_sink.feeds f WHERE f.feed OPERATOR(pg_catalog.=) $1", feed, NULL, state);
 }
 
 KsStateError *

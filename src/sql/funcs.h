@@ -12,6 +12,7 @@
 #include "nodes/execnodes.h"
 #include "utils/timestamp.h"
 
+#include "base/compat.h"
 #include "catalog/sinks.h"
 #include "kafka/source.h"
 
@@ -57,6 +58,9 @@ extern int	ks_call_broker_timeout(TimestampTz deadline);
 
 /* Errors (57014) after the deadline; 0: never.  'detail' or NULL. */
 extern void ks_call_check_deadline(TimestampTz deadline, const char *sink, const char *detail);
+
+/* Errors as what has halted a sink, one of its topics, or a feed. */
+KS_NORETURN extern void ks_call_raise_halted(const char *what, const KsStateError *e);
 
 /* A snapshot, and settings that decide what values mean; SPI is connected. */
 extern void ks_call_begin(void);

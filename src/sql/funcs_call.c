@@ -84,3 +84,32 @@ ks_call_check_deadline(TimestampTz deadline, const char *sink, const char *detai
 				 detail ? errdetail_internal("%s", detail) : 0,
 				 errhint("The views kafka_sink.sinks and kafka_sink.lag show where it stands.")));
 }
+
+/* The place of an error, for a human. */
+static const char *
+describe_place(const KsStateError *e)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (e->topic)
+		appendStringInfo(&buf, ": topic \"%s\"", e->topic);
+	if (e->topic && e->part >= 0)
+		appendStringInfo(&buf, ", partition %d", e->part);
+	if (e->topic && e->off >= 0)
+		appendStringInfo(&buf, ", offset " INT64_FORMAT, e->off);
+	if (e->column)
+		appendStringInfo(&buf, ", column \"%s\"", e->column);
+	return buf.data;
+}
+
+void
+ks_call_raise_halted(const char *what, const KsStateError *e)
+{
+	ereport(ERROR,
+			(errcode(e->sqlstate),
+			 errmsg_internal("%s", e->message),
+			 e->detail ? errdetail_internal("%s", e->detail) : 0,
+			 e->hint ? errhint("%s", e->hint) : 0,
+			 errcontext("%s is halted%s", what, describe_place(e))));
+}

@@ -199,36 +199,6 @@ drop_arrived(WaitFor *w)
 
 /* --- what is in the way --- */
 
-/* The place of an error, for a human. */
-static const char *
-describe_place(const KsStateError *e)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	if (e->topic)
-		appendStringInfo(&buf, ": topic \"%s\"", e->topic);
-	if (e->topic && e->part >= 0)
-		appendStringInfo(&buf, ", partition %d", e->part);
-	if (e->topic && e->off >= 0)
-		appendStringInfo(&buf, ", offset " INT64_FORMAT, e->off);
-	if (e->column)
-		appendStringInfo(&buf, ", column \"%s\"", e->column);
-	return buf.data;
-}
-
-/* The error that has halted the sink, or one of its topics. */
-KS_NORETURN static void
-raise_halted(const char *what, const KsStateError *e)
-{
-	ereport(ERROR,
-			(errcode(e->sqlstate),
-			 errmsg_internal("%s", e->message),
-			 e->detail ? errdetail_internal("%s", e->detail) : 0,
-			 e->hint ? errhint("%s", e->hint) : 0,
-			 errcontext("%s is halted%s", what, describe_place(e))));
-}
-
 /* Is a topic on the list? */
 static bool
 is_awaited(const WaitFor *w, const char *topic)
@@ -261,7 +231,7 @@ check_obstacles(const WaitFor *w)
 	{
 		e = sink->enabled && !sink->suspended ? ks_catalog_read_error(w->name, NULL, &state) : NULL;
 		if (e)
-			raise_halted(psprintf("sink \"%s\"", w->name), e);
+			ks_call_raise_halted(psprintf("sink \"%s\"", w->name), e);
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sink \"%s\" is %s", w->name, obstacle),
@@ -276,7 +246,7 @@ check_obstacles(const WaitFor *w)
 			continue;
 		e = ks_catalog_read_error(w->name, t->topic, &state);
 		if (e)
-			raise_halted(psprintf("topic \"%s\" of sink \"%s\"", t->topic, w->name), e);
+			ks_call_raise_halted(psprintf("topic \"%s\" of sink \"%s\"", t->topic, w->name), e);
 	}
 }
 

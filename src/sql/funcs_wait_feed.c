@@ -31,7 +31,9 @@ static void
 check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
 {
 	KsFeed	   *feed;
+	KsStateError *e;
 	const char *obstacle;
+	const char *state;
 
 	ks_call_begin();
 	feed = ks_feeds_get(name, false);
@@ -39,18 +41,28 @@ check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
 	ks_feeds_check_owner(feed);
 	obstacle = !feed->enabled ? "paused" : feed->suspended ? "suspended" : feed->halted ? "halted" : NULL;
 	if (obstacle)
+	{
+		e = feed->enabled && !feed->suspended ? ks_catalog_read_feed_error(name, &state) : NULL;
+		if (e)
+			ks_call_raise_halted(psprintf("feed \"%s\"", name), e);
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("feed \"%s\" is %s", name, obstacle),
 				 errhint("The view kafka_sink.feeds tells why; kafka_sink.resume(%s) lets it go on.", quote_literal_cstr(name))));
+	}
 	if (deadline != 0 && GetCurrentTimestamp() >= deadline)
+	{
+		e = ks_catalog_read_feed_error(name, &state);
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("timed out while waiting for feed \"%s\"", name),
-				 errdetail("It is in state %s, at %X/%X; wanted is %X/%X%s.", feed->state ? feed->state : "starting",
+				 errdetail("It is at %X/%X; wanted is %X/%X%s.  Its state is %s%s%s",
 						   LSN_FORMAT_ARGS(ks_shmem_feed_position(name)), LSN_FORMAT_ARGS(target),
-						   ks_shmem_feed_is_copying(name) ? ", and tables are to be copied" : ""),
+						   ks_shmem_feed_is_copying(name) ? ", and tables are to be copied" : "",
+						   state, e ? ": " : ".", e ? e->message : ""),
+				 e && e->hint ? errhint("%s", e->hint) :
 				 errhint("The views kafka_sink.feeds and kafka_sink.stat_feeds show where it stands.")));
+	}
 	ks_call_commit();
 }
 
