@@ -269,13 +269,6 @@ ks_feeds_end_skip(const KsFeed *feed, XLogRecPtr lsn, bool skipped)
 					   DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(what))));
 }
 
-static void
-set_text(Datum *values, char *nulls, int i, const char *s)
-{
-	values[i] = s ? CStringGetTextDatum(s) : (Datum) 0;
-	nulls[i] = s ? ' ' : 'n';
-}
-
 void
 ks_feeds_set_state(const char *name, const char *state, const KsStateError *error,
 				   XLogRecPtr lsn, XLogRecPtr one_by_one)
@@ -287,16 +280,16 @@ ks_feeds_set_state(const char *name, const char *state, const KsStateError *erro
 	memset(values, 0, sizeof(values));
 	memset(nulls, 'n', sizeof(nulls));
 	nulls[lengthof(types)] = '\0';
-	set_text(values, nulls, 0, name);
-	set_text(values, nulls, 1, state);
+	ks_catalog_set_text(values, nulls, 0, name);
+	ks_catalog_set_text(values, nulls, 1, state);
 	if (error)
 	{
-		set_text(values, nulls, 2, unpack_sql_state(error->sqlstate));
-		set_text(values, nulls, 3, error->message);
-		set_text(values, nulls, 4, error->detail);
-		set_text(values, nulls, 5, error->hint);
-		set_text(values, nulls, 6, error->topic);
-		set_text(values, nulls, 7, error->waits_for);
+		ks_catalog_set_text(values, nulls, 2, unpack_sql_state(error->sqlstate));
+		ks_catalog_set_text(values, nulls, 3, error->message);
+		ks_catalog_set_text(values, nulls, 4, error->detail);
+		ks_catalog_set_text(values, nulls, 5, error->hint);
+		ks_catalog_set_text(values, nulls, 6, error->topic);
+		ks_catalog_set_text(values, nulls, 7, error->waits_for);
 	}
 	values[8] = LSNGetDatum(lsn);
 	nulls[8] = XLogRecPtrIsInvalid(lsn) ? 'n' : ' ';

@@ -353,6 +353,13 @@ ks_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const 
 	ks_catalog_leave(&save);
 }
 
+void
+ks_catalog_set_text(Datum *values, char *nulls, int i, const char *s)
+{
+	values[i] = s ? CStringGetTextDatum(s) : (Datum) 0;
+	nulls[i] = s ? ' ' : 'n';
+}
+
 KsSink *
 ks_catalog_sink(const char *name, bool missing_ok)
 {

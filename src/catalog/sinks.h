@@ -145,6 +145,9 @@ extern void ks_catalog_leave(const KsCatalogUser *save);
  * before; SPI is connected by the caller. */
 extern void ks_catalog_execute(const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 
+/* Its i-th parameter: a text, or NULL. */
+extern void ks_catalog_set_text(Datum *values, char *nulls, int i, const char *s);
+
 /* NULL if there is none and missing_ok; in the current context. */
 extern KsSink *ks_catalog_sink(const char *name, bool missing_ok);
 extern List *ks_catalog_topics(const char *sink);	/* List of KsTopic * */

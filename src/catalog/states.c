@@ -11,14 +11,6 @@
 #include "catalog/extension.h"
 #include "catalog/sinks.h"
 
-/* A text parameter, or NULL. */
-static void
-set_text(Datum *values, char *nulls, int i, const char *s)
-{
-	values[i] = s ? CStringGetTextDatum(s) : (Datum) 0;
-	nulls[i] = s ? ' ' : 'n';
-}
-
 void
 ks_catalog_set_state(const char *sink, int worker, const char *state,
 					 const KsStateError *error)
@@ -30,19 +22,19 @@ ks_catalog_set_state(const char *sink, int worker, const char *state,
 	KsCatalogUser save;
 
 	memset(nulls, 'n', sizeof(nulls));
-	set_text(values, nulls, 0, sink);
+	ks_catalog_set_text(values, nulls, 0, sink);
 	values[1] = Int32GetDatum(worker);
 	nulls[1] = ' ';
-	set_text(values, nulls, 2, state);
+	ks_catalog_set_text(values, nulls, 2, state);
 	if (error)
 	{
-		set_text(values, nulls, 3, unpack_sql_state(error->sqlstate));
-		set_text(values, nulls, 4, error->message);
-		set_text(values, nulls, 5, error->detail);
-		set_text(values, nulls, 6, error->hint);
-		set_text(values, nulls, 7, error->topic);
-		set_text(values, nulls, 10, error->column);
-		set_text(values, nulls, 11, error->waits_for);
+		ks_catalog_set_text(values, nulls, 3, unpack_sql_state(error->sqlstate));
+		ks_catalog_set_text(values, nulls, 4, error->message);
+		ks_catalog_set_text(values, nulls, 5, error->detail);
+		ks_catalog_set_text(values, nulls, 6, error->hint);
+		ks_catalog_set_text(values, nulls, 7, error->topic);
+		ks_catalog_set_text(values, nulls, 10, error->column);
+		ks_catalog_set_text(values, nulls, 11, error->waits_for);
 		values[12] = TimestampTzGetDatum(error->since);
 		nulls[12] = error->since != 0 ? ' ' : 'n';
 		if (error->topic)
@@ -136,15 +128,15 @@ insert_topic_state(const KsSink *sink, const KsStateError *error)
 	values[0] = CStringGetTextDatum(sink->name);
 	values[1] = CStringGetTextDatum(error->topic);
 	values[2] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
-	set_text(values, nulls, 3, error->message);
-	set_text(values, nulls, 4, error->detail);
-	set_text(values, nulls, 5, error->hint);
+	ks_catalog_set_text(values, nulls, 3, error->message);
+	ks_catalog_set_text(values, nulls, 4, error->detail);
+	ks_catalog_set_text(values, nulls, 5, error->hint);
 	values[6] = Int32GetDatum(error->part);
 	values[7] = Int64GetDatum(error->off);
 	nulls[6] = error->part >= 0 ? ' ' : 'n';
 	nulls[7] = error->off >= 0 ? ' ' : 'n';
-	set_text(values, nulls, 8, error->column);
-	set_text(values, nulls, 9, error->halted_by);
+	ks_catalog_set_text(values, nulls, 8, error->column);
+	ks_catalog_set_text(values, nulls, 9, error->halted_by);
 	SPI_execute_with_args("INSERT INTO kafka_sink.topic_state "
 						  "(sink, topic, state, since, sqlstate, message, detail, hint, part, off, column_name, halted_by) "
 						  "VALUES ($1, $2, 'halted', pg_catalog.clock_timestamp(), $3, $4, $5, $6, $7, $8, $9, $10) "

@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/session.h"
 #include "write/apply_int.h"
 #include "write/evolve.h"
 
@@ -140,12 +141,8 @@ ks_evolve_run(KsApply *ap)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(ap->batch_cxt);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		edata = ks_session_catch_subtransaction(owner, ap->batch_cxt);
 		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
 	if (edata)
