@@ -162,6 +162,24 @@ foreach my $mode (qw(ignore insert))
 	is(sql("SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'app_$mode'"), $process, 'by the same worker');
 }
 
+# Nor is what a batch meets meanwhile anybody's fault.
+my $meanwhile = $kafka->topic('meanwhile', 1);
+sql(qq{CREATE SCHEMA held; CREATE TABLE held.t (id int PRIMARY KEY);
+	CREATE FUNCTION wait_for_gate(int) RETURNS boolean LANGUAGE plpgsql AS \$\$BEGIN PERFORM pg_catalog.pg_advisory_xact_lock_shared(7); RETURN true; END\$\$;
+	BEGIN;
+	SELECT kafka_sink.create_sink('held', server => 'kafka', target => 'held.t', insert_mode => 'ignore', filter => 'public.wait_for_gate(id)',
+		on_error => 'dead_letter', batch_linger_ms => 1, idle_after => '0');
+	SELECT kafka_sink.register_topic('held', '$meanwhile');
+	COMMIT});
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(7)');
+$kafka->produce($meanwhile, 0, [ undef, '{"id":1}' ]);
+wait_until($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted}, '1', 'a batch is at it');
+sql('ALTER SCHEMA held RENAME TO let_go');
+$gate->quit;
+wait_until($node, 'SELECT id FROM let_go.t', '1', 'and is written after all');
+is(sql(q{SELECT count(*) FROM kafka_sink.dead_letters WHERE sink = 'held'}), '0', 'no record is to blame');
+
 # --- what statements call by its name ---
 
 my $collated = $kafka->topic('collated', 1);
