@@ -23,6 +23,7 @@
 #define FULL_MS			2		/* until the queue is tried again */
 #define REST_MS			5		/* between two transactions of a producer, see rest() */
 #define MANY_RECORDS	64		/* of a transaction; then the clock is read for each 16th */
+#define PASS_MS			50		/* that those which are published wait for one that is not */
 
 /* --- waiting and failing --- */
 
@@ -193,6 +194,7 @@ begin_txn(void *arg, const KsWalTransaction *txn)
 {
 	KsPublisher *p = arg;
 
+	p->txn_lsn = txn->commit_lsn;
 	p->txn_records = 0;
 	p->defines = false;
 }
@@ -202,10 +204,10 @@ begin_txn(void *arg, const KsWalTransaction *txn)
  * readers see.  The rest follows in another.
  */
 static void
-commit_part(KsPublisher *p, const KsWalTransaction *txn)
+commit_part(KsPublisher *p, XLogRecPtr commit_lsn)
 {
-	p->next.lsn = txn->commit_lsn;
-	p->next.inside = txn->commit_lsn;
+	p->next.lsn = commit_lsn;
+	p->next.inside = commit_lsn;
 	p->next.inside_records = p->txn_records;
 	p->open_counts.cuts++;
 	commit_kafka(p);
@@ -259,7 +261,7 @@ publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 	if (is_cut_due(p))
 	{
 		p->txn_records--;
-		commit_part(p, txn);
+		commit_part(p, txn->commit_lsn);
 		p->txn_records++;
 	}
 	if (p->state != KS_PUBLISHER_OPEN)
@@ -366,6 +368,29 @@ commit_txn(void *arg, const KsWalTransaction *txn)
 	p->open_transactions++;
 }
 
+/*
+ * A transaction of which little or nothing is published, a load of other tables as it may
+ * be, takes as long to be passed over as one that is.  Kafka would end what is open
+ * meanwhile, and so it would each time that it is tried again; and what was published
+ * before it is not to wait for it.
+ */
+static void
+pass(void *arg, XLogRecPtr commit_lsn)
+{
+	KsPublisher *p = arg;
+	bool		part = p->txn_lsn == commit_lsn && p->txn_records > 0;
+
+	ks_feed_step("passing");
+	p->serve();
+	if (p->state != KS_PUBLISHER_OPEN ||
+		!TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), part ? p->cut_ms : PASS_MS))
+		return;
+	if (part)
+		commit_part(p, commit_lsn);
+	else
+		ks_publisher_commit(p, commit_lsn);
+}
+
 /* What there was of it in Kafka stays: it was cut. */
 static void
 skip_txn(void *arg, XLogRecPtr commit_lsn)
@@ -398,6 +423,7 @@ ks_publisher_receiver(KsPublisher *p)
 			.change = take_change,
 			.commit = commit_txn,
 			.skipped = skip_txn,
+			.passed = pass,
 			.arg = p
 	};
 }

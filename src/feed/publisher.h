@@ -4,7 +4,8 @@
  *
  *		IDLE ---- first record of a transaction -----> OPEN
  *		OPEN ---- ks_publisher_commit() ------------->  IDLE
- *		OPEN ---- a transaction takes too long ------>  OPEN (cut: committed, begun anew)
+ *		OPEN ---- a transaction takes too long ------>  OPEN (cut: committed, begun anew), or
+ *													IDLE (nothing more of it comes for now)
  *		any ----- an error ---------------------------> FAILED: the process ends
  *
  * A transaction of Kafka holds whole transactions of PostgreSQL and one record of
@@ -84,7 +85,8 @@ typedef struct KsPublisher
 	int64		open_records;	/* in the transaction of Kafka */
 	int64		open_bytes;
 	int64		open_transactions;	/* in it to their end */
-	int64		txn_records;	/* of the transaction of PostgreSQL at hand */
+	XLogRecPtr	txn_lsn;		/* where its commit begins, of the transaction of PostgreSQL at hand */
+	int64		txn_records;	/* of it */
 	bool		has_waited;		/* since the clock was read */
 	bool		defines;		/* it changes 'next.as' to this */
 	KsDefinition definition;

@@ -46,6 +46,7 @@
 #define PLUGIN			"kafka_sink"	/* of messages */
 #define TABLES_PLUGIN	"pgoutput"
 #define SLOT_PREFIX		"kafka_sink_feed_"
+#define PASS_CHANGES	256		/* between looks at the clock */
 
 struct KsWal
 {
@@ -57,6 +58,7 @@ struct KsWal
 	OutputPluginCallbacks plugin;	/* what ours are around of */
 	XLogRecPtr	from;			/* commits before it are left out */
 	XLogRecPtr	at;				/* the transaction at hand, by its commit; 0: none */
+	uint64		nchanges;		/* of all transactions, published or not */
 	XLogRecPtr	skip;			/* the one of which nothing is handed out */
 	const char *publication;	/* NULL: messages alone are handed out */
 	bool		starved;		/* the last read met the end of what may be read */
@@ -271,10 +273,14 @@ check_publication(void)
 static void
 around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
 {
-	if (my_wal->at == my_wal->skip)
-		return;
-	check_publication();
-	my_wal->plugin.change_cb(ctx, txn, rel, change);
+	if (my_wal->at != my_wal->skip)
+	{
+		check_publication();
+		my_wal->plugin.change_cb(ctx, txn, rel, change);
+	}
+	/* millions of them may be of no interest, and take minutes */
+	if (++my_wal->nchanges % PASS_CHANGES == 0)
+		my_wal->receiver.passed(my_wal->receiver.arg, my_wal->at);
 }
 
 static void

@@ -40,6 +40,8 @@ typedef struct KsWalReceiver
 	void		(*change) (void *arg, const KsWalTransaction *txn, StringInfo words);	/* of pgoutput */
 	void		(*commit) (void *arg, const KsWalTransaction *txn);
 	void		(*skipped) (void *arg, XLogRecPtr commit_lsn);	/* in place of all that it had */
+	void		(*passed) (void *arg, XLogRecPtr commit_lsn);	/* now and then within a transaction, also one
+																 * of which nothing is handed out */
 	void	   *arg;
 } KsWalReceiver;
 

@@ -240,6 +240,46 @@ for my $round (0 .. 5)
 cmp_ok($cuts, '>', 0, 'it was cut');
 all_once('cut');
 
+# --- what is published does not wait for what is not, however much there is of it ---
+
+sub stops_passing
+{
+	my ($what, $seconds) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$offset = wait_for_log($node, qr/feed stops at step passing/, $offset, $what);
+	my $since = sql("SELECT clock_timestamp() + interval '$seconds s'");
+	return wait_until($node, "SELECT clock_timestamp() > '$since'", 't', "for $seconds s");
+}
+
+sql("SELECT kafka_sink.alter_feed('f', transaction_timeout => '20 s')");
+# (both are there when they are read)
+sql("CALL kafka_sink.pause('f', true)");
+emit(1);
+sql("INSERT INTO noise SELECT 'y' FROM generate_series(1, 600)");
+stop_at('passing');
+sql("SELECT kafka_sink.resume('f')");
+stops_passing('changes of another table are passed over', 0.2);
+kill 'CONT', pid_of_feed();
+stops_passing('for some time', 0);
+is(scalar $kafka->records($topic), $n, 'what was committed before is published meanwhile');
+stop_at('');
+kill $_, pid_of_feed() foreach qw(HUP CONT);
+all_once('before and behind a load of another table');
+
+# the same within a transaction
+stop_at('passing');
+sql("BEGIN; SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 1)::text); INSERT INTO noise SELECT 'y' FROM generate_series(1, 600);
+	SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 2)::text); COMMIT");
+$n += 2;
+stops_passing('a transaction that does something else', 11);
+kill 'CONT', pid_of_feed();
+stops_passing('and goes on with it', 0);
+is(scalar $kafka->records($topic), $n - 1, 'is cut');
+stop_at('');
+kill $_, pid_of_feed() foreach qw(HUP CONT);
+all_once('a transaction that was cut where nothing was published');
+
 # --- builds that are wrong, each in its own way: the checks above would see it ---
 
 $node->stop;
