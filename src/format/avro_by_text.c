@@ -38,34 +38,36 @@ ks_avro_from_token(KsAvroReader *r, KsAvroConvert *c, KsJsonToken *tok, bool *is
 	return d;
 }
 
+/* Of a token whose text is in the scratch context, which is the current one; back in the old one. */
+static Datum
+from_scratch(KsAvroReader *r, KsAvroConvert *c, KsJsonToken *tok, MemoryContext old, bool *isnull)
+{
+	Datum		d;
+
+	MemoryContextSwitchTo(old);
+	d = ks_avro_from_token(r, c, tok, isnull);
+	MemoryContextReset(r->scratch);
+	return d;
+}
+
 Datum
 ks_avro_from_scalar(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
 	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	KsJsonToken tok;
-	Datum		d;
 
 	ks_avro_scalar(r, c->node, &tok);
-	MemoryContextSwitchTo(old);
-	d = ks_avro_from_token(r, c, &tok, isnull);
-	MemoryContextReset(r->scratch);
-	return d;
+	return from_scratch(r, c, &tok, old, isnull);
 }
 
-/* A string that holds JSON: that JSON.  It is a value, null too. */
 Datum
 ks_avro_from_json_text(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
 	int			len;
 	const char *s = ks_avro_bytes(r, &len);
-	KsJson		json;
 	KsJsonToken tok;
 
-	ks_scalar_to_server(r->d, &s, &len);
-	json = (KsJson) {.start = s, .end = s + len};
-	ks_json_document(&json, &tok);
-	if (tok.type == KS_JSON_NULL)
-		tok.type = KS_JSON_NUMBER;	/* its text as it is */
+	ks_scalar_set_json(r->d, &tok, s, len);
 	return ks_avro_from_token(r, c, &tok, isnull);
 }
 
@@ -75,16 +77,12 @@ ks_avro_from_record(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
 	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	KsJsonToken tok;
-	Datum		d;
 
 	if (c->action == KS_AVRO_AS_POINT)
 		ks_avro_point(r, c->node, &tok);
 	else
 		ks_avro_variable_decimal(r, c->node, &tok);
-	MemoryContextSwitchTo(old);
-	d = ks_avro_from_token(r, c, &tok, isnull);
-	MemoryContextReset(r->scratch);
-	return d;
+	return from_scratch(r, c, &tok, old, isnull);
 }
 
 Datum

@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include "utils/datum.h"
-
 #include "format/avro_change.h"
 #include "format/envelope_change.h"
 
@@ -209,26 +207,11 @@ run_at(KsAvroProgram *program, KsAvroReader *r, const Place *place)
 	ks_avro_run(program, &row);
 }
 
-/*
- * The connector writes a change of the key as a delete and a create, if it knows the key.
- * Else it is an update, and would leave the row of the old key behind.
- */
 static void
 check_same_key(const KsAvroChange *c, const KsAvroProgram *row, const KsDecoder *d)
 {
-	for (int i = 0; i < d->target->nkeys; i++)
-	{
-		int			k = d->target->keycols[i];
-		const KsColumn *col = &d->target->cols[k];
-
-		/* (of those that wait the value is not there before) */
-		if (!c->key->found[k] || !row->found[k] || (col->in_attempt && !d->in_attempt))
-			continue;
-		if (c->key->isnull[k] != row->isnull[k] ||
-			(!c->key->isnull[k] &&
-			 !datumIsEqual(c->key->values[k], row->values[k], col->type.typbyval, col->type.typlen)))
-			ks_envelope_other_key(col);
-	}
+	ks_change_check_key(d, &(KsChangeRow) {c->key->values, c->key->isnull, c->key->found},
+						&(KsChangeRow) {row->values, row->isnull, row->found});
 }
 
 static void
@@ -256,41 +239,32 @@ ks_avro_change_open(KsAvroChange *c, KsAvroReader *r)
 	KsAvroProgram *row = ks_avro_program_of(c->row, r->d);
 	const uint8 *begin;
 	char		op;
+	KsRowOp		result;
 
 	/* a change that is null is none */
 	if (c->schema->type == KS_AVRO_UNION && c->schema->types[ks_avro_choice(r, c->schema)] != c->envelope)
 		return KS_ROW_FILTERED;
 	begin = r->p;
 	op = walk(c, r);
-	switch (op)
+	result = ks_change_op(op);
+	if (result == KS_ROW_WRITE)
 	{
-		case 'c':
-		case 'r':
-		case 'u':
-			if (c->after.begin == NULL)
-				ks_envelope_bad("There is no row in it.");
-			if (op == 'u' && c->before.begin && c->key &&
-				set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
-			{
-				run_at(c->key, r, &c->before);
-				run_at(row, r, &c->after);
-				check_same_key(c, row, r->d);
-			}
-			else
-				run_at(row, r, &c->after);
-			take_whole(c, row, r, begin);
-			return KS_ROW_WRITE;
-		case 'd':
-			if (c->key)
-				run_at(c->key, r, &c->before);
-			return KS_ROW_DELETE;
-		case 'm':
-			return KS_ROW_FILTERED;
-		case 't':
-			return KS_ROW_TRUNCATE;
-		default:
-			ks_envelope_bad("Its \"op\" is none of c, u, d, r, t and m.");
+		if (c->after.begin == NULL)
+			ks_envelope_bad("There is no row in it.");
+		if (op == 'u' && c->before.begin && c->key &&
+			set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
+		{
+			run_at(c->key, r, &c->before);
+			run_at(row, r, &c->after);
+			check_same_key(c, row, r->d);
+		}
+		else
+			run_at(row, r, &c->after);
+		take_whole(c, row, r, begin);
 	}
+	else if (result == KS_ROW_DELETE && c->key)
+		run_at(c->key, r, &c->before);
+	return result;
 }
 
 bool

@@ -344,22 +344,13 @@ ks_avro_takes_bytes(const KsColumn *col)
 		ks_type_base(unconstify(KsType *, &col->type))->typid == BYTEAOID;
 }
 
-static bool
-is_of_key(const KsTarget *target, int col)
-{
-	for (int i = 0; i < target->nkeys; i++)
-		if (target->keycols[i] == col)
-			return true;
-	return false;
-}
-
 /* Does the program have to give the column a value? */
 static bool
 is_wanted(const KsTarget *target, int i, KsAvroScope scope)
 {
 	const KsColumn *col = &target->cols[i];
 
-	if (col->unused || (scope == KS_AVRO_KEY && !is_of_key(target, i)))
+	if (col->unused || (scope == KS_AVRO_KEY && !ks_target_has_key_column(target, i)))
 		return false;
 	return col->source == KS_FROM_VALUE_FIELD ||
 		(col->source == KS_FROM_VALUE && scope == KS_AVRO_VALUE && !ks_avro_takes_bytes(col));

@@ -199,6 +199,9 @@ extern Datum ks_decode_missing(KsDecoder *decoder, KsColumn *col, bool *isnull);
 /* The value of a column that the record does not have, but the row has. */
 extern Datum ks_decode_unavailable(KsDecoder *decoder, bool *isnull);
 
+/* The record's value as it came, for a column of type bytea. */
+extern Datum ks_decode_whole(KsDecoder *decoder, KsColumn *col);
+
 /* The value of one column; that of a field, if values are plain objects. */
 extern Datum ks_decode_column(KsDecoder *decoder, KsColumn *col, const KsRecord *rec,
 							  const KsPartition *part, bool *isnull);

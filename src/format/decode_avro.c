@@ -9,10 +9,7 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
-
-#include "mb/pg_wchar.h"
 
 #include "format/avro_change.h"
 #include "format/decode_format.h"
@@ -284,12 +281,7 @@ avro_field(KsDecoder *d, KsColumn *col, bool *isnull)
 		return ks_decode_unavailable(d, isnull);
 	/* all that is left of a whole value is a bytea */
 	if (ks_avro_takes_bytes(col))
-	{
-		Datum		value = PointerGetDatum(cstring_to_text_with_len(d->record->value, d->record->valuelen));
-
-		ks_type_check(&col->type, value, false);
-		return value;
-	}
+		return ks_decode_whole(d, col);
 	return ks_decode_missing(d, col, isnull);
 }
 

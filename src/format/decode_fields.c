@@ -11,6 +11,7 @@
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/json.h"
 
@@ -283,6 +284,15 @@ ks_decode_unavailable(KsDecoder *d, bool *isnull)
 	d->unavailable = true;
 	*isnull = true;
 	return (Datum) 0;
+}
+
+Datum
+ks_decode_whole(KsDecoder *d, KsColumn *col)
+{
+	Datum		value = PointerGetDatum(cstring_to_text_with_len(d->record->value, d->record->valuelen));
+
+	ks_type_check(&col->type, value, false);
+	return value;
 }
 
 /* A field that the record lacks: the column's default. */

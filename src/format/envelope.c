@@ -277,6 +277,7 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 				v[KS_CHANGE_MEMBERS];
 	const char *p;
 	const char *scanned;
+	KsRowOp		op;
 	const KsSchema *schema = known_schema(d->envelope, s, len, &p);
 
 	if (schema == NULL || *p != '{' || !ends(&json, ks_change_scan(d, d->envelope->source, &json, p, v, &scanned)))
@@ -306,18 +307,17 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	}
 	if (v[KS_CHANGE_OP].p == NULL || v[KS_CHANGE_OP].type != KS_JSON_STRING || v[KS_CHANGE_OP].len != 1)
 		ks_envelope_bad("It has no \"op\" of one letter.");
-	switch (*v[KS_CHANGE_OP].p)
+	op = ks_change_op(*v[KS_CHANGE_OP].p);
+	switch (op)
 	{
-		case 'u':
-		case 'c':
-		case 'r':
+		case KS_ROW_WRITE:
 			d->envelope->row = ks_schema_field(schema, "after", 5, NULL);
 			if (scanned == NULL || v[KS_CHANGE_AFTER].p != scanned)
 				(void) open_row(d, &v[KS_CHANGE_AFTER]);
 			if (*v[KS_CHANGE_OP].p == 'u')
 				check_same_key(d, &v[KS_CHANGE_BEFORE]);
-			return KS_ROW_WRITE;
-		case 'd':
+			break;
+		case KS_ROW_DELETE:
 			d->envelope->row = ks_schema_field(schema, "before", 6, NULL);
 			d->unmatched = NULL;
 			if (v[KS_CHANGE_BEFORE].p && v[KS_CHANGE_BEFORE].type == KS_JSON_OBJECT)
@@ -325,14 +325,11 @@ open_debezium(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 			else
 				for (int i = 0; i < d->target->nfields; i++)
 					d->tokens[i].p = NULL;
-			return KS_ROW_DELETE;
-		case 'm':
-			return KS_ROW_FILTERED;
-		case 't':
-			return KS_ROW_TRUNCATE;
+			break;
 		default:
-			ks_envelope_bad("Its \"op\" is none of c, u, d, r, t and m.");
+			break;
 	}
+	return op;
 }
 
 #define IS(tok, text) \

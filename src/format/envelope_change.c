@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/datum.h"
 
 #include "format/envelope_change.h"
 #include "format/json_scan.h"
@@ -33,6 +34,46 @@ ks_envelope_other_key(const KsColumn *col)
 			 errmsg("record changes the key of its row"),
 			 errdetail("Column \"%s\" of the key is another one before and after the update.", col->name),
 			 errhint("Let Debezium write a delete and a create: name the key in message.key.columns.")));
+}
+
+KsRowOp
+ks_change_op(char op)
+{
+	switch (op)
+	{
+		case 'c':
+		case 'r':
+		case 'u':
+			return KS_ROW_WRITE;
+		case 'd':
+			return KS_ROW_DELETE;
+		case 'm':
+			return KS_ROW_FILTERED;
+		case 't':
+			return KS_ROW_TRUNCATE;
+		default:
+			ks_envelope_bad("Its \"op\" is none of c, u, d, r, t and m.");
+	}
+}
+
+void
+ks_change_check_key(const KsDecoder *d, const KsChangeRow *before, const KsChangeRow *after)
+{
+	const KsTarget *target = d->target;
+
+	for (int i = 0; i < target->nkeys; i++)
+	{
+		int			k = target->keycols[i];
+		const KsColumn *col = &target->cols[k];
+
+		/* (of those that wait for the attempt the value is not there before) */
+		if (!before->found[k] || !after->found[k] || (col->in_attempt && !d->in_attempt))
+			continue;
+		if (before->isnull[k] != after->isnull[k] ||
+			(!before->isnull[k] &&
+			 !datumIsEqual(before->values[k], after->values[k], col->type.typbyval, col->type.typlen)))
+			ks_envelope_other_key(col);
+	}
 }
 
 /* Is the member there again, with something behind that ends it? */

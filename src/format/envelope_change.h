@@ -26,6 +26,23 @@ typedef struct KsSeen
 KS_NORETURN extern void ks_envelope_bad(const char *detail);
 KS_NORETURN extern void ks_envelope_other_key(const KsColumn *col);
 
+/* What a change is to the table, by its "op"; errors if it is none. */
+extern KsRowOp ks_change_op(char op);
+
+/* What has been found of a row, by columns. */
+typedef struct KsChangeRow
+{
+	const Datum *values;
+	const bool *isnull;
+	const bool *found;
+} KsChangeRow;
+
+/*
+ * The connector writes a change of the key as a delete and a create, if it knows the key.
+ * Else it is an update, and would leave the row of the old key behind: an error.
+ */
+extern void ks_change_check_key(const KsDecoder *d, const KsChangeRow *before, const KsChangeRow *after);
+
 /* What is asked for of a change, and what may be around it. */
 typedef enum KsChangeMember
 {

@@ -15,7 +15,6 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
-#include "utils/datum.h"
 
 #include "format/envelope_change.h"
 #include "format/proto_change.h"
@@ -245,26 +244,11 @@ run_at(KsProtoProgram *program, KsProtoReader *r, const Place *place)
 	r->depth--;
 }
 
-/*
- * The connector writes a change of the key as a delete and a create, if it knows the key.
- * Else it is an update, and would leave the row of the old key behind.
- */
 static void
 check_same_key(const KsProtoChange *c, const KsProtoProgram *row, const KsDecoder *d)
 {
-	for (int i = 0; i < d->target->nkeys; i++)
-	{
-		int			k = d->target->keycols[i];
-		const KsColumn *col = &d->target->cols[k];
-
-		/* (of those that wait the value is not there before) */
-		if (!c->key->found[k] || !row->found[k] || (col->in_attempt && !d->in_attempt))
-			continue;
-		if (c->key->isnull[k] != row->isnull[k] ||
-			(!c->key->isnull[k] &&
-			 !datumIsEqual(c->key->values[k], row->values[k], col->type.typbyval, col->type.typlen)))
-			ks_envelope_other_key(col);
-	}
+	ks_change_check_key(d, &(KsChangeRow) {c->key->values, c->key->isnull, c->key->found},
+						&(KsChangeRow) {row->values, row->isnull, row->found});
 }
 
 static void
@@ -290,34 +274,24 @@ ks_proto_change_open(KsProtoChange *c, KsProtoReader *r)
 	KsProtoProgram *row = ks_proto_program_of(c->row, r->d);
 	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
 	char		op = walk(c, r);
+	KsRowOp		result = ks_change_op(op);
 
-	switch (op)
+	if (result == KS_ROW_WRITE)
 	{
-		case 'c':
-		case 'r':
-		case 'u':
-			if (!c->after.seen)
-				ks_envelope_bad("There is no row in it.");
-			run_at(row, r, &c->after);
-			if (op == 'u' && c->before.seen && c->key &&
-				set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
-			{
-				run_at(c->key, r, &c->before);
-				check_same_key(c, row, r->d);
-			}
-			take_whole(c, row, r, &whole);
-			return KS_ROW_WRITE;
-		case 'd':
-			if (c->key)
-				run_at(c->key, r, &c->before);
-			return KS_ROW_DELETE;
-		case 'm':
-			return KS_ROW_FILTERED;
-		case 't':
-			return KS_ROW_TRUNCATE;
-		default:
-			ks_envelope_bad("Its \"op\" is none of c, u, d, r, t and m.");
+		if (!c->after.seen)
+			ks_envelope_bad("There is no row in it.");
+		run_at(row, r, &c->after);
+		if (op == 'u' && c->before.seen && c->key &&
+			set->insert_mode != KS_INSERT && set->insert_mode != KS_IGNORE)
+		{
+			run_at(c->key, r, &c->before);
+			check_same_key(c, row, r->d);
+		}
+		take_whole(c, row, r, &whole);
 	}
+	else if (result == KS_ROW_DELETE && c->key)
+		run_at(c->key, r, &c->before);
+	return result;
 }
 
 bool

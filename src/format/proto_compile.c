@@ -393,15 +393,6 @@ make_room(Compiler *c, const Wanted *wanted)
 	p->found = palloc0((target->ncols + 1) * sizeof(bool));
 }
 
-static bool
-is_of_key(const KsTarget *target, int col)
-{
-	for (int i = 0; i < target->nkeys; i++)
-		if (target->keycols[i] == col)
-			return true;
-	return false;
-}
-
 /* What is asked of rows alone. */
 static void
 prepare_scope(Compiler *c, KsProtoScope scope)
@@ -426,7 +417,7 @@ compile_program(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope 
 	c.program->cxt = CurrentMemoryContext;
 	for (int i = 0; i < target->ncols; i++)
 		if (!target->cols[i].unused && target->cols[i].source == KS_FROM_VALUE_FIELD &&
-			(scope != KS_PROTO_KEY || is_of_key(target, i)))
+			(scope != KS_PROTO_KEY || ks_target_has_key_column(target, i)))
 			wanted.cols[wanted.n++] = i;
 	make_room(&c, &wanted);
 	prepare_scope(&c, scope);

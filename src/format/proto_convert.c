@@ -169,20 +169,12 @@ from_text(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *
 	return from_token(r, c, &tok, isnull);
 }
 
-/* A string that holds JSON: that JSON.  It is a value, null too. */
 static Datum
 from_string_json(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *isnull)
 {
-	const char *s = (const char *) value->p;
-	int			len = value->len;
-	KsJson		json;
 	KsJsonToken tok;
 
-	ks_scalar_to_server(r->d, &s, &len);
-	json = (KsJson) {.start = s, .end = s + len};
-	ks_json_document(&json, &tok);
-	if (tok.type == KS_JSON_NULL)
-		tok.type = KS_JSON_NUMBER;	/* its text as it is */
+	ks_scalar_set_json(r->d, &tok, (const char *) value->p, value->len);
 	return from_token(r, c, &tok, isnull);
 }
 

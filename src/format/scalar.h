@@ -46,6 +46,9 @@ extern void ks_scalar_set_float(KsJsonToken *tok, double v, bool single, char *b
 /* Verified text in the server's encoding, from UTF-8; in the current context. */
 extern void ks_scalar_to_server(KsDecoder *d, const char **s, int *len);
 
+/* A string that holds JSON: that JSON.  It is a value, null too. */
+extern void ks_scalar_set_json(KsDecoder *d, KsJsonToken *tok, const char *s, int len);
+
 /* In JSON. */
 extern void ks_scalar_append_string(StringInfo out, const char *s, int len);
 extern void ks_scalar_append(StringInfo out, const KsJsonToken *tok);

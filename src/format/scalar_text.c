@@ -74,6 +74,18 @@ ks_scalar_to_server(KsDecoder *d, const char **s, int *len)
 }
 
 void
+ks_scalar_set_json(KsDecoder *d, KsJsonToken *tok, const char *s, int len)
+{
+	KsJson		json;
+
+	ks_scalar_to_server(d, &s, &len);
+	json = (KsJson) {.start = s, .end = s + len};
+	ks_json_document(&json, tok);
+	if (tok->type == KS_JSON_NULL)
+		tok->type = KS_JSON_NUMBER;	/* its text as it is */
+}
+
+void
 ks_scalar_append_string(StringInfo out, const char *s, int len)
 {
 	const char *end = s + len;

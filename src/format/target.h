@@ -167,4 +167,13 @@ ks_type_to_read(const KsTarget *target, KsColumn *col, bool in_attempt)
 	return col->in_attempt && !in_attempt ? target->plain : &col->type;
 }
 
+static inline bool
+ks_target_has_key_column(const KsTarget *target, int col)
+{
+	for (int i = 0; i < target->nkeys; i++)
+		if (target->keycols[i] == col)
+			return true;
+	return false;
+}
+
 #endif
