@@ -145,9 +145,8 @@ parse_copy(char *text, KsProgress *p)
 		p->copy_after = pg_any_to_server(after, strlen(after), PG_UTF8);
 }
 
-/* False if it is nothing that ks_progress_write() has written. */
-static bool
-parse_progress(const char *text, int len, KsProgress *p)
+bool
+ks_progress_parse(const char *text, int len, KsProgress *p)
 {
 	char	   *buf;
 	StringInfoData again;
@@ -247,7 +246,7 @@ ks_progress_read(const KsConf *conf, const char *topic, const char *name, Timest
 	{
 		for (int i = 0; i < n; i++)
 			if (recs[i].keylen == namelen && memcmp(recs[i].key, name, namelen) == 0)
-				found = parse_progress(recs[i].value, recs[i].valuelen, progress);
+				found = ks_progress_parse(recs[i].value, recs[i].valuelen, progress);
 		ks_source_release(recs, n);
 	}
 	if (found && progress->copy_after)

@@ -60,6 +60,9 @@ extern char *ks_progress_transactional_id(const char *feed, int n);
 
 extern void ks_progress_write(const KsProgress *progress, StringInfo buf);
 
+/* False if it is nothing that ks_progress_write() has written. */
+extern bool ks_progress_parse(const char *text, int len, KsProgress *progress);
+
 /*
  * Waits, serving interrupts.  The last record of the feed's in the topic, of those
  * that are committed, up to the end that the topic has now; false if there is none.
