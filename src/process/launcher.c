@@ -49,6 +49,7 @@
 
 #define BACKOFF_FIRST_MS	1000
 #define BACKOFF_MAX_MS		60000
+#define NO_SLOT_MAX_MS		5000	/* the same where nobody tells when there is a slot */
 #define START_TIMEOUT_MS	10000	/* for a registered supervisor to attach */
 #define VISIT_MS			1000	/* a longer one does not keep others from theirs */
 #define LONGEST_WAIT_MS		60000
@@ -142,10 +143,9 @@ static bool has_no_slot = false;	/* said already */
 
 /* It did not start: another time. */
 static void
-start_failed(KsDatabase *db)
+start_failed(KsDatabase *db, int max_ms)
 {
-	db->next_start = ks_backoff_until(GetCurrentTimestamp(), db->failures,
-									  BACKOFF_FIRST_MS, BACKOFF_MAX_MS);
+	db->next_start = ks_backoff_until(GetCurrentTimestamp(), db->failures, BACKOFF_FIRST_MS, max_ms);
 	db->failures++;
 	ks_shmem_move_database(db, KS_DATABASE_DUE);
 }
@@ -177,7 +177,7 @@ plan_entry(VisitPlan *plan, KsDatabase *db)
 	/* it never came: the postmaster could not start it */
 	if (db->state == KS_DATABASE_STARTING &&
 		TimestampTzPlusMilliseconds(db->since, START_TIMEOUT_MS) <= plan->now)
-		start_failed(db);
+		start_failed(db, BACKOFF_MAX_MS);
 	switch (db->state)
 	{
 		case KS_DATABASE_STARTING:
@@ -307,7 +307,7 @@ begin_visit(Oid dbid)
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	db = ks_shmem_database(dbid, false);
 	if (db && db->state == KS_DATABASE_STARTING)
-		start_failed(db);
+		start_failed(db, NO_SLOT_MAX_MS);
 	LWLockRelease(ks_shared->lock);
 	if (!has_no_slot)
 		ereport(WARNING,

@@ -223,6 +223,22 @@ setting('kafka_sink.reserved_worker_processes', 1);
 wait_until($node, q{SELECT count(*) FILTER (WHERE state = 'running') FROM kafka_sink.sinks}, '4', 'a reserve that is lowered', 180);
 drop_sinks('all leave');
 
+# --- no process for a supervisor ---
+
+# the launcher, the server's own for logical replication, and one
+$node->safe_psql('postgres', 'CREATE DATABASE crowded');
+$node->safe_psql('crowded', q{CREATE EXTENSION kafka_sink; CREATE TABLE second (id bigint);
+	CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '} . $kafka->bootstrap . q{')});
+$node->append_conf('postgresql.conf', "max_worker_processes = 3\nkafka_sink.reserved_worker_processes = 0\n");
+$node->restart;
+create_sink('postgres', 'first', $topic);
+wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'first'}, 'waiting|process', 'a supervisor, and no process for its worker');
+$node->safe_psql('crowded', qq{SELECT kafka_sink.create_sink('second', server => 'kafka', target => 'second'), kafka_sink.register_topic('second', '$topic')});
+wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'second'}, 'starting', 'nor for another database', undef, 'crowded');
+sql(q{SELECT kafka_sink.drop_sink('first')});
+wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'second'}, 'waiting|process', 'when it leaves, the other has its turn', undef, 'crowded');
+$node->safe_psql('postgres', 'DROP DATABASE crowded');
+
 # --- a role with very many sinks ---
 
 # What the supervisor's looks at changes take, in clock ticks of its own.
