@@ -72,13 +72,14 @@ foreach my $code (sort { $a <=> $b } keys %halts, keys %passes)
 my $said;
 KafkaSinkTest::_poll(
 	sub {
+		$mock->command("clear_errors $fetch");
 		$mock->command("push_errors $fetch" . ' 42' x 15);
 		$said = error_of(q{SELECT * FROM kafka_sink.peek('mock', 'look', 0, timeout => '1 s')});
 		return $said !~ /ERROR:  57014: timed out while reading from Kafka\nHINT/;
 	});
 like($said, qr/ERROR:  57014: timed out while reading from Kafka\nDETAIL:  Kafka said: could not fetch from topic "look", partition 0\.\nHINT/,
 	'peek: what does not pass');
-# (they are used up)
+$mock->command("clear_errors $fetch");
 is(error_of(q{SELECT string_agg(off::text, ' ') FROM kafka_sink.peek('mock', 'look', 0, timeout => '3 min')}), 'none: 0 1', 'until it does');
 
 # --- the log is not what it should be ---

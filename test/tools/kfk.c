@@ -1661,6 +1661,7 @@ run_gen(const char *name, bool latency)
  *
  *	topic NAME PARTITIONS			(others are made with 4 by their first use)
  *	push_errors APIKEY ERR...		the next responses to that request
+ *	clear_errors APIKEY				those that have not been sent are not
  *	rtt BROKER MS | down BROKER | up BROKER | leader TOPIC PART BROKER
  *	follower TOPIC PART BROKER LOW HIGH	to be read from, with its ends of the log
  *									(-1: the leader's)
@@ -1705,6 +1706,8 @@ run_mock(const char *portfile, int brokers)
 				errs[i - 2] = (rd_kafka_resp_err_t) number(w[i]);
 			rd_kafka_mock_push_request_errors_array(mock, (int16_t) number(w[1]), n - 2, errs);
 		}
+		else if (n == 2 && strcmp(w[0], "clear_errors") == 0)
+			rd_kafka_mock_clear_request_errors(mock, (int16_t) number(w[1]));
 		else if (n == 3 && strcmp(w[0], "rtt") == 0)
 			err = rd_kafka_mock_broker_set_rtt(mock, (int) number(w[1]), (int) number(w[2]));
 		else if (n == 2 && strcmp(w[0], "down") == 0)
