@@ -328,7 +328,7 @@ my $log = -s $node->logfile;
 foreach my $h (@hostile)
 {
 	$h->{topic} = $kafka->topic($h->{sink}, 2);
-	create_sink($h->{sink}, $h->{topic}, qq{on_error => 'dead_letter', key_format => 'raw', $h->{settings}},
+	create_sink($h->{sink}, $h->{topic}, qq{on_error => 'dead_letter', key_format => 'raw', idle_after => '0', $h->{settings}},
 		'id int, qty smallint, price numeric(10,2), ok bool, at timestamptz, note text, tags text[], doc jsonb, rest jsonb, key text, part int, off bigint, CHECK (qty <> 13)');
 	ok( KafkaSinkTest::_poll(sub { $h->{pid} = sql(qq{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = '$h->{sink}'}) }), "$h->{sink}: a worker");
 }
