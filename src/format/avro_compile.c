@@ -429,7 +429,8 @@ ks_avro_check_matched(const KsDecoder *d, const KsAvroProgram *program)
 		KsAvroStep *step = &program->steps[i];
 
 		refused |= step->refused != NULL;
-		if (step->op == KS_AVRO_BRANCH && step->refused == NULL && step->at == 0)
+		/* null has no fields that could be meant */
+		if (step->op == KS_AVRO_BRANCH && step->refused == NULL && step->at == 0 && step->node->type != KS_AVRO_NULL)
 			step->refused = unmatched_branch(step->node);
 	}
 	if (program->nmatched == 0 && !refused)
