@@ -281,7 +281,7 @@ sql(qq{CREATE TABLE "$progress" (id int PRIMARY KEY); CREATE PUBLICATION names F
 create_feed('names', "publication => 'names', topic => '{table}'");
 sql(qq{INSERT INTO "$progress" VALUES (1)});
 wait_until($node, "SELECT state || ' ' || message || ' ' || (lsn IS NOT NULL) FROM kafka_sink.feeds WHERE feed = 'names'",
-	qq(halted topic "$progress" is not for what a feed publishes true), 'nor one that is called so');
+	qq(halted the topic of table public."$progress" would be "$progress", which has the progress of feeds true), 'nor one that is called so');
 is(scalar(grep { $_->[2] eq '1' } $kafka->records($progress)), 0, 'nothing of it is there');
 sql("SELECT kafka_sink.skip('names'); SELECT kafka_sink.resume('names')");
 published('names');
