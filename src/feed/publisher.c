@@ -236,25 +236,12 @@ suspect(KsPublisher *p, const KsWalTransaction *txn, const char *topic)
 		p->only_topic[0] = '\0';
 }
 
-/* Where the progress is nothing else may be, however it came by the topic: by a table's name,
- * or before a feed used it. */
-static void
-check_topic(const KsPublisher *p, const char *topic)
-{
-	if (strcmp(topic, p->progress_topic) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("topic \"%s\" is not for what a feed publishes", topic),
-				 errdetail("It says how far feeds are.")));
-}
-
 /* One record of the transaction at hand. */
 static void
 publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 {
 	int64		bytes = (int64) Max(rec->keylen, 0) + Max(rec->valuelen, 0);
 
-	check_topic(p, rec->topic);
 	p->txn_records++;
 	if (p->progress.inside == txn->commit_lsn && p->txn_records <= p->progress.inside_records)
 		return;
@@ -290,7 +277,6 @@ ks_publisher_send_copied(KsPublisher *p, const KsProducerRecord *rec)
 {
 	int64		bytes = (int64) Max(rec->keylen, 0) + Max(rec->valuelen, 0);
 
-	check_topic(p, rec->topic);
 	if (p->state != KS_PUBLISHER_OPEN)
 		begin_kafka(p);
 	send(p, rec);
@@ -308,6 +294,19 @@ take_change(void *arg, const KsWalTransaction *txn, StringInfo words)
 	KsPublisher *p = arg;
 
 	ks_rows_take(p->rows, txn, words);
+}
+
+/* Of tables it is known when they are first met; a message may have been emitted before a
+ * feed had its progress there. */
+static void
+check_topic(const KsPublisher *p, const char *topic)
+{
+	if (strcmp(topic, p->progress_topic) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("topic \"%s\" is not for what a feed publishes", topic),
+				 errdetail("It says how far feeds are."),
+				 errhint("kafka_sink.skip() leaves the transaction out.")));
 }
 
 /* A setting that could not have been made is none. */
@@ -345,7 +344,10 @@ take_message(void *arg, const KsWalTransaction *txn, const char *data, Size len)
 			if (rec.part == KS_MESSAGE_DEFINES)
 				take_definition(p, &rec);
 			else
+			{
+				check_topic(p, rec.topic);
 				publish(p, txn, &rec);
+			}
 			return;
 	}
 }
