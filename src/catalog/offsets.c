@@ -355,6 +355,28 @@ move_in_place(const char *sink, KsPartition *const *parts, int n, bool *hit)
 	return done;
 }
 
+/*
+ * Each record has become something, once.  Anything else would be a loss.
+ * (not reached by tests: a loss)
+ */
+static void
+check_counts(const KsPartition *p)
+{
+	const KsCounts *c = &p->counts;
+	int64		became = c->applied + c->deleted + c->filtered + c->dead_lettered + c->ignored +
+		c->superseded + c->unmatched;
+
+	if (likely(became == c->consumed && c->consumed + c->gaps == p->until - p->off))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("not each record is accounted for"),
+			 errdetail("Topic \"%s\", partition %d, offsets from " INT64_FORMAT " to " INT64_FORMAT ": "
+					   INT64_FORMAT " records and " INT64_FORMAT " offsets without one, but what became of "
+					   INT64_FORMAT " is known.",
+					   p->topic, p->part, p->off, p->until - 1, c->consumed, c->gaps, became)));
+}
+
 bool
 ks_offsets_move(const char *sink, KsPartition *const *parts, int n)
 {
@@ -363,6 +385,8 @@ ks_offsets_move(const char *sink, KsPartition *const *parts, int n)
 	int			nmissed = 0;
 	bool		ok = true;
 
+	for (int i = 0; i < n; i++)
+		check_counts(parts[i]);
 	SPI_connect();
 	missed = palloc(n * sizeof(KsPartition *));
 	hit = palloc0(n * sizeof(bool));

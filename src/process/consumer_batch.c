@@ -204,6 +204,8 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	/* for the tests alone: offsets in a transaction of their own, which the
 	 * crash test must find out */
 	account(c, c->nrecs);
+	for (int i = 0; i < n; i++)
+		touched[i]->counts.applied = touched[i]->counts.consumed;
 	if (!ks_offsets_move(c->sink->name, touched, n))
 		return KS_APPLY_MISMATCH;
 	c->commit();

@@ -287,8 +287,11 @@ keep_beginning(void *arg)
 {
 	Search	   *s = arg;
 
+	/* who was a suspect is judged: nothing behind the limit is of use to it any more */
 	s->how = UNTIL_FIRST;
+	s->suspects.n = 0;
 	go_through(s);
+	Assert(s->from <= s->ap->limit);
 	s->ap->done = s->from;
 	return true;
 }
