@@ -356,11 +356,13 @@ sub _contents
 	my ($self, $row) = @_;
 	my $seq = join ', ', map { $_->{quoted} } grep { $_->{seq} } @{ $self->{cols} };
 	my $found = "SELECT 'found', count(*) FROM t x, LATERAL (SELECT 1 FROM t y WHERE y.%1\$s %2\$s x.%1\$s OFFSET 0) z;";
+	# the fast path changes rows before it inserts others, and a row that is changed spends a number, too
+	my $numbers = $self->{mode} eq 'insert' ? "ROW($seq)::text AS r" : "count(*), count(DISTINCT ROW($seq)) AS r";
 	my @found = ((map { sprintf $found, $_->{quoted}, '=' } @{ $self->{look} }), map { sprintf $found, $_->{quoted}, '@>' } @{ $self->{look_gin} });
 
 	return ("SELECT 'row', * FROM (SELECT tableoid::regclass, $row AS r FROM t) x ORDER BY r COLLATE \"C\", tableoid;",
 		$seq
-		? ("SELECT 'seq', r FROM (SELECT ROW($seq)::text AS r FROM t) x ORDER BY r COLLATE \"C\";",
+		? ("SELECT 'seq', x.* FROM (SELECT $numbers FROM t) x ORDER BY r::text COLLATE \"C\";",
 			"SELECT 'seq', sequencename, last_value FROM pg_sequences WHERE schemaname = '$self->{schema}' AND sequencename NOT LIKE 'log%' ORDER BY 2;")
 		: (),
 		"SELECT 'log', op, what FROM log ORDER BY n;", (map { "$_;" } @{ $self->{dump} }),
