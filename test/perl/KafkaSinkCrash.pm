@@ -119,6 +119,10 @@ sub new
 	my $dir = PostgreSQL::Test::Utils::tempdir('manifest');
 	my $disk = "$dir/full";
 
+	# With so many partitions, what a broker needs for each request would be most of
+	# what the machine has: producers gather records, and of large campaigns, of which
+	# there are several side by side, workers do, too.
+	$self->{gathers} = $self->{records} >= 1_000_000;
 	note "KAFKA_SINK_SEED=$self->{seed}";
 	$self->{kafka} = start_proxied_broker();
 	$self->{kafka}->proxy->command("seed $self->{seed}");
@@ -142,13 +146,14 @@ log_statement = none
 max_parallel_workers_per_gather = 0
 EOC
 	$self->{log_start} = -s $self->{node}->logfile;
-	create_server($self->{node}, $self->{kafka}->through, options => "reconnect_backoff_max_ms '500'");
+	create_server($self->{node}, $self->{kafka}->through, options => "reconnect_backoff_max_ms '500'"
+		  . ($self->{gathers} ? ", fetch_min_bytes '100000', fetch_wait_max_ms '300'" : ''));
 	$self->{faults} = KafkaSinkFaults->new(
 		node => $self->{node}, kafka => $self->{kafka}, tables => [ @sinks, @seldom ], disk => $disk,
 		longest => $self->{longest}, frozen => $self->{frozen});
 	$self->{checks} = KafkaSinkChecks->new(node => $self->{node}, topics => $self->{topics},
 		# of millions of records, the moves of some partitions are enough
-		every => 1 + int($self->{records} / 2_000_000), pause => $self->{records} >= 1_000_000 ? 2 : 0,
+		every => 1 + int($self->{records} / 2_000_000), pause => $self->{gathers} ? 2 : 0,
 		$self->{stop_early} ? (patience => 5) : ());
 	$self->_create_sinks;
 	return $self;
@@ -285,8 +290,8 @@ sub _await_progress
 			$self->_violation("no progress: $now, $before before");
 			return 0;
 		}
-		# of a large campaign there are several, and what looks on takes no less than what is looked at
-		sleep($self->{records} >= 1_000_000 ? 0.2 : 0.05);
+		# what looks on takes no less than what is looked at
+		sleep($self->{gathers} ? 0.2 : 0.05);
 		$look = $self->_look or next;
 		if (!$self->{base} && !grep { $self->{gone}{$_} } keys %{ $look->{pid} })
 		{
@@ -354,7 +359,7 @@ sub _start_producers
 			partitions => $topic->{partitions}, manifest => $topic->{manifest}, %{ $topic->{gen} },
 			# with more, librdkafka's idempotent producer gives up when a broker
 			# that was killed refuses one of them
-			properties => { 'max.in.flight.requests.per.connection' => 1 });
+			properties => { 'max.in.flight.requests.per.connection' => 1, 'linger.ms' => $self->{gathers} ? 2000 : 200 });
 
 		$gen{hidden} = $topic->{hidden} if $gen{txn};
 		$topic->{producer} = $self->{kafka}->gen_bg($topic->{name}, %gen);
