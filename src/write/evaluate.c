@@ -141,6 +141,7 @@ evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 	r->decoder->key.p = NULL;
 	r->decoder->serial++;
 	r->decoder->unmatched = NULL;
+	r->decoder->unreadable = NULL;
 	ap->ops[row] = ap->parsed_ops[row];
 	for (; *next < r->npending && r->pending[*next].row == row; (*next)++)
 	{
