@@ -74,6 +74,9 @@ SELECT unnest(ARRAY[one('"long"', 'int', n(2147483647), n(2147483648)), one('"lo
 SELECT unnest(ARRAY[one('"float"', 'real', '\x0000c03f', '\xcdcccc3d', '\x0000c07f', '\x0000807f'), one('"float"', 'float8', '\x0000c03f', '\xcdcccc3d'),
     one('"float"', 'numeric', '\xcdcccc3d', '\x0000c07f'), one('"float"', 'text', '\xcdcccc3d'), one('"float"', 'jsonb', '\xcdcccc3d', '\x000080ff')]) AS one;
 SELECT unnest(ARRAY[one('"float"', 'int', '\x00000040', '\x0000c03f'), one('"float"', 'boolean', '\x0000803f')]) AS one;
+-- whole numbers are integers, however many digits they have
+SELECT unnest(ARRAY[one('"float"', 'int', '\x00247449'), one('"double"', 'int', '\x000000205fa00242'),
+    one('"double"', 'bigint', '\x00003426f56b0c43', '\x000000000000e0c3', '\x000000000000e043', '\x000000000000f8ff')]) AS one;
 SELECT unnest(ARRAY[one('"double"', 'float8', '\x9a9999999999b93f', '\x000000000000f87f', '\x000000000000f0ff', '\x9a9999999999'),
     one('"double"', 'real', '\x9a9999999999b93f', '\x000000000000f07f', '\x9c7500883ce4377e', '\x0100000000000000')]) AS one;
 SELECT unnest(ARRAY[one('"double"', 'numeric', '\x9a9999999999b93f'), one('"double"', 'numeric(4,2)', '\x9a9999999999b93f', '\x00000000006af840'),

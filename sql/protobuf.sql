@@ -83,6 +83,9 @@ SELECT unnest(ARRAY[one('float', 'real', f4(1, float4send(1.5)), f4(1, float4sen
     one('float', 'int', f4(1, float4send(2)), f4(1, float4send(1.5))), one('float', 'boolean', '')]) AS one;
 SELECT unnest(ARRAY[one('double', 'float8', f8(1, float8send(0.1)), f8(1, float8send('NaN')), '', '\x0900'), one('double', 'real', f8(1, float8send(0.1)), f8(1, float8send(1e300)), f8(1, float8send(1e-300))),
     one('double', 'numeric(4,2)', f8(1, float8send(0.1)), f8(1, float8send(100000))), one('double', 'jsonb', f8(1, float8send(0.1)), f8(1, float8send('NaN'))), one('double', 'date', '')]) AS one;
+-- whole numbers are integers, however many digits they have
+SELECT unnest(ARRAY[one('float', 'int', f4(1, float4send(1000000))), one('double', 'smallint', f8(1, float8send(1e10))),
+    one('double', 'bigint', f8(1, float8send(1e15)), f8(1, float8send(-9223372036854775808)), f8(1, float8send(1e19)))]) AS one;
 
 -- strings and bytes
 SELECT one('string', 'text', s(1, ''), s(1, 'plain'), s(1, 'häßlich 🐘'), '', b(1, '\xff'), '\x0a05', '\x0affffffffffffffffff01', b(1, '\x6100'), '\x0a');

@@ -48,6 +48,18 @@ from_int(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	return ks_scalar_from_int(&r->d->cv, c->base, v, isnull);
 }
 
+/* Its text may have an exponent, which integers have not; what is no whole number is the type's to refuse. */
+static Datum
+from_whole(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	const uint8 *begin = r->p;
+	int64		v;
+
+	if (!ks_scalar_whole(c->node->type == KS_AVRO_FLOAT ? ks_avro_float(r) : ks_avro_double(r), &v))
+		return from_scalar_at(r, c, begin, isnull);
+	return ks_scalar_from_int(&r->d->cv, c->base, v, isnull);
+}
+
 static Datum
 from_float(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 {
@@ -353,6 +365,8 @@ from_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 			return (Datum) 0;
 		case KS_AVRO_AS_INT:
 			return from_int(r, c, isnull);
+		case KS_AVRO_AS_WHOLE:
+			return from_whole(r, c, isnull);
 		case KS_AVRO_AS_TEXT:
 		case KS_AVRO_AS_STRING:
 			return from_text(r, c, isnull);

@@ -20,6 +20,7 @@ typedef enum KsAvroAction
 	KS_AVRO_AS_JSON,			/* by ks_avro_append_json() */
 	KS_AVRO_AS_BOOL,
 	KS_AVRO_AS_INT,
+	KS_AVRO_AS_WHOLE,			/* a float that is a whole number, for an integer type */
 	KS_AVRO_AS_FLOAT,
 	KS_AVRO_AS_TEXT,
 	KS_AVRO_AS_STRING,			/* bytes as text, for types that read it */

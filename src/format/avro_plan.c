@@ -59,7 +59,7 @@ plan_number(const KsAvroNode *node, const KsType *type, KsUnit unit)
 	bool		integer = node->type == KS_AVRO_INT || node->type == KS_AVRO_LONG;
 
 	if (ks_scalar_is_integer(type))
-		return integer ? KS_AVRO_AS_INT : KS_AVRO_AS_TOKEN;
+		return integer ? KS_AVRO_AS_INT : KS_AVRO_AS_WHOLE;
 	if (type->kind == KS_TYPE_FLOAT)
 		return KS_AVRO_AS_FLOAT;
 	if (type->kind == KS_TYPE_NUMERIC)

@@ -154,6 +154,16 @@ from_float(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool 
 	}
 }
 
+/* Its text may have an exponent, which integers have not; what is no whole number is the type's to refuse. */
+static Datum
+from_whole(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *isnull)
+{
+	int64		v;
+
+	return ks_scalar_whole(value->v.real, &v) ? ks_scalar_from_int(&r->d->cv, c->base, v, isnull) :
+		from_scalar(r, c, value, isnull);
+}
+
 static Datum
 from_text(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value, bool *isnull)
 {
@@ -263,6 +273,9 @@ ks_proto_convert(KsProtoReader *r, KsProtoConvert *c, const KsProtoValue *value,
 			d = value->v.bits <= (uint64) PG_INT64_MAX ?
 				ks_scalar_from_int(&r->d->cv, c->base, (int64) value->v.bits, isnull) :
 				from_scalar(r, c, value, isnull);
+			break;
+		case KS_PROTO_AS_WHOLE:
+			d = from_whole(r, c, value, isnull);
 			break;
 		case KS_PROTO_AS_BYTEA:
 			d = from_bytes(r, c, value);

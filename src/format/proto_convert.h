@@ -24,6 +24,7 @@ typedef enum KsProtoAction
 	KS_PROTO_AS_BOOL,
 	KS_PROTO_AS_INT,
 	KS_PROTO_AS_UINT64,
+	KS_PROTO_AS_WHOLE,			/* a float that is a whole number, for an integer type */
 	KS_PROTO_AS_FLOAT,
 	KS_PROTO_AS_TEXT,
 	KS_PROTO_AS_STRING,			/* bytes as text, for types that read it */

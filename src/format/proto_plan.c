@@ -48,7 +48,9 @@ plan_real(const KsType *type, KsUnit unit)
 		return KS_PROTO_AS_FLOAT;
 	if (ks_type_is_time(type))
 		return unit == KS_UNIT_NONE ? KS_PROTO_REFUSE : KS_PROTO_AS_TOKEN;
-	if (ks_scalar_is_integer(type) || type->kind == KS_TYPE_NUMERIC || type->is_string)
+	if (ks_scalar_is_integer(type))
+		return KS_PROTO_AS_WHOLE;
+	if (type->kind == KS_TYPE_NUMERIC || type->is_string)
 		return KS_PROTO_AS_TOKEN;
 	return type->kind == KS_TYPE_GENERIC && type->typid != BYTEAOID ? KS_PROTO_AS_TOKEN : KS_PROTO_REFUSE;
 }

@@ -61,6 +61,16 @@ extern Datum ks_scalar_from_int(KsConvert *cv, KsType *base, int64 v, bool *isnu
 /* A number for a float type. */
 extern Datum ks_scalar_from_float(KsConvert *cv, KsType *base, double v, bool *isnull);
 
+/* Is a float a whole number of 64 bits, which an integer type has, too? */
+static inline bool
+ks_scalar_whole(double v, int64 *result)
+{
+	if (!FLOAT8_FITS_IN_INT64(v))
+		return false;
+	*result = (int64) v;
+	return (double) *result == v;
+}
+
 /* Microseconds since 1970 as the server's timestamp; false if it has no such one. */
 extern bool ks_scalar_timestamp(int64 us, int64 *result);
 
