@@ -162,6 +162,11 @@ SELECT one(c('bytes', 'io.debezium.data.Bits'), 'varbit', b('\x380b'));
 SELECT one('"boolean"', 'bit', '\x01', '\x00');
 SELECT one('{"type": "record", "name": "VariableScaleDecimal", "namespace": "io.debezium.data", "fields": [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}], "connect.name": "io.debezium.data.VariableScaleDecimal"}',
     t, n(2) || b('\x04d2'), n(0) || b('\xff'), n(20) || b('\x01'), n(-3) || b('\x05'), n(2000000) || b('\x05'), n(0) || b('')) FROM unnest('{numeric,float8,text,jsonb,int}'::text[]) t;
+-- decimals that are none in Avro, and those that only Connect calls so
+SELECT scale, t, one(format('{"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": %1$s, "connect.name": "org.apache.kafka.connect.data.Decimal", "connect.parameters": {"scale": "%1$s", "connect.decimal.precision": "3"}}', scale), t,
+    b('\x7b'), b('\xff85')) FROM unnest('{5,-2}'::int[]) scale, unnest('{numeric,"numeric(9,4)",text,jsonb}'::text[]) t ORDER BY scale, t;
+SELECT unnest(ARRAY[one(c('bytes', 'org.apache.kafka.connect.data.Decimal', ', "connect.parameters": {"scale": "2"}'), 'numeric', b('\x7b')), one(c('bytes', 'org.apache.kafka.connect.data.Decimal'), 'numeric', b('\x7b')),
+    one(c('bytes', 'org.apache.kafka.connect.data.Decimal', ', "connect.parameters": {"scale": "-"}'), 'bytea', b('\x7b')), one(c('bytes', 'org.apache.kafka.connect.data.Decimal', ', "connect.parameters": {"scale": "99999"}'), 'text', b('\x7b'))]) AS one;
 SELECT one('{"type": "record", "name": "Point", "namespace": "io.debezium.data.geometry", "fields": [{"name": "x", "type": "double"}, {"name": "y", "type": "double"}, {"name": "wkb", "type": ["null", "bytes"]}, {"name": "srid", "type": ["null", "int"]}], "connect.name": "io.debezium.data.geometry.Point"}',
     t, '\x000000000000f03f000000000000e0bf'::bytea || '\x00' || '\x00') FROM unnest('{point,jsonb,box}'::text[]) t;
 -- Avro's own logical types count before Connect's; names on other types are none
@@ -211,7 +216,15 @@ SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 
 SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', envelope => 'debezium', value_schema => env(f('id', '"bytes"')));
 SELECT kafka_sink.create_sink('s', target => 't', envelope => 'debezium', key_format => 'avro', key_schema => '"int"');
 SELECT kafka_sink.create_sink('s', command => 'SELECT FROM batch', format => 'avro', envelope => 'debezium', value_schema => env(f('id', '"int"')));
-DROP TABLE t, big, one, whole;
+-- keys that tell their scale
+CREATE TABLE scaled (id numeric PRIMARY KEY, v text);
+SELECT kafka_sink.create_sink('scaled', target => 'scaled', format => 'avro', key_format => 'avro', insert_mode => 'upsert', delete_enabled => true, columns => '{"id": "@key.id"}',
+    value_schema => format('{"type": "record", "name": "r", "fields": [%s]}', f('v', '"string"')),
+    key_schema => format('{"type": "record", "name": "k", "fields": [%s]}', f('id', c('record', 'io.debezium.data.VariableScaleDecimal', ', "name": "V", "fields": [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}]'))));
+SELECT kafka_sink.ingest('scaled', ARRAY[r(s('x'), n(2) || b('\x04d2')), r(s('y'), n(0) || b('\x07')), r(NULL, n(2) || b('\x04d2'))]);
+TABLE scaled;
+SELECT kafka_sink.drop_sink('scaled');
+DROP TABLE t, big, one, whole, scaled;
 DROP FUNCTION n, s, b, r, try, f, c, env, ch, val, gone(), gone(bytea, int), one;
 DROP TYPE duo;
 DROP TYPE hstore CASCADE;

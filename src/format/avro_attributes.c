@@ -4,7 +4,7 @@
  *
  * Logical types that are unknown, on another type than they are for, or of a decimal
  * that its bytes cannot hold, are none.  Kafka Connect has more of them, by names of its
- * own; where a schema has both, Avro's counts.
+ * own; where a schema has both, Avro's counts, but for decimals that are none in Avro.
  */
 #include "postgres.h"
 
@@ -13,6 +13,9 @@
 /* of numeric: before the point and behind it */
 #define MAX_PRECISION	147455
 #define MAX_SCALE		16383
+
+/* of a bit string of the server */
+#define MAX_BITS		(10 * 1024 * 1024 * 8)
 
 KsJson
 ks_avro_inside(const KsJsonToken *tok)
@@ -39,7 +42,7 @@ ks_avro_int_of(const KsJsonToken *tok)
 {
 	int			v = 0;
 
-	if (tok->p == NULL || tok->type != KS_JSON_NUMBER || tok->len > 9)
+	if (tok->p == NULL || tok->type != KS_JSON_NUMBER || tok->len < 1 || tok->len > 9)
 		return -1;
 	for (int i = 0; i < tok->len; i++)
 	{
@@ -123,31 +126,83 @@ set_decimal(KsAvroNode *node, const KsAvroAttributes *a)
 	node->scale = scale;
 }
 
-/* How many bits a value of Debezium's bit strings has, 0: that is not told. */
-static int
-bits_of(const KsAvroAttributes *a)
+/* One of Connect's parameters, which are strings, as a number; p NULL: it has none. */
+static KsJsonToken
+parameter(const KsAvroAttributes *a, const char *wanted)
 {
 	KsJson		json = ks_avro_inside(&a->connect_parameters);
+	KsJsonToken found = {.p = NULL};
 	const char *at;
 	KsJsonToken name,
 				value;
-	int			length = 0;
 
 	if (a->connect_parameters.p == NULL || a->connect_parameters.type != KS_JSON_OBJECT)
-		return 0;
+		return found;
 	at = ks_json_begin(&json, a->connect_parameters.p);
 	for (;;)
 	{
 		at = ks_json_next_member(&json, at, &name, &value);
 		if (value.p == NULL)
-			return Max(length, 0);
-		if (!ks_json_name_is(&name, "length", strlen("length")))
+			return found;
+		if (!ks_json_name_is(&name, wanted, strlen(wanted)))
 			continue;
-		/* parameters are strings */
-		if (value.type == KS_JSON_STRING)
-			value.type = KS_JSON_NUMBER;
-		length = ks_avro_int_of(&value);
+		found = value;
+		if (found.type == KS_JSON_STRING)
+			found.type = KS_JSON_NUMBER;
 	}
+}
+
+/* How many bits a value of Debezium's bit strings has, 0: that is not told. */
+static int
+bits_of(const KsAvroAttributes *a)
+{
+	KsJsonToken length = parameter(a, "length");
+	int			n = ks_avro_int_of(&length);
+
+	return n > 0 && n <= MAX_BITS ? n : 0;
+}
+
+/* It may be below 0. */
+static bool
+read_scale(const KsJsonToken *tok, int *scale)
+{
+	KsJsonToken digits = *tok;
+	bool		minus = tok->p && tok->len > 0 && *tok->p == '-';
+
+	if (minus)
+	{
+		digits.p++;
+		digits.len--;
+	}
+	*scale = ks_avro_int_of(&digits);
+	if (*scale < 0 || *scale > MAX_SCALE)
+		return false;
+	*scale = minus ? -*scale : *scale;
+	return true;
+}
+
+/* Databases have scales beyond the precision, or below 0, and Connect writes them. */
+static void
+set_connect_decimal(KsAvroNode *node, const KsAvroAttributes *a)
+{
+	KsJsonToken scale = a->scale.p ? a->scale : parameter(a, "scale");
+	KsJsonToken precision = a->precision.p ? a->precision : parameter(a, "connect.decimal.precision");
+
+	if ((node->type != KS_AVRO_BYTES && node->type != KS_AVRO_FIXED) || !read_scale(&scale, &node->scale))
+		return;
+	node->logical = KS_AVRO_DECIMAL;
+	node->precision = ks_avro_int_of(&precision);
+	if (node->precision < 1 || node->precision > MAX_PRECISION)
+		node->precision = MAX_PRECISION;
+}
+
+/* Is it of that type? */
+static bool
+has_field(const KsAvroNode *record, const char *name, KsAvroType type)
+{
+	int			i = ks_names_find(&record->index, name, strlen(name));
+
+	return i >= 0 && record->types[i]->type == type;
 }
 
 static void
@@ -180,6 +235,8 @@ set_connect(KsAvroNode *node, const KsAvroAttributes *a)
 
 	if (name == NULL)
 		return;
+	if (strcmp(name, "org.apache.kafka.connect.data.Decimal") == 0)
+		set_connect_decimal(node, a);
 	for (int i = 0; i < (int) lengthof(known); i++)
 		if (strcmp(name, known[i].name) == 0 && node->type == known[i].type)
 		{
@@ -189,6 +246,9 @@ set_connect(KsAvroNode *node, const KsAvroAttributes *a)
 		}
 	if (node->logical == KS_AVRO_BITS)
 		node->precision = bits_of(a);
+	if (node->logical == KS_AVRO_VARIABLE_DECIMAL &&
+		(!has_field(node, "scale", KS_AVRO_INT) || !has_field(node, "value", KS_AVRO_BYTES)))
+		node->logical = KS_AVRO_PLAIN;
 	pfree(name);
 }
 
@@ -226,7 +286,11 @@ ks_avro_set_logical(KsAvroNode *node, const KsAvroAttributes *a)
 			node->unit = times[i].unit;
 		}
 	if (strcmp(logical, "decimal") == 0 && (node->type == KS_AVRO_BYTES || node->type == KS_AVRO_FIXED))
+	{
 		set_decimal(node, a);
+		if (node->logical == KS_AVRO_PLAIN)
+			set_connect(node, a);
+	}
 	else if (strcmp(logical, "uuid") == 0 &&
 			 (node->type == KS_AVRO_STRING || (node->type == KS_AVRO_FIXED && node->size == 16)))
 		node->logical = KS_AVRO_UUID;

@@ -141,7 +141,8 @@ static KsAvroAction
 plan_record(const KsAvroNode *node, const KsType *type)
 {
 	if (node->logical == KS_AVRO_VARIABLE_DECIMAL &&
-		(type->kind == KS_TYPE_NUMERIC || type->kind == KS_TYPE_FLOAT || type->is_string))
+		(type->kind == KS_TYPE_NUMERIC || type->kind == KS_TYPE_FLOAT || ks_scalar_is_integer(type) ||
+		 type->typid == MONEYOID || type->is_string))
 		return KS_AVRO_AS_VARIABLE_DECIMAL;
 	if (node->logical == KS_AVRO_POINT && (type->typid == POINTOID || type->is_string))
 		return KS_AVRO_AS_POINT;

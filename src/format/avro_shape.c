@@ -130,7 +130,7 @@ static void
 choose_decimal(const KsAvroNode *node, Choice *c)
 {
 	c->typid = NUMERICOID;
-	if (node->precision <= MAX_TYPMOD)
+	if (node->precision <= MAX_TYPMOD && node->scale >= 0 && node->scale <= node->precision)
 		c->typmod = ((node->precision << 16) | node->scale) + VARHDRSZ;
 }
 

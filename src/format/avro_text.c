@@ -268,7 +268,10 @@ append_scalar(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
 	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	KsJsonToken tok;
 
-	ks_avro_scalar(r, node, &tok);
+	if (node->type == KS_AVRO_RECORD)
+		ks_avro_variable_decimal(r, node, &tok);
+	else
+		ks_avro_scalar(r, node, &tok);
 	MemoryContextSwitchTo(old);
 	ks_scalar_append(out, &tok);
 	MemoryContextReset(r->scratch);
@@ -339,7 +342,7 @@ ks_avro_append_json(KsAvroReader *r, const KsAvroNode *node, StringInfo out)
 		node = node->types[ks_avro_choice(r, node)];
 	if (node->width == 0)
 		ks_avro_spend(r);
-	if (ks_avro_is_scalar(node))
+	if (ks_avro_is_scalar(node) || node->logical == KS_AVRO_VARIABLE_DECIMAL)
 	{
 		append_scalar(r, node, out);
 		return;
