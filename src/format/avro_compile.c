@@ -271,8 +271,8 @@ compile_item(Compiler *c, const KsAvroNode *node, const KsStepOf *list, int n, i
 	return wanted.n;
 }
 
-/* What paths lead to below a map or an array: its items, and the steps for each. */
-static void
+/* What paths lead to below a map or an array: its items, and the steps for each; false: there is nothing. */
+static bool
 compile_items(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
 {
 	KsStepOf   *list = palloc((wanted->n + 1) * sizeof(KsStepOf));
@@ -282,7 +282,7 @@ compile_items(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int lev
 	KsField    *fields;
 
 	if (n == 0)
-		return;
+		return false;
 	items = palloc0(sizeof(KsAvroItems));
 	items->items = palloc(n * sizeof(KsAvroItem));
 	items->indexes = palloc(n * sizeof(int));
@@ -298,6 +298,7 @@ compile_items(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int lev
 		ks_names_init(&items->names, fields, items->n);
 	c->program->steps[begin].at = c->program->nsteps;
 	pfree(list);
+	return true;
 }
 
 static void
@@ -327,13 +328,9 @@ compile(Compiler *c, const KsAvroNode *node, const Wanted *wanted, int level)
 		compile_union(c, node, &deeper, level);
 	else if (others && node->type == KS_AVRO_RECORD)
 		compile_record(c, node, &deeper, level);
-	else
-	{
-		if (node->type == KS_AVRO_MAP || node->type == KS_AVRO_ARRAY)
-			compile_items(c, node, &deeper, level);
+	else if ((node->type != KS_AVRO_MAP && node->type != KS_AVRO_ARRAY) || !compile_items(c, node, &deeper, level))
 		if (last < 0 || others)
 			add_skip(c, node);
-	}
 	pfree(deeper.cols);
 }
 

@@ -18,7 +18,7 @@ typedef enum KsAvroOp
 	KS_AVRO_SKIP_STRING,
 	KS_AVRO_EMIT,				/* a value to a column */
 	KS_AVRO_PEEK,				/* the same, and back to where it begins */
-	KS_AVRO_ITEMS,				/* some of a map or an array to the steps of each that follow, and back */
+	KS_AVRO_ITEMS,				/* a map or an array, some of it to the steps of each that follow */
 	KS_AVRO_ITEM_END,
 	KS_AVRO_REST,				/* a value to what no column takes */
 	KS_AVRO_ENTER,				/* the branch of a union */

@@ -37,7 +37,6 @@ run_items(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 {
 	const KsAvroNode *node = step->node;
 	const KsAvroItems *items = step->items;
-	const uint8 *whole = r->p;
 	int64		size;
 	int64		index = 0;
 	int			next = 0;		/* of an array's */
@@ -76,7 +75,6 @@ run_items(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 		ks_avro_block_end(r, begin, size);
 	}
 	r->depth--;
-	r->p = whole;
 }
 
 static void
