@@ -74,6 +74,13 @@ INSERT INTO defaults (far, a1, wrong) VALUES (0, '{}', 0);
 \x on
 TABLE defaults;
 \x off
+-- none that the column's type would refuse, nor a type that the server would
+SELECT kafka_sink.describe(table_name => 'refused', value_schema => rec('r', f('u', l('string', 'uuid'), ', "default": ""'), f('d', '"double"', ', "default": 1e400'), f('either', '[' || l('long', 'timestamp-millis') || ', "string"]', ', "default": 0'),
+    f('dec', l('bytes', 'decimal', ', "precision": 3, "scale": 1'), ', "default": "\u0003\u00e8"'), f('at', c('string', 'io.debezium.time.ZonedTimestamp'), ', "default": ""'), f('ok', c('string', 'io.debezium.time.ZonedTimestamp'), ', "default": "1970-01-01T00:00:00Z"'),
+    f('small', c('bytes', 'org.apache.kafka.connect.data.Decimal', ', "logicalType": "decimal", "precision": 3, "scale": 5')), f('round', c('bytes', 'org.apache.kafka.connect.data.Decimal', ', "logicalType": "decimal", "precision": 3, "scale": -2')),
+    f('bits', c('bytes', 'io.debezium.data.Bits', ', "connect.parameters": {"length": "999999999"}')), f('odd', c('record', 'io.debezium.data.VariableScaleDecimal', ', "name": "V", "fields": [{"name": "scale", "type": "int"}]')))) AS sql \gset r_
+\echo :r_sql
+:r_sql
 
 -- keys: a record's fields, the same or of their own, in values that lack them, and plain
 SELECT kafka_sink.describe(table_name => 'keyed', value_schema => rec('v', f('id', '"int"'), f('region', '["null", "string"]'), f('no', '"int"'), f('v', '"string"')),
@@ -124,6 +131,6 @@ SELECT kafka_sink.describe('none', 'x');
 RESET ROLE;
 DROP ROLE regress_reader;
 SELECT count(kafka_sink.drop_sink(sink)) FROM kafka_sink.sinks;
-DROP TABLE "Everything", "odd 'one", defaults, keyed, plain, orders;
+DROP TABLE "Everything", "odd 'one", defaults, refused, keyed, plain, orders;
 DROP FUNCTION rec, f, l, c, n, s(bytea), s(text), r, sink;
 DROP EXTENSION kafka_sink CASCADE;

@@ -174,6 +174,14 @@ SET ROLE regress_evolver;
 SELECT kafka_sink.ingest('theirs', ARRAY[r(61, n(1), n(2))]);
 RESET ROLE;
 
+-- defaults that the column's type does not read are none
+SELECT fetched(70, rec('r', f('id', '"int"'), f('guid', '{"type": "string", "logicalType": "uuid"}', ', "default": ""'), f('d', '"double"', ', "default": 1e400'), f('ok', '"double"', ', "default": 1e40')));
+CREATE TABLE guids (id int);
+SELECT kafka_sink.create_sink('guids', server => 'reg', target => 'guids', format => 'avro', evolve => 'add', enabled => false);
+SELECT kafka_sink.ingest('guids', ARRAY[r(70, n(1), s('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'), '\x000000000000e03f', '\x000000000000e03f')]);
+SELECT * FROM guids;
+SELECT kafka_sink.drop_sink('guids');
+
 -- history goes with a sink's name, and stays
 SELECT kafka_sink.rename_sink('w', 'ww');
 SELECT kafka_sink.drop_sink('ww');
@@ -182,7 +190,7 @@ SELECT kafka_sink.drop_sink(s) FROM unnest(ARRAY['narrow', 'many', 'theirs']) s;
 SET client_min_messages = warning;
 DROP VIEW h;
 DROP SERVER reg CASCADE;
-DROP TABLE t, rest, w, narrow, a, z, own, other, p, base, child, many;
+DROP TABLE t, rest, w, narrow, a, z, own, other, p, base, child, many, guids;
 DROP DOMAIN small;
 DROP FUNCTION n, s, r, rec, f, fetched, no;
 DROP EXTENSION kafka_sink CASCADE;

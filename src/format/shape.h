@@ -23,7 +23,7 @@ typedef struct KsShapeColumn
 	bool		required;		/* the format's own */
 	char	   *reason;			/* the schema's type, for people */
 	char	   *comment;		/* the schema's documentation, or NULL */
-	char	   *default_text;	/* of a default that is not null, as the type reads it; NULL: none */
+	char	   *default_text;	/* of a default that is not null, for the type to read; NULL: none */
 	char	   *absent_text;	/* what the format reads in a record without the field; NULL: nothing */
 	bool		lacking;		/* records by other versions of the schema have none */
 	const void *node;			/* the format's own */
@@ -82,6 +82,9 @@ extern const KsShaper *ks_shaper(KsFormat format);
 
 /* The column for the field by which a target knows it; NULL: there is none. */
 extern const KsShapeColumn *ks_shape_find(const KsShape *shape, const char *name, int len);
+
+/* shape_default.c: the default, if the column's type reads it. */
+extern char *ks_shape_default(const KsShapeColumn *col);
 
 /* What is different in the second one, in words; false: nothing. */
 extern bool ks_shape_difference(const KsShape *from, const KsShape *to, StringInfo words);

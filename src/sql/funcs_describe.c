@@ -63,6 +63,7 @@ make_shape(const KsSchemaText *text, const char *message_type, bool of_keys)
 {
 	const KsShaper *shaper = shaper_of(text);
 	const void *type;
+	KsShape    *shape;
 
 	if (shaper == NULL)
 		ereport(ERROR,
@@ -77,7 +78,10 @@ make_shape(const KsSchemaText *text, const char *message_type, bool of_keys)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("message_type is for schemas of Protobuf"),
 				 errdetail("The schema's type is %s.", text->type)));
-	return shaper->shape(type, true);
+	shape = shaper->shape(type, true);
+	for (int i = 0; i < shape->n; i++)
+		shape->cols[i].default_text = ks_shape_default(&shape->cols[i]);
+	return shape;
 }
 
 /* False: the registry has no such subject. */

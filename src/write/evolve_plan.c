@@ -170,6 +170,7 @@ static void
 add_column(Draft *p, const KsShapeColumn *field)
 {
 	char	   *name = pnstrdup(field->field.name, field->field.len);
+	const char *default_text = ks_shape_default(field);
 	StringInfoData action;
 
 	if (field->field.len >= NAMEDATALEN)
@@ -187,8 +188,8 @@ add_column(Draft *p, const KsShapeColumn *field)
 	initStringInfo(&action);
 	appendStringInfo(&action, "ADD COLUMN %s %s", quote_identifier(name),
 					 format_type_with_typemod(field->typid, field->typmod));
-	if (field->default_text)
-		appendStringInfo(&action, " DEFAULT %s", quote_literal_cstr(field->default_text));
+	if (default_text)
+		appendStringInfo(&action, " DEFAULT %s", quote_literal_cstr(default_text));
 	add_action(p, action.data);
 }
 
