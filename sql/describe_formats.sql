@@ -111,6 +111,9 @@ SELECT * FROM every ORDER BY zid;
 \x off
 SELECT obj_description('every'::regclass, 'pg_class'), col_description('every'::regclass, 1);
 SELECT kafka_sink.drop_sink('every');
+-- limits, exactly
+SELECT kafka_sink.describe(format => 'json_schema', table_name => 'limits', value_schema => '{"properties": {"all": {"type": "integer", "minimum": -9223372036854775808, "maximum": 9223372036854775807}, "more": {"type": "integer", "maximum": 9223372036854775808}, "less": {"type": "integer", "minimum": -9223372036854775809},
+    "i": {"type": "integer", "minimum": -2147483648, "maximum": 2147483647}, "l": {"type": "integer", "minimum": 0, "maximum": 2147483648.0}}}');
 -- all that "allOf" has, keys, what is no object, and what refers to nothing
 SELECT kafka_sink.describe(format => 'json_schema', table_name => 'merged', value_schema => '{"allOf": [{"$ref": "#/$defs/base"}, {"properties": {"v": {"type": "string"}, "id": {"type": "string"}}, "required": ["v"]}], "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Merged", "$defs": {"base": {"properties": {"id": {"type": "integer"}}, "required": ["id"]}}}',
     key_schema => '{"type": "object", "properties": {"id": {"type": "integer"}}}') AS sql \gset m_
@@ -179,7 +182,8 @@ SELECT kafka_sink.ingest('pe', ARRAY[pr(2, '\x0208', n(1, 9))]);
 
 SELECT fetched(11, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}}, "required": ["id"]}'),
     fetched(12, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "v": {"type": "string", "format": "date"}, "n": {"type": "number"}, "d": {"type": "boolean", "default": true}}, "required": ["id"]}'),
-    fetched(13, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "d": {"type": "object"}}}'), fetched(14, 'JSON', '{"properties": {"a": {"$ref": "#/nowhere"}}}');
+    fetched(13, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "d": {"type": "object"}}}'), fetched(14, 'JSON', '{"properties": {"a": {"$ref": "#/nowhere"}}}'),
+    fetched(15, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "n": {"type": "null"}, "v": {"enum": [null]}}}');
 CREATE TABLE je (id int PRIMARY KEY, n int);
 SELECT kafka_sink.create_sink('je', server => 'reg', target => 'je', format => 'json_schema', evolve => 'widen', enabled => false);
 SELECT kafka_sink.ingest('je', ARRAY[jr(11, '{"id": 1, "v": "2026-01-01"}'), jr(12, '{"id": 3000000000, "v": "2026-01-02", "n": 0.5}'), j('{"id": 3, "n": 1.5, "w": "no schema"}')]);
@@ -187,6 +191,8 @@ SELECT kafka_sink.ingest('je', ARRAY[jr(11, '{"id": 1, "v": "2026-01-01"}'), jr(
 SELECT * FROM je ORDER BY id;
 SELECT kafka_sink.ingest('je', ARRAY[jr(13, '{"id": 4, "d": {}}')]);
 SELECT kafka_sink.ingest('je', ARRAY[jr(14, '{"id": 5}')]);
+-- null is a value of any type
+SELECT kafka_sink.ingest('je', ARRAY[jr(15, '{"id": 6, "n": null, "v": null}')]);
 SELECT id FROM je ORDER BY id;
 SELECT schema_id, statement FROM kafka_sink.ddl_history ORDER BY id;
 -- nothing to work on

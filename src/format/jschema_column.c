@@ -19,6 +19,11 @@
 #define MAX_LISTS		4		/* in lists, that are looked into */
 #define MAX_WORDS		200		/* bytes of an enum's words that are shown, about */
 
+#define INT4_LOW		"-2147483648"
+#define INT4_HIGH		"2147483647"
+#define INT8_LOW		"-9223372036854775808"
+#define INT8_HIGH		"9223372036854775807"
+
 typedef struct Choice
 {
 	int			types;			/* bits, without null */
@@ -50,15 +55,22 @@ append_word(Choice *c, const KsTree *tree, const char *word)
 
 /* A limit of numbers, as the schema writes it; NULL: it has none. */
 static const KsTree *
-limit_of(const KsTree *tree, const char *name, const char *exclusive, double *value)
+limit_of(const KsTree *tree, const char *name, const char *exclusive)
 {
 	const KsTree *v = ks_walk_member(tree, name, KS_JSON_NUMBER);
 
-	if (v == NULL)
-		v = ks_walk_member(tree, exclusive, KS_JSON_NUMBER);
-	if (v)
-		*value = strtod(pnstrdup(v->u.s, v->n), NULL);
-	return v;
+	return v ? v : ks_walk_member(tree, exclusive, KS_JSON_NUMBER);
+}
+
+/* Is it at least the one, and at most the other?  Exactly: 2^63 is no bigint any more. */
+static bool
+is_between(const KsTree *limit, const char *least, const char *most)
+{
+	KsDecimal	d = ks_decimal_parse(limit->u.s, limit->n);
+	KsDecimal	low = ks_decimal_parse(least, strlen(least));
+	KsDecimal	high = ks_decimal_parse(most, strlen(most));
+
+	return ks_decimal_compare(&d, &low) >= 0 && ks_decimal_compare(&d, &high) <= 0;
 }
 
 static bool
@@ -71,19 +83,18 @@ static void
 choose_integer(const KsTree *tree, Choice *c)
 {
 	char	   *word = word_of(tree);
-	double		low = 0;
-	double		high = 0;
-	const KsTree *from = limit_of(tree, "minimum", "exclusiveMinimum", &low);
-	const KsTree *to = limit_of(tree, "maximum", "exclusiveMaximum", &high);
+	const KsTree *from = limit_of(tree, "minimum", "exclusiveMinimum");
+	const KsTree *to = limit_of(tree, "maximum", "exclusiveMaximum");
 
 	append_word(c, tree, word);
 	if (from && to)
 		appendStringInfo(&c->reason, ", %.*s to %.*s", from->n, from->u.s, to->n, to->u.s);
-	if (low < -9.2e18 || high > 9.2e18)
+	if ((from && !is_between(from, INT8_LOW, INT8_HIGH)) || (to && !is_between(to, INT8_LOW, INT8_HIGH)))
 		c->typid = NUMERICOID;
 	else if (is_one_of(word, "int8", "int16"))
 		c->typid = INT2OID;
-	else if ((word && strcmp(word, "int32") == 0) || (from && to && low >= PG_INT32_MIN && high <= PG_INT32_MAX))
+	else if ((word && strcmp(word, "int32") == 0) ||
+			 (from && to && is_between(from, INT4_LOW, INT4_HIGH) && is_between(to, INT4_LOW, INT4_HIGH)))
 		c->typid = INT4OID;
 	else
 		c->typid = INT8OID;

@@ -144,7 +144,8 @@ fits(const KsShapeColumn *col, KsType *type, KsUnit unit, bool connect)
 	const KsType *base = ks_type_base(type);
 	bool		number = base->kind >= KS_TYPE_INT2 && base->kind <= KS_TYPE_NUMERIC;
 
-	if ((bits & ~(KS_WALK_ARRAY | KS_WALK_OBJECT)) == 0)
+	/* null alone is a value of any */
+	if (bits != 0 && (bits & ~(KS_WALK_ARRAY | KS_WALK_OBJECT)) == 0)
 		return !number && base->kind != KS_TYPE_BOOL && base->kind != KS_TYPE_UUID && !ks_type_is_time(base);
 	return bits != KS_WALK_BOOLEAN || (!number && !ks_type_is_time(base));
 }
