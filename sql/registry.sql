@@ -153,6 +153,15 @@ SELECT try(r(i(62) || n(5))), try(r(i(61) || '\x00'));
 SELECT kafka_sink.alter_sink('s', filter => $$type <> clock_timestamp()::text$$);
 SELECT try(r(i(61) || '\x00')), try(r(i(60) || n(4) || s('d')));
 SELECT kafka_sink.drop_sink('s');
+-- and says it of no other: a default that sees rows is evaluated when all records have been read
+CREATE FUNCTION rows_before() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT count(*) FROM public.kind); END$$;
+ALTER TABLE kind ADD COLUMN before bigint DEFAULT rows_before();
+SELECT kafka_sink.create_sink('s', server => 'reg', target => 'kind', format => 'avro', enabled => false, columns => '{"type": "@schema"}', filter => $$type = 'shop.Order'$$);
+SELECT try(r(i(60) || n(5) || s('e')), r(i(60) || n(6) || s('f')), r(i(61) || '\x00'));
+SELECT id, v, type, before FROM kind WHERE id > 4 ORDER BY id;
+SELECT kafka_sink.drop_sink('s');
+ALTER TABLE kind DROP COLUMN before;
+DROP FUNCTION rows_before;
 -- a schema of several types: each stands for itself
 SELECT fetched(65, '[' || rec('shop.A', f('id', '"int"'), f('v', '"string"')) || ', ' || rec('shop.B', f('id', '{"type": "map", "values": "int"}')) || ', ' || rec('shop.C', f('x', '"int"')) || ', "null", "string"]');
 SELECT kafka_sink.create_sink('s', server => 'reg', target => 'kind', format => 'avro', enabled => false, on_error => 'dead_letter', columns => '{"type": "@schema"}');

@@ -120,7 +120,7 @@ needs_check(const KsDecoder *d, const KsColumn *col)
 	if (!d->missing)
 		return true;
 	/* the column stays as it is, or its default is checked with it */
-	return d->settings.insert_mode != KS_UPDATE && d->settings.insert_mode != KS_ACCUMULATE &&
+	return !d->kept && d->settings.insert_mode != KS_UPDATE && d->settings.insert_mode != KS_ACCUMULATE &&
 		col->default_expr == NULL;
 }
 
@@ -244,6 +244,7 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			continue;
 		}
 		d->column = col->name;
+		d->kept = false;
 		if (unlikely(col->in_attempt != d->in_attempt))
 		{
 			isnull[i] = true;

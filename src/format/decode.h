@@ -129,6 +129,7 @@ typedef struct KsDecoder
 	bool		has_value;		/* a row was made of a value, not of a key alone */
 	bool		evaluating;		/* an expression of the owner's: a default, the filter */
 	bool		missing;		/* the column's field is not there */
+	bool		kept;			/* nor its value in the record: the row has it */
 	bool		in_attempt;		/* columns whose values are found in attempts, and no others */
 	KsColumn	stand_in;		/* for such a column: is it there? */
 	const KsColumn *stands_for;

@@ -280,7 +280,7 @@ ks_decode_unavailable(KsDecoder *d, bool *isnull)
 				 errmsg("record lacks the value of a column"),
 				 errdetail("Debezium does not know TOASTed values that an update left unchanged."),
 				 errhint("Use insert_mode upsert, or set REPLICA IDENTITY FULL for the source table.")));
-	d->missing = true;
+	d->missing = d->kept = true;
 	d->unavailable = true;
 	*isnull = true;
 	return (Datum) 0;
