@@ -155,6 +155,8 @@ SELECT unnest(ARRAY[one('{"type": "bytes", "logicalType": "decimal", "precision"
     one('{"type": "bytes", "logicalType": "decimal", "precision": 9}', 'int', b('\x7b')), one('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', 'float8', b('\x7b')),
     one('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', 'jsonb', b('\x7b')), one('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', 'text', b('\x7b')),
     one('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', 'bytea', b('\x7b')), one('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', 'date', b('\x7b'))]) AS one;
+-- more digits than the schema says: those of 8 bytes, in columns of any type
+SELECT t, one('{"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}', t, b('\x7fffffffffff'), b('\x7fffffffffffffff'), b('\x7fffffffffffffffff')) FROM unnest('{numeric,text,jsonb}'::text[]) t;
 SELECT unnest(ARRAY[one('{"type": "fixed", "name": "f", "size": 9, "logicalType": "decimal", "precision": 21, "scale": 20}', 'numeric', '\x00000000000000007b', '\x80ffffffffffffffff'),
     one('{"type": "bytes", "logicalType": "decimal", "precision": 40, "scale": 3}', 'numeric', b('\x7fffffffffffffffffffffffffffffff'), b('\x80000000000000000000000000000000'))]) AS one;
 SELECT unnest(ARRAY[one('{"type": "string", "logicalType": "uuid"}', 'uuid', s('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'), s('x')), one('{"type": "string", "logicalType": "uuid"}', 'text', s('x')),

@@ -29,7 +29,8 @@ set_decimal(KsAvroReader *r, const KsAvroNode *node, const char *s, int len, KsJ
 	/* what only repeats the sign */
 	while (len > 1 && (uint8) (s[0] ^ (s[1] & 0x80 ? 0xff : 0)) == 0)
 		s++, len--;
-	if (len > node->precision / 2 + 1)
+	/* those of 8 bytes numeric columns take as they are (ks_scalar_decimal()) */
+	if (len > Max(node->precision / 2 + 1, (int) sizeof(int64)))
 		ks_avro_bad(r, "A decimal has more digits than its schema says");
 	copy = palloc(len + 1);
 	memcpy(copy, s, len);
