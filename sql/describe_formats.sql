@@ -183,7 +183,7 @@ SELECT kafka_sink.ingest('pe', ARRAY[pr(2, '\x0208', n(1, 9))]);
 SELECT fetched(11, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}}, "required": ["id"]}'),
     fetched(12, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "v": {"type": "string", "format": "date"}, "n": {"type": "number"}, "d": {"type": "boolean", "default": true}}, "required": ["id"]}'),
     fetched(13, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "d": {"type": "object"}}}'), fetched(14, 'JSON', '{"properties": {"a": {"$ref": "#/nowhere"}}}'),
-    fetched(15, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "n": {"type": "null"}, "v": {"enum": [null]}}}');
+    fetched(15, 'JSON', '{"type": "object", "title": "o", "properties": {"id": {"type": "integer"}, "n": {"type": "null"}, "v": {"enum": [null]}, "x": {"type": "null"}}}');
 CREATE TABLE je (id int PRIMARY KEY, n int);
 SELECT kafka_sink.create_sink('je', server => 'reg', target => 'je', format => 'json_schema', evolve => 'widen', enabled => false);
 SELECT kafka_sink.ingest('je', ARRAY[jr(11, '{"id": 1, "v": "2026-01-01"}'), jr(12, '{"id": 3000000000, "v": "2026-01-02", "n": 0.5}'), j('{"id": 3, "n": 1.5, "w": "no schema"}')]);
@@ -192,7 +192,7 @@ SELECT * FROM je ORDER BY id;
 SELECT kafka_sink.ingest('je', ARRAY[jr(13, '{"id": 4, "d": {}}')]);
 SELECT kafka_sink.ingest('je', ARRAY[jr(14, '{"id": 5}')]);
 -- null is a value of any type
-SELECT kafka_sink.ingest('je', ARRAY[jr(15, '{"id": 6, "n": null, "v": null}')]);
+SELECT kafka_sink.ingest('je', ARRAY[jr(15, '{"id": 6, "n": null, "v": null, "x": null}')]);
 SELECT id FROM je ORDER BY id;
 SELECT schema_id, statement FROM kafka_sink.ddl_history ORDER BY id;
 -- nothing to work on

@@ -182,6 +182,15 @@ SELECT kafka_sink.ingest('guids', ARRAY[r(70, n(1), s('a0eebc99-9c0b-4ef8-bb6d-6
 SELECT * FROM guids;
 SELECT kafka_sink.drop_sink('guids');
 
+-- null alone needs no column, nor a wider one: its type is what a later schema says
+SELECT fetched(71, rec('r', f('id', '"int"'), f('v', '"null"'), f('x', '["null"]'))), fetched(72, rec('r', f('id', '"int"'), f('v', '"null"'), f('x', '["null", "long"]')));
+CREATE TABLE nils (id int, v varchar(3));
+SELECT kafka_sink.create_sink('nils', server => 'reg', target => 'nils', format => 'avro', evolve => 'widen', enabled => false);
+SELECT kafka_sink.ingest('nils', ARRAY[r(71, n(1), '\x00'), r(72, n(2), '\x02' || n(5))]);
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'nils'::regclass AND attnum > 0 ORDER BY attnum;
+SELECT * FROM nils ORDER BY id;
+SELECT kafka_sink.drop_sink('nils');
+
 -- history goes with a sink's name, and stays
 SELECT kafka_sink.rename_sink('w', 'ww');
 SELECT kafka_sink.drop_sink('ww');
@@ -190,7 +199,7 @@ SELECT kafka_sink.drop_sink(s) FROM unnest(ARRAY['narrow', 'many', 'theirs']) s;
 SET client_min_messages = warning;
 DROP VIEW h;
 DROP SERVER reg CASCADE;
-DROP TABLE t, rest, w, narrow, a, z, own, other, p, base, child, many, guids;
+DROP TABLE t, rest, w, narrow, a, z, own, other, p, base, child, many, guids, nils;
 DROP DOMAIN small;
 DROP FUNCTION n, s, r, rec, f, fetched, no;
 DROP EXTENSION kafka_sink CASCADE;

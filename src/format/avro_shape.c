@@ -26,6 +26,7 @@ typedef struct Choice
 	Oid			typid;
 	int32		typmod;
 	bool		nullable;
+	bool		nothing;
 	StringInfoData reason;
 } Choice;
 
@@ -284,6 +285,7 @@ choose_union(const KsAvroNode *node, Choice *c)
 	if (n == 0)
 	{
 		c->typid = TEXTOID;
+		c->nothing = true;
 		appendStringInfoString(&c->reason, "nothing but null");
 	}
 }
@@ -340,7 +342,7 @@ choose(const KsAvroNode *node, Choice *c)
 	if (node->type == KS_AVRO_NULL)
 	{
 		c->typid = TEXTOID;
-		c->nullable = true;
+		c->nullable = c->nothing = true;
 		appendStringInfoString(&c->reason, "null, and nothing else");
 		return;
 	}
@@ -412,6 +414,7 @@ set_column(KsShapeColumn *col, const KsAvroNode *node, const KsJsonToken *doc, c
 	col->typid = c.typid;
 	col->typmod = c.typmod;
 	col->nullable = c.nullable;
+	col->nothing = c.nothing;
 	col->reason = c.reason.data;
 	col->comment = doc ? text_of(doc) : NULL;
 	col->default_text = def && def->p ? ks_avro_default(node, def, c.typid) : NULL;

@@ -271,6 +271,7 @@ ks_jschema_column(KsDocuments *docs, KsShapeColumn *col, KsWalkPlace p, int *lef
 	col->typid = c.typid;
 	col->typmod = -1;
 	col->nullable = c.nullable;
+	col->nothing = c.types == 0;
 	col->reason = c.reason.data;
 	col->comment = comment_of(&w, p);
 	col->default_text = default_of(p.tree, c.typid);

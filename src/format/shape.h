@@ -20,6 +20,7 @@ typedef struct KsShapeColumn
 	Oid			typid;			/* that holds all of its values */
 	int32		typmod;
 	bool		nullable;
+	bool		nothing;		/* null alone, for which no column is needed */
 	bool		required;		/* the format's own */
 	char	   *reason;			/* the schema's type, for people */
 	char	   *comment;		/* the schema's documentation, or NULL */

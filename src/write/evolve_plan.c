@@ -7,7 +7,8 @@
  *
  * Fields that a column takes by its name, or by what "columns" says, have their place;
  * so has one whose name a column has that records do not fill (null in "columns", a
- * generated column).  Others get a column.  Nothing is ever dropped or renamed, no
+ * generated column).  Others get a column, but those that are never anything but null: what
+ * type it is to have, a later schema tells.  Nothing is ever dropped or renamed, no
  * constraint is added or taken away.
  */
 #include "postgres.h"
@@ -156,6 +157,8 @@ check_column(Draft *p, KsColumn *col, const KsShapeColumn *field)
 {
 	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(p->r->rel), col->attnum - 1);
 
+	if (field->nothing)
+		return;
 	if (p->r->sink->evolve == KS_EVOLVE_WIDEN && col->by_name &&
 		is_wider(att->atttypid, att->atttypmod, field->typid, field->typmod))
 		widen(p, col, field);
@@ -224,7 +227,7 @@ look_at_fields(Draft *p)
 	{
 		const KsShapeColumn *field = &p->shape->cols[i];
 
-		if (!p->taken[i] && field->field.name &&
+		if (!p->taken[i] && field->field.name && !field->nothing &&
 			get_attnum(RelationGetRelid(p->r->rel), pnstrdup(field->field.name, field->field.len)) <= 0)
 			add_column(p, field);
 	}
