@@ -12,11 +12,11 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "utils/float.h"
 #include "utils/lsyscache.h"
 
 #include "format/proto_convert.h"
 #include "format/proto_texts.h"
+#include "format/scalar.h"
 #include "format/shape.h"
 
 #define MAX_NAMES		200		/* bytes of an enum's names that are shown, about */
@@ -182,6 +182,17 @@ default_of_bytes(const KsProtoField *field)
 	return text.data;
 }
 
+/* Whatever the session has set for digits. */
+static char *
+default_of_float(const KsProtoField *field)
+{
+	char		buf[32];
+	KsJsonToken tok;
+
+	ks_scalar_set_float(&tok, field->default_value.real, field->type == KS_PROTO_FLOAT, buf);
+	return pnstrdup(tok.p, tok.len);
+}
+
 /* Of proto2, as the type reads it; NULL: it has none that a column could have. */
 static char *
 default_of(const KsProtoField *field)
@@ -194,7 +205,7 @@ default_of(const KsProtoField *field)
 			return pstrdup(field->default_value.bits ? "true" : "false");
 		case KS_PROTO_DOUBLE:
 		case KS_PROTO_FLOAT:
-			return float8out_internal(field->default_value.real);
+			return default_of_float(field);
 		case KS_PROTO_ENUM:
 			return default_of_enum(field);
 		case KS_PROTO_BYTES:
