@@ -103,6 +103,8 @@ SELECT unnest(ARRAY[one('enum e { sad = 0; happy = 1; } e v = 1;', 'mood', i(1, 
 -- what a closed one does not have is not there
 SELECT unnest(ARRAY[one('optional e v = 1; enum e { sad = 1; ok = 2; } /* proto2 */', 'text', i(1, 2), i(1, 5), i(1, 1) || i(1, 5), ''), one('optional e v = 1; enum e { sad = 1; ok = 2; } /* proto2 */', 'int', i(1, 2), i(1, 5), i(1, 1) || i(1, 5), ''),
     one('repeated e v = 1; enum e { sad = 1; ok = 2; } /* proto2 */', 'text[]', i(1, 2) || i(1, 5) || i(1, 1), b(1, '\x020501')), one('optional x v = 1; message x { optional e e = 1; repeated e es = 2; } enum e { sad = 1; } /* proto2 */', 'jsonb', b(1, i(1, 5) || i(2, 1) || i(2, 5)), b(1, i(1, 1) || i(1, 5)))]) AS one;
+-- an entry of a map that lacks its value has the enum's first, which need not be 0
+SELECT one('optional int32 x = 2; map<string, e> v = 1; enum e { sad = 1; ok = 2; } /* proto2 */', 'jsonb', b(1, s(1, 'k')), b(1, s(1, 'k') || i(2, 2)), b(1, s(1, 'k') || i(2, 5)));
 
 -- lists: packed and not, in turns
 SELECT one('repeated int32', 'int[]', '', b(1, '\x010203'), i(1, 1) || i(1, 2), i(1, 1) || b(1, '\x0203') || i(1, 4) || b(1, ''), b(1, '\x0180'), i(1, 1) || '\x0a02');

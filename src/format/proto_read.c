@@ -316,7 +316,8 @@ ks_proto_next_item(KsProtoItems *items, KsProtoValue *value)
 void
 ks_proto_default(const KsProtoField *field, KsProtoValue *value)
 {
-	value->v.bits = 0;
+	/* of an enum the first, which is 0 in an open one */
+	value->v.bits = field->type == KS_PROTO_ENUM ? (uint64) (int64) field->enumeration->numbers[0] : 0;
 	value->p = (const uint8 *) "";
 	value->len = 0;
 	if (!field->has_default)
