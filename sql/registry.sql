@@ -174,6 +174,20 @@ SELECT kafka_sink.alter_sink('s', filter => $$type <> 'shop.A'$$);
 SELECT try(r(i(65) || n(1) || '\x00'), r(i(65) || n(0) || n(4) || s('d')));
 SELECT id, v, type FROM kind ORDER BY id;
 SELECT kafka_sink.drop_sink('s');
+-- so it is where a column's values are found in the attempt
+CREATE FUNCTION is_small(int) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RETURN $1 < 10; END$$;
+CREATE DOMAIN small AS int CHECK (is_small(VALUE));
+CREATE TABLE smalls (id int, v small[]);
+SELECT fetched(66, '[' || rec('w.A', f('id', '"int"'), f('v', '{"type": "array", "items": "int"}')) || ', ' || rec('w.B', f('id', '"int"'), f('v', '"boolean"')) || ']');
+SELECT kafka_sink.create_sink('s', server => 'reg', target => 'smalls', format => 'avro', enabled => false, on_error => 'dead_letter');
+DELETE FROM kafka_sink.dead_letters;
+SELECT try(r(i(66) || n(0) || n(1) || n(2) || n(5) || n(6) || '\x00'), r(i(66) || n(1) || n(2) || '\x01'), r(i(66) || n(0) || n(3) || n(1) || n(10) || '\x00'));
+SELECT sqlstate, message FROM kafka_sink.dead_letters ORDER BY id;
+TABLE smalls;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE smalls;
+DROP DOMAIN small;
+DROP FUNCTION is_small;
 -- of changes, too
 CREATE TABLE changed (id int PRIMARY KEY, v text, type text);
 SELECT kafka_sink.create_sink('s', server => 'reg', target => 'changed', format => 'avro', envelope => 'debezium', insert_mode => 'upsert', enabled => false,

@@ -120,15 +120,21 @@ ks_avro_cannot_take(const KsColumn *col, const KsAvroNode *node)
 			 errhint("Use a column of another type, or say in \"columns\" where it gets its value; null leaves it to its default.")));
 }
 
+static KsAvroConvert *
+plan_as(const Compiler *c, const KsAvroNode *node, const KsColumn *col, KsType *type)
+{
+	return ks_avro_convert_plan(node, type, col->unit, c->settings->envelope != KS_NO_ENVELOPE);
+}
+
 static void
 add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 {
 	KsColumn   *col = &c->target->cols[i];
-	KsAvroConvert *convert = ks_avro_convert_plan(node, ks_type_to_read(c->target, col, c->in_attempt), col->unit,
-													  c->settings->envelope != KS_NO_ENVELOPE);
+	KsAvroConvert *convert = plan_as(c, node, col, ks_type_to_read(c->target, col, c->in_attempt));
 	KsAvroStep *step;
 
-	if (convert == NULL)
+	/* what is text until the attempt has to fit then */
+	if (convert == NULL || (col->in_attempt && !c->in_attempt && plan_as(c, node, col, &col->type) == NULL))
 		ks_avro_cannot_take(col, node);
 	step = add_step(c, peek ? KS_AVRO_PEEK : KS_AVRO_EMIT, node);
 	step->col = i;
