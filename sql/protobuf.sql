@@ -86,6 +86,13 @@ SELECT unnest(ARRAY[one('double', 'float8', f8(1, float8send(0.1)), f8(1, float8
 -- whole numbers are integers, however many digits they have
 SELECT unnest(ARRAY[one('float', 'int', f4(1, float4send(1000000))), one('double', 'smallint', f8(1, float8send(1e10))),
     one('double', 'bigint', f8(1, float8send(1e15)), f8(1, float8send(-9223372036854775808)), f8(1, float8send(1e19)))]) AS one;
+-- in texts and JSON, too, as far as all of their digits are known
+CREATE TYPE whole AS (x int, y bigint);
+SELECT unnest(ARRAY[one('double', 'text', f8(1, float8send(1e15)), f8(1, float8send(-9007199254740991)), f8(1, float8send(9007199254740992)), f8(1, float8send(-0.0::float8))), one('float', 'text', f4(1, float4send(16777215)), f4(1, float4send(16777216))),
+    one('google.protobuf.Value', 'jsonb', b(1, f8(2, float8send(1e15)))), one('m2 v = 1; message m2 { float x = 1; double y = 2; }', 'whole', b(1, f4(1, float4send(2000000)) || f8(2, float8send(3e15))))]) AS one;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE one;
+DROP TYPE whole;
 
 -- strings and bytes
 SELECT one('string', 'text', s(1, ''), s(1, 'plain'), s(1, 'häßlich 🐘'), '', b(1, '\xff'), '\x0a05', '\x0affffffffffffffffff01', b(1, '\x6100'), '\x0a');

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "common/shortest_dec.h"
@@ -30,13 +31,27 @@ ks_scalar_set_hex(KsJsonToken *tok, const char *s, int len)
 	ks_scalar_set(tok, KS_JSON_STRING, out, 2 + (int) hex_encode(s, len, out + 2));
 }
 
+/* A whole number of which the type has all digits; integer types do not read those with an exponent. */
+static bool
+has_all_digits(double v, bool single, int64 *n)
+{
+	int64		limit = INT64CONST(1) << (single ? FLT_MANT_DIG : DBL_MANT_DIG);
+
+	/* (0 may have a sign) */
+	return ks_scalar_whole(v, n) && *n != 0 && *n > -limit && *n < limit;
+}
+
 void
 ks_scalar_set_float(KsJsonToken *tok, double v, bool single, char *buf)
 {
+	int64		n;
+
 	if (isnan(v))
 		ks_scalar_set(tok, KS_JSON_STRING, "NaN", 3);
 	else if (isinf(v))
 		ks_scalar_set(tok, KS_JSON_STRING, v > 0 ? "Infinity" : "-Infinity", v > 0 ? 8 : 9);
+	else if (has_all_digits(v, single, &n))
+		ks_scalar_set(tok, KS_JSON_NUMBER, buf, pg_lltoa(n, buf));
 	else
 		ks_scalar_set(tok, KS_JSON_NUMBER, buf, single ? float_to_shortest_decimal_bufn((float) v, buf) :
 					  double_to_shortest_decimal_bufn(v, buf));
