@@ -126,7 +126,10 @@ note_handed(KsConsumer *c, int from)
 		KsPartitionState *st = &c->states[rec->pidx];
 
 		if (st->handed++ == 0)
+		{
 			st->first_off = rec->off;
+			st->gone_since = 0;
+		}
 		st->last_off = rec->off;
 	}
 }

@@ -30,6 +30,7 @@ typedef struct KsPartitionState
 {
 	TimestampTz restart_at;		/* stopped by an error until then; 0: fetching */
 	TimestampTz failing_since;	/* 0: not */
+	TimestampTz gone_since;		/* nothing has been said of it since, but that it does not exist; 0: else */
 	int			failures;		/* in a row */
 	bool		waiting;		/* a record of the batch waits, see consumer_wait.c */
 	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */

@@ -40,8 +40,11 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 
 	if (st->failing_since == 0)
 		st->failing_since = now;
-	if (ev->action == KS_ERROR_RETRY_THEN_HALT &&
-		TimestampDifferenceExceeds(st->failing_since, now, UNKNOWN_TOPIC_HALT_MS))
+	if (ev->action != KS_ERROR_RETRY_THEN_HALT)
+		st->gone_since = 0;
+	else if (st->gone_since == 0)
+		st->gone_since = now;
+	else if (TimestampDifferenceExceeds(st->gone_since, now, UNKNOWN_TOPIC_HALT_MS))
 		halt = true;
 	ks_source_stop(c->source, ev->pidx);
 	st->restart_at = ks_backoff_until(now, st->failures,
@@ -51,9 +54,18 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 	ks_consumer_set_error(c, error, halt);
 }
 
+/* Brokers that have just started may not know all of their topics yet. */
+static void
+forget_gone(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+		c->states[i].gone_since = 0;
+}
+
 void
 ks_consumer_clear_failure(KsConsumer *c, int i)
 {
+	c->states[i].gone_since = 0;
 	if (c->states[i].failing_since != 0)
 	{
 		c->states[i].failing_since = 0;
@@ -76,6 +88,7 @@ ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch)
 {
 	KsPartitionState *st = &c->states[pidx];
 
+	st->gone_since = 0;
 	/* one that waits has not got past its record by that */
 	if (!ks_consumer_is_waiting(c, pidx))
 		ks_consumer_clear_failure(c, pidx);
@@ -185,9 +198,11 @@ ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev)
 	switch (ev->type)
 	{
 		case KS_EVENT_ERROR:
+			forget_gone(c);
 			ks_consumer_set_error(c, &error, ev->action == KS_ERROR_HALT);
 			break;
 		case KS_EVENT_RECOVERED:
+			forget_gone(c);
 			clear_error(c);
 			break;
 		case KS_EVENT_PARTITION_COUNT:

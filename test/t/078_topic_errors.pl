@@ -105,6 +105,18 @@ sql(qq{SELECT kafka_sink.skip('alone', '$good', 0, 5); SELECT kafka_sink.skip('a
 	CALL kafka_sink.wait_for('alone')});
 is(sql("SELECT halted_topics FROM kafka_sink.sinks WHERE sink = 'alone'"), '', 'resume clears all');
 
+# --- a record that waits for long: what becomes of it is seen at the end of this file ---
+
+my $patient = $kafka->topic('patient', 1);
+sql(qq{
+	CREATE TABLE parents (id int PRIMARY KEY);
+	CREATE TABLE children (id int REFERENCES parents);
+	SELECT kafka_sink.create_sink('patient', server => 'kafka', target => 'children', retry_within => '1 day');
+	SELECT kafka_sink.register_topic('patient', '$patient')});
+produce($patient, 1, 1);
+my $patience = "SELECT concat_ws('|', state, waits_for) FROM kafka_sink.sinks WHERE sink = 'patient'";
+wait_until($node, $patience, 'waiting|row', 'a record waits for a row');
+
 # --- as a whole ---
 
 my ($one, $two) = create_sink('whole', [qw(one two)], "on_topic_error => 'halt_sink'");
@@ -323,6 +335,15 @@ sql(qq{SELECT kafka_sink.unregister_topic('lost', '$gone'); SELECT kafka_sink.se
 	CALL kafka_sink.wait_for('lost')});
 has('lost', $bad, 13, 'seek and resume');
 is(sql("SELECT state, halted_topics FROM kafka_sink.sinks WHERE sink = 'lost'"), 'running|', 'all is well');
+
+# --- a topic is given its time, however long its partitions have had other errors ---
+
+becomes("SELECT since < now() - interval '31 s' FROM kafka_sink.sinks WHERE sink = 'patient'", 'a record has waited for longer than that');
+is(sql($patience), 'waiting|row', 'and waits');
+$kafka->delete_topic($patient);
+my $then;
+KafkaSinkTest::_poll(sub { return ($then = sql($patience)) ne 'waiting|row' });
+is($then, 'waiting|topic', 'when its topic is gone, that is waited for');
 
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|terminated by signal/, 'nothing crashed');
