@@ -31,6 +31,25 @@ clear_error(KsConsumer *c)
 	ks_consumer_report_missing_topics(c);
 }
 
+/*
+ * Is the same told already of a partition of the topic that fails still?  Each of many is
+ * tried again in its own time, and would be news each time.
+ */
+static bool
+is_told(const KsConsumer *c, const KsStateError *error)
+{
+	const KsStateError *told = &c->error;
+
+	if (told->message == NULL || told->topic == NULL || told->sqlstate != error->sqlstate ||
+		strcmp(told->topic, error->topic) != 0 ||
+		strcmp(told->detail ? told->detail : "", error->detail ? error->detail : "") != 0)
+		return false;
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].part == told->part && strcmp(c->parts[i].topic, told->topic) == 0)
+			return c->states[i].failing_since != 0;
+	return false;
+}
+
 static void
 partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 {
@@ -51,7 +70,8 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 									  ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
 									  BACKOFF_MAX_MS);
 	st->failures++;
-	ks_consumer_set_error(c, error, halt);
+	if (halt || !is_told(c, error))
+		ks_consumer_set_error(c, error, halt);
 }
 
 /* Brokers that have just started may not know all of their topics yet. */

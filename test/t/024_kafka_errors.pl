@@ -176,6 +176,18 @@ foreach my $code (31, 42, 7)
 	is(accounts('passing'), "$count|$count|$count 0", "$code: nothing is missing or twice");
 }
 
+# many partitions, each of which is tried again in its own time: one of them is told of
+my $crowd = 12;
+create_sink('crowd', $crowd, '');
+my $log = -s $node->logfile;
+$mock->command("push_errors $fetch" . ' 42' x 30);
+wait_for_log($node, qr/sink "crowd": could not fetch from topic "crowd", partition \d/, $log, 'many partitions fail');
+produce('crowd', $_) foreach 0 .. $crowd - 1;
+wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM crowd', 2 * $crowd . '|' . 2 * $crowd, 'all of them go on');
+wait_until($node, q{SELECT state, message IS NULL FROM kafka_sink.sinks WHERE sink = 'crowd'}, 'running|t', 'and it runs');
+cmp_ok(scalar(() = slurp_file($node->logfile, $log) =~ /sink "crowd": could not fetch/g), '<', 4, 'and not each of them was told of');
+sql(q{SELECT kafka_sink.drop_sink('crowd')});
+
 # --- brokers that are away ---
 
 # seen to be back by what arrives, or by the statistics
