@@ -123,6 +123,9 @@ report_trouble(void)
 
 		if (w->client == NULL || w->woken || w->reported_trouble == w->client->trouble)
 			continue;
+		/* what was said before us holds until something is heard */
+		if (w->reported_trouble == KS_TROUBLE_BEFORE && w->client->trouble == 0 && !w->client->heard && w->nusers > 0)
+			continue;
 		now = GetCurrentTimestamp();
 		if (w->next_try > now)
 			sooner(&next, w->next_try);

@@ -45,6 +45,7 @@ typedef struct KsWatchClient
 	TimestampTz published;
 	int			trouble;		/* no broker, or none that lets us in: its number; 0: none */
 	int			ntroubles;		/* so many were told */
+	bool		heard;			/* what brokers say of a partition, at least once */
 	KsStateError error;			/* in error_cxt */
 	MemoryContext error_cxt;
 } KsWatchClient;
@@ -98,7 +99,8 @@ typedef struct KsWatched
 	int			nusers;
 	KsWatchTopic *topics;
 	int			ntopics;
-	int			reported_trouble;	/* its row says waiting, by us, because of that one */
+	int			reported_trouble;	/* its row says waiting, because of that one; */
+#define KS_TROUBLE_BEFORE (-1)		/* or by a watcher that was there before us; 0: it does not */
 	int			failures;		/* to load it, or to write its state */
 	TimestampTz next_try;
 } KsWatched;

@@ -93,8 +93,10 @@ load(void *arg)
 	KsSink	   *sink = ks_catalog_sink(w->parked.sink, true);
 	bool		complete = sink != NULL && sink->generation == w->parked.definition && sink->server != NULL;
 	List	   *topics = complete ? ks_catalog_topics(sink->name) : NIL;
+	const char *state = complete ? ks_sink_worker_state(sink, w->parked.worker) : NULL;
 	ListCell   *lc;
 
+	w->reported_trouble = state && strcmp(state, "waiting") == 0 ? KS_TROUBLE_BEFORE : 0;
 	w->nusers = w->ntopics = 0;
 	w->users = NULL;
 	w->topics = palloc0((list_length(topics) + 1) * sizeof(KsWatchTopic));

@@ -251,6 +251,7 @@ handle_event(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watched
 	switch (ev->type)
 	{
 		case KS_EVENT_EOF:
+			client->heard = true;
 			end_seen(client->by_pidx[ev->pidx], ev->off);
 			break;
 		case KS_EVENT_TAIL_OK:
@@ -268,6 +269,7 @@ handle_event(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watched
 			client_failed(client, ev, watched);
 			break;
 		case KS_EVENT_RECOVERED:
+			client->heard = true;
 			client->trouble = 0;
 			break;
 		case KS_EVENT_PARTITION_COUNT:

@@ -169,14 +169,15 @@ sql(q{
 	CREATE TRIGGER parking AFTER INSERT OR UPDATE ON kafka_sink.sink_state FOR EACH ROW
 		WHEN (new.sink = 'slow' AND new.state = 'idle') EXECUTE FUNCTION parking();
 });
-my $producer = $kafka->gen_bg($trickle, count => 300, rate => 15, partitions => 4, manifest => $manifest);
-ok($producer->finish, 'records trickle in');
-sql(q{CALL kafka_sink.wait_for('slow')});
+my $producer = $kafka->gen_bg($trickle, count => 0, rate => 15, partitions => 4, manifest => $manifest);
+wait_until($node, 'SELECT count(*) > 10 FROM parkings', 't', 'records trickle in, and workers come and go');
+ok($producer->stop, 'all are produced');
+sql(q{CALL kafka_sink.wait_for('slow', timeout => '3 min')});
+my $trickled = () = slurp_file($manifest) =~ /\n/g;
 sql("CREATE TABLE manifest (part int, off bigint, id bigint, qty bigint); COPY manifest FROM '$manifest'");
 is(sql('SELECT count(*), count(DISTINCT (part, off)), sum(qty) FROM slow'), sql('SELECT count(*), count(*), sum(qty) FROM manifest'),
 	'none is lost and none is doubled, however often the workers come and go');
 is(sql($accounting), 't', 'the accounts are right');
-cmp_ok(sql('SELECT count(*) FROM parkings'), '>', 10, 'they did: ' . sql('SELECT count(*) FROM parkings') . ' times');
 sql('DROP TRIGGER parking ON kafka_sink.sink_state');
 
 # --- the watcher dies, the server is restarted ---
@@ -184,14 +185,14 @@ sql('DROP TRIGGER parking ON kafka_sink.sink_state');
 parks('slow', 'it parks', 2);
 my $pid = watcher();
 kill 'KILL', $pid;
-$kafka->gen($trickle, count => 40, from => 1000, partitions => 4);
-wait_until($node, 'SELECT count(*) FROM slow', '340', 'kill -9 of the watcher');
+$kafka->gen($trickle, count => 40, from => 100_000, partitions => 4);
+wait_until($node, 'SELECT count(*) FROM slow', $trickled + 40, 'kill -9 of the watcher');
 parks('slow', 'it parks', 2);
 $node->restart;
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink watcher'}, '1', 'after a restart somebody watches');
 is(sql($no_workers), '0', 'and no worker was started');
-$kafka->gen($trickle, count => 40, from => 2000, partitions => 4);
-wait_until($node, 'SELECT count(*) FROM slow', '380', 'who is woken goes on');
+$kafka->gen($trickle, count => 40, from => 200_000, partitions => 4);
+wait_until($node, 'SELECT count(*) FROM slow', $trickled + 80, 'who is woken goes on');
 
 # --- the broker ---
 
@@ -206,6 +207,14 @@ wait_until($node, q{SELECT state, waits_for, message FROM kafka_sink.sinks WHERE
 is(sql(q{SELECT count(pid) FROM kafka_sink.stat_sinks WHERE sink = 'm'}), '0', 'which has none');
 $own->start;
 parks('m', 'the broker is back');
+# one that ends before it has heard of it
+$own->kill9;
+wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'm'}, 'waiting|broker', 'killed again');
+$pid = watcher();
+kill 'STOP', $pid;
+$own->start;
+kill $_, $pid foreach qw(TERM CONT);
+parks('m', 'the broker is back while nobody watches');
 $own->gen($mine, count => 20, from => 20, partitions => 2);
 wait_until($node, 'SELECT count(*) FROM m', '40', 'and records arrive');
 parks('m', 'it parks');
@@ -226,8 +235,8 @@ $node->reload;
 parks('slow', 'on again', 2);
 sql(q{BEGIN; DROP EXTENSION kafka_sink CASCADE; ROLLBACK});
 parks('slow', 'DROP EXTENSION, rolled back', 2);
-$kafka->gen($trickle, count => 40, from => 3000, partitions => 4);
-wait_until($node, 'SELECT count(*) FROM slow', '420', 'who was parked is watched again');
+$kafka->gen($trickle, count => 40, from => 300_000, partitions => 4);
+wait_until($node, 'SELECT count(*) FROM slow', $trickled + 120, 'who was parked is watched again');
 parks('slow', 'it parks', 2);
 sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
 wait_until($node, $ours, '0', 'drop_sink: nobody is left');
