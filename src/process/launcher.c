@@ -54,6 +54,9 @@
 #define VISIT_MS			1000	/* a longer one does not keep others from theirs */
 #define LONGEST_WAIT_MS		60000
 
+/* datconnlimit of a database that an interrupted DROP has left; older minor releases do not name it. */
+#define INVALID_DATABASE	(-2)
+
 void
 ks_launcher_register(void)
 {
@@ -77,7 +80,7 @@ detach(int code, Datum arg)
 	LWLockRelease(ks_shared->lock);
 }
 
-/* Databases that accept connections; template0 and its like do not. */
+/* Databases that accept connections; template0 and its like do not, nor what is left of one. */
 static List *
 list_databases(MemoryContext cxt)
 {
@@ -94,7 +97,7 @@ list_databases(MemoryContext cxt)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tup);
 
-		if (form->datallowconn)
+		if (form->datallowconn && form->datconnlimit != INVALID_DATABASE)
 		{
 			MemoryContext old = MemoryContextSwitchTo(cxt);
 
@@ -109,14 +112,18 @@ list_databases(MemoryContext cxt)
 	return result;
 }
 
-/* Dropped meanwhile? */
+/* Or was it dropped meanwhile, as a whole or not?  Then it can only be dropped again. */
 static bool
 database_exists(Oid dbid, MemoryContext cxt)
 {
+	HeapTuple	tup;
 	bool		exists;
 
 	StartTransactionCommand();
-	exists = SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(dbid));
+	tup = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
+	exists = HeapTupleIsValid(tup) && ((Form_pg_database) GETSTRUCT(tup))->datconnlimit != INVALID_DATABASE;
+	if (HeapTupleIsValid(tup))
+		ReleaseSysCache(tup);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
 	return exists;
