@@ -362,9 +362,11 @@ CREATE OR REPLACE VIEW kafka_sink.stat_partitions WITH (security_barrier) AS
         ON k.sink OPERATOR(pg_catalog.=) o.sink
        AND k.topic OPERATOR(pg_catalog.=) o.topic
        AND k.part OPERATOR(pg_catalog.=) o.part
-      -- what a running worker sees, or what is newer
+      -- what a running worker sees, or what is newer (and not of a clock that was ahead)
      CROSS JOIN LATERAL
-           (SELECT p.last_stable IS NULL OR k.as_of OPERATOR(pg_catalog.>) p.as_of AS stored) n
+           (SELECT p.last_stable IS NULL
+                OR (k.as_of OPERATOR(pg_catalog.>) p.as_of
+                    AND k.as_of OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) AS stored) n
      CROSS JOIN LATERAL
            (SELECT CASE WHEN n.stored THEN k.low ELSE p.low END AS low,
                    CASE WHEN n.stored THEN k.last_stable ELSE p.last_stable END AS last_stable,

@@ -91,7 +91,9 @@ ks_catalog_store_partition_ends(const char *sink, const KsPartitionEnds *ends, i
 						  "ORDER BY e.topic, e.part "
 						  "ON CONFLICT (sink, topic, part) DO UPDATE SET low = excluded.low, high = excluded.high, "
 						  "last_stable = excluded.last_stable, as_of = excluded.as_of "
-						  "WHERE excluded.as_of OPERATOR(pg_catalog.>) k.as_of",
+						  /* of a clock that has been set back since */
+						  "WHERE excluded.as_of OPERATOR(pg_catalog.>) k.as_of "
+						  "OR k.as_of OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
 						  lengthof(types), types, values, NULL, false, 0);
 	ks_catalog_leave(&save);
 	SPI_finish();

@@ -79,6 +79,13 @@ sql("SELECT kafka_sink.resume('paused'); CALL kafka_sink.wait_for('paused', time
 becomes("SELECT bool_and(lag = 0) AND sum(end_offset) = 11 FROM kafka_sink.lag WHERE sink = 'paused'", 'resumed');
 is(refresh('paused'), "0|8|8|0|8|0\n1|3|3|0|3|0", 'a sink that runs can be asked, too');
 
+# figures of a clock that was set back since
+sql("UPDATE kafka_sink.partition_ends SET as_of = now() + interval '1 day', last_stable = last_stable + 5, high = high + 5 WHERE sink = 'paused'");
+wait_until($node, "SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag WHERE sink = 'paused' ORDER BY part",
+	"0|8|8|0|8|0\n1|3|3|0|3|0", 'figures from the future are not newer than what a worker sees');
+is(refresh('paused'), "0|8|8|0|8|0\n1|3|3|0|3|0", 'nor than what Kafka says');
+is(sql("SELECT bool_and(as_of <= now()) FROM kafka_sink.partition_ends WHERE sink = 'paused'"), 't', 'and are replaced');
+
 # a crash of the server forgets only what is newer
 $node->stop('immediate');
 $node->start;
