@@ -359,7 +359,8 @@ void
 ks_consumer_check_missing_topics(KsConsumer *c)
 {
 	bool		known = true;
-	TimestampTz now;
+	TimestampTz asked;
+	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
 	foreach(lc, c->missing)
@@ -367,6 +368,7 @@ ks_consumer_check_missing_topics(KsConsumer *c)
 		KsMissingTopic *m = lfirst(lc);
 		int			count;
 
+		asked = now;
 		/* allowed, or known not to be there: begins anew, with all of them */
 		if (m->denial.message)
 			c->stale |= ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
@@ -375,14 +377,20 @@ ks_consumer_check_missing_topics(KsConsumer *c)
 			c->stale |= ask_for_leaders(c, m->topic) && ks_source_has_leader(c->source, m->topic, m->part);
 			c->leader_checks++;
 		}
-		if (m->wanted == 0)
-			continue;
-		known = ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
+		if (m->wanted > 0)
+		{
+			known = ks_source_try_partition_count(c->source, m->topic, CHECK_TIMEOUT_MS, &count);
+			if (!known)
+				break;
+			m->count = count;
+			if (count >= m->wanted)
+				c->stale = true;	/* begins anew, with all of them */
+		}
+		now = GetCurrentTimestamp();
+		/* who was silent for so long answers for no other one */
+		known = !TimestampDifferenceExceeds(asked, now, CHECK_TIMEOUT_MS - 1);
 		if (!known)
 			break;
-		m->count = count;
-		if (count >= m->wanted)
-			c->stale = true;	/* begins anew, with all of them */
 	}
 	now = GetCurrentTimestamp();
 	c->missing_check_at = c->stale ? 0 : next_check(c, now);
