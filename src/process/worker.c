@@ -56,6 +56,7 @@
 
 #define OPEN_LOCK_TIMEOUT	"2s"
 #define MAX_WAIT_MS			5000
+#define UNTOLD_MS			15000	/* between tries to write what could not be written */
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
 static volatile bool connection_changed = false;
@@ -257,19 +258,33 @@ open_consumer(int64 generation, MemoryContext cxt)
 	return true;
 }
 
+/*
+ * Is there something that could not be told, and may be by now?  What keeps a batch from
+ * being applied is told with each attempt.
+ */
+static bool
+is_untold(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return strcmp(ks_worker.state, "unknown") == 0 && ks_worker.consumer->attempts == 0 &&
+		(now < ks_worker.untold_at || TimestampDifferenceExceeds(ks_worker.untold_at, now, UNTOLD_MS));
+}
+
 /* Tells the consumer's errors to the world, and the end of them. */
 static void
 report_consumer(void)
 {
 	KsConsumer *c = ks_worker.consumer;
+	bool		again = c->reported;
 
 	/* one that is final is told when the batch before it is committed */
-	if (c->reported || c->halt)
+	if (c->halt || (again && !is_untold()))
 		return;
 	c->reported = true;
 	if (c->error.message)
 	{
-		ereport(LOG,
+		ereport(again ? DEBUG1 : LOG,
 				(errcode(c->error.sqlstate),
 				 errmsg("sink \"%s\": %s", ks_worker.sink->name, c->error.message)));
 		ks_worker_write_state(c->error.waits_for ? "waiting" : "backoff", &c->error);

@@ -183,8 +183,8 @@ ks_worker_apply_batch(void (*idle) (void))
 	}
 	count_batch(c->nrecs, bytes, ap->decode_us - decode_us, ap->apply_us - apply_us,
 				ap->index_us - index_us, INSTR_TIME_GET_MICROSEC(t1));
-	/* what the attempts before have said is over, and what could not be said is due */
-	if (c->attempts > 0 || strcmp(ks_worker.state, "unknown") == 0)
+	/* what the attempts before have said is over */
+	if (c->attempts > 0)
 		c->reported = false;
 	ks_consumer_committed(c);
 	ConditionVariableBroadcast(ks_worker.progress);

@@ -30,7 +30,8 @@ typedef struct KsWorker
 	KsSink	   *sink;
 	KsConsumer *consumer;
 	WaitEventSet *events;
-	const char *state;			/* as last written */
+	const char *state;			/* as last written; "unknown": it could not be, ... */
+	TimestampTz untold_at;		/* ... at that moment */
 	uint64		conf_fingerprint;
 	MemoryContext error_cxt;	/* of the error of the batch at hand */
 	TimestampTz expired;		/* dead letters, last */
@@ -41,8 +42,8 @@ typedef struct KsWorker
 extern KsWorker ks_worker;
 
 /*
- * Writes the state in a transaction of its own.  A failure (disk full, ...)
- * is logged and does no harm: it is written again at the next change.
+ * Writes the state in a transaction of its own.  A failure (disk full, somebody has the
+ * sink's row, ...) is logged and does no harm: it is written again a little later.
  */
 extern void ks_worker_write_state(const char *state, const KsStateError *error);
 

@@ -39,6 +39,7 @@ ks_worker_write_state(const char *state, const KsStateError *error)
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
 		ks_worker.state = "unknown";
+		ks_worker.untold_at = GetCurrentTimestamp();
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(cxt);

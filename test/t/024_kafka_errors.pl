@@ -229,7 +229,22 @@ $own->produce('there', 0, [ undef, '{"id": 1}' ]);
 wait_until($node, 'SELECT id FROM two', '1', 'then it is');
 wait_until($node, $two, $missing, 'and the topic is not');
 sql(q{SELECT kafka_sink.drop_sink('two')});
+
+# a state that could not be written, since somebody held the sink
+sql(q{
+	CREATE TABLE untold (id int);
+	SELECT kafka_sink.create_sink('untold', server => 'own', target => 'untold', idle_after => '0', lock_timeout => '100 ms');
+	SELECT kafka_sink.register_topic('untold', 'there')});
+wait_until($node, q{SELECT state, (SELECT count(*) FROM untold) FROM kafka_sink.sinks WHERE sink = 'untold'}, 'running|1', 'a sink runs');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN; SELECT kafka_sink.drop_sink('untold')});
+$log = -s $node->logfile;
 $own->stop;
+wait_for_log($node, qr/ERROR:  canceling statement due to lock timeout\n.*CONTEXT:  .* in relation "sink_catalog"/, $log, 'what it waits for cannot be written');
+$holder->query_safe('ROLLBACK');
+wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'untold'}, 'waiting|broker', 'later it is');
+$holder->quit;
+sql(q{SELECT kafka_sink.drop_sink('untold')});
 
 # --- a queue that is full, and a batch that cannot be applied ---
 
@@ -242,7 +257,7 @@ sql(qq{
 	SELECT kafka_sink.create_sink('full', server => 'small', target => 'full_', batch_records => 5, lock_timeout => '100 ms');
 	SELECT kafka_sink.register_topic('full', '$full');
 	CALL kafka_sink.wait_for('full', timeout => '3 min')});
-my $holder = $node->background_psql('postgres');
+$holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN');
 $holder->query_safe('LOCK TABLE full_');
 $kafka->produce($full, $_, @large) foreach 0, 1;
