@@ -10,8 +10,10 @@
  * ends of the log as of now, or those of 'until', and loses what has arrived.
  * An empty partition has arrived when it has a row: what comes after that is
  * consumed, wherever the sink begins.  Topics that do not exist yet join the list
- * when they do: until then they keep it waiting.  A sink or a topic that will not go on by itself is an error, which
- * is the one that stopped it.
+ * when they do: until then they keep it waiting.  So does a topic whose log ends before
+ * what was consumed of it, which is not the log that was consumed: nothing of it has
+ * arrived, whatever the offsets say.  A sink or a topic that will not go on by itself is an
+ * error, which is the one that stopped it.
  */
 #include "postgres.h"
 
@@ -50,6 +52,7 @@ typedef struct WaitFor
 
 	/* topics whose ends are not known yet */
 	List	   *unknown;		/* of KsTopic * */
+	char		lost[512];		/* that one of them ends too early, "": none does */
 	KsSink	   *sink;
 	KsConf	   *conf;
 	MemoryContext source_cxt;	/* NULL: not open */
@@ -59,9 +62,60 @@ typedef struct WaitFor
 
 /* --- what to wait for --- */
 
-/* Adds the last stable offsets of the first n partitions of a topic. */
-static void
-add_topic(WaitFor *w, const KsTopic *t, int n)
+/*
+ * Where the sink stands, in a transaction of its own.  What is moved by others may be
+ * read in another isolation, and ends elsewhere.
+ */
+static KsPartition *
+read_stored(const WaitFor *w, int *n)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	KsPartition *stored;
+
+	*n = 0;
+	if (!ks_sink_writes(w->sink))
+		return NULL;
+	ks_call_begin();
+	stored = ks_offsets_list(w->name, NULL, n);
+	ks_call_commit();
+	MemoryContextSwitchTo(cxt);
+	return stored;
+}
+
+/*
+ * Does the topic end, as asked for after what is stored was read, before that?  Ends of
+ * its partitions, and what is stored, are in order.
+ */
+static bool
+is_lost(WaitFor *w, const KsTopic *t, const KsOffsetQuery *ends, int n, const KsPartition *stored, int nstored)
+{
+	for (int i = 0, j = 0; i < nstored; i++)
+	{
+		const KsPartition *p = &stored[i];
+
+		if (strcmp(p->topic, t->topic) != 0 || !ks_topic_has_partition(t, p->part))
+			continue;
+		while (j < n && ends[j].part < p->part)
+			j++;
+		if (j == n)
+		{
+			snprintf(w->lost, sizeof(w->lost), "Topic \"%s\" has no partition %d any more.", p->topic, p->part);
+			return true;
+		}
+		if (ends[j].off < p->off)
+		{
+			snprintf(w->lost, sizeof(w->lost),
+					 "Topic \"%s\", partition %d is at offset " INT64_FORMAT ", behind the end of its log at " INT64_FORMAT ".",
+					 p->topic, p->part, p->off, ends[j].off);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Adds the last stable offsets of the first n partitions of a topic; false if it is lost. */
+static bool
+add_topic(WaitFor *w, const KsTopic *t, int n, const KsPartition *stored, int nstored)
 {
 	KsOffsetQuery *q = palloc0(n * sizeof(KsOffsetQuery));
 	int			m = 0;
@@ -74,6 +128,11 @@ add_topic(WaitFor *w, const KsTopic *t, int n)
 			q[m++].ts = KS_OFFSET_LATEST;
 		}
 	ks_source_query_offsets(w->source, q, m, ks_call_broker_timeout(w->deadline));
+	if (is_lost(w, t, q, m, stored, nstored))
+	{
+		pfree(q);
+		return false;
+	}
 	w->ends = w->ends ? repalloc(w->ends, (w->nends + m + 1) * sizeof(KsPartition)) :
 		palloc((m + 1) * sizeof(KsPartition));
 	for (int i = 0; i < m; i++)
@@ -88,15 +147,21 @@ add_topic(WaitFor *w, const KsTopic *t, int n)
 		w->nends++;
 	}
 	pfree(q);
+	return true;
 }
 
 /* Asks Kafka for the topics whose ends are not known; outside a transaction. */
 static void
 ask_for_topics(WaitFor *w)
 {
-	MemoryContext old = MemoryContextSwitchTo(w->cxt);
+	MemoryContext scratch = AllocSetContextCreate(w->cxt, "kafka_sink stored", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	int			nstored;
+	KsPartition *stored = read_stored(w, &nstored);
 	ListCell   *lc;
 
+	MemoryContextSwitchTo(w->cxt);
+	w->lost[0] = '\0';
 	w->asked_at = GetCurrentTimestamp();
 	if (w->source_cxt == NULL)
 	{
@@ -108,11 +173,10 @@ ask_for_topics(WaitFor *w)
 		const KsTopic *t = lfirst(lc);
 		int			n = ks_source_partition_count(w->source, t->topic, ks_call_broker_timeout(w->deadline));
 
-		if (n < 0)
-			continue;
-		add_topic(w, t, n);
-		w->unknown = foreach_delete_current(w->unknown, lc);
+		if (n > 0 && add_topic(w, t, n, stored, nstored))
+			w->unknown = foreach_delete_current(w->unknown, lc);
 	}
+	MemoryContextDelete(scratch);
 	if (w->unknown == NIL)
 	{
 		MemoryContextDelete(w->source_cxt);
@@ -258,7 +322,8 @@ describe_position(const WaitFor *w)
 	char	   *rest;
 
 	if (w->nends == 0)
-		return psprintf("Topic \"%s\" does not exist.", ((KsTopic *) linitial(w->unknown))->topic);
+		return w->lost[0] ? pstrdup(w->lost) :
+			psprintf("Topic \"%s\" does not exist.", ((KsTopic *) linitial(w->unknown))->topic);
 	rest = w->nends > 1 ? psprintf(", %d more have not arrived", w->nends - 1) : "";
 	if (p->off < 0)
 		return psprintf("Topic \"%s\", partition %d has no offset yet, wanted is " INT64_FORMAT "%s.",
