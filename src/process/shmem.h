@@ -117,7 +117,9 @@ ks_slot_is_alive(const KsWorkerSlot *slot)
 typedef struct KsPartitionSlot
 {
 	bool		in_use;
-	int			owner_slot;			/* index of the worker's slot, -1: of the watcher */
+	int			owner_slot;			/* index of the worker's slot, -1: of the watcher, ... */
+	int			parked;			/* ... which has it for the parked worker of that slot, ... */
+	uint32		parked_serial;	/* ... as long as that is the same */
 	int			share;				/* index of the owner's KsShare, -1: not limited */
 	Oid			owner;
 	Oid			dbid;

@@ -173,9 +173,14 @@ extern void ks_shmem_unpark_all(Oid dbid);
 extern void ks_shmem_wake_parked(int slot, uint32 serial);
 
 /* A partition that is watched; freed by ks_shmem_unwatch_partition(). */
-extern KsPartitionSlot *ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part);
+extern KsPartitionSlot *ks_shmem_watch_partition(int parked_slot, const KsParkedSlot *parked,
+												 const char *topic, int32 part);
 extern void ks_shmem_unwatch_partition(KsPartitionSlot *slot);
 extern void ks_shmem_unwatch_partitions(Oid dbid);	/* all of a database */
+
+/* Are its figures those of who reads the partition?  The watcher may have it still
+ * when the worker has been taken back, and has figures of its own.  The lock is held. */
+extern bool ks_shmem_is_reported(const KsPartitionSlot *slot);
 
 /* Those of a worker; the lock is held exclusively. */
 extern void ks_shmem_free_partitions(int owner_slot);

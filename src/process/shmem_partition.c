@@ -124,9 +124,28 @@ ks_shmem_add_partition(const char *topic, int32 part)
 }
 
 KsPartitionSlot *
-ks_shmem_watch_partition(const KsParkedSlot *parked, const char *topic, int32 part)
+ks_shmem_watch_partition(int parked_slot, const KsParkedSlot *parked, const char *topic, int32 part)
 {
-	return take_slot(-1, parked->dbid, parked->sink, parked->owner, parked->superuser, topic, part);
+	KsPartitionSlot *slot = take_slot(-1, parked->dbid, parked->sink, parked->owner, parked->superuser, topic, part);
+
+	if (slot == NULL)
+		return NULL;
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	slot->parked = parked_slot;
+	slot->parked_serial = parked->serial;
+	LWLockRelease(ks_shared->lock);
+	return slot;
+}
+
+bool
+ks_shmem_is_reported(const KsPartitionSlot *slot)
+{
+	const KsParkedSlot *parked;
+
+	if (!slot->in_use || slot->owner_slot >= 0)
+		return slot->in_use;
+	parked = &ks_shared->parked[slot->parked];
+	return parked->state != KS_PARKED_FREE && parked->serial == slot->parked_serial;
 }
 
 void

@@ -149,7 +149,7 @@ kafka_sink_partition_stats(PG_FUNCTION_ARGS)
 		bool		mine;
 
 		LWLockAcquire(ks_shared->lock, LW_SHARED);
-		mine = slot->in_use && slot->dbid == MyDatabaseId;
+		mine = ks_shmem_is_reported(slot) && slot->dbid == MyDatabaseId;
 		if (mine)
 		{
 			owner = slot->owner;

@@ -130,7 +130,7 @@ begin_watching(KsWatched *w)
 	{
 		KsWatchUser *user = &w->users[i];
 
-		user->slot = ks_shmem_watch_partition(&w->parked, user->row.topic, user->row.part);
+		user->slot = ks_shmem_watch_partition(w->slot, &w->parked, user->row.topic, user->row.part);
 		ks_watch_add_user(ks_watch_part(w->client, user->row.topic, user->row.part), user);
 	}
 }

@@ -65,6 +65,15 @@ is(sql($no_workers), '0', 'no worker runs');
 like(watcher(), qr/^\d+$/, 'one process watches');
 wait_until($node, q{SELECT sum(lag), count(*) FILTER (WHERE as_of > now() - interval '1 min') FROM kafka_sink.lag WHERE sink = 'a'}, '0|2',
 	'lag is known all the same');
+# the watcher has not noticed yet that others read the partitions, who have figures of their own
+my $pid = watcher();
+kill 'STOP', $pid;
+sql(q{SELECT kafka_sink.alter_sink('b', idle_after => '0')});
+wait_until($node, q{SELECT count(pid) FROM kafka_sink.stat_sinks WHERE sink = 'b' AND state = 'running'}, '2', 'workers are taken back');
+is(sql(q{SELECT count(*), count(DISTINCT (topic, part)) FROM kafka_sink.lag WHERE sink = 'b'}), '2|2', 'no partition is there twice');
+kill 'CONT', $pid;
+sql(q{SELECT kafka_sink.alter_sink('b', idle_after => '100 ms')});
+parks('b', 'they leave again', 2);
 my $start = Time::HiRes::time();
 $kafka->gen($topic, count => 10, from => 10, partitions => 2);
 sql(q{CALL kafka_sink.wait_for('a'); CALL kafka_sink.wait_for('b')});
@@ -183,7 +192,7 @@ sql('DROP TRIGGER parking ON kafka_sink.sink_state');
 # --- the watcher dies, the server is restarted ---
 
 parks('slow', 'it parks', 2);
-my $pid = watcher();
+$pid = watcher();
 kill 'KILL', $pid;
 $kafka->gen($trickle, count => 40, from => 100_000, partitions => 4);
 wait_until($node, 'SELECT count(*) FROM slow', $trickled + 40, 'kill -9 of the watcher');
