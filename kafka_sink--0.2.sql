@@ -1028,21 +1028,31 @@ LANGUAGE C STABLE;
 COMMENT ON FUNCTION kafka_sink.workers_off() IS
 'why no sink of this server has workers; NULL if they have';
 
+CREATE FUNCTION kafka_sink.unsupervised()
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'kafka_sink_unsupervised'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION kafka_sink.unsupervised() IS
+'since when the server has had no process for the supervisor of this database; NULL if it has';
+
 -- what workers have said last, or are seen to wait for
 CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
     SELECT c.sink, c.workers, s.worker,
-           CASE WHEN l.sink IS NULL THEN s.state ELSE 'waiting' END AS state,
+           CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.state ELSE 'waiting' END AS state,
            -- one that waits again has said since when
-           CASE WHEN l.sink IS NULL OR g.again THEN s.since ELSE l.since END AS since,
-           CASE WHEN l.sink IS NULL OR g.again THEN s.sqlstate END AS sqlstate,
-           CASE WHEN l.sink IS NOT NULL THEN l.message WHEN o.own THEN s.message END AS message,
-           CASE WHEN l.sink IS NOT NULL THEN l.detail WHEN o.own THEN s.detail END AS detail,
-           CASE WHEN (l.sink IS NULL OR g.again) AND o.own THEN s.hint END AS hint,
-           CASE WHEN l.sink IS NULL THEN s.topic END AS topic,
-           CASE WHEN l.sink IS NULL THEN s.part END AS part,
-           CASE WHEN l.sink IS NULL THEN s.off END AS off,
-           CASE WHEN l.sink IS NULL THEN s.column_name END AS column_name,
-           CASE WHEN l.sink IS NULL THEN s.waits_for ELSE 'lock' END AS waits_for
+           CASE WHEN n.alone THEN u.since WHEN l.sink IS NULL OR g.again THEN s.since ELSE l.since END AS since,
+           CASE WHEN n.alone THEN '53400' WHEN l.sink IS NULL OR g.again THEN s.sqlstate END AS sqlstate,
+           CASE WHEN n.alone THEN 'no background worker slot is free for a supervisor of the database'
+                WHEN l.sink IS NOT NULL THEN l.message WHEN o.own THEN s.message END AS message,
+           CASE WHEN n.alone THEN NULL WHEN l.sink IS NOT NULL THEN l.detail WHEN o.own THEN s.detail END AS detail,
+           CASE WHEN n.alone THEN 'You might need to increase max_worker_processes.'
+                WHEN (l.sink IS NULL OR g.again) AND o.own THEN s.hint END AS hint,
+           CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.topic END AS topic,
+           CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.part END AS part,
+           CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.off END AS off,
+           CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.column_name END AS column_name,
+           CASE WHEN n.alone THEN 'process' WHEN l.sink IS NULL THEN s.waits_for ELSE 'lock' END AS waits_for
       FROM kafka_sink.sink_catalog c
       JOIN kafka_sink.sink_state s ON s.sink OPERATOR(pg_catalog.=) c.sink
       LEFT JOIN kafka_sink.lock_waits() l
@@ -1050,6 +1060,14 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
        AND l.worker OPERATOR(pg_catalog.=) s.worker
        AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
      CROSS JOIN LATERAL (SELECT COALESCE(s.waits_for, '') OPERATOR(pg_catalog.=) 'lock' AS again) g
+     CROSS JOIN (SELECT kafka_sink.unsupervised() AS since) u
+      -- what its row says was said by a process that is gone, and nobody is there who starts another
+     CROSS JOIN LATERAL
+           (SELECT u.since IS NOT NULL
+               AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
+               AND NOT EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                                WHERE w.sink OPERATOR(pg_catalog.=) s.sink
+                                  AND w.worker OPERATOR(pg_catalog.=) s.worker) AS alone) n
      -- what is said of records may have parts of them
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
      WHERE o.own
@@ -1067,13 +1085,13 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                 WHEN s.state OPERATOR(pg_catalog.=) 'running'
                  AND s.present OPERATOR(pg_catalog.<) c.workers THEN 'starting'
                 ELSE COALESCE(s.state, i.state) END AS state,
-           s.since, s.sqlstate,
+           COALESCE(s.since, i.since) AS since, COALESCE(s.sqlstate, i.sqlstate) AS sqlstate,
            CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN COALESCE(s.message, i.message)
                 ELSE 'the sink''s offsets were written in another database or server' END AS message,
            s.detail,
            CASE WHEN kafka_sink.is_home(c.system_identifier, c.database_oid) THEN COALESCE(s.hint, i.hint)
                 ELSE 'kafka_sink.resume() goes on from them here, kafka_sink.drop_sink() forgets them' END AS hint,
-           s.topic, s.part, s.off, s.column_name, s.waits_for,
+           s.topic, s.part, s.off, s.column_name, COALESCE(s.waits_for, i.waits_for) AS waits_for,
            t.halted_topics,
            c.insert_mode, CASE WHEN o.own THEN c.columns END AS columns,
            c.pk_fields, c.format, c.key_format,
@@ -1114,19 +1132,28 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                       pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
                       w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
       -- why none of them has one
+     CROSS JOIN LATERAL
+           (SELECT CASE WHEN c.server IS NOT NULL AND t.topics IS NOT NULL
+                         AND (c.target IS NOT NULL OR c.command IS NOT NULL OR t.has_target)
+                        THEN kafka_sink.unsupervised() END AS since) u
       LEFT JOIN LATERAL
            (SELECT CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE THEN 'ledger'
                         WHEN c.server IS NULL OR t.topics IS NULL OR kafka_sink.workers_off() IS NOT NULL THEN 'idle'
+                        WHEN u.since IS NOT NULL THEN 'waiting'
                         ELSE 'starting' END AS state,
                    CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE
                         THEN 'its offsets are moved by kafka_sink.claim() and kafka_sink.advance()'
                         WHEN c.server IS NULL THEN 'it has no server: records come from kafka_sink.ingest()'
                         WHEN t.topics IS NULL THEN 'no topic is registered with it'
+                        WHEN u.since IS NOT NULL THEN 'no background worker slot is free for a supervisor of the database'
                         ELSE kafka_sink.workers_off() END AS message,
                    CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE THEN NULL
                         WHEN c.server IS NULL THEN 'kafka_sink.alter_sink(..., server => ...) lets workers consume for it'
                         WHEN t.topics IS NULL THEN 'kafka_sink.register_topic() adds one'
-                        WHEN kafka_sink.workers_off() IS NOT NULL THEN 'kafka_sink.run() consumes in a session' END AS hint) i
+                        WHEN u.since IS NOT NULL THEN 'You might need to increase max_worker_processes.'
+                        WHEN kafka_sink.workers_off() IS NOT NULL THEN 'kafka_sink.run() consumes in a session' END AS hint,
+                   u.since, CASE WHEN u.since IS NOT NULL THEN '53400' END AS sqlstate,
+                   CASE WHEN u.since IS NOT NULL THEN 'process' END AS waits_for) i
         ON s.sink IS NULL AND c.enabled
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
      WHERE o.own
@@ -1648,12 +1675,17 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
     SELECT c.feed, c.owner, c.server,
            CASE WHEN NOT c.enabled THEN 'paused'
                 WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
+                WHEN n.alone THEN 'waiting'
                 ELSE COALESCE(s.state, CASE WHEN kafka_sink.workers_off() IS NULL THEN 'starting' ELSE 'idle' END) END AS state,
-           s.since, s.sqlstate,
-           COALESCE(CASE WHEN o.own THEN s.message END, CASE WHEN s.state IS NULL THEN kafka_sink.workers_off() END) AS message,
-           CASE WHEN o.own THEN s.detail END AS detail,
-           CASE WHEN o.own THEN s.hint END AS hint,
-           s.topic, s.waits_for, s.lsn,
+           CASE WHEN n.alone THEN u.since ELSE s.since END AS since,
+           CASE WHEN n.alone THEN '53400' ELSE s.sqlstate END AS sqlstate,
+           CASE WHEN n.alone THEN 'no background worker slot is free for a supervisor of the database'
+                ELSE COALESCE(CASE WHEN o.own THEN s.message END, CASE WHEN s.state IS NULL THEN kafka_sink.workers_off() END) END AS message,
+           CASE WHEN o.own AND NOT n.alone THEN s.detail END AS detail,
+           CASE WHEN n.alone THEN 'You might need to increase max_worker_processes.'
+                WHEN o.own THEN s.hint END AS hint,
+           CASE WHEN NOT n.alone THEN s.topic END AS topic,
+           CASE WHEN n.alone THEN 'process' ELSE s.waits_for END AS waits_for, s.lsn,
            c.start_lsn, c.skip_lsn,
            pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id) AS slot_name,
            ARRAY(SELECT g.role::pg_catalog.text FROM kafka_sink.feed_grants g
@@ -1664,6 +1696,13 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
       FROM kafka_sink.feed_catalog c
       LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
+     CROSS JOIN (SELECT kafka_sink.unsupervised() AS since) u
+      -- nobody is there who starts its worker
+     CROSS JOIN LATERAL
+           (SELECT u.since IS NOT NULL AND c.enabled
+               AND COALESCE(s.state, '') OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
+               AND NOT EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                                WHERE w.sink OPERATOR(pg_catalog.=) c.feed) AS alone) n
      WHERE o.own
         OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
 

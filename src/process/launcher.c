@@ -314,7 +314,11 @@ begin_visit(Oid dbid)
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	db = ks_shmem_database(dbid, false);
 	if (db && db->state == KS_DATABASE_STARTING)
+	{
 		start_failed(db, NO_SLOT_MAX_MS);
+		if (db->no_process_since == 0)
+			db->no_process_since = GetCurrentTimestamp();
+	}
 	LWLockRelease(ks_shared->lock);
 	if (!has_no_slot)
 		ereport(WARNING,

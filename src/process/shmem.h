@@ -215,6 +215,9 @@ extern pid_t ks_shmem_worker_pid(const char *sink);
 /* The same, but of those that are on their way, too. */
 extern bool ks_shmem_has_worker(const char *sink);
 
+/* Since when the server has had no process for this database's supervisor, 0: it has. */
+extern TimestampTz ks_shmem_unsupervised_since(void);
+
 /*
  * Marks that this transaction changed sinks of this database: at commit its
  * supervisor (through the launcher, if there is none yet) looks again.  The

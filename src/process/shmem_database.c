@@ -143,6 +143,21 @@ ks_shmem_mark_connections_changed(Oid dbid)
 	LWLockRelease(ks_shared->lock);
 }
 
+TimestampTz
+ks_shmem_unsupervised_since(void)
+{
+	const KsDatabase *db;
+	TimestampTz since;
+
+	if (!ks_shmem_available())
+		return 0;
+	LWLockAcquire(ks_shared->lock, LW_SHARED);
+	db = ks_shmem_database(MyDatabaseId, false);
+	since = db && db->supervisor == 0 ? db->no_process_since : 0;
+	LWLockRelease(ks_shared->lock);
+	return since;
+}
+
 int
 ks_shmem_target_bit(Oid relid)
 {

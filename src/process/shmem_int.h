@@ -48,6 +48,7 @@ typedef struct KsDatabase
 	int			blockers;		/* commands that need it without us */
 	int			failures;		/* of its supervisor, in a row */
 	TimestampTz next_start;
+	TimestampTz no_process_since;	/* the server has had none for its supervisor; 0: it has */
 
 	/* bits of the tables that sinks write to, by hash of their OID; of a
 	 * supervisor that is about to read them, all */

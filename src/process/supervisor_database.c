@@ -80,6 +80,7 @@ ks_supervisor_attach(Oid dbid)
 	{
 		ks_shmem_move_database(db, KS_DATABASE_VISITING);
 		db->supervisor = MyProcPid;
+		db->no_process_since = 0;
 		db->changed = db->roles_changed = db->connections_changed = db->unwatched = false;
 	}
 	LWLockRelease(ks_shared->lock);

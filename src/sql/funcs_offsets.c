@@ -36,6 +36,7 @@
 
 PG_FUNCTION_INFO_V1(kafka_sink_is_home);
 PG_FUNCTION_INFO_V1(kafka_sink_workers_off);
+PG_FUNCTION_INFO_V1(kafka_sink_unsupervised);
 PG_FUNCTION_INFO_V1(kafka_sink_resume);
 PG_FUNCTION_INFO_V1(kafka_sink_seek);
 PG_FUNCTION_INFO_V1(kafka_sink_skip);
@@ -59,6 +60,17 @@ kafka_sink_workers_off(PG_FUNCTION_ARGS)
 	if (!ks_guc_enabled)
 		PG_RETURN_TEXT_P(cstring_to_text("kafka_sink.enabled is off"));
 	PG_RETURN_NULL();
+}
+
+/* kafka_sink.unsupervised(): since when nobody can look after sinks, for the views. */
+Datum
+kafka_sink_unsupervised(PG_FUNCTION_ARGS)
+{
+	TimestampTz since = ks_guc_enabled ? ks_shmem_unsupervised_since() : 0;
+
+	if (since == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(since);
 }
 
 Datum

@@ -131,6 +131,7 @@ SELECT set_eq(
         'skip(sink text)',
         'pause(IN sink text, IN wait boolean, IN timeout interval DEFAULT NULL::interval)',
         'sink_definition(sink text)',
+        'unsupervised()',
         'workers_off()',
         'accept_gap(sink text)',
         'accept_gap(sink text, topic text, part integer, from_off bigint, until_off bigint)',

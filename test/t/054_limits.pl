@@ -234,9 +234,16 @@ $node->restart;
 create_sink('postgres', 'first', $topic);
 wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'first'}, 'waiting|process', 'a supervisor, and no process for its worker');
 $node->safe_psql('crowded', qq{SELECT kafka_sink.create_sink('second', server => 'kafka', target => 'second'), kafka_sink.register_topic('second', '$topic')});
-wait_until($node, q{SELECT state FROM kafka_sink.sinks WHERE sink = 'second'}, 'starting', 'nor for another database', undef, 'crowded');
+my $lonely = q{SELECT concat_ws('|', state, waits_for, sqlstate, message, hint, since <= now()) FROM kafka_sink.sinks WHERE sink = 'second'};
+my $no_supervisor = 'waiting|process|53400|no background worker slot is free for a supervisor of the database|You might need to increase max_worker_processes.|t';
+wait_until($node, $lonely, $no_supervisor, 'nor for the supervisor of another database', undef, 'crowded');
+# whatever a process has said that is gone
+$node->safe_psql('crowded', q{INSERT INTO kafka_sink.sink_state (sink, worker, state, since) VALUES ('second', 0, 'running', now())});
+is($node->safe_psql('crowded', $lonely), $no_supervisor, 'which is told in place of what was said before');
+is($node->safe_psql('crowded', q{SELECT state, waits_for FROM kafka_sink.stat_sinks WHERE sink = 'second'}), 'waiting|process', 'in stat_sinks, too');
 sql(q{SELECT kafka_sink.drop_sink('first')});
-wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'second'}, 'waiting|process', 'when it leaves, the other has its turn', undef, 'crowded');
+wait_until($node, q{SELECT state, waits_for, message FROM kafka_sink.sinks WHERE sink = 'second'},
+	qr/^waiting\|process\|no background worker slot is free for worker 0 of 1 of sink "second"/, 'when it leaves, the other has its turn', undef, 'crowded');
 $node->safe_psql('postgres', 'DROP DATABASE crowded');
 
 # --- a role with very many sinks ---
