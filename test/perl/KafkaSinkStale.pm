@@ -74,7 +74,7 @@ sub hold_and_break
 	$producer->P($_, undef, $value->($_)) foreach 0 .. 199;
 	$producer->F;
 	wait_until($node, "SELECT count(*) FROM $sink", '200', "$sink: a record of each of 200 partitions");
-	$node->safe_psql('postgres', "CALL kafka_sink.wait_for('$sink')");
+	$node->safe_psql('postgres', "CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
 
 	my $holder = $node->background_psql('postgres');
 	$holder->query_safe("BEGIN; LOCK TABLE $sink");

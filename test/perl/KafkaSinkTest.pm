@@ -36,7 +36,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
-  wait_until wait_for_log try_sql start_script unescaped);
+  wait_until wait_for_log try_sql timed_out start_script unescaped);
 
 my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -124,6 +124,26 @@ sub try_sql
 
 	chomp $out;
 	return $ok ? $out : undef;
+}
+
+=item timed_out($node, $sql)
+
+The error, with its SQLSTATE, of a call that is to end by its time-out, which is written as
+C<'%d s'>: a busy machine may need longer to hear from Kafka what there is to wait for (08006).
+
+=cut
+
+sub timed_out
+{
+	my ($node, $sql) = @_;
+	my $error;
+
+	foreach my $seconds (3, 10, 30, 100)
+	{
+		(undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\n" . sprintf $sql, $seconds);
+		last if $error !~ /ERROR:  08006/;
+	}
+	return $error;
 }
 
 =item start_script($node, $script)

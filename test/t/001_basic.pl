@@ -89,7 +89,7 @@ sql(qq{
 	CREATE TABLE orders (id bigint PRIMARY KEY, qty bigint, price numeric, at timestamptz, note text,
 		session name DEFAULT session_user, usr name DEFAULT current_user);
 	BEGIN;
-	SELECT kafka_sink.create_sink('orders', server => 'kafka', target => 'orders');
+	SELECT kafka_sink.create_sink('orders', server => 'kafka', target => 'orders', idle_after => '0');
 	SELECT kafka_sink.register_topic('orders', '$orders');
 	COMMIT;
 });

@@ -80,8 +80,8 @@ like(said("CALL kafka_sink.run('orders')"), qr/ 1799 records, 0 offsets to go$/m
 is(sql('SELECT count(*), count(DISTINCT (part, off)) FROM orders'), '6000|6000', 'nothing twice');
 
 # An offset that does not come.
-$said = said(qq{CALL kafka_sink.run('orders', until => '{"$orders": {"0": 2001}}', timeout => '5 s')});
-like($said, qr/ERROR:  timed out while waiting for sink "orders"/, 'timeout');
+like(timed_out($node, qq{CALL kafka_sink.run('orders', until => '{"$orders": {"0": 2001}}', timeout => '%d s')}),
+	qr/ERROR:  57014: timed out while waiting for sink "orders"/, 'timeout');
 is(sql('SELECT count(*) FROM orders'), '6000', 'nothing happened');
 
 # --- where it cannot be called ---

@@ -11,7 +11,8 @@ use Test::More;
 use PostgreSQL::Test::Utils;
 use KafkaSinkTest;
 
-my $node = new_node('main');
+# (pages are counted)
+my $node = new_node('main', conf => "autovacuum = off\n");
 my $kafka = shared_broker();
 
 create_server($node, $kafka);

@@ -9,7 +9,8 @@ use Test::More;
 
 use KafkaSinkTest;
 
-my $node = new_node('main');
+# (tables that are analyzed have statements planned anew, which touches pages, too)
+my $node = new_node('main', conf => "autovacuum = off\n");
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 

@@ -25,7 +25,7 @@ sub create_sink
 		CREATE TABLE $name (id bigint);
 		SELECT kafka_sink.create_sink('$name', server => '$server', target => '$name', batch_linger_ms => 100, idle_after => '0'$settings);
 	} . join('', map { "SELECT kafka_sink.register_topic('$name', '$_');" } @$topics)
-	  . "CALL kafka_sink.wait_for('$name');");
+	  . "CALL kafka_sink.wait_for('$name', timeout => '3 min');");
 	return;
 }
 
@@ -76,7 +76,7 @@ my $holder = $node->background_psql('postgres');
 my $script = $kafka->script('batch.num.messages' => 1)->to($overtaken);
 
 create_sink('overtaken', 'small', [$overtaken], q(, batch_records => 5, lock_timeout => '200 ms'));
-sql(q{SELECT kafka_sink.alter_sink('overtaken', batch_linger_ms => 2000); CALL kafka_sink.wait_for('overtaken')});
+sql(q{SELECT kafka_sink.alter_sink('overtaken', batch_linger_ms => 2000); CALL kafka_sink.wait_for('overtaken', timeout => '3 min')});
 $holder->query_safe('BEGIN; LOCK TABLE overtaken');
 $script->P(0, undef, sprintf('{"id": %d, "filler": "%s"}', $_, 'x' x 900)) foreach 1 .. 100;
 $script->F;
@@ -106,7 +106,7 @@ sql(q{
 	CREATE TRIGGER slow BEFORE INSERT ON flow EXECUTE FUNCTION slow();
 	SELECT kafka_sink.create_sink('flow', server => 'kafka', target => 'flow', batch_records => 10, on_topic_error => 'halt_sink')});
 sql("SELECT kafka_sink.register_topic('flow', '$_')") foreach $flow, $other;
-sql(q{CALL kafka_sink.wait_for('flow')});
+sql(q{CALL kafka_sink.wait_for('flow', timeout => '3 min')});
 $kafka->gen($flow, count => 50000);
 becomes(q{SELECT off > 0 FROM kafka_sink.txn_offsets WHERE sink = 'flow' AND off < 50000 AND topic LIKE 'flow%'}, 'it has begun');
 $kafka->add_partitions($flow, 2);
@@ -137,7 +137,7 @@ sub replaced
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	$kafka->produce($same, 0, map { [ undef, sprintf('{"id": %d}', ++$id) ] } 1 .. 3);
-	sql(q{CALL kafka_sink.wait_for('same')});
+	sql(q{CALL kafka_sink.wait_for('same', timeout => '3 min')});
 	$session->query_safe("BEGIN; $change");
 	$kafka->produce($same, 0, map { [ undef, sprintf('{"id": %d}', ++$id) ] } 1 .. 2);
 	becomes(q{SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name = 'kafka_sink same' AND wait_event_type = 'Lock'},

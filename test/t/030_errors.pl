@@ -87,7 +87,7 @@ is(sql(q{SELECT consumed, applied, last_off, off - start_off = consumed + gaps F
 	'3000|3000|2999|t', 'the accounts up to it');
 unlike(sql(q{SELECT row_to_json(s) FROM kafka_sink.sinks s WHERE sink = 'stop'}), qr/3001000/,
 	'the state does not show the payload');
-is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kafka_sink stop'}), '0', 'the worker is gone');
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kafka_sink stop'}, '0', 'the worker is gone');
 my $state = sql(q{SELECT s FROM kafka_sink.sinks s WHERE sink = 'stop'});
 $node->restart;
 create_sink('other');

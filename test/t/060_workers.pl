@@ -329,7 +329,7 @@ sql(qq{
 	SELECT kafka_sink.register_topic('narrow', '$narrow');
 });
 wait_until($node, 'SELECT part, count(*) FROM narrow GROUP BY 1 ORDER BY 1', "0|100\n1|100", 'too few slots: those that run go on');
-is(sql(q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = 'narrow'}),
+wait_until($node, q{SELECT state, sqlstate, message, hint FROM kafka_sink.sinks WHERE sink = 'narrow'},
 	'waiting|53400|no background worker slot is free for worker 2 of 3 of sink "narrow"|You might need to increase kafka_sink.max_workers.',
 	'and the sink says what is missing');
 wait_for_log($node, qr/WARNING:  no background worker slot is free for worker 2 of 3 of sink "narrow"/, $log, 'so does the log');

@@ -55,7 +55,7 @@ sub create_sink
 		CREATE TABLE $sink (id bigint);
 		@{[ $role ? "ALTER TABLE $sink OWNER TO $role; SET ROLE $role;" : '' ]}
 		BEGIN;
-		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink');
+		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', idle_after => '0');
 		SELECT kafka_sink.register_topic('$sink', '$topic');
 		COMMIT;
 	}, $dbname);

@@ -169,7 +169,7 @@ my $memory = private_memory();
 cmp_ok($memory / $sinks, '<', 1024, sprintf('%.0f kB of private memory for an idle sink', $memory / $sinks));
 is(sql($idle), $sinks, 'nobody was woken');
 $kafka->gen($topics[3], count => 10, from => 10);
-sql(q{CALL kafka_sink.wait_for('s3')});
+sql(q{CALL kafka_sink.wait_for('s3', timeout => '3 min')});
 wait_until($node, 'SELECT ' . join('+', map { "(SELECT count(*) FROM t$_)" } grep { $_ % @topics == 3 } 1 .. $sinks),
 	20 * $sinks / @topics, 'all that read the same topic are woken by its records', undef, 'app');
 wait_until($node, $idle, $sinks, 'and leave again', undef, 'app');

@@ -220,7 +220,7 @@ foreach my $way (qw(plain trigger))
 		});
 		sql("CREATE TRIGGER t BEFORE INSERT ON $sink FOR EACH ROW EXECUTE FUNCTION leave_alone()") if $way eq 'trigger';
 		# (full batches: none waits so long)
-		sql("SELECT kafka_sink.alter_sink('$sink', batch_linger_ms => 3000, batch_records => $n)");
+		sql("SELECT kafka_sink.alter_sink('$sink', batch_linger_ms => 60000, batch_records => $n)");
 	}
 }
 

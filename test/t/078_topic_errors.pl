@@ -26,7 +26,7 @@ sub create_sink
 		CREATE TABLE $name (id int, topic text);
 		SELECT kafka_sink.create_sink('$name', server => 'kafka', target => '$name', columns => '{"topic": "\@topic"}', $settings);
 		SELECT kafka_sink.register_topic('$name', t) FROM unnest('{@{[ join ',', @topics ]}}'::text[]) t;
-		CALL kafka_sink.wait_for('$name')});
+		CALL kafka_sink.wait_for('$name', timeout => '3 min')});
 	return @topics;
 }
 
@@ -90,7 +90,7 @@ becomes("SELECT count(*) = 1 FROM kafka_sink.sink_topics WHERE topic = '$bad' AN
 sql("SELECT kafka_sink.skip('alone', '$bad', 0, 3); SELECT kafka_sink.resume('alone', '$bad')");
 has('alone', $bad, 9, 'skip and resume: it goes on');
 is(sql("SELECT state, halted_topics FROM kafka_sink.sinks WHERE sink = 'alone'"), 'running|', 'and says so');
-sql("CALL kafka_sink.wait_for('alone')");
+sql("CALL kafka_sink.wait_for('alone', timeout => '3 min')");
 
 # --- the last one halts the sink ---
 
@@ -102,7 +102,7 @@ wait_until($node, "SELECT state, sqlstate, topic, part, off FROM kafka_sink.sink
 becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'alone' AND pid IS NOT NULL", 'no worker is left');
 is(sql("SELECT sum(lag) FROM kafka_sink.lag WHERE sink = 'alone'"), '2', 'its lag is known');
 sql(qq{SELECT kafka_sink.skip('alone', '$good', 0, 5); SELECT kafka_sink.skip('alone', '$bad', 0, 7); SELECT kafka_sink.resume('alone');
-	CALL kafka_sink.wait_for('alone')});
+	CALL kafka_sink.wait_for('alone', timeout => '3 min')});
 is(sql("SELECT halted_topics FROM kafka_sink.sinks WHERE sink = 'alone'"), '', 'resume clears all');
 
 # --- a record that waits for long: what becomes of it is seen at the end of this file ---
@@ -332,7 +332,7 @@ produce($good, 1, 5);
 has('lost', $good, 5, 'the other one goes on');
 is(sql("SELECT part IS NULL AND off IS NULL FROM kafka_sink.sink_topics WHERE topic = '$gone'"), 't', 'a whole topic has no place');
 sql(qq{SELECT kafka_sink.unregister_topic('lost', '$gone'); SELECT kafka_sink.seek('lost', '{"$bad": {"0": 0}}'); SELECT kafka_sink.resume('lost', '$bad');
-	CALL kafka_sink.wait_for('lost')});
+	CALL kafka_sink.wait_for('lost', timeout => '3 min')});
 has('lost', $bad, 13, 'seek and resume');
 is(sql("SELECT state, halted_topics FROM kafka_sink.sinks WHERE sink = 'lost'"), 'running|', 'all is well');
 

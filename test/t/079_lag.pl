@@ -16,21 +16,6 @@ sub becomes { local $Test::Builder::Level = $Test::Builder::Level + 1; return wa
 
 sub error_of { return ($node->psql('postgres', "\\set VERBOSITY verbose\n$_[0]"))[2]; }
 
-# The same of a call with a time-out of '%d s' that is to end by it: a busy machine may need longer
-# to hear from Kafka what there is to wait for.
-sub timed_out
-{
-	my ($call) = @_;
-	my $error;
-
-	foreach my $seconds (3, 10, 30, 100)
-	{
-		$error = error_of(sprintf $call, $seconds);
-		last if $error !~ /ERROR:  08006/;
-	}
-	return $error;
-}
-
 sub lag { return sql("SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag WHERE sink = '$_[0]' ORDER BY part"); }
 
 sub refresh
@@ -120,7 +105,7 @@ becomes(qq{SELECT (state, waits_for, message) = ('waiting', 'lock', 'waits for a
 		FROM kafka_sink.sinks WHERE sink = 'paused'}, 'a worker that waits is seen to wait, before it gives up');
 is(sql("SELECT state, waits_for, pid IS NOT NULL, since > now() - interval '5 min' FROM kafka_sink.stat_sinks WHERE sink = 'paused'"), 'waiting|lock|t|t', 'in stat_sinks, too');
 is(sql("SET ROLE reader; SELECT count(*) FROM kafka_sink.lock_waits()"), 0, 'that is not shown to everybody');
-like(timed_out("CALL kafka_sink.wait_for('paused', timeout => '%d s')"),
+like(timed_out($node, "CALL kafka_sink.wait_for('paused', timeout => '%d s')"),
 	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$topic", partition 0 is at offset 8, wanted is 9\.  The sink is in state waiting: waits for a lock on table "paused"/s,
 	'wait_for tells why it took too long');
 $holder->query_safe('COMMIT');
@@ -135,7 +120,7 @@ sql(qq{
 	SELECT kafka_sink.create_sink('late', server => 'kafka', target => 'late');
 	SELECT kafka_sink.register_topic('late', '$late')});
 becomes(q{SELECT message ~ 'does not exist' FROM kafka_sink.sinks WHERE sink = 'late'}, 'a topic that does not exist');
-like(timed_out("CALL kafka_sink.wait_for('late', timeout => '%d s')"),
+like(timed_out($node, "CALL kafka_sink.wait_for('late', timeout => '%d s')"),
 	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$late" does not exist\.  The sink is in state \w+: topic "$late" does not exist/s, 'is waited for');
 my $waiting = $node->background_psql('postgres');
 $waiting->query_until(qr/begun/, "\\echo begun\nCALL kafka_sink.wait_for('late', timeout => '3 min');\n");
@@ -158,7 +143,7 @@ sql(qq{
 	CREATE TABLE empty (id int);
 	SELECT kafka_sink.create_sink('empty', server => 'kafka', target => 'empty', lock_timeout => '0');
 	SELECT kafka_sink.register_topic('empty', '$empty', start_at => 'latest')});
-like(timed_out("CALL kafka_sink.wait_for('empty', timeout => '%d s')"),
+like(timed_out($node, "CALL kafka_sink.wait_for('empty', timeout => '%d s')"),
 	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$empty", partition 0 has no offset yet, wanted is 0, 1 more/s, 'is waited for');
 like(error_of(qq{CALL kafka_sink.wait_for('empty', timeout => '1 s', until => '{"$empty": {"1": 0}}')}),
 	qr/ERROR:  57014: timed out .*DETAIL:  Topic "$empty", partition 1 has no offset yet, wanted is 0\./s, 'also if nothing of it is asked for');

@@ -63,7 +63,7 @@ foreach (map { blocks($_) } sections('Connect a cluster', 'Operate'), sections('
 }
 is(sql('SELECT id, customer, total, placed_at, seen_at > now() - interval \'1 hour\' FROM orders ORDER BY id'),
 	"1|ann|9.50|2026-01-02 00:00:00+00|t\n7|bob|0.00||t", 'README: its orders are there, and its update');
-sql(q{CALL kafka_sink.wait_for('order_events')});
+sql(q{CALL kafka_sink.wait_for('order_events', timeout => '3 min')});
 is(join(' ', sort map { "$_->[2]:" . ($_->[3] =~ /"total":\s*([\d.]+)/)[0] } $kafka->records('shop.orders')),
 	'1:9.50 7:0.00 7:3.00', 'README: records of its rows');
 is(join(' ', map { "$_->[2] $_->[3]" } $kafka->records('events')), '7 {"order": 7, "event": "cancelled"}', 'README: and what it emits');
