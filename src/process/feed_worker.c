@@ -342,7 +342,7 @@ end_with(const ErrorData *edata)
 	if (ks_feed.publisher.state != KS_PUBLISHER_FAILED || !ks_feed_producer_error(&error, &halts, &refused))
 	{
 		ks_feed_state_error(edata, &error);
-		halts = error.waits_for == NULL && !ks_error_passes(edata->sqlerrcode) &&
+		halts = error.waits_for == NULL && !ks_error_passes(edata) &&
 			(edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT || is_in_the_past()) && edata->sqlerrcode != ERRCODE_OBJECT_IN_USE &&
 			edata->sqlerrcode != ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
 			edata->sqlerrcode != ERRCODE_INSUFFICIENT_PRIVILEGE;

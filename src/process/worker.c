@@ -169,7 +169,7 @@ expire_dead_letters(void)
 		ErrorData  *edata = ks_transaction_catch(cxt);
 
 		/* somebody holds them, or the like: the next time, then */
-		if (!ks_error_passes(edata->sqlerrcode))
+		if (!ks_error_passes(edata))
 			ReThrowError(edata);
 		FreeErrorData(edata);
 	}
@@ -449,7 +449,7 @@ ks_worker_main(Datum arg)
 		if (ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_TO_CATEGORY(ERRCODE_FDW_ERROR) ||
 			(edata->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && kafka_denies()))
 			error.waits_for = "broker";
-		else if (!ks_error_passes(edata->sqlerrcode) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
+		else if (!ks_error_passes(edata) && edata->sqlerrcode != ERRCODE_UNDEFINED_OBJECT &&
 				 edata->sqlerrcode != ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
 			ks_worker_halt(&error, 1);
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);

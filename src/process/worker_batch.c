@@ -35,7 +35,7 @@ handle_error(const ErrorData *edata, bool of_registry)
 	ks_worker_state_error(edata, &error);
 	if (of_registry)
 		error.waits_for = "registry";
-	else if (!ks_error_passes(edata->sqlerrcode))
+	else if (!ks_error_passes(edata))
 		ks_worker_halt(&error, 1);
 	MemoryContextReset(ks_worker.error_cxt);
 	if (lock)

@@ -148,7 +148,7 @@ extern ErrorData *ks_evolve_run(KsApply *ap);
 /* --- apply_blame.c, apply_constraints.c --- */
 
 /* Is it of a kind that may pass by itself? */
-extern bool ks_error_passes(int sqlstate);
+extern bool ks_error_passes(const ErrorData *edata);
 
 /* Does a foreign key find no row, or a row go that is referred to? */
 extern bool ks_error_is_of_reference(int sqlstate);

@@ -27,9 +27,22 @@
 
 #include "write/apply_search.h"
 
-bool
-ks_error_passes(int sqlstate)
+/*
+ * Has the server run out of what VACUUM gives back: numbers of transactions, or of groups of
+ * them that have locked a row?  It says so by the class of what is too large.
+ */
+static bool
+is_of_exhaustion(const ErrorData *edata)
 {
+	return edata->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED && edata->funcname &&
+		(strcmp(edata->funcname, "GetNewTransactionId") == 0 || strcmp(edata->funcname, "GetNewMultiXactId") == 0);
+}
+
+bool
+ks_error_passes(const ErrorData *edata)
+{
+	int			sqlstate = edata->sqlerrcode;
+
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
 		case ERRCODE_CONNECTION_EXCEPTION:	/* 08 */
@@ -39,7 +52,7 @@ ks_error_passes(int sqlstate)
 			return true;
 		default:
 			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-				sqlstate == ERRCODE_OBJECT_IN_USE;
+				sqlstate == ERRCODE_OBJECT_IN_USE || is_of_exhaustion(edata);
 	}
 }
 
@@ -135,7 +148,7 @@ ks_fault_of(const KsApply *ap, const KsRoute *at, const ErrorData *edata)
 	int			record = ap->decoding >= 0 ? ap->decoding : ap->evaluating;
 	const KsDecoder *decoder = record >= 0 ? ks_apply_route_at(ap, record)->decoder : NULL;
 
-	if (ks_error_passes(sqlstate))
+	if (ks_error_passes(edata))
 		return KS_FAULT_PASSES;
 	if (decoder && !decoder->evaluating)
 		return fault_of_conversion(decoder, sqlstate);

@@ -147,7 +147,7 @@ ks_evolve_run(KsApply *ap)
 	PG_END_TRY();
 	if (edata)
 	{
-		if (ks_error_passes(edata->sqlerrcode))
+		if (ks_error_passes(edata))
 			ReThrowError(edata);
 		/* told when the transaction has ended */
 		MemoryContextSwitchTo(ap->batch_cxt);
