@@ -398,8 +398,8 @@ foreach my $what (sort keys %hangs)
 {
 	$registry->always($what eq 'answer' ? (hang => 'before') : (body => 'x' x 100, hang => 50));
 	my ($how, $seconds) = split /\|/, sql(qq{
-		SET statement_timeout = '300 ms';
 		CREATE TEMP TABLE begun AS SELECT clock_timestamp() AS at, 'not' AS ended;
+		SET statement_timeout = '300 ms';
 		DO \$\$BEGIN PERFORM kafka_sink.schema('$hangs{$what}', @{[ ++$id ]});
 			EXCEPTION WHEN query_canceled THEN UPDATE begun SET ended = 'canceled'; WHEN others THEN UPDATE begun SET ended = SQLERRM; END\$\$;
 		RESET statement_timeout;
