@@ -76,6 +76,20 @@ SELECT kafka_sink.ingest('t', rs('{"id": 34, "s": "good"}', '{"id": 35, "s": "42
 SELECT kafka_sink.drop_sink('t'), kafka_sink.drop_sink('c');
 DROP TABLE t;
 
+-- a sequence that is at its end has no number for any record
+CREATE TABLE numbered (id int PRIMARY KEY, n smallserial);
+CREATE TABLE identified (id int PRIMARY KEY, n smallint GENERATED ALWAYS AS IDENTITY (MAXVALUE 2));
+SELECT kafka_sink.create_sink(t, target => t::regclass, columns => '{"n": null}', on_error => 'ignore') FROM unnest('{numbered,identified}'::text[]) t;
+SELECT setval('numbered_n_seq', 32767);
+SELECT kafka_sink.ingest('numbered', rs('{"id": 1}', '{"id": 2}'));
+SELECT kafka_sink.ingest('identified', rs('{"id": 1}', '{"id": 2}', '{"id": 3}'));
+SET kafka_sink.fast_path = off;
+SELECT kafka_sink.ingest('numbered', rs('{"id": 1}', '{"id": 2}'));
+SELECT kafka_sink.ingest('identified', rs('{"id": 1}', '{"id": 2}', '{"id": 3}'));
+RESET kafka_sink.fast_path;
+SELECT kafka_sink.drop_sink(t) FROM unnest('{numbered,identified}'::text[]) t;
+DROP TABLE numbered, identified;
+
 -- a record is refused only if it is bad beside all others
 CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree, n int CHECK (n < 100));
 SELECT kafka_sink.create_sink('tree', target => 'tree', on_error => 'dead_letter');

@@ -98,6 +98,8 @@ is_record_class(int sqlstate)
 	switch (ERRCODE_TO_CATEGORY(sqlstate))
 	{
 		case ERRCODE_DATA_EXCEPTION:	/* 22 */
+			/* a sequence that is at its end has nothing for any record */
+			return sqlstate != ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED;
 		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:	/* 23 */
 		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:	/* 44 */
 		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:	/* 54 */
