@@ -59,6 +59,7 @@ SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "40P01"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "53100"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "55P03"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "57014"}'));
+SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "72000"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "58030"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "XX001"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "XX002"}'));

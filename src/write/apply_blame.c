@@ -27,6 +27,8 @@
 
 #include "write/apply_search.h"
 
+#define SNAPSHOT_TOO_OLD	MAKE_SQLSTATE('7', '2', '0', '0', '0')	/* before 17 */
+
 /*
  * Has the server run out of what VACUUM gives back: numbers of transactions, or of groups of
  * them that have locked a row?  It says so by the class of what is too large.
@@ -52,7 +54,7 @@ ks_error_passes(const ErrorData *edata)
 			return true;
 		default:
 			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
-				sqlstate == ERRCODE_OBJECT_IN_USE || is_of_exhaustion(edata);
+				sqlstate == ERRCODE_OBJECT_IN_USE || sqlstate == SNAPSHOT_TOO_OLD || is_of_exhaustion(edata);
 	}
 }
 
