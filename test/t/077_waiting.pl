@@ -69,7 +69,6 @@ becomes("SELECT applied = 1 AND ignored = 1 FROM kafka_sink.txn_offsets WHERE si
 
 # --- an error in the search for the record ---
 
-$node->safe_psql('postgres', q{ALTER DATABASE postgres SET lock_timeout = '300 ms'});
 foreach my $how ('in a worker', 'in a session')
 {
 	my $name = $how =~ /worker/ ? 'locked' : 'called';
@@ -83,6 +82,8 @@ foreach my $how ('in a worker', 'in a session')
 	my $blocker = $node->background_psql('postgres');
 	$blocker->query_safe("TRUNCATE $name.lines");
 	$blocker->query_safe("BEGIN; INSERT INTO $name.lines VALUES (1, 1)");
+	# (not for what comes before, which a worker that is about to leave may keep waiting)
+	sql(q{ALTER DATABASE postgres SET lock_timeout = '300 ms'});
 	if ($name eq 'locked')
 	{
 		sql("SELECT kafka_sink.resume('$name')");
@@ -103,9 +104,9 @@ foreach my $how ('in a worker', 'in a session')
 	}
 	is(sql("SELECT string_agg(line::text, ',' ORDER BY line) FROM $name.lines"), '1,2', "$how: all is there");
 	$blocker->quit;
+	sql(q{ALTER DATABASE postgres RESET lock_timeout});
 	accounts_are_exact($name);
 }
-$node->safe_psql('postgres', q{ALTER DATABASE postgres RESET lock_timeout});
 
 # --- run() up to a number of records, some of which wait ---
 
