@@ -77,6 +77,8 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 	ks_version_check();
 	ks_catalog_check_name("sink", name);
 	ks_refuse_null(fcinfo, CREATE_IF_NOT_EXISTS);
+	/* first, so that who creates it at this moment is waited for */
+	ks_feeds_take_name(name, false);
 	if (ks_catalog_sink(name, true))
 	{
 		if (!PG_GETARG_BOOL(CREATE_IF_NOT_EXISTS))
@@ -86,7 +88,6 @@ kafka_sink_create_sink(PG_FUNCTION_ARGS)
 				 errmsg("sink \"%s\" already exists, skipping", name)));
 		PG_RETURN_VOID();
 	}
-	ks_feeds_take_name(name, false);
 	read_settings(fcinfo, given);
 	ks_limits_check_sinks(GetUserId());
 

@@ -158,6 +158,19 @@ $holder->quit;
 sql(q{CALL kafka_sink.pause('after', wait => true)});
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'kafka_sink after %'}, '0', 'then they end');
 
+# --- created by several at once, as by all instances of an application ---
+
+$holder = $node->background_psql('postgres', on_error_stop => 1);
+$holder->query_safe(q{BEGIN; SELECT kafka_sink.create_sink('twin', if_not_exists => true)});
+my %late = map { $_ => start_script($node, "SELECT kafka_sink.create_sink('twin', if_not_exists => $_);\n") } qw(true false);
+wait_until($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND NOT granted}, '2', 'others wait for who is first');
+$holder->query_safe('COMMIT');
+$holder->quit;
+$_->{h}->finish foreach values %late;
+like($late{true}{err}, qr/^psql:\S+ NOTICE:  42710$/, 'if_not_exists: it is there');
+like($late{false}{err}, qr/^psql:\S+ ERROR:  42710$/, 'else that is an error of its own');
+sql(q{SELECT kafka_sink.drop_sink('twin')});
+
 # --- all of it ---
 
 ok($producer->stop, 'all records are acknowledged');
