@@ -1034,7 +1034,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_unsupervised'
 LANGUAGE C STABLE;
 
 COMMENT ON FUNCTION kafka_sink.unsupervised() IS
-'since when the server has had no process for the supervisor of this database; NULL if it has';
+'since when the server has had no process for the launcher, or for the supervisor of this database; NULL if it has';
 
 -- what workers have said last, or are seen to wait for
 CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
@@ -1043,7 +1043,7 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
            -- one that waits again has said since when
            CASE WHEN n.alone THEN u.since WHEN l.sink IS NULL OR g.again THEN s.since ELSE l.since END AS since,
            CASE WHEN n.alone THEN '53400' WHEN l.sink IS NULL OR g.again THEN s.sqlstate END AS sqlstate,
-           CASE WHEN n.alone THEN 'no background worker slot is free for a supervisor of the database'
+           CASE WHEN n.alone THEN 'no background worker slot is free for the launcher, or for a supervisor of the database'
                 WHEN l.sink IS NOT NULL THEN l.message WHEN o.own THEN s.message END AS message,
            CASE WHEN n.alone THEN NULL WHEN l.sink IS NOT NULL THEN l.detail WHEN o.own THEN s.detail END AS detail,
            CASE WHEN n.alone THEN 'You might need to increase max_worker_processes.'
@@ -1145,7 +1145,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                         THEN 'its offsets are moved by kafka_sink.claim() and kafka_sink.advance()'
                         WHEN c.server IS NULL THEN 'it has no server: records come from kafka_sink.ingest()'
                         WHEN t.topics IS NULL THEN 'no topic is registered with it'
-                        WHEN u.since IS NOT NULL THEN 'no background worker slot is free for a supervisor of the database'
+                        WHEN u.since IS NOT NULL THEN 'no background worker slot is free for the launcher, or for a supervisor of the database'
                         ELSE kafka_sink.workers_off() END AS message,
                    CASE WHEN c.target IS NULL AND c.command IS NULL AND t.has_target IS NOT TRUE THEN NULL
                         WHEN c.server IS NULL THEN 'kafka_sink.alter_sink(..., server => ...) lets workers consume for it'
@@ -1679,7 +1679,7 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
                 ELSE COALESCE(s.state, CASE WHEN kafka_sink.workers_off() IS NULL THEN 'starting' ELSE 'idle' END) END AS state,
            CASE WHEN n.alone THEN u.since ELSE s.since END AS since,
            CASE WHEN n.alone THEN '53400' ELSE s.sqlstate END AS sqlstate,
-           CASE WHEN n.alone THEN 'no background worker slot is free for a supervisor of the database'
+           CASE WHEN n.alone THEN 'no background worker slot is free for the launcher, or for a supervisor of the database'
                 ELSE COALESCE(CASE WHEN o.own THEN s.message END, CASE WHEN s.state IS NULL THEN kafka_sink.workers_off() END) END AS message,
            CASE WHEN o.own AND NOT n.alone THEN s.detail END AS detail,
            CASE WHEN n.alone THEN 'You might need to increase max_worker_processes.'

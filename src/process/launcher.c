@@ -363,6 +363,7 @@ ks_launcher_main(Datum arg)
 	before_shmem_exit(detach, (Datum) 0);
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
 	ks_shared->launcher = MyProcPid;
+	ks_shared->no_launcher_since = 0;
 	LWLockRelease(ks_shared->lock);
 	cxt = AllocSetContextCreate(TopMemoryContext, "kafka_sink launcher", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(cxt);

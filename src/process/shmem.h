@@ -215,7 +215,8 @@ extern pid_t ks_shmem_worker_pid(const char *sink);
 /* The same, but of those that are on their way, too. */
 extern bool ks_shmem_has_worker(const char *sink);
 
-/* Since when the server has had no process for this database's supervisor, 0: it has. */
+/* Since when the server has had no process for the launcher, or for this database's
+ * supervisor, 0: it has. */
 extern TimestampTz ks_shmem_unsupervised_since(void);
 
 /*

@@ -9,10 +9,13 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 
 #include "process/shmem_int.h"
+
+#define LAUNCHER_MS		10000
 
 static bool change_noted = false;
 
@@ -143,19 +146,41 @@ ks_shmem_mark_connections_changed(Oid dbid)
 	LWLockRelease(ks_shared->lock);
 }
 
+/* One that has ended is back in a moment; what never came is missed a little longer. */
+static TimestampTz
+launcher_missing_since(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz since;
+
+	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	if (ks_shared->launcher == 0 && (ks_shared->no_launcher_since == 0 || ks_shared->no_launcher_since > now))
+		ks_shared->no_launcher_since = now;
+	since = ks_shared->no_launcher_since;
+	LWLockRelease(ks_shared->lock);
+	return since != 0 && TimestampDifferenceExceeds(since, now, LAUNCHER_MS) ? since : 0;
+}
+
 TimestampTz
 ks_shmem_unsupervised_since(void)
 {
 	const KsDatabase *db;
 	TimestampTz since;
+	bool		supervised;
+	bool		launched;
 
-	if (!ks_shmem_available())
+	/* on a standby nobody is to look after anything */
+	if (!ks_shmem_available() || RecoveryInProgress())
 		return 0;
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
 	db = ks_shmem_database(MyDatabaseId, false);
-	since = db && db->supervisor == 0 ? db->no_process_since : 0;
+	supervised = db && db->supervisor != 0;
+	since = db ? db->no_process_since : 0;
+	launched = ks_shared->launcher != 0;
 	LWLockRelease(ks_shared->lock);
-	return since;
+	if (supervised)
+		return 0;
+	return launched ? since : launcher_missing_since();
 }
 
 int

@@ -112,6 +112,7 @@ typedef struct KsShared
 {
 	LWLock	   *lock;			/* everything but counters and atomics */
 	pid_t		launcher;
+	TimestampTz no_launcher_since;	/* of who has looked first; 0: nobody has missed it */
 	bool		rescan;			/* the table of databases was full */
 	ConditionVariable process_exited;	/* a process of ours has ended */
 	ConditionVariable sink_progress[KS_PROGRESS_CVS];	/* a sink has, by hash of its name */

@@ -235,7 +235,7 @@ create_sink('postgres', 'first', $topic);
 wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'first'}, 'waiting|process', 'a supervisor, and no process for its worker');
 $node->safe_psql('crowded', qq{SELECT kafka_sink.create_sink('second', server => 'kafka', target => 'second'), kafka_sink.register_topic('second', '$topic')});
 my $lonely = q{SELECT concat_ws('|', state, waits_for, sqlstate, message, hint, since <= now()) FROM kafka_sink.sinks WHERE sink = 'second'};
-my $no_supervisor = 'waiting|process|53400|no background worker slot is free for a supervisor of the database|You might need to increase max_worker_processes.|t';
+my $no_supervisor = 'waiting|process|53400|no background worker slot is free for the launcher, or for a supervisor of the database|You might need to increase max_worker_processes.|t';
 wait_until($node, $lonely, $no_supervisor, 'nor for the supervisor of another database', undef, 'crowded');
 # whatever a process has said that is gone
 $node->safe_psql('crowded', q{INSERT INTO kafka_sink.sink_state (sink, worker, state, since) VALUES ('second', 0, 'running', now())});
@@ -245,6 +245,12 @@ sql(q{SELECT kafka_sink.drop_sink('first')});
 wait_until($node, q{SELECT state, waits_for, message FROM kafka_sink.sinks WHERE sink = 'second'},
 	qr/^waiting\|process\|no background worker slot is free for worker 0 of 1 of sink "second"/, 'when it leaves, the other has its turn', undef, 'crowded');
 $node->safe_psql('postgres', 'DROP DATABASE crowded');
+# (the only one is the server's own, which comes first)
+$node->append_conf('postgresql.conf', 'max_worker_processes = 1');
+$node->restart;
+create_sink('postgres', 'third', $topic);
+wait_until($node, $lonely =~ s/second/third/r, $no_supervisor, 'nor for the launcher');
+sql(q{SELECT kafka_sink.drop_sink('third')});
 
 # --- a role with very many sinks ---
 
