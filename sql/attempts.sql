@@ -422,6 +422,15 @@ DROP TABLE t, u;
 DROP DOMAIN first_two, old, items, fresh_items;
 DROP TYPE fresh_range, item;
 
+-- what is wrong with another record, which the filter leaves out, is nothing to one that is evaluated
+CREATE TABLE t (k int, d int DEFAULT stable_number());
+SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', filter => 'k > 0', on_error => 'dead_letter',
+    value_schema => '[{"type": "record", "name": "a", "fields": [{"name": "k", "type": "int"}]}, {"type": "record", "name": "b", "fields": [{"name": "x", "type": "int"}]}]');
+SELECT applied, filtered, dead_lettered FROM kafka_sink.ingest('s', ARRAY(SELECT ROW(NULL, NULL, NULL, NULL, NULL, v, NULL)::kafka_sink.record FROM unnest('{"\\x0002","\\x0204"}'::bytea[]) v));
+SELECT k, d IS NOT NULL FROM t;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+
 -- what a session has set for money, for words of dates or for words at all counts nowhere
 CREATE TABLE t (a int, lc text DEFAULT concat_ws(' ', current_setting('lc_monetary'), current_setting('lc_numeric'), current_setting('lc_time'),
     current_setting('default_text_search_config'), current_setting('xmlbinary')));
