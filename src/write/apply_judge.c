@@ -15,12 +15,15 @@
  * attempts for k bad ones.  Where others cannot be written at all (an error that does
  * not wait for AFTER triggers), a suspect counts as bad only if it cannot either.
  *
- * A suspect whose row cannot be written at all needs no such trial: it is tried
- * once more behind all others, in the order of the log.
+ * Suspects whose rows cannot be written at all need no such trial.  They are tried
+ * behind all that is written, in the order of the log and back, as long as that helps; if
+ * there are others, behind these, too.  Only those that need them are judged with them.
  *
  * Who fails so, and alone beside the records that are written for good too, is bad:
  * two that get in each other's way are not both.  If nobody is, those that can be
- * written in the order of the log are, and if there is none, the last one is bad.
+ * written in the order of the log are good.  If there is none, those are bad that failed
+ * where some of the others could not be written, for they may have needed just these;
+ * and if there is none of them either, the last one is.
  *
  * Without the bad ones others can be bad in turn.  After some passes (MAX_PASSES,
  * MAX_TIMES) suspects that can be written behind all others, from the last to the
@@ -29,14 +32,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "base/session.h"
-#include "write/apply_search.h"
+#include "write/apply_judge.h"
 
 #define MAX_PASSES	8
 
@@ -47,152 +48,16 @@
 /* Behind so many bad ones in a row groups are not tried, as they have one too. */
 #define ALL_BAD		16
 
-typedef struct Judge
-{
-	KsApply    *ap;
-	KsSuspect  *items;
-	uint8	   *ops;			/* of all records, as they were */
-	int		   *unjudged;		/* suspects that are not judged yet, in order */
-	int			nunjudged;
-	bool		consistent;		/* what is left is good */
-	int			last_written;	/* the last record that is not a suspect */
-	bool		absolved;		/* more was written since the suspects failed */
-	int			alone;			/* levels whose others could not be written */
-	int			passes;
-	int64		written;		/* rows, of whatever became nothing */
-	int			nbad_in_row;	/* suspects accused one behind the other */
-	int			tried;			/* the suspect at hand */
-} Judge;
-
-/* Only suspects that are left are written. */
-static void
-hide(Judge *j, int k)
-{
-	j->ap->ops[j->items[k].index] = KS_ROW_REJECTED;
-}
-
-static int
-first_record(const Judge *j, int a)
-{
-	return j->items[j->unjudged[a]].index;
-}
-
-/* Is all that is written what was there when it failed? */
-static bool
-failed_beside_all(const Judge *j, int k)
-{
-	return j->items[k].index > j->last_written && !j->absolved;
-}
-
-/* Suspects unjudged[a..b) in an attempt of their own. */
-static ErrorData *
-try_group(Judge *j, int a, int b)
-{
-	int			end = first_record(j, b - 1) + 1;
-
-	j->written += b - a;
-	return ks_apply_attempt(j->ap, first_record(j, a), end, end);
-}
-
-/*
- * Writes unjudged[a..b) without their AFTER triggers, in a subtransaction that stays
- * open, unless there is an error, of records of route *at; *use_sql: not all of it.
- */
-static ErrorData *
-begin_quietly(Judge *j, int a, int b, volatile bool *use_sql, const KsRoute *volatile *at)
-{
-	KsApply    *ap = j->ap;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-
-	*use_sql = false;
-	*at = NULL;
-	j->written += b - a;
-	ap->decoding = ap->evaluating = -1;
-	MemoryContextReset(ap->attempt_cxt);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(ap->attempt_cxt);
-	PG_TRY();
-	{
-		if (ap->set_constraints)
-			ks_constraints_remember();
-		ks_constraints_reset(ap);
-		/* their events are of this query, which does not end */
-		AfterTriggerBeginQuery();
-		ap->quiet = true;
-		*use_sql = !ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts, at);
-	}
-	PG_CATCH();
-	{
-		edata = ks_session_catch_subtransaction(owner, ap->batch_cxt);
-	}
-	PG_END_TRY();
-	ap->quiet = false;
-	MemoryContextSwitchTo(ap->batch_cxt);
-	return edata;
-}
-
-/* Ends what is open. */
-static void
-forget_written(Judge *j, ResourceOwner owner, LocalTransactionId immediate_in)
-{
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(j->ap->batch_cxt);
-	CurrentResourceOwner = owner;
-	j->ap->immediate_in = immediate_in;
-}
-
-/* The subtransaction stays open; false: they cannot be written, and there is none. */
-static bool
-write_quietly(Judge *j, int a, int b)
-{
-	KsApply    *ap = j->ap;
-	ResourceOwner owner = CurrentResourceOwner;
-	LocalTransactionId immediate_in = ap->immediate_in;
-	volatile bool use_sql;
-	const KsRoute *volatile at;
-	ErrorData  *edata = begin_quietly(j, a, b, &use_sql, &at);
-
-	if (use_sql)
-	{
-		forget_written(j, owner, immediate_in);
-		ks_apply_leave_fast_path(ap);
-		edata = begin_quietly(j, a, b, &use_sql, &at);
-	}
-	if (edata == NULL)
-		return true;
-	ap->immediate_in = immediate_in;
-	ks_apply_attempt_failed(ap, edata);
-	ks_fault_excuse(at, edata);
-	if (ks_fault_of(ap, at, edata) == KS_FAULT_PASSES)
-		ReThrowError(edata);
-	FreeErrorData(edata);
-	return false;
-}
-
-/* Does writing it fail by itself, whatever comes behind it? */
-static bool
-fails_at_once(Judge *j, int a)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	LocalTransactionId immediate_in = j->ap->immediate_in;
-
-	if (!write_quietly(j, a, a + 1))
-		return true;
-	forget_written(j, owner, immediate_in);
-	return false;
-}
-
-static void accuse(Judge *j, int a, int b);
+static void accuse(KsJudge *j, int a, int b);
 
 /* Accuses unjudged[a..b) beside unjudged[c..d). */
 static void
-accuse_beside(Judge *j, int a, int b, int c, int d)
+accuse_beside(KsJudge *j, int a, int b, int c, int d)
 {
 	ResourceOwner owner = CurrentResourceOwner;
 	LocalTransactionId immediate_in = j->ap->immediate_in;
 
-	if (!write_quietly(j, c, d))
+	if (!ks_trial_write_quietly(j, c, d))
 	{
 		j->alone++;
 		accuse(j, a, b);
@@ -208,17 +73,17 @@ accuse_beside(Judge *j, int a, int b, int c, int d)
 		ks_session_leave_subtransaction(owner, j->ap->batch_cxt);
 	}
 	PG_END_TRY();
-	forget_written(j, owner, immediate_in);
+	ks_trial_forget(j, owner, immediate_in);
 }
 
-/* The one suspect unjudged[a] fails beside all others. */
+/* The one suspect unjudged[a] fails beside all others, or as many as could be written. */
 static void
-accuse_one(Judge *j, int a, ErrorData *edata)
+accuse_one(KsJudge *j, int a, ErrorData *edata)
 {
 	KsSuspect  *item = &j->items[j->unjudged[a]];
 	Oid			constraint = ks_fault_constraint(edata);
 
-	if (j->alone > 0 && !fails_at_once(j, a))
+	if (j->alone > 0 && !ks_trial_fails_at_once(j, a))
 	{
 		FreeErrorData(edata);
 		return;
@@ -227,14 +92,15 @@ accuse_one(Judge *j, int a, ErrorData *edata)
 	item->convicted = ks_error_is_of_reference(edata->sqlerrcode) &&
 		ks_error_is_of_reference(item->edata->sqlerrcode) &&
 		item->constraint == constraint && j->ap->ops[item->index] == KS_ROW_WRITE;
-	item->convicted |= failed_beside_all(j, j->unjudged[a]);
+	item->convicted |= ks_trial_failed_beside_all(j, j->unjudged[a]);
 	FreeErrorData(edata);
-	item->bad = true;
+	item->bad = j->alone == 0;
+	item->doubted = j->alone > 0;
 }
 
 /* Finds those of unjudged[a..b), which fail, that fail beside all others. */
 static void
-accuse_group(Judge *j, int a, int b)
+accuse_group(KsJudge *j, int a, int b)
 {
 	int			middle = a + (b - a) / 2;
 
@@ -244,7 +110,7 @@ accuse_group(Judge *j, int a, int b)
 
 /* Finds those of unjudged[a..b) that fail beside all others, which are written. */
 static void
-accuse(Judge *j, int a, int b)
+accuse(KsJudge *j, int a, int b)
 {
 	ErrorData  *edata;
 
@@ -254,7 +120,7 @@ accuse(Judge *j, int a, int b)
 		accuse_group(j, a, b);
 		return;
 	}
-	edata = try_group(j, a, b);
+	edata = ks_trial_group(j, a, b);
 	if (edata == NULL)
 		j->nbad_in_row = 0;
 	else if (b - a > 1)
@@ -273,9 +139,11 @@ accuse(Judge *j, int a, int b)
 static bool
 accuse_all(void *arg)
 {
-	Judge	   *j = arg;
-	ErrorData  *edata = try_group(j, 0, j->nunjudged);
+	KsJudge	   *j = arg;
+	ErrorData  *edata = ks_trial_group(j, 0, j->nunjudged);
 
+	for (int i = 0; i < j->nunjudged; i++)
+		j->items[j->unjudged[i]].doubted = false;
 	j->consistent = edata == NULL;
 	j->nbad_in_row = 0;
 	if (edata && j->nunjudged == 1)
@@ -290,7 +158,7 @@ accuse_all(void *arg)
 
 /* The error of the last attempt, which was this suspect's. */
 static void
-keep_error(Judge *j, KsSuspect *item, ErrorData *edata)
+keep_error(KsJudge *j, KsSuspect *item, ErrorData *edata)
 {
 	FreeErrorData(item->edata);
 	item->edata = edata;
@@ -306,9 +174,9 @@ keep_error(Judge *j, KsSuspect *item, ErrorData *edata)
 static bool
 try_one(void *arg)
 {
-	Judge	   *j = arg;
+	KsJudge	   *j = arg;
 	KsSuspect  *item = &j->items[j->unjudged[j->tried]];
-	ErrorData  *edata = try_group(j, j->tried, j->tried + 1);
+	ErrorData  *edata = ks_trial_group(j, j->tried, j->tried + 1);
 
 	item->bad = edata != NULL;
 	if (edata)
@@ -318,7 +186,7 @@ try_one(void *arg)
 
 /* Forgets those that are judged by now. */
 static void
-drop_bad(Judge *j)
+drop_bad(KsJudge *j)
 {
 	int			n = 0;
 
@@ -327,7 +195,7 @@ drop_bad(Judge *j)
 		if (j->items[j->unjudged[i]].bad)
 		{
 			j->items[j->unjudged[i]].at_first = j->passes == 0;
-			hide(j, j->unjudged[i]);
+			ks_trial_hide(j, j->unjudged[i]);
 		}
 		else
 			j->unjudged[n++] = j->unjudged[i];
@@ -337,7 +205,7 @@ drop_bad(Judge *j)
 
 /* Who is accused, and fails beside the records that are not suspects, is bad. */
 static bool
-convict(Judge *j)
+convict(KsJudge *j)
 {
 	int			n = j->nunjudged;
 
@@ -352,79 +220,129 @@ convict(Judge *j)
 	return j->nunjudged < n;
 }
 
-/* Those that can be written, one behind the other, are good, and stay written. */
+/* The same of those that were accused where others could not be written. */
 static bool
-absolve(Judge *j, bool backwards)
+convict_doubted(KsJudge *j)
 {
-	int			n = j->nunjudged;
-	int			out = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		int			at = backwards ? n - 1 - i : i;
-		ErrorData  *edata;
-
-		CHECK_FOR_INTERRUPTS();
-		if (failed_beside_all(j, j->unjudged[at]))
-			continue;
-		edata = try_group(j, at, at + 1);
-		if (edata == NULL)
-		{
-			j->absolved = true;
-			hide(j, j->unjudged[at]);
-			j->unjudged[at] = -1;
-		}
-		else
-			FreeErrorData(edata);
-	}
-	for (int i = 0; i < n; i++)
-		if (j->unjudged[i] >= 0)
-			j->unjudged[out++] = j->unjudged[i];
-	j->nunjudged = out;
-	return out < n;
+	for (int i = 0; i < j->nunjudged; i++)
+		j->items[j->unjudged[i]].bad = j->items[j->unjudged[i]].doubted;
+	return convict(j);
 }
 
 /* With the error that it has met first. */
 static void
-convict_from(Judge *j, int from)
+convict_from(KsJudge *j, int from)
 {
 	for (int i = from; i < j->nunjudged; i++)
 		j->items[j->unjudged[i]].bad = true;
 	drop_bad(j);
 }
 
+/* The same in the order of the log and back, as long as it helps. */
+static void
+absolve_in_turns(KsJudge *j)
+{
+	for (int turn = 0; turn < MAX_PASSES && ks_trial_absolve(j, turn % 2 == 1); turn++)
+		;
+}
+
 /*
- * What cannot be written at once is tried but once more, behind all others: it is
- * not what AFTER triggers find.
+ * Those that are left cannot be written even if all others are: who can be is judged with
+ * these.
  */
 static void
-judge_at_once(Judge *j)
+convict_hopeless(KsJudge *j, int *others, int nothers)
 {
+	ResourceOwner owner = CurrentResourceOwner;
+	LocalTransactionId immediate_in = j->ap->immediate_in;
 	int		   *unjudged = j->unjudged;
 	int			n = j->nunjudged;
-	int			m = 0;
+	int		   *tried = MemoryContextAllocHuge(j->ap->batch_cxt, Max(n, 1) * sizeof(int));
+	bool		absolved = j->absolved;
+	bool		written;
 
-	/* absolve() and drop_bad() look at those alone */
-	j->unjudged = MemoryContextAllocHuge(j->ap->batch_cxt, Max(n, 1) * sizeof(int));
+	memcpy(tried, unjudged, n * sizeof(int));
+	for (int i = 0; i < n; i++)
+		ks_trial_hide(j, tried[i]);
+	j->unjudged = others;
+	written = ks_trial_write_quietly(j, 0, nothers);
+	j->unjudged = unjudged;
+	for (int i = 0; i < n; i++)
+		ks_trial_show(j, tried[i]);
+	if (written)
+	{
+		j->absolved = true;
+		PG_TRY();
+		{
+			absolve_in_turns(j);
+		}
+		PG_CATCH();
+		{
+			ks_session_leave_subtransaction(owner, j->ap->batch_cxt);
+		}
+		PG_END_TRY();
+		ks_trial_forget(j, owner, immediate_in);
+		j->absolved = absolved;
+		convict_from(j, 0);
+		for (int i = 0; i < n; i++)
+			if (!j->items[tried[i]].bad)
+			{
+				ks_trial_show(j, tried[i]);
+				j->unjudged[j->nunjudged++] = tried[i];
+			}
+	}
+	pfree(tried);
+}
+
+/*
+ * What cannot be written at once is tried behind all others: it is not what AFTER
+ * triggers find.  What fails there too is bad, unless there are other suspects that it
+ * may need.
+ */
+static void
+judge_at_once(KsJudge *j)
+{
+	Size		size = Max(j->nunjudged, 1) * sizeof(int);
+	int		   *unjudged = j->unjudged;
+	int		   *others = MemoryContextAllocHuge(j->ap->batch_cxt, size);
+	int			n = j->nunjudged;
+	int			nothers = 0;
+	int			out = 0;
+	int			left = 0;
+
+	/* ks_trial_absolve() and drop_bad() look at those alone */
+	j->unjudged = MemoryContextAllocHuge(j->ap->batch_cxt, size);
 	j->nunjudged = 0;
 	for (int i = 0; i < n; i++)
 	{
 		if (j->items[unjudged[i]].at_once)
 			j->unjudged[j->nunjudged++] = unjudged[i];
 		else
-			unjudged[m++] = unjudged[i];
+			others[nothers++] = unjudged[i];
 	}
-	(void) absolve(j, false);
-	convict_from(j, 0);
+	absolve_in_turns(j);
+	if (nothers == 0)
+		convict_from(j, 0);
+	else if (j->nunjudged > 0)
+		convict_hopeless(j, others, nothers);
+	for (int i = 0; i < n; i++)
+	{
+		bool		is_left = left < j->nunjudged && j->unjudged[left] == unjudged[i];
+
+		left += is_left;
+		if (is_left || !j->items[unjudged[i]].at_once)
+			unjudged[out++] = unjudged[i];
+	}
 	pfree(j->unjudged);
+	pfree(others);
 	j->unjudged = unjudged;
-	j->nunjudged = m;
+	j->nunjudged = out;
 }
 
 void
 ks_apply_judge(KsApply *ap, KsSuspects *s)
 {
-	Judge		j = {.ap = ap, .items = s->items, .nunjudged = s->n};
+	KsJudge		j = {.ap = ap, .items = s->items, .nunjudged = s->n};
 
 	j.ops = MemoryContextAllocHuge(ap->batch_cxt, ap->nrecs);
 	memcpy(j.ops, ap->ops, ap->nrecs);
@@ -440,6 +358,7 @@ ks_apply_judge(KsApply *ap, KsSuspects *s)
 		   (j.ops[j.last_written] == KS_ROW_REJECTED || ap->ops[j.last_written] != KS_ROW_REJECTED))
 		j.last_written--;
 	judge_at_once(&j);
+	j.written = 0;				/* by passes */
 	for (; j.passes < MAX_PASSES && j.nunjudged > 0; j.passes++)
 	{
 		if (j.passes > 0 && j.written > Max(MIN_ROWS, (int64) MAX_TIMES * s->n))
@@ -449,13 +368,13 @@ ks_apply_judge(KsApply *ap, KsSuspects *s)
 			j.nunjudged = 0;
 		if (j.nunjudged == 0)
 			break;
-		if (!convict(&j) && !absolve(&j, false))
+		if (!convict(&j) && !ks_trial_absolve(&j, false) && !convict_doubted(&j))
 			convict_from(&j, j.nunjudged - 1);
 	}
 	if (j.nunjudged > 0)
 	{
-		if (absolve(&j, true))
-			(void) absolve(&j, false);
+		if (ks_trial_absolve(&j, true))
+			(void) ks_trial_absolve(&j, false);
 		convict_from(&j, 0);
 	}
 	memcpy(ap->ops, j.ops, ap->nrecs);

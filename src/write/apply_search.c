@@ -115,7 +115,7 @@ suspect(Search *s, int i, ErrorData *edata)
 	list->items[list->n].at_once = ks_fault_is_at_once(s->ap, edata);
 	list->items[list->n].column = ks_apply_trim_error(s->ap, edata);
 	list->items[list->n].fault = s->ap->fault;
-	list->items[list->n].bad = list->items[list->n].convicted = false;
+	list->items[list->n].bad = list->items[list->n].convicted = list->items[list->n].doubted = false;
 	if (list->n++ == 0)
 		decode_rest(s->ap);
 }

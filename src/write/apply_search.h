@@ -5,7 +5,7 @@
  *	apply_search.c	which records are to blame
  *	apply_aside.c	records that are put aside
  *	apply_attempt.c	attempts
- *	apply_judge.c	records that others of the batch might cure
+ *	apply_judge.c	records that others of the batch might cure; apply_trial.c (apply_judge.h)
  *	apply_blame.c	whose fault an error is
  *	apply_refer.c	which records refer to rows of which
  *	apply_constraints.c	the modes of deferrable constraints
@@ -24,6 +24,7 @@ typedef struct KsSuspect
 	KsFault		fault;
 	Oid			constraint;		/* that was violated, or InvalidOid */
 	bool		at_once;		/* the row cannot be written: AFTER triggers do not come */
+	bool		doubted;		/* has failed beside others, not all of which could be written */
 	bool		bad;			/* the verdict, */
 	bool		convicted;		/* whatever else is there */
 	bool		at_first;		/* and not only without others that are bad */
