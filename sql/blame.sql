@@ -218,6 +218,36 @@ SELECT value, sqlstate FROM letters;
 SELECT forget();
 SELECT kafka_sink.drop_sink('v');
 DROP TABLE v;
+-- a value that a delete gives up, which another one behind it makes legal
+CREATE TABLE v (id int PRIMARY KEY, v text UNIQUE, parent int REFERENCES v, n int CHECK (n < 100));
+SELECT kafka_sink.create_sink('v', target => 'v', insert_mode => 'insert', delete_enabled => true, on_error => 'dead_letter');
+INSERT INTO v VALUES (5, 'a', NULL), (6, 'b', 5);
+SELECT applied, deleted, dead_lettered FROM kafka_sink.ingest('v', ARRAY[r('{"id": 7}'), r(NULL, '5'), r(NULL, '6'), r('{"id": 8, "v": "a"}'), r('{"id": 10, "n": 1000}')]);
+TABLE v ORDER BY id;
+SELECT value, sqlstate FROM letters;
+SELECT forget();
+SELECT kafka_sink.drop_sink('v');
+DROP TABLE v;
+-- a change of a row that comes before it, and waits for another one
+CREATE TABLE v (id int PRIMARY KEY, parent int REFERENCES v, v text, w text, n int CHECK (n < 100));
+SELECT kafka_sink.create_sink('v', target => 'v', envelope => 'debezium', insert_mode => 'upsert', on_error => 'dead_letter');
+CREATE FUNCTION change(op "char", id text, fields text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT r(format('{"before": null, "after": {"id": %s, %s}, "op": "%s", "source": {"connector": "postgresql"}}', id, fields, op), format('{"id": %s}', id))$$;
+CREATE FUNCTION changes() RETURNS kafka_sink.record[] LANGUAGE sql AS
+$$SELECT ARRAY[change('c', '1', '"parent": 2, "v": "old", "w": "long"'), change('u', '1', '"parent": 2, "v": "new", "w": "__debezium_unavailable_value"'), change('c', '2', '"v": "root"'),
+    change('c', '3', '"n": 1000'), change('c', '4', '"v": "behind"')]$$;
+SELECT applied, superseded, dead_lettered FROM kafka_sink.ingest('v', changes());
+TABLE v ORDER BY id;
+SELECT value, sqlstate FROM letters;
+SELECT forget();
+SELECT kafka_sink.alter_sink('v', on_error => 'stop');
+TRUNCATE v;
+\set VERBOSITY default
+SELECT kafka_sink.ingest('v', changes());
+\set VERBOSITY terse
+SELECT kafka_sink.drop_sink('v');
+DROP TABLE v;
+DROP FUNCTION change, changes;
 -- and intervals
 CREATE TABLE x (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&) DEFERRABLE INITIALLY IMMEDIATE);
 INSERT INTO x VALUES (1, '[1,5)'), (2, '[5,9)');

@@ -86,6 +86,7 @@ struct KsApply
 	List	   *key_sets;		/* KsKeySet: rows that foreign keys may find */
 	int			owner_code_around;	/* sees code of the owner's other records? -1: not known */
 	bool		owner_code_behind;	/* and some of it behind a statement? */
+	bool		owner_code_before;	/* or does some see those that were written before? */
 	LocalTransactionId immediate_in;	/* where constraints have become immediate */
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */

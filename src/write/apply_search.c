@@ -15,10 +15,11 @@
  * But a range that fails is not always bad: a row may refer to one that a later
  * record writes, or take a value that it gives up.  A record whose error others of
  * the batch might cure is a suspect: it is left out, and the search goes on to the
- * end.  If there are suspects, what was written is of no use but to find out who is
- * bad; it is rolled back, and all records that remain are tried as a whole again.
- * If other records were found to be bad, that may be all.  If not, the suspects are
- * judged beside all others (apply_judge.c).
+ * end.  So is one that may fail only for want of a suspect before it.  If there are
+ * suspects, what was written is of no use but to find out who is bad; it is rolled back,
+ * and all records that remain are tried as a whole again.  If other records were found
+ * to be bad, that may be all.  If not, the suspects are judged beside all others
+ * (apply_judge.c).
  *
  * Invariants:
  *	- what stays was written as a whole, or as ranges in the order of the log
@@ -111,6 +112,7 @@ suspect(Search *s, int i, ErrorData *edata)
 	}
 	list->items[list->n].index = i;
 	list->items[list->n].constraint = ks_fault_constraint(edata);
+	list->items[list->n].key = ks_fault_key(s->ap, i);
 	list->items[list->n].edata = edata;
 	list->items[list->n].at_once = ks_fault_is_at_once(s->ap, edata);
 	list->items[list->n].column = ks_apply_trim_error(s->ap, edata);
@@ -129,7 +131,8 @@ found(Search *s, int i, ErrorData *edata)
 
 	if (s->how == UNTIL_FIRST)
 		return false;
-	if (s->how == WITH_SUSPECTS && ks_fault_may_be_cured(ap, i, edata))
+	if (s->how == WITH_SUSPECTS &&
+		(ks_fault_may_be_cured(ap, i, edata) || ks_fault_may_follow(ap, i, edata, &s->suspects)))
 		suspect(s, i, edata);
 	else
 	{

@@ -23,6 +23,7 @@ typedef struct KsSuspect
 	const char *column;			/* or NULL */
 	KsFault		fault;
 	Oid			constraint;		/* that was violated, or InvalidOid */
+	int64		key;			/* of suspects with the same key the same */
 	bool		at_once;		/* the row cannot be written: AFTER triggers do not come */
 	bool		doubted;		/* has failed beside others, not all of which could be written */
 	bool		bad;			/* the verdict, */
@@ -98,6 +99,12 @@ extern bool ks_fault_is_at_once(KsApply *ap, const ErrorData *edata);
 
 /* May the record, which fails so, be fine beside others? */
 extern bool ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata);
+
+/* A number that tells keys apart, as far as it can. */
+extern int64 ks_fault_key(const KsApply *ap, int index);
+
+/* May it fail for want of what suspects before it, which are left out, would have written? */
+extern bool ks_fault_may_follow(KsApply *ap, int index, const ErrorData *edata, const KsSuspects *suspects);
 
 /* The constraint that was violated, or InvalidOid if the error does not tell. */
 extern Oid	ks_fault_constraint(const ErrorData *edata);
