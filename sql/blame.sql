@@ -248,6 +248,16 @@ SELECT kafka_sink.ingest('v', changes());
 SELECT kafka_sink.drop_sink('v');
 DROP TABLE v;
 DROP FUNCTION change, changes;
+-- an update of what other rows of the table refer to, which is not the key
+CREATE TABLE v (id int PRIMARY KEY, code text UNIQUE, parent text REFERENCES v (code), n int CHECK (n < 100));
+INSERT INTO v VALUES (0, 'r', NULL), (1, 'a', 'r'), (2, 'b', 'a');
+SELECT kafka_sink.create_sink('v', target => 'v', insert_mode => 'upsert', on_error => 'dead_letter');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('v', rs('{"id": 7}', '{"id": 1, "code": "z", "parent": "r"}', '{"id": 2, "code": "b", "parent": "z"}', '{"id": 3, "n": 1000}', '{"id": 4, "parent": "y"}'));
+TABLE v ORDER BY id;
+SELECT value, sqlstate FROM letters;
+SELECT forget();
+SELECT kafka_sink.drop_sink('v');
+DROP TABLE v;
 -- and intervals
 CREATE TABLE x (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&) DEFERRABLE INITIALLY IMMEDIATE);
 INSERT INTO x VALUES (1, '[1,5)'), (2, '[5,9)');

@@ -180,6 +180,28 @@ get_set(KsApply *ap, Oid relid, Oid constraint)
 	return set;
 }
 
+/*
+ * May a write of the record's take away what the constraint refers to?  Only of another
+ * unique key than that by which rows are found.
+ */
+static bool
+may_be_referred_to(const KsRoute *r, const ForeignKeyCacheInfo *fk)
+{
+	if (r->sink->insert_mode == KS_INSERT || r->sink->insert_mode == KS_IGNORE ||
+		!ks_target_shares_rows(r->target, fk->confrelid))
+		return false;
+	if (r->target->relid != fk->confrelid)
+		return true;
+	for (int k = 0; k < fk->nkeys; k++)
+	{
+		int			c = ks_target_find_column(r->target, fk->confkey[k]);
+
+		if (c < 0 || r->target->cols[c].keyno < 0)
+			return true;
+	}
+	return false;
+}
+
 bool
 ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 {
@@ -192,7 +214,8 @@ ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 	if (r->target->command || ap->decoded_until < ap->nrecs || ap->ops[index] != KS_ROW_WRITE)
 		return true;
 	set = get_set(ap, r->target->relid, constraint);
-	if (!set->known || !find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols))
+	if (!set->known || may_be_referred_to(r, &set->fk) ||
+		!find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols))
 		return true;
 	for (int k = 0; k < set->fk.nkeys; k++)
 		if (r->target->cols[cols[k]].type.typid != get_atttype(set->fk.confrelid, set->fk.confkey[k]))
@@ -239,7 +262,8 @@ ks_refer_may_need_rejected(KsApply *ap, int index, Oid constraint)
 	ForeignKeyCacheInfo fk;
 
 	if (!OidIsValid(relid) || !OidIsValid(constraint) || ap->stopped.edata ||
-		ap->rejects.n > MAX_COMPARED || !find_foreign_key(relid, constraint, &fk))
+		ap->rejects.n > MAX_COMPARED || !find_foreign_key(relid, constraint, &fk) ||
+		may_be_referred_to(ks_apply_route_at(ap, index), &fk))
 		return true;
 	for (int k = 0; k < ap->rejects.n; k++)
 		if (!is_another_row(ap, index, ap->rejects.items[k].index, &fk))
