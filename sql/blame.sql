@@ -258,6 +258,17 @@ SELECT value, sqlstate FROM letters;
 SELECT forget();
 SELECT kafka_sink.drop_sink('v');
 DROP TABLE v;
+-- a truncation has no key that others might refer to
+CREATE TABLE v (id text PRIMARY KEY, parent text REFERENCES v, n int CHECK (n < 100));
+CREATE TABLE w (v text REFERENCES v);
+INSERT INTO v VALUES ('a');
+INSERT INTO w VALUES ('a');
+SELECT kafka_sink.create_sink('v', target => 'v', envelope => 'debezium', insert_mode => 'upsert', delete_enabled => true);
+\set VERBOSITY default
+SELECT kafka_sink.ingest('v', ARRAY[r('{"before": null, "after": {"id": "q", "parent": "z"}, "op": "c", "source": {"connector": "postgresql"}}'), r('{"before": null, "after": null, "op": "t", "source": {"connector": "postgresql"}}'), r('{"before": null, "after": {"id": "z", "n": 1000}, "op": "c", "source": {"connector": "postgresql"}}')]);
+\set VERBOSITY terse
+SELECT kafka_sink.drop_sink('v');
+DROP TABLE v, w;
 -- and intervals
 CREATE TABLE x (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&) DEFERRABLE INITIALLY IMMEDIATE);
 INSERT INTO x VALUES (1, '[1,5)'), (2, '[5,9)');

@@ -156,7 +156,11 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 		ap->ops[i] = ks_decode(r->decoder, rec, &ap->parts[rec->pidx],
 							   r->rows.values + row, r->rows.isnull + row);
 		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
+		{
+			/* whoever compares rows finds none here */
+			memset(r->rows.isnull + row, true, nvalues);
 			ks_apply_check_truncation(ap, rec);
+		}
 		if (unlikely(r->decoder->nlater > 0 || (r->decoder->unmatched && late)))
 			ks_evaluate_later(r, i);
 		else if (r->decoder->has_value &&
