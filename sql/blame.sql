@@ -269,6 +269,21 @@ SELECT kafka_sink.ingest('v', ARRAY[r('{"before": null, "after": {"id": "q", "pa
 \set VERBOSITY terse
 SELECT kafka_sink.drop_sink('v');
 DROP TABLE v, w;
+-- what needs a row behind the record that the batch stops at is not refused, if the rest cannot be written as a whole
+CREATE TABLE v (id int PRIMARY KEY, v text UNIQUE, parent int REFERENCES v, n int CHECK (n < 100));
+SELECT kafka_sink.create_sink('v', target => 'v', insert_mode => 'upsert', delete_enabled => true, on_error => 'stop');
+INSERT INTO v VALUES (5, 'a');
+\set VERBOSITY default
+SELECT kafka_sink.ingest('v', rs('{"id": 1, "parent": 30}', '{"id": 5, "v": "b"}', '{"id": 2, "v": "a"}', '{"id": 21, "n": 1000}', '{"id": 30}'));
+\set VERBOSITY terse
+SELECT kafka_sink.alter_sink('v', on_error => 'dead_letter');
+-- nor is what comes right before the row that it needs
+TRUNCATE v;
+INSERT INTO v VALUES (5, 'a');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('v', rs('{"id": 1, "parent": 3}', '{"id": 3, "parent": 4}', '{"id": 4}', '{"id": 5, "v": "b"}', '{"id": 2, "v": "a"}'));
+TABLE v ORDER BY id;
+SELECT kafka_sink.drop_sink('v');
+DROP TABLE v;
 -- and intervals
 CREATE TABLE x (id int PRIMARY KEY, r int4range, EXCLUDE USING gist (r WITH &&) DEFERRABLE INITIALLY IMMEDIATE);
 INSERT INTO x VALUES (1, '[1,5)'), (2, '[5,9)');

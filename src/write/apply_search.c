@@ -29,7 +29,7 @@
  *	  were not refused before it.
  * Each round costs the batch as a whole, a search and a judgement, and refuses one
  * record at least; behind the last round (MAX_ROUNDS) all that fail in the order of
- * the log are refused.
+ * the log are refused, unless they can be written together with those right behind them.
  *
  * What is not a record's fault stops the batch, as an error of on_error => 'stop'
  * does, if there is one record that provokes it alone: everything before it stays,
@@ -59,6 +59,10 @@
 /* Rounds of the search behind which nothing is left to a cure. */
 #define MAX_ROUNDS	10
 
+/* Records of such a range, and how many times the batch's rows are written to find them. */
+#define MAX_JOINED	256
+#define MAX_TIMES	4
+
 typedef enum How
 {
 	WITH_SUSPECTS,				/* those that others might cure are left out */
@@ -75,7 +79,9 @@ typedef struct Search
 	bool		needs;			/* some may need the record that the batch stops at */
 	bool		with_rest;		/* all but that one are to be tried before suspects are judged, */
 	bool		rest_tried;		/* and have been */
-	bool		stays;			/* the round has written what is to be written */
+	bool		stays;			/* the round has written what is to be written, */
+	bool		ended;			/* up to a record that may need what is not written */
+	int64		joined;			/* rows of ranges that have grown */
 	int			from;			/* what is before it is done */
 	ErrorData  *whole;			/* the error of all as a whole, */
 	KsFault		fault;			/* and whose fault it is */
@@ -122,6 +128,14 @@ suspect(Search *s, int i, ErrorData *edata)
 		decode_rest(s->ap);
 }
 
+/* The batch stops behind this record, which may need a row of what comes then. */
+static bool
+may_need_rest(KsApply *ap, int i, const ErrorData *edata)
+{
+	return ap->limit < ap->nrecs && ks_error_is_of_reference(edata->sqlerrcode) &&
+		!ks_aside_may_wait(ap, i, edata) && ks_fault_may_be_cured(ap, i, edata);
+}
+
 /* A record that fails alone; false ends the search. */
 static bool
 found(Search *s, int i, ErrorData *edata)
@@ -134,12 +148,44 @@ found(Search *s, int i, ErrorData *edata)
 	if (s->how == WITH_SUSPECTS &&
 		(ks_fault_may_be_cured(ap, i, edata) || ks_fault_may_follow(ap, i, edata, &s->suspects)))
 		suspect(s, i, edata);
+	else if (s->how == STRICT && may_need_rest(ap, i, edata))
+	{
+		s->ended = true;
+		return false;
+	}
 	else
 	{
 		ks_aside_put(ap, i, edata, ks_aside_column(ap, edata), fault);
 		s->nbad++;
 	}
 	return true;
+}
+
+/*
+ * The record at hand, which fails alone, with those behind it, which may cure it: a range
+ * that grows, up to 'end'.  Where it ends if it can be written, or else 0.
+ */
+static int
+join_next(Search *s, int end)
+{
+	KsApply    *ap = s->ap;
+	KsFault		fault = ap->fault;
+
+	for (int size = 2; size <= MAX_JOINED && s->from + size / 2 < end &&
+		 s->joined < (int64) MAX_TIMES * ap->nrecs; size *= 2)
+	{
+		int			until = Min(s->from + size, end);
+		ErrorData  *edata = ks_apply_attempt(ap, s->from, until, until);
+
+		if (edata == NULL)
+			return until;
+		s->joined += until - s->from;
+		FreeErrorData(edata);
+	}
+	/* (as the record has left it) */
+	ap->fault = fault;
+	ap->evaluating = -1;
+	return 0;
 }
 
 /*
@@ -188,9 +234,12 @@ go_through(Search *s)
 		}
 		else
 		{
-			more = found(s, s->from, edata);
+			int			joined = s->how == STRICT && ks_fault_may_be_cured(ap, s->from, edata) ?
+				join_next(s, end) : 0;
+
+			more = joined > 0 || found(s, s->from, edata);
 			if (more)
-				s->from = until;
+				s->from = Max(until, joined);
 			size = 1;
 		}
 	}
@@ -336,9 +385,9 @@ search(KsApply *ap, ErrorData *edata)
 		s.how = round < MAX_ROUNDS ? WITH_SUSPECTS : STRICT;
 		s.suspects.n = 0;
 		s.nbad = 0;
-		s.needs = s.with_rest = false;
+		s.needs = s.with_rest = s.ended = false;
 		ks_apply_undoable(ap, one_round, &s);
-		ap->done = ap->limit;
+		ap->done = s.ended ? s.from : ap->limit;
 		if (s.stays || ap->nwaiting > 0)
 			return;
 		forget_counts(&s);
