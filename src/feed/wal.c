@@ -35,6 +35,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
 
@@ -58,7 +59,7 @@ struct KsWal
 	OutputPluginCallbacks plugin;	/* what ours are around of */
 	XLogRecPtr	from;			/* commits before it are left out */
 	XLogRecPtr	at;				/* the transaction at hand, by its commit; 0: none */
-	uint64		nchanges;		/* of all transactions, published or not */
+	uint64		nchanges;		/* and messages, of all transactions, published or not */
 	XLogRecPtr	skip;			/* the one of which nothing is handed out */
 	const char *publication;	/* NULL: messages alone are handed out */
 	bool		starved;		/* the last read met the end of what may be read */
@@ -269,18 +270,27 @@ check_publication(void)
 				 errhint("Make it again, or give the feed another one. Then kafka_sink.accept_gap() goes on from now on; kafka_sink.skip() leaves out this transaction alone.")));
 }
 
-/* The plugin is not asked about what is skipped: its errors may be the reason. */
+/* Millions of them may be of no interest, and take minutes. */
+static void
+count_change(void)
+{
+	if (++my_wal->nchanges % PASS_CHANGES == 0)
+		my_wal->receiver.passed(my_wal->receiver.arg, my_wal->at);
+}
+
+/*
+ * The plugin is not asked about what is skipped: its errors may be the reason.  Nor about
+ * the heap into which a table is rewritten, whose rows are no changes (wrap_plugin()).
+ */
 static void
 around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
 {
-	if (my_wal->at != my_wal->skip)
+	if (my_wal->at != my_wal->skip && !OidIsValid(rel->rd_rel->relrewrite))
 	{
 		check_publication();
 		my_wal->plugin.change_cb(ctx, txn, rel, change);
 	}
-	/* millions of them may be of no interest, and take minutes */
-	if (++my_wal->nchanges % PASS_CHANGES == 0)
-		my_wal->receiver.passed(my_wal->receiver.arg, my_wal->at);
+	count_change();
 }
 
 static void
@@ -300,6 +310,8 @@ around_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr ls
 {
 	if (!transactional || my_wal->at != my_wal->skip || ks_message_defines(data, len))
 		my_wal->plugin.message_cb(ctx, txn, lsn, transactional, prefix, len, data);
+	if (transactional)
+		count_change();
 }
 
 static void
@@ -316,6 +328,9 @@ wrap_plugin(KsWal *wal)
 {
 	OutputPluginCallbacks *cb = &wal->ctx->callbacks;
 
+	/* a table that is rewritten, or a materialized view that is refreshed, takes as long to
+	 * be passed over as one that is loaded: so it is handed to us, and to nobody else */
+	wal->ctx->reorder->output_rewrites = true;
 	wal->plugin = *cb;
 	cb->begin_cb = around_begin;
 	cb->change_cb = around_change;

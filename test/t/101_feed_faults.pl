@@ -267,6 +267,23 @@ stop_at('');
 kill $_, pid_of_feed() foreach qw(HUP CONT);
 all_once('before and behind a load of another table');
 
+# nor for a table that is rewritten, whose rows are no changes, or for messages of others
+foreach ([ 'a table that is rewritten', 'ALTER TABLE noise ADD u uuid DEFAULT gen_random_uuid()' ],
+	[ 'messages of others', q{SELECT count(pg_logical_emit_message(true, 'others', 'm')) FROM generate_series(1, 600)} ])
+{
+	my ($what, $sql) = @$_;
+
+	sql("CALL kafka_sink.pause('f', true)");
+	emit(1);
+	sql($sql);
+	stop_at('passing');
+	sql("SELECT kafka_sink.resume('f')");
+	stops_passing($what, 0);
+	stop_at('');
+	kill $_, pid_of_feed() foreach qw(HUP CONT);
+	all_once($what);
+}
+
 # the same within a transaction
 stop_at('passing');
 sql("BEGIN; SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 1)::text); INSERT INTO noise SELECT 'y' FROM generate_series(1, 600);
@@ -279,6 +296,7 @@ is(scalar $kafka->records($topic), $n - 1, 'is cut');
 stop_at('');
 kill $_, pid_of_feed() foreach qw(HUP CONT);
 all_once('a transaction that was cut where nothing was published');
+
 
 # --- builds that are wrong, each in its own way: the checks above would see it ---
 
