@@ -119,8 +119,10 @@ extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);
 /* Is what comes next published by other settings? */
 #define ks_publisher_is_redefined(p)	((p)->redefined)
 
-/* So, or because a transaction was skipped: is Kafka to know before anything else is read? */
-#define ks_publisher_is_due(p)		((p)->redefined || (p)->next.skipped != (p)->progress.skipped)
+/* So, or because a transaction was skipped, or one that was cut has come to its end, be it
+ * without another record: is Kafka to know before anything else is read? */
+#define ks_publisher_is_due(p) \
+	((p)->redefined || (p)->next.skipped != (p)->progress.skipped || ((p)->next.inside == 0 && (p)->progress.inside != 0))
 
 /* What comes next is published by these settings, whatever the WAL has said. */
 extern void ks_publisher_redefine(KsPublisher *p, const KsDefinition *as);

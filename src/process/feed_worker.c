@@ -57,7 +57,8 @@
 #define MOVE_BYTES			(1024 * 1024)	/* and so much was written by others */
 
 static volatile bool connection_changed = false;
-static TimestampTz moved_at = 0;	/* the progress, last */
+static XLogRecPtr confirmed = InvalidXLogRecPtr;	/* of the slot, last */
+static TimestampTz moved_at = 0;	/* and when */
 
 static void
 connection_callback(Datum arg, int cacheid, uint32 hashvalue)
@@ -113,6 +114,15 @@ tell_counts(void)
 		ConditionVariableBroadcast(ks_feed.progress);
 }
 
+/* What Kafka has committed is not needed any more. */
+static void
+confirm(void)
+{
+	confirmed = ks_feed.publisher.progress.lsn;
+	moved_at = GetCurrentTimestamp();
+	ks_wal_confirm(ks_feed.wal, confirmed);
+}
+
 /* What is open, or the progress alone; and then the slot. */
 static void
 commit(void)
@@ -124,9 +134,8 @@ commit(void)
 	ReplicationSlotSave();
 #endif
 	ks_publisher_commit(&ks_feed.publisher, ks_wal_position(ks_feed.wal));
-	moved_at = GetCurrentTimestamp();
-	pg_atomic_write_u64(&ks_feed.slot->feed.last_commit, (uint64) moved_at);
-	ks_wal_confirm(ks_feed.wal, ks_feed.publisher.progress.lsn);
+	pg_atomic_write_u64(&ks_feed.slot->feed.last_commit, (uint64) GetCurrentTimestamp());
+	confirm();
 	ks_feed_step("confirmed");
 	if (ks_feed.feed->skip_lsn != 0 && ks_feed.feed->skip_lsn < ks_feed.publisher.progress.lsn)
 		ks_feed_end_skip(ks_feed.publisher.progress.skipped == ks_feed.feed->skip_lsn);
@@ -138,11 +147,14 @@ commit(void)
 		ks_feed_respawn();
 }
 
-/* Others have written a lot, and nothing of it was for us. */
+/*
+ * Others have written a lot, and nothing of it was for us.  (The progress may have come to
+ * the end of it, while a long transaction was passed over, and the slot has not.)
+ */
 static bool
 is_move_due(void)
 {
-	return ks_wal_position(ks_feed.wal) - ks_feed.publisher.progress.lsn > MOVE_BYTES &&
+	return ks_wal_position(ks_feed.wal) - confirmed > MOVE_BYTES &&
 		TimestampDifferenceExceeds(moved_at, GetCurrentTimestamp(), MOVE_AFTER_MS);
 }
 
@@ -223,6 +235,8 @@ main_loop(void)
 	for (int i = 0; i < KS_PUBLISHER_PRODUCERS; i++)
 		AddWaitEventToSet(events, WL_SOCKET_READABLE, ks_producer_fd(ks_feed.publisher.producers[i]), NULL, NULL);
 	ks_shmem_worker_runs();
+	/* (not told to the slot: what it keeps is still to be read) */
+	confirmed = ks_feed.publisher.progress.lsn;
 	moved_at = GetCurrentTimestamp();
 	for (;;)
 	{

@@ -297,6 +297,17 @@ stop_at('');
 kill $_, pid_of_feed() foreach qw(HUP CONT);
 all_once('a transaction that was cut where nothing was published');
 
+# and of which nothing more comes: that it has ended is known before anything else is published
+stop_at('passing');
+sql("BEGIN; SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 1)::text); INSERT INTO noise SELECT 'y' FROM generate_series(1, 300); COMMIT");
+$n++;
+stops_passing('a transaction that publishes nothing any more', 11);
+stop_at('');
+kill $_, pid_of_feed() foreach qw(HUP CONT);
+all_once('a transaction that was cut behind its last record');
+my @progress = grep { $_->[2] =~ m{/f$} } $kafka->records('kafka_sink.progress');
+like(unescaped($progress[-1][3]), qr{"inside": "0/00000000"}, 'of which no part is left');
+wait_until($node, 'SELECT published_lsn = confirmed_flush_lsn FROM kafka_sink.stat_feeds, pg_replication_slots', 't', 'and the slot knows');
 
 # --- builds that are wrong, each in its own way: the checks above would see it ---
 
