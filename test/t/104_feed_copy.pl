@@ -125,8 +125,9 @@ sub create_feed
 	my $prefix = $kafka->topic('copy' . ++$feeds);
 
 	$kafka->create_topic("$prefix.$_", 1) foreach split /\n/, sql("SELECT tablename FROM pg_publication_tables WHERE pubname = '$publication'");
+	my $envelope = ($more // '') =~ /envelope/ ? '' : "envelope => 'debezium', ";
 	sql("SELECT kafka_sink.create_feed('f', server => 'kafka', publication => '$publication', topic => '$prefix.{table}', "
-		  . "envelope => 'debezium', progress_topic => '$progress', copy_data => true" . ($more // '') . ')');
+		  . "${envelope}progress_topic => '$progress', copy_data => true" . ($more // '') . ')');
 	return $prefix;
 }
 
@@ -337,6 +338,29 @@ wait_until($node, "SELECT state || ': ' || message FROM kafka_sink.feed_copies W
 sql('INSERT INTO nokey VALUES (2)');
 published('f');
 is(scalar $kafka->records("$prefix.nokey"), 1, 'and its changes are published');
+drop_feed();
+
+# --- a key that is another where the table is read, and not yet where the WAL is ---
+
+sql(q{
+	CREATE TABLE keyed (a int PRIMARY KEY, b int NOT NULL, n int);
+	INSERT INTO keyed SELECT i, 7 - i, 0 FROM generate_series(1, 6) i;
+	CREATE PUBLICATION keyed FOR TABLE keyed;
+});
+stop_at('chunk_read');
+$prefix = create_feed('keyed', ", envelope => 'none', batch_records => 3");
+$pid = stops_at('chunk_read');
+# (what is told of the table is known from then on)
+sql('UPDATE keyed SET n = 1 WHERE a = 6');
+stop_at('chunk_sent');
+kill $_, $pid foreach qw(HUP CONT);
+$pid = stops_at('chunk_sent');
+sql('UPDATE keyed SET n = 2 WHERE a = 1; ALTER TABLE keyed DROP CONSTRAINT keyed_pkey, ADD PRIMARY KEY (b)');
+stop_at('');
+kill $_, $pid foreach qw(HUP CONT);
+published('f');
+my %last = map { @$_ } records_of("$prefix.keyed");
+is(join(' ', map { decode_json($last{$_})->{b} } sort keys %last), '1 2 3 4 5 6', 'a change by the former key takes the place of no row');
 drop_feed();
 
 # --- a commit that is published before others see it: its standby is waited for ---
