@@ -36,17 +36,24 @@ oid_array(List *relids)
 	return construct_array(oids, n, OIDOID, sizeof(Oid), true, TYPALIGN_INT);
 }
 
+/* One that is not there any more, or not the feed's, says nothing of its tables. */
+#define IS_PUBLICATION \
+	"AND c.publication OPERATOR(pg_catalog.=) $4 AND EXISTS (SELECT FROM pg_catalog.pg_publication p " \
+	"WHERE p.oid OPERATOR(pg_catalog.=) $5 AND p.pubname::pg_catalog.text OPERATOR(pg_catalog.=) $4) "
+
 bool
-ks_feed_copies_match(const KsFeed *feed, List *relids)
+ks_feed_copies_match(const KsFeed *feed, Oid publication, List *relids)
 {
-	Oid			types[] = {TEXTOID, INT8OID, OIDARRAYOID};
-	Datum		values[] = {CStringGetTextDatum(feed->name), Int64GetDatum(feed->id), PointerGetDatum(oid_array(relids))};
+	Oid			types[] = {TEXTOID, INT8OID, OIDARRAYOID, TEXTOID, OIDOID};
+	Datum		values[] = {CStringGetTextDatum(feed->name), Int64GetDatum(feed->id), PointerGetDatum(oid_array(relids)),
+	CStringGetTextDatum(feed->publication), ObjectIdGetDatum(publication)};
 	bool		added;
 
 	SPI_connect();
 	ks_catalog_execute("DELETE FROM kafka_sink.feed_copies f USING kafka_sink.feed_catalog c "
 					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND c.feed OPERATOR(pg_catalog.=) $1 AND c.id OPERATOR(pg_catalog.=) $2 "
-					   "AND f.relation::pg_catalog.oid OPERATOR(pg_catalog.<>) ALL ($3)", lengthof(types), types, values, NULL);
+					   "AND f.relation::pg_catalog.oid OPERATOR(pg_catalog.<>) ALL ($3) " IS_PUBLICATION,
+					   lengthof(types), types, values, NULL);
 	ks_catalog_execute("UPDATE kafka_sink.feed_copies f SET state = 'waiting', message = NULL "
 					   "FROM kafka_sink.feed_catalog c "
 					   "WHERE f.feed OPERATOR(pg_catalog.=) $1 AND c.feed OPERATOR(pg_catalog.=) $1 AND c.id OPERATOR(pg_catalog.=) $2 "

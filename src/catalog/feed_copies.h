@@ -56,10 +56,11 @@ typedef struct KsCopyPlan
 /* --- the rows; in a transaction of the caller's --- */
 
 /*
- * Makes the rows of a feed those of these tables: others are forgotten, and what was
- * refused is tried again.  Returns whether one has come.
+ * Makes the rows of a feed those of these tables, which are what its publication was found
+ * to have: others are forgotten, unless that publication is gone by now, or the feed has
+ * another one; and what was refused is tried again.  Returns whether one has come.
  */
-extern bool ks_feed_copies_match(const KsFeed *feed, List *relids);
+extern bool ks_feed_copies_match(const KsFeed *feed, Oid publication, List *relids);
 
 /* Those that are not done, of KsFeedCopy, in their order; in the current context. */
 extern List *ks_feed_copies_unfinished(const KsFeed *feed);

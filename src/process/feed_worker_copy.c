@@ -22,6 +22,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_publication.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -163,17 +164,31 @@ copy_by_id(int64 id)
 	return NULL;
 }
 
+/* While the publication is gone, or a former one still holds, tables wait that are not in it. */
+static List *
+only_published(List *copies)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, copies)
+		if (list_member_oid(ks_feed_tables(), ((KsFeedCopy *) lfirst(lc))->relid))
+			result = lappend(result, lfirst(lc));
+	return result;
+}
+
 /* The rows of the catalog, and what Kafka knows better. */
 static void
 read_copies(void *arg)
 {
 	bool	   *added = arg;
 	const KsProgress *p = &ks_feed.publisher.next;
+	Oid			publication = get_publication_oid(ks_feed.feed->publication, true);
 	KsFeedCopy *at;
 	MemoryContext old;
 
 	ks_feed_find_tables(NULL);
-	*added = ks_feed_copies_match(ks_feed.feed, ks_feed_tables());
+	*added = ks_feed_copies_match(ks_feed.feed, publication, ks_feed_tables());
 	old = MemoryContextSwitchTo(copy.cxt);
 	copy.left = ks_feed_copies_unfinished(ks_feed.feed);
 	at = copy_by_id(p->copy);
@@ -186,7 +201,8 @@ read_copies(void *arg)
 		copy.left = list_delete_ptr(copy.left, at);
 		at = NULL;
 	}
-	copy.at = at ? at : copy.left ? linitial(copy.left) : NULL;
+	copy.left = only_published(copy.left);
+	copy.at = at && list_member_ptr(copy.left, at) ? at : copy.left ? linitial(copy.left) : NULL;
 	MemoryContextSwitchTo(old);
 }
 
