@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -20,6 +21,7 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -32,6 +34,7 @@ static List *denied = NIL;
 static List *current = NIL;		/* both */
 static List *own = NIL;			/* of the extension, published or not */
 static XLogRecPtr known_at;		/* as of this place of the WAL */
+static KsHorizon known;			/* and so far as these transactions were seen */
 static TimestampTz looked_at;
 static volatile bool changed = false;
 
@@ -118,6 +121,20 @@ find_published(void)
 	}
 }
 
+/* By a snapshot behind that place; what it sees is kept. */
+static void
+push_snapshot(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(ks_feed.cxt);
+
+	known_at = ks_flushed_lsn();
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (known.running)
+		pfree(known.running);
+	ks_horizon_take(&known, GetActiveSnapshot());
+	MemoryContextSwitchTo(old);
+}
+
 /* In a transaction. */
 void
 ks_feed_find_tables(void *unused)
@@ -130,11 +147,12 @@ ks_feed_find_tables(void *unused)
 	list_free(current);
 	list_free(own);
 	allowed = denied = current = own = NIL;
-	known_at = ks_flushed_lsn();
+	push_snapshot();
 	SPI_connect();
 	find_own();
 	find_published();
 	SPI_finish();
+	PopActiveSnapshot();
 }
 
 void
@@ -203,5 +221,11 @@ ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const 
 		refuse(schema, table);
 	if (txn->commit_lsn >= known_at)
 		ks_feed_respawn();
+	/* such as one that waits for a standby: the table is not gone, but still to come */
+	if (!ks_horizon_sees(&known, XidFromFullTransactionId(txn->xid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s is changed by a commit that cannot be seen yet", quote_qualified_identifier(schema, table)),
+				 errdetail("Before that it is not known whether the feed's owner may read it.")));
 	return could_be_read(relid, schema, table);
 }

@@ -2,12 +2,13 @@
 use strict;
 use warnings FATAL => 'all';
 
+use IPC::Run;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use KafkaSinkTest;
 
-my $node = new_node('main', conf => "wal_level = logical\n");
+my $node = new_node('main', conf => "wal_level = logical\nmax_wal_senders = 2\n");
 my $kafka = shared_broker();
 my $progress = $kafka->topic('progress');
 my $prefix = $kafka->topic('shop');
@@ -71,7 +72,7 @@ foreach ([ "publication => 'nothing'", qr/publication "nothing" does not exist/ 
 	like($err, $_->[1], "refused: $_->[0]");
 }
 
-$kafka->create_topic("$prefix.$_", 1) foreach qw(plain pair whole nokey types made longkey parted filtered secret later unseen gone left_it guarded one to.two to.three);
+$kafka->create_topic("$prefix.$_", 1) foreach qw(plain pair whole nokey types made longkey parted filtered secret later unseen gone left_it guarded slow one to.two to.three);
 
 # --- rows ---
 
@@ -206,6 +207,24 @@ is(records_of('later'), '1={"id":1}', 'a table that is added');
 sql("CALL kafka_sink.pause('hidden', true); INSERT INTO later VALUES (2); DROP TABLE later; SELECT kafka_sink.resume('hidden')");
 published('hidden');
 is(records_of('later'), qq(1={"id":1}\n2={"id":2}), 'and one that is gone');
+# and one that is made by a commit that others do not see yet: a standby is waited for
+sql('ALTER DATABASE postgres SET synchronous_commit = local');
+$node->append_conf('postgresql.conf', "synchronous_standby_names = 'nobody'");
+$node->reload;
+wait_until($node, 'SHOW synchronous_standby_names', 'nobody', 'nobody answers');
+my $waiting = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SET synchronous_commit = on',
+	'-c', 'CREATE TABLE slow (id int PRIMARY KEY); ALTER PUBLICATION hidden ADD TABLE slow; INSERT INTO slow VALUES (1)' ],
+	'<', \undef, '>', \my $out, '2>', \my $err);
+wait_until($node, "SELECT state || ' ' || message FROM kafka_sink.feeds WHERE feed = 'hidden'",
+	'backoff table public.slow is changed by a commit that cannot be seen yet', 'a table that is not to be seen yet');
+$node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+$node->reload;
+$waiting->finish;
+wait_until($node, "SELECT state || ' ' || message FROM kafka_sink.feeds WHERE feed = 'hidden'", 'backoff permission denied for table public.slow',
+	'is not taken for one that is gone');
+sql('GRANT SELECT ON slow TO feeder');
+published('hidden');
+is(records_of('slow'), '1={"id":1}', 'and published when it may be');
 # but what he could not read does not become readable by going, or by being given to him too late
 sql("CALL kafka_sink.pause('hidden', true)");
 sql(q{
