@@ -280,12 +280,14 @@ count_change(void)
 
 /*
  * The plugin is not asked about what is skipped: its errors may be the reason.  Nor about
- * the heap into which a table is rewritten, whose rows are no changes (wrap_plugin()).
+ * the heap into which a table is rewritten, whose rows are no changes (wrap_plugin()); nor
+ * about tables that are not for others: what is written there does not miss a publication.
  */
 static void
 around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
 {
-	if (my_wal->at != my_wal->skip && !OidIsValid(rel->rd_rel->relrewrite))
+	if (my_wal->at != my_wal->skip && !OidIsValid(rel->rd_rel->relrewrite) &&
+		!my_wal->receiver.is_own(RelationGetRelid(rel)))
 	{
 		check_publication();
 		my_wal->plugin.change_cb(ctx, txn, rel, change);

@@ -37,6 +37,7 @@ typedef struct KsWalReceiver
 {
 	void		(*begin) (void *arg, const KsWalTransaction *txn);
 	void		(*message) (void *arg, const KsWalTransaction *txn, const char *data, Size len);
+	bool		(*is_own) (Oid relid);	/* a table of which nothing is to be handed out, whoever publishes it */
 	void		(*change) (void *arg, const KsWalTransaction *txn, StringInfo words);	/* of pgoutput */
 	void		(*commit) (void *arg, const KsWalTransaction *txn);
 	void		(*skipped) (void *arg, XLogRecPtr commit_lsn);	/* in place of all that it had */

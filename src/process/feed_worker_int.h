@@ -108,9 +108,11 @@ extern List *ks_feed_tables(void);
 /* Errors (42501) if the owner may not read all of it; in a transaction of our own. */
 extern void ks_feed_check_readable_now(Oid relid, const char *schema, const char *table);
 
-/* False of the extension's own, which are nobody's business, and of those that are not
- * published any more and that the owner could not read then.  Errors (42501) if he may not
- * read it; begins anew if that is not known. */
+/* The extension's own are nobody's business; as they were found. */
+extern bool ks_feed_is_own(Oid relid);
+
+/* False of those that are not published any more and that the owner could not read then.
+ * Errors (42501) if he may not read it; begins anew if that is not known. */
 extern bool ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table);
 
 /* --- feed_worker_chunk.c --- */

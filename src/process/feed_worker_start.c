@@ -415,6 +415,7 @@ ks_feed_start(int64 generation)
 		ks_feed_run(ks_feed_find_tables, NULL);
 	}
 	receiver = ks_publisher_receiver(&ks_feed.publisher);
+	receiver.is_own = ks_feed_is_own;
 	ks_feed_copy_start(&receiver);
 	ks_feed.wal = ks_wal_open(ks_wal_slot_name(ks_feed.feed->id), ks_feed.publisher.progress.lsn,
 							  ks_feed.feed->skip_lsn, ks_feed.feed->publication, &receiver, ks_feed.cxt);

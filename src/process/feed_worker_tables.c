@@ -170,6 +170,12 @@ ks_feed_tables(void)
 	return current;
 }
 
+bool
+ks_feed_is_own(Oid relid)
+{
+	return list_member_oid(own, relid);
+}
+
 /* As the catalogs are that are asked. */
 static bool
 may_read(Oid relid)
@@ -213,8 +219,6 @@ could_be_read(Oid relid, const char *schema, const char *table)
 bool
 ks_feed_check_table(void *unused, const KsWalTransaction *txn, Oid relid, const char *schema, const char *table)
 {
-	if (list_member_oid(own, relid))
-		return false;
 	if (list_member_oid(allowed, relid))
 		return true;
 	if (list_member_oid(denied, relid))

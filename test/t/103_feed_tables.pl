@@ -288,6 +288,9 @@ published('moves');
 is(records_of('one'), join("\n", map { qq($_={"id":$_}) } 1 .. 3), 'up to the commit that changes it the feed is what it was');
 is(records_of('to.two'), join("\n", map { qq($_={"id":$_}) } 2 .. 3), 'behind that what it became, and was');
 like(records_of('to.three'), qr/^.*"op":"c".*$/, 'and then what it is');
+sql(q{BEGIN; ALTER PUBLICATION threes RENAME TO fours; SELECT kafka_sink.alter_feed('moves', publication => 'fours'); COMMIT; INSERT INTO three VALUES (2)});
+published('moves');
+is(scalar $kafka->records("$prefix.to.three"), 2, 'one that is renamed, and told so at once, is not missed');
 sql("SELECT kafka_sink.drop_feed('moves')");
 
 # --- the progress, which all feeds believe ---

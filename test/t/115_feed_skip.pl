@@ -268,6 +268,16 @@ sql("SELECT kafka_sink.skip('rows'); SELECT kafka_sink.resume('rows')");
 published('rows');
 is(join(' ', map { $_->[2] } $kafka->records($shown)), '1 4 5 6 7 9', 'which can be skipped');
 
+# what this extension itself writes meanwhile does not miss it
+sql('DROP PUBLICATION mixed');
+sql("INSERT INTO shown VALUES (11, 'a')");
+wait_until($node, "SELECT state || ' ' || message FROM kafka_sink.feeds WHERE feed = 'rows'", 'halted publication "mixed" does not exist', 'without a publication it halts');
+sql("SELECT kafka_sink.skip('rows'); SELECT kafka_sink.resume('rows')");
+state_is('rows', 'running', 'at changes of others, not at what has let it go on');
+sql("CREATE PUBLICATION mixed FOR TABLE shown; INSERT INTO shown VALUES (12, 'a')");
+published('rows');
+is(join(' ', map { $_->[2] } $kafka->records($shown)), '1 4 5 6 7 9 12', 'and publishes when there is one again');
+
 # --- a transaction that is cut, and changed or skipped between a part and the rest ---
 
 my $cut = 4;
