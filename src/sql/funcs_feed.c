@@ -36,6 +36,7 @@
 #include "sql/define.h"
 #include "sql/feeds.h"
 #include "sql/given.h"
+#include "sql/writers.h"
 
 PG_FUNCTION_INFO_V1(kafka_sink_create_feed);
 PG_FUNCTION_INFO_V1(kafka_sink_alter_feed);
@@ -335,7 +336,13 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 		if (owner != feed->owner)
 			ks_limits_check_feeds(owner);
 	}
+	/* what commits behind this is published by the new one; before anything is locked */
+	if (given[1].given && feed->start_lsn != 0 && !feed->suspended &&
+		strcmp(TextDatumGetCString(given[1].value), feed->publication) != 0)
+		ks_wait_for_writers_before(TextDatumGetCString(given[1].value));
 	ks_feeds_bump_generation(feed);
+	/* as it is now that nobody else can change it */
+	feed = ks_feeds_get(name, false);
 	before = ks_history_definition(name, NULL);
 	types[0] = TEXTOID;
 	values[0] = CStringGetTextDatum(name);

@@ -291,6 +291,19 @@ like(records_of('to.three'), qr/^.*"op":"c".*$/, 'and then what it is');
 sql(q{BEGIN; ALTER PUBLICATION threes RENAME TO fours; SELECT kafka_sink.alter_feed('moves', publication => 'fours'); COMMIT; INSERT INTO three VALUES (2)});
 published('moves');
 is(scalar $kafka->records("$prefix.to.three"), 2, 'one that is renamed, and told so at once, is not missed');
+# of what was written before there was one, nobody could say what is to be published by it
+my $early = $node->background_psql('postgres');
+$early->query_safe('BEGIN; INSERT INTO three VALUES (3)');
+sql('CREATE PUBLICATION fives FOR TABLE three');
+my $alter = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'),
+	'-c', "SELECT kafka_sink.alter_feed('moves', publication => 'fives')" ], '<', \undef, '>', \$out, '2>', \$err);
+wait_until($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted}, '1', 'who has written before another publication was made');
+$early->query_safe('COMMIT');
+$early->quit;
+ok($alter->finish, 'is waited for');
+sql('DROP PUBLICATION fours; INSERT INTO three VALUES (4)');
+published('moves');
+is(scalar $kafka->records("$prefix.to.three"), 4, 'and nothing is missed');
 sql("SELECT kafka_sink.drop_feed('moves')");
 
 # --- the progress, which all feeds believe ---
