@@ -37,6 +37,11 @@
 #define READ_RECORDS	256
 #define READ_BYTES		(1024 * 1024)
 
+/* Of the topic the end is read first, so many offsets; then each time so many times as many
+ * before that. */
+#define END_OFFSETS		1000
+#define END_TIMES		16
+
 char *
 ks_progress_name(const char *feed)
 {
@@ -227,31 +232,61 @@ find_ends(const KsConf *conf, const char *topic, TimestampTz deadline, MemoryCon
 	part->last_off = -1;
 }
 
+/* The last record of that name in a range; false if there is none.  'found': and it is one of ours. */
+static bool
+read_range(const KsConf *conf, KsPartition *range, const char *name, int patience_ms, MemoryContext cxt, KsProgress *progress, bool *found)
+{
+	KsRecord   *recs = palloc(READ_RECORDS * sizeof(KsRecord));
+	int			namelen = strlen(name);
+	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), patience_ms);
+	KsSource   *source = open_source(conf, false, cxt);
+	KsReader   *reader = ks_reader_start(source, range, 1, false, deadline);
+	bool		is_there = false;
+	Size		bytes;
+	int			n;
+
+	/* a topic that nobody compacts takes its time, and is no reason to begin again and again */
+	reader->patience_ms = patience_ms;
+	reader->hint = "A transaction of another feed may be open in the topic of progress; Kafka ends it after that feed's transaction_timeout.";
+	while ((n = ks_reader_next(reader, recs, READ_RECORDS, READ_BYTES, &bytes)) > 0)
+	{
+		for (int i = 0; i < n; i++)
+			if (recs[i].keylen == namelen && memcmp(recs[i].key, name, namelen) == 0)
+			{
+				is_there = true;
+				*found = ks_progress_parse(recs[i].value, recs[i].valuelen, progress);
+			}
+		ks_source_release(recs, n);
+	}
+	ks_source_close(source);
+	return is_there;
+}
+
 bool
 ks_progress_read(const KsConf *conf, const char *topic, const char *name, TimestampTz deadline, KsProgress *progress)
 {
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink progress", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
-	KsRecord   *recs = palloc(READ_RECORDS * sizeof(KsRecord));
-	int			namelen = strlen(name);
+	int			patience_ms = ks_reader_remaining_ms(deadline);
 	KsPartition part = {0};
-	KsReader   *reader;
+	int64		first;
+	int64		span = END_OFFSETS;
 	bool		found = false;
-	Size		bytes;
-	int			n;
 
 	find_ends(conf, topic, deadline, cxt, &part);
-	reader = ks_reader_start(open_source(conf, false, cxt), &part, 1, false, deadline);
-	while ((n = ks_reader_next(reader, recs, READ_RECORDS, READ_BYTES, &bytes)) > 0)
+	/* what comes last counts, so nothing before it is looked at */
+	for (first = part.off; part.until > first; span *= END_TIMES)
 	{
-		for (int i = 0; i < n; i++)
-			if (recs[i].keylen == namelen && memcmp(recs[i].key, name, namelen) == 0)
-				found = ks_progress_parse(recs[i].value, recs[i].valuelen, progress);
-		ks_source_release(recs, n);
+		int64		from = Max(first, part.until - span);
+
+		part.off = from;
+		if (read_range(conf, &part, name, patience_ms, cxt, progress, &found))
+			break;
+		part.until = from;
 	}
 	if (found && progress->copy_after)
 		progress->copy_after = MemoryContextStrdup(old, progress->copy_after);
 	MemoryContextSwitchTo(old);
-	MemoryContextDelete(cxt);	/* closes the source */
+	MemoryContextDelete(cxt);	/* closes the sources */
 	return found;
 }

@@ -66,8 +66,9 @@ extern bool ks_progress_parse(const char *text, int len, KsProgress *progress);
 /*
  * Waits, serving interrupts.  The last record of the feed's in the topic, of those
  * that are committed, up to the end that the topic has now; false if there is none.
- * What it points to is in the current context.  To be called after fencing: then nobody can add to it.  Errors (class 08, 57014)
- * if Kafka does not answer until the deadline.
+ * What it points to is in the current context.  To be called after fencing: then nobody can
+ * add to it.  Errors (class 08, 57014) if Kafka does not answer until the deadline, or later
+ * for as long as that is away now.
  */
 extern bool ks_progress_read(const KsConf *conf, const char *topic, const char *name, TimestampTz deadline,
 							 KsProgress *progress);

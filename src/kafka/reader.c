@@ -204,6 +204,8 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 		if (n > 0)
 		{
 			r->failures = 0;
+			if (r->patience_ms > 0)
+				r->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), r->patience_ms);
 			return n;
 		}
 		if (!drained || r->nunfinished == 0 || ks_source_is_busy(r->source))
@@ -213,7 +215,7 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 					(errcode(ERRCODE_QUERY_CANCELED),
 					 errmsg("timed out while reading from Kafka"),
 					 r->trouble ? errdetail("Kafka said: %s.", r->trouble) : 0,
-					 errhint("Give a longer timeout, or read less.")));
+					 errhint("%s", r->hint ? r->hint : "Give a longer timeout, or read less.")));
 		wait = ks_reader_remaining_ms(r->deadline);
 		if (r->restart_at != 0)
 			wait = Min(wait, ks_reader_remaining_ms(r->restart_at));

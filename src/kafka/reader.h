@@ -24,7 +24,9 @@ typedef struct KsReader
 	int			nparts;
 	int			nunfinished;	/* partitions that are not done */
 	TimestampTz deadline;
+	int			patience_ms;	/* records put the deadline off for so long; 0: they do not */
 	const char *trouble;		/* what Kafka said last, or NULL */
+	const char *hint;			/* if it comes too late, or NULL: of who gives the time */
 } KsReader;
 
 /*

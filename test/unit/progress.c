@@ -2,7 +2,7 @@
  * progress.c
  *	  The record of a feed's progress: what was written is read, and nothing else.
  *
- * Kafka is an array of records here.  Records are given without a byte behind them, so
+ * Kafka is an array of records here, whose offsets are far from each other.  Records are given without a byte behind them, so
  * that the address sanitizer sees who looks there.
  */
 #include "../fuzz/stubs.h"
@@ -14,6 +14,7 @@
 #include "kafka/reader.h"
 
 #define MAX_LOG		16
+#define STEP		700			/* offsets from one record to the next: what was between is compacted */
 
 static int	tests;
 static bool failed;
@@ -28,6 +29,12 @@ ok(bool fine, const char *what)
 /* --- the server --- */
 
 Oid			MyDatabaseId = 5;
+
+TimestampTz
+GetCurrentTimestamp(void)
+{
+	return 0;
+}
 
 uint64
 GetSystemIdentifier(void)
@@ -46,6 +53,9 @@ MemoryContextStrdup(MemoryContext cxt, const char *s)
 static KsRecord records[MAX_LOG];
 static int	nrecords;
 static int	next;
+static int	behind;				/* the range that is read */
+static int64 first_off;			/* of what has been read, or the end */
+static KsReader reader;
 static int	nopen;
 static bool open_uncommitted;
 static int	npartitions = 1;
@@ -74,10 +84,11 @@ ks_source_query_offsets(KsSource *src, KsOffsetQuery *q, int n, int timeout_ms)
 {
 	/* where it ends, whatever is open */
 	FUZZ_CHECK(open_uncommitted);
+	first_off = nrecords * STEP;
 	for (int i = 0; i < n; i++)
 	{
 		FUZZ_CHECK(q[i].part == 0);
-		q[i].off = q[i].ts == KS_OFFSET_LATEST ? nrecords : 0;
+		q[i].off = q[i].ts == KS_OFFSET_LATEST ? nrecords * STEP : 0;
 	}
 }
 
@@ -96,9 +107,15 @@ KsReader *
 ks_reader_start(KsSource *source, KsPartition *parts, int nparts, bool check_tail, TimestampTz deadline)
 {
 	/* and no record of a transaction that is not committed */
-	FUZZ_CHECK(!open_uncommitted && nparts == 1 && parts->part == 0 && parts->off == 0 && parts->until == nrecords);
-	next = 0;
-	return NULL;
+	FUZZ_CHECK(!open_uncommitted && nparts == 1 && parts->part == 0);
+	/* all of it, from the end on backwards */
+	FUZZ_CHECK(parts->off >= 0 && parts->off < parts->until && parts->until == first_off);
+	first_off = parts->off;
+	/* the n-th has the last of its offsets */
+	next = parts->off / STEP;
+	behind = parts->until / STEP;
+	reader = (KsReader) {0};
+	return &reader;
 }
 
 /* A few at a time */
@@ -107,7 +124,7 @@ ks_reader_next(KsReader *r, KsRecord *recs, int max, Size max_bytes, Size *bytes
 {
 	int			n = 0;
 
-	while (n < 3 && n < max && next < nrecords)
+	while (n < 3 && n < max && next < behind)
 		recs[n++] = records[next++];
 	return n;
 }
@@ -385,6 +402,7 @@ test_read(void)
 	put_progress("you", 7);
 	put_progress("you", 8);
 	ok(finds(6), "the last one counts");
+	ok(reader.patience_ms > 0 && strstr(reader.hint, "transaction_timeout"), "there is time while records come, and a reason if none do");
 	ok(ks_progress_read(NULL, "topic", "me", 0, &p) && strcmp(p.copy_after, example(4).copy_after) == 0, "with its place");
 	put("me", "{\"version\": 2}", 14);
 	ok(finds(-1), "one that cannot be read hides those before");
