@@ -28,6 +28,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	ks_shmem_init();
+	ks_shmem_sleep_init();
 	ks_utility_hook_init();
 	ks_drop_hook_init();
 	if (!IsBinaryUpgrade)

@@ -9,9 +9,10 @@
  * load a transaction of Kafka holds many of PostgreSQL, and alone it holds one.
  *
  * When nothing is left the process sleeps.  A commit that has emitted something wakes
- * it (ks_shmem_wake_feed()); what is committed without being flushed is looked for a
- * little later, and again and again with longer pauses; and now and then it looks in
- * any case.  What others write to the WAL moves the slot, too, but not each time.
+ * it, or if tables are published any that has written (shmem_sleep.c); what is committed
+ * without being flushed is looked for a little later, and again and again with longer
+ * pauses; and now and then it looks in any case.  What others write to the WAL moves the
+ * slot, too, but not each time.
  *
  * The session user is the feed's owner.  The definition is fixed for the life of the
  * process.  Whatever goes wrong ends it: the next one fences it, asks Kafka how far
@@ -200,27 +201,36 @@ has_waited_enough(void)
 /*
  * Until a commit wakes us, or it is time to look; 'seen' is what was flushed when
  * nothing was left (what standbys confirm is looked for as what is flushed is).  Returns for how long at most the next time.
+ *
+ * Of tables, any commit wakes us that has written, since nobody knows more of it.  If nothing
+ * of that was to be published ('*in_vain'), it is not waited for the next one, but for some
+ * milliseconds: so others cannot keep us busy.  Set to whether we were woken.
  */
 static long
-sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout)
+sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout, bool *in_vain)
 {
+	bool		tables = ks_feed.feed->publication != NULL;
+	bool		nap = tables && *in_vain;
 	WaitEvent	event;
 	bool		woken = false;
 
-	pg_atomic_write_u32(&ks_feed.slot->asleep, 1);
-	pg_memory_barrier();
-	if (ks_wal_end() <= seen)
+	ks_shmem_begin_sleep(tables && !nap);
+	if (nap)
+		timeout = SLEEP_MIN_MS;
+	else if (ks_wal_end() <= seen)
 		timeout = SLEEP_MAX_MS;
 	timeout = ks_feed_copy_patience(timeout);
 	/* whoever has committed in between did not wake us */
-	if (ks_wal_readable(ks_feed.wal) > seen)
+	if (!nap && ks_wal_readable(ks_feed.wal) > seen)
 		woken = true;
 	else if (WaitEventSetWait(events, timeout, &event, 1, PG_WAIT_EXTENSION) > 0 && event.events & WL_LATCH_SET)
 	{
 		ResetLatch(MyLatch);
+		ks_feed_step("woken");
 		woken = true;
 	}
-	pg_atomic_write_u32(&ks_feed.slot->asleep, 0);
+	ks_shmem_end_sleep();
+	*in_vain = woken;
 	return woken ? SLEEP_MIN_MS : Min(timeout * 2, SLEEP_MAX_MS);
 }
 
@@ -229,6 +239,7 @@ main_loop(void)
 {
 	WaitEventSet *events = ks_create_wait_event_set(2 + KS_PUBLISHER_PRODUCERS);
 	long		timeout = SLEEP_MIN_MS;
+	bool		in_vain = false;
 
 	AddWaitEventToSet(events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
@@ -253,6 +264,7 @@ main_loop(void)
 			if (copied)
 				ks_feed_copy_committed();
 			timeout = SLEEP_MIN_MS;
+			in_vain = false;
 		}
 		else if (is_move_due() || ks_publisher_is_due(&ks_feed.publisher))
 			commit();
@@ -267,7 +279,7 @@ main_loop(void)
 			ks_producer_serve(ks_feed.publisher.producers[i]);
 		tell_counts();
 		if (!more && !ks_feed_copy_is_busy())
-			timeout = sleep_until_woken(events, seen, timeout);
+			timeout = sleep_until_woken(events, seen, timeout, &in_vain);
 	}
 }
 

@@ -72,6 +72,8 @@ startup(void)
 		ConditionVariableInit(&ks_shared->process_exited);
 		for (int i = 0; i < KS_PROGRESS_CVS; i++)
 			ConditionVariableInit(&ks_shared->sink_progress[i]);
+		for (int i = 0; i < KS_SLEEPERS; i++)
+			pg_atomic_init_u32(&ks_shared->sleepers[i], 0);
 		for (int i = 0; i < ks_guc_max_workers; i++)
 		{
 			KsWorkerSlot *slot = &ks_worker_slots[i];

@@ -103,7 +103,7 @@ typedef struct KsWorkerSlot
 	KsFeedCounters feed;
 	bool		ends_stored;		/* by itself, as it was about to leave */
 	pg_atomic_uint32 writes_to;		/* table, while it waits for a lock; InvalidOid: not known */
-	pg_atomic_uint32 asleep;		/* of a feed: nothing was left to read, a commit may wake it */
+	pg_atomic_uint32 asleep;		/* of a feed: nothing was left to read, which commit wakes it (shmem_sleep.c) */
 } KsWorkerSlot;
 
 /* Is there, or will be, a process?  Under the lock, or as a guess. */
@@ -207,6 +207,14 @@ extern bool ks_shmem_feed_is_copying(const char *feed);
 
 /* A commit has something for this feed: its worker, if it sleeps, wakes up. */
 extern void ks_shmem_wake_feed(const char *feed);
+
+/* Of a feed's worker: from now on such a commit sets its latch, once, or one of anybody who
+ * has written in this database.  What has been committed before does not. */
+extern void ks_shmem_begin_sleep(bool until_written);
+extern void ks_shmem_end_sleep(void);
+
+/* When the library is loaded, before there is shared memory. */
+extern void ks_shmem_sleep_init(void);
 
 /* Is any worker of this sink in this database alive, or watched for?  Returns
  * its pid, or the watcher's or supervisor's; or 0. */

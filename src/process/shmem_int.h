@@ -14,6 +14,7 @@
 
 #define KS_MAX_DATABASES	256
 #define KS_PROGRESS_CVS		64
+#define KS_SLEEPERS			64
 
 /*
  * A database that has, or may have, sinks; see src/README.md for who moves it
@@ -116,6 +117,7 @@ typedef struct KsShared
 	bool		rescan;			/* the table of databases was full */
 	ConditionVariable process_exited;	/* a process of ours has ended */
 	ConditionVariable sink_progress[KS_PROGRESS_CVS];	/* a sink has, by hash of its name */
+	pg_atomic_uint32 sleepers[KS_SLEEPERS]; /* feeds that any commit wakes, by hash of the database */
 	KsDatabase	databases[KS_MAX_DATABASES];
 	int			nworkers;
 	uint32		worker_ends;	/* +1 whenever a slot may be free again */
@@ -133,6 +135,9 @@ extern KsPartitionSlot *ks_partition_slots;
 
 /* Wakes a process of ours; 0 is nobody. */
 extern void ks_shmem_wake(pid_t pid);
+
+/* It sleeps no more; did it? */
+extern bool ks_slot_end_sleep(KsWorkerSlot *slot);
 
 /* The entry of a database, made if it is missing and 'create'; the lock is
  * held exclusively.  NULL if missing, or full. */

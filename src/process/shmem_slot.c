@@ -174,6 +174,7 @@ detach_worker(int code, Datum arg)
 	pid_t		supervisor = 0;
 
 	LWLockAcquire(ks_shared->lock, LW_EXCLUSIVE);
+	(void) ks_slot_end_sleep(slot);
 	db = ks_shmem_database(slot->dbid, false);
 	if (db)
 		supervisor = db->supervisor;
@@ -333,26 +334,6 @@ ks_shmem_feed_is_copying(const char *feed)
 	}
 	LWLockRelease(ks_shared->lock);
 	return copying;
-}
-
-void
-ks_shmem_wake_feed(const char *feed)
-{
-	if (!ks_shmem_available())
-		return;
-	LWLockAcquire(ks_shared->lock, LW_SHARED);
-	for (int i = 0; i < ks_shared->nworkers; i++)
-	{
-		KsWorkerSlot *slot = &ks_worker_slots[i];
-
-		if (slot->pid == 0 || slot->dbid != MyDatabaseId || strcmp(slot->sink, feed) != 0)
-			continue;
-		/* of many who commit, one wakes it */
-		if (pg_atomic_exchange_u32(&slot->asleep, 0) == 1)
-			ks_shmem_wake(slot->pid);
-		break;
-	}
-	LWLockRelease(ks_shared->lock);
 }
 
 /* Who would start a worker of the sink, if one is parked; the lock is held. */

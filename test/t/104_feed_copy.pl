@@ -182,6 +182,17 @@ is(sql('SELECT copied_rows, copied_tables, tables_to_copy FROM kafka_sink.stat_f
 sql("UPDATE small SET n = nextval('seq') WHERE id = 1; CALL kafka_sink.pause('f', true); SELECT kafka_sink.resume('f')");
 published('f');
 is(words_of_key("$prefix.small", 1), 'r1 u1', 'it is not copied again');
+# one who sleeps is woken by whoever commits (unless he has just been, for nothing)
+stop_at('woken');
+foreach (1 .. 1000)
+{
+	sql("UPDATE small SET n = nextval('seq') WHERE id = 3");
+	last if slurp_file($node->logfile) =~ /feed stops at step woken/;
+}
+my $pid = stops_at('woken');
+stop_at('');
+kill $_, $pid foreach qw(HUP CONT);
+published('f');
 # (where a segment has just ended, the next one's head is not there yet)
 sql("SELECT pg_switch_wal(); CALL kafka_sink.wait_for('f', timeout => '3 min')");
 drop_feed();
@@ -197,7 +208,7 @@ sql(q{
 	CREATE PUBLICATION win FOR TABLE win;
 });
 $prefix = create_feed('win');
-my $pid = stops_at('chunk_read');
+$pid = stops_at('chunk_read');
 sql(q{
 	UPDATE win SET n = nextval('seq') WHERE id = 1;
 	UPDATE win SET n = nextval('seq') WHERE id = 3;
