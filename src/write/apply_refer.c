@@ -202,6 +202,16 @@ may_be_referred_to(const KsRoute *r, const ForeignKeyCacheInfo *fk)
 	return false;
 }
 
+/* Are the values of the columns of the types that they are compared with? */
+static bool
+has_types(const KsRoute *r, const int *cols, const ForeignKeyCacheInfo *fk)
+{
+	for (int k = 0; k < fk->nkeys; k++)
+		if (r->target->cols[cols[k]].type.typid != get_atttype(fk->confrelid, fk->confkey[k]))
+			return false;
+	return true;
+}
+
 bool
 ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 {
@@ -217,13 +227,41 @@ ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 	if (!set->known || may_be_referred_to(r, &set->fk) ||
 		!find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols))
 		return true;
-	for (int k = 0; k < set->fk.nkeys; k++)
-		if (r->target->cols[cols[k]].type.typid != get_atttype(set->fk.confrelid, set->fk.confkey[k]))
-			return true;
+	if (!has_types(r, cols, &set->fk))
+		return true;
 	/* it may be that another row is still referred to */
 	if (!hash_key(r, index, cols, set->fk.nkeys, &hash))
 		return true;
 	return set->n > 0 && bsearch(&hash, set->hashes, set->n, sizeof(uint32), compare_hashes) != NULL;
+}
+
+bool
+ks_refer_finds_behind(KsApply *ap, int index, Oid constraint)
+{
+	const KsRoute *r = ks_apply_route_at(ap, index);
+	const KsKeySet *set;
+	int			cols[INDEX_MAX_KEYS] = {0};
+	uint32		hash,
+				other;
+
+	if (r->target->command || ap->decoded_until < ap->nrecs || ap->ops[index] != KS_ROW_WRITE)
+		return false;
+	set = get_set(ap, r->target->relid, constraint);
+	if (!set->known || !find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols) ||
+		!has_types(r, cols, &set->fk) || !hash_key(r, index, cols, set->fk.nkeys, &hash))
+		return false;
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		r = &ap->routes[i];
+		if (r->lo == r->hi || r->target->relid != set->fk.confrelid ||
+			!find_columns(r->target, set->fk.confkey, set->fk.nkeys, cols))
+			continue;
+		for (int j = Max(r->lo, ap->limit); j < r->hi; j++)
+			if ((ap->ops[j] == KS_ROW_WRITE || ap->ops[j] == KS_ROW_PATCH) &&
+				hash_key(r, j, cols, set->fk.nkeys, &other) && other == hash)
+				return true;
+	}
+	return false;
 }
 
 /* Is the row of a record known not to be the one that is referred to? */

@@ -80,7 +80,7 @@ typedef struct Search
 	bool		with_rest;		/* all but that one are to be tried before suspects are judged, */
 	bool		rest_tried;		/* and have been */
 	bool		stays;			/* the round has written what is to be written, */
-	bool		ended;			/* up to a record that may need what is not written */
+	bool		ended;			/* up to a record that needs what is not written */
 	int64		joined;			/* rows of ranges that have grown */
 	int			from;			/* what is before it is done */
 	ErrorData  *whole;			/* the error of all as a whole, */
@@ -128,12 +128,12 @@ suspect(Search *s, int i, ErrorData *edata)
 		decode_rest(s->ap);
 }
 
-/* The batch stops behind this record, which may need a row of what comes then. */
+/* The batch stops behind this record, which needs a row of what comes then. */
 static bool
-may_need_rest(KsApply *ap, int i, const ErrorData *edata)
+needs_rest(KsApply *ap, int i, const ErrorData *edata)
 {
 	return ap->limit < ap->nrecs && ks_error_is_of_reference(edata->sqlerrcode) &&
-		!ks_aside_may_wait(ap, i, edata) && ks_fault_may_be_cured(ap, i, edata);
+		!ks_aside_may_wait(ap, i, edata) && ks_refer_finds_behind(ap, i, ks_fault_constraint(edata));
 }
 
 /* A record that fails alone; false ends the search. */
@@ -148,7 +148,7 @@ found(Search *s, int i, ErrorData *edata)
 	if (s->how == WITH_SUSPECTS &&
 		(ks_fault_may_be_cured(ap, i, edata) || ks_fault_may_follow(ap, i, edata, &s->suspects)))
 		suspect(s, i, edata);
-	else if (s->how == STRICT && may_need_rest(ap, i, edata))
+	else if (s->how == STRICT && needs_rest(ap, i, edata))
 	{
 		s->ended = true;
 		return false;

@@ -124,6 +124,10 @@ extern void ks_constraints_reset(KsApply *ap);
  * may.
  */
 extern bool ks_refer_may_find(KsApply *ap, int index, Oid constraint);
+
 extern bool ks_refer_may_need_rejected(KsApply *ap, int index, Oid constraint);
+
+/* Is it known that one behind the limit would bring it? */
+extern bool ks_refer_finds_behind(KsApply *ap, int index, Oid constraint);
 
 #endif
