@@ -109,7 +109,13 @@ $script->end;
 
 ($out, $err) = session("SELECT count(*) FROM kafka_sink.peek('kafka', '$whole', 0)");
 like($err, qr/53200: reading from Kafka takes more memory than kafka_sink\.worker_memory_limit/, 'peek() is ended by an error');
-is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$whole', 0, max_records => 5)"), '5', 'what is before can be seen');
+# (the batch behind them may be unpacked before these are taken, which ends the session)
+for (1 .. 50)
+{
+	($out, $err) = session("SELECT count(*) FROM kafka_sink.peek('kafka', '$whole', 0, max_records => 5)");
+	last if $out eq '5' || $err !~ /53200|terminating connection/;
+}
+is($out, '5', 'what is before can be seen');
 
 create_sink('whole', [ $whole, $beside ], ", idle_after => '0'");
 $kafka->gen($beside, count => 100, from => 1000);
