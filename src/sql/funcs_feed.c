@@ -143,13 +143,17 @@ ks_feeds_bump_generation(const KsFeed *feed)
 {
 	Oid			types[] = {TEXTOID};
 	Datum		values[] = {CStringGetTextDatum(feed->name)};
+	const KsFeed *now;
 
 	ks_define_change("UPDATE kafka_sink.feed_catalog c SET generation = c.generation OPERATOR(pg_catalog.+) 1 "
 					 "WHERE c.feed OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-	if (ks_feeds_get(feed->name, false)->owner != feed->owner)
+	now = ks_feeds_get(feed->name, false);
+	if (now->id != feed->id || now->owner != feed->owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("feed \"%s\" was given to another role meanwhile", feed->name)));
+				 now->id != feed->id ? errmsg("feed \"%s\" was dropped and created again meanwhile", feed->name) :
+				 errmsg("feed \"%s\" was given to another role meanwhile", feed->name),
+				 errhint("Try again, if it is to be of this one.")));
 	ks_feeds_note_change();
 }
 
@@ -341,8 +345,9 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 		strcmp(TextDatumGetCString(given[1].value), feed->publication) != 0)
 		ks_wait_for_writers_before(TextDatumGetCString(given[1].value));
 	ks_feeds_bump_generation(feed);
-	/* as it is now that nobody else can change it */
+	/* as it is now that nobody else can change it; and rights may have gone while we waited */
 	feed = ks_feeds_get(name, false);
+	ks_feeds_check_owner(feed);
 	before = ks_history_definition(name, NULL);
 	types[0] = TEXTOID;
 	values[0] = CStringGetTextDatum(name);

@@ -304,6 +304,18 @@ ok($alter->finish, 'is waited for');
 sql('DROP PUBLICATION fours; INSERT INTO three VALUES (4)');
 published('moves');
 is(scalar $kafka->records("$prefix.to.three"), 4, 'and nothing is missed');
+# and who has waited changes what he was allowed to change, or nothing
+$early = $node->background_psql('postgres');
+$early->query_safe('BEGIN; INSERT INTO three VALUES (5)');
+sql('CREATE PUBLICATION sixes FOR TABLE three');
+$alter = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr('postgres'),
+	'-c', "SELECT kafka_sink.alter_feed('moves', publication => 'sixes')" ], '<', \undef, '>', \$out, '2>', \$err);
+wait_until($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted}, '1', 'another change waits');
+sql("SELECT kafka_sink.drop_feed('moves'); SELECT kafka_sink.create_feed('moves', server => 'kafka', progress_topic => '$progress', enabled => false)");
+$early->query_safe('COMMIT');
+$early->quit;
+ok(!$alter->finish, 'a feed of that name that came meanwhile is another one');
+like($err, qr/ERROR:  feed "moves" was dropped and created again meanwhile\nHINT:  Try again/, 'and is left alone');
 sql("SELECT kafka_sink.drop_feed('moves')");
 
 # --- the progress, which all feeds believe ---
