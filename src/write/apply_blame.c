@@ -27,9 +27,6 @@
 
 #include "write/apply_search.h"
 
-/* Suspects that a record is compared with, value by value. */
-#define MAX_COMPARED	1000
-
 #define SNAPSHOT_TOO_OLD	MAKE_SQLSTATE('7', '2', '0', '0', '0')	/* before 17 */
 
 /*
@@ -334,73 +331,6 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 	}
 }
 
-/* Is the key of a row what was decoded?  What an attempt has made of it is gone behind it. */
-static bool
-knows_keys(const KsTarget *target)
-{
-	for (int k = 0; k < target->nkeys; k++)
-	{
-		const KsColumn *col = &target->cols[target->keycols[k]];
-
-		if (col->when != KS_WITH_RECORD || col->in_attempt)
-			return false;
-	}
-	return target->nkeys > 0;
-}
-
-int64
-ks_fault_key(const KsApply *ap, int index)
-{
-	const KsRoute *r = ks_apply_route_at(ap, index);
-	Size		row = (Size) index * r->rows.ncols;
-
-	return knows_keys(r->target) ?
-		ks_sort_abbreviate(&r->target->sortkey, r->rows.values[row + r->target->keycols[0]],
-						   r->rows.isnull[row + r->target->keycols[0]]) : 0;
-}
-
-static bool
-have_same_key(const KsRoute *r, int a, int b)
-{
-	Size		rowa = (Size) a * r->rows.ncols;
-	Size		rowb = (Size) b * r->rows.ncols;
-
-	return ks_sort_compare_full(&r->target->sortkey, r->rows.values + rowa, r->rows.isnull + rowa,
-								r->rows.values + rowb, r->rows.isnull + rowb) == 0;
-}
-
-/* Might the record, of a table without code of its owner's, need what one of the suspects does? */
-static bool
-may_need_suspect(const KsApply *ap, int index, const KsSuspects *suspects, bool unique)
-{
-	const KsRoute *r = ks_apply_route_at(ap, index);
-	bool		known = knows_keys(r->target);
-	int64		key = ks_fault_key(ap, index);
-	int			compared = 0;
-
-	for (int i = 0; i < suspects->n; i++)
-	{
-		const KsSuspect *s = &suspects->items[i];
-		uint8		op = ap->ops[s->index];
-
-		if (s->index < r->lo || s->index >= r->hi)
-		{
-			if (++compared > MAX_COMPARED ||
-				ks_target_shares_rows(r->target, ks_apply_route_at(ap, s->index)->target->relid))
-				return true;
-			continue;
-		}
-		/* all rows, or a value that it gives up */
-		if (op == KS_ROW_TRUNCATE || ap->ops[index] == KS_ROW_TRUNCATE || (unique && op == KS_ROW_DELETE))
-			return true;
-		if (r->target->nkeys == 0 || (known && s->key != key))
-			continue;
-		if (!known || ++compared > MAX_COMPARED || have_same_key(r, index, s->index))
-			return true;
-	}
-	return false;
-}
-
 bool
 ks_fault_may_follow(KsApply *ap, int index, const ErrorData *edata, const KsSuspects *suspects)
 {
@@ -410,8 +340,8 @@ ks_fault_may_follow(KsApply *ap, int index, const ErrorData *edata, const KsSusp
 		return false;
 	find_owner_code(ap);
 	return ap->owner_code_around || ap->owner_code_before ||
-		may_need_suspect(ap, index, suspects, edata->sqlerrcode == ERRCODE_UNIQUE_VIOLATION ||
-						 edata->sqlerrcode == ERRCODE_EXCLUSION_VIOLATION);
+		ks_suspects_may_be_needed(ap, suspects, index, edata->sqlerrcode == ERRCODE_UNIQUE_VIOLATION ||
+								  edata->sqlerrcode == ERRCODE_EXCLUSION_VIOLATION);
 }
 
 bool

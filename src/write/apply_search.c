@@ -108,23 +108,14 @@ decode_rest(KsApply *ap)
 static void
 suspect(Search *s, int i, ErrorData *edata)
 {
-	KsSuspects *list = &s->suspects;
+	KsSuspect  *item = ks_suspects_add(s->ap, &s->suspects, i);
 
-	if (list->n == list->size)
-	{
-		list->size = Max(64, list->size * 2);
-		list->items = list->items ? repalloc_huge(list->items, list->size * sizeof(KsSuspect)) :
-			palloc(list->size * sizeof(KsSuspect));
-	}
-	list->items[list->n].index = i;
-	list->items[list->n].constraint = ks_fault_constraint(edata);
-	list->items[list->n].key = ks_fault_key(s->ap, i);
-	list->items[list->n].edata = edata;
-	list->items[list->n].at_once = ks_fault_is_at_once(s->ap, edata);
-	list->items[list->n].column = ks_apply_trim_error(s->ap, edata);
-	list->items[list->n].fault = s->ap->fault;
-	list->items[list->n].bad = list->items[list->n].convicted = list->items[list->n].doubted = false;
-	if (list->n++ == 0)
+	item->constraint = ks_fault_constraint(edata);
+	item->edata = edata;
+	item->at_once = ks_fault_is_at_once(s->ap, edata);
+	item->column = ks_apply_trim_error(s->ap, edata);
+	item->fault = s->ap->fault;
+	if (s->suspects.n == 1)
 		decode_rest(s->ap);
 }
 
@@ -341,7 +332,7 @@ keep_beginning(void *arg)
 
 	/* who was a suspect is judged: nothing behind the limit is of use to it any more */
 	s->how = UNTIL_FIRST;
-	s->suspects.n = 0;
+	ks_suspects_clear(&s->suspects);
 	go_through(s);
 	Assert(s->from <= s->ap->limit);
 	s->ap->done = s->from;
@@ -383,7 +374,7 @@ search(KsApply *ap, ErrorData *edata)
 	for (int round = 0; round == 0 || !try_remaining(&s); round++)
 	{
 		s.how = round < MAX_ROUNDS ? WITH_SUSPECTS : STRICT;
-		s.suspects.n = 0;
+		ks_suspects_clear(&s.suspects);
 		s.nbad = 0;
 		s.needs = s.with_rest = s.ended = false;
 		ks_apply_undoable(ap, one_round, &s);

@@ -5,6 +5,7 @@
  *	apply_search.c	which records are to blame
  *	apply_aside.c	records that are put aside
  *	apply_attempt.c	attempts
+ *	apply_suspects.c	records that others might cure
  *	apply_judge.c	records that others of the batch might cure; apply_trial.c (apply_judge.h)
  *	apply_blame.c	whose fault an error is
  *	apply_refer.c	which records refer to rows of which
@@ -23,7 +24,7 @@ typedef struct KsSuspect
 	const char *column;			/* or NULL */
 	KsFault		fault;
 	Oid			constraint;		/* that was violated, or InvalidOid */
-	int64		key;			/* of suspects with the same key the same */
+	int			before;			/* the last one before it whose key may be the same, or -1 */
 	bool		at_once;		/* the row cannot be written: AFTER triggers do not come */
 	bool		doubted;		/* has failed beside others, not all of which could be written */
 	bool		bad;			/* the verdict, */
@@ -36,7 +37,20 @@ typedef struct KsSuspects
 	KsSuspect  *items;
 	int			n;
 	int			size;
+	struct KsRouteSuspects *of_routes;
+	struct HTAB *keys;
 } KsSuspects;
+
+/* One more, in the order of the batch. */
+extern KsSuspect *ks_suspects_add(const KsApply *ap, KsSuspects *list, int index);
+
+extern void ks_suspects_clear(KsSuspects *list);
+
+/*
+ * Might the record, of a table without code of its owner's, need what one of them does?
+ * unique: a value that another row has is all that it lacks.
+ */
+extern bool ks_suspects_may_be_needed(const KsApply *ap, const KsSuspects *list, int index, bool unique);
 
 /*
  * Applies [lo, hi) in a subtransaction, decoding [from, hi) first.  NULL and
@@ -99,9 +113,6 @@ extern bool ks_fault_is_at_once(KsApply *ap, const ErrorData *edata);
 
 /* May the record, which fails so, be fine beside others? */
 extern bool ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata);
-
-/* A number that tells keys apart, as far as it can. */
-extern int64 ks_fault_key(const KsApply *ap, int index);
 
 /* May it fail for want of what suspects before it, which are left out, would have written? */
 extern bool ks_fault_may_follow(KsApply *ap, int index, const ErrorData *edata, const KsSuspects *suspects);
