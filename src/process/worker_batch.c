@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "portability/instr_time.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -118,7 +119,10 @@ ks_worker_apply_batch(void (*idle) (void))
 	ks_lock_watch_begin(ap);
 	PG_TRY();
 	{
+		int			nestlevel;
+
 		ks_transaction_begin();
+		nestlevel = NewGUCNestLevel();
 		result = ks_consumer_apply(c, &err);
 		if (result == KS_APPLY_MISMATCH || result == KS_APPLY_CHANGED)
 		{
@@ -128,6 +132,8 @@ ks_worker_apply_batch(void (*idle) (void))
 		else
 		{
 			INSTR_TIME_SET_CURRENT(t0);
+			/* what the owner's code has SET is not for the batches behind this one */
+			AtEOXact_GUC(false, nestlevel);
 			ks_transaction_commit();
 		}
 	}

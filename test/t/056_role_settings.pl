@@ -97,6 +97,33 @@ foreach my $of ('ROLE app', 'DATABASE postgres')
 	}
 }
 
+# --- settings of the owner's code: those of one batch are not the next one's ---
+
+my $moments = $kafka->topic('moments');
+$kafka->produce($moments, 0, [ undef, '{"id": 0}' ]);
+sql(qq{
+	CREATE TABLE moments (id int PRIMARY KEY, at timestamptz, usr name DEFAULT current_user);
+	ALTER TABLE moments OWNER TO app;
+	CREATE FUNCTION sets() RETURNS trigger LANGUAGE plpgsql AS \$\$BEGIN
+		PERFORM set_config(name, value, false) FROM (VALUES ('TimeZone', 'Asia/Tokyo'), ('search_path', 'public'),
+			('exit_on_error', 'on'), ('default_transaction_read_only', 'on'), ('role', 'other')) v (name, value);
+		RETURN NULL;
+	END\$\$;
+	CREATE TRIGGER sets AFTER INSERT ON moments EXECUTE FUNCTION sets();
+	SET ROLE app;
+	SELECT kafka_sink.create_sink('moments', server => 'kafka', target => 'moments', idle_after => '0');
+	SELECT kafka_sink.register_topic('moments', '$moments');
+});
+my %pids;
+foreach my $nth (1, 2)
+{
+	$kafka->produce($moments, 0, [ undef, qq({"id": $nth, "at": "2026-01-01 00:00:00"}) ]);
+	wait_until($node, qq{SELECT at = '2026-01-01 00:00:00+00', usr FROM moments WHERE id = $nth}, 't|app', "a moment, batch $nth");
+	$pids{ sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'moments'}) } = 1;
+}
+is(keys %pids, 1, 'written by the same worker');
+sql(q{SELECT kafka_sink.drop_sink('moments')});
+
 # --- what is about passwords and sessions of people ---
 
 sql(q{ALTER ROLE app VALID UNTIL 'yesterday' CONNECTION LIMIT 0; ALTER DATABASE postgres CONNECTION LIMIT 0});
