@@ -124,6 +124,17 @@ take_value(KsApply *ap, const KsRoute *r, const KsPending *p, KsRows *again)
 			evaluate_value(r, &(KsPending) {p->row, d->later[i]});
 }
 
+/* What the attempt before has made of it is gone with that, should this one not come so far. */
+static void
+forget_values(const KsRoute *r, int row, int next)
+{
+	bool	   *isnull = r->rows.isnull + (Size) row * r->rows.ncols;
+
+	for (; next < r->npending && r->pending[next].row == row; next++)
+		if (r->pending[next].what.col >= 0 && r->pending[next].what.kind != KS_LATER_CHECK)
+			isnull[r->pending[next].what.col] = true;
+}
+
 static void
 evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 {
@@ -143,6 +154,7 @@ evaluate_row(KsApply *ap, const KsRoute *r, int row, int *next)
 	r->decoder->unmatched = NULL;
 	r->decoder->unreadable = NULL;
 	ap->ops[row] = ap->parsed_ops[row];
+	forget_values(r, row, *next);
 	for (; *next < r->npending && r->pending[*next].row == row; (*next)++)
 	{
 		const KsPending *p = &r->pending[*next];

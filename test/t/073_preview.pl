@@ -257,6 +257,22 @@ is(sql(q{SELECT state, guard_mismatches FROM kafka_sink.stat_sinks WHERE sink = 
 is(sql(q{SELECT off, consumed, applied + superseded FROM kafka_sink.txn_offsets WHERE sink = 'running'}), '20000|20000|20000',
 	'nor did the offsets');
 
+# What is told of a record is what its last attempt has made of it: the one before, which
+# found the key taken, has made a text by default, too.
+my $twice = $kafka->topic('twice', 1);
+$kafka->produce($twice, 0, [ undef, '{"id": 1}' ], [ undef, '{"id": 1}' ]);
+sql(qq{
+	CREATE SEQUENCE turns;
+	CREATE FUNCTION turn() RETURNS bigint LANGUAGE plpgsql AS
+		\$\$BEGIN IF nextval('public.turns') > 2 THEN RAISE 'enough'; END IF; RETURN currval('public.turns'); END\$\$;
+	CREATE FUNCTION long() RETURNS text LANGUAGE plpgsql AS \$\$BEGIN RETURN repeat('x', 100000); END\$\$;
+	CREATE TABLE twice (id int PRIMARY KEY, turn bigint DEFAULT turn(), t text DEFAULT long());
+	SELECT kafka_sink.create_sink('twice', server => 'kafka', target => 'twice', enabled => false);
+	SELECT kafka_sink.register_topic('twice', '$twice');
+});
+is(sql(q{SELECT outcome, sqlstate, message, "row" - 't', length("row"->>'t') FROM kafka_sink.preview('twice')}),
+	qq(applied|||{"id": 1, "turn": 1}|100000\nerror|P0001|enough|{"id": 1, "turn": null}|), 'a default that fails the second time');
+
 # Lost logs are told as the worker tells them.
 sql("SELECT kafka_sink.pause('preview')");
 $kafka->delete_records($in, 0, 5);
