@@ -91,6 +91,20 @@ RESET kafka_sink.fast_path;
 SELECT kafka_sink.drop_sink(t) FROM unnest('{numbered,identified}'::text[]) t;
 DROP TABLE numbered, identified;
 
+-- nor is a value of an enum wrong that its own transaction has added
+CREATE TYPE mood AS ENUM ('ok');
+CREATE TABLE moods (id int PRIMARY KEY, m mood, ms mood[]);
+SELECT kafka_sink.create_sink('moods', target => 'moods', on_error => 'ignore');
+BEGIN;
+ALTER TYPE mood ADD VALUE 'new';
+SELECT kafka_sink.ingest('moods', rs('{"id": 1, "m": "ok"}', '{"id": 2, "m": "new"}'));
+ROLLBACK;
+ALTER TYPE mood ADD VALUE 'new';
+SELECT applied, ignored FROM kafka_sink.ingest('moods', rs('{"id": 1, "ms": ["ok", "new"]}', '{"id": 2, "m": "new"}', '{"id": 3, "m": "old"}'));
+SELECT kafka_sink.drop_sink('moods');
+DROP TABLE moods;
+DROP TYPE mood;
+
 -- a record is refused only if it is bad beside all others
 CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree, n int CHECK (n < 100));
 SELECT kafka_sink.create_sink('tree', target => 'tree', on_error => 'dead_letter');

@@ -53,7 +53,8 @@ ks_error_passes(const ErrorData *edata)
 		case ERRCODE_OPERATOR_INTERVENTION:	/* 57 */
 			return true;
 		default:
-			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+			/* (the value of an enum is there, but for the transaction that has added it) */
+			return sqlstate == ERRCODE_LOCK_NOT_AVAILABLE || sqlstate == ERRCODE_UNSAFE_NEW_ENUM_VALUE_USAGE ||
 				sqlstate == ERRCODE_OBJECT_IN_USE || sqlstate == SNAPSHOT_TOO_OLD || is_of_exhaustion(edata);
 	}
 }
