@@ -64,7 +64,7 @@ find_columns(const KsTarget *target, const AttrNumber *attnums, int n, int *cols
 	for (int k = 0; k < n; k++)
 	{
 		cols[k] = ks_target_find_column(target, attnums[k]);
-		if (cols[k] < 0 || target->cols[cols[k]].defexpr || target->cols[cols[k]].late_default || !is_equal_by_bytes(target, cols[k]))
+		if (cols[k] < 0 || target->cols[cols[k]].default_expr || !is_equal_by_bytes(target, cols[k]))
 			return false;
 	}
 	return true;
