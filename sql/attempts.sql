@@ -283,6 +283,24 @@ TABLE t ORDER BY k;
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE t;
 
+-- a trigger that asks for the number that its row was given by default, of which records may tell another
+CREATE TABLE t (id serial PRIMARY KEY, v text);
+CREATE TABLE given (id int, v text);
+CREATE FUNCTION note_given() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.given VALUES (CurrVal('public.t_id_seq'), NEW.v); RETURN NEW; END$$;
+SELECT kafka_sink.create_sink('s', target => 't', on_error => 'dead_letter');
+CREATE TRIGGER note_given AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION note_given();
+SELECT put('s', '{"v":"a"}', '{"v":"b"}', '{"id":9,"v":"c"}', '{"id":"x","v":"d"}', '{"v":"e"}');
+SELECT * FROM given ORDER BY v;
+DROP TRIGGER note_given ON t;
+TRUNCATE t, given RESTART IDENTITY;
+CREATE TRIGGER note_given BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION note_given();
+SELECT put('s', '{"v":"a"}', '{"v":"b"}', '{"id":9,"v":"c"}', '{"id":"x","v":"d"}', '{"v":"e"}');
+SELECT * FROM given ORDER BY v;
+SELECT count(*) FROM letters();
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t, given;
+DROP FUNCTION note_given;
+
 -- a table's check that looks at the table: a row sees those before it
 CREATE FUNCTION number_of_rows() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT count(*) FROM public.t); END$$;
 CREATE TABLE t (a int PRIMARY KEY, v text);

@@ -13,17 +13,22 @@
  * depend on what was done for one before it (currval(), or a function that calls it).
  * The server does that where the statement names neither column.  If records may lack a
  * column with such a default, all that are volatile are evaluated here, with each row:
- * also those of columns that no record fills, which are KS_FROM_DEFAULT then.
+ * also those of columns that no record fills, which are KS_FROM_DEFAULT then.  So they are
+ * if a trigger asks for currval(), and means its row's.
  */
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -122,23 +127,86 @@ ks_target_check_type(KsTarget *target, KsColumn *col)
 	}
 }
 
-/* May a volatile default of some column look at what others have done? */
-static bool
-defaults_see_others(const KsTarget *target, const KsSink *sink)
-{
-	if (sink->insert_mode == KS_UPDATE || sink->insert_mode == KS_ACCUMULATE)
-		return false;			/* what a record lacks stays as it is */
-	for (int i = 0; i < target->ncols; i++)
-		if (target->cols[i].default_expr &&
-			ks_volatility_of((Node *) target->cols[i].default_expr) == KS_WITH_ROW)
-			return true;
-	return false;
-}
-
 static bool
 is_volatile(const KsColumn *col)
 {
 	return col->default_expr && contain_volatile_functions((Node *) col->default_expr);
+}
+
+/* Is the function called in the text of another, which is in lower case?  Or something like it. */
+static bool
+is_called(const char *body, const char *name)
+{
+	for (const char *p = body; (p = strstr(p, name)) != NULL; p++)
+	{
+		const char *behind = p + strlen(name);
+
+		behind += strspn(behind, " \t\r\n\"");
+		if (*behind == '(')
+			return true;
+	}
+	return false;
+}
+
+/* Does its text ask what a sequence has given last?  (What functions that it calls do is not known.) */
+static bool
+asks_for_last(Oid function)
+{
+	HeapTuple	tup = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		isnull = true;
+	Datum		source = (Datum) 0;
+	bool		asks = false;
+
+	if (HeapTupleIsValid(tup))
+		source = SysCacheGetAttr(PROCOID, tup, Anum_pg_proc_prosrc, &isnull);
+	if (!isnull)
+	{
+		char	   *body = TextDatumGetCString(source);
+
+		for (char *p = body; *p; p++)
+			*p = pg_ascii_tolower((unsigned char) *p);
+		asks = is_called(body, "currval") || is_called(body, "lastval");
+		pfree(body);
+	}
+	if (HeapTupleIsValid(tup))
+		ReleaseSysCache(tup);
+	return asks;
+}
+
+/* Does a trigger of rows that are inserted?  Numbers that are given before are not its row's. */
+static bool
+triggers_see_others(KsTarget *target, Relation rel)
+{
+	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgisinternal || !TRIGGER_FOR_ROW(trigger->tgtype) || !TRIGGER_FOR_INSERT(trigger->tgtype))
+			continue;
+		/* it may become so */
+		target->calls = true;
+		if (asks_for_last(trigger->tgfoid))
+			return true;
+	}
+	return false;
+}
+
+/* May a volatile default of some column look at what others have done, or a trigger? */
+static bool
+defaults_see_others(KsTarget *target, const KsSink *sink, Relation rel)
+{
+	bool		any = false;
+
+	if (sink->insert_mode == KS_UPDATE || sink->insert_mode == KS_ACCUMULATE)
+		return false;			/* what a record lacks stays as it is */
+	for (int i = 0; i < target->ncols; i++)
+	{
+		if (target->cols[i].default_expr &&
+			ks_volatility_of((Node *) target->cols[i].default_expr) == KS_WITH_ROW)
+			return true;
+		any |= is_volatile(&target->cols[i]);
+	}
+	return any && triggers_see_others(target, rel);
 }
 
 /* The columns of which no record tells, but whose defaults others may look at; in their places. */
@@ -178,7 +246,7 @@ ks_target_build_defaults(KsTarget *target, const KsSink *sink, Relation rel)
 
 	for (int i = 0; i < target->ncols; i++)
 		plan_default(target, rel, &target->cols[i]);
-	see_others = defaults_see_others(target, sink);
+	see_others = defaults_see_others(target, sink, rel);
 	if (see_others)
 		add_defaults(target, rel);
 	for (int i = 0; i < target->ncols; i++)
