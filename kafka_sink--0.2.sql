@@ -1018,7 +1018,7 @@ AS 'MODULE_PATHNAME', 'kafka_sink_lock_waits'
 LANGUAGE C VOLATILE ROWS 1;
 
 COMMENT ON FUNCTION kafka_sink.lock_waits() IS
-'workers of this database that wait for a lock right now; see the view kafka_sink.sinks';
+'workers of this database that wait for a lock, or for a synchronous standby, right now; see the view kafka_sink.sinks';
 
 CREATE FUNCTION kafka_sink.workers_off()
 RETURNS text
@@ -1047,19 +1047,22 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
                 WHEN l.sink IS NOT NULL THEN l.message WHEN o.own THEN s.message END AS message,
            CASE WHEN n.alone THEN NULL WHEN l.sink IS NOT NULL THEN l.detail WHEN o.own THEN s.detail END AS detail,
            CASE WHEN n.alone THEN 'You might need to increase max_worker_processes.'
+                WHEN b.standby THEN 'See pg_stat_replication, and the settings synchronous_standby_names of the server and synchronous_commit of the sink.'
                 WHEN (l.sink IS NULL OR g.again) AND o.own THEN s.hint END AS hint,
            CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.topic END AS topic,
            CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.part END AS part,
            CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.off END AS off,
            CASE WHEN l.sink IS NULL AND NOT n.alone THEN s.column_name END AS column_name,
-           CASE WHEN n.alone THEN 'process' WHEN l.sink IS NULL THEN s.waits_for ELSE 'lock' END AS waits_for
+           CASE WHEN n.alone THEN 'process' WHEN l.sink IS NULL THEN s.waits_for
+                WHEN b.standby THEN 'standby' ELSE 'lock' END AS waits_for
       FROM kafka_sink.sink_catalog c
       JOIN kafka_sink.sink_state s ON s.sink OPERATOR(pg_catalog.=) c.sink
       LEFT JOIN kafka_sink.lock_waits() l
         ON l.sink OPERATOR(pg_catalog.=) s.sink
        AND l.worker OPERATOR(pg_catalog.=) s.worker
        AND s.state OPERATOR(pg_catalog.<>) ALL ('{suspended,halted}'::pg_catalog.text[])
-     CROSS JOIN LATERAL (SELECT COALESCE(s.waits_for, '') OPERATOR(pg_catalog.=) 'lock' AS again) g
+     CROSS JOIN LATERAL (SELECT COALESCE(l.message, '') OPERATOR(pg_catalog.=) 'waits for a synchronous standby' AS standby) b
+     CROSS JOIN LATERAL (SELECT COALESCE(s.waits_for, '') OPERATOR(pg_catalog.=) 'lock' AND NOT b.standby AS again) g
      CROSS JOIN (SELECT kafka_sink.unsupervised() AS since) u
       -- what its row says was said by a process that is gone, and nobody is there who starts another
      CROSS JOIN LATERAL

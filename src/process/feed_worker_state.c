@@ -7,6 +7,7 @@
 #include "access/xact.h"
 #include "foreign/foreign.h"
 #include "storage/ipc.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "process/feed_worker_int.h"
@@ -65,6 +66,13 @@ typedef struct StateArgs
 	bool		halted;			/* result: it was written */
 } StateArgs;
 
+/* As worker_state.c says: neither a disk nor a standby is waited for. */
+static void
+wait_for_nobody(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 static void
 set_state(void *arg)
 {
@@ -72,6 +80,7 @@ set_state(void *arg)
 	XLogRecPtr	one_by_one = ks_publisher_is_careful(&ks_feed.publisher) ? ks_feed.publisher.one_by_one :
 		ks_feed.row_refused ? KS_FEED_ROWS : InvalidXLogRecPtr;
 
+	wait_for_nobody();
 	ks_feeds_set_state(ks_feed.feed->name, a->state, a->error, a->error ? ks_feed.stopped_at : InvalidXLogRecPtr,
 					   a->error ? one_by_one : InvalidXLogRecPtr);
 }
@@ -104,6 +113,7 @@ set_halted(void *arg)
 {
 	StateArgs  *a = arg;
 
+	wait_for_nobody();
 	a->halted = ks_feeds_halt(ks_feed.feed, a->error, ks_feed.stopped_at);
 	if (a->halted)
 		ks_shmem_note_change();

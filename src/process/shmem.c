@@ -86,6 +86,7 @@ startup(void)
 				pg_atomic_init_u64(&counter[j], 0);
 			pg_atomic_init_u32(&slot->asleep, 0);
 			pg_atomic_init_u32(&slot->writes_to, InvalidOid);
+			pg_atomic_init_u64(&slot->commits_since, 0);
 		}
 		for (int i = 0; i < ks_guc_max_partitions; i++)
 		{

@@ -103,6 +103,7 @@ typedef struct KsWorkerSlot
 	KsFeedCounters feed;
 	bool		ends_stored;		/* by itself, as it was about to leave */
 	pg_atomic_uint32 writes_to;		/* table, while it waits for a lock; InvalidOid: not known */
+	pg_atomic_uint64 commits_since;	/* TimestampTz of when its commit began, 0: it is in none */
 	pg_atomic_uint32 asleep;		/* of a feed: nothing was left to read, which commit wakes it (shmem_sleep.c) */
 } KsWorkerSlot;
 
@@ -170,6 +171,9 @@ extern void ks_shmem_hear_last_words(void);
  * NULL where the table (kafka_sink.max_partitions) is full, or the owner has as many as
  * he may (max_partitions_per_role): no live figures. */
 extern KsPartitionSlot *ks_shmem_add_partition(const char *topic, int32 part);
+
+/* A worker's commit begins, or is over: it can wait for a standby.  Nothing in others. */
+extern void ks_shmem_note_commit(bool begins);
 
 /* What a worker that leaves has seen of its partitions is in their table. */
 extern void ks_shmem_note_ends_stored(void);

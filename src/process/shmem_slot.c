@@ -75,6 +75,7 @@ take_slot(KsWorkerSlot *slot, Oid dbid, const char *sink, int worker, Oid owner,
 	slot->last_words.sqlstate = 0;
 	slot->ends_stored = false;
 	pg_atomic_write_u32(&slot->writes_to, InvalidOid);
+	pg_atomic_write_u64(&slot->commits_since, 0);
 	for (int j = 0; j < (int) (sizeof(KsWorkerCounters) / sizeof(pg_atomic_uint64)); j++)
 		pg_atomic_write_u64(&counter[j], 0);
 	counter = (pg_atomic_uint64 *) &slot->feed;
@@ -253,6 +254,13 @@ void
 ks_shmem_say_farewell(KsFarewell farewell)
 {
 	ks_worker_slots[ks_my_slot].farewell = farewell;
+}
+
+void
+ks_shmem_note_commit(bool begins)
+{
+	if (ks_my_slot >= 0)
+		pg_atomic_write_u64(&ks_worker_slots[ks_my_slot].commits_since, begins ? (uint64) GetCurrentTimestamp() : 0);
 }
 
 void

@@ -1,11 +1,11 @@
 /*
  * shmem_waits.c
- *	  Workers that wait for a lock right now, as SQL sees them.
+ *	  Workers that wait for a lock, or for a standby, right now, as SQL sees them.
  *
  * A worker that waits cannot say so itself before it has given up.  What it
  * waits for is asked of the lock manager, which is not cheap, so only if there is one
- * whose process says that it waits for a lock at all.  Who sees what is as in
- * shmem_stats.c.
+ * whose process says that it waits for a lock at all.  A synchronous standby it waits for
+ * without end, and cannot say so at all.  Who sees what is as in shmem_stats.c.
  */
 #include "postgres.h"
 
@@ -23,8 +23,11 @@
 #include "process/lock_words.h"
 #include "process/shmem_int.h"
 
-/* Locks are waited for all the time, for moments: those are not told. */
+/* Both are waited for all the time, for moments: those are not told. */
 #define REPORTED_AFTER_MS	100
+
+/* The view kafka_sink.worker_states knows it by this. */
+#define STANDBY_MESSAGE		"waits for a synchronous standby"
 
 PG_FUNCTION_INFO_V1(kafka_sink_lock_waits);
 
@@ -50,6 +53,18 @@ waits_since(pid_t pid)
 	return since != 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), REPORTED_AFTER_MS) ? since : 0;
 }
 
+/* Since when it has waited for a standby that is to confirm its commit, 0: it does not, or not for long. */
+static TimestampTz
+waits_for_standby_since(const Waiter *waiter)
+{
+	PGPROC	   *proc = BackendPidGetProc(waiter->pid);
+	TimestampTz since = (TimestampTz) pg_atomic_read_u64(&waiter->slot->commits_since);
+
+	if (proc == NULL || proc->wait_event_info != WAIT_EVENT_SYNC_REP || since == 0)
+		return 0;
+	return TimestampDifferenceExceeds(since, GetCurrentTimestamp(), REPORTED_AFTER_MS) ? since : 0;
+}
+
 /* This database's workers, in 'waiters'; returns how many. */
 static int
 list_workers(Waiter *waiters)
@@ -73,6 +88,22 @@ list_workers(Waiter *waiters)
 	return n;
 }
 
+static void
+put_wait(ReturnSetInfo *rsinfo, const Waiter *waiter, TimestampTz since, const char *message, const char *detail)
+{
+	Datum		values[5];
+	bool		nulls[5] = {0};
+
+	values[0] = CStringGetTextDatum(waiter->sink);
+	values[1] = Int32GetDatum(waiter->worker);
+	values[2] = TimestampTzGetDatum(since);
+	values[3] = CStringGetTextDatum(message);
+	nulls[4] = detail == NULL;
+	if (detail)
+		values[4] = CStringGetTextDatum(detail);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
 Datum
 kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 {
@@ -88,31 +119,25 @@ kafka_sink_lock_waits(PG_FUNCTION_ARGS)
 	n = list_workers(waiters);
 	for (int i = 0; i < n; i++)
 	{
+		const Waiter *waiter = &waiters[i];
 		KsLockWait	wait;
-		TimestampTz since;
-		Datum		values[5];
-		bool		nulls[5] = {0};
-		char	   *obstacles;
+		TimestampTz since = waits_since(waiter->pid);
+		TimestampTz standby_since = since == 0 ? waits_for_standby_since(waiter) : 0;
 
-		since = waits_since(waiters[i].pid);
-		if (since == 0 || !ks_shmem_may_see(waiters[i].owner))
+		if ((since == 0 && standby_since == 0) || !ks_shmem_may_see(waiter->owner))
 			continue;
+		if (standby_since != 0)
+		{
+			put_wait(rsinfo, waiter, standby_since, STANDBY_MESSAGE, NULL);
+			continue;
+		}
 		/* once for all of them, however many wait */
 		if (all == NULL)
 			all = GetLockStatusData();
-		if (!ks_lock_find_wait(all, waiters[i].pid, &wait))
+		if (!ks_lock_find_wait(all, waiter->pid, &wait))
 			continue;
-		wait.written = pg_atomic_read_u32(&waiters[i].slot->writes_to);
-		obstacles = ks_lock_obstacles(all, &wait, false);
-		values[0] = CStringGetTextDatum(waiters[i].sink);
-		values[1] = Int32GetDatum(waiters[i].worker);
-		values[2] = TimestampTzGetDatum(since);
-		values[3] = CStringGetTextDatum(ks_lock_message(&wait));
-		if (obstacles)
-			values[4] = CStringGetTextDatum(obstacles);
-		else
-			nulls[4] = true;
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		wait.written = pg_atomic_read_u32(&waiter->slot->writes_to);
+		put_wait(rsinfo, waiter, since, ks_lock_message(&wait), ks_lock_obstacles(all, &wait, false));
 	}
 	return (Datum) 0;
 }

@@ -17,11 +17,14 @@
 #include "utils/snapmgr.h"
 
 #include "base/session.h"
+#include "process/shmem.h"
 #include "process/transaction.h"
 
 void
 ks_transaction_begin(void)
 {
+	/* the last one may have ended in an error */
+	ks_shmem_note_commit(false);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -32,7 +35,9 @@ void
 ks_transaction_commit(void)
 {
 	PopActiveSnapshot();
+	ks_shmem_note_commit(true);
 	CommitTransactionCommand();
+	ks_shmem_note_commit(false);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }

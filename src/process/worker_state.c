@@ -20,6 +20,17 @@
 
 KsWorker	ks_worker;
 
+/*
+ * What is told follows from what is seen: after a crash it is seen, and told, again.  So no
+ * disk is waited for, nor a standby, which may be just what is wrong.
+ */
+static void
+begin_telling(void)
+{
+	ks_transaction_begin();
+	(void) set_config_option("synchronous_commit", "off", PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
 void
 ks_worker_write_state(const char *state, const KsStateError *error)
 {
@@ -27,7 +38,7 @@ ks_worker_write_state(const char *state, const KsStateError *error)
 
 	PG_TRY();
 	{
-		ks_transaction_begin();
+		begin_telling();
 		ks_catalog_set_state(ks_worker.sink->name, ks_worker.slot->worker, state, error);
 		ks_transaction_commit();
 		ks_worker.state = state;
@@ -63,7 +74,7 @@ write_halt(const KsStateError *errors, int n, bool whole)
 	{
 		bool		current;
 
-		ks_transaction_begin();
+		begin_telling();
 		current = ks_catalog_halt(ks_worker.sink, ks_worker.slot->worker, errors, n, whole);
 		if (current)
 			ks_shmem_note_change();
@@ -261,7 +272,7 @@ ks_worker_store_partition_ends(bool ask)
 			ks_source_refresh(c->source, REFRESH_TIMEOUT_MS);
 			(void) known_ends(c, ends);
 		}
-		ks_transaction_begin();
+		begin_telling();
 		(void) set_config_option("lock_timeout", STORE_LOCK_TIMEOUT, PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 		ks_catalog_store_partition_ends(ks_worker.sink->name, ends, c->nparts);
