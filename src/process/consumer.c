@@ -137,7 +137,9 @@ note_handed(KsConsumer *c, int from)
 static int
 max_records(const KsConsumer *c)
 {
-	return c->single ? 1 : Min(c->sink->batch_records, ks_apply_max_records(c->apply));
+	int			max = c->single ? 1 : Min(c->sink->batch_records, ks_apply_max_records(c->apply));
+
+	return c->most > 0 ? Min(max, c->most) : max;
 }
 
 static bool
@@ -327,14 +329,14 @@ ks_consumer_step(KsConsumer *c, long *timeout)
 }
 
 void
-ks_consumer_retry(KsConsumer *c, bool lock)
+ks_consumer_retry(KsConsumer *c, bool soon)
 {
 	/*
 	 * A lock is waited for again soon: nobody tells when it is to be had.  That by
 	 * which a target is altered is not: as long as it is waited for, all others who
 	 * want the table wait behind it.
 	 */
-	int			max = lock && !OidIsValid(c->evolve) ? RETRY_LOCK_MAX_MS : RETRY_MAX_MS;
+	int			max = soon && !OidIsValid(c->evolve) ? RETRY_LOCK_MAX_MS : RETRY_MAX_MS;
 
 	c->retry_at = ks_backoff_until(GetCurrentTimestamp(), c->attempts, RETRY_FIRST_MS, max);
 	c->attempts++;

@@ -140,6 +140,7 @@ typedef struct KsConsumer
 
 	int			memory_level;	/* how much is fetched at a time, see base/memory.h */
 	bool		single;			/* one record a batch: more was too much memory */
+	int			most;			/* so many: more took too many locks; 0: any number */
 	bool		tight;			/* the batch takes no more: memory is getting short */
 	bool		drained;		/* the last poll left nothing in the source */
 	int			statistics_ms;	/* interval of what no event tells */
@@ -171,6 +172,10 @@ extern KsStep ks_consumer_step(KsConsumer *c, long *timeout);
 /* Leaves only the first n records in the batch; the others will be read again. */
 extern void ks_consumer_truncate_batch(KsConsumer *c, int n);
 
+/* The batch takes more locks than the server has room for: half of it, and for some time no
+ * more than that in one batch.  False if it cannot be less. */
+extern bool ks_consumer_take_fewer(KsConsumer *c);
+
 extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
 
 /*
@@ -186,9 +191,9 @@ extern bool ks_consumer_schema_differs(KsConsumer *c, const KsSchemaId *id, void
 /* After the commit: the mirrors follow, the batch is released. */
 extern void ks_consumer_committed(KsConsumer *c);
 
-/* After a rollback: the batch, which may grow, is due again after a while; 'lock': it has
- * waited too long for one. */
-extern void ks_consumer_retry(KsConsumer *c, bool lock);
+/* After a rollback: the batch, which may grow, is due again after a while; 'soon': it has
+ * waited too long for a lock, or is a smaller one now. */
+extern void ks_consumer_retry(KsConsumer *c, bool soon);
 
 /* Drops the batch and starts all partitions again at the stored offsets. */
 extern void ks_consumer_rewind(KsConsumer *c);

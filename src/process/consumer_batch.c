@@ -280,6 +280,11 @@ ks_consumer_committed(KsConsumer *c)
 		p->off = p->until;
 	}
 	ks_rejects_committed(&c->apply->rejects, c->nrecs);
+	/* a little more each time, until all is taken again */
+	if (c->most > 0)
+		c->most += c->most / 64 + 1;
+	if (c->most >= c->sink->batch_records)
+		c->most = 0;
 	ks_consumer_reset_batch(c);
 	if (c->in_worker)
 		ks_consumer_publish(c);

@@ -90,6 +90,16 @@ ks_consumer_truncate_batch(KsConsumer *c, int n)
 	c->nrecs = n;
 }
 
+bool
+ks_consumer_take_fewer(KsConsumer *c)
+{
+	if (c->nrecs < 2)
+		return false;
+	c->most = c->nrecs / 2;
+	ks_consumer_truncate_batch(c, c->most);
+	return true;
+}
+
 void
 ks_consumer_keep_partition(KsConsumer *c, int pidx)
 {

@@ -20,6 +20,17 @@
 #include "process/worker_int.h"
 
 /*
+ * Has the server no room for more locks?  It says so in the words of memory; but it is all
+ * sessions' together, and what a worker may have is no matter.
+ */
+static bool
+is_of_shared_memory(const ErrorData *edata)
+{
+	return edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && edata->message_id &&
+		strstr(edata->message_id, "shared memory") != NULL;
+}
+
+/*
  * The batch failed for a reason outside of its records: it is tried again after
  * a while, or the sink halts.  What a registry says, or that it says nothing, is
  * mended there, or in the server's options.
@@ -30,8 +41,9 @@ handle_error(const ErrorData *edata, bool of_registry)
 	KsConsumer *c = ks_worker.consumer;
 	KsStateError error;
 	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	bool		shared = is_of_shared_memory(edata);
 
-	if (edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && ks_memory_is_to_be_had())
+	if (edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && !shared && ks_memory_is_to_be_had())
 		ks_worker_leave_for_memory(ks_memory_refused() ? NULL : edata);
 	ks_worker_state_error(edata, &error);
 	if (of_registry)
@@ -48,7 +60,8 @@ handle_error(const ErrorData *edata, bool of_registry)
 	/* one that has waited for a lock has waited long enough to say so */
 	if (lock || of_registry || c->attempts > 0)
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
-	ks_consumer_retry(c, lock);
+	/* a smaller one is another one, and may pass at once */
+	ks_consumer_retry(c, lock || (shared && ks_consumer_take_fewer(c)));
 }
 
 static void

@@ -1,6 +1,5 @@
-# The server has no number left for a group of transactions that lock a row: until it has been
-# vacuumed, a row that another transaction refers to can be referred to by nobody else.  That is
-# no record's fault, and passes.
+# What the server runs out of, for all sessions together, is no record's fault, nor that of the
+# memory of a worker, and passes.
 use strict;
 use warnings FATAL => 'all';
 
@@ -15,6 +14,37 @@ my $kafka = shared_broker();
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
 create_server($node, $kafka);
+
+# --- room for locks ---
+
+my $locks = $kafka->topic('locks', 1);
+sql(qq{
+	CREATE TABLE locks (id int PRIMARY KEY, n int);
+	CREATE FUNCTION take_locks() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN PERFORM pg_advisory_xact_lock(NEW.id, g) FROM generate_series(1, NEW.n) g; RETURN NEW; END';
+	CREATE TRIGGER take_locks BEFORE INSERT ON locks FOR EACH ROW EXECUTE FUNCTION take_locks();
+	SELECT kafka_sink.create_sink('locks', server => 'kafka', target => 'locks', on_error => 'dead_letter', idle_after => '0', enabled => false);
+	SELECT kafka_sink.register_topic('locks', '$locks')});
+# (others may be refused a lock at the same moment, so they are asked again and again)
+my $log = -s $node->logfile;
+$kafka->produce($locks, 0, map { [ undef, qq({"id": $_, "n": 100}) ] } 1 .. 500);
+sql(q{SELECT kafka_sink.resume('locks')});
+wait_until($node, 'SELECT count(*) FROM locks', '500', 'a batch that takes too many locks is made smaller');
+is(sql(q{SELECT consumed, applied, gaps FROM kafka_sink.txn_offsets WHERE sink = 'locks'}), '500|500|0', 'all of it, once');
+like(slurp_file($node->logfile, $log), qr/sink "locks" tries again: out of shared memory/, 'what was missing is said');
+$kafka->produce($locks, 0, [ undef, '{"id": 501, "n": 200000}' ]);
+wait_until($node, q{SELECT retries > 4 FROM kafka_sink.stat_sinks WHERE sink = 'locks'}, 't', 'a record that takes too many is tried again');
+wait_until($node, q{SELECT concat_ws('|', state, sqlstate, message, hint) FROM kafka_sink.sinks WHERE sink = 'locks'},
+	qr/^backoff\|53200\|out of shared memory\|.*max_locks_per_transaction/, 'and its state says what is missing');
+wait_until($node, 'ALTER TABLE locks DISABLE TRIGGER take_locks; SELECT 1', '1', 'it takes none any more');
+wait_until($node, 'SELECT count(*) FROM locks', '501', 'and goes on');
+is(sql('SELECT count(*) FROM kafka_sink.dead_letters'), '0', 'no record is to blame');
+unlike(slurp_file($node->logfile, $log), qr/worker_memory_limit/, 'nor is the memory of the worker');
+
+# --- groups of transactions that lock a row: the numbers of these ---
+
+# Until it has been vacuumed, a row that another transaction refers to can be referred to by
+# nobody else.
 my $topic = $kafka->topic('exhausted', 1);
 sql(qq{
 	CREATE TABLE kept (id int);
