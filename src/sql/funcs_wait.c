@@ -45,6 +45,7 @@ typedef struct WaitFor
 	const char *name;
 	TimestampTz deadline;		/* 0: none */
 	MemoryContext cxt;
+	bool		of_topics;		/* all of the sink's topics are waited for, no offsets that were given */
 
 	/* what has not arrived: until, and off as it was seen last (-1: no row) */
 	KsPartition *ends;
@@ -200,14 +201,22 @@ wait_for_offsets(WaitFor *w, Jsonb *until)
 	}
 }
 
+/* As it is now: it may have had one. */
+static void
+check_server(const KsSink *sink)
+{
+	if (sink->server == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sink \"%s\" has no server to consume from", sink->name),
+				 errhint("Give the offsets to wait for in \"until\".")));
+}
+
 static void
 wait_for_all(WaitFor *w)
 {
-	if (w->sink->server == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sink \"%s\" has no server to consume from", w->name),
-				 errhint("Give the offsets to wait for in \"until\".")));
+	check_server(w->sink);
+	w->of_topics = true;
 	w->unknown = ks_catalog_topics(w->name);
 	w->conf = ks_options_load(w->sink->server, w->sink->owner);
 }
@@ -278,6 +287,35 @@ is_awaited(const WaitFor *w, const char *topic)
 	return false;
 }
 
+/* Errors if a topic was taken from the sink that is waited for: nothing of it will arrive. */
+static void
+check_registered(const WaitFor *w, const List *topics)
+{
+	const char *awaited = NULL;
+	ListCell   *lc;
+
+	for (int i = 0; i < w->nends + list_length(w->unknown); i++)
+	{
+		const char *topic = i < w->nends ? w->ends[i].topic :
+			((const KsTopic *) list_nth(w->unknown, i - w->nends))->topic;
+		bool		registered = awaited != NULL && strcmp(topic, awaited) == 0;
+
+		foreach(lc, topics)
+		{
+			if (registered)
+				break;
+			registered = strcmp(((const KsTopic *) lfirst(lc))->topic, topic) == 0;
+		}
+		if (!registered)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" is not registered with sink \"%s\" any more", topic, w->name),
+					 errdetail("It was waited for."),
+					 errhint("CALL kafka_sink.wait_for(%s) again to wait for those that are.", quote_literal_cstr(w->name))));
+		awaited = topic;
+	}
+}
+
 /* Errors if the sink, or a topic that is waited for, does not go on by itself. */
 static void
 check_obstacles(const WaitFor *w)
@@ -285,6 +323,7 @@ check_obstacles(const WaitFor *w)
 	KsSink	   *sink = ks_catalog_sink(w->name, false);
 	const char *obstacle = !sink->enabled ? "paused" : sink->suspended ? "suspended" :
 		sink->halted ? "halted" : NULL;
+	List	   *topics;
 	const char *state;
 	KsStateError *e;
 	ListCell   *lc;
@@ -302,7 +341,13 @@ check_obstacles(const WaitFor *w)
 				 errhint("The view kafka_sink.sinks tells why; kafka_sink.resume(%s) lets it go on.",
 						 quote_literal_cstr(w->name))));
 	}
-	foreach(lc, ks_catalog_topics(w->name))
+	topics = ks_catalog_topics(w->name);
+	if (w->of_topics)
+	{
+		check_server(sink);
+		check_registered(w, topics);
+	}
+	foreach(lc, topics)
 	{
 		const KsTopic *t = lfirst(lc);
 

@@ -169,6 +169,33 @@ sql("SELECT kafka_sink.alter_sink('empty', owner => 'taker')");
 $waiting->quit;
 like($waiting->{stderr}, qr/ERROR:  must be a member of the owner of sink "empty"/, 'and is told nothing of what is another\'s');
 
+# --- a topic that is taken from the sink meanwhile, and a server ---
+
+sub taken_away
+{
+	my ($sql, $error, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	$waiting = $node->background_psql('postgres', on_error_stop => 0);
+	$waiting->query_until(qr/begun/, qq(\\echo begun\nCALL kafka_sink.wait_for('taken');\n));
+	becomes("SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'CALL kafka_sink.wait_for(''taken''%' AND wait_event_type = 'Extension' AND pid <> pg_backend_pid()",
+		'a session waits, without a timeout');
+	sql($sql);
+	$waiting->quit;
+	return like($waiting->{stderr}, $error, $what);
+}
+
+my ($no, $none) = map { $kafka->topic($_) } 'no', 'none';
+sql(qq{
+	CREATE TABLE taken (id int);
+	SELECT kafka_sink.create_sink('taken', server => 'kafka', target => 'taken');
+	SELECT kafka_sink.register_topic('taken', '$no');
+	SELECT kafka_sink.register_topic('taken', '$none')});
+taken_away("SELECT kafka_sink.unregister_topic('taken', '$no')",
+	qr/ERROR:  topic "$no" is not registered with sink "taken" any more/, 'a topic that is unregistered is not waited for');
+taken_away(q{SELECT kafka_sink.alter_sink('taken', reset => '{server}')},
+	qr/ERROR:  sink "taken" has no server to consume from/, 'nor is anything without a server');
+
 # --- a sink that is halted ---
 
 $kafka->produce($late, 0, [ undef, '{"id": "bad"}' ]);
