@@ -80,6 +80,13 @@ detach(int code, Datum arg)
 	LWLockRelease(ks_shared->lock);
 }
 
+/* What is left of a database that was dropped by half can only be dropped again. */
+static bool
+may_connect(Form_pg_database form)
+{
+	return form->datallowconn && form->datconnlimit != INVALID_DATABASE;
+}
+
 /* Databases that accept connections; template0 and its like do not, nor what is left of one. */
 static List *
 list_databases(MemoryContext cxt)
@@ -97,7 +104,7 @@ list_databases(MemoryContext cxt)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tup);
 
-		if (form->datallowconn && form->datconnlimit != INVALID_DATABASE)
+		if (may_connect(form))
 		{
 			MemoryContext old = MemoryContextSwitchTo(cxt);
 
@@ -112,21 +119,21 @@ list_databases(MemoryContext cxt)
 	return result;
 }
 
-/* Or was it dropped meanwhile, as a whole or not?  Then it can only be dropped again. */
+/* Or was it dropped meanwhile, or closed?  Whoever opens it tells (utility_hook.c). */
 static bool
-database_exists(Oid dbid, MemoryContext cxt)
+database_is_open(Oid dbid, MemoryContext cxt)
 {
 	HeapTuple	tup;
-	bool		exists;
+	bool		is_open;
 
 	StartTransactionCommand();
 	tup = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dbid));
-	exists = HeapTupleIsValid(tup) && ((Form_pg_database) GETSTRUCT(tup))->datconnlimit != INVALID_DATABASE;
+	is_open = HeapTupleIsValid(tup) && may_connect((Form_pg_database) GETSTRUCT(tup));
 	if (HeapTupleIsValid(tup))
 		ReleaseSysCache(tup);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(cxt);
-	return exists;
+	return is_open;
 }
 
 static bool
@@ -299,7 +306,7 @@ begin_visit(Oid dbid)
 {
 	KsDatabase *db;
 
-	if (!database_exists(dbid, CurrentMemoryContext))
+	if (!database_is_open(dbid, CurrentMemoryContext))
 	{
 		(void) move_due(dbid, KS_DATABASE_NONE);
 		return;

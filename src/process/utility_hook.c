@@ -51,13 +51,13 @@ static ProcessUtility_hook_type prev_hook = NULL;
 /* Databases blocked by this transaction; in TopMemoryContext. */
 static List *blocked = NIL;
 
-/* Databases that this transaction has created: they may hold sinks. */
-static List *created = NIL;
+/* Databases that this transaction has created, or let take connections: they may hold sinks. */
+static List *opened = NIL;
 
 /* Roles that own sinks may have come, gone, or changed. */
 static bool roles_changed = false;
 
-/* A server or user mapping of this database has changed: its supervisor looks. */
+/* A server, a user mapping, or who may connect here has changed: the database's supervisor looks. */
 static bool connections_changed = false;
 
 static void
@@ -108,11 +108,14 @@ xact_callback(XactEvent event, void *arg)
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
 	unblock_all();
-	foreach(lc, created)
+	foreach(lc, opened)
 		if (event == XACT_EVENT_COMMIT)
+		{
 			ks_shmem_mark_changed(lfirst_oid(lc));
-	list_free(created);
-	created = NIL;
+			ks_shmem_mark_connections_changed(lfirst_oid(lc));
+		}
+	list_free(opened);
+	opened = NIL;
 	if (event == XACT_EVENT_COMMIT && roles_changed)
 		ks_shmem_mark_roles_changed();
 	if (event == XACT_EVENT_COMMIT && connections_changed)
@@ -256,6 +259,17 @@ block_for_extension(void)
 }
 
 static bool
+has_option(const List *options, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, options)
+		if (strcmp(((DefElem *) lfirst(lc))->defname, name) == 0)
+			return true;
+	return false;
+}
+
+static bool
 names_us(List *objects)
 {
 	ListCell   *lc;
@@ -281,9 +295,8 @@ prepare_for(Node *stmt)
 				block_if_owner(((RenameStmt *) stmt)->subname);
 			break;
 		case T_AlterDatabaseStmt:
-			foreach(lc, ((AlterDatabaseStmt *) stmt)->options)
-				if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
-					block_if_owner(((AlterDatabaseStmt *) stmt)->dbname);
+			if (has_option(((AlterDatabaseStmt *) stmt)->options, "tablespace"))
+				block_if_owner(((AlterDatabaseStmt *) stmt)->dbname);
 			break;
 		case T_CreatedbStmt:
 			{
@@ -370,7 +383,12 @@ follow_up(Node *stmt)
 		case T_CreatedbStmt:
 			dbid = get_database_oid(((CreatedbStmt *) stmt)->dbname, true);
 			if (OidIsValid(dbid))
-				remember(&created, dbid);
+				remember(&opened, dbid);
+			break;
+		case T_AlterDatabaseStmt:
+			dbid = get_database_oid(((AlterDatabaseStmt *) stmt)->dbname, true);
+			if (OidIsValid(dbid) && has_option(((AlterDatabaseStmt *) stmt)->options, "allow_connections"))
+				remember(&opened, dbid);
 			break;
 		case T_AlterRoleStmt:
 		case T_DropRoleStmt:
@@ -385,10 +403,12 @@ follow_up(Node *stmt)
 		case T_AlterForeignServerStmt:
 		case T_CreateUserMappingStmt:
 		case T_AlterUserMappingStmt:
+		case T_DropUserMappingStmt:
 			connections_changed = true;
 			break;
 		case T_GrantStmt:
-			if (((GrantStmt *) stmt)->objtype == OBJECT_FOREIGN_SERVER)
+			if (((GrantStmt *) stmt)->objtype == OBJECT_FOREIGN_SERVER ||
+				((GrantStmt *) stmt)->objtype == OBJECT_DATABASE)
 				connections_changed = true;
 			break;
 		case T_TransactionStmt:

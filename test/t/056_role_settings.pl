@@ -156,6 +156,16 @@ $node->safe_psql('template1', 'ALTER DATABASE postgres ALLOW_CONNECTIONS true');
 $session->quit;
 works('until it does');
 
+# nor is it tried as long as it is known, and the server may have come up meanwhile
+$node->safe_psql('template1', 'ALTER DATABASE postgres ALLOW_CONNECTIONS false');
+my $log = -s $node->logfile;
+$node->restart;
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink launcher' AND wait_event_type = 'Extension'}, '1',
+	'the launcher has looked for databases', undef, 'template1');
+unlike(slurp_file($node->logfile, $log), qr/FATAL:.*not currently accepting connections/, 'nobody tries');
+$node->safe_psql('template1', 'ALTER DATABASE postgres ALLOW_CONNECTIONS true');
+works('from then on');
+
 # --- somebody ends it ---
 
 wait_until($node, $state, 'running||||', 'it runs');
