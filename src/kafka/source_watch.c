@@ -9,12 +9,15 @@
  * with 2.0.2; a FIXME in rd_kafka_topic_metadata_update() of 2.14 says the same).
  * The same holds for a log that was truncated and written again.  None of it
  * happens without an interruption: a fetch that is refused because the topic or
- * the leader is not there, or a connection that breaks.
+ * the leader is not there, a connection that breaks, or another leader, which
+ * librdkafka can know of before any fetch is refused: that of a broker which stands
+ * still never is.
  *
  * librdkafka tells these only in its debug logs, whose wording is the same in
  * all versions from 2.0 to 2.14:
  *
  *	BROKERUA	topic [0]: broker unavailable: fetch: Broker: Not leader ...
+ *	TOPICUPD	Topic topic [0]: migrating from broker 1 to 2 (leader is 2): leader updated
  *	STATE		host:9092/1: Broker changed state UP -> DOWN
  *	STATE		host:9092/1: Broker changed state APIVERSION_QUERY -> UP
  *	FETCH		Topic topic [0] MessageSet size 2146, error "Success", ...
@@ -84,6 +87,9 @@ ks_source_watch(KsSource *src, const char *facility, const char *text)
 		ks_source_verify_log(src, text);
 	else if (strcmp(facility, "BROKERUA") == 0)
 		suspect(src, named_part(src, text, strstr(text, "]: broker unavailable")));
+	/* to a replica that is only read from there is no need to ask */
+	else if (strcmp(facility, "TOPICUPD") == 0 && strstr(text, ": leader updated"))
+		suspect(src, named_part(src, text, strstr(text, "]: migrating from broker ")));
 	else if (strcmp(facility, "STATE") == 0 &&
 			 (strstr(text, "state UP -> DOWN") || strstr(text, "state UP -> INIT") ||
 			  strstr(text, "state UPDATE -> DOWN") || strstr(text, "state REAUTH -> DOWN")))

@@ -10,7 +10,7 @@ use Test::More;
 
 use KafkaSinkTest;
 
-my $node = new_node('main');
+my $node = new_node('main', conf => "log_min_messages = debug1\n");
 my $kafka = shared_broker();
 my $mock = start_mock(brokers => 2);
 
@@ -49,6 +49,21 @@ $mock->command('follower behind 0 2 -1 -1');
 $mock->produce('behind', 0, map { [ undef, qq({"id": $_}) ] } 11 .. 15);
 becomes('SELECT count(*) = 15 AND count(DISTINCT id) = 15 FROM behind', 'it goes on, with nothing twice');
 becomes(q{SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'behind'}, 'and says so');
+
+# --- another leader, of which nothing tells but metadata ---
+
+create_server($node, $mock, name => 'still', options => "topic_metadata_refresh_interval_ms '1000', fetch_wait_max_ms '10000', debug 'topic'");
+$mock->command('topic moved 1');
+$mock->command('leader moved 0 1');
+$mock->produce('moved', 0, map { [ undef, qq({"id": $_}) ] } 1 .. 10);
+create_sink('moved', 'still', ['moved'], '');
+# (the fetch that is under way will be answered when it is too late)
+my $log = -s $node->logfile;
+$mock->command('leader moved 0 2');
+wait_for_log($node, qr/librdkafka: TOPICUPD: Topic moved \[0\]: migrating from broker 1 to 2 /, $log, 'librdkafka goes to another leader');
+wait_for_log($node, qr/librdkafka: \w+: Start consuming moved \[0\] at offset 9 /, $log, 'whose log is compared with what was read of it');
+$mock->produce('moved', 0, [ undef, '{"id": 11}' ]);
+becomes('SELECT count(*) = 11 AND count(DISTINCT id) = 11 FROM moved', 'it goes on, with nothing twice');
 
 # --- an offset inside of an open transaction, behind its last stable one ---
 
