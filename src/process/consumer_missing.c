@@ -394,6 +394,9 @@ ks_consumer_check_missing_topics(KsConsumer *c)
 	}
 	now = GetCurrentTimestamp();
 	c->missing_check_at = c->stale ? 0 : next_check(c, now);
+	/* a clock that was set back has not ended it (not reached by tests: one that was) */
+	if (c->missing_until != 0)
+		c->missing_until = Min(c->missing_until, TimestampTzPlusMilliseconds(now, DELETED_TOPIC_MS));
 	if (known && !c->stale && c->missing_until != 0 && ks_consumer_time_reached(c->missing_until, now))
 		halt_deleted(c);
 }
