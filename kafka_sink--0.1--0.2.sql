@@ -195,6 +195,14 @@ LANGUAGE C STABLE;
 COMMENT ON FUNCTION kafka_sink.unsupervised() IS
 'since when the server has had no process for the launcher, or for the supervisor of this database; NULL if it has';
 
+CREATE FUNCTION kafka_sink.workers_off()
+RETURNS text
+AS 'MODULE_PATHNAME', 'kafka_sink_workers_off'
+LANGUAGE C STABLE;
+
+COMMENT ON FUNCTION kafka_sink.workers_off() IS
+'why no sink of this server has workers; NULL if they have';
+
 COMMENT ON FUNCTION kafka_sink.lock_waits() IS
 'workers of this database that wait for a lock, or for a synchronous standby, right now; see the view kafka_sink.sinks';
 
@@ -234,16 +242,14 @@ CREATE OR REPLACE VIEW kafka_sink.worker_states WITH (security_barrier) AS
                                   AND w.worker OPERATOR(pg_catalog.=) s.worker) AS alone) n
      -- what is said of records may have parts of them
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
-     WHERE o.own
-        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
-
-CREATE FUNCTION kafka_sink.workers_off()
-RETURNS text
-AS 'MODULE_PATHNAME', 'kafka_sink_workers_off'
-LANGUAGE C STABLE;
-
-COMMENT ON FUNCTION kafka_sink.workers_off() IS
-'why no sink of this server has workers; NULL if they have';
+     WHERE (o.own
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'))
+       -- what is left of workers that were there before these were switched off
+       AND (kafka_sink.workers_off() IS NULL
+        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
+        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                    WHERE w.sink OPERATOR(pg_catalog.=) s.sink
+                      AND w.worker OPERATOR(pg_catalog.=) s.worker));
 
 CREATE OR REPLACE VIEW kafka_sink.sinks WITH (security_barrier) AS
     SELECT c.sink, c.owner, c.server, c.target,
@@ -1175,7 +1181,13 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
            c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout, c.failover, c.copy_data,
            c.created_by, c.created_at, c.altered_by, c.altered_at
       FROM kafka_sink.feed_catalog c
-      LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
+      LEFT JOIN kafka_sink.feed_state s
+        ON s.feed OPERATOR(pg_catalog.=) c.feed
+       -- what is left of a worker that was there before these were switched off
+       AND (kafka_sink.workers_off() IS NULL
+        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
+        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                    WHERE w.sink OPERATOR(pg_catalog.=) s.feed))
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
      CROSS JOIN (SELECT kafka_sink.unsupervised() AS since) u
       -- nobody is there who starts its worker
@@ -1204,7 +1216,13 @@ CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
            r.slot_name::pg_catalog.text AS slot_name, r.wal_status, r.safe_wal_size,
            w.copied_rows, t.copied AS copied_tables, t.waiting AS tables_to_copy
       FROM kafka_sink.feed_catalog c
-      LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
+      LEFT JOIN kafka_sink.feed_state s
+        ON s.feed OPERATOR(pg_catalog.=) c.feed
+       -- what is left of a worker that was there before these were switched off
+       AND (kafka_sink.workers_off() IS NULL
+        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
+        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                    WHERE w.sink OPERATOR(pg_catalog.=) s.feed))
       LEFT JOIN kafka_sink.feed_stats() w ON w.feed OPERATOR(pg_catalog.=) c.feed
       LEFT JOIN pg_catalog.pg_replication_slots r
         ON r.slot_name::pg_catalog.text OPERATOR(pg_catalog.=) pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id)

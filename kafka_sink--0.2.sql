@@ -1073,8 +1073,14 @@ CREATE VIEW kafka_sink.worker_states WITH (security_barrier) AS
                                   AND w.worker OPERATOR(pg_catalog.=) s.worker) AS alone) n
      -- what is said of records may have parts of them
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
-     WHERE o.own
-        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
+     WHERE (o.own
+        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE'))
+       -- what is left of workers that were there before these were switched off
+       AND (kafka_sink.workers_off() IS NULL
+        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
+        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                    WHERE w.sink OPERATOR(pg_catalog.=) s.sink
+                      AND w.worker OPERATOR(pg_catalog.=) s.worker));
 
 COMMENT ON VIEW kafka_sink.worker_states IS
 'states of workers, for the views kafka_sink.sinks and kafka_sink.stat_sinks';
@@ -1697,7 +1703,13 @@ CREATE VIEW kafka_sink.feeds WITH (security_barrier) AS
            c.progress_topic, c.batch_records, c.batch_bytes, c.max_message_bytes, c.transaction_timeout, c.failover, c.copy_data,
            c.created_by, c.created_at, c.altered_by, c.altered_at
       FROM kafka_sink.feed_catalog c
-      LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
+      LEFT JOIN kafka_sink.feed_state s
+        ON s.feed OPERATOR(pg_catalog.=) c.feed
+       -- what is left of a worker that was there before these were switched off
+       AND (kafka_sink.workers_off() IS NULL
+        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
+        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                    WHERE w.sink OPERATOR(pg_catalog.=) s.feed))
      CROSS JOIN LATERAL (SELECT pg_catalog.pg_has_role(c.owner, 'USAGE') AS own) o
      CROSS JOIN (SELECT kafka_sink.unsupervised() AS since) u
       -- nobody is there who starts its worker
@@ -1726,7 +1738,13 @@ CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
            r.slot_name::pg_catalog.text AS slot_name, r.wal_status, r.safe_wal_size,
            w.copied_rows, t.copied AS copied_tables, t.waiting AS tables_to_copy
       FROM kafka_sink.feed_catalog c
-      LEFT JOIN kafka_sink.feed_state s ON s.feed OPERATOR(pg_catalog.=) c.feed
+      LEFT JOIN kafka_sink.feed_state s
+        ON s.feed OPERATOR(pg_catalog.=) c.feed
+       -- what is left of a worker that was there before these were switched off
+       AND (kafka_sink.workers_off() IS NULL
+        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
+        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
+                    WHERE w.sink OPERATOR(pg_catalog.=) s.feed))
       LEFT JOIN kafka_sink.feed_stats() w ON w.feed OPERATOR(pg_catalog.=) c.feed
       LEFT JOIN pg_catalog.pg_replication_slots r
         ON r.slot_name::pg_catalog.text OPERATOR(pg_catalog.=) pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id)

@@ -83,6 +83,8 @@ $clone->append_conf('postgresql.conf', 'kafka_sink.enabled = off');
 $clone->start;
 is($clone->safe_psql('postgres', $agreement), 't', 'a clone: rows and offsets agree');
 is($clone->safe_psql('postgres', $processes), '0', 'with kafka_sink.enabled = off it does not consume');
+is($clone->safe_psql('postgres', q{SELECT state, message FROM kafka_sink.sinks}), 'idle|kafka_sink.enabled is off', 'nor says that it does');
+is($clone->safe_psql('postgres', q{SELECT sink, state, pid FROM kafka_sink.stat_sinks}), 'orders||', 'in stat_sinks neither');
 $clone->append_conf('postgresql.conf', 'kafka_sink.enabled = on');
 $clone->reload;
 
