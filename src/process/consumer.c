@@ -270,7 +270,8 @@ is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
 		return false;
 	if (c->retry_at != 0)
 		*due = c->retry_at;
-	else if (c->halt || is_full(c))
+	/* or the clock was set back, which would make it linger for longer (not reached by tests: it was) */
+	else if (c->halt || is_full(c) || c->batch_since > now)
 		return true;
 	else
 		*due = TimestampTzPlusMilliseconds(c->batch_since, c->sink->batch_linger_ms);
