@@ -208,13 +208,21 @@ put_rows(void *arg)
 void
 ks_consumer_settle_offsets(KsConsumer *c)
 {
+	/* a worker with rivals comes here again and again */
+	MemoryContext scratch = AllocSetContextCreate(c->cxt, "kafka_sink unsettled", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
 	Unsettled	u;
 
 	find_unsettled(c, &u);
-	if (u.n == 0)
-		return;
-	if (c->in_worker)
-		leave_out_leaderless(c, &u);
-	ask_unsettled(c, &u);
-	ks_consumer_transact(c, put_rows, &u);
+	/* it has ended a transaction */
+	MemoryContextSwitchTo(scratch);
+	if (u.n > 0)
+	{
+		if (c->in_worker)
+			leave_out_leaderless(c, &u);
+		ask_unsettled(c, &u);
+		ks_consumer_transact(c, put_rows, &u);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 }
