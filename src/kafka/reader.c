@@ -133,6 +133,8 @@ handle_event(KsReader *r, const KsSourceEvent *ev)
 		case KS_EVENT_TAIL_UNCHECKABLE:
 		case KS_EVENT_RECOVERED:
 		case KS_EVENT_PARTITION_COUNT:
+		case KS_EVENT_LEADER_AWAY:
+		case KS_EVENT_LEADER_BACK:
 			break;
 		case KS_EVENT_TAIL_MISMATCH:
 			log_error(&r->parts[ev->pidx], "the log is not the one that was read",

@@ -49,6 +49,8 @@ typedef enum KsSourceEventType
 	KS_EVENT_TRUNCATED,			/* pidx, off = log end: log ends before the offset */
 	KS_EVENT_OUT_OF_RANGE,		/* pidx, off = low watermark: retention overtook */
 	KS_EVENT_PARTITION_ERROR,	/* pidx, error: partition is stopped */
+	KS_EVENT_LEADER_AWAY,		/* pidx, broker: nothing of the partition can be had, while others go on */
+	KS_EVENT_LEADER_BACK,		/* pidx: that is over */
 	KS_EVENT_ERROR,				/* error: whole client (brokers down, auth) */
 	KS_EVENT_RECOVERED,			/* after KS_EVENT_ERROR: a broker is up again */
 	KS_EVENT_PARTITION_COUNT	/* topic, count: grew since started, or is there now */
@@ -69,6 +71,7 @@ typedef struct KsSourceEvent
 	int			pidx;
 	uint32		epoch;			/* of the partition, in which it was seen */
 	int64		off;
+	int32		broker;			/* KS_EVENT_LEADER_AWAY: which is not reached, -1: there is no leader */
 	const char *topic;			/* KS_EVENT_PARTITION_COUNT */
 	int			count;
 	KsErrorAction action;		/* errors only */

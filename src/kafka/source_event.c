@@ -23,6 +23,13 @@ next_of_partition(KsSource *src, KsSourcePart *part, KsSourceEvent *ev)
 {
 	ev->pidx = part->pidx;
 	ev->epoch = part->epoch;
+	if (part->pending & KS_PENDING_LEADER)
+	{
+		part->pending &= ~KS_PENDING_LEADER;
+		ev->type = part->away ? KS_EVENT_LEADER_AWAY : KS_EVENT_LEADER_BACK;
+		ev->broker = part->broker;
+		return true;
+	}
 	if (part->pending & KS_PENDING_TAIL)
 	{
 		part->pending &= ~KS_PENDING_TAIL;

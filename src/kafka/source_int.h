@@ -79,6 +79,7 @@ typedef enum KsPartState
 #define KS_PENDING_EOF		0x02	/* eof */
 #define KS_PENDING_RANGE	0x04	/* out of range: watermarks to be asked for */
 #define KS_PENDING_FAILURE	0x08	/* failure, failure_off, err */
+#define KS_PENDING_LEADER	0x10	/* away, broker */
 
 struct KsSourceTopic;
 
@@ -107,6 +108,10 @@ typedef struct KsSourcePart
 	KsSourceEventType failure;
 	int64		failure_off;
 	rd_kafka_resp_err_t err;
+
+	bool		away;			/* its broker is, and that was told; */
+	TimestampTz away_since;		/* 0: it is there, or not known */
+	int32		broker;			/* which it is, -1: there is no leader */
 
 	bool		unpacking;		/* an answer has come, and nothing of it yet */
 
@@ -140,6 +145,9 @@ typedef enum KsClientTrouble
 	KS_CLIENT_FATAL
 } KsClientTrouble;
 
+/* Brokers that statistics tell of; of more nothing is known. */
+#define KS_MAX_BROKERS	256
+
 struct KsSource
 {
 	dlist_node	node;			/* in the list of open sources */
@@ -172,6 +180,8 @@ struct KsSource
 	bool		suspects;		/* some partition is */
 	bool		moving;			/* emptied, or read from, since the last statistics */
 	TimestampTz stats_at;		/* when the statistics at hand are true; 0: unknown */
+	int			nup;			/* brokers that are up by them: */
+	int32		up[KS_MAX_BROKERS];
 	bool		topic_errs;		/* some partition has one */
 	bool		unfinished;		/* still set at the next poll: an error ended one */
 	Size		avg_bytes;		/* of recent records */

@@ -224,6 +224,8 @@ begin_epoch(KsSource *src, KsSourcePart *part)
 	part->pending = 0;
 #endif
 	part->topic_err = RD_KAFKA_RESP_ERR_NO_ERROR;
+	part->away = false;
+	part->away_since = 0;
 }
 
 static void

@@ -1,7 +1,10 @@
 /*
  * source_stats.c
  *	  What librdkafka's statistics tell: watermarks, last stable offsets, the
- *	  number of partitions, and whether a broker is up.
+ *	  number of partitions, and whether brokers are up.
+ *
+ * That no broker is up librdkafka tells as an error; of one that is away, and with it
+ * the partitions that it leads, it says nothing, and fetches the others.
  *
  * The statistics are one JSON document, 700 bytes a partition, made by librdkafka
  * itself from time to time (KsSourceOptions.statistics_ms).  A scanner that skips what it does not look for
@@ -12,6 +15,9 @@
 #include "postgres.h"
 
 #include "kafka/source_int.h"
+
+/* A leader that is away for longer than an election takes is told. */
+#define AWAY_MS		5000
 
 /* Skips a string; at its opening quote before, behind the closing one after. */
 static const char *
@@ -93,35 +99,81 @@ read_brokers(KsSource *src, const char *p)
 	const char *name;
 	int			len;
 
+	src->nup = 0;
 	while (next_member(&p, &len) != NULL)
 	{
+		int32		node = -1;
+		bool		up = false;
+
 		while ((name = next_member(&p, &len)) != NULL)
 		{
+			if (is_member(name, len, "nodeid"))
+				node = atoi(p);
 			/* UP, or UPDATE: up and in use */
-			if (is_member(name, len, "state") && strncmp(p, "\"UP", 3) == 0)
-				ks_source_client_works(src);
+			else if (is_member(name, len, "state"))
+				up = strncmp(p, "\"UP", 3) == 0;
 			p = skip_value(p);
 		}
+		if (!up)
+			continue;
+		ks_source_client_works(src);
+		if (node >= 0 && src->nup < KS_MAX_BROKERS)
+			src->up[src->nup++] = node;
 	}
 	return p;
 }
 
+/* Or may it be? */
+static bool
+is_up(const KsSource *src, int32 node)
+{
+	bool		up = src->nup == KS_MAX_BROKERS;
+
+	for (int i = 0; i < src->nup && !up; i++)
+		up = src->up[i] == node;
+	return up;
+}
+
+/* Where a partition is fetched from, -1: there is no leader. */
+static void
+note_broker(KsSource *src, KsSourcePart *part, int32 broker, bool there)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (there)
+		part->away_since = 0;
+	else if (part->away_since == 0 || part->away_since > now)
+		part->away_since = now;
+	if (there ? !part->away : part->away || !TimestampDifferenceExceeds(part->away_since, now, AWAY_MS))
+		return;
+	part->away = !there;
+	part->broker = broker;
+	ks_source_wait_event(src, part, KS_PENDING_LEADER);
+}
+
 /*
- * One partition; *known: the brokers know it.  'as_of': when the figures were
- * true, 0: as long ago as before.
+ * One partition; *known: the brokers know it.  What is told of one whose broker is away
+ * is as old as before.
  */
 static const char *
-read_partition(KsSourcePart *part, const char *p, TimestampTz as_of, bool *known)
+read_partition(KsSource *src, KsSourcePart *part, const char *p, bool *known)
 {
 	const char *name;
 	int			len;
+	int32		broker = -1;
+	int32		leader = -1;
 	int64		low = -1;
 	int64		high = -1;
 	int64		lso = -1;
+	bool		there;
 
 	while ((name = next_member(&p, &len)) != NULL)
 	{
-		if (is_member(name, len, "lo_offset"))
+		if (is_member(name, len, "broker"))
+			broker = atoi(p);
+		else if (is_member(name, len, "leader"))
+			leader = atoi(p);
+		else if (is_member(name, len, "lo_offset"))
 			low = strtoll(p, NULL, 10);
 		else if (is_member(name, len, "hi_offset"))
 			high = strtoll(p, NULL, 10);
@@ -131,12 +183,21 @@ read_partition(KsSourcePart *part, const char *p, TimestampTz as_of, bool *known
 			*known = *p == 'f';
 		p = skip_value(p);
 	}
-	if (part == NULL || !KS_PART_RECEIVES(part) || high < 0)
+	if (part == NULL || !KS_PART_RECEIVES(part))
+		return p;
+	/* it can be fetched from a replica, which is not its leader */
+	if (broker < 0 || leader < 0)
+		broker = leader;
+	there = broker >= 0 && is_up(src, broker);
+	if (src->trouble == KS_CLIENT_FINE)
+		note_broker(src, part, broker, there);
+	if (high < 0)
 		return p;
 	part->low = low;
 	part->high = high;
-	if (as_of != 0)
-		part->known_at = as_of;
+	/* fetchers that stand still learn nothing either */
+	if (src->stats_at != 0 && there)
+		part->known_at = src->stats_at;
 	/* an end of partition seen meanwhile is newer */
 	part->lso = Max(part->lso, lso);
 	return p;
@@ -154,8 +215,7 @@ read_partitions(KsSource *src, KsSourceTopic *topic, const char *p)
 		int			n = atoi(name);
 		bool		known = false;
 
-		p = read_partition(n >= 0 && n < topic->nparts ? topic->parts[n] : NULL,
-						   p, src->stats_at, &known);
+		p = read_partition(src, n >= 0 && n < topic->nparts ? topic->parts[n] : NULL, p, &known);
 		if (known && n >= count)
 			count = n + 1;
 	}

@@ -138,6 +138,28 @@ next_offset(const KsConsumer *c, int pidx)
 	return st->handed > 0 && !st->given_back ? st->last_off + 1 : c->parts[pidx].off;
 }
 
+/* Nothing of it can be had; librdkafka goes on by itself as soon as something can. */
+static void
+leader_is_away(KsConsumer *c, const KsSourceEvent *ev)
+{
+	const KsPartition *p = &c->parts[ev->pidx];
+	KsPartitionState *st = &c->states[ev->pidx];
+	KsStateError error;
+
+	ks_consumer_describe_leaderless(p->topic, p->part, &error);
+	if (ev->broker >= 0)
+	{
+		error.message = psprintf("broker %d, which has partition %d of topic \"%s\", cannot be reached",
+								 ev->broker, p->part, p->topic);
+		error.hint = "Check that the broker runs, and that its advertised listener can be reached from here.";
+	}
+	error.waits_for = "broker";
+	if (st->failing_since == 0)
+		st->failing_since = GetCurrentTimestamp();
+	if (!is_told(c, &error))
+		ks_consumer_set_error(c, &error, false);
+}
+
 /* An event of a partition. */
 static void
 handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
@@ -194,6 +216,13 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 			error.hint = ev->hint;
 			error.waits_for = ev->action == KS_ERROR_RETRY_THEN_HALT ? "topic" : "broker";
 			partition_failed(c, ev, &error);
+			break;
+		case KS_EVENT_LEADER_AWAY:
+			leader_is_away(c, ev);
+			break;
+		case KS_EVENT_LEADER_BACK:
+			if (!ks_consumer_is_waiting(c, ev->pidx))
+				ks_consumer_clear_failure(c, ev->pidx);
 			break;
 		case KS_EVENT_ERROR:
 		case KS_EVENT_RECOVERED:

@@ -97,6 +97,9 @@ extern void ks_consumer_leave_leaderless(KsConsumer *c, const KsPartition *p);
 /* All topics were looked for: errors if none is worth waiting for. */
 extern void ks_consumer_begin_missing_topics(KsConsumer *c);
 
+/* That nobody leads a partition, in the current context. */
+extern void ks_consumer_describe_leaderless(const char *topic, int32 part, KsStateError *error);
+
 /* That a topic is missing is an error while there is no other. */
 extern void ks_consumer_report_missing_topics(KsConsumer *c);
 

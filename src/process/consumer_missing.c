@@ -94,16 +94,15 @@ describe_denied(const KsMissingTopic *m, KsStateError *error)
 	error->off = -1;
 }
 
-/* It is there, and nobody can say where it begins. */
-static void
-describe_leaderless(const KsMissingTopic *m, KsStateError *error)
+void
+ks_consumer_describe_leaderless(const char *topic, int32 part, KsStateError *error)
 {
 	memset(error, 0, sizeof(KsStateError));
 	error->sqlstate = ERRCODE_CONNECTION_FAILURE;
-	error->message = psprintf("partition %d of topic \"%s\" has no leader", m->part, m->topic);
+	error->message = psprintf("partition %d of topic \"%s\" has no leader", part, topic);
 	error->hint = "See to the brokers that have its replicas.";
-	error->topic = m->topic;
-	error->part = m->part;
+	error->topic = topic;
+	error->part = part;
 	error->off = -1;
 }
 
@@ -244,7 +243,7 @@ ks_consumer_report_missing_topics(KsConsumer *c)
 	if (m->denial.message)
 		describe_denied(m, &error);
 	else if (m->leaderless)
-		describe_leaderless(m, &error);
+		ks_consumer_describe_leaderless(m->topic, m->part, &error);
 	else if (m->count < 0)
 		describe_undefined(c, m, &error);
 	else

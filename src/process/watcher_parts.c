@@ -256,6 +256,8 @@ handle_event(KsWatchClient *client, const KsSourceEvent *ev, dlist_head *watched
 			break;
 		case KS_EVENT_TAIL_OK:
 		case KS_EVENT_TAIL_UNCHECKABLE:
+		case KS_EVENT_LEADER_AWAY:
+		case KS_EVENT_LEADER_BACK:
 			break;
 		case KS_EVENT_TAIL_MISMATCH:
 		case KS_EVENT_TRUNCATED:

@@ -60,10 +60,26 @@ create_sink('moved', 'still', ['moved'], '');
 # (the fetch that is under way will be answered when it is too late)
 my $log = -s $node->logfile;
 $mock->command('leader moved 0 2');
-wait_for_log($node, qr/librdkafka: TOPICUPD: Topic moved \[0\]: migrating from broker 1 to 2 /, $log, 'librdkafka goes to another leader');
-wait_for_log($node, qr/librdkafka: \w+: Start consuming moved \[0\] at offset 9 /, $log, 'whose log is compared with what was read of it');
+wait_for_log($node, qr/librdkafka: TOPICUPD: \S+ Topic moved \[0\]: migrating from broker 1 to 2 /, $log, 'librdkafka goes to another leader');
+wait_for_log($node, qr/librdkafka: \w+: \S+ Start consuming moved \[0\] at offset 9 /, $log, 'whose log is compared with what was read of it');
 $mock->produce('moved', 0, [ undef, '{"id": 11}' ]);
 becomes('SELECT count(*) = 11 AND count(DISTINCT id) = 11 FROM moved', 'it goes on, with nothing twice');
+
+# --- a broker that is away, while others are there ---
+
+$mock->command('topic apart 2');
+$mock->command("leader apart $_ @{[ $_ + 1 ]}") foreach 0, 1;
+$mock->produce('apart', $_, [ undef, '{"id": 1}' ]) foreach 0, 1;
+create_sink('apart', 'mock', ['apart'], '');
+$mock->command('down 2');
+wait_until($node, q{SELECT state, waits_for, topic, part, message FROM kafka_sink.sinks WHERE sink = 'apart'},
+	'waiting|broker|apart|1|broker 2, which has partition 1 of topic "apart", cannot be reached', 'whose partitions are waited for');
+$mock->produce('apart', 0, [ undef, '{"id": 2}' ]);
+becomes('SELECT count(*) = 3 FROM apart', 'others are consumed');
+$mock->command('up 2');
+becomes(q{SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'apart'}, 'when it is back, all is well');
+$mock->produce('apart', 1, [ undef, '{"id": 2}' ]);
+becomes('SELECT count(*) = 4 FROM apart', 'and consumed');
 
 # --- an offset inside of an open transaction, behind its last stable one ---
 
