@@ -17,7 +17,7 @@
 #include "kafka/source_int.h"
 
 /* A leader that is away for longer than an election takes is told. */
-#define AWAY_MS		5000
+#define AWAY_US		(5 * USECS_PER_SEC)
 
 /* Skips a string; at its opening quote before, behind the closing one after. */
 static const char *
@@ -144,7 +144,7 @@ note_broker(KsSource *src, KsSourcePart *part, int32 broker, bool there)
 		part->away_since = 0;
 	else if (part->away_since == 0 || part->away_since > now)
 		part->away_since = now;
-	if (there ? !part->away : part->away || !TimestampDifferenceExceeds(part->away_since, now, AWAY_MS))
+	if (there ? !part->away : part->away || now - part->away_since < AWAY_US)
 		return;
 	part->away = !there;
 	part->broker = broker;

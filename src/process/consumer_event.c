@@ -232,6 +232,22 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 	}
 }
 
+/*
+ * The system had no room for a thread, or the like: the handle is of no use, another one
+ * may be.  (not reached by tests: the system has)
+ */
+static void
+begin_anew_for_resources(const KsSourceEvent *ev)
+{
+	if (ev->action != KS_ERROR_HALT ||
+		ERRCODE_TO_CATEGORY(ev->sqlstate) != ERRCODE_TO_CATEGORY(ERRCODE_INSUFFICIENT_RESOURCES))
+		return;
+	ereport(ERROR,
+			(errcode(ev->sqlstate),
+			 errmsg("%s", ev->message),
+			 ev->detail ? errdetail_internal("%s", ev->detail) : 0));
+}
+
 void
 ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev)
 {
@@ -248,6 +264,7 @@ ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev)
 	{
 		case KS_EVENT_ERROR:
 			forget_gone(c);
+			begin_anew_for_resources(ev);
 			ks_consumer_set_error(c, &error, ev->action == KS_ERROR_HALT);
 			break;
 		case KS_EVENT_RECOVERED:

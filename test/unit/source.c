@@ -306,9 +306,17 @@ fault(int i)
 		case 0:					/* the connection breaks, and nothing else happens */
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UP -> DOWN");
 			break;
-		case 1:					/* the leader moves */
-			snprintf(line, sizeof(line), "localhost:9092/1: t [%d]: broker unavailable: fetch: Broker: Not leader for partition", i);
-			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", line);
+		case 1:					/* the leader moves, in silence sometimes, and may have another log */
+			if (dice(2))
+			{
+				snprintf(line, sizeof(line), "localhost:9092/1: t [%d]: broker unavailable: fetch: Broker: Not leader for partition", i);
+				kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", line);
+				break;
+			}
+			snprintf(line, sizeof(line), "Topic t [%d]: migrating from broker 1 to 2 (leader is 2): leader updated", i);
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "TOPICUPD", line);
+			if (dice(4) == 0)
+				replace(i);
 			break;
 		case 2:					/* and meanwhile the topic is made again: all of it */
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state UPDATE -> DOWN");
@@ -351,6 +359,9 @@ fault(int i)
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", "t [1000]: broker unavailable: fetch");
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", "other [0]: broker unavailable: fetch");
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "BROKERUA", "]: broker unavailable");
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "TOPICUPD", "Topic t [0]: migrating from broker 1 to 3 (leader is 1): preferred replica updated");
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "TOPICUPD", "leader updated");
+			kafka_say(RD_KAFKA_EVENT_LOG, 0, "TOPICUPD", ": leader updated");
 			kafka_say(RD_KAFKA_EVENT_LOG, 0, "STATE", "localhost:9092/1: Broker changed state INIT -> TRY_CONNECT");
 			break;
 	}
@@ -467,10 +478,11 @@ errors(void)
 	static const int halt[] = {
 		ERR(TOPIC_EXCEPTION), ERR(MSG_SIZE_TOO_LARGE), ERR(RECORD_LIST_TOO_LARGE), ERR(_BAD_MSG), ERR(_BAD_COMPRESSION),
 		ERR(INVALID_MSG), ERR(INVALID_RECORD), ERR(_NOT_IMPLEMENTED), ERR(UNSUPPORTED_COMPRESSION_TYPE),
-		ERR(UNSUPPORTED_VERSION), ERR(_UNSUPPORTED_FEATURE), ERR(_FATAL), ERR(_CRIT_SYS_RESOURCE)};
+		ERR(UNSUPPORTED_VERSION), ERR(_UNSUPPORTED_FEATURE), ERR(_FATAL)};
 	static const int slow[] = {
 		ERR(_AUTHENTICATION), ERR(_SSL), ERR(SASL_AUTHENTICATION_FAILED), ERR(UNSUPPORTED_SASL_MECHANISM),
-		ERR(ILLEGAL_SASL_STATE), ERR(TOPIC_AUTHORIZATION_FAILED), ERR(CLUSTER_AUTHORIZATION_FAILED), ERR(_UNDERFLOW)};
+		ERR(ILLEGAL_SASL_STATE), ERR(TOPIC_AUTHORIZATION_FAILED), ERR(CLUSTER_AUTHORIZATION_FAILED), ERR(_UNDERFLOW),
+		ERR(_CRIT_SYS_RESOURCE)};
 	static const int later[] = {ERR(UNKNOWN_TOPIC_OR_PART), ERR(_UNKNOWN_TOPIC), ERR(_UNKNOWN_PARTITION)};
 	static const struct
 	{
@@ -485,6 +497,7 @@ errors(void)
 		{ERR(_BAD_MSG), KS_CLIENT_REFUSED, "could not understand an answer of Kafka"},
 		{ERR(UNSUPPORTED_VERSION), KS_CLIENT_REFUSED, "could not speak to this version of Kafka"},
 		{ERR(_FATAL), KS_CLIENT_FATAL, "librdkafka has failed"},
+		{ERR(_CRIT_SYS_RESOURCE), KS_CLIENT_FATAL, "librdkafka has failed"},
 		{ERR(_TRANSPORT), KS_CLIENT_FINE, NULL},
 		{ERR(_RESOLVE), KS_CLIENT_FINE, NULL}};
 	const struct rd_kafka_err_desc *descs;
@@ -662,6 +675,89 @@ statistics(void)
 	FUZZ_CHECK(lso == 23);
 	end();
 	ok(true, "watermarks and partitions, from statistics and when asked");
+}
+
+/* Statistics of partitions 0 and 1, which are fetched from these brokers; 1 and 3 are up. */
+static void
+tell_brokers(int32 first, int32 second)
+{
+	char		json[512];
+
+	snprintf(json, sizeof(json), "{\"brokers\":{\"a\":{\"nodeid\":1,\"state\":\"UP\"},\"b\":{\"nodeid\":2,\"state\":\"CONNECT\"},"
+			 "\"c\":{\"nodeid\":3,\"state\":\"UPDATE\"},\"d\":{\"nodeid\":-1,\"state\":\"UP\"}},\"topics\":{\"t\":{\"partitions\":{"
+			 "\"0\":{\"broker\":%d,\"leader\":%d,\"lo_offset\":0,\"hi_offset\":9,\"ls_offset\":9,\"unknown\":false},"
+			 "\"1\":{\"broker\":%d,\"leader\":%d,\"lo_offset\":0,\"hi_offset\":9,\"ls_offset\":9,\"unknown\":false}}}}}",
+			 first, first < 0 ? -1 : 1, second, second < 0 ? -1 : 1);
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL, json);
+	/* (for the figures to be those of now) */
+	poll_all();
+}
+
+static void
+leaders(void)
+{
+	int64		low,
+				high,
+				lso;
+	TimestampTz as_of;
+	KsSourceEvent ev;
+
+	begin(2, 3);
+	kafka_fetch(0, 3);
+	kafka_fetch(1, 3);
+	poll_all();
+	(void) told(KS_EVENT_EOF);
+	(void) told(KS_EVENT_EOF);
+	tell_brokers(1, 3);
+	FUZZ_CHECK(told_nothing());
+	/* there is none, for long enough; the figures are of before */
+	as_of = ks_source_watermarks(src, 1, &low, &high, &lso);
+	tell_brokers(1, -1);
+	FUZZ_CHECK(told_nothing());
+	unit_now += 6 * USECS_PER_SEC;
+	tell_brokers(1, -1);
+	ev = told(KS_EVENT_LEADER_AWAY);
+	FUZZ_CHECK(ev.pidx == 1 && ev.broker == -1);
+	FUZZ_CHECK(told_nothing());
+	FUZZ_CHECK(ks_source_watermarks(src, 1, &low, &high, &lso) == as_of);
+	FUZZ_CHECK(ks_source_watermarks(src, 0, &low, &high, &lso) > as_of);
+	/* once */
+	unit_now += 6 * USECS_PER_SEC;
+	tell_brokers(1, -1);
+	FUZZ_CHECK(told_nothing());
+	/* it is back; a short absence is none */
+	tell_brokers(2, 1);
+	ev = told(KS_EVENT_LEADER_BACK);
+	FUZZ_CHECK(ev.pidx == 1);
+	FUZZ_CHECK(told_nothing());
+	tell_brokers(1, 1);
+	unit_now += 6 * USECS_PER_SEC;
+	tell_brokers(2, 1);
+	FUZZ_CHECK(told_nothing());
+	/* a broker that is not up; told again to whoever starts anew */
+	unit_now += 6 * USECS_PER_SEC;
+	tell_brokers(2, 1);
+	ev = told(KS_EVENT_LEADER_AWAY);
+	FUZZ_CHECK(ev.pidx == 0 && ev.broker == 2);
+	start(0);
+	tell_brokers(2, 1);
+	FUZZ_CHECK(told_nothing());
+	unit_now += 6 * USECS_PER_SEC;
+	tell_brokers(2, 1);
+	(void) told(KS_EVENT_LEADER_AWAY);
+	/* when none is up, that is what is told */
+	tell_brokers(1, 1);
+	(void) told(KS_EVENT_LEADER_BACK);
+	tell_brokers(1, 2);
+	unit_now += 6 * USECS_PER_SEC;
+	kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "");
+	kafka_say(RD_KAFKA_EVENT_STATS, 0, NULL, "{\"brokers\":{\"b\":{\"nodeid\":2,\"state\":\"DOWN\"}},\"topics\":{\"t\":{\"partitions\":{"
+			  "\"1\":{\"broker\":2,\"leader\":2,\"hi_offset\":9,\"unknown\":false}}}}}");
+	ks_source_serve(src);
+	(void) told(KS_EVENT_ERROR);
+	FUZZ_CHECK(told_nothing());
+	end();
+	ok(true, "leaders that are away while others are there");
 }
 
 /* --- out of range --- */
@@ -1220,6 +1316,7 @@ main(int argc, char **argv)
 	errors();
 	client_trouble();
 	statistics();
+	leaders();
 	ranges();
 	markers();
 	questions();
