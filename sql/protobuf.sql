@@ -205,6 +205,14 @@ SELECT try(r(b(1, '\x0102') || b(2, s(1, 'k') || s(2, 'v')) || s(3, 's') || b(4,
 SELECT * FROM seq ORDER BY i;
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE seq;
+-- an entry of a map whose message stands there several times: they are one, by whatever path
+CREATE TABLE entry (a int, b int, k jsonb, m jsonb);
+SELECT kafka_sink.create_sink('s', target => 'entry', format => 'protobuf', columns => '{"a": "$.m.k.a", "b": "$.m.k.b", "k": "$.m.k"}',
+    value_schema => 'syntax = "proto3"; message m { map<string, y> m = 1; message y { int32 a = 1; int32 b = 2; repeated int32 l = 3; } }');
+SELECT try(r(b(1, s(1, 'k') || b(2, i(1, 5) || i(2, 1)) || b(2, i(2, 6)))), r(b(1, b(2, i(3, 1)) || s(1, 'k') || b(2, i(3, 2) || i(1, 7)) || i(9, 0) || b(2, ''))), r(b(1, s(1, 'k') || b(2, i(1, 5))) || b(1, s(1, 'k') || b(2, i(2, 6)))));
+TABLE entry;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE entry;
 -- a oneof of messages: what was there before is not merged
 SELECT one('x v = 1; message x { oneof o { y a = 1; y b = 2; int32 c = 3; } } message y { int32 i = 1; int32 j = 2; }', 'jsonb',
     b(1, b(1, i(1, 1)) || b(2, i(1, 2)) || b(1, i(2, 3))), b(1, b(1, i(1, 1)) || b(1, i(2, 3))), b(1, b(1, i(1, 1)) || i(3, 0)), b(1, b(1, i(1, 1))) || b(1, b(2, i(1, 1))));

@@ -333,6 +333,20 @@ ks_proto_default(const KsProtoField *field, KsProtoValue *value)
 		value->v.bits = field->default_value.bits;
 }
 
+/* One more part of a message behind what there is of it; all of them are in the other one. */
+static void
+append_part(const KsProtoValue *message, const KsProtoValue *part, KsProtoValue *value, uint8 **joined)
+{
+	if (*joined == NULL)
+	{
+		*joined = palloc(message->len);
+		memcpy(*joined, value->p, value->len);
+		value->p = *joined;
+	}
+	memcpy(*joined + value->len, part->p, part->len);
+	value->len += part->len;
+}
+
 void
 ks_proto_find_value(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *message,
 					KsProtoValue *value)
@@ -341,6 +355,8 @@ ks_proto_find_value(KsProtoReader *r, const KsProtoField *field, const KsProtoVa
 	const uint8 *p = r->p;
 	const uint8 *end = r->end;
 	KsProtoValue found;
+	uint8	   *joined = NULL;
+	bool		there = false;
 
 	ks_proto_default(field, value);
 	found = *value;
@@ -357,8 +373,13 @@ ks_proto_find_value(KsProtoReader *r, const KsProtoField *field, const KsProtoVa
 			continue;
 		}
 		ks_proto_value(r, field, &found);
-		if (!ks_proto_is_unknown(field, &found))
+		if (ks_proto_is_unknown(field, &found))
+			continue;
+		if (field->message && there)
+			append_part(message, &found, value, &joined);
+		else
 			*value = found;
+		there = true;
 	}
 	r->p = p;
 	r->end = end;

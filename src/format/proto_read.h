@@ -274,7 +274,10 @@ ks_proto_has_default(const KsProtoField *field)
 	return !field->repeated && (!field->presence || field->has_default);
 }
 
-/* The last value of a singular field of a message that is all there is of it, or its default. */
+/*
+ * The last value of a singular field of a message that is all there is of it, or its default;
+ * of a message that stands there several times all of it, put together in the current context.
+ */
 extern void ks_proto_find_value(KsProtoReader *r, const KsProtoField *field, const KsProtoValue *message,
 								KsProtoValue *value);
 
