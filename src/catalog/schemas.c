@@ -102,8 +102,10 @@ find_absent(const char *server, const char *urls, const KsSchemaId *id)
 
 	if (entry == NULL)
 		return NULL;
+	/* what was so when the transaction began is so until it ends: a batch may take that long */
 	now = GetCurrentTimestamp();
-	if (entry->until > now && entry->until <= TimestampTzPlusMilliseconds(now, ABSENT_MS))
+	if (entry->until > Min(now, GetCurrentTransactionStartTimestamp()) &&
+		entry->until <= TimestampTzPlusMilliseconds(now, ABSENT_MS))
 		return entry;
 	(void) hash_search(absent, &key, HASH_REMOVE, NULL);
 	return NULL;

@@ -158,21 +158,27 @@ int
 ks_schemas_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts, int nparts,
 				 KsRecordError *err)
 {
-	int			done = ks_apply(ap, recs, n, parts, nparts, err);
+	KsSchemaId	asked = {0};
+	bool		fetched = false;	/* just now, that one first */
 
-	while (ap->unknown != NIL)
+	for (;;)
 	{
-		KsSchemaId	first = *(const KsSchemaId *) linitial(ap->unknown);
+		int			done = ks_apply(ap, recs, n, parts, nparts, err);
 
-		fetch(ap->sink->server, ks_options_load(ap->sink->server, ap->sink->owner), ap->unknown);
-		ap->again = true;
-		done = ks_apply(ap, recs, n, parts, nparts, err);
-		if (ap->unknown != NIL && ks_schema_id_equal(linitial(ap->unknown), &first))
-			ks_schemas_refuse_unknown(ap);
+		/* (a target that was altered has its schemas looked for anew) */
+		if (ap->unknown != NIL)
+		{
+			if (fetched && ks_schema_id_equal(linitial(ap->unknown), &asked))
+				ks_schemas_refuse_unknown(ap);
+			asked = *(const KsSchemaId *) linitial(ap->unknown);
+			fetch(ap->sink->server, ks_options_load(ap->sink->server, ap->sink->owner), ap->unknown);
+			ap->again = fetched = true;
+			continue;
+		}
+		fetched = false;
+		if (ap->evolution.at < 0 || !ks_schemas_evolve(ap, err))
+			return done;
 	}
-	while (ap->evolution.at >= 0 && ks_schemas_evolve(ap, err))
-		done = ks_apply(ap, recs, n, parts, nparts, err);
-	return done;
 }
 
 /* Fetched if nobody has done so yet. */

@@ -81,6 +81,19 @@ is($session->query_safe($preview), 'applied', 'it is registered: preview() asks 
 is($session->query_safe($retry), '1|0', 'so does retry_dead_letters()');
 $session->quit;
 
+# --- what is absent, and asked for again when the target has been altered for another schema ---
+
+my $altered = $kafka->topic('altered', 1);
+$registry->schema(5, record(id => 'int', w => 'string'));
+sql(q{CREATE TABLE altered (id int);
+	CREATE FUNCTION forget() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN PERFORM kafka_sink.retry_dead_letters('late', 'false'); END$$;
+	CREATE EVENT TRIGGER forget ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION forget()});
+sink('altered', $altered, q{key_format => 'avro', evolve => 'add', enabled => false});
+$kafka->produce($altered, 0, [ value(9, long(1)), value(5, long(1), string('new')) ]);
+is(sql(q{SELECT outcome, row FROM kafka_sink.preview('altered')}), 'applied|{"w": "new", "id": 1}', 'a key by what no registry has, a value by what the target is altered for');
+is($registry->requests('/schemas/ids/9'), 2, 'and was forgotten then');
+sql('DROP EVENT TRIGGER forget');
+
 # --- a registry that does not answer in time ---
 
 my $patient = $kafka->topic('patient', 1);
