@@ -101,6 +101,14 @@ TABLE plain;
 SELECT kafka_sink.describe(table_name => 'points', value_schema => rec('v', f('v', '"int"')), key_schema => rec('k', f('p', c('record', 'io.debezium.data.geometry.Point', ', "name": "P", "fields": [{"name": "x", "type": "double"}, {"name": "y", "type": "double"}]'))));
 SELECT kafka_sink.describe(value_schema => '"bytes"');
 
+-- a value that can be null as a whole leaves all columns to their defaults
+SELECT kafka_sink.describe(table_name => 'absent', value_schema => '["null", ' || rec('r', f('id', '"int"'), f('n', '["null", "string"]'), f('d', '"int"', ', "default": 7')) || ']') AS sql \gset n_
+\echo :n_sql
+:n_sql
+SELECT sink(:'n_sql');
+SELECT kafka_sink.ingest('absent', ARRAY[r('\x00'), r('\x02' || n(1) || '\x02' || s('one') || n(2))]);
+TABLE absent;
+
 -- changes of Debezium's
 SELECT kafka_sink.describe(topic => 'shop.public.orders', value_schema => format('{"type": "record", "name": "Envelope", "namespace": "shop.public.orders", "fields": [{"name": "before", "type": ["null", %s]}, {"name": "after", "type": ["null", "Value"]}, {"name": "op", "type": "string"}, {"name": "ts_ms", "type": ["null", "long"]}]}',
     '{"type": "record", "name": "Value", "doc": "orders", "fields": [{"name": "id", "type": {"type": "int", "connect.default": 0}, "default": 0}, ' || concat_ws(', ', f('day', c('int', 'io.debezium.time.Date')), f('at', c('long', 'io.debezium.time.MicroTimestamp')), f('zoned', c('string', 'io.debezium.time.ZonedTimestamp')),
@@ -131,6 +139,6 @@ SELECT kafka_sink.describe('none', 'x');
 RESET ROLE;
 DROP ROLE regress_reader;
 SELECT count(kafka_sink.drop_sink(sink)) FROM kafka_sink.sinks;
-DROP TABLE "Everything", "odd 'one", defaults, refused, keyed, plain, orders;
+DROP TABLE "Everything", "odd 'one", defaults, refused, keyed, plain, absent, orders;
 DROP FUNCTION rec, f, l, c, n, s(bytea), s(text), r, sink;
 DROP EXTENSION kafka_sink CASCADE;

@@ -421,6 +421,14 @@ set_column(KsShapeColumn *col, const KsAvroNode *node, const KsJsonToken *doc, c
 	col->node = node;
 }
 
+/* Not for what its type has: a value may be null as a whole. */
+static void
+allow_null(KsShapeColumn *col)
+{
+	col->nullable = col->lacking = true;
+	col->reason = psprintf("%s; the value can be null", col->reason);
+}
+
 static int
 find(const KsShape *shape, const char *name, int len)
 {
@@ -473,6 +481,9 @@ make_shape(const void *type, bool changes)
 		CHECK_FOR_INTERRUPTS();
 		shape->cols[i].field = row->names[i];
 		set_column(&shape->cols[i], row->types[i], &row->docs[i], &row->defaults[i]);
+		/* a change that is null is no row; any other value leaves the columns to their defaults */
+		if (nullable && inner == NULL && !shape->cols[i].nullable)
+			allow_null(&shape->cols[i]);
 	}
 	return shape;
 }
