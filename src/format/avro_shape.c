@@ -455,6 +455,7 @@ make_shape(const void *type, bool changes)
 	const KsAvroNode *schema = type;
 	KsShape    *shape = palloc0(sizeof(KsShape));
 	bool		nullable = false;
+	int			alias = 0;
 	const KsAvroNode *row = record_of(schema, &nullable);
 	const KsAvroNode *inner = row && changes ? row_of_change(row) : NULL;
 
@@ -481,6 +482,10 @@ make_shape(const void *type, bool changes)
 		CHECK_FOR_INTERRUPTS();
 		shape->cols[i].field = row->names[i];
 		set_column(&shape->cols[i], row->types[i], &row->docs[i], &row->defaults[i]);
+		/* they are in the order of the fields */
+		shape->cols[i].aliases = row->aliases + alias;
+		for (; alias < row->naliases && row->alias_of[alias] == i; alias++)
+			shape->cols[i].naliases++;
 		/* a change that is null is no row; any other value leaves the columns to their defaults */
 		if (nullable && inner == NULL && !shape->cols[i].nullable)
 			allow_null(&shape->cols[i]);

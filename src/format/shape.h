@@ -27,6 +27,9 @@ typedef struct KsShapeColumn
 	char	   *default_text;	/* of a default that is not null, for the type to read; NULL: none */
 	char	   *absent_text;	/* what the format reads in a record without the field; NULL: nothing */
 	bool		lacking;		/* records by other versions of the schema have none */
+	int			naliases;		/* names by which a target knows the field, too, unless another one has them */
+	const KsField *aliases;
+	KsField		taken_by;		/* the one of these by which a column takes it; NULL: its name */
 	const void *node;			/* the format's own */
 } KsShapeColumn;
 

@@ -254,7 +254,9 @@ add_value_columns(KsDescribed *table)
 			continue;
 		}
 		col = add_column(table, shape, shape->field.name, shape->field.len);
-		if ((int) strlen(col->name) != shape->field.len || memcmp(col->name, shape->field.name, shape->field.len) != 0)
+		if (shape->taken_by.name)
+			col->source = path_to("$", shape->taken_by.name, shape->taken_by.len);
+		else if ((int) strlen(col->name) != shape->field.len || memcmp(col->name, shape->field.name, shape->field.len) != 0)
 			col->source = path_to("$", shape->field.name, shape->field.len);
 	}
 }

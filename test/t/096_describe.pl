@@ -119,7 +119,7 @@ my $array = { type => 'array', items => 'int' };
 $text = described('avro');
 is(columns($text), <<'COLUMNS', 'Avro: what older records lack, unless there is a default');
     id integer,  -- int; can be null in version 1
-    now text,  -- string; not in version 2
+    now text,  -- string; not in version 1; "was" in older versions
     a integer[],  -- array of int; not in version 1
     b integer[] NOT NULL DEFAULT '{}',  -- array of int
     c integer[],  -- array of int; not in version 2
@@ -129,10 +129,21 @@ COLUMNS
 consumes($text, framed($ids[0], '00'), framed($ids[0], '0202'), framed($ids[1], '04' . '0277' . '00'), framed($ids[2], '06' . '0277' . '020200' . '00' . '00' . '00' . '0279'));
 is(sql('SELECT id, now, a, b, c, m, s FROM avro ORDER BY id'), <<'ROWS' =~ s/\n$//r, 'records by all of them');
 1|||{}||{}|x
-2||{}|{}||{}|x
+2|w|{}|{}||{}|x
 3|w|{1}|{}|{}|{}|y
 |||{}||{}|x
 ROWS
+like($text, qr/columns => '\{"now": "\$\.was"\}'/, 'what has another name in them is taken by its alias');
+# of several names the one that the most versions have; not that of another field
+subject('renamed-value', 'AVRO', avro({ name => 'a', type => 'int' }, { name => 'x', type => 'int' }), avro({ name => 'b', aliases => ['a'], type => 'int' }, { name => 'x', type => 'int' }),
+	avro({ name => 'c', aliases => [ 'b', 'a', 'x' ], type => 'int' }, { name => 'x', type => 'int' }, { name => 'y', aliases => [ 'c', 'none' ], type => [ 'null', 'int' ] }));
+$text = described('renamed');
+is(columns($text), <<'COLUMNS', 'renamed twice');
+    c integer NOT NULL,  -- int; "a" in older versions
+    x integer NOT NULL,  -- int
+    y integer  -- int
+COLUMNS
+like($text, qr/columns => '\{"c": "\$\.a"\}'/, 'by the name that all know');
 # the key tells what not all values do
 subject('keyed-value', 'AVRO', avro({ name => 'v', type => 'string' }), avro({ name => 'v', type => 'string' }, { name => 'id', type => 'int' }));
 subject('keyed-key', 'AVRO', avro({ name => 'id', type => 'int' }));
