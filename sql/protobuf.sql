@@ -351,6 +351,8 @@ SELECT unnest(ARRAY[try(r(id(2) || '\x00')), try(r(id(2) || '\x0204')), try(r(id
 -- unless a filter keeps them: then they are other sinks' affair
 SELECT kafka_sink.alter_sink('s', filter => $$type = 'some'$$);
 SELECT try(r(id(2) || '\x00'), r(id(2) || '\x0204'), r(id(2) || '\x0202' || i(1, 10)), r(id(1) || '\x00' || i(1, 10)));
+SELECT fetched(3, 'syntax = "proto3"; message named { string v = 1; bytes w = 2; }');
+SELECT try(r(id(3) || '\x00' || s(1, 'x')), r(id(3) || '\x00' || s(1, '7') || b(2, '\xff')), r(id(2) || '\x0202' || i(1, 8)));
 SELECT kafka_sink.alter_sink('s', filter => $$type IN ('some', 'bad')$$);
 SELECT unnest(ARRAY[try(r(id(2) || '\x00')), try(r(id(2) || '\x0204')), try(r(id(2) || '\x0204'))]) AS try;
 SELECT kafka_sink.alter_sink('s', reset => '{filter}');

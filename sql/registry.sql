@@ -162,6 +162,19 @@ SELECT id, v, type, before FROM kind WHERE id > 4 ORDER BY id;
 SELECT kafka_sink.drop_sink('s');
 ALTER TABLE kind DROP COLUMN before;
 DROP FUNCTION rows_before;
+-- nor need their values, and keys, fit columns that the filter does not read
+SELECT fetched(66, rec('shop.Named', f('id', '"string"'), f('v', '"string"'))), fetched(67, '"string"'), fetched(68, '"int"');
+ALTER TABLE kind ADD COLUMN k int;
+SELECT kafka_sink.create_sink('s', server => 'reg', target => 'kind', format => 'avro', key_format => 'avro', enabled => false,
+    columns => '{"type": "@schema", "k": "@key"}', filter => $$type = 'shop.Order'$$);
+SELECT try(r(i(60) || n(7) || s('g'), i(68) || n(1)), r(i(66) || s('none') || s('h')), r(i(62) || n(1), i(67) || s('nor this')), r(i(66) || s('9') || s('i'), i(67) || s('nor')), r(i(60) || n(8) || s('j'), i(68) || n(2)));
+-- what it lets pass, or cannot be asked of, is refused
+SELECT unnest(ARRAY[try(r(i(60) || n(9) || s('k'), i(67) || s('x'))), try(r(i(66) || '\x04'))]) AS try;
+SELECT kafka_sink.alter_sink('s', filter => $$type = 'shop.Order' AND k > 1$$);
+SELECT unnest(ARRAY[try(r(i(66) || s('x') || s('h'), i(68) || n(9))), try(r(i(66) || s('x') || s('h'), i(67) || s('y'))), try(r(i(60) || n(9) || s('k'), i(68) || n(1)))]) AS try;
+SELECT id, v, type, k FROM kind WHERE k IS NOT NULL ORDER BY k;
+SELECT kafka_sink.drop_sink('s');
+ALTER TABLE kind DROP COLUMN k;
 -- a schema of several types: each stands for itself
 SELECT fetched(65, '[' || rec('shop.A', f('id', '"int"'), f('v', '"string"')) || ', ' || rec('shop.B', f('id', '{"type": "map", "values": "int"}')) || ', ' || rec('shop.C', f('x', '"int"')) || ', "null", "string"]');
 SELECT kafka_sink.create_sink('s', server => 'reg', target => 'kind', format => 'avro', enabled => false, on_error => 'dead_letter', columns => '{"type": "@schema"}');

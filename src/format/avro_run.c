@@ -166,6 +166,11 @@ emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 {
 	KsColumn   *col = &r->d->target->cols[step->col];
 
+	if (unlikely(r->d->for_filter) && !col->in_filter)
+	{
+		ks_avro_skip(r, step->node);
+		return;
+	}
 	if (unlikely(program->unavailable != NULL) && is_unavailable(*r, step->node))
 	{
 		program->unavailable[step->col] = true;

@@ -238,7 +238,7 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	{
 		KsColumn   *col = &target->cols[i];
 
-		if (col->unused)
+		if (col->unused || unlikely(d->for_filter && !col->in_filter))
 		{
 			isnull[i] = true;
 			continue;

@@ -102,6 +102,7 @@ typedef struct KsDecoder
 	bool		wants_others;	/* fields that no column takes: @rest, strict */
 	bool		must_match;		/* a record none of whose fields is wanted is refused */
 	bool		filters;		/* rows are asked for before ks_decode_check_row(), and may go */
+	bool		for_filter;		/* what the filter reads is wanted, and nothing else */
 	const char *unmatched;		/* such an object, or NULL */
 	int			unmatched_len;
 	StringInfoData name;		/* scratch: of a field, unescaped */
@@ -143,7 +144,8 @@ extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *
 
 /*
  * Fills values and isnull (target->nvalues of them) in the current context, but for
- * those in 'later'.  Errors leave decoder->column telling where.
+ * those in 'later'.  Errors leave decoder->column telling where.  With decoder->for_filter
+ * other columns than the filter's are null, and not converted.
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
@@ -167,6 +169,9 @@ extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
 extern bool ks_schemas_ask(const KsDecoder *decoder);
 extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, const KsSchemaPass *pass,
 									List **unknown);
+
+/* Does each record tell what type its value is of? */
+extern bool ks_schemas_tell_types(const KsDecoder *decoder);
 
 /* The schema that a value names, and is read by; false: it names none, or the sink gives it. */
 extern bool ks_schemas_told(const KsDecoder *decoder, const KsRecord *rec, KsSchemaId *id);

@@ -37,6 +37,12 @@ ks_schemas_ask(const KsDecoder *d)
 }
 
 bool
+ks_schemas_tell_types(const KsDecoder *d)
+{
+	return d->value_schemas.used && d->value_schemas.framing != KS_FRAMING_NONE;
+}
+
+bool
 ks_schemas_told(const KsDecoder *d, const KsRecord *rec, KsSchemaId *id)
 {
 	int			skip;

@@ -46,11 +46,20 @@ set_directly(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot,
 	return true;
 }
 
+/* Is the column asked for? */
+static inline bool
+is_asked(const KsDecoder *d, int col)
+{
+	return likely(!d->for_filter) || d->target->cols[col].in_filter;
+}
+
 static void
 set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot, const KsProtoValue *value)
 {
 	KsColumn   *col;
 
+	if (!is_asked(r->d, slot->col))
+		return;
 	if (unlikely(program->unavailable != NULL))
 	{
 		bool		none = slot->field && ks_proto_is_unavailable(r, slot->field, value);
@@ -226,6 +235,8 @@ run(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan)
 static void
 set_runs(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot)
 {
+	if (!is_asked(r->d, slot->col))
+		return;
 	if (likely(!slot->field->repeated && !slot->step->several))
 	{
 		set_value(program, r, slot, &slot->step->value);
@@ -269,6 +280,8 @@ set_json(KsProtoProgram *program, KsProtoReader *r, const KsProtoJson *json, con
 		int			col = json->cols[i];
 		KsJsonToken tok = whole;
 
+		if (!is_asked(d, col))
+			continue;
 		program->found[col] = ks_paths_find(json->paths, d->serial, json->ends[i], &d->name, &tok);
 		if (!program->found[col])
 			continue;

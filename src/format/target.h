@@ -68,6 +68,7 @@ typedef struct KsColumn
 	bool		insert_only;	/* no update may change it: an identity that is
 								 * GENERATED ALWAYS, and not of the key */
 	bool		unused;			/* nothing reads it: not converted */
+	bool		in_filter;		/* the filter reads it */
 	bool		by_name;		/* its field is what the table calls it */
 	bool		by_order;		/* its field, of CSV, is that behind the one of the column before */
 	bool		filled;			/* by some record, as far as is known */

@@ -82,6 +82,7 @@ struct KsApply
 	int			decoded_until;	/* records before it are decoded, or cannot be */
 	KsFault		fault;			/* of the last attempt's error */
 	KsRecordError stopped;		/* the first record with an error that is not its own */
+	bool		for_filter;		/* a record is decoded to ask the filter, and no more */
 	bool		quiet;			/* rows are written without their AFTER triggers */
 	List	   *key_sets;		/* KsKeySet: rows that foreign keys may find */
 	int			owner_code_around;	/* sees code of the owner's other records? -1: not known */

@@ -146,6 +146,7 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 	bool		late = r->when != KS_WITH_RECORD;	/* something is evaluated later */
 
 	r->decoder->filters = r->target->filter && ks_filter_when(r->target->filter) == KS_WITH_RECORD;
+	r->decoder->for_filter = ap->for_filter;
 	for (int i = lo; i < hi; i++)
 	{
 		const KsRecord *rec = &ap->recs[i];
@@ -162,7 +163,11 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 			ks_apply_check_truncation(ap, rec);
 		}
 		if (unlikely(r->decoder->nlater > 0 || (r->decoder->unmatched && late)))
-			ks_evaluate_later(r, i);
+		{
+			/* (what the filter would say is not known then) */
+			if (!ap->for_filter)
+				ks_evaluate_later(r, i);
+		}
 		else if (r->decoder->has_value &&
 				 !passes(ap, r, rec, r->rows.values + row, r->rows.isnull + row))
 			ap->ops[i] = KS_ROW_FILTERED;

@@ -88,6 +88,36 @@ typedef struct Search
 	KsCounts   *counts;			/* what was counted before it, by partition */
 } Search;
 
+/*
+ * Does the filter leave out the record that cannot be decoded (ap->decoding), by what it asks
+ * for?  Where records tell their types, others than the filter lets pass need not fit.
+ */
+static bool
+is_left_out(KsApply *ap)
+{
+	int			i = ap->decoding;
+	KsDecoder  *d = ks_apply_route_at(ap, i)->decoder;
+	KsFault		fault = ap->fault;
+	const char *column = d->column;
+	ErrorData  *edata;
+
+	if (fault != KS_FAULT_OF_RECORD || column == NULL || !d->filters || d->evaluating || !ks_schemas_tell_types(d))
+		return false;
+	ap->for_filter = true;
+	edata = ks_apply_attempt(ap, i + 1, i + 1, i);
+	ap->for_filter = d->for_filter = false;
+	if (edata == NULL && ap->ops[i] == KS_ROW_FILTERED)
+		return true;
+	if (edata)
+		FreeErrorData(edata);
+	/* as it was */
+	ap->ops[i] = ap->parsed_ops[i] = KS_ROW_REJECTED;
+	ap->decoding = i;
+	ap->fault = fault;
+	d->column = column;
+	return false;
+}
+
 /* The records behind the limit, which others may need. */
 static void
 decode_rest(KsApply *ap)
@@ -99,7 +129,7 @@ decode_rest(KsApply *ap)
 		ErrorData  *edata = ks_apply_attempt(ap, ap->nrecs, ap->nrecs, from);
 
 		ap->decoded_until = edata ? ap->decoding + 1 : ap->nrecs;
-		if (edata)
+		if (edata && !is_left_out(ap))
 			ks_aside_put_undecodable(ap, edata);
 	}
 	ks_aside_put_waiting(ap, first);
@@ -426,7 +456,8 @@ ks_apply_search(KsApply *ap)
 		if (edata == NULL || ap->decoding < 0)
 			break;
 		/* what is before it is decoded */
-		ks_aside_put_undecodable(ap, edata);
+		if (!is_left_out(ap))
+			ks_aside_put_undecodable(ap, edata);
 		edata = NULL;
 	}
 	ap->done = ap->limit;

@@ -158,7 +158,10 @@ mark_used(KsFilter *filter, KsTarget *target, Node *expr)
 		if (i >= filter->ncols)
 			col->unused = !used;
 		else if (used)
+		{
 			col->unused = false;
+			col->in_filter = true;
+		}
 		if (used && col->source == KS_FROM_HEADERS)
 			target->wants_headers = true;
 	}
