@@ -80,6 +80,13 @@ SELECT fetched(20, rec('r', f('id', '"int"'), f('v', '"x.both"')), refs => jsonb
     jsonb_build_object('name', 'x.both', 'subject', 'both', 'version', '3', 'schema', '{"type": "record", "name": "both", "namespace": "x", "fields": [{"name": "a", "type": "left"}, {"name": "b", "type": "x.leaf"}]}')));
 SELECT try(r(i(20) || n(20) || n(1) || n(0)));
 SELECT * FROM t WHERE id = 20;
+-- of two versions of a type, by one name, the one that is met first
+SELECT fetched(22, rec('r', f('id', '"int"'), f('v', '"x.left"')), refs => jsonb_build_array(
+    jsonb_build_object('name', 'x.leaf', 'subject', 'leaf', 'version', '2', 'schema', '{"type": "enum", "name": "leaf", "namespace": "x", "symbols": ["A", "B"]}'),
+    jsonb_build_object('name', 'x.leaf', 'subject', 'leaf', 'version', '1', 'schema', '{"type": "enum", "name": "leaf", "namespace": "x", "symbols": ["A"]}'),
+    jsonb_build_object('name', 'x.left', 'subject', 'left', 'version', '1', 'schema', '{"type": "record", "name": "left", "namespace": "x", "fields": [{"name": "l", "type": "leaf"}]}')));
+SELECT try(r(i(22) || n(22) || n(1)));
+SELECT v FROM t WHERE id = 22;
 SELECT fetched(21, rec('r', f('id', '"x.leaf"')));
 
 -- schemas that cannot be used are errors of their records, each time; others go on
