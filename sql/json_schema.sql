@@ -99,6 +99,13 @@ SELECT kafka_sink.retry_dead_letters('s');
 SELECT id, v FROM t WHERE id IN (0, 5, 6) ORDER BY id;
 SELECT kafka_sink.drop_sink('s');
 
+-- keys, too, whether a column takes them or not
+SELECT kafka_sink.create_sink('s', target => 't', format => 'json_schema', key_format => 'json_schema', insert_mode => 'upsert', delete_enabled => true, validate => true,
+    value_schema => 'true', key_schema => '{"type": "integer", "minimum": 1}');
+SELECT unnest(ARRAY[try(r('{"id": 30}', '1')), try(r('{"id": 31}', '0')), try(r('{"id": 32}', i(9, '{}'))), try(r('{"id": 33}')), try(r(NULL, '0')), try(r(NULL, '30')), try(r('{"id": 34}', '1'), r('{"id": 35}', '""'))]);
+SELECT id FROM t WHERE id BETWEEN 30 AND 40 ORDER BY id;
+SELECT kafka_sink.drop_sink('s');
+
 -- by the registry's
 SELECT fetched(1, '{"$schema": "http://json-schema.org/draft-07/schema#", "$id": "http://x/one", "type": "object", "properties": {"v": {"maxLength": 3}}}'),
     fetched(2, '{"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"id": true}, "unevaluatedProperties": false}'),

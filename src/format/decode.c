@@ -201,6 +201,8 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 				 errdetail("It has " INT64_FORMAT " bytes, the sink takes at most %d.",
 						   record_bytes(rec), d->settings.max_record_bytes),
 				 errhint("Raise the sink's setting max_record_bytes.")));
+	if (unlikely(d->settings.validate) && d->settings.key_format == KS_FORMAT_JSON_SCHEMA && rec->keylen >= 0)
+		ks_json_schema_check_key(d);
 	if (len < 0)
 	{
 		/* it follows a delete that has been written already */

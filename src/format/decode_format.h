@@ -165,6 +165,9 @@ extern void ks_json_schema_create(KsDecoder *d);
 extern void ks_json_schema_value(KsDecoder *d, const char **s, int *len);
 extern void ks_json_schema_key(KsDecoder *d, const char **s, int *len);
 
+/* The record's key, which nobody may ask for. */
+extern void ks_json_schema_check_key(KsDecoder *d);
+
 /* The name of the value's schema, NULL: it has none. */
 extern const char *ks_json_schema_name(KsDecoder *d);
 

@@ -28,6 +28,7 @@ typedef struct KsJsonSchemas
 {
 	JsonSchema *value;			/* that the sink gives, or of the value at hand */
 	JsonSchema *key;
+	uint64		checked;		/* the record whose key has been */
 	MemoryContext scratch;
 } KsJsonSchemas;
 
@@ -167,7 +168,7 @@ open_part(KsDecoder *d, KsSchemaPart *part, JsonSchema **schema, const char **s,
 			no_frame("Nothing tells it, in a header or before it", "Give the schema in value_schema or key_schema, or set validate => false.");
 		*schema = framed ? ks_schema_cache_get(part->cache, &id) : NULL;
 	}
-	if (*schema && (*schema)->rules)
+	if (*schema && (*schema)->rules && (part == &d->value_schemas || d->json_schemas->checked != d->serial))
 		check(d, *schema, *s, *len);
 }
 
@@ -185,6 +186,16 @@ ks_json_schema_key(KsDecoder *d, const char **s, int *len)
 	int64		id;
 
 	open_part(d, &d->key_schemas, &d->json_schemas->key, s, len, &id);
+	d->json_schemas->checked = d->serial;
+}
+
+void
+ks_json_schema_check_key(KsDecoder *d)
+{
+	const char *s = d->record->key;
+	int			len = d->record->keylen;
+
+	ks_json_schema_key(d, &s, &len);
 }
 
 const char *
