@@ -191,6 +191,16 @@ SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attreli
 SELECT * FROM nils ORDER BY id;
 SELECT kafka_sink.drop_sink('nils');
 
+-- a varchar without a length has all texts, and six digits of seconds are all
+CREATE TABLE texts (id int, v varchar, a varchar[], ts timestamptz(6));
+CREATE VIEW over AS SELECT v, a, ts FROM texts;
+SELECT fetched(73, rec('r', f('id', '"int"'), f('v', '"string"'), f('a', '{"type": "array", "items": "string"}'), f('ts', '{"type": "long", "logicalType": "timestamp-micros"}')));
+SELECT kafka_sink.create_sink('texts', server => 'reg', target => 'texts', format => 'avro', evolve => 'widen', enabled => false);
+SELECT kafka_sink.ingest('texts', ARRAY[r(73, n(1), s('text'), n(1) || s('item') || '\x00', n(0))]);
+SELECT * FROM over;
+SELECT kafka_sink.drop_sink('texts');
+DROP VIEW over;
+
 -- history goes with a sink's name, and stays
 SELECT kafka_sink.rename_sink('w', 'ww');
 SELECT kafka_sink.drop_sink('ww');
@@ -199,7 +209,7 @@ SELECT kafka_sink.drop_sink(s) FROM unnest(ARRAY['narrow', 'many', 'theirs']) s;
 SET client_min_messages = warning;
 DROP VIEW h;
 DROP SERVER reg CASCADE;
-DROP TABLE t, rest, w, narrow, a, z, own, other, p, base, child, many, guids, nils;
+DROP TABLE t, rest, w, narrow, a, z, own, other, p, base, child, many, guids, nils, texts;
 DROP DOMAIN small;
 DROP FUNCTION n, s, r, rec, f, fetched, no;
 DROP EXTENSION kafka_sink CASCADE;

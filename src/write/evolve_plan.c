@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
+#include "utils/timestamp.h"
 
 #include "write/evolve.h"
 
@@ -106,13 +107,14 @@ is_wider(Oid from, int32 from_mod, Oid to, int32 to_mod)
 		case NUMERICOID:
 			return (is_integer(from) || from == NUMERICOID) && holds_digits(from, from_mod, to, to_mod);
 		case TEXTOID:
-			return from == VARCHAROID;
+			/* without a length it has all of them */
+			return from == VARCHAROID && from_mod >= (int32) VARHDRSZ;
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
 		case TIMEOID:
 		case TIMETZOID:
-			/* digits of seconds */
-			return from == to && to_mod < 0;
+			/* digits of seconds, of which there are no more */
+			return from == to && to_mod < 0 && from_mod < MAX_TIMESTAMP_PRECISION;
 		default:
 			return false;
 	}
