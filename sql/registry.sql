@@ -170,15 +170,15 @@ SELECT kafka_sink.drop_sink('s');
 ALTER TABLE kind DROP COLUMN before;
 DROP FUNCTION rows_before;
 -- nor need their values, and keys, fit columns that the filter does not read
-SELECT fetched(66, rec('shop.Named', f('id', '"string"'), f('v', '"string"'))), fetched(67, '"string"'), fetched(68, '"int"');
+SELECT fetched(90, rec('shop.Named', f('id', '"string"'), f('v', '"string"'))), fetched(91, '"string"'), fetched(92, '"int"');
 ALTER TABLE kind ADD COLUMN k int;
 SELECT kafka_sink.create_sink('s', server => 'reg', target => 'kind', format => 'avro', key_format => 'avro', enabled => false,
     columns => '{"type": "@schema", "k": "@key"}', filter => $$type = 'shop.Order'$$);
-SELECT try(r(i(60) || n(7) || s('g'), i(68) || n(1)), r(i(66) || s('none') || s('h')), r(i(62) || n(1), i(67) || s('nor this')), r(i(66) || s('9') || s('i'), i(67) || s('nor')), r(i(60) || n(8) || s('j'), i(68) || n(2)));
+SELECT try(r(i(60) || n(7) || s('g'), i(92) || n(1)), r(i(90) || s('none') || s('h')), r(i(62) || n(1), i(91) || s('nor this')), r(i(90) || s('9') || s('i'), i(91) || s('nor')), r(i(60) || n(8) || s('j'), i(92) || n(2)));
 -- what it lets pass, or cannot be asked of, is refused
-SELECT unnest(ARRAY[try(r(i(60) || n(9) || s('k'), i(67) || s('x'))), try(r(i(66) || '\x04'))]) AS try;
+SELECT unnest(ARRAY[try(r(i(60) || n(9) || s('k'), i(91) || s('x'))), try(r(i(90) || '\x04'))]) AS try;
 SELECT kafka_sink.alter_sink('s', filter => $$type = 'shop.Order' AND k > 1$$);
-SELECT unnest(ARRAY[try(r(i(66) || s('x') || s('h'), i(68) || n(9))), try(r(i(66) || s('x') || s('h'), i(67) || s('y'))), try(r(i(60) || n(9) || s('k'), i(68) || n(1)))]) AS try;
+SELECT unnest(ARRAY[try(r(i(90) || s('x') || s('h'), i(92) || n(9))), try(r(i(90) || s('x') || s('h'), i(91) || s('y'))), try(r(i(60) || n(9) || s('k'), i(92) || n(1)))]) AS try;
 SELECT id, v, type, k FROM kind WHERE k IS NOT NULL ORDER BY k;
 SELECT kafka_sink.drop_sink('s');
 ALTER TABLE kind DROP COLUMN k;
@@ -214,6 +214,18 @@ SELECT kafka_sink.create_sink('s', server => 'reg', target => 'changed', format 
     columns => '{"type": "@schema"}', filter => $$type = 'e'$$);
 SELECT try(r(i(60) || n(1) || s('a')), r(i(50) || '\x00' || '\x02' || n(1) || s('one') || s('c')));
 SELECT * FROM changed;
+-- a delete and a truncation of another type are none of this one's, whether the sink takes such or not
+SELECT fetched(52, rec('other', f('before', '["null", ' || rec('ov', f('id', '"int"'), f('v', '"string"')) || ']'), f('after', '["null", "ov"]'), f('op', '"string"'))),
+    fetched(53, rec('named', f('before', '["null", ' || rec('nv', f('id', '"string"')) || ']'), f('after', '["null", "nv"]'), f('op', '"string"')));
+SELECT try(r(i(52) || '\x02' || n(1) || s('one') || '\x00' || s('d')), r(i(52) || '\x00' || '\x00' || s('t')), r(i(53) || '\x02' || s('x') || '\x00' || s('d'))), try(r(i(50) || '\x02' || n(1) || s('one') || '\x00' || s('d')));
+SELECT kafka_sink.alter_sink('s', delete_enabled => true);
+SELECT try(r(i(52) || '\x02' || n(1) || s('one') || '\x00' || s('d')), r(i(52) || '\x00' || '\x00' || s('t')), r(i(53) || '\x02' || s('x') || '\x00' || s('d')));
+SELECT id FROM changed;
+SELECT try(r(i(50) || '\x02' || n(1) || s('one') || '\x00' || s('d')), r(i(50) || '\x00' || '\x02' || n(2) || s('two') || s('c')), r(i(50) || '\x00' || '\x00' || s('t')));
+SELECT count(*) FROM changed;
+-- where rows count, too, a truncation cannot be asked
+SELECT kafka_sink.alter_sink('s', filter => $$type = 'e' AND id > 0$$);
+SELECT try(r(i(52) || '\x00' || '\x00' || s('t')));
 SELECT kafka_sink.drop_sink('s');
 
 -- looking

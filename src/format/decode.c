@@ -224,9 +224,11 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 			case KS_ROW_FILTERED:
 				return KS_ROW_FILTERED;
 			case KS_ROW_DELETE:
+				if (unlikely(d->for_filter))
+					return KS_ROW_DELETE;
 				return ks_decode_tombstone(d, rec, part, values, isnull);
 			case KS_ROW_TRUNCATE:
-				return decode_truncation(d);
+				return d->for_filter ? KS_ROW_TRUNCATE : decode_truncation(d);
 			default:
 				d->unavailable = false;
 		}

@@ -145,7 +145,8 @@ extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *
 /*
  * Fills values and isnull (target->nvalues of them) in the current context, but for
  * those in 'later'.  Errors leave decoder->column telling where.  With decoder->for_filter
- * other columns than the filter's are null, and not converted.
+ * other columns than the filter's are null, and not converted; nothing is filled of a change
+ * that is a delete.
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);

@@ -58,7 +58,7 @@ extern void ks_apply_register_rows(KsApply *ap, const KsRoute *r);
 /* --- apply_sql.c --- */
 
 /* Errors if the record's truncation has no place in the order. */
-extern void ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec);
+extern void ks_apply_check_truncation(const KsApply *ap, const KsRoute *r, const KsRecord *rec);
 
 /* The truncation that record i tells of. */
 extern void ks_apply_truncation(KsApply *ap, const KsRoute *r, int i, KsCounts *counts);

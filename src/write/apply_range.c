@@ -139,6 +139,41 @@ passes(KsApply *ap, const KsRoute *r, const KsRecord *rec, const Datum *values, 
 	return true;
 }
 
+/*
+ * Deletes and truncations pass the filter, but those of other types: where it reads nothing of
+ * rows but the type, which a change tells.
+ */
+static bool
+is_of_other_type(KsApply *ap, const KsRoute *r, const KsRecord *rec)
+{
+	KsTarget   *target = r->target;
+	KsDecoder  *d = r->decoder;
+	int			nlater = d->nlater;
+	const KsPartition *part = &ap->parts[rec->pidx];
+	Datum	   *values;
+	bool	   *isnull;
+	bool		result;
+
+	if (target->filter == NULL || rec->valuelen < 0 || !ks_filter_is_by_type(target->filter))
+		return false;
+	values = palloc0(target->ncols * sizeof(Datum));
+	isnull = palloc(target->ncols * sizeof(bool));
+	memset(isnull, true, target->ncols * sizeof(bool));
+	for (int i = 0; i < target->ncols; i++)
+	{
+		if (!target->cols[i].in_filter)
+			continue;
+		d->column = target->cols[i].name;
+		values[i] = ks_decode_column(d, &target->cols[i], rec, part, &isnull[i]);
+	}
+	d->column = NULL;
+	result = !ks_filter_passes(target->filter, d, rec, part, values, isnull);
+	d->nlater = nlater;
+	pfree(values);
+	pfree(isnull);
+	return result;
+}
+
 static void
 decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 {
@@ -157,11 +192,12 @@ decode_rows(KsApply *ap, KsRoute *r, int lo, int hi)
 		ap->ops[i] = ks_decode(r->decoder, rec, &ap->parts[rec->pidx],
 							   r->rows.values + row, r->rows.isnull + row);
 		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
-		{
 			/* whoever compares rows finds none here */
 			memset(r->rows.isnull + row, true, nvalues);
-			ks_apply_check_truncation(ap, rec);
-		}
+		if ((ap->ops[i] == KS_ROW_DELETE || ap->ops[i] == KS_ROW_TRUNCATE) && is_of_other_type(ap, r, rec))
+			ap->ops[i] = KS_ROW_FILTERED;
+		if (unlikely(ap->ops[i] == KS_ROW_TRUNCATE))
+			ks_apply_check_truncation(ap, r, rec);
 		if (unlikely(r->decoder->nlater > 0 || (r->decoder->unmatched && late)))
 		{
 			/* (what the filter would say is not known then) */

@@ -54,6 +54,7 @@
 #include "utils/memutils.h"
 
 #include "write/apply_search.h"
+#include "write/command.h"
 #include "write/writer.h"
 
 /* Rounds of the search behind which nothing is left to a cure. */
@@ -96,12 +97,16 @@ static bool
 is_left_out(KsApply *ap)
 {
 	int			i = ap->decoding;
-	KsDecoder  *d = ks_apply_route_at(ap, i)->decoder;
+	const KsRoute *r = ks_apply_route_at(ap, i);
+	KsDecoder  *d = r->decoder;
 	KsFault		fault = ap->fault;
 	const char *column = d->column;
 	ErrorData  *edata;
 
-	if (fault != KS_FAULT_OF_RECORD || column == NULL || !d->filters || d->evaluating || !ks_schemas_tell_types(d))
+	if (fault != KS_FAULT_OF_RECORD || !d->filters || d->evaluating || !ks_schemas_tell_types(d))
+		return false;
+	/* an error of no column is one of the change, which a filter by its type may know nothing of */
+	if (column == NULL && !ks_filter_is_by_type(r->target->filter))
 		return false;
 	ap->for_filter = true;
 	edata = ks_apply_attempt(ap, i + 1, i + 1, i);

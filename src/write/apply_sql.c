@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/tuplestore.h"
 
+#include "write/command.h"
 #include "write/writer.h"
 
 /*
@@ -86,7 +87,7 @@ execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n
 }
 
 void
-ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec)
+ks_apply_check_truncation(const KsApply *ap, const KsRoute *r, const KsRecord *rec)
 {
 	const KsPartition *part = &ap->parts[rec->pidx];
 	bool		others = part->has_siblings;
@@ -99,6 +100,12 @@ ks_apply_check_truncation(const KsApply *ap, const KsRecord *rec)
 				 errmsg("record says that the source table was truncated, but not in what order"),
 				 errdetail("Topic \"%s\" has other partitions, with changes from before it and behind it.", part->topic),
 				 errhint("Give the topic one partition, or set on_tombstone => 'ignore' without delete_enabled, or let Debezium leave truncations out.")));
+	if (r->target->filter && ks_filter_reads_type(r->target->filter) && !ks_filter_is_by_type(r->target->filter))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("record says that the source table was truncated, and perhaps another one than the sink's"),
+				 errdetail("The filter reads @schema, but more besides than can be asked without a row."),
+				 errhint("Filter by @schema alone, or set on_tombstone => 'ignore' without delete_enabled, or let Debezium leave truncations out.")));
 	if (ap->keep_rejects)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -40,6 +40,8 @@ typedef struct KsFilter
 	ExprContext *econtext;
 	TupleTableSlot *slot;		/* the target's columns, then the metadata */
 	int			ncols;			/* of the target */
+	bool		reads_type;		/* of those, some that take @schema, */
+	bool		reads_rows;		/* some that take what is of rows */
 	int			nmetas;
 	KsColumn	metas[KS_NMETADATA];
 } KsFilter;
@@ -161,6 +163,8 @@ mark_used(KsFilter *filter, KsTarget *target, Node *expr)
 		{
 			col->unused = false;
 			col->in_filter = true;
+			filter->reads_type |= col->source == KS_FROM_SCHEMA;
+			filter->reads_rows |= col->source != KS_FROM_SCHEMA && col->source != KS_FROM_SCHEMA_ID;
 		}
 		if (used && col->source == KS_FROM_HEADERS)
 			target->wants_headers = true;
@@ -227,6 +231,18 @@ KsWhen
 ks_filter_when(const KsFilter *filter)
 {
 	return filter->when;
+}
+
+bool
+ks_filter_reads_type(const KsFilter *filter)
+{
+	return filter->reads_type;
+}
+
+bool
+ks_filter_is_by_type(const KsFilter *filter)
+{
+	return filter->reads_type && !filter->reads_rows && filter->when == KS_WITH_RECORD;
 }
 
 bool
