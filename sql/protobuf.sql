@@ -385,6 +385,12 @@ SELECT kafka_sink.decode('reg', id(24) || '\x00' || i(1, 5) || s(2, 'w') || b(4,
 SELECT kafka_sink.decode('reg', id(25) || '\x00' || g(5, i(1, 5)) || g(6, i(1, 1)) || g(8, f4(1, float4send(0.5))) || i(100, 1)), kafka_sink.decode('reg', id(25) || '\x040004'::bytea || f8(1, float8send(2)));
 SELECT kafka_sink.decode('reg', id(26) || '\x00');
 SELECT try(r(id(24) || '\x00' || i(1, 5))), try(r(id(26) || '\x00'));
+-- of two versions of a text, by one name, the one that is met first
+SELECT fetched(27, 'syntax = "proto3"; import "c.proto"; import "o.proto"; message both { c v = 1; o w = 2; }', refs => jsonb_build_array(
+    jsonb_build_object('name', 'c.proto', 'subject', 'c', 'version', '2', 'schema', 'syntax = "proto3"; message c { int32 a = 1; int32 b = 2; }'),
+    jsonb_build_object('name', 'c.proto', 'subject', 'c', 'version', '1', 'schema', 'syntax = "proto3"; message c { int32 a = 1; }'),
+    jsonb_build_object('name', 'o.proto', 'subject', 'o', 'version', '1', 'schema', 'syntax = "proto3"; import "c.proto"; message o { c x = 1; }')));
+SELECT kafka_sink.decode('reg', id(27) || '\x00' || b(1, i(1, 1) || i(2, 2)) || b(2, b(1, i(2, 3))));
 -- dead letters keep the bytes
 SELECT kafka_sink.alter_sink('s', on_error => 'dead_letter');
 SELECT try(r(id(1) || '\x00' || i(1, 20)), r(id(1) || '\x0208'), r(id(22) || '\x00'), r(id(1) || '\x00' || i(1, 21)));

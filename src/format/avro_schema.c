@@ -508,19 +508,6 @@ ks_avro_parse(const char *text, int len)
 	return schema;
 }
 
-/*
- * Is it another version of a type that is there?  Of those that schemas refer to by one name, the
- * first one that is met counts, also for serializers.
- */
-static bool
-is_another_version(const Parser *p, const KsSchemaText *text, int ref)
-{
-	for (int i = 0; i < ref; i++)
-		if (strcmp(text->ref_names[i], text->ref_names[ref]) == 0)
-			return find_named(p, text->ref_names[ref]) != NULL;
-	return false;
-}
-
 KsAvroNode *
 ks_avro_parse_text(const KsSchemaText *text)
 {
@@ -539,7 +526,8 @@ ks_avro_parse_text(const KsSchemaText *text)
 		too_large("bytes", KS_AVRO_MAX_SCHEMA);
 	begin_parser(&p);
 	for (int i = 0; i < text->nrefs; i++)
-		if (!is_another_version(&p, text, i))
+		/* (those that are given may have any names) */
+		if (ks_schema_ref_counts(text, i) || find_named(&p, text->ref_names[i]) == NULL)
 			(void) parse_text(&p, text->refs[i], strlen(text->refs[i]));
 	schema = parse_text(&p, text->text, strlen(text->text));
 	end_parser(&p);

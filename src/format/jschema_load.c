@@ -378,10 +378,15 @@ ks_documents_load(const KsSchemaText *text, KsResource **root)
 	}
 	for (int i = 0; i < text->nrefs; i++)
 	{
-		Named	   *named = palloc(sizeof(Named));
-		char	   *name = pg_server_to_any(text->ref_names[i], strlen(text->ref_names[i]), PG_UTF8);
-		char	   *uri = ks_uri_resolve(base, name);
+		Named	   *named;
+		char	   *name;
+		char	   *uri;
 
+		if (!ks_schema_ref_counts(text, i))
+			continue;
+		named = palloc(sizeof(Named));
+		name = pg_server_to_any(text->ref_names[i], strlen(text->ref_names[i]), PG_UTF8);
+		uri = ks_uri_resolve(base, name);
 		(void) ks_uri_take_fragment(uri);
 		named->name = name;
 		named->resource = add_document(docs, uri, tree_of_reference(docs, i));

@@ -87,7 +87,8 @@ ks_proto_read_schema(const KsSchemaText *text)
 				 errmsg("the schema is not a Protobuf schema"),
 				 errdetail("Its type is %s.", text->type)));
 	for (int i = 0; i < text->nrefs; i++)
-		add_texts(&t, text->ref_names[i], text->refs[i]);
+		if (ks_schema_ref_counts(text, i))
+			add_texts(&t, text->ref_names[i], text->refs[i]);
 	add_texts(&t, NULL, text->text);
 	return ks_proto_parse(t.texts, t.n);
 }

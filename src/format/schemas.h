@@ -36,6 +36,19 @@ typedef struct KsSchemaText
 	bool		unreadable;		/* of one that is absent: it is there, and cannot be kept */
 } KsSchemaText;
 
+/*
+ * Schemas may refer to several versions of one by the same name, each by way of others: the one
+ * that is met first counts then, as it does for serializers.
+ */
+static inline bool
+ks_schema_ref_counts(const KsSchemaText *text, int ref)
+{
+	for (int i = 0; i < ref; i++)
+		if (strcmp(text->ref_names[i], text->ref_names[ref]) == 0 && *text->ref_names[i])
+			return false;
+	return true;
+}
+
 typedef enum KsSchemaState
 {
 	KS_SCHEMA_UNKNOWN,			/* it has not been asked for */
