@@ -225,7 +225,10 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 				return KS_ROW_FILTERED;
 			case KS_ROW_DELETE:
 				if (unlikely(d->for_filter))
+				{
+					memset(isnull, true, target->nvalues * sizeof(bool));
 					return KS_ROW_DELETE;
+				}
 				return ks_decode_tombstone(d, rec, part, values, isnull);
 			case KS_ROW_TRUNCATE:
 				return d->for_filter ? KS_ROW_TRUNCATE : decode_truncation(d);

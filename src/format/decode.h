@@ -145,8 +145,8 @@ extern KsDecoder *ks_decoder_create(const KsFormatSettings *settings, KsTarget *
 /*
  * Fills values and isnull (target->nvalues of them) in the current context, but for
  * those in 'later'.  Errors leave decoder->column telling where.  With decoder->for_filter
- * other columns than the filter's are null, and not converted; nothing is filled of a change
- * that is a delete.
+ * other columns than the filter's are null, and not converted; of a change that is a
+ * delete, all are.
  */
 extern KsRowOp ks_decode(KsDecoder *decoder, const KsRecord *rec,
 						 const KsPartition *part, Datum *values, bool *isnull);
@@ -184,6 +184,7 @@ extern bool ks_schemas_told(const KsDecoder *decoder, const KsRecord *rec, KsSch
 extern bool ks_schemas_have_unsettled(const KsDecoder *decoder);
 extern KsShape *ks_schemas_unsettled(KsDecoder *decoder, const KsRecord *rec, KsSchemaId *id);
 extern void ks_schemas_settle(KsDecoder *decoder);
+extern void ks_schemas_leave_out(KsDecoder *decoder);
 extern void ks_schemas_all_settled(KsDecoder *decoder);
 extern KsShape *ks_schemas_settled(KsDecoder *decoder, const char *name, KsSchemaId *id);
 

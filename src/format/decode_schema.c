@@ -114,6 +114,12 @@ ks_schemas_settle(KsDecoder *d)
 }
 
 void
+ks_schemas_leave_out(KsDecoder *d)
+{
+	ks_schema_cache_leave_out(d->value_schemas.cache);
+}
+
+void
 ks_schemas_all_settled(KsDecoder *d)
 {
 	ks_schema_cache_all_settled(d->value_schemas.cache);

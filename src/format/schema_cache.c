@@ -371,6 +371,12 @@ ks_schema_cache_settle(KsSchemaCache *cache)
 }
 
 void
+ks_schema_cache_leave_out(KsSchemaCache *cache)
+{
+	make_ready(cache, cache->at_hand, cache->type);
+}
+
+void
 ks_schema_cache_all_settled(KsSchemaCache *cache)
 {
 	cache->unsettled = false;

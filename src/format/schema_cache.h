@@ -48,12 +48,13 @@ extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, co
  * Where the target is to be ready for schemas: were any met that have types which it has
  * not been compared with?  What the table looks like that records of one need, in the
  * current context; NULL: that is known, or there is no such type.  And: the target is ready
- * for that; for all.
+ * for that; it need not be, for no row is made of such; it is for all.
  */
 extern bool ks_schema_cache_has_unsettled(const KsSchemaCache *cache);
 extern KsShape *ks_schema_cache_unsettled(KsSchemaCache *cache, const KsSchemaId *id,
 										  const KsMessagePath *path);
 extern void ks_schema_cache_settle(KsSchemaCache *cache);
+extern void ks_schema_cache_leave_out(KsSchemaCache *cache);
 extern void ks_schema_cache_all_settled(KsSchemaCache *cache);
 
 /* Of the schema that was settled last, the type of that name, if it has several; NULL: none. */

@@ -50,9 +50,13 @@ extern bool ks_filter_valid(const struct KsFilter *filter);
 /* When it is evaluated. */
 extern KsWhen ks_filter_when(const struct KsFilter *filter);
 
-/* Does it read the type that the record tells?  And nothing else of rows, with the record? */
+/*
+ * Does it read the type that the record tells?  And nothing else of rows, with the record?  And
+ * nothing else at all?
+ */
 extern bool ks_filter_reads_type(const struct KsFilter *filter);
 extern bool ks_filter_is_by_type(const struct KsFilter *filter);
+extern bool ks_filter_is_of_type(const struct KsFilter *filter);
 
 /* Its state anew, in the current context: after an error, or before the first time. */
 extern void ks_filter_begin(struct KsFilter *filter);

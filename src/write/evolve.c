@@ -5,7 +5,8 @@
  * A batch is not decoded before its targets are ready for the schemas of all its
  * records (ks_evolve_ready()).  The first record whose table is not ends the batch
  * before it; and when it is the first of a batch the table is altered, in the
- * transaction that applies it and moves the offsets.
+ * transaction that applies it and moves the offsets.  Types that the filter leaves out
+ * need no table.
  *
  * For that the table is locked first of all, in a transaction that has touched nothing
  * of it (the offsets' rows are locked before, which nobody else waits for with a lock
@@ -30,9 +31,66 @@
 #include "base/compat.h"
 #include "base/session.h"
 #include "write/apply_int.h"
+#include "write/command.h"
 #include "write/evolve.h"
 
 /* --- before a batch --- */
+
+/* In a subtransaction: an error of the filter is each record's, and later. */
+static bool
+passes(const KsRoute *r, const Datum *values, const bool *isnull)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+	volatile bool result = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		result = ks_filter_passes(r->target->filter, r->decoder, NULL, NULL, values, isnull);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(cxt);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		edata = ks_session_catch_subtransaction(owner, cxt);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	r->decoder->evaluating = false;
+	if (edata && ks_error_passes(edata))
+		ReThrowError(edata);
+	return result;
+}
+
+/* Does the filter leave out all that are of a type of that name (NULL: it has none)? */
+static bool
+is_left_out(const KsRoute *r, const char *type)
+{
+	const KsTarget *target = r->target;
+	Datum	   *values;
+	bool	   *isnull;
+
+	if (target->filter == NULL || type == NULL || !ks_filter_is_of_type(target->filter))
+		return false;
+	values = palloc0(target->ncols * sizeof(Datum));
+	isnull = palloc(target->ncols * sizeof(bool));
+	for (int i = 0; i < target->ncols; i++)
+	{
+		const KsType *t = &target->cols[i].type;
+
+		isnull[i] = !target->cols[i].in_filter;
+		if (isnull[i])
+			continue;
+		if (t->kind != KS_TYPE_TEXT || (int) strlen(type) > t->max_len)
+			return false;
+		values[i] = CStringGetTextDatum(type);
+	}
+	return !passes(r, values, isnull);
+}
 
 static bool
 is_ready(KsApply *ap, KsRoute *r, int record)
@@ -42,6 +100,11 @@ is_ready(KsApply *ap, KsRoute *r, int record)
 
 	if (shape == NULL)
 		return true;
+	if (is_left_out(r, shape->name))
+	{
+		ks_schemas_leave_out(r->decoder);
+		return true;
+	}
 	if (!ks_evolve_plan(r, shape, &e->id, e))
 	{
 		e->at = record;

@@ -41,7 +41,8 @@ typedef struct KsFilter
 	TupleTableSlot *slot;		/* the target's columns, then the metadata */
 	int			ncols;			/* of the target */
 	bool		reads_type;		/* of those, some that take @schema, */
-	bool		reads_rows;		/* some that take what is of rows */
+	bool		reads_rows;		/* some that take what is of rows, */
+	bool		reads_record;	/* and something else that a record tells */
 	int			nmetas;
 	KsColumn	metas[KS_NMETADATA];
 } KsFilter;
@@ -158,13 +159,17 @@ mark_used(KsFilter *filter, KsTarget *target, Node *expr)
 			bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, atts);
 
 		if (i >= filter->ncols)
+		{
 			col->unused = !used;
+			filter->reads_record |= used;
+		}
 		else if (used)
 		{
 			col->unused = false;
 			col->in_filter = true;
 			filter->reads_type |= col->source == KS_FROM_SCHEMA;
 			filter->reads_rows |= col->source != KS_FROM_SCHEMA && col->source != KS_FROM_SCHEMA_ID;
+			filter->reads_record |= col->source == KS_FROM_SCHEMA_ID;
 		}
 		if (used && col->source == KS_FROM_HEADERS)
 			target->wants_headers = true;
@@ -243,6 +248,12 @@ bool
 ks_filter_is_by_type(const KsFilter *filter)
 {
 	return filter->reads_type && !filter->reads_rows && filter->when == KS_WITH_RECORD;
+}
+
+bool
+ks_filter_is_of_type(const KsFilter *filter)
+{
+	return ks_filter_is_by_type(filter) && !filter->reads_record;
 }
 
 bool

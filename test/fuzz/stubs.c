@@ -580,6 +580,11 @@ ks_schema_cache_settle(struct KsSchemaCache *cache)
 }
 
 void
+ks_schema_cache_leave_out(struct KsSchemaCache *cache)
+{
+}
+
+void
 ks_schema_cache_all_settled(struct KsSchemaCache *cache)
 {
 }
