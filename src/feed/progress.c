@@ -22,7 +22,7 @@
 #define FORMAT \
 	"{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, " \
 	"\"start_lsn\": \"%X/%08X\", \"lsn\": \"%X/%08X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", " \
-	"\"skipped\": \"%X/%08X\", \"inside\": \"%X/%08X\", \"inside_records\": " INT64_FORMAT
+	"\"skipped\": \"%X/%08X\", \"inside\": \"%X/%08X\", \"inside_changes\": " INT64_FORMAT
 
 /* behind the numbers, if it has a publication */
 #define PUBLICATION		", \"publication\": "
@@ -62,7 +62,7 @@ ks_progress_write(const KsProgress *p, StringInfo buf)
 {
 	appendStringInfo(buf, FORMAT, p->feed_id, p->system_identifier, p->timeline,
 					 LSN_FORMAT_ARGS(p->start_lsn), LSN_FORMAT_ARGS(p->lsn), p->xid, p->transactions, p->records,
-					 LSN_FORMAT_ARGS(p->skipped), LSN_FORMAT_ARGS(p->inside), p->inside_records);
+					 LSN_FORMAT_ARGS(p->skipped), LSN_FORMAT_ARGS(p->inside), p->inside_changes);
 	if (p->as.publication[0])
 	{
 		appendStringInfoString(buf, PUBLICATION);
@@ -168,9 +168,9 @@ ks_progress_parse(const char *text, int len, KsProgress *p)
 	memset(p, 0, sizeof(KsProgress));
 	if (sscanf(buf, "{\"version\": 1, \"feed_id\": " INT64_FORMAT ", \"system_identifier\": " UINT64_FORMAT ", \"timeline\": %u, "
 			   "\"start_lsn\": \"%X/%X\", \"lsn\": \"%X/%X\", \"xid\": %u, \"transactions\": " INT64_FORMAT ", \"records\": " INT64_FORMAT ", "
-			   "\"skipped\": \"%X/%X\", \"inside\": \"%X/%X\", \"inside_records\": " INT64_FORMAT "%n",
+			   "\"skipped\": \"%X/%X\", \"inside\": \"%X/%X\", \"inside_changes\": " INT64_FORMAT "%n",
 			   &p->feed_id, &p->system_identifier, &p->timeline, &start_lsn[0], &start_lsn[1],
-			   &lsn[0], &lsn[1], &p->xid, &p->transactions, &p->records, &skipped[0], &skipped[1], &inside[0], &inside[1], &p->inside_records, &behind) != 15 ||
+			   &lsn[0], &lsn[1], &p->xid, &p->transactions, &p->records, &skipped[0], &skipped[1], &inside[0], &inside[1], &p->inside_changes, &behind) != 15 ||
 		!read_definition(buf + behind, &p->as))
 		return false;
 	p->start_lsn = ((uint64) start_lsn[0] << 32) | start_lsn[1];

@@ -42,7 +42,7 @@ typedef struct KsProgress
 
 	/* a transaction of which a part is in Kafka, behind lsn */
 	XLogRecPtr	inside;			/* where its commit begins, 0: there is none */
-	int64		inside_records; /* so many of it */
+	int64		inside_changes; /* what so many of it have, which are counted as the WAL has them */
 
 	KsDefinition as;			/* what comes next is published by that */
 

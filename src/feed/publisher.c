@@ -22,7 +22,8 @@
 #define ABORT_MS		3000	/* of patience with an abort */
 #define FULL_MS			2		/* until the queue is tried again */
 #define REST_MS			5		/* between two transactions of a producer, see rest() */
-#define MANY_RECORDS	64		/* of a transaction; then the clock is read for each 16th */
+#define MANY_RECORDS	64		/* of a transaction; then the clock is read for one in so many: */
+#define LOOK_RECORDS	16
 #define PASS_MS			50		/* that those which are published wait for one that is not */
 
 /* --- waiting and failing --- */
@@ -195,20 +196,22 @@ begin_txn(void *arg, const KsWalTransaction *txn)
 	KsPublisher *p = arg;
 
 	p->txn_lsn = txn->commit_lsn;
-	p->txn_records = 0;
+	p->txn_records = p->looked_at = 0;
+	p->txn_change = 0;
 	p->defines = false;
 }
 
 /*
  * Kafka would end the transaction by itself: what there is of it is committed, which
- * readers see.  The rest follows in another.
+ * readers see.  The rest follows in another.  So many of its changes are done: those that
+ * nothing is published of count, too, since that may be seen otherwise the next time.
  */
 static void
-commit_part(KsPublisher *p, XLogRecPtr commit_lsn)
+commit_part(KsPublisher *p, XLogRecPtr commit_lsn, uint64 changes)
 {
 	p->next.lsn = commit_lsn;
 	p->next.inside = commit_lsn;
-	p->next.inside_records = p->txn_records;
+	p->next.inside_changes = (int64) changes;
 	p->open_counts.cuts++;
 	commit_kafka(p);
 	ks_feed_step("cut");
@@ -219,9 +222,10 @@ static bool
 is_cut_due(KsPublisher *p)
 {
 	if (p->state != KS_PUBLISHER_OPEN || p->txn_records <= 1 ||
-		(p->txn_records > MANY_RECORDS && p->txn_records % 16 != 0 && !p->has_waited))
+		(p->txn_records > MANY_RECORDS && p->txn_records < p->looked_at + LOOK_RECORDS && !p->has_waited))
 		return false;
 	p->has_waited = false;
+	p->looked_at = p->txn_records;
 	return TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), p->cut_ms);
 }
 
@@ -236,21 +240,19 @@ suspect(KsPublisher *p, const KsWalTransaction *txn, const char *topic)
 		p->only_topic[0] = '\0';
 }
 
-/* One record of the transaction at hand. */
+/* One record of the transaction at hand.  All that a change has stays together. */
 static void
 publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 {
 	int64		bytes = (int64) Max(rec->keylen, 0) + Max(rec->valuelen, 0);
+	bool		first = txn->change != p->txn_change;
 
 	p->txn_records++;
-	if (p->progress.inside == txn->commit_lsn && p->txn_records <= p->progress.inside_records)
+	p->txn_change = txn->change;
+	if (p->progress.inside == txn->commit_lsn && (int64) txn->change <= p->progress.inside_changes)
 		return;
-	if (is_cut_due(p))
-	{
-		p->txn_records--;
-		commit_part(p, txn->commit_lsn);
-		p->txn_records++;
-	}
+	if (first && is_cut_due(p))
+		commit_part(p, txn->commit_lsn, txn->change - 1);
 	if (p->state != KS_PUBLISHER_OPEN)
 		begin_kafka(p);
 	p->last = txn->commit_lsn;
@@ -363,7 +365,7 @@ commit_txn(void *arg, const KsWalTransaction *txn)
 		return;
 	/* one that was handed out before, to its end */
 	p->next.inside = 0;
-	p->next.inside_records = 0;
+	p->next.inside_changes = 0;
 	p->next.xid = XidFromFullTransactionId(txn->xid);
 	p->next.transactions++;
 	p->open_counts.transactions++;
@@ -377,7 +379,7 @@ commit_txn(void *arg, const KsWalTransaction *txn)
  * before it is not to wait for it.
  */
 static void
-pass(void *arg, XLogRecPtr commit_lsn)
+pass(void *arg, XLogRecPtr commit_lsn, uint64 changes)
 {
 	KsPublisher *p = arg;
 	bool		part = p->txn_lsn == commit_lsn && p->txn_records > 0;
@@ -388,7 +390,7 @@ pass(void *arg, XLogRecPtr commit_lsn)
 		!TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), part ? p->cut_ms : PASS_MS))
 		return;
 	if (part)
-		commit_part(p, commit_lsn);
+		commit_part(p, commit_lsn, changes);
 	else
 		ks_publisher_commit(p, commit_lsn);
 }
@@ -400,7 +402,7 @@ skip_txn(void *arg, XLogRecPtr commit_lsn)
 	KsPublisher *p = arg;
 
 	p->next.inside = 0;
-	p->next.inside_records = 0;
+	p->next.inside_changes = 0;
 	p->next.skipped = commit_lsn;
 }
 
@@ -451,6 +453,9 @@ ks_publisher_commit(KsPublisher *p, XLogRecPtr position)
 {
 	if (p->state != KS_PUBLISHER_OPEN)
 		begin_kafka(p);
+	/* it has ended, and nothing more of it was to be published */
+	if (p->next.inside < position)
+		p->next.inside = p->next.inside_changes = 0;
 	p->next.lsn = position;
 	commit_kafka(p);
 }

@@ -87,7 +87,9 @@ typedef struct KsPublisher
 	int64		open_transactions;	/* in it to their end */
 	XLogRecPtr	txn_lsn;		/* where its commit begins, of the transaction of PostgreSQL at hand */
 	int64		txn_records;	/* of it */
-	bool		has_waited;		/* since the clock was read */
+	uint64		txn_change;		/* whose the last of these was */
+	int64		looked_at;		/* behind so many of them the clock was read */
+	bool		has_waited;		/* and since then Kafka was waited for */
 	bool		defines;		/* it changes 'next.as' to this */
 	KsDefinition definition;
 	bool		redefined;		/* and one did; what follows is for another process */

@@ -59,7 +59,7 @@ struct KsWal
 	OutputPluginCallbacks plugin;	/* what ours are around of */
 	XLogRecPtr	from;			/* commits before it are left out */
 	XLogRecPtr	at;				/* the transaction at hand, by its commit; 0: none */
-	uint64		nchanges;		/* and messages, of all transactions, published or not */
+	uint64		nchanges;		/* of all transactions: see next_change() */
 	XLogRecPtr	skip;			/* the one of which nothing is handed out */
 	const char *publication;	/* NULL: messages alone are handed out */
 	bool		starved;		/* the last read met the end of what may be read */
@@ -238,6 +238,7 @@ static void
 around_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	my_wal->at = txn->final_lsn;
+	my_wal->txn.change = 0;
 	my_wal->plugin.begin_cb(ctx, txn);
 }
 
@@ -270,12 +271,24 @@ check_publication(void)
 				 errhint("Make it again, or give the feed another one. Then kafka_sink.accept_gap() goes on from now on; kafka_sink.skip() leaves out this transaction alone.")));
 }
 
+/*
+ * Counted is what the WAL has, messages and truncations too, before anybody is asked whether
+ * it is to be published: so a transaction that is read again, by other settings or rights
+ * perhaps, has the same numbers.
+ */
+static void
+next_change(void)
+{
+	my_wal->txn.change++;
+	my_wal->nchanges++;
+}
+
 /* Millions of them may be of no interest, and take minutes. */
 static void
-count_change(void)
+end_change(void)
 {
-	if (++my_wal->nchanges % PASS_CHANGES == 0)
-		my_wal->receiver.passed(my_wal->receiver.arg, my_wal->at);
+	if (my_wal->nchanges % PASS_CHANGES == 0)
+		my_wal->receiver.passed(my_wal->receiver.arg, my_wal->at, my_wal->txn.change);
 }
 
 /*
@@ -286,22 +299,26 @@ count_change(void)
 static void
 around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, ReorderBufferChange *change)
 {
+	next_change();
 	if (my_wal->at != my_wal->skip && !OidIsValid(rel->rd_rel->relrewrite) &&
 		!my_wal->receiver.is_own(RelationGetRelid(rel)))
 	{
 		check_publication();
 		my_wal->plugin.change_cb(ctx, txn, rel, change);
 	}
-	count_change();
+	end_change();
 }
 
 static void
 around_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels, Relation rels[], ReorderBufferChange *change)
 {
-	if (my_wal->at == my_wal->skip)
-		return;
-	check_publication();
-	my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
+	next_change();
+	if (my_wal->at != my_wal->skip)
+	{
+		check_publication();
+		my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
+	}
+	end_change();
 }
 
 /* Those without a transaction come at any time; what the feed is from then on holds
@@ -310,10 +327,12 @@ static void
 around_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr lsn, bool transactional,
 			   const char *prefix, Size len, const char *data)
 {
+	if (transactional)
+		next_change();
 	if (!transactional || my_wal->at != my_wal->skip || ks_message_defines(data, len))
 		my_wal->plugin.message_cb(ctx, txn, lsn, transactional, prefix, len, data);
 	if (transactional)
-		count_change();
+		end_change();
 }
 
 static void

@@ -30,6 +30,7 @@ typedef struct KsWalTransaction
 	XLogRecPtr	commit_lsn;		/* where its commit begins */
 	XLogRecPtr	end_lsn;		/* and ends */
 	TimestampTz committed_at;
+	uint64		change;			/* the one at hand, of all that it has, published or not; counted from 1 */
 } KsWalTransaction;
 
 /* Who is told, in the order of commits.  Errors end the reading for good. */
@@ -41,8 +42,9 @@ typedef struct KsWalReceiver
 	void		(*change) (void *arg, const KsWalTransaction *txn, StringInfo words);	/* of pgoutput */
 	void		(*commit) (void *arg, const KsWalTransaction *txn);
 	void		(*skipped) (void *arg, XLogRecPtr commit_lsn);	/* in place of all that it had */
-	void		(*passed) (void *arg, XLogRecPtr commit_lsn);	/* now and then within a transaction, also one
-																 * of which nothing is handed out */
+	void		(*passed) (void *arg, XLogRecPtr commit_lsn, uint64 changes);	/* now and then within a transaction,
+																				 * also one of which nothing is handed
+																				 * out; so many are behind */
 	void	   *arg;
 } KsWalReceiver;
 

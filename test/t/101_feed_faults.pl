@@ -55,6 +55,18 @@ sub stop_at
 
 sub pid_of_feed { return try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed'") // ''; }
 
+# Of changes of tables: the key and what became of it
+sub words_of
+{
+	my ($name) = @_;
+
+	return join ' ', map {
+		my ($id) = unescaped($_->[2]) =~ /(-?\d+)/;
+		my ($op) = unescaped($_->[3]) =~ /"op":"(.)"/;
+		$id . ($op // '-');
+	} $kafka->records($name);
+}
+
 sub runs
 {
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -308,6 +320,43 @@ all_once('a transaction that was cut behind its last record');
 my @progress = grep { $_->[2] =~ m{/f$} } $kafka->records('kafka_sink.progress');
 like(unescaped($progress[-1][3]), qr{"inside": "0/00000000"}, 'of which no part is left');
 wait_until($node, 'SELECT published_lsn = confirmed_flush_lsn FROM kafka_sink.stat_feeds, pg_replication_slots', 't', 'and the slot knows');
+
+# --- what is published of a transaction that was cut is another when it is read again ---
+
+# (a table that may be read by now, and is no table of the publication any more then)
+my $shown = $kafka->topic('shown', 1);
+sql(q{
+	CREATE ROLE feeder LOGIN;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_feed TO feeder;
+	GRANT USAGE ON FOREIGN SERVER kafka TO feeder;
+	CREATE TABLE hidden (id int PRIMARY KEY);
+	CREATE TABLE shown (id int PRIMARY KEY);
+	GRANT SELECT ON shown TO feeder;
+	CREATE PUBLICATION some FOR TABLE hidden, shown;
+});
+sql("SELECT kafka_sink.drop_feed('f')");
+wait_until($node, 'SELECT count(*) FROM pg_replication_slots', '0', 'another feed');
+sql("SET ROLE feeder; SELECT kafka_sink.create_feed('f', server => 'kafka', publication => 'some', topic => '$shown', envelope => 'debezium', transaction_timeout => '20 s')");
+sql("CALL kafka_sink.wait_for('f', timeout => '1 min'); CALL kafka_sink.pause('f', true)");
+sql("INSERT INTO shown VALUES (0)");
+sql("BEGIN; INSERT INTO hidden VALUES (-1), (-2); INSERT INTO shown VALUES (1); INSERT INTO noise SELECT 'y' FROM generate_series(1, 600);
+	UPDATE shown SET id = 2 WHERE id = 1; INSERT INTO shown VALUES (3); COMMIT");
+sql('GRANT SELECT ON hidden TO feeder');
+stop_at('passing');
+sql("SELECT kafka_sink.resume('f')");
+stops_passing('a transaction of tables that may be read by now', 11);
+kill 'CONT', pid_of_feed();
+stops_passing('is cut', 0);
+is(words_of($shown), '0c -1c -2c 1c', 'behind its first rows');
+my $cut = pid_of_feed();
+stop_at('');
+# (nobody reads it again before)
+sql('BEGIN; ALTER PUBLICATION some DROP TABLE hidden; REVOKE SELECT ON hidden FROM feeder; COMMIT');
+kill 'KILL', $cut;
+wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $cut", '0', 'and killed there');
+sql("CALL kafka_sink.wait_for('f', timeout => '3 min')");
+is(words_of($shown), '0c -1c -2c 1c 1d 1- 2c 3c', 'its rest is published, each row once');
+sql("SELECT kafka_sink.drop_feed('f')");
 
 # --- builds that are wrong, each in its own way: the checks above would see it ---
 

@@ -166,7 +166,7 @@ same(const KsProgress *a, const KsProgress *b)
 {
 	return a->feed_id == b->feed_id && a->system_identifier == b->system_identifier && a->timeline == b->timeline &&
 		a->start_lsn == b->start_lsn && a->lsn == b->lsn && a->xid == b->xid && a->transactions == b->transactions && a->records == b->records &&
-		a->skipped == b->skipped && a->inside == b->inside && a->inside_records == b->inside_records &&
+		a->skipped == b->skipped && a->inside == b->inside && a->inside_changes == b->inside_changes &&
 		strcmp(a->as.publication, b->as.publication) == 0 && strcmp(a->as.topic, b->as.topic) == 0 &&
 		strcmp(a->as.envelope, b->as.envelope) == 0 && a->copy == b->copy && a->copied == b->copied &&
 		(a->copy_after == NULL) == (b->copy_after == NULL) &&
@@ -201,7 +201,7 @@ example(int i)
 				.feed_id = PG_INT64_MAX, .system_identifier = PG_UINT64_MAX, .timeline = PG_UINT32_MAX,
 				.start_lsn = PG_UINT64_MAX, .lsn = PG_UINT64_MAX,
 				.xid = PG_UINT32_MAX, .transactions = PG_INT64_MAX, .records = PG_INT64_MAX, .skipped = PG_UINT64_MAX,
-				.inside = PG_UINT64_MAX, .inside_records = PG_INT64_MAX, .copy = PG_INT64_MAX, .copied = PG_INT64_MAX
+				.inside = PG_UINT64_MAX, .inside_changes = PG_INT64_MAX, .copy = PG_INT64_MAX, .copied = PG_INT64_MAX
 			};
 			break;
 		case 2:
@@ -209,7 +209,7 @@ example(int i)
 			strcpy(p.as.topic, "{schema}.{table}");
 			strcpy(p.as.envelope, "debezium");
 			p.inside = 0x1A2B3C40;
-			p.inside_records = 3;
+			p.inside_changes = 3;
 			break;
 		case 3:
 			strcpy(p.as.publication, "\\ \b\f\n\r\t \x01\x1f \", \"copy\": 7, \"copied\": 7, \"copy_after\": {}");
@@ -334,7 +334,7 @@ test_others(void)
 		"", "{}", "null", "{\"version\": 2}",
 #define NUMBERS(version, xid) \
 		"{\"version\": " version ", \"feed_id\": 1, \"system_identifier\": 2, \"timeline\": 1, " \
-		"\"start_lsn\": \"0/00000002\", \"lsn\": \"0/00000003\", \"xid\": " xid ", \"transactions\": 5, \"records\": 6, \"skipped\": \"0/00000000\", \"inside\": \"0/00000000\", \"inside_records\": 0"
+		"\"start_lsn\": \"0/00000002\", \"lsn\": \"0/00000003\", \"xid\": " xid ", \"transactions\": 5, \"records\": 6, \"skipped\": \"0/00000000\", \"inside\": \"0/00000000\", \"inside_changes\": 0"
 		NUMBERS("2", "4") "}",
 		NUMBERS("1", "-4") "}",
 		NUMBERS("1", "99999999999") "}",
