@@ -312,12 +312,19 @@ around_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel, 
 static void
 around_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, int nrels, Relation rels[], ReorderBufferChange *change)
 {
+	Relation   *others = palloc(nrels * sizeof(Relation));
+	int			n = 0;
+
 	next_change();
-	if (my_wal->at != my_wal->skip)
+	for (int i = 0; i < nrels; i++)
+		if (!my_wal->receiver.is_own(RelationGetRelid(rels[i])))
+			others[n++] = rels[i];
+	if (my_wal->at != my_wal->skip && n > 0)
 	{
 		check_publication();
-		my_wal->plugin.truncate_cb(ctx, txn, nrels, rels, change);
+		my_wal->plugin.truncate_cb(ctx, txn, n, others, change);
 	}
+	pfree(others);
 	end_change();
 }
 

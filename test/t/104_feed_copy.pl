@@ -551,6 +551,9 @@ sql("SELECT kafka_sink.create_feed('other', server => 'kafka', progress_topic =>
 published('f');
 is(words_of("$prefix.small"), 'd2 -2', "a secret of this extension's is not among all tables");
 sql("SELECT kafka_sink.drop_feed('other')");
+sql('TRUNCATE kafka_sink.feed_progress; BEGIN; TRUNCATE kafka_sink.feed_progress, small; INSERT INTO small VALUES (3); COMMIT');
+published('f');
+is(scalar(grep { !defined $_->[0] && $_->[1] =~ /"op":"t"/ } records_of("$prefix.small")), 1, 'nor that one was emptied');
 
 # --- there and back ---
 
