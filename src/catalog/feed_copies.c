@@ -12,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -502,7 +503,7 @@ ks_copy_place_read(const KsCopyPlan *plan, const char *place)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	Oid			types[] = {TEXTOID};
-	Datum		args[] = {CStringGetTextDatum(place)};
+	Datum		args[] = {CStringGetTextDatum(pg_any_to_server(place, strlen(place), PG_UTF8))};
 	char	  **values = palloc0(Max(plan->nkeys, 1) * sizeof(char *));
 	bool		same;
 

@@ -95,10 +95,11 @@ extern void ks_copy_check(const char *publication);
 /* The next 'limit' rows behind a key, texts in the order of the plan's; NULL: the first. */
 extern char *ks_copy_query(const KsCopyPlan *plan, char **after, int limit);
 
-/* A place between two chunks, as the progress has it: {"id integer": "7"}. */
+/* A place between two chunks: {"id integer": "7"}. */
 extern char *ks_copy_place(const KsCopyPlan *plan, char **values);
 
-/* What of it is the plan's; NULL if it is a place in another order. */
+/* What of it is the plan's, as the progress has it, in UTF-8; NULL if it is a place in another
+ * order. */
 extern char **ks_copy_place_read(const KsCopyPlan *plan, const char *place);
 
 #endif

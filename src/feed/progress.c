@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -74,7 +73,7 @@ ks_progress_write(const KsProgress *p, StringInfo buf)
 	}
 	if (p->copy != 0)
 		appendStringInfo(buf, COPY_FORMAT "%s", p->copy, p->copied,
-						 p->copy_after ? pg_server_to_any(p->copy_after, strlen(p->copy_after), PG_UTF8) : "null");
+						 p->copy_after ? p->copy_after : "null");
 	appendStringInfoChar(buf, '}');
 }
 
@@ -147,7 +146,7 @@ parse_copy(char *text, KsProgress *p)
 	/* without the brace */
 	after = pnstrdup(after, Max(strlen(after), 1) - 1);
 	if (*after && strcmp(after, "null") != 0)
-		p->copy_after = pg_any_to_server(after, strlen(after), PG_UTF8);
+		p->copy_after = after;
 }
 
 bool

@@ -49,7 +49,7 @@ typedef struct KsProgress
 	/* the rows of a table that were there before */
 	int64		copy;			/* the copy's number, 0: there is none */
 	int64		copied;			/* rows of it */
-	char	   *copy_after;		/* the place behind them, NULL: it is done */
+	char	   *copy_after;		/* the place behind them, in UTF-8; NULL: it is done */
 } KsProgress;
 
 /* Who a feed is for Kafka: the key of its progress, and its first transactional id. */

@@ -18,6 +18,7 @@
 #include "catalog/pg_inherits.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -266,5 +267,6 @@ ks_feed_read_chunk(KsFeedChunk *to, const KsCopyPlan *plan, const char *place, c
 	read_rows(plan, owner, ks_copy_query(plan, after, limit), &r->pub);
 	to->is_last = !r->full && to->nrows < limit;
 	to->last_row = to->nrows > 0 ? place_of_row(r) : NULL;
-	to->place = to->is_last ? NULL : to->last_row;
+	/* (the progress is written when nothing can be converted: outside of transactions) */
+	to->place = to->is_last ? NULL : pg_server_to_any(to->last_row, strlen(to->last_row), PG_UTF8);
 }

@@ -130,7 +130,7 @@ typedef struct KsFeedChunk
 	int64		nrows;
 	bool		skipped;		/* one of them is not to be published */
 	char	   *last_row;		/* the place of the last, NULL: there is none */
-	char	   *place;			/* behind it, NULL: it is the last chunk */
+	char	   *place;			/* behind it, for the progress; NULL: it is the last chunk */
 } KsFeedChunk;
 
 #define KS_FEED_CHUNK_ROWS	10000	/* at most */

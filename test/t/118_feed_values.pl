@@ -189,4 +189,28 @@ like($err, qr/tables cannot be published to topic "\Q$progress\E"/, 'no table is
 (undef, undef, $err) = $node->psql('postgres', "SELECT kafka_sink.emit('roots', '$progress', 'k', 'v')");
 like($err, qr/permission denied to emit to topic "\Q$progress\E"/, 'nor do messages go there');
 
+# --- another encoding than Kafka's, also of the place at which a copy has stopped ---
+
+$node->safe_psql('postgres', q{CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->safe_psql('latin1', 'CREATE EXTENSION kafka_sink');
+create_server($node, $kafka, dbname => 'latin1');
+$kafka->create_topic("$prefix.$_", 1) foreach qw(names said);
+sub latin1 { return $node->safe_psql('latin1', $_[0]); }
+latin1(qq{
+	CREATE TABLE names (n text PRIMARY KEY, v text);
+	INSERT INTO names SELECT chr(233) || i, CASE i WHEN 4 THEN repeat('x', 5000) ELSE 'caf' || chr(233) END FROM generate_series(1, 7) i;
+	CREATE PUBLICATION names FOR TABLE names;
+	SELECT kafka_sink.create_feed('names', server => 'kafka', publication => 'names', topic => '$prefix.names', progress_topic => '$progress',
+		copy_data => true, batch_records => 2, max_message_bytes => 2000);
+});
+wait_until($node, 'SELECT state FROM kafka_sink.feeds', 'halted', 'a row of a copy is too large', undef, 'latin1');
+is(latin1('SELECT stopped_at = format(\'{"n text": "%s4"}\', chr(233)) FROM kafka_sink.feed_copies'), 't', 'with its key');
+latin1(q{SELECT kafka_sink.alter_feed('names', max_message_bytes => 20000); SELECT kafka_sink.resume('names')});
+latin1(q{CALL kafka_sink.wait_for('names', timeout => '2 min')});
+latin1(qq{BEGIN; UPDATE names SET v = chr(228) WHERE n = chr(233) || '7'; SELECT kafka_sink.emit('names', '$prefix.said', chr(252), chr(246)); COMMIT});
+latin1(q{CALL kafka_sink.wait_for('names', timeout => '2 min')});
+is(records_of('names'), join("\n", map({ qq(\xc3\xa9$_={"n":"\xc3\xa9$_","v":") . ($_ == 4 ? 'x' x 5000 : "caf\xc3\xa9") . '"}' } 1 .. 7), qq(\xc3\xa97={"n":"\xc3\xa97","v":"\xc3\xa4"})),
+	'rows and changes are in UTF-8, each once');
+is(records_of('said'), "\xc3\xbc=\xc3\xb6", 'and so are messages');
+
 done_testing();
