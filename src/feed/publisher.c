@@ -79,7 +79,7 @@ send(KsPublisher *p, const KsProducerRecord *rec)
  * Kafka writes the end of a transaction into its partitions when it has answered the
  * commit, and takes no partition into the producer's next one before; librdkafka asks
  * again after 20 ms.  Hence the other producer; and if the one at hand has committed as
- * lately, a shorter pause.
+ * lately, a shorter pause (but not until a clock that was set back has come as far again).
  */
 static void
 rest(KsPublisher *p)
@@ -87,7 +87,7 @@ rest(KsPublisher *p)
 	TimestampTz until = TimestampTzPlusMilliseconds(p->committed_at[p->turn], REST_MS);
 	long		left;
 
-	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0)
+	while ((left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until)) > 0 && left <= REST_MS)
 		pause_for(p, left);
 }
 
@@ -437,6 +437,12 @@ ks_publisher_is_full(const KsPublisher *p)
 {
 	return p->open_records >= p->batch_records || p->open_bytes >= p->batch_bytes ||
 		ks_publisher_is_careful(p);
+}
+
+void
+ks_publisher_set_back(KsPublisher *p, TimestampTz now)
+{
+	p->opened_at = Min(p->opened_at, now);
 }
 
 void

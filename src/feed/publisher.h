@@ -126,6 +126,9 @@ extern KsWalReceiver ks_publisher_receiver(KsPublisher *p);
 #define ks_publisher_is_due(p) \
 	((p)->redefined || (p)->next.skipped != (p)->progress.skipped || ((p)->next.inside == 0 && (p)->progress.inside != 0))
 
+/* The clock was set back. */
+extern void ks_publisher_set_back(KsPublisher *p, TimestampTz now);
+
 /* What comes next is published by these settings, whatever the WAL has said. */
 extern void ks_publisher_redefine(KsPublisher *p, const KsDefinition *as);
 

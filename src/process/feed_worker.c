@@ -38,6 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+#include "base/backoff.h"
 #include "base/memory.h"
 #include "base/session.h"
 #include "feed/steps.h"
@@ -91,6 +92,23 @@ check_requests(void)
 	ks_feed_run(look_at_connection, &conf_changed);
 	if (conf_changed)
 		ks_feed_respawn();
+}
+
+/* If the clock was set back, what was to come by it is due.  (Not reached by tests: it is.) */
+static void
+check_clock(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz now;
+
+	if (!ks_backoff_is_set_back(&last))
+		return;
+	now = GetCurrentTimestamp();
+	moved_at = Min(moved_at, now);
+	ks_feed.trouble_since = Min(ks_feed.trouble_since, now);
+	ks_publisher_set_back(&ks_feed.publisher, now);
+	ks_feed_tables_set_back(now);
+	ks_feed_copy_set_back(now);
 }
 
 /* --- the loop --- */
@@ -273,6 +291,7 @@ main_loop(void)
 			ks_feed_tell_held();
 		else if (!more)
 			ks_feed_tell_running();
+		check_clock();
 		check_requests();
 		ks_feed_copy_next();
 		for (int i = 0; i < KS_PUBLISHER_PRODUCERS; i++)

@@ -113,6 +113,12 @@ ks_feed_copy_patience(long timeout)
 	return copy.wanted && copy.at != NULL ? Min(timeout, RETRY_FIRST_MS) : timeout;
 }
 
+void
+ks_feed_copy_set_back(TimestampTz now)
+{
+	copy.retry_at = Min(copy.retry_at, now);
+}
+
 /* --- what has been published --- */
 
 static void

@@ -102,6 +102,9 @@ extern void ks_feed_find_tables(void *unused);
 /* Between transactions: finds them again if privileges may have changed. */
 extern void ks_feed_look_after_tables(void);
 
+/* The clock was set back: they are looked for as soon as before. */
+extern void ks_feed_tables_set_back(TimestampTz now);
+
 /* Those of the publication, as they were found; without the extension's own. */
 extern List *ks_feed_tables(void);
 
@@ -177,6 +180,9 @@ extern bool ks_feed_copy_has_sent(void);
 /* Is it the row that was refused, and nothing else?  Then it is told, with 'error'.  Else
  * the next process reads fewer rows at a time.  Not within a transaction. */
 extern bool ks_feed_copy_blame(KsStateError *error);
+
+/* The clock was set back: what is to be tried again is tried as soon as before. */
+extern void ks_feed_copy_set_back(TimestampTz now);
 
 /* For how long to sleep, ms, of so long. */
 extern long ks_feed_copy_patience(long timeout);

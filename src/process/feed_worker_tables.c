@@ -164,6 +164,12 @@ ks_feed_look_after_tables(void)
 	ks_rows_check_again(ks_feed.publisher.rows);
 }
 
+void
+ks_feed_tables_set_back(TimestampTz now)
+{
+	looked_at = Min(looked_at, now);
+}
+
 List *
 ks_feed_tables(void)
 {
