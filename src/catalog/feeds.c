@@ -119,6 +119,13 @@ ks_feeds_use_envelope(KsFeed *feed, char *envelope)
 	feed->debezium = feed->with_schema || strcmp(envelope, "debezium") == 0;
 }
 
+/* Was its slot made for another server or database? */
+static bool
+is_elsewhere(Datum system_identifier, Datum database)
+{
+	return (uint64) DatumGetInt64(system_identifier) != GetSystemIdentifier() || DatumGetObjectId(database) != MyDatabaseId;
+}
+
 static KsFeed *
 feed_from_row(MemoryContext cxt)
 {
@@ -135,8 +142,7 @@ feed_from_row(MemoryContext cxt)
 	feed->transaction_timeout_us = ks_interval_us(DatumGetIntervalP(column(COL_TIMEOUT)));
 	feed->enabled = DatumGetBool(column(COL_ENABLED));
 	feed->generation = DatumGetInt64(column(COL_GENERATION));
-	feed->suspended = (uint64) DatumGetInt64(column(COL_SYSID)) != GetSystemIdentifier() ||
-		DatumGetObjectId(column(COL_DBID)) != MyDatabaseId;
+	feed->suspended = is_elsewhere(column(COL_SYSID), column(COL_DBID));
 	feed->start_lsn = DatumGetLSN(column(COL_START_LSN));
 	feed->state = column_text(COL_STATE, cxt);
 	feed->publication = column_text(COL_PUBLICATION, cxt);
@@ -420,9 +426,9 @@ read_emitter(const char *name, KsEmitter *e)
 	ks_catalog_execute("SELECT c.id, c.owner::pg_catalog.oid, c.max_message_bytes, c.start_lsn IS NOT NULL, k.secret, "
 					   "ARRAY(SELECT g.role::pg_catalog.oid FROM kafka_sink.feed_grants g "
 					   "WHERE g.feed OPERATOR(pg_catalog.=) c.feed), "
-					   "ARRAY(SELECT DISTINCT o.progress_topic FROM kafka_sink.feed_catalog o) "
+					   "ARRAY(SELECT DISTINCT o.progress_topic FROM kafka_sink.feed_catalog o), c.system_identifier, c.database_oid "
 					   "FROM kafka_sink.feed_catalog c "
-					   "JOIN kafka_sink.feed_secrets k ON k.feed OPERATOR(pg_catalog.=) c.feed "
+					   "LEFT JOIN kafka_sink.feed_secrets k ON k.feed OPERATOR(pg_catalog.=) c.feed "
 					   "WHERE c.feed OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
 	found = SPI_processed == 1;
 	if (found)
@@ -430,11 +436,14 @@ read_emitter(const char *name, KsEmitter *e)
 		e->id = DatumGetInt64(column(1));
 		e->owner = DatumGetObjectId(column(2));
 		e->max_message_bytes = DatumGetInt32(column(3));
+		/* (a dump has no secrets: it is made when the feed begins anew) */
 		e->started = DatumGetBool(column(4));
-		secret = DatumGetByteaPP(column(5));
-		if (VARSIZE_ANY_EXHDR(secret) != sizeof(e->secret))
-			elog(ERROR, "feed \"%s\" has no secret", name);
-		memcpy(e->secret, VARDATA_ANY(secret), sizeof(e->secret));
+		e->suspended = is_elsewhere(column(8), column(9));
+		secret = column(5) ? DatumGetByteaPP(column(5)) : NULL;
+		if (secret && VARSIZE_ANY_EXHDR(secret) == sizeof(e->secret))
+			memcpy(e->secret, VARDATA_ANY(secret), sizeof(e->secret));
+		else
+			e->started = false;
 		deconstruct_array(DatumGetArrayTypeP(column(6)), OIDOID, sizeof(Oid), true, TYPALIGN_INT, &roles, NULL, &e->nroles);
 		e->roles = MemoryContextAlloc(TopMemoryContext, Max(e->nroles, 1) * sizeof(Oid));
 		for (int i = 0; i < e->nroles; i++)
@@ -489,6 +498,12 @@ ks_feeds_emitter(const char *name)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to emit to feed \"%s\"", name),
 				 errhint("Its owner lets others do so with kafka_sink.grant_emit().")));
+	if (e->suspended)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("feed \"%s\" is suspended", name),
+				 errdetail("It is a copy of one of another server or database, which has its replication slot."),
+				 errhint("kafka_sink.resume(%s) lets it begin anew here.", quote_literal_cstr(name))));
 	if (!e->started)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -105,6 +105,7 @@ typedef struct KsEmitter
 	int			nroles;
 	int			max_message_bytes;
 	bool		started;
+	bool		suspended;		/* a copy: what is emitted here would never be published */
 	uint8		secret[32];
 	char	   *progress_topics;	/* of all feeds here: one behind the other, and an empty one */
 } KsEmitter;

@@ -32,6 +32,16 @@ sub emit
 	return $server->safe_psql($dbname // 'postgres', "CALL kafka_sink.wait_for('f', timeout => '2 min')");
 }
 
+# What nobody would ever publish
+sub takes_nothing
+{
+	my ($dbname) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my (undef, undef, $error) = $node->psql($dbname, "SELECT kafka_sink.emit('f', '$topic', 'k', 'lost')");
+
+	return like($error, qr/feed "f" is suspended.*kafka_sink\.resume\('f'\)/s, 'and takes no message');
+}
+
 create_server($node, $kafka);
 $node->safe_psql('postgres', "SELECT kafka_sink.create_feed('f', server => 'kafka', progress_topic => '$progress')");
 state_is($node, 'running', 'the feed runs');
@@ -82,12 +92,20 @@ unlike(slurp_file($dump), qr/feed_secrets/, 'has no secrets');
 $node->safe_psql('postgres', 'CREATE DATABASE restored');
 $node->command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'is restored');
 state_is($node, 'suspended', 'there the feed is suspended', 'restored');
+takes_nothing('restored');
 $node->safe_psql('restored', "SELECT kafka_sink.resume('f')");
 state_is($node, 'running', 'until it is resumed', 'restored');
 emit($node, 'restored', 'restored');
 emit($node, 'three');
 is(values_of(), 'one two clone restored three', 'both publish what is theirs');
-$node->safe_psql('postgres', 'DROP DATABASE restored');
+$node->safe_psql('postgres', 'CREATE DATABASE templated TEMPLATE restored');
+state_is($node, 'suspended', 'and so it is in a database that is made from it', 'templated');
+takes_nothing('templated');
+$node->safe_psql('templated', "SELECT kafka_sink.resume('f')");
+state_is($node, 'running', 'until it is resumed', 'templated');
+emit($node, 'templated', 'templated');
+is(values_of(), 'one two clone restored three templated', 'then it takes messages');
+$node->safe_psql('postgres', "DROP DATABASE $_") foreach qw(templated restored);
 
 # --- failover to a standby that has no slot ---
 
@@ -106,7 +124,7 @@ $standby->safe_psql('postgres', "SELECT kafka_sink.accept_gap('f')");
 $standby->safe_psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '2 min')");
 is($standby->safe_psql('postgres', "SELECT old->>'message' FROM kafka_sink.sink_history WHERE action = 'accept_gap' ORDER BY id DESC LIMIT 1"), "the feed's replication slot does not exist", 'the history has it');
 emit($standby, 'four');
-is(values_of(), 'one two clone restored three four', 'and goes on when told so');
+is(values_of(), 'one two clone restored three templated four', 'and goes on when told so');
 
 # whoever was the primary before comes back
 $node->start;
