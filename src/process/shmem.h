@@ -202,12 +202,12 @@ extern void ks_shmem_lower_memory_level(const char *sink, int worker);
  * sink's workers (other sinks may share it); NULL without shared memory. */
 extern ConditionVariable *ks_shmem_progress_cv(const char *sink);
 
-/* What this feed's worker has read, and published, of the WAL (XLogRecPtr); 0: nothing
- * yet, or it does not run. */
-extern uint64 ks_shmem_feed_position(const char *feed);
+/* What this feed's worker has read, and published, of the WAL (XLogRecPtr), if it runs by this
+ * definition, or a later one; 0: nothing yet, or it does not run. */
+extern uint64 ks_shmem_feed_position(const char *feed, int64 generation);
 
-/* Has this feed's worker tables to copy? */
-extern bool ks_shmem_feed_is_copying(const char *feed);
+/* Has it tables to copy? */
+extern bool ks_shmem_feed_is_copying(const char *feed, int64 generation);
 
 /* A commit has something for this feed: its worker, if it sleeps, wakes up. */
 extern void ks_shmem_wake_feed(const char *feed);

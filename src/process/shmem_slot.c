@@ -310,8 +310,17 @@ ks_shmem_progress_cv(const char *sink)
 	return ks_shmem_available() ? progress_cv(MyDatabaseId, sink) : NULL;
 }
 
+/* Whoever runs by an older definition knows nothing of what has changed, and may be of a feed
+ * of that name that is gone; the lock is held. */
+static bool
+is_of_feed(const KsWorkerSlot *slot, const char *feed, int64 generation)
+{
+	return ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, feed) == 0 &&
+		slot->definition >= generation;
+}
+
 uint64
-ks_shmem_feed_position(const char *feed)
+ks_shmem_feed_position(const char *feed, int64 generation)
 {
 	uint64		position = 0;
 
@@ -320,7 +329,7 @@ ks_shmem_feed_position(const char *feed)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 
-		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, feed) == 0)
+		if (is_of_feed(slot, feed, generation))
 			position = Max(position, pg_atomic_read_u64(&slot->feed.decoded_lsn));
 	}
 	LWLockRelease(ks_shared->lock);
@@ -328,7 +337,7 @@ ks_shmem_feed_position(const char *feed)
 }
 
 bool
-ks_shmem_feed_is_copying(const char *feed)
+ks_shmem_feed_is_copying(const char *feed, int64 generation)
 {
 	bool		copying = false;
 
@@ -337,7 +346,7 @@ ks_shmem_feed_is_copying(const char *feed)
 	{
 		KsWorkerSlot *slot = &ks_worker_slots[i];
 
-		if (ks_slot_is_alive(slot) && slot->dbid == MyDatabaseId && strcmp(slot->sink, feed) == 0)
+		if (is_of_feed(slot, feed, generation))
 			copying |= pg_atomic_read_u64(&slot->feed.copying) != 0;
 	}
 	LWLockRelease(ks_shared->lock);

@@ -3,8 +3,9 @@
  *	  wait_for() a feed: until all that is committed now is in Kafka.
  *
  * A worker tells how far it has read when nothing that it has read is still to be
- * committed, and before that, whether tables are to be copied.  So who waits needs no more than that place, and holds neither locks nor
- * a snapshot meanwhile.
+ * committed, and before that, whether tables are to be copied.  So who waits needs no more
+ * than that place, of one that runs by the feed's definition of now, and holds neither locks
+ * nor a snapshot meanwhile.
  */
 #include "postgres.h"
 
@@ -28,7 +29,7 @@
 
 /* Errors if the feed will not come so far, or has not in time. */
 static void
-check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
+check_obstacles(const char *name, int64 generation, XLogRecPtr target, TimestampTz deadline)
 {
 	KsFeed	   *feed;
 	KsStateError *e;
@@ -57,8 +58,8 @@ check_obstacles(const char *name, XLogRecPtr target, TimestampTz deadline)
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("timed out while waiting for feed \"%s\"", name),
 				 errdetail("It is at %X/%X; wanted is %X/%X%s.  Its state is %s%s%s",
-						   LSN_FORMAT_ARGS(ks_shmem_feed_position(name)), LSN_FORMAT_ARGS(target),
-						   ks_shmem_feed_is_copying(name) ? ", and tables are to be copied" : "",
+						   LSN_FORMAT_ARGS(ks_shmem_feed_position(name, generation)), LSN_FORMAT_ARGS(target),
+						   ks_shmem_feed_is_copying(name, generation) ? ", and tables are to be copied" : "",
 						   state, e ? ": " : ".", e ? e->message : ""),
 				 e && e->hint ? errhint("%s", e->hint) :
 				 errhint("The views kafka_sink.feeds and kafka_sink.stat_feeds show where it stands.")));
@@ -72,10 +73,13 @@ ks_feeds_wait_for(const char *name, bool until_given, TimestampTz deadline)
 	KsFeed	   *feed = ks_feeds_get(name, true);
 	ConditionVariable *cv = ks_shmem_progress_cv(name);
 	XLogRecPtr	target;
+	int64		generation;
 
 	if (feed == NULL)
 		return false;
 	ks_feeds_check_owner(feed);
+	/* (the row goes with the transaction) */
+	generation = feed->generation;
 	if (until_given)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -97,9 +101,9 @@ ks_feeds_wait_for(const char *name, bool until_given, TimestampTz deadline)
 
 		/* listen first, then look: no commit goes unnoticed */
 		ConditionVariablePrepareToSleep(cv);
-		if (ks_shmem_feed_position(name) >= target && !ks_shmem_feed_is_copying(name))
+		if (ks_shmem_feed_position(name, generation) >= target && !ks_shmem_feed_is_copying(name, generation))
 			break;
-		check_obstacles(name, target, deadline);
+		check_obstacles(name, generation, target, deadline);
 		if (deadline != 0)
 			timeout = Min(timeout, Max(1, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline)));
 		(void) ConditionVariableTimedSleep(cv, timeout, PG_WAIT_EXTENSION);
