@@ -387,7 +387,7 @@ pass(void *arg, XLogRecPtr commit_lsn, uint64 changes)
 	ks_feed_step("passing");
 	p->serve();
 	if (p->state != KS_PUBLISHER_OPEN ||
-		!TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), part ? p->cut_ms : PASS_MS))
+		(changes > 0 && !TimestampDifferenceExceeds(p->opened_at, GetCurrentTimestamp(), part ? p->cut_ms : PASS_MS)))
 		return;
 	if (part)
 		commit_part(p, commit_lsn, changes);

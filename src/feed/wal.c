@@ -48,6 +48,7 @@
 #define TABLES_PLUGIN	"pgoutput"
 #define SLOT_PREFIX		"kafka_sink_feed_"
 #define PASS_CHANGES	256		/* between looks at the clock */
+#define MANY_PARTS		1000	/* subtransactions, of which each can have a file of its own */
 
 struct KsWal
 {
@@ -239,6 +240,9 @@ around_begin(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 {
 	my_wal->at = txn->final_lsn;
 	my_wal->txn.change = 0;
+	/* before its first change all of these files are opened */
+	if (txn->nsubtxns > MANY_PARTS)
+		my_wal->receiver.passed(my_wal->receiver.arg, my_wal->at, 0);
 	my_wal->plugin.begin_cb(ctx, txn);
 }
 

@@ -44,7 +44,8 @@ typedef struct KsWalReceiver
 	void		(*skipped) (void *arg, XLogRecPtr commit_lsn);	/* in place of all that it had */
 	void		(*passed) (void *arg, XLogRecPtr commit_lsn, uint64 changes);	/* now and then within a transaction,
 																				 * also one of which nothing is handed
-																				 * out; so many are behind */
+																				 * out; so many are behind, 0: it is
+																				 * about to begin, and that can take long */
 	void	   *arg;
 } KsWalReceiver;
 

@@ -321,6 +321,21 @@ my @progress = grep { $_->[2] =~ m{/f$} } $kafka->records('kafka_sink.progress')
 like(unescaped($progress[-1][3]), qr{"inside": "0/00000000"}, 'of which no part is left');
 wait_until($node, 'SELECT published_lsn = confirmed_flush_lsn FROM kafka_sink.stat_feeds, pg_replication_slots', 't', 'and the slot knows');
 
+# nor for one that begins with a file for each of its savepoints
+sql("CALL kafka_sink.pause('f', true)");
+emit(1);
+my $before_it = $n;
+sql("DO \$\$ BEGIN FOR i IN $n + 1 .. $n + 1100 LOOP BEGIN PERFORM kafka_sink.emit('f', '$topic', (i % 5)::text, i::text);
+	EXCEPTION WHEN OTHERS THEN RAISE; END; END LOOP; END\$\$");
+$n += 1100;
+stop_at('committed');
+sql("SELECT kafka_sink.resume('f')");
+$offset = wait_for_log($node, qr/feed stops at step committed/, $offset, 'before a transaction of many savepoints');
+is(scalar $kafka->records($topic), $before_it, 'is committed what was there');
+stop_at('');
+kill $_, pid_of_feed() foreach qw(HUP CONT);
+all_once('many savepoints');
+
 # --- what is published of a transaction that was cut is another when it is read again ---
 
 # (a table that may be read by now, and is no table of the publication any more then)
