@@ -192,6 +192,22 @@ ks_feeds_check_owner(const KsFeed *feed)
 				 errdetail("It takes the privileges of the feed's owner.")));
 }
 
+List *
+ks_feeds_progress_topics(MemoryContext cxt)
+{
+	List	   *topics = NIL;
+
+	ks_catalog_execute("SELECT DISTINCT c.progress_topic FROM kafka_sink.feed_catalog c", 0, NULL, NULL, NULL);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(cxt);
+
+		topics = lappend(topics, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		MemoryContextSwitchTo(old);
+	}
+	return topics;
+}
+
 bool
 ks_feeds_have_progress_in(const char *topic)
 {

@@ -119,6 +119,9 @@ extern const KsEmitter *ks_feeds_emitter(const char *name);
 /* Is it where feeds have their progress?  Who could write there would say how far they are. */
 extern bool ks_feeds_is_progress_topic(const KsEmitter *emitter, const char *topic);
 
+/* All of these, texts in 'cxt'; with SPI connected. */
+extern List *ks_feeds_progress_topics(MemoryContext cxt);
+
 /* Has to be called by whoever changes what sessions keep: at the commit they hear of it. */
 extern void ks_feeds_note_change(void);
 

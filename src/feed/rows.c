@@ -67,6 +67,7 @@ struct KsRows
 	bool		schemas;		/* and each record has its schema */
 	const char *topic;
 	const char *progress_topic;
+	List	   *other_topics;	/* of progress, of other feeds; not ours */
 	const char *feed;			/* escaped */
 	const char *database;
 	KsRowCheck	check;
@@ -207,11 +208,22 @@ make_schemas(Table *t, const LogicalRepRelation *rel)
 	t->change_schema = ks_row_schema_of_change(t->topic, t->schemas, t->ncolumns);
 }
 
-/* Who wrote there would say how far the feed is. */
+static bool
+is_progress_topic(const KsRows *rows, const char *topic)
+{
+	ListCell   *lc;
+
+	foreach(lc, rows->other_topics)
+		if (strcmp(topic, lfirst(lc)) == 0)
+			return true;
+	return strcmp(topic, rows->progress_topic) == 0;
+}
+
+/* Who wrote there would say how far a feed is. */
 static void
 check_topic(const KsRows *rows, const Table *t)
 {
-	if (strcmp(t->topic, rows->progress_topic) == 0)
+	if (is_progress_topic(rows, t->topic))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the topic of table %s would be \"%s\", which has the progress of feeds",
@@ -299,11 +311,12 @@ take_relation(KsRows *rows, StringInfo in)
 }
 
 void
-ks_rows_check_again(KsRows *rows)
+ks_rows_check_again(KsRows *rows, List *progress_topics)
 {
 	HASH_SEQ_STATUS seq;
 	Table	   *t;
 
+	rows->other_topics = progress_topics;
 	hash_seq_init(&seq, rows->tables);
 	while ((t = hash_seq_search(&seq)) != NULL)
 		t->checked = false;
@@ -317,11 +330,12 @@ table_of(KsRows *rows, const KsWalTransaction *txn, LogicalRepRelId relid)
 
 	if (t == NULL)
 		elog(ERROR, "a change of table %u came before its description", relid);
-	if (!t->checked)
-		t->hidden = !rows->check(rows->arg, txn, relid, t->schema, t->name);
-	t->checked = true;
+	if (t->checked)
+		return t;
+	t->hidden = !rows->check(rows->arg, txn, relid, t->schema, t->name);
 	if (!t->hidden)
 		check_topic(rows, t);
+	t->checked = true;
 	return t;
 }
 

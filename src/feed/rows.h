@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 #include "replication/logicalproto.h"
 
 #include "feed/wal.h"
@@ -48,8 +49,9 @@ extern KsRows *ks_rows_create(KsRowEnvelope envelope, const char *topic, const c
 /* One message of the protocol, of the transaction at hand. */
 extern void ks_rows_take(KsRows *rows, const KsWalTransaction *txn, StringInfo message);
 
-/* Each table is asked for again, before its next change. */
-extern void ks_rows_check_again(KsRows *rows);
+/* Each table is asked for again, before its next change; and these topics, of the caller's, are
+ * not for tables either. */
+extern void ks_rows_check_again(KsRows *rows, List *progress_topics);
 
 /* A table, described by who reads it; in the current context. */
 extern KsRowTable *ks_rows_describe(KsRows *rows, LogicalRepRelation *rel);

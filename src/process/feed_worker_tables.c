@@ -25,6 +25,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "catalog/extension.h"
 #include "process/feed_worker_int.h"
 
 #define LOOK_MS		1000		/* between two looks; other sessions make tables all the time */
@@ -33,6 +34,8 @@ static List *allowed = NIL;		/* OIDs */
 static List *denied = NIL;
 static List *current = NIL;		/* both */
 static List *own = NIL;			/* of the extension, published or not */
+static List *topics = NIL;		/* where feeds have their progress, texts */
+static Oid	feed_catalog;
 static XLogRecPtr known_at;		/* as of this place of the WAL */
 static KsHorizon known;			/* and so far as these transactions were seen */
 static TimestampTz looked_at;
@@ -42,6 +45,14 @@ static void
 changed_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
 	if (!ks_wal_is_forgetting())
+		changed = true;
+}
+
+/* A feed has been made, perhaps, with another topic of progress. */
+static void
+feed_callback(Datum arg, Oid relid)
+{
+	if (relid == feed_catalog && !ks_wal_is_forgetting())
 		changed = true;
 }
 
@@ -55,6 +66,7 @@ hear_of_changes(void)
 		CacheRegisterSyscacheCallback(RELOID, changed_callback, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, changed_callback, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, changed_callback, (Datum) 0);
+		CacheRegisterRelcacheCallback(feed_callback, (Datum) 0);
 	}
 	heard = true;
 }
@@ -121,6 +133,17 @@ find_published(void)
 	}
 }
 
+/* Whatever was known of tables is looked at again. */
+static void
+find_topics(void)
+{
+	List	   *former = topics;
+
+	topics = ks_feeds_progress_topics(ks_feed.cxt);
+	ks_rows_check_again(ks_feed.publisher.rows, topics);
+	list_free_deep(former);
+}
+
 /* By a snapshot behind that place; what it sees is kept. */
 static void
 push_snapshot(void)
@@ -147,10 +170,12 @@ ks_feed_find_tables(void *unused)
 	list_free(current);
 	list_free(own);
 	allowed = denied = current = own = NIL;
+	feed_catalog = ks_extension_relation(KS_FEED_CATALOG);
 	push_snapshot();
 	SPI_connect();
 	find_own();
 	find_published();
+	find_topics();
 	SPI_finish();
 	PopActiveSnapshot();
 }
@@ -161,7 +186,6 @@ ks_feed_look_after_tables(void)
 	if (!changed || ks_feed.publisher.rows == NULL || !TimestampDifferenceExceeds(looked_at, GetCurrentTimestamp(), LOOK_MS))
 		return;
 	ks_feed_run(ks_feed_find_tables, NULL);
-	ks_rows_check_again(ks_feed.publisher.rows);
 }
 
 void

@@ -189,6 +189,16 @@ like($err, qr/tables cannot be published to topic "\Q$progress\E"/, 'no table is
 (undef, undef, $err) = $node->psql('postgres', "SELECT kafka_sink.emit('roots', '$progress', 'k', 'v')");
 like($err, qr/permission denied to emit to topic "\Q$progress\E"/, 'nor do messages go there');
 
+# ... of whatever feed
+sql('CREATE TABLE others (id text PRIMARY KEY); CREATE PUBLICATION others FOR TABLE others');
+$kafka->create_topic("$prefix.others", 1, 'cleanup.policy' => 'compact');
+sql("SELECT kafka_sink.create_feed('second', server => 'kafka', progress_topic => '$prefix.others', enabled => false)");
+create_feed('others', "publication => 'others', topic => '$prefix.{table}'");
+sql("INSERT INTO others VALUES ('a key')");
+halts('others', qq(halted the topic of table public.others would be "$prefix.others", which has the progress of feeds), "nor do tables of others");
+is(scalar $kafka->records("$prefix.others"), 0, 'which has nothing of it');
+sql("SELECT kafka_sink.drop_feed('second'); SELECT kafka_sink.drop_feed('others')");
+
 # --- another encoding than Kafka's, also of the place at which a copy has stopped ---
 
 $node->safe_psql('postgres', q{CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'});
