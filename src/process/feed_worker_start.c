@@ -35,6 +35,8 @@
 #define SLICE_MS			100		/* of a wait for Kafka */
 #define ANSWER_MS			30000	/* of patience with questions */
 #define COMMIT_PATIENCE_MS	30000	/* beyond what a transaction may take */
+#define MISSING_MS			30000	/* for the topic of progress to come back */
+#define CHECK_MS			1000	/* between questions for it */
 
 #define HINT_GAP "kafka_sink.accept_gap(%s) goes on from now on; what was committed in between is not published."
 
@@ -319,6 +321,32 @@ begin_feed(void)
 	ks_feed_step("started");
 }
 
+/* It was deleted, unless the brokers have only just started and do not know all of their
+ * topics yet: so it is looked for for some time. */
+static void
+await_topic(void)
+{
+	const char *topic = ks_feed.feed->progress_topic;
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MISSING_MS);
+	KsStateError error = {
+		.sqlstate = ERRCODE_UNDEFINED_OBJECT,
+		.message = psprintf("topic \"%s\", which has the feed's progress, does not exist", topic),
+		.topic = topic,
+		.part = -1,
+		.off = -1,
+		.waits_for = "topic"
+	};
+
+	while (!ks_progress_has_topic(ks_feed.conf, topic, deadline()))
+	{
+		if (GetCurrentTimestamp() >= until)
+			halt(error.sqlstate, error.message, NULL, gap_hint());
+		ks_feed_write_state("waiting", &error);
+		for (int ms = 0; ms < CHECK_MS; ms += SLICE_MS)
+			wait_more();
+	}
+}
+
 static void
 continue_feed(const KsSlotInfo *slot)
 {
@@ -326,9 +354,7 @@ continue_feed(const KsSlotInfo *slot)
 	KsProgress	progress;
 	bool		found;
 
-	if (!ks_progress_has_topic(ks_feed.conf, feed->progress_topic, deadline()))
-		halt(ERRCODE_UNDEFINED_OBJECT, psprintf("topic \"%s\", which has the feed's progress, does not exist", feed->progress_topic),
-			 NULL, gap_hint());
+	await_topic();
 	found = ks_progress_read(ks_feed.conf, feed->progress_topic, ks_feed.publisher.name, deadline(), &progress);
 	check_progress(found, &progress, slot);
 	take_definition(&progress);

@@ -271,11 +271,23 @@ all_once('behind a slot that was lost');
 sql("CALL kafka_sink.pause('f', true)");
 $kafka->delete_topic($progress);
 sql("SELECT kafka_sink.resume('f')");
+wait_until($node, "SELECT concat_ws(' ', state, waits_for, topic) FROM kafka_sink.feeds WHERE feed = 'f'", "waiting topic $progress",
+	'it is waited for: brokers that have just started may not know it yet');
+$kafka->create_topic($progress, 1, 'cleanup.policy' => 'compact');
 state_is('f', 'halted', 'without its progress the feed halts');
+like(sql("SELECT message FROM kafka_sink.feeds WHERE feed = 'f'"), qr/progress is not in Kafka any more/, 'and says so');
 sql("SELECT kafka_sink.accept_gap('f')");
 state_is('f', 'running', 'and goes on when told so');
 emit_some(10);
 all_once('with another topic of progress');
+
+# ... for good
+sql("CALL kafka_sink.pause('f', true)");
+$kafka->delete_topic($progress);
+sql("SELECT kafka_sink.resume('f')");
+state_is('f', 'halted', 'a topic that does not come back is not waited for for ever');
+sql("SELECT kafka_sink.accept_gap('f')");
+state_is('f', 'running', 'and is made again when told so');
 
 # --- a topic that is missing, and comes ---
 
