@@ -25,6 +25,7 @@
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
 #include "feed/steps.h"
@@ -293,15 +294,52 @@ take_definition(KsProgress *progress)
 	ks_feed.former_until = ks_wal_end();
 }
 
+static void
+look_for_open(void *open)
+{
+	*(bool *) open = GetActiveSnapshot()->xcnt > 0;
+}
+
+/* What was waited for has come; it is as before, if nothing else was wrong then. */
+static void
+tell_state_of_before(const char *before)
+{
+	if (before && strcmp(before, "starting") == 0 && strcmp(ks_feed.state ? ks_feed.state : "", "waiting") == 0)
+		ks_feed_write_state("starting", NULL);
+}
+
+/* A slot is made when all have ended that have written, in whatever database: that can take
+ * long, and nothing can be told meanwhile. */
+static void
+tell_open(void)
+{
+	KsStateError error = {
+		.sqlstate = ERRCODE_OBJECT_IN_USE,
+		.message = "transactions are open that the feed's replication slot waits for",
+		.hint = "Those of pg_stat_activity with a backend_xid, of whatever database, and pg_prepared_xacts.",
+		.part = -1,
+		.off = -1,
+		.waits_for = "transaction"
+	};
+	bool		open;
+
+	ks_feed_run(look_for_open, &open);
+	if (open)
+		ks_feed_write_state("waiting", &error);
+}
+
 /* The first start: slot, progress, and then the promise. */
 static void
 begin_feed(void)
 {
 	KsFeed	   *feed = ks_feed.feed;
+	const char *before = ks_feed.state;
 	bool		started = false;
 
 	make_topic();
+	tell_open();
 	feed->start_lsn = ks_wal_make_slot(ks_wal_slot_name(feed->id), feed->publication != NULL, feed->failover);
+	tell_state_of_before(before);
 	ks_feed_step("slot_made");
 	ks_feed.publisher.progress = (KsProgress)
 	{
@@ -327,6 +365,7 @@ static void
 await_topic(void)
 {
 	const char *topic = ks_feed.feed->progress_topic;
+	const char *before = ks_feed.state;
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), MISSING_MS);
 	KsStateError error = {
 		.sqlstate = ERRCODE_UNDEFINED_OBJECT,
@@ -345,6 +384,7 @@ await_topic(void)
 		for (int ms = 0; ms < CHECK_MS; ms += SLICE_MS)
 			wait_more();
 	}
+	tell_state_of_before(before);
 }
 
 static void

@@ -244,7 +244,13 @@ state_is('f', 'halted', 'without its slot the feed halts');
 like(sql("SELECT message || hint FROM kafka_sink.feeds WHERE feed = 'f'"), qr/slot does not exist.*accept_gap/, 'and says what to do');
 fails("BEGIN; SELECT kafka_sink.accept_gap('f'); SELECT kafka_sink.emit('f', '$many', 'k', 'too early')",
 	qr/does not take messages yet/, 'it takes no message that would be lost');
+my $writer = $node->background_psql('postgres');
+$writer->query_safe("BEGIN; INSERT INTO noise VALUES ('open')");
 sql("SELECT kafka_sink.accept_gap('f')");
+wait_until($node, "SELECT concat_ws(' ', state, waits_for) FROM kafka_sink.feeds WHERE feed = 'f'", 'waiting transaction', 'who is in the way of a slot is told');
+like(sql("SELECT hint FROM kafka_sink.feeds WHERE feed = 'f'"), qr/backend_xid/, 'and how to find them');
+$writer->query_safe('COMMIT');
+$writer->quit;
 state_is('f', 'running', 'with a gap it goes on');
 emit_some(10);
 all_once('behind the gap');
