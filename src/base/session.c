@@ -38,6 +38,7 @@ static const KsSetting settings[] = {
 	{"transform_null_equals", "off", false},
 	{"xmloption", "content", false},
 	{"xmlbinary", "base64", false},
+	{"quote_all_identifiers", "off", false},	/* in the texts of regclass and others */
 	{"lc_monetary", NULL, false},	/* how money is read, and how many digits an amount has */
 	{"lc_numeric", NULL, false},
 	{"lc_time", NULL, false},

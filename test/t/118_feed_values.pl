@@ -126,6 +126,34 @@ like($third, qr/\{"type":"array","optional":true,"items":\{"type":"int32","optio
 	'an array of more dimensions is JSON');
 sql("SELECT kafka_sink.drop_feed('to_$_'); SELECT kafka_sink.drop_sink('$_')") foreach @envelopes;
 
+# --- whatever the role's sessions have set ---
+
+sql(q{
+	CREATE ROLE styled LOGIN;
+	GRANT EXECUTE ON FUNCTION kafka_sink.create_feed TO styled;
+	GRANT USAGE ON FOREIGN SERVER kafka TO styled;
+	ALTER ROLE styled SET DateStyle = 'German, DMY';
+	ALTER ROLE styled SET TimeZone = 'Asia/Tokyo';
+	ALTER ROLE styled SET IntervalStyle = 'sql_standard';
+	ALTER ROLE styled SET extra_float_digits = -10;
+	ALTER ROLE styled SET bytea_output = 'escape';
+	ALTER ROLE styled SET quote_all_identifiers = on;
+	ALTER ROLE styled SET search_path = public;
+	ALTER ROLE styled SET standard_conforming_strings = off;
+	CREATE TABLE styled (id int PRIMARY KEY, d date, tz timestamptz, iv interval, f float8, ba bytea, r regclass, tza timestamptz[]);
+	INSERT INTO styled VALUES (1, '2026-01-02', '2026-01-02 03:04:05+00', '1 day 02:00', 0.1::float8 + 0.2, '\x00ff', 'styled', '{2026-01-02 03:04:05+00}');
+	GRANT SELECT ON styled TO styled;
+	CREATE PUBLICATION styled FOR TABLE styled;
+});
+$kafka->create_topic("$prefix.styled", 1);
+sql("SET ROLE styled; SELECT kafka_sink.create_feed('styled', server => 'kafka', progress_topic => '$progress', publication => 'styled', topic => '$prefix.styled', copy_data => true)");
+published('styled');
+sql('UPDATE styled SET id = id + 1');
+published('styled');
+my $styled = q("d":"2026-01-02","tz":"2026-01-02T03:04:05+00:00","iv":"1 day 02:00:00","f":0.30000000000000004,"ba":"\\\x00ff","r":"public.styled","tza":["2026-01-02T03:04:05+00:00"]});
+is(records_of('styled'), qq(1={"id":1,$styled\n1=\\N\n2={"id":2,$styled), 'rows and changes are written alike');
+sql("SELECT kafka_sink.drop_feed('styled')");
+
 # --- what a schema cannot say ---
 
 sql(q{
