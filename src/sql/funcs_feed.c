@@ -22,6 +22,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/guc.h"
 #include "catalog/feed_copies.h"
 #include "catalog/feeds.h"
 #include "catalog/history.h"
@@ -30,6 +31,7 @@
 #include "catalog/version.h"
 #include "feed/message.h"
 #include "feed/rows.h"
+#include "feed/wal.h"
 #include "kafka/options.h"
 #include "process/shmem.h"
 #include "sql/arguments.h"
@@ -373,6 +375,26 @@ kafka_sink_alter_feed(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* The supervisor drops it, if there is one; else it keeps WAL until the disk is full. */
+static void
+warn_of_slot(const KsFeed *feed)
+{
+	char	   *slot = ks_wal_slot_name(feed->id);
+	KsSlotInfo	info;
+
+	if (ks_shmem_available() && ks_guc_enabled)
+		return;
+	ks_wal_read_slot(slot, &info);
+	if (info.kind == KS_SLOT_IS_MISSING)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("replication slot \"%s\" of feed \"%s\" stays, and keeps WAL", slot, feed->name),
+			 errdetail(ks_shmem_available() ? "kafka_sink.enabled is off: nobody drops it." :
+					   "kafka_sink is not in shared_preload_libraries: nobody drops it."),
+			 errhint("SELECT pg_drop_replication_slot(%s);", quote_literal_cstr(slot))));
+}
+
 Datum
 kafka_sink_drop_feed(PG_FUNCTION_ARGS)
 {
@@ -396,6 +418,7 @@ kafka_sink_drop_feed(PG_FUNCTION_ARGS)
 	ks_history_log(name, "drop_feed", NULL, ks_history_definition(name, NULL), NULL);
 	ks_define_change("DELETE FROM kafka_sink.feed_catalog c WHERE c.feed OPERATOR(pg_catalog.=) $1",
 					 1, types, values, NULL);
+	warn_of_slot(feed);
 	PG_RETURN_VOID();
 }
 

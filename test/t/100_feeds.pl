@@ -306,6 +306,15 @@ create_feed('f');
 sql("SELECT kafka_sink.emit('f', '$topic', 'k', 'again')");
 published('f');
 like(values_of($topic), qr/ true again$/, 'created again, it begins anew');
+
+# nobody drops a slot while no workers are wanted
+sql(q{ALTER SYSTEM SET kafka_sink.enabled = off; SELECT pg_reload_conf()});
+wait_until($node, 'SHOW kafka_sink.enabled', 'off', 'no workers are wanted');
+wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed'", '0', 'and there are none');
+my (undef, undef, $warning) = $node->psql('postgres', "BEGIN; SELECT kafka_sink.drop_feed('f'); ROLLBACK");
+like($warning, qr/WARNING:  replication slot "kafka_sink_feed_\w+" of feed "f" stays, and keeps WAL.*pg_drop_replication_slot/s, 'then a slot that stays is told of');
+sql(q{ALTER SYSTEM RESET kafka_sink.enabled; SELECT pg_reload_conf()});
+wait_until($node, 'SHOW kafka_sink.enabled', 'on', 'they are wanted again');
 sql('DROP EXTENSION kafka_sink CASCADE');
 wait_until($node, "SELECT count(*) FROM pg_replication_slots", '0', 'slots go with the extension');
 
