@@ -14,6 +14,7 @@
 #endif
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
 
@@ -61,6 +62,8 @@ static const KsSetting settings[] = {
 void
 ks_session_fix(void)
 {
+	/* the server's own plugin writes texts for a client, whom we read instead of */
+	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_SUSET, PGC_S_OVERRIDE);
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		if (settings[i].value && GetConfigOption(settings[i].name, true, false) != NULL)
 			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);

@@ -140,8 +140,9 @@ sql(q{
 	ALTER ROLE styled SET quote_all_identifiers = on;
 	ALTER ROLE styled SET search_path = public;
 	ALTER ROLE styled SET standard_conforming_strings = off;
-	CREATE TABLE styled (id int PRIMARY KEY, d date, tz timestamptz, iv interval, f float8, ba bytea, r regclass, tza timestamptz[]);
-	INSERT INTO styled VALUES (1, '2026-01-02', '2026-01-02 03:04:05+00', '1 day 02:00', 0.1::float8 + 0.2, '\x00ff', 'styled', '{2026-01-02 03:04:05+00}');
+	ALTER ROLE styled SET client_encoding = 'LATIN1';
+	CREATE TABLE styled (id int PRIMARY KEY, d date, tz timestamptz, iv interval, f float8, ba bytea, r regclass, tza timestamptz[], t text, U&"caf\00e9" text);
+	INSERT INTO styled VALUES (1, '2026-01-02', '2026-01-02 03:04:05+00', '1 day 02:00', 0.1::float8 + 0.2, '\x00ff', 'styled', '{2026-01-02 03:04:05+00}', E'caf\u00e9 1 \u20ac', 'x');
 	GRANT SELECT ON styled TO styled;
 	CREATE PUBLICATION styled FOR TABLE styled;
 });
@@ -150,7 +151,7 @@ sql("SET ROLE styled; SELECT kafka_sink.create_feed('styled', server => 'kafka',
 published('styled');
 sql('UPDATE styled SET id = id + 1');
 published('styled');
-my $styled = q("d":"2026-01-02","tz":"2026-01-02T03:04:05+00:00","iv":"1 day 02:00:00","f":0.30000000000000004,"ba":"\\\x00ff","r":"public.styled","tza":["2026-01-02T03:04:05+00:00"]});
+my $styled = q("d":"2026-01-02","tz":"2026-01-02T03:04:05+00:00","iv":"1 day 02:00:00","f":0.30000000000000004,"ba":"\\\x00ff","r":"public.styled","tza":["2026-01-02T03:04:05+00:00"],"t":"caf) . "\xc3\xa9 1 \xe2\x82\xac" . q(","caf) . "\xc3\xa9" . q(":"x"});
 is(records_of('styled'), qq(1={"id":1,$styled\n1=\\N\n2={"id":2,$styled), 'rows and changes are written alike');
 sql("SELECT kafka_sink.drop_feed('styled')");
 
