@@ -129,8 +129,8 @@ check_progress(bool found, const KsProgress *progress, const KsSlotInfo *slot)
 	/* the slot is confirmed behind Kafka's commit only */
 	if (progress->lsn < slot->confirmed_lsn)
 		halt(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "Kafka has lost transactions of this feed",
-			 psprintf("Its progress is %X/%X, and the replication slot has been confirmed up to %X/%X.",
-					  LSN_FORMAT_ARGS(progress->lsn), LSN_FORMAT_ARGS(slot->confirmed_lsn)),
+			 psprintf("Its progress is %X/%X, and the replication slot has been confirmed up to %X/%X. Topic \"%s\" has lost its end, or somebody else has moved the slot.",
+					  LSN_FORMAT_ARGS(progress->lsn), LSN_FORMAT_ARGS(slot->confirmed_lsn), topic),
 			 gap_hint());
 }
 

@@ -256,6 +256,18 @@ emit_some(10);
 all_once('behind the gap');
 is(sql("SELECT old->>'message' FROM kafka_sink.sink_history WHERE action = 'accept_gap'"), "the feed's replication slot does not exist", 'which is in the history');
 
+# somebody has moved the slot
+sql("CALL kafka_sink.pause('f', true)");
+sql("INSERT INTO noise VALUES ('passed over')");
+sql("SELECT pg_replication_slot_advance('$slot', pg_current_wal_insert_lsn())");
+sql("SELECT kafka_sink.resume('f')");
+state_is('f', 'halted', 'a slot that somebody has moved');
+like(sql("SELECT detail || hint FROM kafka_sink.feeds WHERE feed = 'f'"), qr/somebody else has moved the slot.*accept_gap/, 'is told of');
+sql("SELECT kafka_sink.accept_gap('f')");
+state_is('f', 'running', 'and goes on when told so');
+emit_some(10);
+all_once('behind a slot that was moved');
+
 # the slot has lost WAL
 sql("CALL kafka_sink.pause('f', true)");
 sql(q{ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'});
