@@ -41,6 +41,30 @@ our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
 my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
 
+# A server that recovers, or writes all that it has, may take as long as all else.
+$ENV{PGCTLTIMEOUT} //= $timeout;
+
+# A session in the background has its time for each thing that it is asked, however long
+# it is there.
+{
+	no warnings 'redefine';
+	my $background_psql = \&PostgreSQL::Test::Cluster::background_psql;
+	my $quit = \&PostgreSQL::Test::BackgroundPsql::quit;
+
+	*PostgreSQL::Test::Cluster::background_psql = sub {
+		my $session = $background_psql->(@_);
+
+		$session->set_query_timer_restart;
+		return $session;
+	};
+	*PostgreSQL::Test::BackgroundPsql::quit = sub {
+		my ($session) = @_;
+
+		$session->{timeout}->start;
+		return $quit->($session);
+	};
+}
+
 =head1 POSTGRESQL
 
 =over
