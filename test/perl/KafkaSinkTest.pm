@@ -36,7 +36,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
-  wait_until wait_for_log try_sql timed_out start_script unescaped);
+  wait_until wait_for_log try_sql timed_out start_script unescaped kill_process);
 
 my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -242,6 +242,25 @@ sub wait_for_log
 			$limit),
 		$what // "log: $regexp");
 	return ($offset // 0) + length $log;
+}
+
+=item kill_process($node, $pid, $what)
+
+Kills one of the server's processes, and passes when the server has noticed: until then it
+answers as if nothing had been, and what it says of states is what was.  Returns whether the
+process was there.
+
+=cut
+
+sub kill_process
+{
+	my ($node, $pid, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $killed = kill 'KILL', $pid;
+
+	# (a process that is killed takes itself off this view as little as off anything else)
+	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', $what);
+	return $killed;
 }
 
 # Call until true or until the deadline; a poll every 50 ms, as the server's

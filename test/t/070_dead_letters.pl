@@ -93,23 +93,21 @@ create_sink('letters', $topic, q{on_error => 'dead_letter', batch_records => 700
 my $kills = 0;
 for my $end (19_999, 29_999, 39_999, 49_999)
 {
-	my $done;
+	my $done = sql(q{SELECT coalesce(sum(consumed), 0) FROM kafka_sink.txn_offsets WHERE sink = 'letters'});
+	my $pid;
 
-	# (the server recovers from the last one)
-	KafkaSinkTest::_poll(sub { defined($done = try_sql($node, q{SELECT coalesce(sum(consumed), 0) FROM kafka_sink.txn_offsets WHERE sink = 'letters'})) })
-	  or die 'no answer';
 	produce($topic, @records[ $end - 9999 .. $end ]);
 	ok( KafkaSinkTest::_poll(
 			sub {
 				my $row = try_sql($node, q{SELECT pid, (SELECT sum(consumed) FROM kafka_sink.txn_offsets WHERE sink = 'letters')
 					FROM kafka_sink.stat_sinks WHERE sink = 'letters' AND pid IS NOT NULL}) or return 0;
-				my ($pid, $consumed) = split /\|/, $row;
+				my ($worker, $consumed) = split /\|/, $row;
 
-				return 0 unless length $consumed && $consumed > $done;
-				$kills++ if kill 'KILL', $pid;
-				return 1;
+				$pid = $worker if length $consumed && $consumed > $done;
+				return $pid;
 			}),
-		'a worker that has moved on is killed');
+		'a worker that has moved on') or last;
+	$kills += kill_process($node, $pid, 'is killed');
 }
 is($kills, 4, 'four times');
 wait_until($node, q{SELECT sum(consumed) FROM kafka_sink.txn_offsets WHERE sink = 'letters'}, 50_000, 'all is consumed');

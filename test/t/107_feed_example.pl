@@ -45,7 +45,7 @@ for my $n (1 .. $payments)
 	{
 		wait_until($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'kafka_sink $kind'", 't', "$n: there is a $kind");
 		my $pid = try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink $kind' LIMIT 1");
-		kill 'KILL', $pid if $pid;
+		kill_process($node, $pid, "$n: it is killed") if $pid;
 	}
 }
 $script->end;

@@ -73,7 +73,7 @@ for my $round (1 .. 3)
 	$script->end;
 	wait_until($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'", 't', "$round: there is a worker");
 	my $pid = try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker' LIMIT 1");
-	kill 'KILL', $pid if $pid;
+	kill_process($node, $pid, "$round: it is killed") if $pid;
 }
 foreach my $sink (qw(payments sums))
 {
