@@ -515,6 +515,25 @@ sub records
 	return map { [ split /\t/, $_, -1 ] } split /\n/, $self->kfk('cat', $name);
 }
 
+=item $broker->settle(@topics)
+
+Returns when no transaction is open there.  The end of a transaction is known to whoever
+commits it before it is in its partitions: until then nothing of it is seen.
+
+=cut
+
+sub settle
+{
+	my ($self, @topics) = @_;
+
+	foreach my $topic (@topics)
+	{
+		KafkaSinkTest::_poll(sub { return !grep { $_->[3] < $_->[2] } $self->watermarks($topic) })
+		  or die "$topic: a transaction stays open";
+	}
+	return;
+}
+
 =item $broker->transactions($topic)
 
 By partition, in the order of its log: the first and last offset of each batch, and a

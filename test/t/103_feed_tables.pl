@@ -358,6 +358,7 @@ sql(q{DELETE FROM source WHERE id % 7 = 0});
 # (what is stored apart has to go with a key that changes)
 sql(q{ALTER TABLE source REPLICA IDENTITY FULL; UPDATE source SET id = id + 1000, n = NULL WHERE id % 11 = 0});
 published('there');
+$kafka->settle("$prefix.public.source");
 sql("CALL kafka_sink.wait_for('back', timeout => '2 min')");
 is(sql('SELECT count(*) FROM (TABLE source EXCEPT TABLE copy) d'), 0, 'what went to Kafka came back');
 is(sql('SELECT count(*) FROM (TABLE copy EXCEPT TABLE source) d'), 0, 'and nothing else');
@@ -407,6 +408,7 @@ foreach my $table (qw(emptied emptied_part))
 
 	is(scalar(grep { /"before":null,"after":null,.*"table":"$table",.*"op":"t"/ } @values), 1, "$table: TRUNCATE is a record, of the root alone");
 	is(scalar(grep { unescaped($_->[3]) =~ /"op":"t"/ && $_->[2] ne '\N' } $kafka->records("$prefix.$table")), 0, "$table: which has no key");
+	$kafka->settle("$prefix.$table");
 	sql("CALL kafka_sink.wait_for('$table', timeout => '2 min')");
 	is(sql("SELECT string_agg(format('%s %s', id, v), ',') FROM ${table}_copy"), $table eq 'emptied' ? '1 new' : '2 new', "$table: and empties the copy, in its place");
 }

@@ -574,6 +574,7 @@ sql(qq{
 });
 sql("UPDATE shop SET t = 'changed' WHERE id % 3 = 0; DELETE FROM shop WHERE id % 7 = 0");
 published('f');
+$kafka->settle("$prefix.shop");
 sql("CALL kafka_sink.wait_for('back', timeout => '2 min')");
 is(sql('SELECT count(*) FROM (TABLE shop EXCEPT TABLE shop_copy) d') . sql('SELECT count(*) FROM (TABLE shop_copy EXCEPT TABLE shop) d'), '00',
 	'a sink makes the table of it');

@@ -86,6 +86,7 @@ stop_pgbench($pgbench);
 # --- equal tables ---
 
 ask('source', q{CALL kafka_sink.wait_for('bank', timeout => '5 min')});
+$kafka->settle(map { "bank.$_" } @tables);
 ask('target', "CALL kafka_sink.wait_for('$_', timeout => '5 min')") foreach qw(bank history);
 foreach my $table (@tables)
 {

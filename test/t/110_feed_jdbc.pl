@@ -66,6 +66,7 @@ sql(q{
 	INSERT INTO types (id) VALUES (9999);
 	INSERT INTO pair VALUES (9999, '', 'the last')});
 sql("CALL kafka_sink.wait_for('f', timeout => '2 min')");
+$kafka->settle(map { "$prefix.$_" } qw(types pair));
 sql("CALL kafka_sink.wait_for('ours', timeout => '2 min')");
 foreach my $table (qw(types pair))
 {

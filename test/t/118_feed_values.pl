@@ -100,6 +100,7 @@ sql(q{
 foreach my $envelope (@envelopes)
 {
 	published("to_$envelope");
+	$kafka->settle("$prefix.$envelope");
 	sql("CALL kafka_sink.wait_for('$envelope', timeout => '2 min')");
 	is(sql("SELECT count(*) FROM ${envelope}_copy"), 7, "$envelope: all rows");
 	# (an array's lower bound is not JSON's)

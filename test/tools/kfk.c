@@ -23,7 +23,10 @@
  *	mock PORTFILE [BROKERS]		mock cluster, commands on stdin, see run_mock()
  *
  * Every command that changes something returns when the change can be seen,
- * or fails after -t seconds (30).  Keys and values are printed and read with
+ * or fails after -t seconds (30).  The brokers answer a commit before they write
+ * the ends of the transaction into its partitions: so whoever commits, and whoever
+ * reads what is committed, waits for these, but not for long, since another
+ * transaction may stay open.  Keys and values are printed and read with
  * \N for NULL, and \t \n \r \\ \xHH; fields are separated by tabs.
  *
  * Single-threaded: librdkafka's callbacks run inside rd_kafka_poll/flush.
@@ -49,6 +52,7 @@
 #define MAX_PROPS	64
 #define MAX_WORDS	64
 #define MAX_PARTS	4096
+#define SETTLE_MS	2000		/* until the end of a transaction can be seen */
 
 typedef struct
 {
@@ -627,6 +631,28 @@ query_watermarks(rd_kafka_t *rk, const char *name, int part, int64_t *low, int64
 	}
 }
 
+/* The last stable offset, of at least 'end' if that is so soon. */
+static int64_t
+stable_end(rd_kafka_t *committed, const char *name, int part, int64_t end, int64_t until)
+{
+	int64_t		low,
+				lso;
+
+	for (;;)
+	{
+		query_watermarks(committed, name, part, &low, &lso);
+		if (lso >= end || now_us(CLOCK_MONOTONIC) > until)
+			return lso;
+		rd_kafka_poll(committed, 20);
+	}
+}
+
+static int64_t
+settle_deadline(void)
+{
+	return now_us(CLOCK_MONOTONIC) + (int64_t) SETTLE_MS * 1000;
+}
+
 static void
 run_watermarks(const char *name)
 {
@@ -692,8 +718,10 @@ static void
 visit(const char *name, const char *isolation, Visit each)
 {
 	rd_kafka_t *rk = consumer(isolation);
+	rd_kafka_t *all = consumer("read_uncommitted");
 	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL);
 	int			parts = existing_partitions(rk, name);
+	int64_t		until = settle_deadline();
 
 	for (int p = 0; p < parts; p++)
 	{
@@ -701,7 +729,8 @@ visit(const char *name, const char *isolation, Visit each)
 					end,
 					next;
 
-		query_watermarks(rk, name, p, &low, &end);
+		query_watermarks(all, name, p, &low, &end);
+		end = stable_end(rk, name, p, end, until);
 		if (low >= end)
 			continue;
 		if (rd_kafka_consume_start(rkt, p, low) < 0)
@@ -723,6 +752,7 @@ visit(const char *name, const char *isolation, Visit each)
 		rd_kafka_consume_stop(rkt, p);
 	}
 	rd_kafka_topic_destroy(rkt);
+	rd_kafka_destroy(all);
 	rd_kafka_destroy(rk);
 }
 
@@ -867,12 +897,22 @@ unescape(char *s, size_t *len)
 }
 
 static rd_kafka_topic_partition_list_t *last_acked;
+static rd_kafka_topic_partition_list_t *in_script_txn;	/* the same, of the transaction */
+
+static void
+note_acked(rd_kafka_topic_partition_list_t *list, const char *topic, const rd_kafka_message_t *m)
+{
+	rd_kafka_topic_partition_t *tp = rd_kafka_topic_partition_list_find(list, topic, m->partition);
+
+	if (!tp)
+		tp = rd_kafka_topic_partition_list_add(list, topic, m->partition);
+	tp->offset = m->offset;
+}
 
 static void
 script_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
 	const char *topic = rd_kafka_topic_name(m->rkt);
-	rd_kafka_topic_partition_t *tp;
 
 	(void) rk;
 	(void) opaque;
@@ -882,10 +922,30 @@ script_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 		return;
 	}
 	n_acked++;
-	tp = rd_kafka_topic_partition_list_find(last_acked, topic, m->partition);
-	if (!tp)
-		tp = rd_kafka_topic_partition_list_add(last_acked, topic, m->partition);
-	tp->offset = m->offset;
+	note_acked(last_acked, topic, m);
+	note_acked(in_script_txn, topic, m);
+}
+
+static void
+forget_script_txn(void)
+{
+	if (in_script_txn)
+		rd_kafka_topic_partition_list_destroy(in_script_txn);
+	in_script_txn = rd_kafka_topic_partition_list_new(8);
+}
+
+/* The end of the transaction can be seen, unless another one stays open. */
+static void
+see_end_of_script_txn(void)
+{
+	static rd_kafka_t *committed;
+	int64_t		until = settle_deadline();
+
+	if (!committed && in_script_txn->cnt > 0)
+		committed = consumer("read_committed");
+	for (int i = 0; i < in_script_txn->cnt; i++)
+		(void) stable_end(committed, in_script_txn->elems[i].topic, in_script_txn->elems[i].partition,
+						  in_script_txn->elems[i].offset + 1, until);
 }
 
 static rd_kafka_resp_err_t
@@ -990,6 +1050,7 @@ run_script(void)
 	bool		transactional = false;
 
 	last_acked = rd_kafka_topic_partition_list_new(8);
+	forget_script_txn();
 	for (int i = 0; i < nprops; i++)
 		transactional |= strncmp(props[i], "transactional.id=", 17) == 0;
 	rd_kafka_conf_set_dr_msg_cb(conf, script_report);
@@ -1039,9 +1100,13 @@ run_script(void)
 			/* An aborted record shall be in the log, not purged from our queue. */
 			if (w[0][0] == 'A')
 				rd_kafka_flush(rk, timeout_ms);
+			if (w[0][0] == 'B')
+				forget_script_txn();
 			error = w[0][0] == 'B' ? rd_kafka_begin_transaction(rk) :
 				w[0][0] == 'C' ? rd_kafka_commit_transaction(rk, timeout_ms) :
 				rd_kafka_abort_transaction(rk, timeout_ms);
+			if (!error && w[0][0] != 'B')
+				see_end_of_script_txn();
 			if (!error)
 				puts("OK");
 		}
