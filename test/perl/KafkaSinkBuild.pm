@@ -8,6 +8,7 @@ KafkaSinkBuild - other builds of the extension, for single tests
 
   use KafkaSinkBuild;
   my $node = new_node('steps', conf => build_with('KS_FEED_STEPS'));
+  my ($pid, $end) = wait_for_step($node, 'begun', $offset);
 
 =head1 METHODS
 
@@ -17,6 +18,11 @@ KafkaSinkBuild - other builds of the extension, for single tests
 
 Builds the extension with these macros, beside the one under test; what they do not
 touch is taken from there.  Returns the configuration of a server that loads it.
+
+=item wait_for_step($node, $step, $offset, $what)
+
+Passes when the log says, at $offset or later, that a feed stops at a step, and its
+process has: SIGCONT finds it so.  Returns its pid, and the offset of the log's end.
 
 =back
 
@@ -31,7 +37,9 @@ use Exporter 'import';
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(build_with);
+use KafkaSinkTest;
+
+our @EXPORT = qw(build_with wait_for_step);
 
 my $source = dirname(__FILE__) . '/../..';
 
@@ -52,6 +60,28 @@ sub build_with
 	my $conf = slurp_file($ENV{TEMP_CONFIG});
 	$conf =~ s{'[^']*/inst\b}{'$build/inst}g;
 	return $conf;
+}
+
+# The state of a process, as /proc has it; '' if it is gone.
+sub _state_of
+{
+	my ($pid) = @_;
+
+	open my $file, '<', "/proc/$pid/stat" or return '';
+	return (<$file> // '') =~ /\) (\w) / ? $1 : '';
+}
+
+sub wait_for_step
+{
+	my ($node, $step, $offset, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $end = wait_for_log($node, qr/feed stops at step $step$/m, $offset, $what // "it stops at $step");
+	my ($pid) = slurp_file($node->logfile, $offset) =~ /\[(\d+)\] kafka_sink feed .*feed stops at step $step$/m
+	  or die "nobody stops at step $step";
+
+	# (it is said before it is done)
+	KafkaSinkTest::_poll(sub { return _state_of($pid) !~ /[RSD]/ }) or die "process $pid does not stop at step $step";
+	return ($pid, $end);
 }
 
 1;

@@ -13,6 +13,7 @@ my $node = new_node('steps', conf => "$conf\nwal_level = logical\n");
 my $kafka = start_broker();
 my $topic = $kafka->topic('events', 2);
 my $n = 0;
+my $offset = 0;    # of the log
 
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 
@@ -53,7 +54,15 @@ sub stop_at
 	return;
 }
 
-sub pid_of_feed { return try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed'") // ''; }
+# It stops at a step; returns its pid.
+sub stops_at
+{
+	my ($step, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	(my $pid, $offset) = wait_for_step($node, $step, $offset, $what);
+	return $pid;
+}
 
 # Of changes of tables: the key and what became of it
 sub words_of
@@ -77,18 +86,16 @@ create_server($node, $kafka);
 
 # --- the first start: nothing is promised before it is done ---
 
-my $offset = 0;
 for my $step (qw(fenced slot_made started))
 {
 	stop_at($step);
 	sql("SELECT kafka_sink.create_feed('f', server => 'kafka')") if $step eq 'fenced';
-	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
-	my $pid = pid_of_feed();
+	my $pid = stops_at($step);
 	like($step, qr/started/, "at $step it takes no messages")
 	  if sql("SELECT start_lsn IS NULL FROM kafka_sink.feeds") ne 't';
 	stop_at('');
-	kill 'KILL', $pid;
-	runs("killed at $step, it runs after all");
+	kill_process($node, $pid, "it is killed at $step");
+	runs('it runs after all');
 	is(sql("SELECT count(*) FROM pg_replication_slots"), 1, 'with one slot');
 	last if $step eq 'started';
 	# anew for the next step
@@ -107,11 +114,10 @@ for my $step (qw(begun records_sent progress_sent committed confirmed))
 {
 	stop_at($step);
 	emit(100);
-	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
-	my $pid = pid_of_feed();
+	my $pid = stops_at($step);
 	stop_at('');
-	kill 'KILL', $pid;
-	runs("killed at $step, it goes on");
+	kill_process($node, $pid, "it is killed at $step");
+	runs('it goes on');
 	emit(10);
 	all_once("killed at $step");
 }
@@ -126,8 +132,7 @@ emit(100);
 all_once('while a transaction is open');
 stop_at('catching_up');
 sql("SELECT kafka_sink.alter_feed('f', batch_records => 60)");
-$offset = wait_for_log($node, qr/feed stops at step catching_up/, $offset, 'another worker reads what was published before');
-my $slow = pid_of_feed();
+my $slow = stops_at('catching_up', 'another worker reads what was published before');
 $open->query_safe('COMMIT');
 $open->quit;
 # (so long that the slot could be moved, if there were something to move it over)
@@ -136,10 +141,10 @@ wait_until($node, "SELECT clock_timestamp() > '$until'", 't', 'which takes long'
 stop_at('confirmed');
 emit(10);
 kill $_, $slow foreach qw(HUP CONT);
-$offset = wait_for_log($node, qr/feed stops at step confirmed/, $offset, 'it commits');
+$slow = stops_at('confirmed', 'it commits');
 stop_at('');
-kill 'KILL', $slow;
-runs('killed then, it goes on');
+kill_process($node, $slow, 'it is killed then');
+runs('it goes on');
 emit(10);
 all_once('while much was read again');
 
@@ -154,11 +159,10 @@ $node->promote;
 is(sql('SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)'), '00000002', 'the server is on another timeline');
 stop_at('confirmed');
 sql("SELECT kafka_sink.resume('f')");
-$offset = wait_for_log($node, qr/feed stops at step confirmed/, $offset, 'a part of them is published there');
-my $promoted = pid_of_feed();
+my $promoted = stops_at('confirmed', 'a part of them is published there');
 stop_at('');
-kill 'KILL', $promoted;
-runs('killed then, it goes on');
+kill_process($node, $promoted, 'it is killed then');
+runs('it goes on');
 emit(10);
 all_once('on another timeline');
 
@@ -169,8 +173,7 @@ for my $step (qw(begun records_sent progress_sent))
 {
 	stop_at($step);
 	emit(100);
-	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
-	my $pid = pid_of_feed();
+	my $pid = stops_at($step);
 	stop_at('');
 	for my $name (@names)
 	{
@@ -201,8 +204,7 @@ all_once('the broker was killed');
 # a broker that stands still in the middle of a commit
 stop_at('progress_sent');
 emit(100);
-$offset = wait_for_log($node, qr/feed stops at step progress_sent/, $offset, 'it stops before the commit');
-my $pid = pid_of_feed();
+my $pid = stops_at('progress_sent', 'it stops before the commit');
 stop_at('');
 $kafka->stop;
 kill $_, $pid foreach qw(HUP CONT);
@@ -254,14 +256,16 @@ all_once('cut');
 
 # --- what is published does not wait for what is not, however much there is of it ---
 
+# Returns its pid.
 sub stops_passing
 {
 	my ($what, $seconds) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $passing = stops_at('passing', $what);
 
-	$offset = wait_for_log($node, qr/feed stops at step passing/, $offset, $what);
 	my $since = sql("SELECT clock_timestamp() + interval '$seconds s'");
-	return wait_until($node, "SELECT clock_timestamp() > '$since'", 't', "for $seconds s");
+	wait_until($node, "SELECT clock_timestamp() > '$since'", 't', "for $seconds s");
+	return $passing;
 }
 
 sql("SELECT kafka_sink.alter_feed('f', transaction_timeout => '20 s')");
@@ -271,12 +275,12 @@ emit(1);
 sql("INSERT INTO noise SELECT 'y' FROM generate_series(1, 600)");
 stop_at('passing');
 sql("SELECT kafka_sink.resume('f')");
-stops_passing('changes of another table are passed over', 0.2);
-kill 'CONT', pid_of_feed();
-stops_passing('for some time', 0);
+$pid = stops_passing('changes of another table are passed over', 0.2);
+kill 'CONT', $pid;
+$pid = stops_passing('for some time', 0);
 is(scalar $kafka->records($topic), $n, 'what was committed before is published meanwhile');
 stop_at('');
-kill $_, pid_of_feed() foreach qw(HUP CONT);
+kill $_, $pid foreach qw(HUP CONT);
 all_once('before and behind a load of another table');
 
 # nor for a table that is rewritten, whose rows are no changes, or for messages of others
@@ -290,9 +294,9 @@ foreach ([ 'a table that is rewritten', 'ALTER TABLE noise ADD u uuid DEFAULT ge
 	sql($sql);
 	stop_at('passing');
 	sql("SELECT kafka_sink.resume('f')");
-	stops_passing($what, 0);
+	$pid = stops_passing($what, 0);
 	stop_at('');
-	kill $_, pid_of_feed() foreach qw(HUP CONT);
+	kill $_, $pid foreach qw(HUP CONT);
 	all_once($what);
 }
 
@@ -301,21 +305,21 @@ stop_at('passing');
 sql("BEGIN; SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 1)::text); INSERT INTO noise SELECT 'y' FROM generate_series(1, 600);
 	SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 2)::text); COMMIT");
 $n += 2;
-stops_passing('a transaction that does something else', 11);
-kill 'CONT', pid_of_feed();
-stops_passing('and goes on with it', 0);
+$pid = stops_passing('a transaction that does something else', 11);
+kill 'CONT', $pid;
+$pid = stops_passing('and goes on with it', 0);
 is(scalar $kafka->records($topic), $n - 1, 'is cut');
 stop_at('');
-kill $_, pid_of_feed() foreach qw(HUP CONT);
+kill $_, $pid foreach qw(HUP CONT);
 all_once('a transaction that was cut where nothing was published');
 
 # and of which nothing more comes: that it has ended is known before anything else is published
 stop_at('passing');
 sql("BEGIN; SELECT kafka_sink.emit('f', '$topic', ($n + 1)::text, ($n + 1)::text); INSERT INTO noise SELECT 'y' FROM generate_series(1, 300); COMMIT");
 $n++;
-stops_passing('a transaction that publishes nothing any more', 11);
+$pid = stops_passing('a transaction that publishes nothing any more', 11);
 stop_at('');
-kill $_, pid_of_feed() foreach qw(HUP CONT);
+kill $_, $pid foreach qw(HUP CONT);
 all_once('a transaction that was cut behind its last record');
 my @progress = grep { $_->[2] =~ m{/f$} } $kafka->records('kafka_sink.progress');
 like(unescaped($progress[-1][3]), qr{"inside": "0/00000000"}, 'of which no part is left');
@@ -330,10 +334,10 @@ sql("DO \$\$ BEGIN FOR i IN $n + 1 .. $n + 1100 LOOP BEGIN PERFORM kafka_sink.em
 $n += 1100;
 stop_at('committed');
 sql("SELECT kafka_sink.resume('f')");
-$offset = wait_for_log($node, qr/feed stops at step committed/, $offset, 'before a transaction of many savepoints');
+$pid = stops_at('committed', 'before a transaction of many savepoints');
 is(scalar $kafka->records($topic), $before_it, 'is committed what was there');
 stop_at('');
-kill $_, pid_of_feed() foreach qw(HUP CONT);
+kill $_, $pid foreach qw(HUP CONT);
 all_once('many savepoints');
 
 # --- what is published of a transaction that was cut is another when it is read again ---
@@ -351,7 +355,7 @@ sql(q{
 });
 sql("SELECT kafka_sink.drop_feed('f')");
 wait_until($node, 'SELECT count(*) FROM pg_replication_slots', '0', 'another feed');
-sql("SET ROLE feeder; SELECT kafka_sink.create_feed('f', server => 'kafka', publication => 'some', topic => '$shown', envelope => 'debezium', transaction_timeout => '20 s')");
+sql("SET ROLE feeder; SELECT kafka_sink.create_feed('f', server => 'kafka', publication => 'some', topic => '$shown', envelope => 'debezium', transaction_timeout => '30 s')");
 sql("CALL kafka_sink.wait_for('f', timeout => '1 min'); CALL kafka_sink.pause('f', true)");
 sql("INSERT INTO shown VALUES (0)");
 sql("BEGIN; INSERT INTO hidden VALUES (-1), (-2); INSERT INTO shown VALUES (1); INSERT INTO noise SELECT 'y' FROM generate_series(1, 600);
@@ -359,11 +363,10 @@ sql("BEGIN; INSERT INTO hidden VALUES (-1), (-2); INSERT INTO shown VALUES (1); 
 sql('GRANT SELECT ON hidden TO feeder');
 stop_at('passing');
 sql("SELECT kafka_sink.resume('f')");
-stops_passing('a transaction of tables that may be read by now', 11);
-kill 'CONT', pid_of_feed();
-stops_passing('is cut', 0);
+$pid = stops_passing('a transaction of tables that may be read by now', 16);
+kill 'CONT', $pid;
+my $cut = stops_at('passing', 'is cut');
 is(words_of($shown), '0c -1c -2c 1c', 'behind its first rows');
-my $cut = pid_of_feed();
 stop_at('');
 # (nobody reads it again before)
 sql('BEGIN; ALTER PUBLICATION some DROP TABLE hidden; REVOKE SELECT ON hidden FROM feeder; COMMIT');
@@ -389,11 +392,9 @@ for my $break (['KS_BREAK_FEED_PROGRESS', 'torn'], ['KS_BREAK_FEED_CONFIRM', 'pr
 	my $before = $kafka->records($topic);
 	stop_at($step);
 	sql("SELECT kafka_sink.emit('f', '$topic', i::text, i::text) FROM generate_series(1, 100) i");
-	wait_for_log($node, qr/feed stops at step $step/, 0, "$macro: it stops at $step");
-	my $victim = pid_of_feed();
+	($pid) = wait_for_step($node, $step, 0, "$macro: it stops at $step");
 	stop_at('');
-	kill 'KILL', $victim;
-	wait_until($node, 'SELECT count(*) FROM pg_stat_activity WHERE pid = ' . $victim, '0', "$macro: it is killed");
+	kill_process($node, $pid, "$macro: it is killed");
 	my (undef, undef, $error) = $node->psql('postgres', "CALL kafka_sink.wait_for('f', timeout => '2 min')");
 	my $lost = $error =~ /is halted/ ? sql('SELECT message FROM kafka_sink.feeds') : '';
 	my $doubled = $kafka->records($topic) - $before - 100;

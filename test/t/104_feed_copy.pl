@@ -3,33 +3,15 @@
 use strict;
 use warnings FATAL => 'all';
 
-use FindBin;
 use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use KafkaSinkBuild;
 use KafkaSinkTest;
 
-my $source = "$FindBin::RealBin/../..";
-
-# A build whose worker stops itself at a step; what the macro does not touch is there.
-sub build_with_steps
-{
-	my $build = PostgreSQL::Test::Utils::tempdir('steps');
-	my @touched = grep { slurp_file($_) =~ /\b(?:ks_feed_step|KS_FEED_STEPS)\b/ } glob("$source/src/*/*.c");
-
-	system_or_bail('cp', '-a', "$source/src", "$source/sql", "$source/expected", "$source/Makefile",
-		"$source/kafka_sink.control", glob("$source/kafka_sink--*.sql"), $build);
-	unlink $ENV{MAKE_ARGS} ? glob("$build/src/*.o $build/src/*/*.o") : map { s{^\Q$source\E/(.*)\.c$}{$build/$1.o}r } @touched;
-	mkdir "$build/test";
-	mkdir "$build/test/tools";
-	system_or_bail('make', '-s', '-j2', '-C', $build, "PG_CONFIG=$ENV{PG_CONFIG}", "DESTDIR=$build/inst", 'COPT=-DKS_FEED_STEPS', 'install');
-	return slurp_file($ENV{TEMP_CONFIG}) =~ s{'[^']*/inst\b}{'$build/inst}gr;
-}
-
-my $conf = build_with_steps();
-my $node = new_node('copy', conf => "$conf\nwal_level = logical\nautovacuum = off\nmax_wal_senders = 2\n");
+my $node = new_node('copy', conf => build_with('KS_FEED_STEPS') . "\nwal_level = logical\nautovacuum = off\nmax_wal_senders = 2\n");
 my $kafka = shared_broker();
 my $progress = $kafka->topic('progress');
 my $v15;
@@ -105,15 +87,13 @@ sub stop_at
 	return wait_until($node, 'SHOW kafka_sink.feed_stop_at', $step, "to stop at '$step'");
 }
 
-sub pid_of_feed { return try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed'") // ''; }
-
 sub stops_at
 {
 	my ($step) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
-	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
-	return pid_of_feed();
+	(my $pid, $offset) = wait_for_step($node, $step, $offset);
+	return $pid;
 }
 
 my $feeds = 0;
@@ -427,8 +407,7 @@ for my $step (qw(copy_listed chunk_read chunk_sent progress_sent committed confi
 		$pid = stops_at($step);
 	}
 	stop_at('');
-	kill 'KILL', $pid;
-	wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', "killed at $step");
+	kill_process($node, $pid, "killed at $step");
 	published('f');
 	# (it ends with the server that was killed)
 	$load->kill_kill;

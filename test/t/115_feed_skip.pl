@@ -51,18 +51,23 @@ sub stop_at
 	return;
 }
 
-sub pid_of { return try_sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'kafka_sink feed' AND application_name = 'kafka_sink $_[0]'") // ''; }
+sub stops_at
+{
+	my ($step, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+
+	(my $pid, $offset) = wait_for_step($node, $step, $offset, $what);
+	return $pid;
+}
 
 sub kill_at
 {
-	my ($feed, $step) = @_;
+	my ($step) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $pid = stops_at($step);
 
-	$offset = wait_for_log($node, qr/feed stops at step $step/, $offset, "it stops at $step");
-	my $pid = pid_of($feed);
 	stop_at('');
-	kill 'KILL', $pid;
-	return wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', "and is killed at $step");
+	return kill_process($node, $pid, "and is killed at $step");
 }
 
 # A message of its own, that is to come
@@ -171,7 +176,7 @@ foreach my $step (qw(fenced begun progress_sent committed confirmed))
 	culprit_is_found('f', "$step: at its transaction");
 	stop_at($step);
 	sql("SELECT kafka_sink.skip('f'); SELECT kafka_sink.resume('f')");
-	kill_at('f', $step);
+	kill_at($step);
 	all_expected("$step: all but the one are published, once");
 	is(sql('SELECT skip_lsn IS NULL FROM kafka_sink.feeds'), 't', "$step: it is forgotten");
 	is(history('f', $history), 'skip resume skipped', "$step: skipped once");
@@ -294,21 +299,18 @@ sub cut_it
 
 	stop_at('begun');
 	sql($sql);
-	$offset = wait_for_log($node, qr/feed stops at step begun/, $offset, 'it stops with the first record');
-	my $pid = pid_of('rows');
+	my $pid = stops_at('begun', 'it stops with the first record');
 	my $until = sql("SELECT clock_timestamp() + interval '$cut s'");
 	wait_until($node, "SELECT clock_timestamp() > '$until'", 't', 'for long');
 	stop_at('cut');
 	kill $_, $pid foreach qw(HUP CONT);
-	$offset = wait_for_log($node, qr/feed stops at step cut/, $offset, 'it is cut');
+	$pid = stops_at('cut', 'it is cut');
 	stop_at('fenced');
 	kill 'KILL', $pid;
-	$offset = wait_for_log($node, qr/feed stops at step fenced/, $offset, 'another one begins');
+	$pid = stops_at('fenced', 'another one begins');
 	sql($meanwhile) if $meanwhile;
-	$pid = pid_of('rows');
 	stop_at('');
-	kill 'KILL', $pid;
-	return wait_until($node, "SELECT count(*) FROM pg_stat_activity WHERE pid = $pid", '0', 'and yet another goes on');
+	return kill_process($node, $pid, 'and yet another goes on');
 }
 
 my @cuts = map { $kafka->topic("cut$_", 1) } 1 .. 2;
