@@ -73,14 +73,10 @@ foreach my $how ('in a worker', 'in a session')
 {
 	my $name = $how =~ /worker/ ? 'locked' : 'called';
 
-	lines_of($name, "on_error => 'dead_letter', batch_linger_ms => 500", [ line(1, -1), line(1, 1), line(1, 2) ]);
-	sql("SELECT kafka_sink.pause('$name')");
-	sql("SELECT kafka_sink.seek('$name', 'earliest')");
+	lines_of($name, "on_error => 'dead_letter', batch_linger_ms => 500, enabled => false", [ line(1, -1), line(1, 1), line(1, 2) ]);
 	sql("ALTER TABLE $name.lines ADD CHECK (line > 0), ADD UNIQUE (line)");
-	becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = '$name' AND pid IS NOT NULL", "$how: paused");
 
 	my $blocker = $node->background_psql('postgres');
-	$blocker->query_safe("TRUNCATE $name.lines");
 	$blocker->query_safe("BEGIN; INSERT INTO $name.lines VALUES (1, 1)");
 	# (not for what comes before, which a worker that is about to leave may keep waiting)
 	sql(q{ALTER DATABASE postgres SET lock_timeout = '300 ms'});
@@ -110,12 +106,8 @@ foreach my $how ('in a worker', 'in a session')
 
 # --- run() up to a number of records, some of which wait ---
 
-lines_of('bounded', "batch_linger_ms => 1000, retry_within => '1 hour'",
+lines_of('bounded', "batch_linger_ms => 1000, retry_within => '1 hour', enabled => false",
 	map { my $p = $_; [ (map { line(1, $_) } 1 .. 5), line(100 + $p, 6), (map { line(1, $_) } 7 .. 11) ] } 0 .. 3);
-sql(q{SELECT kafka_sink.pause('bounded')});
-sql(q{SELECT kafka_sink.seek('bounded', 'earliest')});
-sql(q{TRUNCATE bounded.lines});
-becomes("SELECT count(*) = 0 FROM kafka_sink.stat_sinks WHERE sink = 'bounded' AND pid IS NOT NULL", 'paused');
 my $run = $node->background_psql('postgres', on_error_stop => 0);
 $run->query_until(qr/begun/, "\\echo begun\nCALL kafka_sink.run('bounded', max_records => 24);\n\\echo ended\n");
 becomes('SELECT count(*) = 20 FROM bounded.lines', 'run() applies what it can');
