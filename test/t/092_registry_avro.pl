@@ -44,8 +44,9 @@ sub nullable { return [ 'null', $_[0] ]; }
 sub logical { my ($type, $logical, %more) = @_; return { type => $type, logicalType => $logical, %more }; }
 
 test_format($node, 'avro');
-create_server($node, $kafka, options => "schema_registry_url '" . $registry->url . "'");
-create_server($node, $kafka, name => 'guids', options => "schema_registry_url '" . $guids->url . "'");
+# (what is not answered in time is asked for again, which the end counts)
+create_server($node, $kafka, options => "schema_registry_timeout_ms '120000', schema_registry_url '" . $registry->url . "'");
+create_server($node, $kafka, name => 'guids', options => "schema_registry_timeout_ms '120000', schema_registry_url '" . $guids->url . "'");
 
 # --- every type ---
 
@@ -444,7 +445,7 @@ becomes("SELECT v, w FROM keyed WHERE id = 8", 'eight|8', 'a new worker reads by
 is(sql('SELECT count(*) FROM evolved WHERE id > 1000'), 0, 'the other one still waits');
 $registry->resume;
 becomes('SELECT id, name FROM evolved WHERE id > 1000 ORDER BY id', "1001|new\n1002|name 1002", 'registry back: all goes on');
-is(sql("SELECT string_agg(DISTINCT state, ',') FROM kafka_sink.sinks WHERE state NOT IN ('running', 'idle')"), '', 'everywhere');
+becomes("SELECT string_agg(DISTINCT state, ',') FROM kafka_sink.sinks WHERE state NOT IN ('running', 'idle')", '', 'everywhere');
 
 # (it has written all of its log)
 $registry->stop;

@@ -238,7 +238,7 @@ foreach my $i (1 .. 2)
 becomes('SELECT * FROM events WHERE id <> 0 ORDER BY id', join("\n", map {
 			("${_}0|me|||shop.Created", qq(${_}1|nobody||[{"name": "nail"}, {}]|shop.Order), "${_}2|nobody|there||shop.Order.Moved", "${_}3|nobody|||shop.Order.Moved.Back") } 1, 2),
 	'messages of a schema, nested ones too, in one topic');
-is(sql('SELECT count(*), min(by) FROM events WHERE id = 0'), '2|', 'an empty one is of defaults');
+becomes('SELECT count(*), min(by) FROM events WHERE id = 0', '2|', 'an empty one is of defaults');
 
 # --- what is imported ---
 
