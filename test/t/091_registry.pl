@@ -214,11 +214,12 @@ raises(server($gone->url), 'no registry at the port');
 raises(server('http://a.unknown.invalid:8081'), "the host's name is not known");
 raises(server('http://a.hangs.invalid:8081', timeout_ms => 500), 'no connection in time, which is half of the time-out, and at most 5 s');
 is(join(',', grep { $_ ne 'none' } split ' ', slurp_file($asked)), '', 'a thread that asks for a name takes none of the server\'s signals');
-my $hasty = server($registry->url, timeout_ms => 1000);
+# (half of which is for the connection)
+my $hasty = server($registry->url, timeout_ms => 3000);
 foreach ([ hang => 'before' ], [ body => 'x' x 100, hang => 50 ], [ body => 'x' x 100, hang => 50, chunked => 1 ], [ slow => 1, body => 'x' x 1000 ])
 {
 	$registry->always(@$_);
-	like(raises($hasty, 'the registry is too slow'), qr/within 1000 ms/, "@$_[0]: its time-out");
+	like(raises($hasty, 'the registry is too slow'), qr/within 3000 ms/, "@$_[0]: its time-out");
 }
 one_answer('the registry ends the connection', @$_)
   foreach [ raw => '' ], [ raw => 'HTTP/1.1 200 OK' ], [ raw => "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n" ], [ body => 'x' x 100, cut => 50 ], [ body => 'x' x 100, cut => 50, chunked => 1 ];
@@ -399,7 +400,7 @@ foreach my $what (sort keys %hangs)
 	$registry->always($what eq 'answer' ? (hang => 'before') : (body => 'x' x 100, hang => 50));
 	my ($how, $seconds) = split /\|/, sql(qq{
 		CREATE TEMP TABLE begun AS SELECT clock_timestamp() AS at, 'not' AS ended;
-		SET statement_timeout = '300 ms';
+		SET statement_timeout = '1 s';
 		DO \$\$BEGIN PERFORM kafka_sink.schema('$hangs{$what}', @{[ ++$id ]});
 			EXCEPTION WHEN query_canceled THEN UPDATE begun SET ended = 'canceled'; WHEN others THEN UPDATE begun SET ended = SQLERRM; END\$\$;
 		RESET statement_timeout;

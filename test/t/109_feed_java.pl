@@ -26,7 +26,7 @@ sub java
 	my ($out, $err) = ('', '');
 
 	IPC::Run::run([ 'java', '-XX:TieredStopAtLevel=1', '-Xmx256m', '-cp', "$jars/*", "org.apache.kafka.tools.$class",
-			'--bootstrap-server', $kafka->bootstrap, @args ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout($KafkaSinkTest::timeout))
+			'--bootstrap-server', $kafka->bootstrap, @args ], '<', \$in, '>', \$out, '2>', \$err, IPC::Run::timeout(3 * $KafkaSinkTest::timeout))
 	  or die "$class: $err";
 	return $out;
 }
