@@ -93,6 +93,9 @@ ks_producer_open(const KsConf *conf, const KsProducerOptions *opts, MemoryContex
 	client->mainq = rd_kafka_queue_get_main(client->rk);
 	rd_kafka_set_log_queue(client->rk, NULL);
 	rd_kafka_queue_io_event_enable(client->mainq, client->pipe[1], "", 1);
+#ifndef KS_BENCH_WITHOUT_TRANSACTIONS
+	p->committer = ks_committer_start(client->rk);
+#endif
 	MemoryContextSwitchTo(old);
 	return p;
 }
@@ -202,10 +205,23 @@ ks_producer_begin(KsProducer *p)
 KsProducerResult
 ks_producer_commit(KsProducer *p, int timeout_ms)
 {
+	static const char what[] = "commit a transaction";
 	KsProducerResult result;
+	rd_kafka_error_t *error;
 
 	ks_producer_serve(p);
-	result = result_of(p, rd_kafka_commit_transaction(p->client->rk, timeout_ms), "commit a transaction");
+	if (ks_committer_commit(p->committer, timeout_ms, &error))
+		result = result_of(p, error, what);
+	else
+	{
+		/* one that is fenced may not be told before its messages have timed out */
+		rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(p->client->rk, NULL, 0);
+
+		result = fatal != RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DEAD : KS_PRODUCER_AGAIN;
+		p->failed = result == KS_PRODUCER_DEAD ? fatal : RD_KAFKA_RESP_ERR__TIMED_OUT;
+		p->what = what;
+		p->words[0] = '\0';
+	}
 	/* which message it was */
 	if (result != KS_PRODUCER_DONE)
 		ks_producer_serve(p);
@@ -218,6 +234,9 @@ ks_producer_abort(KsProducer *p, int timeout_ms)
 	rd_kafka_error_t *error;
 
 	ks_producer_serve(p);
+	/* it may be committed yet */
+	if (ks_committer_is_busy(p->committer))
+		return KS_PRODUCER_DEAD;
 	error = rd_kafka_abort_transaction(p->client->rk, timeout_ms);
 	/* what it is aborted for stays what is told */
 	if (error != NULL)

@@ -3,6 +3,7 @@
  *	  What the files producer*.c share.
  *
  *	producer.c			the handle, transactions, what is sent
+ *	producer_commit.c	the thread that waits for a commit
  *	producer_error.c	what an error means
  *	producer_admin.c	the topic that a feed needs
  */
@@ -14,9 +15,21 @@
 
 #define KS_PRODUCER_TOPICS	64
 
+typedef struct KsCommitter KsCommitter;
+
+/* For as long as the process lives; errors if there is no room for a thread. */
+extern KsCommitter *ks_committer_start(rd_kafka_t *rk);
+
+/* Begins a commit, or goes on waiting for it; false: it is not done yet. */
+extern bool ks_committer_commit(KsCommitter *c, int timeout_ms, rd_kafka_error_t **error);
+
+/* Is one under way?  Then no other call has a place. */
+extern bool ks_committer_is_busy(KsCommitter *c);
+
 struct KsProducer
 {
 	KsSource   *client;			/* handle, main queue, pipe, trouble; no partitions */
+	KsCommitter *committer;
 	rd_kafka_topic_t *topics[KS_PRODUCER_TOPICS];	/* that were sent to, by a hash of their names */
 
 	/* of the transaction at hand */
