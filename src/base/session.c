@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "storage/ipc.h"
+#include "storage/latch.h"
 #include "utils/guc.h"
 
 #include "base/session.h"
@@ -67,6 +68,32 @@ ks_session_fix(void)
 	for (int i = 0; i < (int) lengthof(settings); i++)
 		if (settings[i].value && GetConfigOption(settings[i].name, true, false) != NULL)
 			SetConfigOption(settings[i].name, settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* (not reached by tests: a system that is out of files) */
+struct WaitEventSet *
+ks_session_wait_events(int n)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	struct WaitEventSet *volatile events = NULL;
+
+	PG_TRY();
+	{
+		events = ks_create_wait_event_set(n);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *edata;
+
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg_internal("%s", edata->message)));
+	}
+	PG_END_TRY();
+	return events;
 }
 
 static const char *

@@ -14,6 +14,10 @@
 /* In a worker, for good. */
 extern void ks_session_fix(void);
 
+/* In a worker: room for n events to wait for.  Where the system has none that is an error of
+ * class 53, which passes; the server calls it an internal one. */
+extern struct WaitEventSet *ks_session_wait_events(int n);
+
 /* In a client's session: until ks_session_leave() or the (sub)transaction's end. */
 extern int	ks_session_enter(void);
 extern void ks_session_leave(int nestlevel);

@@ -255,7 +255,7 @@ sleep_until_woken(WaitEventSet *events, XLogRecPtr seen, long timeout, bool *in_
 static void
 main_loop(void)
 {
-	WaitEventSet *events = ks_create_wait_event_set(2 + KS_PUBLISHER_PRODUCERS);
+	WaitEventSet *events = ks_session_wait_events(2 + KS_PUBLISHER_PRODUCERS);
 	long		timeout = SLEEP_MIN_MS;
 	bool		in_vain = false;
 

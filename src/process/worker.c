@@ -417,7 +417,7 @@ ks_worker_main(Datum arg)
 	{
 		if (!open_consumer(args.generation, cxt))
 			proc_exit(0);
-		ks_worker.events = ks_create_wait_event_set(3);
+		ks_worker.events = ks_session_wait_events(3);
 		AddWaitEventToSet(ks_worker.events, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 		AddWaitEventToSet(ks_worker.events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		AddWaitEventToSet(ks_worker.events, WL_SOCKET_READABLE, ks_source_fd(ks_worker.consumer->source), NULL, NULL);
