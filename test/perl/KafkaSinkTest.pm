@@ -616,6 +616,9 @@ C<'transactional.id' =E<gt> ...>), C<end> (Q).  undef is NULL.
 sub script
 {
 	my ($self, %properties) = @_;
+
+	# (what a test does while one is open takes as long as it takes)
+	$properties{'transaction.timeout.ms'} //= 600_000 if defined $properties{'transactional.id'};
 	return KafkaSinkTest::Script->_new(
 		$self->_kfk((map { ('-X', "$_=$properties{$_}") } sort keys %properties), 'script'));
 }
@@ -630,7 +633,7 @@ them or none.
 sub produce
 {
 	my ($self, $topic, $part, @records) = @_;
-	my $script = $self->script('linger.ms' => 10_000)->to($topic);
+	my $script = $self->script('linger.ms' => 120_000)->to($topic);
 
 	$script->P($part, @$_) foreach @records;
 	my $acked = $script->F;
