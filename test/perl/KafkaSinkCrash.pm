@@ -43,7 +43,7 @@ Records/s of all topics; it goes on until there are so many records.
 
 =item until
 
-A time at which it ends earlier.
+A time at which it ends earlier, but not before one of each kind has struck.
 
 =item longest, frozen
 
@@ -393,6 +393,14 @@ sub _strike
 	return 1;
 }
 
+# Has each kind that was asked for, on a machine that is busy, too?
+sub _all_struck
+{
+	my ($self) = @_;
+
+	return !grep { $self->{events}{$_} && !$self->struck($_) } keys %{ $self->{events} };
+}
+
 =item $campaign->run
 
 Produces, reads and strikes; then lets the sinks finish.
@@ -416,7 +424,7 @@ sub run
 	{
 		my $event = $events->[0];
 
-		last if $self->{until} && time > $self->{until};
+		last if $self->{until} && time > $self->{until} && $self->_all_struck;
 		if ($faults->active && rand() < 0.6)
 		{
 			# in the middle of another
