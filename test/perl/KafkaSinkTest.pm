@@ -36,7 +36,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
-  wait_until wait_for_log try_sql timed_out start_script unescaped kill_process);
+  wait_until wait_for_log try_sql timed_out start_script freeze unescaped kill_process);
 
 my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -168,6 +168,28 @@ sub timed_out
 		last if $error !~ /ERROR:  08006/;
 	}
 	return $error;
+}
+
+=item freeze($node, $pid)
+
+SIGSTOP for a process of the server while it sleeps: one that is stopped elsewhere may
+hold what all others need.
+
+=cut
+
+sub freeze
+{
+	my ($node, $pid) = @_;
+	my $sleeps = "SELECT wait_event_type IN ('Extension', 'Lock') FROM pg_stat_activity WHERE pid = $pid";
+
+	_poll(
+		sub {
+			kill 'STOP', $pid;
+			return 1 if (try_sql($node, $sleeps) // '') eq 't';
+			kill 'CONT', $pid;
+			return 0;
+		}) or die "process $pid does not sleep";
+	return;
 }
 
 =item start_script($node, $script)

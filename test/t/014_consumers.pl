@@ -40,6 +40,8 @@ PostgreSQL::Test::Utils::append_to_file($program, $code);
 my @copies;
 sub start_copy
 {
+	local $ENV{PGAPPNAME} = 'copy ' . @copies;
+
 	push @copies, { h => IPC::Run::start([ $python, $program ], '<', '/dev/null', '>>', "$dir/out", '2>>', "$dir/err") };
 	return;
 }
@@ -102,8 +104,15 @@ foreach (1 .. 5)
 	produce(200);
 	sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ 'claim|totals' AND pid <> pg_backend_pid()});
 }
-# one that is taken for dead, and is not
-$copies[1]{h}->signal('STOP');
+# one that is taken for dead, and is not (in a transaction it would hold what the others need)
+ok( KafkaSinkTest::_poll(
+		sub {
+			$copies[1]{h}->signal('STOP');
+			return 1 if sql(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'copy 1'}) eq '0';
+			$copies[1]{h}->signal('CONT');
+			return 0;
+		}),
+	'one is stopped');
 produce(300);
 wait_until($node, $taken, $produced, 'or lost its connection, or does not answer');
 $copies[1]{h}->signal('CONT');

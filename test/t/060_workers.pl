@@ -170,9 +170,12 @@ sql(q{SELECT kafka_sink.resume('w')});
 settled('w', 8, 'resume');
 moves(8, 'resume');
 
-# the last of the old ones leaves before the first of the new ones comes
+# the last of the old ones leaves before the first of the new ones comes (a worker that
+# is asked to leave is ended after ten seconds, unless it does not run at all)
 $holder = hold(5);
 $mark = sql('SELECT max(id) FROM chain');
+my $last = sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'w' AND worker = 5});
+freeze($node, $last);
 sql(q{SELECT kafka_sink.alter_sink('w', reset => '{workers}')});
 my $names = q{SELECT string_agg(application_name, ', ') FROM pg_stat_activity
 	WHERE backend_type = 'kafka_sink worker' AND application_name NOT LIKE '%probe'};
@@ -190,6 +193,7 @@ is(sql($names), 'kafka_sink w 5', 'the new one does not');
 sql(q{SELECT kafka_sink.drop_sink('probe')});
 $holder->query_safe('ROLLBACK');
 $holder->quit;
+kill 'CONT', $last;
 settled('w', 1, '8 -> 1');
 moves(1, '8 -> 1');
 # (it had none of its rows yet when the sink was changed)

@@ -67,7 +67,7 @@ wait_until($node, q{SELECT sum(lag), count(*) FILTER (WHERE as_of > now() - inte
 	'lag is known all the same');
 # the watcher has not noticed yet that others read the partitions, who have figures of their own
 my $pid = watcher();
-kill 'STOP', $pid;
+freeze($node, $pid);
 sql(q{SELECT kafka_sink.alter_sink('b', idle_after => '0')});
 wait_until($node, q{SELECT count(pid) FROM kafka_sink.stat_sinks WHERE sink = 'b' AND state = 'running'}, '2', 'workers are taken back');
 is(sql(q{SELECT count(*), count(DISTINCT (topic, part)) FROM kafka_sink.lag WHERE sink = 'b'}), '2|2', 'no partition is there twice');
@@ -220,7 +220,7 @@ parks('m', 'the broker is back');
 $own->kill9;
 wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'm'}, 'waiting|broker', 'killed again');
 $pid = watcher();
-kill 'STOP', $pid;
+freeze($node, $pid);
 $own->start;
 kill $_, $pid foreach qw(TERM CONT);
 parks('m', 'the broker is back while nobody watches');
