@@ -208,7 +208,7 @@ sql("SELECT kafka_sink.resume('kv')");
 sql("CALL kafka_sink.wait_for('kv', timeout => '3 min')");
 is(sql('SELECT id, v FROM kv ORDER BY id'), expected_table(), 'the sink goes on without it');
 is(positions('kv'), last_stable($kv), 'up to the end');
-is(sql("SELECT state, tail_check FROM kafka_sink.stat_partitions JOIN kafka_sink.sinks USING (sink) WHERE sink = 'kv'"),
+wait_until($node, "SELECT state, tail_check FROM kafka_sink.stat_partitions JOIN kafka_sink.sinks USING (sink) WHERE sink = 'kv'",
 	'running|uncheckable', 'its tail could not be checked');
 is(sql("SELECT $accounting FROM kafka_sink.txn_offsets WHERE sink = 'kv'"), 't', 'the accounts');
 

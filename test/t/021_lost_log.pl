@@ -213,7 +213,7 @@ is(sql(q{SELECT action, part, from_off, until_off, role, at > now() - interval '
 		FROM kafka_sink.offset_history WHERE sink = 'retention'}),
 	'accept_gap|0|100|150|postgres|t', 'and in the history');
 is(sql('SELECT count(*) FROM retention WHERE off >= 100 AND off < 150'), '0', 'and not in the table');
-is(sql(q{SELECT state, message, hint FROM kafka_sink.sinks WHERE sink = 'retention'}), 'running||',
+wait_until($node, q{SELECT state, message, hint FROM kafka_sink.sinks WHERE sink = 'retention'}, 'running||',
 	'the error is forgotten');
 
 sql(q{SELECT kafka_sink.seek('fewer', 'earliest'); SELECT kafka_sink.resume('fewer')});

@@ -228,7 +228,7 @@ lags('ended', 5, 'with its lag');
 sql("SELECT kafka_sink.pause('ended')");
 gone('ended');
 lags('ended', 5, 'which is not lost when it is ended');
-is(sql("SELECT high, last_stable FROM kafka_sink.partition_ends WHERE sink = 'ended'"), '5|5', 'as it was seen last');
+wait_until($node, "SELECT high, last_stable FROM kafka_sink.partition_ends WHERE sink = 'ended'", '5|5', 'as it was seen last');
 $holder->query_safe('COMMIT');
 
 # --- what a worker needs before it has a batch ---

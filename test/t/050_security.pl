@@ -62,9 +62,11 @@ is(as_role('app', qq{
 is(as_role('app', 'SELECT DISTINCT session, usr FROM app.orders'), 'app|app', 'all of it runs as the role');
 is(sql(q{SELECT usename, application_name FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'}),
 	'app|kafka_sink orders', 'the worker is logged in as the role');
+# (a batch is counted when it is committed, a moment later)
+wait_until($node, 'SELECT records FROM kafka_sink.stat_sinks', '1000', 'all is counted');
 is(as_role('app', q{SELECT sink, owner, state FROM kafka_sink.sinks; SELECT count(*) FROM kafka_sink.lag;
 		SELECT records FROM kafka_sink.stat_sinks; SELECT sum(consumed) FROM kafka_sink.stat_partitions;
-		SELECT count(*) FROM kafka_sink.topics('kafka')}), "orders|app|running\n2\n1000\n1000\n1", 'its views');
+		SELECT count(*) FROM kafka_sink.topics('kafka', timeout => '3 min')}), "orders|app|running\n2\n1000\n1000\n1", 'its views');
 is(as_role('other', q{SELECT count(*) FROM kafka_sink.sinks; SELECT count(*) FROM kafka_sink.lag;
 		SELECT count(*) FROM kafka_sink.stat_sinks; SELECT count(*) FROM kafka_sink.stat_partitions;
 		SELECT count(*) FROM kafka_sink.txn_offsets; SELECT count(*) FROM kafka_sink.offset_history;

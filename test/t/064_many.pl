@@ -74,8 +74,8 @@ foreach (1 .. $databases)
 $node->restart;
 wait_until($node, q{SELECT count(DISTINCT datname), count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink worker'},
 	"$databases|$databases", 'after a restart all databases are found again', undef, 'postgres');
-is(sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'}, 'postgres'), $databases,
-	'each by a supervisor of its own');
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'}, $databases,
+	'each by a supervisor of its own', undef, 'postgres');
 my (@with, @without);
 foreach (1 .. $databases)
 {
@@ -118,7 +118,7 @@ sub private_memory
 {
 	my $sum = 0;
 
-	$sum += slurp_file("/proc/$_/status") =~ /^RssAnon:\s+(\d+) kB/m ? $1 : 0 foreach our_pids();
+	$sum += (eval { slurp_file("/proc/$_/status") } // '') =~ /^RssAnon:\s+(\d+) kB/m ? $1 : 0 foreach our_pids();
 	return $sum;
 }
 
@@ -128,7 +128,8 @@ sub ticks
 
 	foreach (our_pids())
 	{
-		my @stat = split ' ', slurp_file("/proc/$_/stat") =~ s/^.*\) //r;
+		my $stat = eval { slurp_file("/proc/$_/stat") } // next;    # it has left
+		my @stat = split ' ', $stat =~ s/^.*\) //r;
 
 		$sum += $stat[11] + $stat[12];
 	}
@@ -146,7 +147,7 @@ my $idle = q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE state = 'idle' AND
 wait_until($node, $idle, $sinks, 'none of them has anything to do, and all workers leave', undef, 'app');
 my $as_of = 'SELECT min(as_of) FROM kafka_sink.lag';
 my $kinds = q{SELECT string_agg(backend_type, ', ' ORDER BY backend_type) FROM pg_stat_activity WHERE backend_type LIKE 'kafka_sink%'};
-is(sql($kinds), 'kafka_sink launcher, kafka_sink supervisor, kafka_sink watcher', 'three processes are left');
+wait_until($node, $kinds, 'kafka_sink launcher, kafka_sink supervisor, kafka_sink watcher', 'three processes are left', undef, 'app');
 $node->append_conf('postgresql.conf', "max_worker_processes = 8\nkafka_sink.max_workers = 64\n");
 $node->restart;
 wait_until($node, $kinds, 'kafka_sink launcher, kafka_sink supervisor, kafka_sink watcher',
@@ -185,8 +186,8 @@ wait_for_log($node, qr/WARNING:  there is no watcher of idle sinks/, $log, 'no p
 $holder->query_safe('COMMIT');
 $holder->quit;
 wait_until($node, $idle, $sinks, 'all have had their turn, and are watched again', undef, 'app');
-is(sql('SELECT ' . join('+', map { "(SELECT count(*) FROM t$_)" } grep { $_ % @topics == 4 } 1 .. $sinks)),
-	20 * $sinks / @topics, 'nothing is left alone');
+wait_until($node, 'SELECT ' . join('+', map { "(SELECT count(*) FROM t$_)" } grep { $_ % @topics == 4 } 1 .. $sinks),
+	20 * $sinks / @topics, 'nothing is left alone', undef, 'app');
 drop_quickly('app', "DROP DATABASE with $sinks idle sinks");
 wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('kafka_sink worker', 'kafka_sink supervisor', 'kafka_sink watcher')}, '0',
 	'nobody is left', undef, 'postgres');
