@@ -76,7 +76,7 @@ sql(q{
 	SELECT kafka_sink.create_sink('late', server => 'late', target => 'late');
 	SELECT kafka_sink.register_topic('late', 'late');
 	CREATE TABLE missing (id int PRIMARY KEY);
-	SELECT kafka_sink.create_sink('missing', server => 'kafka', target => 'missing');
+	SELECT kafka_sink.create_sink('missing', server => 'kafka', target => 'missing', idle_after => '0');
 });
 my $missing = $kafka->topic('missing');
 sql("SELECT kafka_sink.register_topic('missing', '$missing')");

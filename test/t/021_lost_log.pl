@@ -27,7 +27,7 @@ sub create_sink
 	sql(qq{
 		CREATE TABLE $sink (off bigint, id bigint);
 		BEGIN;
-		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', columns => '{"off": "\@offset"}');
+		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', columns => '{"off": "\@offset"}', idle_after => '0');
 		SELECT kafka_sink.register_topic('$sink', '$topic{$sink}');
 		COMMIT;
 	});

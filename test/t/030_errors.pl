@@ -32,7 +32,7 @@ sub create_sink
 		$opts{ddl} // "CREATE TABLE $sink (id bigint PRIMARY KEY, qty int, note text)",
 		"SET ROLE " . ($opts{owner} // 'postgres'),
 		'BEGIN',
-		"SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', retry_within => '0', lock_timeout => '"
+		"SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', idle_after => '0', retry_within => '0', lock_timeout => '"
 		  . ($opts{lock_timeout} // '300 ms') . "')",
 		"SELECT kafka_sink.register_topic('$sink', '$topic{$sink}')",
 		'COMMIT');

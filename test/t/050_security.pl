@@ -137,9 +137,10 @@ sql(qq{
 	CREATE FUNCTION app.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.fired = 1; RETURN new; END';
 	CREATE TRIGGER fire BEFORE INSERT ON app.values FOR EACH ROW EXECUTE FUNCTION app.fire();
 	SET ROLE app;
-	SELECT kafka_sink.create_sink('values', server => 'kafka', target => 'app.values');
+	SELECT kafka_sink.create_sink('values', server => 'kafka', target => 'app.values', idle_after => '0');
 	SELECT kafka_sink.register_topic('values', '$values');
 });
+wait_until($node, q{SELECT state FROM kafka_sink.stat_sinks WHERE sink = 'values' AND pid IS NOT NULL}, 'running', 'a sink for it');
 my %settings = (
 	statement_timeout => '1', idle_in_transaction_session_timeout => '1', idle_session_timeout => '1',
 	default_transaction_isolation => 'serializable', default_transaction_read_only => 'on',

@@ -240,7 +240,7 @@ $kafka->gen($bad, count => 400, partitions => 4);
 sql(qq{
 	SELECT kafka_sink.drop_sink('w');
 	CREATE TABLE bad (id bigint, part int, qty int);
-	SELECT kafka_sink.create_sink('bad', server => 'kafka', target => 'bad', workers => 4, columns => '{"part": "\@partition"}');
+	SELECT kafka_sink.create_sink('bad', server => 'kafka', target => 'bad', workers => 4, idle_after => '0', columns => '{"part": "\@partition"}');
 	SELECT kafka_sink.register_topic('bad', '$bad');
 	CALL kafka_sink.wait_for('bad', timeout => '3 min');
 });
@@ -290,7 +290,7 @@ $kafka->gen($few, count => 200, partitions => 2);
 my @few = map { "few$_" } 1 .. 4;
 sql(join ";\n", q{SELECT kafka_sink.drop_sink('again')}, 'BEGIN', (map { qq{
 	CREATE TABLE $_ (part int, off bigint, id bigint);
-	SELECT kafka_sink.create_sink('$_', server => 'kafka', target => '$_', workers => 5,
+	SELECT kafka_sink.create_sink('$_', server => 'kafka', target => '$_', workers => 5, idle_after => '0',
 		columns => '{"part": "\@partition", "off": "\@offset"}');
 	SELECT kafka_sink.register_topic('$_', '$few', start_at => 'latest')} } @few), 'COMMIT');
 for my $sink (@few)
@@ -327,7 +327,7 @@ my $narrow = $kafka->topic('narrow', 3);
 $kafka->gen($narrow, count => 300, partitions => 3);
 sql(qq{
 	CREATE TABLE narrow (part int, id bigint);
-	SELECT kafka_sink.create_sink('narrow', server => 'kafka', target => 'narrow', workers => 3, columns => '{"part": "\@partition"}');
+	SELECT kafka_sink.create_sink('narrow', server => 'kafka', target => 'narrow', workers => 3, idle_after => '0', columns => '{"part": "\@partition"}');
 	SELECT kafka_sink.register_topic('narrow', '$narrow');
 });
 wait_until($node, 'SELECT part, count(*) FROM narrow GROUP BY 1 ORDER BY 1', "0|100\n1|100", 'too few slots: those that run go on');
