@@ -194,7 +194,7 @@ is(sql("SELECT gaps > 0, consumed < 400, $accounting FROM kafka_sink.txn_offsets
 	't|t|t', 'what was compacted away is a gap');
 
 # The last record that was consumed is compacted away too.
-sql("SELECT kafka_sink.pause('kv')");
+sql("CALL kafka_sink.pause('kv', wait => true)");
 my $last = sql("SELECT last_off FROM kafka_sink.txn_offsets WHERE sink = 'kv'");
 produce_round(0 .. 100) foreach 1 .. 4;
 ok( KafkaSinkTest::_poll(

@@ -75,7 +75,7 @@ $topic = $kafka->topic('look', 6);
 stale_sink($node, 'kafka', 'look', $topic, 'batch_linger_ms => 0');
 $kafka->gen($topic, count => 60);
 becomes('SELECT count(*) FROM look', '60', 'a sink has consumed');
-sql(q{SELECT kafka_sink.pause('look')});
+sql(q{CALL kafka_sink.pause('look', wait => true)});
 $kafka->gen($topic, count => 6, from => 60);
 is(prompt(q{SELECT count(*) FROM kafka_sink.preview('look', 1, timeout => '5 min')}, 'preview() of one record'),
 	'1', 'and shows it');
