@@ -182,7 +182,7 @@ sql(q{
 	CREATE TABLE fault (kind text PRIMARY KEY);
 	INSERT INTO fault VALUES ('serialization'), ('disk'), ('temp');
 	GRANT SELECT ON fault TO app;
-	ALTER ROLE app SET deadlock_timeout = '3s';
+	ALTER ROLE app SET deadlock_timeout = '200ms';
 	ALTER ROLE app SET temp_file_limit = '64kB';
 	CREATE FUNCTION misbehave() RETURNS trigger LANGUAGE plpgsql SET work_mem = '64kB' AS $$
 	BEGIN
@@ -230,26 +230,33 @@ foreach my $sink (sort keys %transient)
 }
 
 # A deadlock: the sink holds a key and wants a row, another session the other
-# way round.  The sink's timeout is the shorter one, so it is the victim.
+# way round.  The sink's timeout is the shorter one, so it is the victim.  It looks but
+# once, a while after it has begun to wait for the row: by then the other one waits.
 sql(q{
 	CREATE TABLE wanted (id int PRIMARY KEY);
 	INSERT INTO wanted VALUES (1);
 	GRANT SELECT, UPDATE ON wanted TO app;
 	CREATE FUNCTION want() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
+		PERFORM pg_catalog.pg_advisory_xact_lock_shared(30);
 		PERFORM FROM public.wanted FOR UPDATE;
 		RETURN NULL;
 	END $$;
 });
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('SELECT pg_advisory_lock(30)');
+my $holds = $holder->query_safe('SELECT pg_backend_pid()');
 $holder->query_safe(q{SET deadlock_timeout = '10min'; BEGIN; SELECT FROM wanted FOR UPDATE});
 create_sink('deadlock', owner => 'app', lock_timeout => '0', ddl => q{
 	CREATE TABLE deadlock (id bigint PRIMARY KEY, qty int);
 	GRANT INSERT ON deadlock TO app;
 	CREATE TRIGGER t AFTER INSERT ON deadlock FOR EACH STATEMENT EXECUTE FUNCTION want()});
 wait_until($node, q{SELECT wait_event_type FROM pg_stat_activity WHERE application_name = 'kafka_sink deadlock'}, 'Lock',
-	'deadlock: the sink waits for a row');
+	'deadlock: the sink has keys');
 my $log = -s $node->logfile;
-$holder->query_safe('INSERT INTO deadlock VALUES (5)');
+$holder->query_until(qr/asks/, "\\echo asks\nINSERT INTO deadlock VALUES (5);\n");
+wait_until($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $holds", 'Lock', 'deadlock: another one waits for them');
+$gate->quit;
 wait_for_log($node, qr/sink "deadlock" tries again: deadlock detected/, $log, 'deadlock: the sink gives way');
 $holder->query_safe('ROLLBACK');
 wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM deadlock', '400|400', 'deadlock: it heals by itself');
