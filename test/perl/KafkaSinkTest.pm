@@ -150,22 +150,23 @@ sub try_sql
 	return $ok ? $out : undef;
 }
 
-=item timed_out($node, $sql)
+=item timed_out($node, $sql, $told)
 
 The error, with its SQLSTATE, of a call that is to end by its time-out, which is written as
-C<'%d s'>: a busy machine may need longer to hear from Kafka what there is to wait for (08006).
+C<'%d s'>: a busy machine may need longer to hear from Kafka what there is to wait for (08006),
+or to come as far as it is to come by then, which is when the error matches $told.
 
 =cut
 
 sub timed_out
 {
-	my ($node, $sql) = @_;
+	my ($node, $sql, $told) = @_;
 	my $error;
 
 	foreach my $seconds (3, 10, 30, 100)
 	{
 		(undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\n" . sprintf $sql, $seconds);
-		last if $error !~ /ERROR:  08006/;
+		last if $told ? $error =~ $told : $error !~ /ERROR:  08006/;
 	}
 	return $error;
 }

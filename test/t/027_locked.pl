@@ -285,8 +285,8 @@ sql(qq{
 $kafka->produce($topic, 0, map { [ undef, qq({"id": $_}) ] } 1 .. 20);
 $holder->query_safe('BEGIN; LOCK TABLE session');
 my $told = qr/waits for a lock on table "session"\.  It is held by process $pid \(AccessExclusiveLock\)\./;
-like(timed_out($node, "CALL kafka_sink.run('session', timeout => '%d s')"),
-	qr/ERROR:  57014: timed out.*\nDETAIL:  It $told/, 'run() waits until its timeout, and says for what');
+my $timed_out = qr/ERROR:  57014: timed out.*\nDETAIL:  It $told/;
+like(timed_out($node, "CALL kafka_sink.run('session', timeout => '%d s')", $timed_out), $timed_out, 'run() waits until its timeout, and says for what');
 my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSET lock_timeout = '1 s'; CALL kafka_sink.run('session', timeout => '3 min')");
 like($err, qr/ERROR:  55P03: .*\nDETAIL:  It $told/, 'or until that of the session');
 is(sql("SELECT off FROM kafka_sink.txn_offsets WHERE sink = 'session'"), 0, 'nothing is applied');

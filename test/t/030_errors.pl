@@ -271,7 +271,7 @@ $node->reload;
 $log = -s $node->logfile;
 create_sink('memory', good => 300_000, more => 100_000);
 wait_for_log($node, qr/sink "memory": worker exceeded kafka_sink\.worker_memory_limit/, $log, 'a worker that needs too much memory leaves');
-wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM memory', '400000|400000', 'with less at a time it gets through, nothing twice');
+wait_until($node, 'SELECT count(*), count(DISTINCT id) FROM memory', '400000|400000', 'with less at a time it gets through, nothing twice', 900);
 is(count_and_offset('memory'), '400000|400000', 'exactly');
 unlike(slurp_file($node->logfile, $log), qr/terminating any other active server processes/, 'and it took nobody along');
 

@@ -207,9 +207,9 @@ sql(qq{
 	CREATE TABLE app.secured (id bigint PRIMARY KEY);
 	ALTER TABLE app.secured OWNER TO app;
 });
-like(as_role('other', "SELECT count(*) FROM kafka_sink.topics('secure')"), qr/ERROR:  role "other" has no credentials/,
+like(as_role('other', "SELECT count(*) FROM kafka_sink.topics('secure', timeout => '3 min')"), qr/ERROR:  role "other" has no credentials/,
 	'a role authenticates with a mapping of its own only');
-like(as_role('app', "SELECT count(*) FROM kafka_sink.topics('secure')"), qr/ERROR: .*could not authenticate/,
+like(as_role('app', "SELECT count(*) FROM kafka_sink.topics('secure', timeout => '3 min')"), qr/ERROR: .*could not authenticate/,
 	'a wrong password');
 is(as_role('app', qq{
 	SELECT kafka_sink.create_sink('secured', server => 'secure', target => 'app.secured');
@@ -221,7 +221,7 @@ wait_until($node, 'SELECT count(*) FROM app.secured', '1011', 'with the right on
 as_role('app', "ALTER USER MAPPING FOR app SERVER secure OPTIONS (SET sasl_username 'new', SET sasl_password 'new-$secret')");
 $kafka->gen($topic, count => 5, from => 3000);
 wait_until($node, 'SELECT count(*) FROM app.secured', '1016', 'a password that is changed');
-like(as_role('app', "SELECT count(*) FROM kafka_sink.topics('secure')"), qr/^\d+$/, 'topics() too');
+like(as_role('app', "SELECT count(*) FROM kafka_sink.topics('secure', timeout => '3 min')"), qr/^\d+$/, 'topics() too');
 
 is(as_role('other', q{SELECT count(*) FROM pg_user_mappings WHERE umoptions IS NOT NULL}), '0', 'no mapping is shown to others');
 is(sql(qq{SELECT count(*) FROM pg_stat_activity a WHERE backend_type LIKE 'kafka_sink%' AND a::text LIKE '%$secret%'}), '0',

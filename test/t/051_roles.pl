@@ -173,7 +173,7 @@ foreach my $caller (sort keys %callers)
 	{
 		my @calls = (
 			"SELECT (kafka_sink.ingest('$sink', $record)).applied >= 0",
-			"SELECT count(*) >= 0 FROM kafka_sink.preview('$sink')",
+			"SELECT count(*) >= 0 FROM kafka_sink.preview('$sink', timeout => '3 min')",
 			"CALL kafka_sink.run('$sink', timeout => '3 min')");
 
 		splice @calls, 1, 0, "SELECT (kafka_sink.ingest('t', $record{bad})).dead_lettered > 0",
@@ -213,12 +213,12 @@ is((as_role($super, "SET ROLE app; BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SELECT 
 	'1', 'one that is not deferred is not');
 is(loot(), '', 'and stays the owner');
 sql('TRUNCATE app.later');
-is((as_role($super, "SET ROLE app; SELECT string_agg(outcome, ' ') FROM kafka_sink.preview('late')"))[0], 'applied applied applied',
+is((as_role($super, "SET ROLE app; SELECT string_agg(outcome, ' ') FROM kafka_sink.preview('late', timeout => '3 min')"))[0], 'applied applied applied',
 	'preview has nothing deferred');
 is((as_role($super, "SET ROLE app; CALL kafka_sink.run('late'); SELECT count(*) FROM app.later"))[0], '3', 'nor has run');
 is(loot(), '', 'both as the owner');
 sql('TRUNCATE app.later');
-foreach ("SELECT kafka_sink.ingest('hidden', $record)", "SELECT kafka_sink.preview('hidden')", "CALL kafka_sink.run('hidden')")
+foreach ("SELECT kafka_sink.ingest('hidden', $record)", "SELECT kafka_sink.preview('hidden', timeout => '3 min')", "CALL kafka_sink.run('hidden')")
 {
 	like((as_role($super, "SET ROLE app; $_"))[1], qr/42501: cannot fire deferred trigger/, "a trigger that defers: $_");
 	is(loot(), '', 'does not run');

@@ -311,7 +311,7 @@ $alice->query_safe(q{SET ROLE alice; BEGIN; SELECT count(kafka_sink.drop_sink('m
 setting('kafka_sink.max_workers_per_role', 0);
 sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'kafka_sink supervisor'});
 sql(q{SELECT kafka_sink.resume('b2')});
-wait_until($node, states_of('bob'), 'b2 running', 'a role that holds its sinks keeps no other from starting', 120);
+wait_until($node, states_of('bob'), 'b2 running', 'a role that holds its sinks keeps no other from starting');
 $alice->query_safe('COMMIT');
 $alice->quit;
 wait_until($node, q{SELECT count(*) FROM kafka_sink.stat_sinks WHERE pid IS NOT NULL}, '1', 'nor from going on when they are dropped');

@@ -79,7 +79,7 @@ goes_on('before', 'not swapped');
 my $holder = $node->background_psql('postgres', on_error_stop => 1);
 $holder->query_safe('BEGIN; LOCK TABLE t IN SHARE ROW EXCLUSIVE MODE');
 wait_until($node, q{SELECT count(*) FROM kafka_sink.sinks WHERE state = 'waiting' AND waits_for = 'lock'}, '1', 'a batch waits for a lock');
-my ($rc, $out, $err) = $node->psql('postgres', q{SET ROLE first; SET lock_timeout = '60 s'; SELECT kafka_sink.rename_sink('before', 'after')});
+my ($rc, $out, $err) = $node->psql('postgres', q{SET ROLE first; SET lock_timeout = '10 min'; SELECT kafka_sink.rename_sink('before', 'after')});
 is($rc, 0, 'renamed while a batch waits') or diag $err;
 $holder->query_safe('COMMIT');
 $holder->quit;

@@ -207,10 +207,10 @@ create_secure('certified', $port{mtls}, %mtls);
 create_secure('bundled', $port{foreign}, %tls, ssl_ca_pem => $ours->pem . $theirs->pem);
 create_secure('token', $port{sasl}, %tls, security_protocol => 'sasl_ssl', sasl_mechanisms => 'OAUTHBEARER',
 	enable_sasl_oauthbearer_unsecure_jwt => 'true', sasl_oauthbearer_config => 'principal=app');
-is(sql("SELECT topic, partitions FROM kafka_sink.topics('$_')"), "$topic|2", "$_: topics()") foreach qw(plain certified token);
-is(sql("SELECT count(*) FROM kafka_sink.topics('bundled')"), '1', 'several authorities in ssl_ca_pem');
-is(sql("SELECT count(*) FROM kafka_sink.topics('guest')"), '0', 'who has no right sees no topic');
-is(sql("SELECT count(*) FROM kafka_sink.peek('plain', '$topic', 1)"), '1', 'peek()');
+is(sql("SELECT topic, partitions FROM kafka_sink.topics('$_', timeout => '2 min')"), "$topic|2", "$_: topics()") foreach qw(plain certified token);
+is(sql("SELECT count(*) FROM kafka_sink.topics('bundled', timeout => '2 min')"), '1', 'several authorities in ssl_ca_pem');
+is(sql("SELECT count(*) FROM kafka_sink.topics('guest', timeout => '2 min')"), '0', 'who has no right sees no topic');
+is(sql("SELECT count(*) FROM kafka_sink.peek('plain', '$topic', 1, timeout => '2 min')"), '1', 'peek()');
 foreach (qw(plain certified token))
 {
 	create_sink($_, $topic);

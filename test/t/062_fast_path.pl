@@ -33,7 +33,8 @@ sub consume
 # --- hot keys ---
 
 my $hot = $kafka->topic('hot', 2);
-$kafka->gen($hot, count => 400000, keys => 'rand:4000');
+# (batches that are full, all of them, however slowly records come)
+$kafka->gen($hot, count => 27 * 15000, keys => 'rand:4000');
 
 sub create_hot
 {
@@ -41,7 +42,7 @@ sub create_hot
 
 	$on->safe_psql('postgres', "CREATE TABLE $sink ($columns, PRIMARY KEY (id));
 		SELECT kafka_sink.create_sink('$sink', server => 'kafka', target => '$sink', insert_mode => 'upsert',
-			batch_records => 15000, batch_linger_ms => 2000, enabled => false);
+			batch_records => 15000, batch_linger_ms => 60000, enabled => false);
 		SELECT kafka_sink.register_topic('$sink', '$hot');");
 	return;
 }
