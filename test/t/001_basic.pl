@@ -24,14 +24,15 @@ sub pid_of
 	return try_sql($node, "SELECT pid FROM kafka_sink.stat_sinks WHERE sink = '$_[0]'") // '';
 }
 
-# Waits until another process serves the sink.
+# Waits until another process serves the sink, and has said so itself: until then its row
+# says what the one before has, and it may not have read how it is to connect.
 sub replaced
 {
 	my ($sink, $pid, $what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 
 	wait_until($node,
-		"SELECT state = 'running' AND pid <> $pid FROM kafka_sink.stat_sinks WHERE sink = '$sink'",
+		"SELECT state = 'running' AND pid <> $pid AND since > started_at FROM kafka_sink.stat_sinks WHERE sink = '$sink'",
 		't', $what);
 	return;
 }
