@@ -56,10 +56,19 @@ for my $what (['ingest_next', 't', 'client'], ['advance_next', 'mine', 'ledger']
 {
 	my ($function, $table, $sink) = @$what;
 	my $rounds = 200;
-	my @errors = at_once(map { "SELECT $function($_);\n" x $rounds } 1 .. 3);
-	my $failed = () = "@errors" =~ /ERROR/g;
-	my $other = grep { !/ERROR:  KS00[23]/ } map { split /\n/ } @errors;
-	my $won = 3 * $rounds - $failed;
+	my ($calls, $failed, $other) = (0, 0, 0);
+
+	# (on a busy machine one may be through before the next gets his turn)
+	for (1 .. 10)
+	{
+		my @errors = at_once(map { "SELECT $function($_);\n" x $rounds } 1 .. 3);
+
+		$calls += 3 * $rounds;
+		$failed += () = "@errors" =~ /ERROR/g;
+		$other += grep { !/ERROR:  KS00[23]/ } map { split /\n/ } @errors;
+		last if $failed;
+	}
+	my $won = $calls - $failed;
 
 	is($other, 0, "$function: losers are told that it is applied");
 	note "$function: $won won, $failed lost";
