@@ -87,11 +87,19 @@ foreach my $of ('ROLE app', 'DATABASE postgres')
 		works("ALTER $of SET $name = $value");
 		if ($name eq 'exit_on_error')
 		{
-			my $pid = sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'orders'});
+			my $pid_now = q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'orders'};
+			my ($pid, $then);
 
-			$kafka->produce($topic, 0, [ undef, 'bad' ]);
-			works('a bad record');
-			is(sql(q{SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'orders'}), $pid, 'ends no worker');
+			# (one that has come before resume() leaves for another, once)
+			for (1 .. 3)
+			{
+				$pid = sql($pid_now);
+				$kafka->produce($topic, 0, [ undef, 'bad' ]);
+				works('a bad record');
+				$then = sql($pid_now);
+				last if $then eq $pid;
+			}
+			is($then, $pid, 'ends no worker');
 		}
 		sql("ALTER $of RESET $name");
 	}
