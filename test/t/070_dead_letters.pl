@@ -244,7 +244,7 @@ sub run_once
 	sql("SELECT kafka_sink.seek('$sink', 'earliest')");
 	sql('CHECKPOINT');
 	sql("SELECT kafka_sink.resume('$sink')");
-	sql("CALL kafka_sink.wait_for('$sink', timeout => '3 min')");
+	sql("CALL kafka_sink.wait_for('$sink', timeout => '10 min')");
 	wait_until($node, "SELECT batches, records FROM kafka_sink.stat_sinks WHERE sink = '$sink'", join('|', $batches, $n * $batches), "$sink: full batches");
 	my ($pid, $mb) = split /\|/, sql("SELECT pid, rss_anon_peak / 1048576.0 FROM kafka_sink.stat_sinks WHERE sink = '$sink'");
 	my @took = (cpu_of($pid) / $batches, $mb);
