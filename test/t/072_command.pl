@@ -112,7 +112,7 @@ SKIP:
 		SELECT kafka_sink.register_topic('merged', '$merged')});
 	$kafka->produce($merged, 0, map { [ undef, qq({"item": "$_->[0]", "change": $_->[1]}) ] }
 		[ 'pen', -1 ], [ 'ink', -1 ], [ 'cap', 7 ], [ 'pen', -2 ]);
-	is(sql(q{SELECT outcome, row FROM kafka_sink.preview('merged', 2)}),
+	is(sql(q{SELECT outcome, row FROM kafka_sink.preview('merged', 2, timeout => '2 min')}),
 		qq(applied|{"value": {"item": "pen", "change": -1}}\napplied|{"value": {"item": "ink", "change": -1}}),
 		'preview() of a command');
 	is(sql('SELECT item, n FROM stock ORDER BY item'), "ink|1\npen|5", 'leaves nothing');

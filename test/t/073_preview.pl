@@ -38,17 +38,17 @@ $producer->F;
 $producer->end;
 
 is(sql("SELECT topic = '$topic', part, off, ts AT TIME ZONE 'UTC', key, value, cardinality(headers)
-		FROM kafka_sink.peek('kafka', '$topic', 1)"),
+		FROM kafka_sink.peek('kafka', '$topic', 1, timeout => '2 min')"),
 	join("\n",
 		't|1|0|2026-01-01 00:00:00.123|\x7b226b223a20377d|\x7b226964223a20317d|4',
 		't|1|1|2026-01-01 00:00:01|\x676f6e65||0',
 		't|1|2|2026-01-01 00:00:02||\x00fe|0',
 		't|1|3|2026-01-01 00:00:03|\x|\x|0'),
 	'keys, values, tombstones, bytes of any kind');
-is(sql("SELECT n, h.name, h.value, h.value IS NULL FROM kafka_sink.peek('kafka', '$topic', 1, until_off => 1),
+is(sql("SELECT n, h.name, h.value, h.value IS NULL FROM kafka_sink.peek('kafka', '$topic', 1, until_off => 1, timeout => '2 min'),
 		unnest(headers) WITH ORDINALITY AS h (name, value, n) ORDER BY n"),
 	"1|trace|\\x616263|f\n2|trace|\\x00ff|f\n3|empty|\\x|f\n4|null||t", 'headers, in their order');
-is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$topic', 0)"), '0', 'an empty partition has none');
+is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$topic', 0, timeout => '2 min')"), '0', 'an empty partition has none');
 is(sql('SELECT count(*) FROM pg_class WHERE relname = \'sink_catalog\' AND pg_relation_size(oid) > 0'), '0',
 	'and no sink was needed');
 
@@ -58,7 +58,7 @@ sub offsets
 {
 	my ($name, $part, $args) = @_;
 
-	return sql("SELECT string_agg(off::text, ' ' ORDER BY off) FROM kafka_sink.peek('kafka', '$name', $part$args)");
+	return sql("SELECT string_agg(off::text, ' ' ORDER BY off) FROM kafka_sink.peek('kafka', '$name', $part$args, timeout => '2 min')");
 }
 
 is(offsets($topic, 1, ', 1, 3'), '1 2', 'from an offset to below another');
@@ -71,12 +71,12 @@ is(offsets($topic, 1, ', 1, max_records => 1'), '1', 'from where it is said');
 
 my $many = $kafka->topic('many', 1);
 $kafka->gen($many, count => 5000, manifest => PostgreSQL::Test::Utils::tempdir() . '/manifest');
-is(sql("SELECT count(*), min(off), max(off) FROM kafka_sink.peek('kafka', '$many', 0)"), '100|0|99',
+is(sql("SELECT count(*), min(off), max(off) FROM kafka_sink.peek('kafka', '$many', 0, timeout => '2 min')"), '100|0|99',
 	'100 if nothing is said');
-is(sql("SELECT count(*), count(DISTINCT off), min(off), max(off) FROM kafka_sink.peek('kafka', '$many', 0, 10, max_records => 1000000)"),
+is(sql("SELECT count(*), count(DISTINCT off), min(off), max(off) FROM kafka_sink.peek('kafka', '$many', 0, 10, max_records => 1000000, timeout => '2 min')"),
 	'4990|4990|10|4999', 'or all');
 $kafka->delete_records($many, 0, 4000);
-is(sql("SELECT count(*), min(off), max(off) FROM kafka_sink.peek('kafka', '$many', 0, 0, max_records => 10)"),
+is(sql("SELECT count(*), min(off), max(off) FROM kafka_sink.peek('kafka', '$many', 0, 0, max_records => 10, timeout => '2 min')"),
 	'10|4000|4009', 'what retention has taken is not there');
 is(offsets($many, 0, ', 5, 10'), '', 'nor in a range before the log');
 
@@ -109,7 +109,7 @@ ok( KafkaSinkTest::_poll(
 		sub {
 			# a segment is compacted when there is one behind it
 			$kafka->produce($kv, 0, [ 'roll', '{}' ]);
-			return sql("SELECT count(*) < 20 FROM kafka_sink.peek('kafka', '$kv', 0, 0, 20)") eq 't';
+			return sql("SELECT count(*) < 20 FROM kafka_sink.peek('kafka', '$kv', 0, 0, 20, timeout => '2 min')") eq 't';
 		}),
 	'a topic is compacted');
 is(offsets($kv, 0, ', 0, 20'), '18 19', 'compaction leaves gaps');
@@ -138,7 +138,7 @@ my $mock = start_mock();
 create_server($node, $mock, name => 'mock');
 $mock->command('topic slow 1');
 $mock->produce('slow', 0, [ undef, '{"id": 1}' ]);
-is(sql(q{SELECT off FROM kafka_sink.peek('mock', 'slow', 0)}), '0', 'a broker that answers');
+is(sql(q{SELECT off FROM kafka_sink.peek('mock', 'slow', 0, timeout => '2 min')}), '0', 'a broker that answers');
 $mock->command('push_errors 1' . ' 6' x 10) foreach 1 .. 50;
 like(timed_out($node, q{SELECT * FROM kafka_sink.peek('mock', 'slow', 0, timeout => '%d s')}),
 	qr/ERROR:  57014: timed out while reading from Kafka/, 'one that gives no records in time');
@@ -189,7 +189,7 @@ sub preview
 
 	return sql(qq{SELECT off, outcome, (SELECT '{' || string_agg(format('"%s": %s', key, value), ', ' ORDER BY key COLLATE "C") || '}'
 				FROM jsonb_each("row" - 's')), sqlstate, message, column_name
-			FROM kafka_sink.preview($args) WHERE topic = '$in' AND part = 0});
+			FROM kafka_sink.preview($args, timeout => '2 min') WHERE topic = '$in' AND part = 0});
 }
 
 # Everything that a preview could have changed.
@@ -206,12 +206,12 @@ like($before, qr/^\[\]\|0\|\[\]\|paused\|/, 'a sink that has done nothing yet');
 is(preview("'preview', 100"), $expected, 'what would become of each record');
 is(state(), $before, 'nothing came of it');
 is(preview("'preview', 2"), join("\n", (split /\n/, $expected)[ 0 .. 1 ]), 'of the first n');
-is(sql(q{SELECT detail FROM kafka_sink.preview('preview') WHERE off = 5}),
+is(sql(q{SELECT detail FROM kafka_sink.preview('preview', timeout => '2 min') WHERE off = 5}),
 	'The input ends unexpectedly after 8 bytes.', 'details');
-is(sql(q{BEGIN; SET LOCAL TimeZone = 'Asia/Tokyo'; SELECT count(*) FROM kafka_sink.preview('preview');
+is(sql(q{BEGIN; SET LOCAL TimeZone = 'Asia/Tokyo'; SELECT count(*) FROM kafka_sink.preview('preview', timeout => '2 min');
 		SELECT current_setting('TimeZone'), count(*) FROM preview; COMMIT}), "10\nAsia/Tokyo|0",
 	'in a transaction too, whose settings stay');
-is(sql(q{SELECT a.off, b.off FROM kafka_sink.preview('preview', 1) a, kafka_sink.preview('preview', 1) b}), '0|0',
+is(sql(q{SELECT a.off, b.off FROM kafka_sink.preview('preview', 1, timeout => '2 min') a, kafka_sink.preview('preview', 1, timeout => '2 min') b}), '0|0',
 	'two at once');
 
 # A trigger runs, and what it does is gone.  It also turns the fast path off.
@@ -221,12 +221,12 @@ is(state(), $before, 'and nothing came of it');
 sql(q{CREATE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS
 		$$BEGIN IF NEW.id = 8 THEN RETURN NULL; END IF; RETURN NEW; END$$;
 	CREATE TRIGGER stop BEFORE INSERT ON preview FOR EACH ROW EXECUTE FUNCTION stop()});
-is(sql(q{SELECT outcome FROM kafka_sink.preview('preview') WHERE off = 9}), 'unmatched', 'a trigger that says no');
+is(sql(q{SELECT outcome FROM kafka_sink.preview('preview', timeout => '2 min') WHERE off = 9}), 'unmatched', 'a trigger that says no');
 sql('DROP TRIGGER audit ON preview; DROP TRIGGER stop ON preview');
 
 # What is not a record's fault is the call's error.
 sql('ALTER TABLE preview DROP CONSTRAINT preview_pkey');
-fails("SELECT * FROM kafka_sink.preview('preview')", '42P10', 'key', 'a target that does not fit');
+fails("SELECT * FROM kafka_sink.preview('preview', timeout => '2 min')", '42P10', 'key', 'a target that does not fit');
 sql('ALTER TABLE preview ADD PRIMARY KEY (id)');
 
 # A halted sink: from where it stands.
@@ -244,11 +244,11 @@ sql(qq{
 	SELECT kafka_sink.register_topic('running', '$run');
 	CALL kafka_sink.wait_for('running', timeout => '3 min');
 });
-is(sql(q{SELECT count(*) FROM kafka_sink.preview('running')}), '0', 'nothing to be foretold');
+is(sql(q{SELECT count(*) FROM kafka_sink.preview('running', timeout => '2 min')}), '0', 'nothing to be foretold');
 my $bg = $kafka->gen_bg($run, count => 20000, rate => 5000, manifest => PostgreSQL::Test::Utils::tempdir() . '/running');
 wait_until($node, 'SELECT count(*) > 0 FROM running', 't', 'a worker is at work');
 my $outcomes = '';
-$outcomes .= sql(q{SELECT string_agg(DISTINCT outcome, ',') FROM kafka_sink.preview('running', 1000)}) foreach 1 .. 10;
+$outcomes .= sql(q{SELECT string_agg(DISTINCT outcome, ',') FROM kafka_sink.preview('running', 1000, timeout => '2 min')}) foreach 1 .. 10;
 unlike($outcomes, qr/error/, 'previews of its records');
 ok($bg->finish, 'all was produced');
 sql("CALL kafka_sink.wait_for('running', timeout => '3 min')");
@@ -276,10 +276,10 @@ is(sql(q{SELECT outcome, sqlstate, message, "row" - 't', length("row"->>'t') FRO
 # Lost logs are told as the worker tells them.
 sql("SELECT kafka_sink.pause('preview')");
 $kafka->delete_records($in, 0, 5);
-fails("SELECT * FROM kafka_sink.preview('preview')", '55000', 'records were deleted before they were read.*begins at 5',
+fails("SELECT * FROM kafka_sink.preview('preview', timeout => '2 min')", '55000', 'records were deleted before they were read.*begins at 5',
 	'preview: retention has overtaken it');
 sql("SELECT kafka_sink.seek('preview', '{\"$in\": {\"0\": 6}}')");
-is(sql(q{SELECT string_agg(off || ' ' || outcome, ', ') FROM kafka_sink.preview('preview')}),
+is(sql(q{SELECT string_agg(off || ' ' || outcome, ', ') FROM kafka_sink.preview('preview', timeout => '2 min')}),
 	'6 deleted, 7 unmatched, 8 error, 9 applied', 'from where seek() has put it');
 
 # An offset in the middle of a transaction that is open still.
@@ -296,11 +296,11 @@ sql(qq{
 	SELECT kafka_sink.seek('open', '{"$open": {"0": 3, "1": 0}}')});
 is(sql(q{SELECT part, off FROM kafka_sink.preview('open', timeout => '10 min')}), '1|0', 'what is not committed is not waited for');
 sql(qq{SELECT kafka_sink.seek('open', '{"$open": {"0": 6}}')});
-fails(q{SELECT * FROM kafka_sink.preview('open')}, '55000', 'the log ends before the offset', 'what is no transaction is an error');
+fails(q{SELECT * FROM kafka_sink.preview('open', timeout => '2 min')}, '55000', 'the log ends before the offset', 'what is no transaction is an error');
 $trx->C;
 $trx->end;
 sql(qq{SELECT kafka_sink.seek('open', '{"$open": {"0": 3}}')});
-is(sql(q{SELECT part, off FROM kafka_sink.preview('open') ORDER BY part, off}), "0|3\n0|4\n1|0", 'when it is committed it is there');
+is(sql(q{SELECT part, off FROM kafka_sink.preview('open', timeout => '2 min') ORDER BY part, off}), "0|3\n0|4\n1|0", 'when it is committed it is there');
 
 sql(q{CREATE TABLE x (id int); SELECT kafka_sink.create_sink('ledger'); SELECT kafka_sink.create_sink('local', target => 'x');
 	SELECT kafka_sink.create_sink('topicless', server => 'kafka', target => 'x')});

@@ -73,9 +73,9 @@ sql(qq{CALL kafka_sink.wait_for('alone', until => '{"$good": {"0": 5}}')});
 pass('unless something else is waited for');
 like(error_of(qq{CALL kafka_sink.wait_for('alone', until => '{"$good": {"0": 5}, "$bad": {"0": 4}}')}), qr/22P02/, 'both are');
 # (it may have halted before the last records were there)
-is(sql("SELECT end_offset, lag, as_of > now() - interval '5 min' FROM kafka_sink.lag('alone', refresh => true) WHERE topic = '$bad' AND part = 0"), '7|4|t',
+is(sql("SELECT end_offset, lag, as_of > now() - interval '5 min' FROM kafka_sink.lag('alone', refresh => true, timeout => '2 min') WHERE topic = '$bad' AND part = 0"), '7|4|t',
 	'how far it is behind is known');
-is(sql("SELECT count(*) > 0 FROM kafka_sink.preview('alone', 10) WHERE topic = '$bad' AND sqlstate = '22P02'"), 't', 'preview shows it');
+is(sql("SELECT count(*) > 0 FROM kafka_sink.preview('alone', 10, timeout => '2 min') WHERE topic = '$bad' AND sqlstate = '22P02'"), 't', 'preview shows it');
 is(sql(qq{SELECT applied FROM kafka_sink.ingest('alone', ARRAY[ROW('$bad', NULL, NULL, NULL, NULL, '{"id": 100}', NULL)::kafka_sink.record])}),
 	'1', 'ingest does not mind');
 sql("DELETE FROM alone WHERE id = 100");

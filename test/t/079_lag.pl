@@ -20,7 +20,7 @@ sub lag { return sql("SELECT part, off, end_offset, lag, high_watermark, open_tr
 
 sub refresh
 {
-	return sql("SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag('$_[0]', refresh => true)");
+	return sql("SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag('$_[0]', refresh => true, timeout => '2 min')");
 }
 
 create_server($node, $kafka);
@@ -53,7 +53,7 @@ is(refresh('paused'), "0|5|8|3|8|0\n1|0|0|0|2|2", 'both ends are asked for');
 $open->C;
 $open->end;
 # (the end of the transaction is known before its partitions are)
-wait_until($node, "SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag('paused', refresh => true)",
+wait_until($node, "SELECT part, off, end_offset, lag, high_watermark, open_transaction_lag FROM kafka_sink.lag('paused', refresh => true, timeout => '2 min')",
 	"0|5|8|3|8|0\n1|0|3|3|3|0", 'until it is committed');
 sql("SELECT kafka_sink.seek('paused', '{\"$topic\": {\"0\": 2}}')");
 is(lag('paused'), "0|2||||\n1|0|3|3|3|0", 'seek() forgets');
@@ -80,7 +80,7 @@ becomes("SELECT count(lag) = 2 FROM kafka_sink.lag WHERE sink = 'paused'", 'afte
 
 sql("SELECT kafka_sink.create_sink('ledger', server => 'kafka');
 	SELECT kafka_sink.advance('ledger', '$topic', 0, NULL, 3); SELECT kafka_sink.advance('ledger', 'nowhere-$$', 0, NULL, 3)");
-like(($node->psql('postgres', "SELECT part, lag FROM kafka_sink.lag('ledger', refresh => true)"))[2], qr/WARNING: .*topic "nowhere-$$" does not exist/,
+like(($node->psql('postgres', "SELECT part, lag FROM kafka_sink.lag('ledger', refresh => true, timeout => '2 min')"))[2], qr/WARNING: .*topic "nowhere-$$" does not exist/,
 	'a topic that is not there');
 is(sql("SELECT topic, off, lag FROM kafka_sink.lag WHERE sink = 'ledger' ORDER BY off, topic DESC"), "$topic|3|5\nnowhere-$$|3|", 'a ledger has a lag, too');
 is(sql("SELECT kafka_sink.drop_sink('ledger'); SELECT count(*) FROM kafka_sink.partition_ends WHERE sink = 'ledger'"), "\n0", 'until it is dropped');

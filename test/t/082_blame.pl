@@ -173,7 +173,7 @@ is( sql(q{
 	SELECT kafka_sink.pause('moved'), kafka_sink.seek('moved', 'earliest');
 	BEGIN;
 	SET CONSTRAINTS tree_immediate_parent_fkey DEFERRED;
-	SELECT count(*) FROM kafka_sink.preview('moved', 6);
+	SELECT count(*) FROM kafka_sink.preview('moved', 6, timeout => '2 min');
 	INSERT INTO tree_immediate VALUES (10, 11);
 	INSERT INTO moved VALUES (20, 21);
 	INSERT INTO tree_immediate VALUES (11);

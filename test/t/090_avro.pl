@@ -55,10 +55,10 @@ my $settings = q{target => 'people', insert_mode => 'upsert', delete_enabled => 
 	value_schema => '{"type": "record", "name": "person", "fields": [{"name": "id", "type": "int"}, {"name": "name", "type": "string"}]}'};
 sql("SELECT kafka_sink.create_sink('people', server => 'kafka', on_error => 'dead_letter', enabled => false, $settings)");
 sql("SELECT kafka_sink.register_topic('people', '$topic')");
-is(sql("SELECT outcome, count(*), min(row ->> 'name'), count(DISTINCT row ->> 'schema'), min(sqlstate) FROM kafka_sink.preview('people', 100) GROUP BY 1 ORDER BY 1"),
+is(sql("SELECT outcome, count(*), min(row ->> 'name'), count(DISTINCT row ->> 'schema'), min(sqlstate) FROM kafka_sink.preview('people', 100, timeout => '2 min') GROUP BY 1 ORDER BY 1"),
 	"applied|20|name 1|1|\ndeleted|1||0|\nerror|1||0|22P03", 'preview() decodes as the sink would');
 is(sql('SELECT count(*) FROM people'), '0', 'and writes nothing');
-is(sql("SELECT encode(key, 'hex') || ' ' || encode(value, 'hex') FROM kafka_sink.peek('kafka', '$topic', 1, until_off => 1)"),
+is(sql("SELECT encode(key, 'hex') || ' ' || encode(value, 'hex') FROM kafka_sink.peek('kafka', '$topic', 1, until_off => 1, timeout => '2 min')"),
 	unpack('H*', prefix(1) . number(1)) . ' ' . unpack('H*', prefix(7) . number(1) . string('name 1')), 'peek() shows bytes');
 
 sql("SELECT kafka_sink.resume('people')");

@@ -220,7 +220,7 @@ is(columns('none'), 'id bigint', 'nothing is altered');
 
 my $session = sink('session', 1, q{evolve => 'add', enabled => false});
 $kafka->produce($session, 0, [ undef, value($id, long(1)) ], [ undef, value($with_v, long(2), string('two')) ], [ undef, value($id, long(3)) ], [ undef, value($with_w, long(4), string('four'), "\x02", long(4)) ]);
-my ($rc, $out, $err) = $node->psql('postgres', q{SELECT off, outcome, row FROM kafka_sink.preview('session')});
+my ($rc, $out, $err) = $node->psql('postgres', q{SELECT off, outcome, row FROM kafka_sink.preview('session', timeout => '2 min')});
 is($out, qq(0|applied|{"id": 1}\n1|applied|{"v": "two", "id": 2}\n2|applied|{"v": null, "id": 3}\n3|applied|{"v": "four", "w": 4, "id": 4}), 'preview(): the rows');
 like($err, qr/NOTICE:  schema $with_v of the registry needs: ALTER TABLE public\.session ADD COLUMN v text\n.*NOTICE:  schema $with_w of the registry needs: ALTER TABLE public\.session ADD COLUMN w integer$/s,
 	'and the statements');
@@ -231,10 +231,10 @@ is(sql('SELECT * FROM session ORDER BY id'), "1||\n2|two|\n3||\n4|four|4", 'run(
 like($err, qr/INFO:  sink "session" alters its target for schema $with_v of the registry: ALTER TABLE/, 'which says what it does');
 is(accounts('session'), '4|4|0|t', 'each record once');
 $kafka->produce($session, 0, [ undef, value($array, long(5), "\x00", long(1)) ]);
-($rc, $out, $err) = $node->psql('postgres', q{SELECT outcome, sqlstate, message FROM kafka_sink.preview('session')});
+($rc, $out, $err) = $node->psql('postgres', q{SELECT outcome, sqlstate, message FROM kafka_sink.preview('session', timeout => '2 min')});
 is($out, 'applied||', 'preview(): an array goes into a text');
 sql('ALTER TABLE session ALTER COLUMN v TYPE uuid USING NULL');
-($rc, $out, $err) = $node->psql('postgres', q{SELECT outcome, sqlstate, message FROM kafka_sink.preview('session')});
+($rc, $out, $err) = $node->psql('postgres', q{SELECT outcome, sqlstate, message FROM kafka_sink.preview('session', timeout => '2 min')});
 is($out, qq(error|42804|table "session" cannot be made ready for schema $array of the registry), 'preview(): what cannot be is shown');
 ($rc, $out, $err) = $node->psql('postgres', q{CALL kafka_sink.run('session')});
 like($err, qr/ERROR:  table "session" cannot be made ready for schema $array of the registry\n.*offset 4/s, 'run(): is an error');

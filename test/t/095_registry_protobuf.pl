@@ -379,7 +379,7 @@ is(sql(q{SELECT encode(id, 'hex') FROM bad WHERE v = 'b'}), 'ff', 'byte by byte'
 
 # --- looking ---
 
-is(sql("SELECT string_agg(kafka_sink.decode('kafka', value)::text, ' ' ORDER BY off) FROM kafka_sink.peek('kafka', '$events', 0, until_off => 3)"),
+is(sql("SELECT string_agg(kafka_sink.decode('kafka', value)::text, ' ' ORDER BY off) FROM kafka_sink.peek('kafka', '$events', 0, until_off => 3, timeout => '2 min')"),
 	'{"by": "me", "id": 10} {"id": 11, "items": [{"name": "nail"}, {}]} {"id": 12, "to": "there"}', 'decode()');
 
 # --- the table by the schema, and one that follows it ---

@@ -71,7 +71,7 @@ sink('late', $late, q{on_error => 'dead_letter', enabled => false});
 $kafka->produce($late, 0, [ undef, value(3, long(1)) ], [ undef, value(3, long(2)) ]);
 my $session = $node->background_psql('postgres');
 my $retry = q{SELECT applied, dead_lettered FROM kafka_sink.retry_dead_letters('late')};
-my $preview = q{SELECT outcome FROM kafka_sink.preview('late')};
+my $preview = q{SELECT outcome FROM kafka_sink.preview('late', timeout => '2 min')};
 
 sql(q{CALL kafka_sink.run('late', max_records => 1)});
 is($session->query_safe($retry), '0|1', 'there is no such schema');

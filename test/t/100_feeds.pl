@@ -82,9 +82,9 @@ published('f');
 is(values_of($topic), 'one two three four [5] \N six ', 'committed messages are in Kafka, in their order');
 is(join(' ', map { $_->[2] } $kafka->records($topic)), 'k k k k k \N k k', 'and their keys');
 is(sql("SELECT string_agg(format('%s=%s', h.name, coalesce(encode(h.value, 'hex'), 'null')), ' ' ORDER BY r.off, n)
-	FROM kafka_sink.peek('kafka', '$topic', 0) r, unnest(r.headers) WITH ORDINALITY h (name, value, n)"),
+	FROM kafka_sink.peek('kafka', '$topic', 0, timeout => '2 min') r, unnest(r.headers) WITH ORDINALITY h (name, value, n)"),
 	'h=01 n=null b=74727565 i=31 n=null s=78', 'and their headers');
-is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$topic', 0) WHERE abs(extract(epoch FROM now() - ts)) < 600"), 8, 'and the time of the commit');
+is(sql("SELECT count(*) FROM kafka_sink.peek('kafka', '$topic', 0, timeout => '2 min') WHERE abs(extract(epoch FROM now() - ts)) < 600"), 8, 'and the time of the commit');
 
 # prepared, and committed by another session; and one that was open all the time
 my $open = $node->background_psql('postgres');
