@@ -17,7 +17,7 @@ sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub produce
 {
 	my ($topic, @values) = @_;
-	my $script = $kafka->script('linger.ms' => 10_000)->to($topic);
+	my $script = $kafka->script('linger.ms' => 120_000)->to($topic);
 
 	$script->P(0, ref $_ ? @$_ : (undef, $_)) foreach @values;
 	$script->F;
