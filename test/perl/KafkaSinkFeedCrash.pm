@@ -41,7 +41,8 @@ Of random numbers; whether each fault is told when it strikes.
 
 =item until
 
-A time at which it ends earlier.
+A time at which it ends earlier, but not before one of each kind has struck; C<{cut_short}>
+tells.
 
 =back
 
@@ -200,6 +201,14 @@ sub _strike
 	return 1;
 }
 
+# Has each kind that was asked for, on a machine that is busy, too?
+sub _all_struck
+{
+	my ($self) = @_;
+
+	return !grep { $self->{events}{$_} && !$self->struck($_) } keys %{ $self->{events} };
+}
+
 =item $campaign->run
 
 Writes, strikes and looks; then lets the feeds finish.
@@ -218,7 +227,7 @@ sub run
 	$self->{load}->start;
 	while (@$events)
 	{
-		last if $self->{until} && time > $self->{until};
+		last if $self->{cut_short} = $self->{until} && time > $self->{until} && $self->_all_struck;
 		if ($faults->active && rand() < 0.6)
 		{
 			# in the middle of another
