@@ -360,12 +360,14 @@ sub _check_logs
 		  FROM produced
 		 WHERE kind = 'tx' AND (n + aborted <> seen OR ends - n - aborted < markers
 		       OR ends - n - aborted > markers + ${\($kills{broker} // 0)}) LIMIT 5});
+	# (each in the last range that begins before it)
 	$self->_check('log', q{
 		SELECT topic || '/' || part || '/' || off || ' was acknowledged and is not in the log' FROM
 		(SELECT topic, part, off FROM manifest UNION ALL SELECT topic, part, off FROM hidden WHERE off IS NOT NULL) m
 		  JOIN topics t USING (topic)
-		 WHERE t.kind = 'tx' AND NOT EXISTS (SELECT FROM visible v
-			WHERE v.topic = m.topic AND v.part = m.part AND m.off >= v.from_off AND m.off < v.until_off) LIMIT 5});
+		  LEFT JOIN LATERAL (SELECT until_off FROM visible v
+			WHERE v.topic = m.topic AND v.part = m.part AND v.from_off <= m.off ORDER BY v.from_off DESC LIMIT 1) v ON true
+		 WHERE t.kind = 'tx' AND coalesce(v.until_off, 0) <= m.off LIMIT 5});
 	return;
 }
 
