@@ -202,26 +202,33 @@ ks_producer_begin(KsProducer *p)
 	return result_of(p, rd_kafka_begin_transaction(p->client->rk), "begin a transaction");
 }
 
+/*
+ * All messages are to have arrived before librdkafka is asked to commit: what a transaction
+ * that has failed leaves in its queues it would wait for until that times out.  So far the
+ * transaction can be aborted.
+ */
 KsProducerResult
 ks_producer_commit(KsProducer *p, int timeout_ms)
 {
 	static const char what[] = "commit a transaction";
-	KsProducerResult result;
+	KsProducerResult result = KS_PRODUCER_DONE;
 	rd_kafka_error_t *error;
 
 	ks_producer_serve(p);
-	if (ks_committer_commit(p->committer, timeout_ms, &error))
-		result = result_of(p, error, what);
-	else
+	if (!ks_committer_is_busy(p->committer))
 	{
-		/* one that is fenced may not be told before its messages have timed out */
-		rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(p->client->rk, NULL, 0);
-
-		result = fatal != RD_KAFKA_RESP_ERR_NO_ERROR ? KS_PRODUCER_DEAD : KS_PRODUCER_AGAIN;
-		p->failed = result == KS_PRODUCER_DEAD ? fatal : RD_KAFKA_RESP_ERR__TIMED_OUT;
-		p->what = what;
-		p->words[0] = '\0';
+		result = ks_producer_flush(p, timeout_ms);
+		/* asked for another one, librdkafka says why not */
+		if (result == KS_PRODUCER_ABORT || rd_kafka_fatal_error(p->client->rk, NULL, 0) != RD_KAFKA_RESP_ERR_NO_ERROR)
+			return result_of(p, rd_kafka_begin_transaction(p->client->rk), what);
 	}
+	if (result == KS_PRODUCER_AGAIN || !ks_committer_commit(p->committer, timeout_ms, &error))
+	{
+		p->what = what;
+		p->failed = RD_KAFKA_RESP_ERR__TIMED_OUT;
+		return KS_PRODUCER_AGAIN;
+	}
+	result = result_of(p, error, what);
 	/* which message it was */
 	if (result != KS_PRODUCER_DONE)
 		ks_producer_serve(p);

@@ -346,12 +346,13 @@ sql(q{
 	UPDATE old SET v = (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 200)) WHERE id = 123;
 	CREATE PUBLICATION old FOR TABLE old;
 });
+# (which is told at once, not when the transaction would have timed out)
 foreach ([ 'copied', ', copy_data => true', 'max.message.bytes' => 2000 ], [ 'limited', ', copy_data => true, max_message_bytes => 2000' ])
 {
 	my ($feed, $settings, @config) = @$_;
 	my $rows = $kafka->topic($feed, 1, @config);
 
-	sql("SELECT kafka_sink.create_feed('$feed', server => 'kafka', publication => 'old', topic => '$rows', progress_topic => '$progress'$settings)");
+	sql("SELECT kafka_sink.create_feed('$feed', server => 'kafka', publication => 'old', topic => '$rows', progress_topic => '$progress', transaction_timeout => '10 min'$settings)");
 	$history = history_now();
 	foreach my $again ('', ' again')
 	{
