@@ -7,6 +7,7 @@
  * of them for ends of aborts, and ends the process.)
  */
 #include "../fuzz/stubs.h"
+#include "tap.h"
 
 #include <unistd.h>
 
@@ -18,16 +19,6 @@
 #define TRANSACTIONS	30
 #define RTT_MS			20
 #define END_TXN			26		/* of the protocol */
-
-static int	tests;
-static bool failed;
-
-static void
-ok(bool fine, const char *what)
-{
-	printf("%s %d - %s\n", fine ? "ok" : "not ok", ++tests, what);
-	failed |= !fine;
-}
 
 /* (src/base/memory.c) */
 void

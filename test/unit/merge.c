@@ -8,6 +8,7 @@
  * first, for whoever looks whether all is sorted.
  */
 #include "../fuzz/stubs.h"
+#include "tap.h"
 
 #include "base/merge.h"
 
@@ -20,21 +21,11 @@ typedef struct Sorted
 	char		more[4];
 } Sorted;
 
-static int	tests;
-static bool failed;
 static int	keys[MAX];
 static int	unsaid;
 static int	said;
 static int	candidate;
 static int64 ncompared;
-
-static void
-ok(bool fine, const char *what)
-{
-	printf("%s %d - %s\n", fine ? "ok" : "not ok", ++tests, what);
-	failed |= !fine;
-}
-
 static int
 compare(const void *a, const void *b)
 {

@@ -6,6 +6,7 @@
  * that the address sanitizer sees who looks there.
  */
 #include "../fuzz/stubs.h"
+#include "tap.h"
 
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -15,16 +16,6 @@
 
 #define MAX_LOG		16
 #define STEP		700			/* offsets from one record to the next: what was between is compacted */
-
-static int	tests;
-static bool failed;
-
-static void
-ok(bool fine, const char *what)
-{
-	printf("%s %d - %s\n", fine ? "ok" : "not ok", ++tests, what);
-	failed |= !fine;
-}
 
 /* --- the server --- */
 

@@ -11,6 +11,7 @@
  *	proto FOLDER
  */
 #include "../fuzz/stubs.h"
+#include "tap.h"
 
 #include <dirent.h>
 
@@ -19,16 +20,6 @@
 #include "format/proto_descriptor.h"
 
 #define MAX_TEXTS	1100
-
-static int	tests;
-static bool failed;
-
-static void
-ok(bool fine, const char *what)
-{
-	printf("%s %d - %s\n", fine ? "ok" : "not ok", ++tests, what);
-	failed |= !fine;
-}
 
 static char *
 read_file(const char *folder, const char *name)
