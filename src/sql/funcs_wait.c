@@ -287,33 +287,20 @@ is_awaited(const WaitFor *w, const char *topic)
 	return false;
 }
 
-/* Errors if a topic was taken from the sink that is waited for: nothing of it will arrive. */
+/* Errors if a topic that is waited for was taken from the sink: nothing of it will arrive. */
 static void
-check_registered(const WaitFor *w, const List *topics)
+check_registered(const WaitFor *w, const List *topics, const char *awaited)
 {
-	const char *awaited = NULL;
 	ListCell   *lc;
 
-	for (int i = 0; i < w->nends + list_length(w->unknown); i++)
-	{
-		const char *topic = i < w->nends ? w->ends[i].topic :
-			((const KsTopic *) list_nth(w->unknown, i - w->nends))->topic;
-		bool		registered = awaited != NULL && strcmp(topic, awaited) == 0;
-
-		foreach(lc, topics)
-		{
-			if (registered)
-				break;
-			registered = strcmp(((const KsTopic *) lfirst(lc))->topic, topic) == 0;
-		}
-		if (!registered)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("topic \"%s\" is not registered with sink \"%s\" any more", topic, w->name),
-					 errdetail("It was waited for."),
-					 errhint("CALL kafka_sink.wait_for(%s) again to wait for those that are.", quote_literal_cstr(w->name))));
-		awaited = topic;
-	}
+	foreach(lc, topics)
+		if (strcmp(((const KsTopic *) lfirst(lc))->topic, awaited) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("topic \"%s\" is not registered with sink \"%s\" any more", awaited, w->name),
+			 errdetail("It was waited for."),
+			 errhint("CALL kafka_sink.wait_for(%s) again to wait for those that are.", quote_literal_cstr(w->name))));
 }
 
 /* Errors if the sink, or a topic that is waited for, does not go on by itself. */
@@ -345,7 +332,10 @@ check_obstacles(const WaitFor *w)
 	if (w->of_topics)
 	{
 		check_server(sink);
-		check_registered(w, topics);
+		for (int i = 0; i < w->nends; i++)
+			check_registered(w, topics, w->ends[i].topic);
+		foreach(lc, w->unknown)
+			check_registered(w, topics, ((const KsTopic *) lfirst(lc))->topic);
 	}
 	foreach(lc, topics)
 	{
