@@ -171,6 +171,9 @@ extern bool ks_schemas_ask(const KsDecoder *decoder);
 extern void ks_schemas_list_unknown(KsDecoder *decoder, const KsRecord *rec, const KsSchemaPass *pass,
 									List **unknown);
 
+/* And, after that: is it by one that is not known? */
+extern bool ks_schemas_lack(KsDecoder *decoder, const KsRecord *rec);
+
 /* Does each record tell what type its value is of? */
 extern bool ks_schemas_tell_types(const KsDecoder *decoder);
 

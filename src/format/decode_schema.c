@@ -84,6 +84,23 @@ ks_schemas_list_unknown(KsDecoder *d, const KsRecord *rec, const KsSchemaPass *p
 		list_unknown(&d->key_schemas, rec, true, pass, unknown);
 }
 
+static bool
+lacks(KsSchemaPart *part, const KsRecord *rec, bool is_key)
+{
+	KsSchemaId	id;
+	int			skip;
+
+	return ks_framing_read(part->framing, rec, is_key, &id, &skip) == NULL &&
+		ks_schema_cache_lacks(part->cache, &id);
+}
+
+bool
+ks_schemas_lack(KsDecoder *d, const KsRecord *rec)
+{
+	return (d->value_schemas.cache && rec->valuelen >= 0 && lacks(&d->value_schemas, rec, false)) ||
+		(d->key_schemas.cache && rec->keylen >= 0 && lacks(&d->key_schemas, rec, true));
+}
+
 /* --- what the target is not ready for --- */
 
 bool

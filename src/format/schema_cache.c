@@ -190,6 +190,12 @@ ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, const KsSchema
 	return entry->state != KS_SCHEMA_UNKNOWN;
 }
 
+bool
+ks_schema_cache_lacks(KsSchemaCache *cache, const KsSchemaId *id)
+{
+	return find_entry(cache, id)->state == KS_SCHEMA_UNKNOWN;
+}
+
 /* Of the schema, and not of the moment? */
 static bool
 is_lasting(int sqlstate)

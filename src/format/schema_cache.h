@@ -44,6 +44,9 @@ extern KsSchemaCache *ks_schema_cache_create(KsDecoder *d, bool of_keys, KsCompi
  */
 extern bool ks_schema_cache_knows(KsSchemaCache *cache, const KsSchemaId *id, const KsSchemaPass *pass);
 
+/* Is it neither, as of the last pass? */
+extern bool ks_schema_cache_lacks(KsSchemaCache *cache, const KsSchemaId *id);
+
 /*
  * Where the target is to be ready for schemas: were any met that have types which it has
  * not been compared with?  What the table looks like that records of one need, in the

@@ -28,8 +28,6 @@
 #define RETRY_FIRST_MS		100
 #define RETRY_MAX_MS		30000
 #define RETRY_LOCK_MAX_MS	1000
-#define MAX_FETCHES			5		/* of the same schema for one batch */
-#define FETCH_MS			60000	/* no wait of a registry's lasts longer without a step */
 
 /* Topics that are halted alone are no worker's, until resume(). */
 static void
@@ -78,6 +76,7 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	if (in_worker)
 		leave_out_halted(c);
 	c->fetch_cxt = AllocSetContextCreate(cxt, "kafka_sink fetch", ALLOCSET_SMALL_SIZES);
+	c->registry_cxt = AllocSetContextCreate(cxt, "kafka_sink registry's error", ALLOCSET_SMALL_SIZES);
 	c->fetcher = (KsSchemaFetcher)
 	{
 		.server = sink->server, .conf = c->conf, .cxt = cxt, .begin = begin, .commit = commit
@@ -341,80 +340,4 @@ ks_consumer_retry(KsConsumer *c, bool soon)
 
 	c->retry_at = ks_backoff_until(GetCurrentTimestamp(), c->attempts, RETRY_FIRST_MS, max);
 	c->attempts++;
-}
-
-/* --- schemas --- */
-
-/* The registry is waited for: the batch may grow, but is not due. */
-static void
-serve(void *arg)
-{
-	KsConsumer *c = arg;
-	MemoryContext old = MemoryContextSwitchTo(c->cxt);
-	long		timeout;
-
-	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FETCH_MS);
-	c->idle();
-	(void) ks_consumer_step(c, &timeout);
-	MemoryContextSwitchTo(old);
-}
-
-bool
-ks_consumer_schema_differs(KsConsumer *c, const KsSchemaId *id, void (*idle) (void))
-{
-	MemoryContext old;
-	bool		result;
-
-	MemoryContextReset(c->fetch_cxt);
-	old = MemoryContextSwitchTo(c->fetch_cxt);
-	c->idle = idle;
-	c->fetcher.idle = serve;
-	c->fetcher.arg = c;
-	result = ks_schemas_fetch_differs(&c->fetcher, id);
-	MemoryContextSwitchTo(old);
-	/* (as serve() has left it) */
-	c->retry_at = c->attempts > 0 ? GetCurrentTimestamp() : 0;
-	return result;
-}
-
-void
-ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
-{
-	MemoryContext old;
-	List	   *ids = NIL;
-	const KsSchemaId *first;
-	ListCell   *lc;
-
-	/* what an error has left of the last time goes, too */
-	MemoryContextReset(c->fetch_cxt);
-	old = MemoryContextSwitchTo(c->fetch_cxt);
-	foreach(lc, c->apply->unknown)
-	{
-		KsSchemaId *id = palloc(sizeof(KsSchemaId));
-
-		*id = *(const KsSchemaId *) lfirst(lc);
-		ids = lappend(ids, id);
-	}
-	/* (not reached by tests: what has been stored is found, and what is absent noted) */
-	first = linitial(ids);
-	if (!ks_schema_id_equal(first, &c->first_fetched))
-		c->fetches = 0;
-	c->fetched = false;
-	if (c->fetches >= MAX_FETCHES)
-	{
-		c->fetches = 0;
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("schemas that were fetched are not found"),
-				 errdetail("One of them is %s.", ks_schema_id_text(first))));
-	}
-	c->idle = idle;
-	c->fetcher.idle = serve;
-	c->fetcher.arg = c;
-	ks_schemas_fetch(&c->fetcher, ids);
-	c->fetched = true;
-	c->fetches++;
-	c->first_fetched = *first;
-	MemoryContextSwitchTo(old);
-	c->retry_at = GetCurrentTimestamp();
 }

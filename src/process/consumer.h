@@ -36,6 +36,8 @@ typedef struct KsPartitionState
 	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_read_at;	/* since when */
+	bool		lacks_schema;	/* a record of the batch does, see consumer_schema.c */
+	int64		lacking_off;	/* the last that did, -1: none */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	int64		end;			/* of the log, as seen in ... */
 	uint32		end_epoch;		/* ... this epoch of the source's partition */
@@ -114,6 +116,12 @@ typedef struct KsConsumer
 	int			fetches;		/* in a row that began with ... */
 	KsSchemaId	first_fetched;
 
+	/* the registry has failed, and is left alone, see consumer_schema.c */
+	TimestampTz registry_at;	/* until then; 0: it has not */
+	int			registry_failures;	/* in a row */
+	MemoryContext registry_cxt;
+	KsStateError registry_error;
+
 	KsPartition *parts;
 	KsPartitionState *states;
 	int			nparts;
@@ -184,6 +192,14 @@ extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
  * Errors are the registry's, see kafka/registry.h.
  */
 extern void ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void));
+
+/*
+ * That was in vain, in a worker: the registry is left alone for a while, in which records
+ * whose schema is not known wait, and the batch is due without them.  If all of it has to
+ * wait (KS_APPLY_SCHEMAS again) it is due at the end of that.
+ */
+extern void ks_consumer_leave_registry(KsConsumer *c, const KsStateError *error);
+extern bool ks_consumer_registry_rests(const KsConsumer *c);
 
 /* In the same way: has the registry another schema by that id than the one that was fetched? */
 extern bool ks_consumer_schema_differs(KsConsumer *c, const KsSchemaId *id, void (*idle) (void));

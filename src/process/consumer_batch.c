@@ -185,7 +185,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)
-		c->states[i].waiting = false;
+		c->states[i].waiting = c->states[i].lacks_schema = false;
 
 	/* lock what the whole batch would move */
 	forget_counts(c);
@@ -226,9 +226,15 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		(void) ks_apply_order(c->apply, c->recs, c->nrecs, c->parts, c->nparts);
 		MemoryContextSwitchTo(old);
 		c->apply->again = c->fetched;
+		c->apply->unknown_wait = ks_consumer_registry_rests(c);
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
 		if (c->apply->unknown != NIL)
 		{
+			if (c->apply->nwaiting > 0)
+			{
+				ks_consumer_note_lacking(c);
+				c->retry_at = c->registry_at;
+			}
 			ks_apply_finish(c->apply);
 			return KS_APPLY_SCHEMAS;
 		}

@@ -4,6 +4,7 @@
  *
  * From above to below:
  *
+ *	consumer_fetch.c	asks the registry for schemas
  *	consumer.c			takes records into the batch: one step
  *	consumer_batch.c	applies the batch, and accounts for it
  *	consumer_open.c		connects: which partitions there are
@@ -11,6 +12,7 @@
  *	consumer_event.c	what the source tells beside records
  *	consumer_missing.c	topics that are not there
  *	consumer_wait.c		records that wait for the row of a foreign key
+ *	consumer_schema.c	records that wait for their schema
  *	consumer_prepare.c	what is to be known of the targets
  *	consumer_state.c	the empty batch, the error, figures: what all share
  */
@@ -59,6 +61,11 @@ extern bool ks_consumer_is_waiting(const KsConsumer *c, int pidx);
 
 /* The batch is committed: does the partition wait?  Then it is stopped for a while. */
 extern bool ks_consumer_stop_if_waiting(KsConsumer *c, int pidx);
+
+/* --- consumer_schema.c --- */
+
+/* Records of the batch (apply->waiting) wait for their schema: it is told, and of which. */
+extern void ks_consumer_note_lacking(KsConsumer *c);
 
 /* --- consumer_event.c --- */
 

@@ -344,7 +344,7 @@ ks_consumer_open(KsConsumer *c)
 	for (int i = 0; i < c->nparts; i++)
 	{
 		c->states[i].bound = -1;
-		c->states[i].waiting_off = -1;
+		c->states[i].waiting_off = c->states[i].lacking_off = -1;
 		if (c->in_worker)
 			c->states[i].slot = ks_shmem_add_partition(c->parts[i].topic, c->parts[i].part);
 		ks_consumer_start_partition(c, i);
@@ -377,9 +377,9 @@ ks_consumer_rewind(KsConsumer *c)
 	ks_consumer_reset_batch(c);
 	for (int i = 0; i < c->nparts && !c->stale; i++)
 	{
-		c->states[i].waiting = false;
+		c->states[i].waiting = c->states[i].lacks_schema = false;
 		c->states[i].waiting_since = 0;
-		c->states[i].waiting_off = -1;
+		c->states[i].waiting_off = c->states[i].lacking_off = -1;
 		ks_consumer_start_partition(c, i);
 	}
 }

@@ -49,12 +49,18 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	return now - begin < c->sink->retry_within_us;
 }
 
-bool
-ks_consumer_is_waiting(const KsConsumer *c, int pidx)
+static bool
+waits_for_row(const KsConsumer *c, int pidx)
 {
 	const KsPartitionState *st = &c->states[pidx];
 
 	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
+}
+
+bool
+ks_consumer_is_waiting(const KsConsumer *c, int pidx)
+{
+	return waits_for_row(c, pidx) || c->states[pidx].lacking_off >= c->parts[pidx].off;
 }
 
 /* Is that record told of, and does it wait, in this batch or in its back-off? */
@@ -65,7 +71,7 @@ is_reported(const KsConsumer *c, int pidx)
 
 	return c->parts[pidx].part == c->error.part && strcmp(c->parts[pidx].topic, c->error.topic) == 0 &&
 		(rec >= 0 ? c->recs[rec].off == c->error.off :
-		 ks_consumer_is_waiting(c, pidx) && c->states[pidx].waiting_off == c->error.off);
+		 waits_for_row(c, pidx) && c->states[pidx].waiting_off == c->error.off);
 }
 
 /*
@@ -88,8 +94,9 @@ report_waiting(KsConsumer *c, const KsStateError *error)
 	ks_consumer_set_error(c, error, false);
 }
 
-void
-ks_consumer_drop_waiting_records(KsConsumer *c)
+/* Records of the batch wait for rows. */
+static void
+note_waiting(KsConsumer *c)
 {
 	const KsApply *ap = c->apply;
 	const KsRecord *first = &c->recs[ap->wait_error.index];
@@ -103,7 +110,6 @@ ks_consumer_drop_waiting_records(KsConsumer *c)
 		.part = c->parts[first->pidx].part,
 		.off = first->off
 	};
-	int			out = 0;
 
 	report_waiting(c, &error);
 	for (int i = 0; i < c->nparts; i++)
@@ -118,8 +124,23 @@ ks_consumer_drop_waiting_records(KsConsumer *c)
 				st->waiting_read_at = GetCurrentTimestamp();
 			}
 			st->waiting = true;
-			ks_consumer_give_back(c, i, GetCurrentTimestamp());
 		}
+}
+
+void
+ks_consumer_drop_waiting_records(KsConsumer *c)
+{
+	const KsApply *ap = c->apply;
+	bool		for_rows = ap->wait_error.edata != NULL;
+	int			out = 0;
+
+	if (for_rows)
+		note_waiting(c);
+	else
+		ks_consumer_note_lacking(c);
+	for (int i = 0; i < c->nparts; i++)
+		if (ap->waiting[i] >= 0)
+			ks_consumer_give_back(c, i, for_rows ? GetCurrentTimestamp() : c->registry_at);
 	for (int i = 0; i < c->nrecs; i++)
 	{
 		int			from = ap->waiting[c->recs[i].pidx];
@@ -154,6 +175,9 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 
 	if (st->waiting_since != 0 && offset_moves && !has_refused(c, pidx))
 		st->waiting_since = 0;
+	/* given back until the registry is asked again */
+	if (st->lacks_schema && !st->waiting)
+		return true;
 	if (!st->waiting)
 		return false;
 	now = GetCurrentTimestamp();

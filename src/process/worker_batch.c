@@ -30,25 +30,29 @@ is_of_shared_memory(const ErrorData *edata)
 		strstr(edata->message_id, "shared memory") != NULL;
 }
 
+/* Is there more memory to be had by another worker, with less at a time? */
+static void
+leave_for_memory(const ErrorData *edata)
+{
+	if (edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && !is_of_shared_memory(edata) && ks_memory_is_to_be_had())
+		ks_worker_leave_for_memory(ks_memory_refused() ? NULL : edata);
+}
+
 /*
  * The batch failed for a reason outside of its records: it is tried again after
- * a while, or the sink halts.  What a registry says, or that it says nothing, is
- * mended there, or in the server's options.
+ * a while, or the sink halts.
  */
 static void
-handle_error(const ErrorData *edata, bool of_registry)
+handle_error(const ErrorData *edata)
 {
 	KsConsumer *c = ks_worker.consumer;
 	KsStateError error;
 	bool		lock = edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 	bool		shared = is_of_shared_memory(edata);
 
-	if (edata->sqlerrcode == ERRCODE_OUT_OF_MEMORY && !shared && ks_memory_is_to_be_had())
-		ks_worker_leave_for_memory(ks_memory_refused() ? NULL : edata);
+	leave_for_memory(edata);
 	ks_worker_state_error(edata, &error);
-	if (of_registry)
-		error.waits_for = "registry";
-	else if (!ks_error_passes(edata))
+	if (!ks_error_passes(edata))
 		ks_worker_halt(&error, 1);
 	MemoryContextReset(ks_worker.error_cxt);
 	if (lock)
@@ -58,7 +62,7 @@ handle_error(const ErrorData *edata, bool of_registry)
 			 errmsg("sink \"%s\" tries again: %s", ks_worker.sink->name, error.message),
 			 error.detail ? errdetail_internal("%s", error.detail) : 0));
 	/* one that has waited for a lock has waited long enough to say so */
-	if (lock || of_registry || c->attempts > 0)
+	if (lock || c->attempts > 0)
 		ks_worker_write_state(error.waits_for ? "waiting" : "backoff", &error);
 	/* a smaller one is another one, and may pass at once */
 	ks_consumer_retry(c, lock || (shared && ks_consumer_take_fewer(c)));
@@ -86,6 +90,25 @@ count_batch(int nrecs, Size bytes, int64 decode_us, int64 apply_us, int64 index_
 	pg_atomic_write_u64(&n->redelivered, redelivered);
 }
 
+/*
+ * What a registry says, or that it says nothing, is mended there, or in the server's options.
+ * What keeps its schemas from being stored may be a lock, or a full disk.
+ */
+static void
+handle_registry_error(const ErrorData *edata)
+{
+	KsStateError error;
+
+	leave_for_memory(edata);
+	ks_worker_state_error(edata, &error);
+	MemoryContextReset(ks_worker.error_cxt);
+	if (edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		ks_worker_describe_lock(edata, &error);
+	else if (edata->sqlerrcode != ERRCODE_DISK_FULL)
+		error.waits_for = "registry";
+	ks_consumer_leave_registry(ks_worker.consumer, &error);
+}
+
 /* The schemas that the batch's records are by; it is applied when they are there. */
 static void
 fetch_schemas(void (*idle) (void))
@@ -106,7 +129,7 @@ fetch_schemas(void (*idle) (void))
 	MemoryContextSwitchTo(cxt);
 	if (edata == NULL)
 		return;
-	handle_error(edata, true);
+	handle_registry_error(edata);
 	FreeErrorData(edata);
 }
 
@@ -161,13 +184,14 @@ ks_worker_apply_batch(void (*idle) (void))
 	if (edata)
 	{
 		pg_atomic_fetch_add_u64(&ks_worker.slot->counters.retries, 1);
-		handle_error(edata, false);
+		handle_error(edata);
 		FreeErrorData(edata);
 		return;
 	}
 	if (result == KS_APPLY_SCHEMAS)
 	{
-		fetch_schemas(idle);
+		if (!ks_consumer_registry_rests(c))
+			fetch_schemas(idle);
 		return;
 	}
 	if (result == KS_APPLY_CHANGED)

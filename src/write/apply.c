@@ -71,6 +71,34 @@ list_unknown(KsApply *ap)
 	}
 }
 
+/*
+ * Records by schemas that are not known wait, each with what is behind it in its partition.
+ * Rows of others may refer to theirs, and would be refused for want of them: then all wait.
+ */
+static void
+put_unknown_aside(KsApply *ap)
+{
+	bool		linked = false;
+
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		if (!ks_schemas_ask(r->decoder))
+			continue;
+		for (int j = r->lo; j < r->hi; j++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (ks_aside_waits(ap, j) || !ks_schemas_lack(r->decoder, &ap->recs[j]))
+				continue;
+			ks_aside_wait(ap, j, NULL);
+			linked |= r->linked || ap->sink->halt_as_a_whole;
+		}
+	}
+	if (!linked)
+		ap->unknown = NIL;
+}
+
 bool
 ks_apply_schema_of(const KsApply *ap, int record, KsSchemaId *id)
 {
@@ -115,7 +143,9 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ks_apply_begin_routes(ap);
 	ap->evolution.at = -1;
 	list_unknown(ap);
-	if (ap->unknown != NIL || !ks_evolve_ready(ap))
+	if (ap->unknown != NIL && ap->unknown_wait)
+		put_unknown_aside(ap);
+	if (ap->unknown != NIL || ap->nwaiting > 0 || !ks_evolve_ready(ap))
 	{
 		ap->done = 0;
 		MemoryContextSwitchTo(old);

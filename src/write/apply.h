@@ -91,8 +91,9 @@ struct KsApply
 	LocalTransactionId immediate_in;	/* where constraints have become immediate */
 	int		   *waiting;		/* by partition: its first record that waits, or -1 */
 	int			nwaiting;		/* partitions with one */
-	KsRecordError wait_error;	/* of the first of them */
+	KsRecordError wait_error;	/* of the first of them; edata NULL: for a schema */
 	List	   *unknown;		/* KsSchemaId *: schemas that must be fetched first, in batch_cxt */
+	bool		unknown_wait;	/* they cannot be fetched now */
 	KsSchemaPass looking;		/* for such */
 	bool		again;			/* the batch of the last call, with schemas that were missing then */
 	KsEvolution evolution;		/* that is needed first, in batch_cxt */
@@ -128,6 +129,8 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
  *
  * Nor is anything applied, nor looked at, if records are by schemas that are not known
  * (unknown != NIL): the caller has them fetched, and calls 'again'.  There may be more.
+ * With unknown_wait, for that cannot be done now, records wait (above); but if foreign keys
+ * of the target link them with others, all must (both unknown != NIL and nwaiting > 0).
  * Nor if the target is not ready for the schema of a record (evolution.at >= 0): the
  * caller applies those before it, if there are any, or has the target altered, between
  * ks_apply_finish() and ks_apply_prepare(), and calls again.

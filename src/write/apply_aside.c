@@ -25,17 +25,20 @@ void
 ks_aside_put_waiting(KsApply *ap, int from)
 {
 	for (int i = from; ap->waiting && i < ap->nrecs; i++)
-	{
-		int			first = ap->waiting[ap->recs[i].pidx];
-
-		if (first >= 0 && first <= i)
+		if (ks_aside_waits(ap, i))
 			ap->ops[i] = KS_ROW_REJECTED;
-	}
 }
 
-/* The record waits for the row that its foreign key needs. */
-static void
-wait_for_row(KsApply *ap, int i, ErrorData *edata)
+bool
+ks_aside_waits(const KsApply *ap, int i)
+{
+	int			first = ap->waiting ? ap->waiting[ap->recs[i].pidx] : -1;
+
+	return first >= 0 && first <= i;
+}
+
+void
+ks_aside_wait(KsApply *ap, int i, ErrorData *edata)
 {
 	int			pidx = ap->recs[i].pidx;
 
@@ -50,7 +53,6 @@ wait_for_row(KsApply *ap, int i, ErrorData *edata)
 		ap->wait_error.edata = edata;
 	}
 	ap->waiting[pidx] = i;
-	ks_aside_put_waiting(ap, i);
 }
 
 const char *
@@ -72,7 +74,11 @@ static void
 refuse(KsApply *ap, int i, ErrorData *edata, const char *column)
 {
 	if (ks_aside_may_wait(ap, i, edata))
-		wait_for_row(ap, i, edata);
+	{
+		/* the row that its foreign key needs may come */
+		ks_aside_wait(ap, i, edata);
+		ks_aside_put_waiting(ap, i);
+	}
 	else
 		reject(ap, i, edata, column, false);
 }

@@ -21,6 +21,15 @@
 /* Applies all records below ap->done but those that are refused. */
 extern void ks_apply_search(KsApply *ap);
 
+/* --- apply_aside.c --- */
+
+/*
+ * The record waits: for a row, of which the error tells, or for a schema (NULL).  Does it, or
+ * one before it in its partition?
+ */
+extern void ks_aside_wait(KsApply *ap, int i, ErrorData *edata);
+extern bool ks_aside_waits(const KsApply *ap, int i);
+
 /* --- apply_topics.c --- */
 
 /* What each route has of the batch. */

@@ -289,10 +289,9 @@ static void
 sentence(Search *s, const KsSuspect *item)
 {
 	KsApply    *ap = s->ap;
-	int			waits_from = ap->waiting ? ap->waiting[ap->recs[item->index].pidx] : -1;
 
 	/* behind one that waits nothing is tried */
-	if (waits_from >= 0 && waits_from <= item->index)
+	if (ks_aside_waits(ap, item->index))
 		return;
 	if (may_need_stopped(ap, item))
 	{

@@ -556,6 +556,12 @@ ks_schema_cache_knows(struct KsSchemaCache *cache, const KsSchemaId *id, const K
 	abort();
 }
 
+bool
+ks_schema_cache_lacks(struct KsSchemaCache *cache, const KsSchemaId *id)
+{
+	abort();
+}
+
 void *
 ks_schema_cache_get(struct KsSchemaCache *cache, const KsSchemaId *id)
 {

@@ -104,6 +104,62 @@ sink('patient', $patient, 'enabled => false', 'patient');
 $kafka->produce($patient, 0, [ undef, value(4, long(1)) ]);
 like(timed_out($node, q{CALL kafka_sink.run('patient', timeout => '%d s')}), qr/ERROR:  57014: timed out/, 'run() ends with its own timeout');
 
+# --- a registry that fails: who waits for it ---
+
+my $state = q{SELECT state, waits_for, part, off FROM kafka_sink.sinks WHERE sink = '%s'};
+my $held = $kafka->topic('held', 2);
+$registry->schema(21, record(id => 'int'));
+sql('CREATE TABLE held (id int)');
+sink('held', $held, q{idle_after => '0'});
+$kafka->produce($held, $_, [ undef, value(21, long(1 + $_)) ]) foreach 0, 1;
+becomes('SELECT id FROM held ORDER BY id', "1\n2", 'two partitions');
+$registry->stop;
+$kafka->produce($held, 1, map { [ undef, value(@$_) ] } [ 21, long(3) ], [ 22, long(4) ], [ 21, long(5) ]);
+becomes(sprintf($state, 'held'), 'waiting|registry|1|2', 'no registry: a record waits, and says where it is');
+becomes('SELECT id FROM held ORDER BY id', "1\n2\n3", 'what is before it does not');
+$kafka->produce($held, 0, [ undef, value(21, long(6)) ]);
+becomes('SELECT id FROM held ORDER BY id', "1\n2\n3\n6", 'nor do other partitions');
+is(sql(sprintf $state, 'held'), 'waiting|registry|1|2', 'while it waits');
+is(sql(q{SELECT part, off FROM kafka_sink.txn_offsets WHERE sink = 'held' ORDER BY part}), "0|2\n1|2", 'at its offset');
+$registry->schema(22, record(id => 'int'));
+$registry->start;
+becomes('SELECT id FROM held ORDER BY id', join("\n", 1 .. 6), 'the registry is there');
+becomes(sprintf($state, 'held'), 'running|||', 'and nothing is wrong any more');
+
+# one schema that is denied keeps no others from being fetched, whichever is the first
+my $denied = $kafka->topic('denied', 3);
+$registry->answer('/schemas/ids/23', status => 403, body => '{"error_code":40301,"message":"User is denied operation Read"}');
+$registry->schema(24, record(id => 'int'));
+sql('CREATE TABLE denied (id int)');
+sink('denied', $denied, q{idle_after => '0', enabled => false});
+$kafka->produce($denied, 0, [ undef, value(23, long(1)) ]);
+$kafka->produce($denied, 1, [ undef, value(24, long(2)) ]);
+$kafka->produce($denied, 2, [ undef, value(23, long(3)) ]);
+sql(q{SELECT kafka_sink.resume('denied')});
+becomes('SELECT id FROM denied', '2', 'one of three is denied');
+becomes(q{SELECT state, waits_for, message FROM kafka_sink.sinks WHERE sink = 'denied'}, 'waiting|registry|the schema registry denies access', 'which is told');
+$registry->schema(23, record(id => 'int'));
+becomes('SELECT id FROM denied ORDER BY id', "1\n2\n3", 'until it is not');
+
+# rows that others refer to, whose records would be refused without them
+my @linked = map { $kafka->topic($_, 1) } 'parents', 'children';
+$registry->answer('/schemas/ids/25', status => 500);
+sql(qq{CREATE TABLE parents (id int PRIMARY KEY); CREATE TABLE children (id int REFERENCES parents);
+	SELECT kafka_sink.create_sink('linked', server => 'kafka', format => 'avro', on_error => 'dead_letter',
+		retry_within => '1 ms', idle_after => '0');
+	SELECT kafka_sink.register_topic('linked', '$linked[0]', target => 'parents'),
+		kafka_sink.register_topic('linked', '$linked[1]', target => 'children')});
+$kafka->produce($linked[0], 0, [ undef, value(25, long(1)) ]);
+becomes(sprintf($state, 'linked'), 'waiting|registry|0|0', 'a row that others may refer to waits');
+$kafka->produce($linked[1], 0, [ undef, value(21, long(1)) ]);
+becomes(qq{SELECT lag FROM kafka_sink.lag WHERE sink = 'linked' AND topic = '$linked[1]'}, '1', 'a record that does is there');
+my $asked = $registry->requests('/schemas/ids/25');
+ok(KafkaSinkTest::_poll(sub { $registry->requests('/schemas/ids/25') >= $asked + 2 }), 'the batch is tried with it');
+is(sql(q{SELECT count(*) FROM kafka_sink.dead_letters WHERE sink = 'linked'}), '0', 'and it waits, too');
+$registry->schema(25, record(id => 'int'));
+becomes('SELECT * FROM children', '1', 'the schema is there: so are both');
+becomes(sprintf($state, 'linked'), 'running|||', 'and nothing is wrong any more');
+
 # --- a registry that gives ids again ---
 
 my %old = (dead_letter => 11, stop => 12, 'ignore' => 13);
