@@ -35,7 +35,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node create_server shared_broker start_broker start_mock
+our @EXPORT = qw(new_node create_server shared_broker start_broker start_cluster start_mock
   wait_until wait_for_log try_sql timed_out start_script freeze unescaped kill_process);
 
 my (@nodes, @ours);
@@ -333,6 +333,12 @@ C<-E<gt>topic>, and do not stop it.
 A broker of this test's own.  C<properties =E<gt> { ... }> goes to its
 configuration, C<start =E<gt> 0> does not start it.
 
+=item start_cluster($n)
+
+So many brokers of one cluster, each of which is a controller too, and that tables of topics
+are replicated to all of; any of them may go while more than half stay.  Each knows all of
+them (C<bootstrap>).
+
 =item start_mock(brokers => N)
 
 librdkafka's mock cluster in a process of its own; C<-E<gt>command("down 1")>
@@ -362,6 +368,34 @@ sub start_broker
 	push @ours, $broker;
 	$broker->start if $opts{start} // 1;
 	return $broker;
+}
+
+sub start_cluster
+{
+	my ($n) = @_;
+	my @ports = map { my $port = `$ENV{KAFKA_SINK_BROKER} free-port`; chomp $port; $port } 1 .. $n;
+	my $id = 'k' . substr(sprintf('%08x%08x%08x', map { rand 2**32 } 1 .. 3), 0, 20) . 'Q';
+	my @brokers = map {
+		my $node = $_;
+		KafkaSinkTest::Broker->_new(
+			bootstrap => join(',', map { "127.0.0.1:$_" } @ports),
+			port => $ports[ $node - 1 ],
+			dir => PostgreSQL::Test::Utils::tempdir("broker$node"),
+			properties => {
+				cluster => $id,
+				'node.id' => $node,
+				'controller.quorum.voters' => join(',', map { "$_\@127.0.0.1:" . ($ports[ $_ - 1 ] + 1) } 1 .. $n),
+				'default.replication.factor' => $n,
+				'offsets.topic.replication.factor' => $n,
+				'transaction.state.log.replication.factor' => $n,
+			})
+	} 1 .. $n;
+
+	push @ours, @brokers;
+	# none of them is there before most are
+	my @starts = map { $_->start_harness } @brokers;
+	$_->finish or die 'a broker does not start' foreach @starts;
+	return @brokers;
 }
 
 sub start_mock
@@ -416,12 +450,25 @@ stop and kill9 when its process is gone.
 sub start
 {
 	my ($self) = @_;
+
+	$self->_script($self->_start_args);
+	return;
+}
+
+# The same, not waited for
+sub start_harness
+{
+	my ($self) = @_;
+	return IPC::Run::start([ $ENV{KAFKA_SINK_BROKER}, $self->_start_args ], '<', '/dev/null', '>&2');
+}
+
+sub _start_args
+{
+	my ($self) = @_;
 	my %properties = %{ $self->{properties} };
 
-	$self->_script('start', $self->{dir}, $self->{port},
-		map { "$_=$properties{$_}" } sort keys %properties);
 	$self->{properties} = {};
-	return;
+	return ('start', $self->{dir}, $self->{port}, map { "$_=$properties{$_}" } sort keys %properties);
 }
 
 sub stop { return $_[0]->_script('stop', $_[0]->{dir}); }
@@ -493,6 +540,10 @@ Return when the change can be seen.
 
 One [part, low, high, last stable offset] per partition.
 
+=item $broker->leaders($name)
+
+One [part, leader or -1, replicas in sync] per partition, as far as the topic is there.
+
 =item $broker->records($name)
 
 One [part, offset, key, value] per committed record, escaped as kfk does.
@@ -524,6 +575,12 @@ sub alter_config
 {
 	my ($self, $name, %config) = @_;
 	return $self->kfk('alter-config', $name, map { "$_=$config{$_}" } sort keys %config);
+}
+
+sub leaders
+{
+	my ($self, $name) = @_;
+	return map { [ split /\t/ ] } split /\n/, $self->kfk('leaders', $name);
 }
 
 sub watermarks

@@ -13,6 +13,7 @@
  *	grant PRINCIPAL TOPIC OPERATION...	ACLs: read, describe, ...
  *	revoke PRINCIPAL TOPIC OPERATION...
  *	features					what librdkafka was built with, and its version
+ *	leaders NAME				part, leader (-1: none), number of replicas in sync
  *	watermarks NAME				part, low, high, last stable offset
  *	cat NAME					part, offset, key, value: all that is committed now
  *	follow NAME -n COUNT		time of arrival (us), key: what is committed from now on
@@ -258,6 +259,26 @@ wait_partitions(rd_kafka_t *rk, const char *name, int n)
 		again(rk, until, "topic has not the wanted number of partitions");
 }
 
+/* What the brokers say that are there; nothing for a topic that does not exist. */
+static void
+run_leaders(const char *name)
+{
+	rd_kafka_t *rk = client(RD_KAFKA_PRODUCER, rd_kafka_conf_new());
+	rd_kafka_topic_t *rkt = rd_kafka_topic_new(rk, name, NULL);
+	const struct rd_kafka_metadata *md;
+	int64_t		until = deadline();
+
+	while (rd_kafka_metadata(rk, 0, rkt, &md, 5000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		again(rk, until, "cluster does not answer");
+	for (int i = 0; i < md->topic_cnt; i++)
+		for (int p = 0; p < md->topics[i].partition_cnt; p++)
+			printf("%d\t%d\t%d\n", md->topics[i].partitions[p].id, md->topics[i].partitions[p].leader,
+				   md->topics[i].partitions[p].isr_cnt);
+	rd_kafka_metadata_destroy(md);
+	rd_kafka_topic_destroy(rkt);
+	rd_kafka_destroy(rk);
+}
+
 static void
 run_wait_ready(void)
 {
@@ -353,7 +374,7 @@ static void
 run_create_topic(const char *name, int parts, char **configs, int n)
 {
 	Admin		a = admin();
-	rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(name, parts, 1, errstr, sizeof(errstr));
+	rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(name, parts, -1, errstr, sizeof(errstr));
 	int64_t		until = deadline();
 
 	if (!t)
@@ -1940,6 +1961,8 @@ main(int argc, char **argv)
 		run_acl(argv[0][0] == 'g', argv[1], argv[2], argv + 3, argc - 3);
 	else if (COMMAND("features", 0))
 		run_features();
+	else if (COMMAND("leaders", 1))
+		run_leaders(argv[1]);
 	else if (COMMAND("watermarks", 1))
 		run_watermarks(argv[1]);
 	else if (COMMAND("cat", 1))
