@@ -182,7 +182,7 @@ CREATE TABLE t (id int, v text, x float8, at timestamptz);
 SELECT kafka_sink.create_sink('s', target => 't', format => 'avro', on_nul => 'strip', on_nonfinite => 'error',
     columns => '{"at": {"source": "at", "unit": "seconds"}}',
     value_schema => rec(f('v', '"string"'), f('x', '"double"'), f('at', '["null", "long"]'), f('id', '"int"')));
-SELECT unnest(ARRAY[try(r('\x06610062' || '\x000000000000f03f'::bytea || n(1) || n(60) || n(1))), try(r(s('') || '\x000000000000f87f'::bytea || n(0) || n(1)))]) AS try;
+SELECT unnest(ARRAY[try(r('\x06610062' || '\x000000000000f03f'::bytea || n(1) || n(60) || n(1))), try(r('\x06c300a9' || '\x000000000000f03f'::bytea || n(1) || n(60) || n(1))), try(r(s('') || '\x000000000000f87f'::bytea || n(0) || n(1)))]) AS try;
 TABLE t;
 
 -- fields and columns: order, names, aliases, paths, defaults, what is left

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "common/shortest_dec.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "format/decode_format.h"
@@ -57,12 +58,16 @@ ks_scalar_set_float(KsJsonToken *tok, double v, bool single, char *buf)
 					  double_to_shortest_decimal_bufn(v, buf));
 }
 
-/* Characters of code 0 are left out, or refused. */
-static char *
-strip_nul(const KsDecoder *d, const char *s, int *len)
+/*
+ * Characters of code 0 are left out, or refused.  What is between them is text by itself:
+ * bytes on both sides of one make no character.
+ */
+static void
+strip_nul(KsDecoder *d, const char **s, int *len)
 {
-	char	   *out;
-	int			n = 0;
+	const char *p = *s;
+	const char *end = p + *len;
+	StringInfoData out;
 
 	if (!d->cv.strip_nul)
 		ereport(ERROR,
@@ -70,12 +75,20 @@ strip_nul(const KsDecoder *d, const char *s, int *len)
 				 errmsg("a string has a character of code 0"),
 				 errdetail("It cannot be stored in a column of this type."),
 				 errhint("The sink's setting on_nul => 'strip' leaves such characters out.")));
-	out = palloc(*len);
-	for (int i = 0; i < *len; i++)
-		if (s[i] != '\0')
-			out[n++] = s[i];
-	*len = n;
-	return out;
+	initStringInfo(&out);
+	while (p < end)
+	{
+		const char *nul = memchr(p, '\0', end - p);
+		const char *piece = p;
+		int			n = (int) ((nul ? nul : end) - p);
+
+		CHECK_FOR_INTERRUPTS();
+		ks_to_server(d, &piece, &n);
+		appendBinaryStringInfo(&out, piece, n);
+		p = nul ? nul + 1 : end;
+	}
+	*s = out.data;
+	*len = out.len;
 }
 
 void
@@ -84,8 +97,9 @@ ks_scalar_to_server(KsDecoder *d, const char **s, int *len)
 	if (likely(ks_is_ascii(*s, *len)))
 		return;
 	if (memchr(*s, '\0', *len))
-		*s = strip_nul(d, *s, len);
-	ks_to_server(d, s, len);
+		strip_nul(d, s, len);
+	else
+		ks_to_server(d, s, len);
 }
 
 void

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
 
 #include "format/avro_schema.h"
 
@@ -63,6 +62,8 @@ static KsTarget target = {
 	.format = KS_FORMAT_AVRO, .nkeys = 1, .keycols = keycols, .deletes = true
 };
 
+static bool strip_nul;
+
 /* --- Avro, once more --- */
 
 typedef struct Input
@@ -110,7 +111,7 @@ string(Input *in)
 	int64		n = number(in);
 	const uint8 *p = take(in, n);
 
-	in->bad |= p == NULL || !pg_verify_mbstr(PG_UTF8, (const char *) p, (int) n, true);
+	in->bad |= p == NULL || !fuzz_is_text(p, (size_t) n, strip_nul);
 }
 
 static void
@@ -228,7 +229,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	settings.framing = (KsFraming) (data[0] % 3);
 	settings.key_format = data[0] & 4 ? KS_FORMAT_AVRO : KS_FORMAT_NONE;
 	settings.key_schema = data[0] & 8 ? "\"long\"" : schema;
-	settings.strip_nul = data[0] & 16;
+	settings.strip_nul = strip_nul = (data[0] & 16) != 0;
 	int_type.typlen = sizeof(int32);
 	cols[3].type.elem = &int_type;
 	for (int i = 0; i < (int) lengthof(cols); i++)

@@ -11,7 +11,6 @@
 
 #include "catalog/pg_type.h"
 #include "common/base64.h"
-#include "mb/pg_wchar.h"
 
 #include "format/proto_descriptor.h"
 #include "format/proto_schema.h"
@@ -75,6 +74,8 @@ static KsTarget target = {
 	.ncols = lengthof(cols), .cols = cols, .nfields = lengthof(fields), .fields = fields,
 	.format = KS_FORMAT_PROTOBUF, .nkeys = 1, .keycols = keycols, .deletes = true, .has_rest = true
 };
+
+static bool strip_nul;
 
 /* --- Protobuf, once more --- */
 
@@ -192,7 +193,7 @@ inside(const uint8 *p, uint64 len, int i, Input *outside)
 	Input		in = {p, p + len, false};
 
 	if (known[i].type == 's')
-		in.bad = !pg_verify_mbstr(PG_UTF8, (const char *) p, (int) len, true);
+		in.bad = !fuzz_is_text(p, len, strip_nul);
 	else if (known[i].type == 'm')
 		message(&in, known[i].inner, true, NULL);
 	else
@@ -299,7 +300,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	settings.message_type = settings.framing == KS_FRAMING_NONE ? "p.r" : NULL;
 	settings.key_format = data[0] & 4 ? KS_FORMAT_PROTOBUF : KS_FORMAT_NONE;
 	settings.key_schema = "syntax = \"proto3\"; message k { int64 a = 1; string b = 2; k k = 3; repeated k ks = 4; }";
-	settings.strip_nul = data[0] & 16;
+	settings.strip_nul = strip_nul = (data[0] & 16) != 0;
 	int_type.typlen = sizeof(int32);
 	cols[3].type.elem = &int_type;
 	for (int i = 0; i < (int) lengthof(cols); i++)

@@ -5,6 +5,7 @@
 #include "records.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -22,6 +23,24 @@ fuzz_blames_record(int sqlstate)
 		default:
 			return false;
 	}
+}
+
+bool
+fuzz_is_text(const void *s, size_t len, bool strip)
+{
+	const char *p = s;
+	const char *end = p + len;
+
+	while (strip && p < end)
+	{
+		const char *nul = memchr(p, '\0', end - p);
+		const char *until = nul ? nul : end;
+
+		if (!pg_verify_mbstr(PG_UTF8, p, (int) (until - p), true))
+			return false;
+		p = nul ? nul + 1 : end;
+	}
+	return strip || pg_verify_mbstr(PG_UTF8, p, (int) len, true);
 }
 
 /* As a writer does it. */

@@ -22,6 +22,9 @@
 /* Is it an error that is_record_error() in apply.c blames on a record? */
 extern bool fuzz_blames_record(int sqlstate);
 
+/* Is it UTF-8, with or without characters of code 0 ('strip')? */
+extern bool fuzz_is_text(const void *s, size_t len, bool strip);
+
 /* What came of one record. */
 typedef struct FuzzOutcome
 {
