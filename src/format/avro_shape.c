@@ -483,7 +483,7 @@ make_shape(const void *type, bool changes)
 		shape->cols[i].field = row->names[i];
 		set_column(&shape->cols[i], row->types[i], &row->docs[i], &row->defaults[i]);
 		/* they are in the order of the fields */
-		shape->cols[i].aliases = row->aliases + alias;
+		shape->cols[i].aliases = row->naliases > 0 ? row->aliases + alias : NULL;
 		for (; alias < row->naliases && row->alias_of[alias] == i; alias++)
 			shape->cols[i].naliases++;
 		/* a change that is null is no row; any other value leaves the columns to their defaults */
