@@ -56,7 +56,9 @@ ks_avro_from_scalar(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 	MemoryContext old = MemoryContextSwitchTo(r->scratch);
 	KsJsonToken tok;
 
+	r->padded_bits = c->base->typmod;
 	ks_avro_scalar(r, c->node, &tok);
+	r->padded_bits = 0;
 	return from_scratch(r, c, &tok, old, isnull);
 }
 

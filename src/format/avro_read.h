@@ -28,6 +28,7 @@ typedef struct KsAvroReader
 	int64		spare;			/* values without bytes that may still come */
 	struct KsDecoder *d;
 	MemoryContext scratch;		/* of one value's text */
+	int			padded_bits;	/* of the column, which a bit string may be filled up to; 0: not told */
 	char		buf[32];		/* a number's text */
 } KsAvroReader;
 

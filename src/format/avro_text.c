@@ -16,9 +16,6 @@
 #include "format/envelope_text.h"
 #include "format/scalar.h"
 
-/* Of a bit string, as the server has it. */
-#define MAX_BITS	(10 * 1024 * 1024 * 8)
-
 /* A number with so many digits and bits at most; longer ones are cut before. */
 static void
 set_decimal(KsAvroReader *r, const KsAvroNode *node, const char *s, int len, KsJsonToken *tok)
@@ -65,22 +62,6 @@ set_uuid(const uint8 *p, KsJsonToken *tok)
 	ks_scalar_set(tok, KS_JSON_STRING, out, q - out);
 }
 
-/* The highest first, as the server writes them; the highest that are not there are 0. */
-static void
-set_bits(const KsAvroNode *node, const uint8 *p, int len, KsJsonToken *tok)
-{
-	int			n = node->precision > 0 ? node->precision : len * 8;
-	char	   *out = palloc(n + 1);
-
-	for (int i = 0; i < n; i++)
-	{
-		int			bit = n - 1 - i;
-
-		out[i] = bit < len * 8 && (p[bit / 8] >> (bit % 8) & 1) ? '1' : '0';
-	}
-	ks_scalar_set(tok, KS_JSON_STRING, out, n);
-}
-
 static void
 set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 {
@@ -100,9 +81,8 @@ set_bytes(KsAvroReader *r, const KsAvroNode *node, KsJsonToken *tok)
 			set_uuid((const uint8 *) s, tok);
 			break;
 		case KS_AVRO_BITS:
-			if (len > MAX_BITS / 8)
-				ks_avro_bad(r, "A bit string is too long");
-			set_bits(node, (const uint8 *) s, len, tok);
+			s = ks_text_bits_of((const uint8 *) s, len, node->precision, Max(r->padded_bits, KS_PADDED_BITS));
+			ks_scalar_set(tok, KS_JSON_STRING, s, strlen(s));
 			break;
 		default:
 			ks_scalar_set_hex(tok, s, len);

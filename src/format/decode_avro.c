@@ -149,6 +149,7 @@ begin_reader(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 	r->end = r->p + len;
 	r->depth = 0;
 	r->spare = KS_AVRO_SPARE + (int64) len;
+	r->padded_bits = 0;
 	r->d = d;
 	r->scratch = d->avro->scratch;
 	MemoryContextReset(r->scratch);

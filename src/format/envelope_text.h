@@ -20,6 +20,10 @@ extern char *ks_text_decimal_bytes(uint8 *b, int len, int64 scale);
 
 /* tok: base64 */
 extern char *ks_text_decimal(const KsJsonToken *tok, int64 scale);
+
+/* max of what goes to no column that says more */
+#define KS_PADDED_BITS	8192
+
 extern char *ks_text_bits(const KsJsonToken *tok, int64 length, int max);
 /* the lowest byte first; length: 0 if all bits count; max: so many more than there are may be zeros */
 extern char *ks_text_bits_of(const uint8 *b, int len, int64 length, int max);

@@ -22,9 +22,6 @@
 #include "format/envelope_schema.h"
 #include "format/envelope_text.h"
 
-/* of a bit string whose zeros a record leaves out, unless the column tells more */
-#define PADDED_BITS		8192
-
 static void
 set_text(KsJsonToken *tok, const char *s)
 {
@@ -266,7 +263,7 @@ set_by_schema(const KsDecoder *d, const KsType *type, const KsSchema *schema, Ks
 			if (type->typid == VARBITOID)
 				ks_value_unclear("Debezium does not write how many bits a bit string of variable length has.",
 							  "Exclude the column from the connector, or map it to null in \"columns\".");
-			set_text(tok, ks_text_bits(tok, schema->unit, Max(type->typmod, PADDED_BITS)));
+			set_text(tok, ks_text_bits(tok, schema->unit, Max(type->typmod, KS_PADDED_BITS)));
 			break;
 		case KS_DECIMAL:
 			if (tok->type == KS_JSON_STRING)
