@@ -12,7 +12,7 @@ my $wanted = 90;
 # --- what gcov says: a file is told of once for each that includes it ---
 
 my (%lines, %functions);
-my @notes = glob('src/*.gcno src/*/*.gcno test/unit/counts/*.gcno') or die "nothing was built with --coverage\n";
+my @notes = glob('src/*.gcno src/*/*.gcno test/unit/counts/*/*.gcno') or die "nothing was built with --coverage\n";
 open my $gcov, '-|', 'gcov', '--json-format', '--stdout', @notes or die "gcov: $!\n";
 while (my $json = <$gcov>)
 {

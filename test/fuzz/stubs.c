@@ -102,6 +102,17 @@ err_generic_string(int field, const char *str)
 	return 0;
 }
 
+/* What the compiler cannot rule out, where it counts branches. */
+void
+#if PG_VERSION_NUM >= 160000
+ExceptionalCondition(const char *condition, const char *file, int line)
+#else
+ExceptionalCondition(const char *condition, const char *type, const char *file, int line)
+#endif
+{
+	abort();
+}
+
 /* Limits of depth come first. */
 void
 check_stack_depth(void)

@@ -189,6 +189,7 @@ rd_kafka_interceptor_add_on_thread_start(rd_kafka_t *rk, const char *name,
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 void rd_kafka_conf_destroy(rd_kafka_conf_t *conf) {}
+rd_kafka_conf_t *rd_kafka_conf_dup(const rd_kafka_conf_t *conf) { return unconstify(rd_kafka_conf_t *, conf); }
 int rd_kafka_version(void) { return 0x020002ff; }
 
 rd_kafka_t *
