@@ -299,7 +299,26 @@ SELECT * FROM given ORDER BY v;
 SELECT count(*) FROM letters();
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE t, given;
-DROP FUNCTION note_given;
+-- of one partition of a partition, and of rows that an upsert has changed
+CREATE SEQUENCE own_numbers;
+CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT nextval('own_numbers'), v text) PARTITION BY RANGE (id);
+CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+CREATE TABLE t1a PARTITION OF t1 FOR VALUES FROM (0) TO (10);
+CREATE TABLE t1b PARTITION OF t1 FOR VALUES FROM (10) TO (100);
+CREATE FUNCTION tell_given() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.v := CASE currval('public.own_numbers') WHEN NEW.n THEN 'its own' ELSE 'another' END; RETURN NEW; END$$;
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert');
+SELECT put('s', '{"id":1}', '{"id":2}', '{"id":11}');
+CREATE TRIGGER tell_given BEFORE INSERT ON t1a FOR EACH ROW EXECUTE FUNCTION tell_given();
+SELECT put('s', '{"id":3}', '{"id":4}', '{"id":12}', '{"id":5}');
+SELECT id, v FROM t ORDER BY id;
+DROP TRIGGER tell_given ON t1a;
+CREATE TRIGGER tell_given BEFORE UPDATE ON t1b FOR EACH ROW EXECUTE FUNCTION tell_given();
+SELECT put('s', '{"id":11}', '{"id":13}', '{"id":12}', '{"id":6}');
+SELECT id, v FROM t ORDER BY id;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE t;
+DROP SEQUENCE own_numbers;
+DROP FUNCTION note_given, tell_given;
 
 -- a table's check that looks at the table: a row sees those before it
 CREATE FUNCTION number_of_rows() RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN (SELECT count(*) FROM public.t); END$$;

@@ -14,15 +14,18 @@
  * The server does that where the statement names neither column.  If records may lack a
  * column with such a default, all that are volatile are evaluated here, with each row:
  * also those of columns that no record fills, which are KS_FROM_DEFAULT then.  So they are
- * if a trigger asks for currval(), and means its row's.
+ * if a trigger asks for currval(), of the table or of a partition, and means its row's.
  */
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "access/transam.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -173,19 +176,58 @@ asks_for_last(Oid function)
 	return asks;
 }
 
-/* Does a trigger of rows that are inserted?  Numbers that are given before are not its row's. */
+/* Does a trigger of the table's rows?  Numbers that are given before are not its row's. */
 static bool
-triggers_see_others(KsTarget *target, Relation rel)
+has_trigger_of_last(KsTarget *target, Relation rel, bool upserts)
 {
 	for (int i = 0; rel->trigdesc && i < rel->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &rel->trigdesc->triggers[i];
 
-		if (trigger->tgisinternal || !TRIGGER_FOR_ROW(trigger->tgtype) || !TRIGGER_FOR_INSERT(trigger->tgtype))
+		if (trigger->tgisinternal || !TRIGGER_FOR_ROW(trigger->tgtype) ||
+			!(TRIGGER_FOR_INSERT(trigger->tgtype) || (upserts && TRIGGER_FOR_UPDATE(trigger->tgtype))))
 			continue;
 		/* it may become so */
 		target->calls = true;
 		if (asks_for_last(trigger->tgfoid))
+			return true;
+	}
+	return false;
+}
+
+/* So it is for the catalog, which costs less than to open thousands of partitions. */
+static bool
+may_have_triggers(Oid relid)
+{
+	HeapTuple	tup = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		may = HeapTupleIsValid(tup) && ((Form_pg_class) GETSTRUCT(tup))->relhastriggers;
+
+	if (HeapTupleIsValid(tup))
+		ReleaseSysCache(tup);
+	return may;
+}
+
+/* Partitions may have triggers of their own. */
+static bool
+triggers_see_others(KsTarget *target, Relation rel, bool upserts)
+{
+	ListCell   *lc;
+
+	if (has_trigger_of_last(target, rel, upserts))
+		return true;
+	foreach(lc, rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? target->relids : NIL)
+	{
+		Relation	part;
+		bool		found;
+
+		CHECK_FOR_INTERRUPTS();
+		if (lfirst_oid(lc) == RelationGetRelid(rel) || !may_have_triggers(lfirst_oid(lc)))
+			continue;
+		/* (they have been locked when they were listed) */
+		part = relation_open(lfirst_oid(lc), NoLock);
+		found = has_trigger_of_last(target, part, upserts);
+		relation_close(part, NoLock);
+		if (found)
 			return true;
 	}
 	return false;
@@ -206,7 +248,7 @@ defaults_see_others(KsTarget *target, const KsSink *sink, Relation rel)
 			return true;
 		any |= is_volatile(&target->cols[i]);
 	}
-	return any && triggers_see_others(target, rel);
+	return any && triggers_see_others(target, rel, sink->insert_mode == KS_UPSERT);
 }
 
 /* The columns of which no record tells, but whose defaults others may look at; in their places. */
