@@ -97,7 +97,8 @@ typedef struct KsTarget
 	bool		renamed;		/* perhaps: qualified_name may be another table's */
 	List	   *relids;			/* whose changes count: it, its partitions, with types.relids */
 	List	   *ancestors;		/* of which it is a partition */
-	List	   *watched;		/* and these, which its foreign keys refer to */
+	List	   *watched;		/* and these, which its foreign keys refer to, or lead to */
+	List	   *acts_on;		/* tables of which rows go, or change, with a row that is deleted */
 	List	   *domains;		/* of its columns: hashes in the cache of types, which have defaults, too */
 	bool		calls;			/* functions of its owner's, in defaults or the filter */
 	struct KsTarget *next;		/* of this process */

@@ -49,6 +49,7 @@ struct KsApply
 	bool		in_order;		/* since the last target was built */
 	List	   *unrouted;		/* topics (String) without a route */
 	bool		linked;			/* there are foreign keys between them */
+	bool		deletes_last;	/* rows that are written might go with those that are deleted */
 	bool		set_constraints;	/* check deferred constraints per batch, */
 	bool		more_batches;	/* and others follow in the transaction */
 	bool		defining;		/* the sink is only checked: renamed columns are no error yet */

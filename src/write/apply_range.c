@@ -3,7 +3,9 @@
  *	  Records of a batch to the targets: rows, and which route's writer has which.
  *
  * Rows are written by the route's writer (writer.h).  Of several targets
- * (apply_route.c) what is referred to is written first, and deleted last.
+ * (apply_route.c) what is referred to is written first, and deleted last.  Deletes that
+ * take other rows with them (target_acts.c) come behind all that is written, so that no
+ * row goes that was moved away; within one target, where the log has them.
  */
 #include "postgres.h"
 
@@ -32,6 +34,47 @@ apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *count
 	return run.n > 0 ? r->writer->write(ap, r, &run, counts) : KS_WRITTEN;
 }
 
+/* Are deletes and other rows of the target's to be written as they come? */
+static bool
+is_in_order_of_log(const KsApply *ap, const KsRoute *r, int lo, int hi, KsStep step)
+{
+	if (likely(!r->acts_on_itself) || memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
+		return false;
+	/* or deletes are a step of their own, behind all others */
+	return !ap->deletes_last || step == KS_STEP_ALL || r->sink->insert_mode != KS_UPSERT || r->sink->update_if ||
+		memchr(ap->ops + lo, KS_ROW_PATCH, hi - lo) != NULL;
+}
+
+static KsWritten
+apply_in_order(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+{
+	int			next;
+
+	if (likely(!is_in_order_of_log(ap, r, lo, hi, step)))
+		return apply_rows(ap, r, lo, hi, step, counts);
+	for (; step != KS_STEP_DELETES && lo < hi; lo = next)
+	{
+		int			nkinds = 0;
+		bool		deletes = false;
+
+		CHECK_FOR_INTERRUPTS();
+		for (next = lo; next < hi; next++)
+		{
+			bool		delete = ap->ops[next] == KS_ROW_DELETE;
+
+			if (!delete && ap->ops[next] != KS_ROW_WRITE && ap->ops[next] != KS_ROW_PATCH)
+				continue;
+			if (nkinds++ == 0)
+				deletes = delete;
+			else if (delete != deletes)
+				break;
+		}
+		if (apply_rows(ap, r, lo, next, KS_STEP_ALL, counts) != KS_WRITTEN)
+			return KS_USE_SQL;
+	}
+	return KS_WRITTEN;
+}
+
 /* Truncations divide what is before them from what is behind them. */
 static KsWritten
 apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
@@ -46,12 +89,12 @@ apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *
 		if (step == KS_STEP_DELETES)
 			return KS_WRITTEN;	/* all in its order, then */
 		step = KS_STEP_ALL;
-		if (apply_rows(ap, r, lo, i, step, counts) != KS_WRITTEN)
+		if (apply_in_order(ap, r, lo, i, step, counts) != KS_WRITTEN)
 			return KS_USE_SQL;
 		ks_apply_truncation(ap, r, i, counts);
 		lo = i + 1;
 	}
-	return apply_rows(ap, r, lo, hi, step, counts);
+	return apply_in_order(ap, r, lo, hi, step, counts);
 }
 
 /* Each row is evaluated when those before it are written. */
@@ -86,12 +129,12 @@ apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *
 		return apply_evaluated(ap, r, lo, hi, step, counts);
 	if (r->when == KS_IN_ATTEMPT || r->target->command)
 	{
-		/* where deletes are early they have to be known */
+		/* where deletes are a step they have to be known */
 		if (step == KS_STEP_DELETES && memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
 			return KS_WRITTEN;
 		if (!r->evaluated)
 			ks_evaluate(ap, r, lo, hi);
-		r->evaluated = step == KS_STEP_DELETES;
+		r->evaluated = true;
 		return apply_evaluated(ap, r, lo, hi, step, counts);
 	}
 	return step == KS_STEP_DELETES ? KS_WRITTEN : apply_row_by_row(ap, r, lo, hi, counts);
@@ -110,19 +153,28 @@ apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *c
 	return apply_to_target(ap, r, lo, hi, step, counts);
 }
 
+/* What can be deleted in a step of its own. */
+static bool
+apply_deletes(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *volatile *at)
+{
+	for (int i = ap->nroutes - 1; i >= 0; i--)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts, at) != KS_WRITTEN)
+			return false;
+	return true;
+}
+
 bool
 ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *volatile *at)
 {
 	for (int i = 0; i < ap->nroutes; i++)
 		ap->routes[i].evaluated = false;
-	for (int i = ap->nroutes - 1; ap->linked && i >= 0; i--)
-		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts, at) != KS_WRITTEN)
-			return false;
+	if (ap->linked && !ap->deletes_last && !apply_deletes(ap, lo, hi, counts, at))
+		return false;
 	for (int i = 0; i < ap->nroutes; i++)
-		if (apply_to_route(ap, &ap->routes[i], lo, hi,
-						   ap->linked ? KS_STEP_WRITES : KS_STEP_ALL, counts, at) != KS_WRITTEN)
+		if (apply_to_route(ap, &ap->routes[i], lo, hi, ap->linked || ap->deletes_last ? KS_STEP_WRITES : KS_STEP_ALL,
+						   counts, at) != KS_WRITTEN)
 			return false;
-	return true;
+	return !ap->deletes_last || apply_deletes(ap, lo, hi, counts, at);
 }
 
 /* Does the record go on, as far as that is known? */

@@ -118,6 +118,27 @@ group_routes(KsApply *ap, const bool *refers)
 		}
 }
 
+/* Do deletes act on rows that the batch may write? */
+static void
+find_acts(KsApply *ap)
+{
+	ap->deletes_last = false;
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		ListCell   *lc;
+
+		ap->routes[i].acts_on_itself = false;
+		foreach(lc, ap->routes[i].target->acts_on)
+			for (int j = 0; j < ap->nroutes; j++)
+			{
+				if (!ks_target_shares_rows(ap->routes[j].target, lfirst_oid(lc)))
+					continue;
+				ap->routes[i].acts_on_itself |= j == i;
+				ap->deletes_last |= j != i || ap->linked;
+			}
+	}
+}
+
 /* Does the route refer to one that is yet to be placed?  (Its own table has no place but one.) */
 static bool
 must_wait(const KsApply *ap, const bool *refers, const bool *placed, int route)
@@ -164,6 +185,7 @@ order_routes(KsApply *ap)
 		ordered[i] = ap->routes[next];
 	}
 	memcpy(ap->routes, ordered, n * sizeof(KsRoute));
+	find_acts(ap);
 	ap->in_order = true;
 	pfree(refers);
 	pfree(placed);

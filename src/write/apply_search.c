@@ -27,6 +27,7 @@
  *	- a record that is refused failed alone, behind all that are before it and
  *	  stay; one that others might have cured also failed beside all others that
  *	  were not refused before it.
+ * Where deletes come last (apply_range.c), bad records are all that is to be found out, too.
  * Each round costs the batch as a whole, a search and a judgement, and refuses one
  * record at least; behind the last round (MAX_ROUNDS) all that fail in the order of
  * the log are refused, unless they can be written together with those right behind them.
@@ -322,6 +323,14 @@ is_unexplained(const Search *s)
 	return s->fault == KS_FAULT_OF_NONE && s->ap->stopped.edata == NULL;
 }
 
+/* Range by range, deletes have taken rows with them that a later range would have moved away. */
+static bool
+is_to_be_whole(const Search *s)
+{
+	return s->how == WITH_SUSPECTS && s->nbad > 0 && s->ap->deletes_last &&
+		memchr(s->ap->ops, KS_ROW_DELETE, s->ap->limit) != NULL;
+}
+
 /* One round; true if what it has written stays. */
 static bool
 one_round(void *arg)
@@ -329,7 +338,7 @@ one_round(void *arg)
 	Search	   *s = arg;
 
 	go_through(s);
-	s->stays = s->suspects.n == 0 && s->ap->nwaiting == 0 && !is_unexplained(s);
+	s->stays = s->suspects.n == 0 && s->ap->nwaiting == 0 && !is_unexplained(s) && !is_to_be_whole(s);
 	if (s->suspects.n > 0 && s->nbad == 0)
 	{
 		s->with_rest = !s->rest_tried && s->ap->limit < s->ap->nrecs;

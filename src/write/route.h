@@ -30,6 +30,7 @@ typedef struct KsRoute
 	KsDecoder  *decoder;
 	bool		linked;			/* by foreign keys, with other routes or within it */
 	int			group;			/* the same for all that are linked with it */
+	bool		acts_on_itself; /* rows go, or change, with others of the target's that are deleted */
 
 	/*
 	 * Of the transaction, from ks_apply_prepare() to ks_apply_finish(): what the

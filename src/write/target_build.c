@@ -302,6 +302,7 @@ build_from_relation(KsTarget *target, const KsSink *sink, Relation rel)
 		ks_accumulate_plan(sink, rel, target);
 	ks_target_build_sql(target, sink, rel, deletes.data);
 	ks_target_plan(target);
+	ks_target_find_acts(target, sink, rel);
 	if (ks_guc_fast_path)
 		target->fast = ks_fast_plan(sink, rel, target);
 }

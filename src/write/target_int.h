@@ -30,6 +30,11 @@ extern void ks_target_plan(KsTarget *target);
 /* Is whatever else has a say in it the same as then? */
 extern bool ks_target_plan_valid(const KsTarget *target);
 
+/* --- target_acts.c --- */
+
+/* Fills acts_on; the tables on the way stay locked (ACCESS SHARE), and are watched. */
+extern void ks_target_find_acts(KsTarget *target, const KsSink *sink, Relation rel);
+
 /* --- target_default.c --- */
 
 /*

@@ -22,7 +22,7 @@
 typedef enum KsStep
 {
 	KS_STEP_ALL,
-	KS_STEP_DELETES,			/* where they can be done before the rest */
+	KS_STEP_DELETES,			/* where they can be done apart from the rest */
 	KS_STEP_WRITES				/* and whatever is not done yet */
 } KsStep;
 
