@@ -53,6 +53,7 @@ SELECT kafka_sink.create_sink('s', target => 'parted');
 SELECT kafka_sink.create_sink('s', target => 'kafka_sink.txn_offsets');
 SELECT kafka_sink.create_sink('s', target => 'pg_class');
 SELECT kafka_sink.create_sink('s', target => 'lax', insert_mode => 'upsert', pk_fields => '{id}');
+SELECT kafka_sink.create_sink('s', target => 'lax', insert_mode => 'ignore');
 SELECT kafka_sink.create_sink('s', target => 'lax', insert_mode => 'upsert', pk_fields => '{b}');
 SELECT kafka_sink.create_sink('s', target => 'lax', insert_mode => 'upsert', pk_fields => '{c}');
 SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'upsert', columns => '{"id": null}');

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/sysattr.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_inherits.h"
@@ -48,6 +49,26 @@ list_members(KsTarget *target, const KsSink *sink, Relation rel)
 	return members;
 }
 
+/* DO NOTHING may meet any of them, and the server refuses those that are checked later. */
+static void
+check_no_deferrable(Relation rel)
+{
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if ((index->rd_index->indisunique || index->rd_index->indisexclusion) && !index->rd_index->indimmediate)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("insert_mode ignore does not go with the deferrable constraint \"%s\" of \"%s\"",
+							RelationGetRelationName(index), RelationGetRelationName(rel)),
+					 errhint("Use another insert_mode, or make the constraint one that is NOT DEFERRABLE.")));
+		index_close(index, NoLock);
+	}
+}
+
 void
 ks_target_check_relation(KsTarget *target, const KsSink *sink, Relation rel)
 {
@@ -72,6 +93,8 @@ ks_target_check_relation(KsTarget *target, const KsSink *sink, Relation rel)
 				 errmsg("table \"%s\" has rules and cannot be the target of a sink", name),
 				 errdetail("A rule can make rows vanish without a trace."),
 				 errhint("Use a trigger instead.")));
+	if (sink->insert_mode == KS_IGNORE)
+		check_no_deferrable(rel);
 
 	foreach(lc, list_members(target, sink, rel))
 	{
