@@ -13,6 +13,9 @@
  * its request is given up is left to itself, where libcurl can do that (curl.h).
  *
  * What libcurl calls of ours (take_body(), take_header()) raises no error.
+ *
+ * How long a request has taken is counted here: the time in idle(), which may do much, is
+ * not the other side's, and what it has answered meanwhile is read.
  */
 #include "postgres.h"
 
@@ -20,6 +23,7 @@
 #include <signal.h>
 
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "storage/fd.h"
 #include "utils/memutils.h"
 
@@ -206,7 +210,6 @@ set_request(KsHttp *http, const KsHttpOptions *options)
 	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
 	SET(CURLOPT_NOSIGNAL, 1L);
 	KS_CURL_QUICK_EXIT(http->easy, http->multi);
-	SET(CURLOPT_TIMEOUT_MS, (long) options->timeout_ms);
 	SET(CURLOPT_CONNECTTIMEOUT_MS, (long) Min(options->timeout_ms / 2, CONNECT_MAX_MS));
 	SET(CURLOPT_ERRORBUFFER, http->error);
 	SET(CURLOPT_HEADERFUNCTION, take_header);
@@ -269,23 +272,39 @@ perform(KsHttp *http, int *running)
 	return code;
 }
 
+static double
+ms_since(instr_time start)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, start);
+	return INSTR_TIME_GET_MILLISEC(now);
+}
+
 /* How the request has ended. */
 static CURLcode
 run_request(KsHttp *http, void (*idle) (void *arg), void *arg)
 {
 	CURLcode	code = CURLE_FAILED_INIT;
 	CURLMsg    *msg;
+	double		taken = 0;
 	int			running = 1;
 	int			left;
 
 	while (perform(http, &running) == CURLM_OK && running > 0)
 	{
 		CURLMcode	polled;
+		instr_time	start;
 
+		if (taken >= http->timeout_ms)
+			return CURLE_OPERATION_TIMEDOUT;
 		idle(arg);
+		INSTR_TIME_SET_CURRENT(start);
 		pgstat_report_wait_start(PG_WAIT_EXTENSION);
-		polled = curl_multi_poll(http->multi, NULL, 0, POLL_MS, NULL);
+		polled = curl_multi_poll(http->multi, NULL, 0, (int) Min(POLL_MS, http->timeout_ms - taken + 1), NULL);
 		pgstat_report_wait_end();
+		taken += ms_since(start);
 		if (polled != CURLM_OK)
 			break;
 	}

@@ -36,8 +36,7 @@ typedef struct KsPartitionState
 	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_read_at;	/* since when */
-	bool		lacks_schema;	/* a record of the batch does, see consumer_schema.c */
-	int64		lacking_off;	/* the last that did, -1: none */
+	int64		lacking_off;	/* the last that waited for its schema, see consumer_schema.c; -1: none */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	int64		end;			/* of the log, as seen in ... */
 	uint32		end_epoch;		/* ... this epoch of the source's partition */
@@ -111,16 +110,20 @@ typedef struct KsConsumer
 	KsApply    *apply;
 	KsSchemaFetcher fetcher;	/* of what the batch needs */
 	void		(*idle) (void); /* of the host, while it works */
+	void		(*work) (void); /* and its steps, if it takes long; NULL: all wait for it */
+	TimestampTz asked_at;		/* the fetch at hand has begun */
 	MemoryContext fetch_cxt;
 	bool		fetched;		/* for the batch at hand */
 	int			fetches;		/* in a row that began with ... */
 	KsSchemaId	first_fetched;
 
-	/* the registry has failed, and is left alone, see consumer_schema.c */
-	TimestampTz registry_at;	/* until then; 0: it has not */
+	/* the registry has failed, and is left alone, or takes long: see consumer_schema.c */
+	bool		asking;			/* it takes long */
+	TimestampTz registry_at;	/* it is left alone until then; 0: it has not failed */
 	int			registry_failures;	/* in a row */
 	MemoryContext registry_cxt;
 	KsStateError registry_error;
+	TimestampTz answered_at;	/* it has failed before, or taken long, and answered then; 0: never */
 
 	KsPartition *parts;
 	KsPartitionState *states;
@@ -188,8 +191,9 @@ extern KsApplyResult ks_consumer_apply(KsConsumer *c, KsRecordError *err);
 
 /*
  * KS_APPLY_SCHEMAS, and outside a transaction: fetches what is wanted, and then the batch
- * is due.  The source is served meanwhile, and idle called (what it throws ends it).
- * Errors are the registry's, see kafka/registry.h.
+ * is due.  The source is served meanwhile, and idle called.  If it takes long, and there is
+ * c->work, that is called, too: the batch is due without what waits for schemas.
+ * Errors are the registry's, see kafka/registry.h, unless c->fetcher.serving.
  */
 extern void ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void));
 

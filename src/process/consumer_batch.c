@@ -185,7 +185,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)
-		c->states[i].waiting = c->states[i].lacks_schema = false;
+		c->states[i].waiting = false;
 
 	/* lock what the whole batch would move */
 	forget_counts(c);
@@ -227,8 +227,9 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		MemoryContextSwitchTo(old);
 		c->apply->again = c->fetched;
 		c->apply->unknown_wait = ks_consumer_registry_rests(c);
+		c->apply->unknown_first = c->registry_failures > 0;
 		done = ks_apply(c->apply, c->recs, c->nrecs, c->parts, c->nparts, err);
-		if (c->apply->unknown != NIL)
+		if (c->apply->unknown != NIL && !(c->apply->nwaiting > 0 && c->halt))
 		{
 			if (c->apply->nwaiting > 0)
 			{
@@ -249,6 +250,12 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 		}
 		if (c->apply->evolution.at > 0)
 			cut_batch(c, c->apply->evolution.at, altered);
+		else if (c->apply->unknown != NIL)
+		{
+			/* all of it waits, and who halts does not */
+			ks_consumer_truncate_batch(c, 0);
+			done = 0;
+		}
 		else if (c->apply->nwaiting == 0)
 			break;
 		else

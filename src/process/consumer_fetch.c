@@ -4,6 +4,11 @@
  *
  * That is done outside of any transaction, with the source served meanwhile.  The batch may
  * grow, and is applied when they are there.
+ *
+ * A registry may take long for an answer, or to give none (schema_registry_timeout_ms, for
+ * each of its URLs).  A worker does not stand still for that: it goes on as if the registry
+ * had failed, in steps between those of the request.  What these throw is no registry's
+ * error (fetcher.serving), and nobody goes on behind it.
  */
 #include "postgres.h"
 
@@ -14,6 +19,7 @@
 
 #define MAX_FETCHES			5		/* of the same schema for one batch */
 #define FETCH_MS			60000	/* no wait of a registry's lasts longer without a step */
+#define PATIENCE_MS			1000	/* so long all of the batch waits */
 
 /* The registry is waited for: the batch may grow, but is not due. */
 static void
@@ -21,11 +27,23 @@ serve(void *arg)
 {
 	KsConsumer *c = arg;
 	MemoryContext old = MemoryContextSwitchTo(c->cxt);
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz later = TimestampTzPlusMilliseconds(now, FETCH_MS);
 	long		timeout;
 
-	c->retry_at = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FETCH_MS);
+	c->fetcher.serving = true;
 	c->idle();
-	(void) ks_consumer_step(c, &timeout);
+	if (c->work && c->asked_at != 0 && (c->asking || now - c->asked_at >= PATIENCE_MS * 1000 || now < c->asked_at))
+	{
+		ks_consumer_ask_on(c, later);
+		c->work();
+	}
+	else
+	{
+		c->retry_at = later;
+		(void) ks_consumer_step(c, &timeout);
+	}
+	c->fetcher.serving = false;
 	MemoryContextSwitchTo(old);
 }
 
@@ -37,6 +55,7 @@ ks_consumer_schema_differs(KsConsumer *c, const KsSchemaId *id, void (*idle) (vo
 
 	MemoryContextReset(c->fetch_cxt);
 	old = MemoryContextSwitchTo(c->fetch_cxt);
+	c->asked_at = 0;
 	c->idle = idle;
 	c->fetcher.idle = serve;
 	c->fetcher.arg = c;
@@ -81,15 +100,14 @@ ks_consumer_fetch_schemas(KsConsumer *c, void (*idle) (void))
 	c->idle = idle;
 	c->fetcher.idle = serve;
 	c->fetcher.arg = c;
+	c->asked_at = GetCurrentTimestamp();
 	/* if one of them is what fails, the others are not behind it each time */
 	for (int i = c->registry_failures % list_length(ids); i > 0; i--)
 		ids = list_delete_first(lappend(ids, linitial(ids)));
 	ks_schemas_fetch(&c->fetcher, ids);
-	c->fetched = true;
-	c->registry_at = 0;
-	c->registry_failures = 0;
+	c->fetched = !c->asking;	/* or the batch at hand is another one */
 	c->fetches++;
 	c->first_fetched = *first;
 	MemoryContextSwitchTo(old);
-	c->retry_at = GetCurrentTimestamp();
+	ks_consumer_registry_answers(c);
 }

@@ -67,6 +67,15 @@ extern bool ks_consumer_stop_if_waiting(KsConsumer *c, int pidx);
 /* Records of the batch (apply->waiting) wait for their schema: it is told, and of which. */
 extern void ks_consumer_note_lacking(KsConsumer *c);
 
+/* Does the registry fail, for all that is known until it has been asked again? */
+extern bool ks_consumer_registry_fails(const KsConsumer *c, TimestampTz now);
+
+/* The fetch goes on, and the batch does without it. */
+extern void ks_consumer_ask_on(KsConsumer *c, TimestampTz later);
+
+/* It has ended well. */
+extern void ks_consumer_registry_answers(KsConsumer *c);
+
 /* --- consumer_event.c --- */
 
 extern void ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev);

@@ -377,7 +377,7 @@ ks_consumer_rewind(KsConsumer *c)
 	ks_consumer_reset_batch(c);
 	for (int i = 0; i < c->nparts && !c->stale; i++)
 	{
-		c->states[i].waiting = c->states[i].lacks_schema = false;
+		c->states[i].waiting = false;
 		c->states[i].waiting_since = 0;
 		c->states[i].waiting_off = c->states[i].lacking_off = -1;
 		ks_consumer_start_partition(c, i);

@@ -15,6 +15,9 @@
  * partition late by retry_within, not by as much for each of them.  A batch
  * without such a record ends that.  A timestamp that lies in the future is that
  * of when the record was met: no record waits longer than retry_within.
+ *
+ * But a command may write the row for a record that waits for its schema (consumer_schema.c):
+ * then the time counts from when the registry has answered.
  */
 #include "postgres.h"
 
@@ -44,6 +47,12 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 
 	if (begin == 0 || begin > now)
 		begin = now;
+	if (c->sink->command)
+	{
+		if (ks_consumer_registry_fails(c, now))
+			return c->sink->retry_within_us > 0;
+		begin = Max(begin, Min(c->answered_at, now));
+	}
 	if (rec->ts_ms >= 0 && rec->ts_ms < PG_INT64_MAX / 1000)
 		begin = Max(begin, Min(record_time(rec), read_at));
 	return now - begin < c->sink->retry_within_us;
@@ -175,8 +184,8 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 
 	if (st->waiting_since != 0 && offset_moves && !has_refused(c, pidx))
 		st->waiting_since = 0;
-	/* given back until the registry is asked again */
-	if (st->lacks_schema && !st->waiting)
+	/* given back until the registry is asked again, or to be read again */
+	if (st->lacking_off >= c->parts[pidx].until && !st->waiting)
 		return true;
 	if (!st->waiting)
 		return false;

@@ -20,11 +20,13 @@ typedef struct KsSchemaFetcher
 	void		(*commit) (void);	/* NULL: the caller's */
 	void		(*idle) (void *arg);	/* now and then while the registry is waited for */
 	void	   *arg;
+	bool		serving;		/* set by that: what is thrown now is no registry's error */
 } KsSchemaFetcher;
 
 /*
  * Those of the list (KsSchemaId *) are stored, or noted as absent, from the first on; if that
- * takes long not all of them.  Errors of the registry's (registry.h) leave those before it.
+ * takes long not all of them.  Errors of the registry's (registry.h) leave those before it,
+ * and others, if it is one of a schema only.
  * With begin and commit outside a transaction.
  */
 extern void ks_schemas_fetch(KsSchemaFetcher *f, List *ids);

@@ -56,6 +56,7 @@
 
 #define OPEN_LOCK_TIMEOUT	"2s"
 #define MAX_WAIT_MS			5000
+#define MEANWHILE_MS		100		/* of steps, between those of a request */
 #define UNTOLD_MS			15000	/* between tries to write what could not be written */
 #define EXPIRE_MAX_US		(60 * USECS_PER_SEC)
 
@@ -293,11 +294,57 @@ report_consumer(void)
 		ks_worker_write_state("running", NULL);
 }
 
+/* The next step; false: there is nothing to do but to wait, for at most *timeout ms (-1: no matter). */
+static bool
+take_step(KsConsumer *c, long *timeout)
+{
+	KsStep		step = ks_consumer_step(c, timeout);
+
+	if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
+		pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->batch_since);
+	switch (step)
+	{
+		case KS_STEP_APPLY:
+			ks_worker_apply_batch(serve_others);
+			report_consumer();
+			/* not only when nothing is left to do, which may never be */
+			if ((c->stale && c->batch_since == 0) || ks_worker_lower_memory_level())
+				respawn();
+			return true;
+		case KS_STEP_HALT:
+			if (c->ndeleted_topics > 0)
+				ks_worker_halt(c->deleted_topics, c->ndeleted_topics);
+			ks_worker_halt(&c->error, 1);
+			break;
+		case KS_STEP_WAIT:
+			report_consumer();
+			/* a batch that is to be tried again can be read again as well */
+			if ((c->stale && (c->batch_since == 0 || c->retry_at != 0)) || ks_worker_lower_memory_level())
+				respawn();
+			break;
+	}
+	return false;
+}
+
+/* A schema registry takes long: steps between those of the request, which are short. */
+static void
+work_meanwhile(void)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	long		timeout;
+
+	check_requests();
+	while (take_step(ks_worker.consumer, &timeout) &&
+		   !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), MEANWHILE_MS))
+		serve_others();
+}
+
 static void
 main_loop(void)
 {
 	KsConsumer *c = ks_worker.consumer;
 
+	c->work = work_meanwhile;
 	ks_shmem_worker_runs();
 	if (c->error.message == NULL)
 	{
@@ -307,40 +354,15 @@ main_loop(void)
 	for (;;)
 	{
 		long		timeout;
-		KsStep		step;
 
 		check_requests();
 		check_memory();
-		step = ks_consumer_step(c, &timeout);
-		if (c->nrecs > 0 && pg_atomic_read_u64(&ks_worker.slot->counters.first_record) == 0)
-			pg_atomic_write_u64(&ks_worker.slot->counters.first_record, (uint64) c->batch_since);
 		expire_dead_letters();
-		switch (step)
-		{
-			case KS_STEP_APPLY:
-				ks_worker_apply_batch(serve_others);
-				report_consumer();
-				/* not only when nothing is left to do, which may never be */
-				if ((c->stale && c->batch_since == 0) || ks_worker_lower_memory_level())
-					respawn();
-				break;
-			case KS_STEP_HALT:
-				if (c->ndeleted_topics > 0)
-					ks_worker_halt(c->deleted_topics, c->ndeleted_topics);
-				ks_worker_halt(&c->error, 1);
-				break;
-			case KS_STEP_WAIT:
-				report_consumer();
-				/* a batch that is to be tried again can be read again as well */
-				if (c->stale && (c->batch_since == 0 || c->attempts > 0))
-					respawn();
-				if (ks_worker_lower_memory_level())
-					respawn();
-				ks_worker_leave_if_idle(&timeout);
-				/* nothing else may wake it, and a connection be changed */
-				wait_event(timeout < 0 ? MAX_WAIT_MS : Min(timeout, MAX_WAIT_MS));
-				break;
-		}
+		if (take_step(c, &timeout))
+			continue;
+		ks_worker_leave_if_idle(&timeout);
+		/* nothing else may wake it, and a connection be changed */
+		wait_event(timeout < 0 ? MAX_WAIT_MS : Min(timeout, MAX_WAIT_MS));
 	}
 }
 

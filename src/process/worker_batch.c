@@ -123,6 +123,9 @@ fetch_schemas(void (*idle) (void))
 	}
 	PG_CATCH();
 	{
+		/* of what was done meanwhile: no registry has a part in it */
+		if (c->fetcher.serving)
+			PG_RE_THROW();
 		edata = ks_transaction_catch(cxt);
 	}
 	PG_END_TRY();

@@ -49,6 +49,9 @@ ks_worker_suspects_schema(const KsRecordError *stopped, KsSchemaId *id)
 
 	if (stopped == NULL && ap->rejects.n == 0)
 		return false;
+	/* it is asked for something else, and does not answer */
+	if (ks_worker.consumer->asking)
+		return false;
 	if (no_answer_at != 0 && !TimestampDifferenceExceeds(no_answer_at, GetCurrentTimestamp(), REST_MS))
 		return false;
 	if (stopped && stopped->of_record && is_of_value(stopped->edata) &&
@@ -73,8 +76,11 @@ differs(const KsSchemaId *id, void (*idle) (void))
 	}
 	PG_CATCH();
 	{
-		ErrorData  *edata = ks_transaction_catch(cxt);
+		ErrorData  *edata;
 
+		if (ks_worker.consumer->fetcher.serving)
+			PG_RE_THROW();
+		edata = ks_transaction_catch(cxt);
 		no_answer_at = GetCurrentTimestamp();
 		ereport(DEBUG1,
 				(errmsg_internal("schema %s cannot be compared with the registry's: %s",

@@ -56,10 +56,6 @@ dispose(KsApply *ap)
 static void
 list_unknown(KsApply *ap)
 {
-	ap->unknown = NIL;
-	ap->looking.nth++;
-	ap->looking.batch += !ap->again;
-	ap->again = false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		KsRoute    *r = &ap->routes[i];
@@ -71,11 +67,22 @@ list_unknown(KsApply *ap)
 	}
 }
 
+/* Is one of the record's not known?  One that another has told is in the list already. */
+static bool
+lacks_schema(KsApply *ap, KsRoute *r, int i)
+{
+	int			n = list_length(ap->unknown);
+
+	ks_schemas_list_unknown(r->decoder, &ap->recs[i], &ap->looking, &ap->unknown);
+	return ap->unknown != NIL && (list_length(ap->unknown) > n || ks_schemas_lack(r->decoder, &ap->recs[i]));
+}
+
 /*
- * Records by schemas that are not known wait, each with what is behind it in its partition.
- * Rows of others may refer to theirs, and would be refused for want of them: then all wait.
+ * The same of the first records of partitions that have such: these wait, with what is behind
+ * them, which may tell as many others as it likes.  Rows of other records may refer to theirs,
+ * and would be refused for want of them: returns whether there may be such.
  */
-static void
+static bool
 put_unknown_aside(KsApply *ap)
 {
 	bool		linked = false;
@@ -89,14 +96,38 @@ put_unknown_aside(KsApply *ap)
 		for (int j = r->lo; j < r->hi; j++)
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (ks_aside_waits(ap, j) || !ks_schemas_lack(r->decoder, &ap->recs[j]))
+			if (ks_aside_waits(ap, j) || !lacks_schema(ap, r, j))
 				continue;
 			ks_aside_wait(ap, j, NULL);
 			linked |= r->linked || ap->sink->halt_as_a_whole;
 		}
 	}
-	if (!linked)
+	return linked;
+}
+
+/* Schemas that are to be fetched first, or records that wait for them. */
+static void
+find_unknown(KsApply *ap)
+{
+	bool		linked;
+
+	ap->unknown = NIL;
+	ap->looking.nth++;
+	ap->looking.batch += !ap->again;
+	ap->again = false;
+	if (!ap->unknown_wait && !ap->unknown_first)
+	{
+		list_unknown(ap);
+		return;
+	}
+	linked = put_unknown_aside(ap);
+	if (ap->unknown_wait && !linked)
 		ap->unknown = NIL;
+	if (!ap->unknown_wait)
+	{
+		ap->waiting = NULL;
+		ap->nwaiting = 0;
+	}
 }
 
 bool
@@ -142,9 +173,7 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->counts = palloc(nparts * sizeof(KsCounts));
 	ks_apply_begin_routes(ap);
 	ap->evolution.at = -1;
-	list_unknown(ap);
-	if (ap->unknown != NIL && ap->unknown_wait)
-		put_unknown_aside(ap);
+	find_unknown(ap);
 	if (ap->unknown != NIL || ap->nwaiting > 0 || !ks_evolve_ready(ap))
 	{
 		ap->done = 0;

@@ -95,6 +95,7 @@ struct KsApply
 	KsRecordError wait_error;	/* of the first of them; edata NULL: for a schema */
 	List	   *unknown;		/* KsSchemaId *: schemas that must be fetched first, in batch_cxt */
 	bool		unknown_wait;	/* they cannot be fetched now */
+	bool		unknown_first;	/* those only that partitions wait for */
 	KsSchemaPass looking;		/* for such */
 	bool		again;			/* the batch of the last call, with schemas that were missing then */
 	KsEvolution evolution;		/* that is needed first, in batch_cxt */
@@ -129,7 +130,8 @@ extern KsApply *ks_apply_create(const KsSink *sink, bool set_constraints,
  * calls again.
  *
  * Nor is anything applied, nor looked at, if records are by schemas that are not known
- * (unknown != NIL): the caller has them fetched, and calls 'again'.  There may be more.
+ * (unknown != NIL): the caller has them fetched, and calls 'again'.  There may be more;
+ * with unknown_first they are only those of the first such record of each partition.
  * With unknown_wait, for that cannot be done now, records wait (above); but if foreign keys
  * of the target link them with others, all must (both unknown != NIL and nwaiting > 0).
  * Nor if the target is not ready for the schema of a record (evolution.at >= 0): the

@@ -160,6 +160,86 @@ $registry->schema(25, record(id => 'int'));
 becomes('SELECT * FROM children', '1', 'the schema is there: so are both');
 becomes(sprintf($state, 'linked'), 'running|||', 'and nothing is wrong any more');
 
+# a batch that waits as a whole keeps nobody from beginning anew
+my $whole = $kafka->topic('whole', 1);
+$registry->answer('/schemas/ids/29', status => 500);
+sql('CREATE TABLE whole (id int)');
+create_server($node, $kafka, name => 'brisk', options => "topic_metadata_refresh_interval_ms '1000', schema_registry_url '" . $registry->url . "'");
+sink('whole', $whole, q{on_topic_error => 'halt_sink', idle_after => '0'}, 'brisk');
+$kafka->produce($whole, 0, [ undef, value(29, long(1)) ]);
+becomes(sprintf($state, 'whole'), 'waiting|registry|0|0', 'a sink that halts as a whole waits as a whole');
+$kafka->add_partitions($whole, 2);
+becomes(q{SELECT count(*) FROM kafka_sink.txn_offsets WHERE sink = 'whole'}, '2', 'a new partition is found meanwhile');
+$registry->schema(29, record(id => 'int'));
+becomes('SELECT * FROM whole', '1', 'the schema is there');
+
+# a command, of which nobody knows what it refers to
+my $sets = $kafka->topic('sets', 2);
+$registry->answer('/schemas/ids/26', status => 500);
+sql(qq{CREATE TABLE heads (id int PRIMARY KEY); CREATE TABLE tails (id int REFERENCES heads);
+	SELECT kafka_sink.create_sink('sets', server => 'kafka', format => 'avro', on_error => 'dead_letter', retry_within => '1 ms', idle_after => '0',
+		command => \$\$WITH h AS (INSERT INTO public.heads SELECT (value ->> 'id')::int FROM batch WHERE part = 0)
+			INSERT INTO public.tails SELECT (value ->> 'id')::int FROM batch WHERE part = 1\$\$);
+	SELECT kafka_sink.register_topic('sets', '$sets')});
+$kafka->produce($sets, 0, [ undef, value(26, long(1)) ]);
+becomes(sprintf($state, 'sets'), 'waiting|registry|0|0', 'a command: a row that others may refer to waits');
+$kafka->produce($sets, 1, [ undef, value(21, long(1)) ]);
+becomes(q{SELECT waits_for, part FROM kafka_sink.sinks WHERE sink = 'sets'}, 'row|1', 'and one that does');
+$asked = $registry->requests('/schemas/ids/26');
+ok(KafkaSinkTest::_poll(sub { $registry->requests('/schemas/ids/26') >= $asked + 2 }), 'for longer than retry_within');
+is(sql(q{SELECT count(*) FROM kafka_sink.dead_letters WHERE sink = 'sets'}), '0', 'and is not refused');
+$registry->schema(26, record(id => 'int'));
+becomes('SELECT * FROM tails', '1', 'the schema is there: so are both');
+$kafka->produce($sets, 1, [ undef, value(21, long(2)) ]);
+becomes(q{SELECT off, sqlstate FROM kafka_sink.dead_letters WHERE sink = 'sets'}, '1|23503', 'from then on, who waits in vain is refused');
+
+# one that does not answer: nobody waits for it but who must, however long it may take
+my $mute = $kafka->topic('mute', 2);
+$registry->answer('/schemas/ids/27', hang => 'before');
+sql('CREATE TABLE mute (id int)');
+sink('mute', $mute, q{idle_after => '0'}, 'patient');
+$kafka->produce($mute, 0, [ undef, value(21, long(1)) ]);
+becomes('SELECT id FROM mute ORDER BY id', '1', 'a partition');
+$kafka->produce($mute, 1, map { [ undef, value(@$_) ] } [ 21, long(2) ], [ 27, long(3) ], [ 21, long(4) ]);
+becomes(sprintf($state, 'mute'), 'waiting|registry|1|1', 'no answer, for 5 minutes: a record waits');
+is(sql(q{SELECT sqlstate, message FROM kafka_sink.sinks WHERE sink = 'mute'}), 'HV00N|the schema registry has not given the schema yet', 'and says for what');
+$kafka->produce($mute, 0, [ undef, value(21, long(5)) ]);
+becomes('SELECT id FROM mute ORDER BY id', "1\n2\n5", 'others go on');
+is($registry->requests('/schemas/ids/27'), 1, 'before there is an answer');
+sql(qq{SELECT kafka_sink.advance('mute', '$mute', 0, 2, 3)});
+$kafka->produce($mute, 0, map { [ undef, value(21, long($_)) ] } 6, 7);
+becomes('SELECT id FROM mute ORDER BY id', "1\n2\n5\n7", 'also if somebody moves offsets');
+is($registry->requests('/schemas/ids/27'), 1, 'the same question is open');
+sql(q{ALTER SERVER patient OPTIONS (SET schema_registry_timeout_ms '299000')});
+ok(KafkaSinkTest::_poll(sub { $registry->requests('/schemas/ids/27') == 2 }), 'until the connection is changed');
+sql(q{SELECT kafka_sink.pause('mute')});
+becomes(q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'kafka_sink mute'}, '0', 'who asks can be stopped');
+$registry->schema(27, record(id => 'int'));
+sql(q{SELECT kafka_sink.resume('mute')});
+becomes('SELECT id FROM mute WHERE id IN (2, 3, 4) ORDER BY id', "2\n3\n4", 'an answer: all are there');
+
+# nor is an answer that comes late taken for none
+$registry->answer('/schemas/ids/28', delay => 4, body => $json->encode({ schema => record(id => 'int') }));
+sql('TRUNCATE mute');
+$kafka->produce($mute, 1, [ undef, value(28, long(6)) ]);
+becomes(sprintf($state, 'mute'), 'waiting|registry|1|3', 'an answer takes its time');
+becomes('SELECT id FROM mute', '6', 'and comes');
+becomes(sprintf($state, 'mute'), 'running|||', 'that was all');
+is($registry->requests('/schemas/ids/28'), 1, 'to one question');
+
+# ids at random, more than are asked for at a time, while the registry is away
+my $flood = $kafka->topic('flood', 2);
+sql('CREATE TABLE flood (id int)');
+sink('flood', $flood, q{on_error => 'dead_letter', idle_after => '0', batch_linger_ms => 500, enabled => false});
+$registry->always(status => 503);
+$kafka->produce($flood, 0, map { [ undef, value(100000 + $_, long(1)) ] } 1 .. 1500);
+$kafka->produce($flood, 1, [ undef, value(21, long(2)) ]);
+sql(q{SELECT kafka_sink.resume('flood')});
+becomes(sprintf($state, 'flood'), 'waiting|registry|0|0', 'ids at random: their partition waits');
+becomes('SELECT id FROM flood', '2', 'and no other');
+$registry->always;
+becomes(q{SELECT count(*), min(sqlstate), max(sqlstate) FROM kafka_sink.dead_letters WHERE sink = 'flood'}, '1500|42704|42704', 'until the registry says that there are none');
+
 # --- a registry that gives ids again ---
 
 my %old = (dead_letter => 11, stop => 12, 'ignore' => 13);
