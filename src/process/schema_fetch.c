@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -23,6 +24,7 @@
 #define MAX_REFERENCES	200
 #define MAX_DEPTH		32
 #define MAX_BYTES		(8 * 1024 * 1024)	/* of answers, when one more is asked for; schemas are smaller */
+#define MAX_FAILURES	10		/* of schemas, of which others are none, in a call */
 #define LONGEST_MS		10000	/* of a call that has more to fetch, about */
 
 /* --- what a schema refers to --- */
@@ -341,6 +343,37 @@ ks_fetch_open(KsSchemaFetcher *f)
 						 quote_identifier(f->server))));
 }
 
+/* What is said of one schema, and not of the registry? */
+static bool
+is_of_schema(int sqlstate)
+{
+	return sqlstate == ERRCODE_INSUFFICIENT_PRIVILEGE || sqlstate == ERRCODE_FDW_ERROR;
+}
+
+/* The error, if others may be had for all that; it is thrown if not. */
+static ErrorData *
+try_one(KsSchemaFetcher *f, const KsSchemaId *id, MemoryContext cxt)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ErrorData  *volatile edata = NULL;
+
+	PG_TRY();
+	{
+		fetch_one(f, id);
+	}
+	PG_CATCH();
+	{
+		if (f->serving || IsTransactionState() || !is_of_schema(geterrcode()))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(cxt);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	return edata;
+}
+
 /* Values, keys and topics of their own may tell the same. */
 static bool
 is_repeated(const List *ids, int at)
@@ -358,21 +391,30 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	TimestampTz start = GetCurrentTimestamp();
+	ErrorData  *first = NULL;
+	int			failures = 0;
 
 	if (f->registry == NULL)
 		ks_fetch_open(f);
 	for (int i = 0; i < list_length(ids); i++)
 	{
+		ErrorData  *edata;
+
 		if (is_repeated(ids, i))
 			continue;
-		fetch_one(f, list_nth(ids, i));
+		edata = try_one(f, list_nth(ids, i), old);
+		failures += edata != NULL;
+		if (first == NULL)
+			first = edata;
 		MemoryContextReset(cxt);
 		/* what is absent is to be known before that is no longer believed */
-		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONGEST_MS))
+		if (failures >= MAX_FAILURES || TimestampDifferenceExceeds(start, GetCurrentTimestamp(), LONGEST_MS))
 			break;
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
+	if (first)
+		ReThrowError(first);
 }
 
 /* --- what is stored, and what the registry has now --- */
