@@ -190,6 +190,7 @@ SELECT o, t.* FROM (VALUES
     ('security_protocol ''sasl_plaintext'', sasl_mechanisms ''GSSAPI'', sasl_kerberos_min_time_before_relogin ''0'''),
     ('reconnect_backoff_ms ''10001'''),
     ('reconnect_backoff_max_ms ''99'''),
+    ('reconnect_backoff_ms ''3001'', reconnect_backoff_max_ms ''3000'''),
     ('reconnect_backoff_ms ''10001'', reconnect_backoff_max_ms ''10001''')) v(o), pg_temp.try_server(o) t;
 
 -- the schema registry

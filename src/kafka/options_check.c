@@ -121,10 +121,11 @@ ks_options_check_server(const KsConf *conf, Oid by)
 						errmsg("SASL mechanism GSSAPI requires the option \"sasl_kerberos_min_time_before_relogin\""),
 						errdetail("It must be 0, so that librdkafka runs no shell command."),
 						errhint("Refresh the ticket outside the server."));
-	if ((backoff ? atoi(backoff) : 100) > (max_backoff ? atoi(max_backoff) : 10000))
+	/* unless it is set, the second is never below the first */
+	if (max_backoff && (backoff ? atoi(backoff) : 100) > atoi(max_backoff))
 		ks_option_error(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("\"reconnect_backoff_ms\" must not exceed \"reconnect_backoff_max_ms\""),
-						errdetail("Their defaults are 100 and 10000."));
+						errdetail("Unless set, the first is 100, and the second 3000, or as much as the first."));
 	check_registry(conf, by);
 }
 
