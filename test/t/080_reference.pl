@@ -166,6 +166,18 @@ foreach my $row (table_of('Server options for everyone'), table_of('User mapping
 }
 is(join("\n", map { "$_: $told{$_}" } sort keys %told), join("\n", map { "$_: $coded{$_}" } sort keys %coded),
 	'options: names, ranges, words');
+# those of superusers, with their words, and those that nobody may set
+foreach ([ 'SUPER', 'Options for superusers' ], [ 'SINK', 'Properties set by the sink' ], [ 'NEVER', 'Properties refused' ])
+{
+	my ($kind, $heading) = @$_;
+	my ($section) = $reference =~ /^### \Q$heading\E\n(.*?)^#/ms or die "no section $heading";
+	my %said = map { tr/_/./r => 1 } map { ($_, "sasl_oauthbearer_assertion_$_") } words($section);
+	my @coded = map { my ($name, $words) = /"([^"]+)"(?:,\s*"([^"]+)")?/; ($name, /^SUPER_ENUM/ ? split /, /, $words : ()) }
+	  $options =~ /^\t($kind(?:_ENUM|_INT|_HINT)?\(.*?)\),?\n/msg;
+
+	cmp_ok(scalar @coded, '>', 10, "$heading: there are some");
+	is(join(' ', grep { !$said{tr/_/./r} } @coded), '', "$heading: each is told of");
+}
 # what they are unless set: where it is not librdkafka's own
 my ($defaults) = $conf =~ /defaults\[\] = \{(.*?)\n\};/s or die 'no defaults';
 while ($defaults =~ /\{"([^"]+)", "([^"]+)"\}/g)
@@ -255,6 +267,75 @@ foreach my $name (sort keys %signature)
 
 		ok((grep { $_ eq $says } @is), "$name(): its arguments") or diag "$says\nis none of\n", join "\n", @is;
 	}
+}
+
+# --- what stops a feed ---
+
+my $feeds = slurp_file("$top/doc/feeds.md");
+my %sqlstate = map { tr/',//dr } slurp_file(`pg_config --includedir-server` =~ s/\n//r . '/utils/errcodes.h') =~ /^#define (ERRCODE_\w+) MAKE_SQLSTATE\((.*)\)/mg;
+my %stops = map { $_ => 1 } map { my ($codes, $state) = /^\| .*? \| (.*?) \| (.*?) \|$/; map { "$_: " . ($state =~ s/`|: .*//gr) } words($codes) }
+  grep { /^\| .* \| `\w{5}`/ } split /\n/, ($feeds =~ /^### What stops a feed\n(.*?)^#/ms)[0];
+my $producer = slurp_file("$top/src/kafka/producer_error.c");
+my $worker = slurp_file("$top/src/process/feed_worker_start.c");
+my @is = map { my ($code, $halts, $waits) = @$_; "$sqlstate{$code}: " . ($halts eq 'true' ? 'halted' : $waits eq 'NULL' ? 'backoff' : 'waiting for ' . $waits =~ s/"//gr) }
+  map { [/\{ERR\(\w+\), (ERRCODE_\w+), (true|false), (NULL|"\w+"), /] } $producer =~ /^(\t\{ERR\(.*)$/mg;
+push @is, map { "$sqlstate{$_}: halted" } $worker =~ /\bhalt\((ERRCODE_\w+)/g;
+cmp_ok(scalar @is, '>', 15, 'what stops a feed: the code knows some');
+is(join("\n", grep { !$stops{$_} } sort @is), '', 'what stops a feed');
+# what is waited for: of feeds, and of sinks
+my $waits = join '', map { slurp_file($_) } glob("$top/src/process/*.c $top/src/kafka/producer_error.c $top/src/process/*.h");
+my ($table) = $reference =~ /^#### What is waited for\n(.*?)^#/ms;
+my ($states) = $feeds =~ /^## States\n(.*?)^#/ms;
+foreach my $what (sort { $a cmp $b } keys %{ { map { $_ => 1 } $waits =~ /\bwaits_for = [^;]*?"(\w+)"/g } })
+{
+	like("$table$states", qr/`$what`/, "waits for $what");
+}
+
+# --- routines, and columns of views, tables and types ---
+
+my $told_of = join '', map { slurp_file("$top/doc/$_.md") } qw(reference feeds security);
+is( join(' ', grep { $told_of !~ /\b\Q$_\E\(/ && $reference !~ /`\Q$_\E`/ } split /\n/,
+		sql(q{SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'kafka_sink'::regnamespace ORDER BY 1})),
+	'', 'routines: each is told of');
+
+# What a table of columns names: `a`, `b`; "`a` ... `z`" are all between them, "settings" those of feeds.
+sub columns_told
+{
+	my ($is, @rows) = @_;
+	my %place = map { $is->[$_] => $_ } 0 .. $#$is;
+	my @told;
+
+	foreach (@rows)
+	{
+		my ($names, $type, $text) = (@$_, '', '');
+
+		if ($names =~ /^`(\w+)` \.\.\. `(\w+)`$/)
+		{
+			push @told, @$is[ $place{$1} .. $place{$2} ];
+		}
+		elsif ($names eq 'settings')
+		{
+			push @told, map { s/^topic$/table_topic/r } grep { !/^(?:server|enabled)$/ } map { words($_->[0]) } table_of('Settings of a feed');
+			push @told, grep { exists $place{$_} } words($text);
+		}
+		else
+		{
+			push @told, words($names);
+		}
+	}
+	return @told;
+}
+foreach my $relation (split /\n/, sql(q{SELECT relname FROM pg_class WHERE relnamespace = 'kafka_sink'::regnamespace AND relkind IN ('r', 'v')
+	AND (relname IN ('schemas') OR has_table_privilege('public', oid, 'SELECT')) ORDER BY 1}))
+{
+	my @is = split /\n/, sql(qq{SELECT attname FROM pg_attribute WHERE attrelid = 'kafka_sink.$relation'::regclass AND attnum > 0 ORDER BY attnum});
+	my ($heading) = $reference =~ /^### ((?:Table|View) `\Q$relation\E`)$/m;
+
+	print "# $relation: ", $heading // 'none', "\n";
+	next unless $heading;
+	my ($section) = $reference =~ /^### \Q$heading\E\n(.*?)(?=^#)/ms;
+	my @told = $section =~ /^\|/m ? columns_told(\@is, table_of($heading)) : words($section);
+	is(join(' ', sort @told), join(' ', sort @is), "$relation: its columns");
 }
 
 done_testing();
