@@ -309,7 +309,7 @@ CREATE TABLE kafka_sink.sink_history (
 COMMENT ON TABLE kafka_sink.sink_history IS
 'audit: sinks created, altered, paused, resumed, renamed and dropped, by whom and when';
 COMMENT ON COLUMN kafka_sink.sink_history.owner IS 'owner of the sink: who has the privileges of this role sees the row';
-COMMENT ON COLUMN kafka_sink.sink_history.action IS 'name of the function, or command';
+COMMENT ON COLUMN kafka_sink.sink_history.action IS 'name of the function, or command; of a feed also what its worker has done: skipped, not_skipped';
 COMMENT ON COLUMN kafka_sink.sink_history.topic IS 'topic that was registered, altered, unregistered or resumed; NULL: the sink itself';
 COMMENT ON COLUMN kafka_sink.sink_history.old IS 'settings that were changed as they were before; of what was dropped, all of them';
 COMMENT ON COLUMN kafka_sink.sink_history.new IS 'the same settings as they are since; of what was created, all of them';
