@@ -268,6 +268,35 @@ foreach my $name (sort keys %signature)
 		ok((grep { $_ eq $says } @is), "$name(): its arguments") or diag "$says\nis none of\n", join "\n", @is;
 	}
 }
+# what they return, and the columns of sets that have no type
+my %returns = map { my ($name, @all) = split /\|/; ($name => \@all) } split /\n/, sql(q{SELECT proname || '|' ||
+	string_agg(DISTINCT CASE WHEN prokind = 'p' THEN 'CALL' WHEN proretset THEN 'a set' ELSE pg_get_function_result(oid) END, '|')
+	FROM pg_proc WHERE pronamespace = 'kafka_sink'::regnamespace GROUP BY proname});
+while ($reference =~ /^#### `(CALL )?(\w+)\(.*?\)`(?: returns (.*))?$/mg)
+{
+	my ($call, $name, $type) = ($1, $2, $3 // '');
+	my $told = $call ? 'CALL' : $type =~ s/`//gr =~ s/^(?:a set|table) .*/a set/r;
+
+	ok((grep { $_ eq $told } @{ $returns{$name} }), "$name(): it returns $told");
+}
+foreach my $name (qw(topics preview))
+{
+	my ($section) = $reference =~ /^#### `$name\(.*?\n(.*?)^####/ms or die "no $name()";
+
+	is(join(' ', map { words($_) } $section =~ /^\| (`.*?) \|/mg),
+		sql(qq{SELECT string_agg(a, ' ' ORDER BY n) FROM pg_proc, unnest(proargnames, proargmodes) WITH ORDINALITY u (a, m, n)
+			WHERE oid = 'kafka_sink.$name'::regproc AND m = 'o'}), "$name(): its columns");
+}
+
+# --- upgrading ---
+
+foreach my $script (glob("$top/kafka_sink--*--*.sql"))
+{
+	my ($from, $to) = $script =~ /--(.*)--(.*)\.sql$/;
+	my ($anew) = $reference =~ /\(from \Q$from\E to \Q$to\E: (.*?)\)/s;
+
+	is(join(' ', sort(words($anew // ''))), join(' ', sort(slurp_file($script) =~ /^DROP (?:FUNCTION|PROCEDURE) kafka_sink\.(\w+)/mg)), "from $from to $to: what is made anew");
+}
 
 # --- what stops a feed ---
 

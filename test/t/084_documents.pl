@@ -120,7 +120,7 @@ sub anchors
 	  slurp_file($_[0]) =~ s/^```.*?^```//gmsr =~ /^#+ (.*)$/mg;
 }
 my @lost;
-foreach my $file ('README.md', 'CHANGELOG.md', 'src/README.md', map { s/^\Q$top\E\///r } glob("$top/doc/*.md"))
+foreach my $file ('README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'src/README.md', map { s/^\Q$top\E\///r } glob("$top/doc/*.md"))
 {
 	my ($dir) = "$top/$file" =~ m{(.*)/};
 
@@ -135,7 +135,7 @@ foreach my $file ('README.md', 'CHANGELOG.md', 'src/README.md', map { s/^\Q$top\
 is(join("\n", @lost), '', 'links lead to something');
 my %file = map { (split m{/})[-1] => 1 } glob("$top/src/*.[ch] $top/src/*/*.[ch] $top/test/t/*.pl $top/test/pgtap/*.sql $top/sql/*.sql");
 is( join(' ', grep { !$file{ (split m{/})[-1] } && !/^(?:rdkafka\.h|_int\.h)$/ }
-		map { slurp_file("$top/$_") =~ m{`?\b([\w/]+\.(?:c|h|pl))\b}g } 'src/README.md', map { s/^\Q$top\E\///r } glob("$top/doc/*.md")),
+		map { slurp_file("$top/$_") =~ m{`?\b([\w/]+\.(?:c|h|pl))\b}g } 'CONTRIBUTING.md', 'src/README.md', map { s/^\Q$top\E\///r } glob("$top/doc/*.md")),
 	'', 'files that are named are there');
 
 done_testing();
