@@ -109,6 +109,16 @@ foreach ([ 'Database entry', 'shmem_database' ], [ 'Worker slot', 'shmem_slot' ]
 	is(join("\n", sort keys %told), join("\n", sort map { my $from = $_; map { "$from -> $_" } @{ $coded{$from} } } keys %coded), "src/README.md: $title");
 }
 
+# --- what can be made ---
+
+my $makefile = slurp_file("$top/Makefile");
+my ($scripts) = $makefile =~ /^ks_scripts = (.*)$/m;
+my %target = map { $_ => 1 } 'install', map { split / / } $scripts, $makefile =~ /^([a-z][\w -]*):/mg;
+my %made = map { $_ => 1 } map { slurp_file("$top/$_") =~ /(?:`|^    (?:sudo )?)make ([a-z][\w-]*)/mg }
+  qw(README.md CONTRIBUTING.md src/README.md doc/performance.md doc/conformance.md);
+is(join(' ', grep { !$made{$_} } sort split / /, $scripts), '', 'each target of make is told of');
+is(join(' ', grep { !$target{$_} } sort keys %made), '', 'and is there');
+
 # --- links, and names of files ---
 
 # As GitHub makes them of headings

@@ -253,4 +253,26 @@ is(records_of('names'), join("\n", map({ qq(\xc3\xa9$_={"n":"\xc3\xa9$_","v":") 
 	'rows and changes are in UTF-8, each once');
 is(records_of('said'), "\xc3\xbc=\xc3\xb6", 'and so are messages');
 
+# --- an encoding that says nothing: what is no UTF-8 is nothing for Kafka ---
+
+$node->safe_psql('postgres', q{CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->safe_psql('ascii', 'CREATE EXTENSION kafka_sink');
+create_server($node, $kafka, dbname => 'ascii');
+$kafka->create_topic("$prefix.bytes", 1);
+sub ascii { return $node->safe_psql('ascii', $_[0]); }
+ascii(qq{
+	CREATE TABLE bytes (id int PRIMARY KEY, v text);
+	CREATE PUBLICATION bytes FOR TABLE bytes;
+	SELECT kafka_sink.create_feed('bytes', server => 'kafka', publication => 'bytes', topic => '$prefix.bytes', progress_topic => '$progress');
+});
+ascii(q{CALL kafka_sink.wait_for('bytes', timeout => '2 min')});
+(undef, undef, $err) = $node->psql('ascii', "\\set VERBOSITY sqlstate\nSELECT kafka_sink.emit('bytes', '$prefix.bytes', 'k', E'\\351')");
+like($err, qr/ERROR:  22021/, 'emit() refuses text that is no UTF-8');
+ascii(q{INSERT INTO bytes VALUES (1, E'caf\303\251'); INSERT INTO bytes VALUES (2, E'caf\351'); INSERT INTO bytes VALUES (3, 'coffee')});
+wait_until($node, 'SELECT state, sqlstate, lsn IS NOT NULL FROM kafka_sink.feeds', 'halted|22021|t', 'a row that is none halts the feed', undef, 'ascii');
+is(records_of('bytes'), qq(1={"id":1,"v":"caf\xc3\xa9"}), 'what is before it is there');
+ascii(q{SELECT kafka_sink.skip('bytes'); SELECT kafka_sink.resume('bytes')});
+ascii(q{CALL kafka_sink.wait_for('bytes', timeout => '2 min')});
+is(records_of('bytes'), qq(1={"id":1,"v":"caf\xc3\xa9"}\n3={"id":3,"v":"coffee"}), 'and what is behind it, when it is skipped');
+
 done_testing();
