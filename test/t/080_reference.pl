@@ -327,6 +327,11 @@ is( join(' ', grep { $told_of !~ /\b\Q$_\E\(/ && $reference !~ /`\Q$_\E`/ } spli
 		sql(q{SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'kafka_sink'::regnamespace ORDER BY 1})),
 	'', 'routines: each is told of');
 
+# and each SQLSTATE that is raised
+my %raised = map { $_ => 1 } map { slurp_file($_) =~ /(?:errcode\(|sqlstate = )(ERRCODE_\w+)/g } glob("$top/src/*/*.c");
+cmp_ok(scalar keys %raised, '>', 30, 'SQLSTATEs: there are some');
+is(join(' ', grep { $told_of !~ /`$sqlstate{$_}`/ } sort keys %raised), '', 'SQLSTATEs: each is told of');
+
 # What a table of columns names: `a`, `b`; "`a` ... `z`" are all between them, "settings" those of feeds.
 sub columns_told
 {
