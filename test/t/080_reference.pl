@@ -104,7 +104,7 @@ sql(q{SELECT kafka_sink.create_sink('defaults')});
 check_settings('Settings of a sink', 'sinks', q{SELECT kafka_sink.alter_sink('defaults',});
 
 @arguments = arguments_of('create_feed');
-is( join(' ', sort qw(feed enabled settings if_not_exists), map { words($_->[0]) } table_of('Settings of a feed')),
+is( join(' ', sort qw(feed settings if_not_exists), map { words($_->[0]) } table_of('Settings of a feed')),
 	join(' ', sort @arguments), 'settings of a feed: each is in the table, once');
 ($list) = $reference =~ /role: `create_feed\((.*?)\)`/s;
 is($list =~ s/\s+/ /gr, join(', ', @arguments), 'create_feed(): the list of its arguments');
