@@ -268,6 +268,13 @@ foreach my $name (sort keys %signature)
 		ok((grep { $_ eq $says } @is), "$name(): its arguments") or diag "$says\nis none of\n", join "\n", @is;
 	}
 }
+# where a heading has "...", the list of all of them
+foreach my $name (qw(register_topic alter_topic describe))
+{
+	my ($names) = $reference =~ /^`$name\(([\w,\s]+)\)`/m;
+
+	is(($names // '') =~ s/\s+/ /gr, join(', ', arguments_of($name)), "$name(): the list of its arguments");
+}
 # what they return, and the columns of sets that have no type
 my %returns = map { my ($name, @all) = split /\|/; ($name => \@all) } split /\n/, sql(q{SELECT proname || '|' ||
 	string_agg(DISTINCT CASE WHEN prokind = 'p' THEN 'CALL' WHEN proretset THEN 'a set' ELSE pg_get_function_result(oid) END, '|')
