@@ -1203,11 +1203,7 @@ COMMENT ON VIEW kafka_sink.feeds IS
 'feeds whose owner''s privileges the current role has: definition, state, and the error that stopped it; for members of pg_read_all_stats all feeds, without messages';
 
 CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
-    SELECT c.feed, w.pid,
-           CASE WHEN NOT c.enabled THEN 'paused'
-                WHEN NOT kafka_sink.is_home(c.system_identifier, c.database_oid) THEN 'suspended'
-                ELSE s.state END AS state,
-           s.since, s.waits_for, s.sqlstate, s.lsn,
+    SELECT d.feed, w.pid, d.state, d.since, d.waits_for, d.sqlstate, d.lsn,
            w.started_at, w.transactions, w.records, w.bytes, w.forged, w.commits, w.cuts, w.commit_ms, w.last_commit,
            w.decoded_lsn, w.published_lsn, r.confirmed_flush_lsn AS confirmed_lsn,
            -- WAL that is not published yet, and that is kept for it
@@ -1215,26 +1211,17 @@ CREATE VIEW kafka_sink.stat_feeds WITH (security_barrier) AS
            GREATEST(pg_catalog.pg_wal_lsn_diff(e.lsn, r.restart_lsn), 0) AS retained_bytes,
            r.slot_name::pg_catalog.text AS slot_name, r.wal_status, r.safe_wal_size,
            w.copied_rows, t.copied AS copied_tables, t.waiting AS tables_to_copy
-      FROM kafka_sink.feed_catalog c
-      LEFT JOIN kafka_sink.feed_state s
-        ON s.feed OPERATOR(pg_catalog.=) c.feed
-       -- what is left of a worker that was there before these were switched off
-       AND (kafka_sink.workers_off() IS NULL
-        OR s.state OPERATOR(pg_catalog.=) ANY ('{suspended,halted}'::pg_catalog.text[])
-        OR EXISTS (SELECT FROM kafka_sink.worker_stats() w
-                    WHERE w.sink OPERATOR(pg_catalog.=) s.feed))
-      LEFT JOIN kafka_sink.feed_stats() w ON w.feed OPERATOR(pg_catalog.=) c.feed
-      LEFT JOIN pg_catalog.pg_replication_slots r
-        ON r.slot_name::pg_catalog.text OPERATOR(pg_catalog.=) pg_catalog.format('kafka_sink_feed_%s_%s', c.database_oid, c.id)
+      -- whoever may see it
+      FROM kafka_sink.feeds d
+      LEFT JOIN kafka_sink.feed_stats() w ON w.feed OPERATOR(pg_catalog.=) d.feed
+      LEFT JOIN pg_catalog.pg_replication_slots r ON r.slot_name::pg_catalog.text OPERATOR(pg_catalog.=) d.slot_name
      CROSS JOIN LATERAL
            (SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()
                         ELSE pg_catalog.pg_current_wal_flush_lsn() END AS lsn) e
      CROSS JOIN LATERAL
            (SELECT pg_catalog.count(*) FILTER (WHERE f.state OPERATOR(pg_catalog.=) 'copied') AS copied,
                    pg_catalog.count(*) FILTER (WHERE f.state OPERATOR(pg_catalog.=) ANY ('{waiting,copying}'::pg_catalog.text[])) AS waiting
-              FROM kafka_sink.feed_copies f WHERE f.feed OPERATOR(pg_catalog.=) c.feed) t
-     WHERE pg_catalog.pg_has_role(c.owner, 'USAGE')
-        OR pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE');
+              FROM kafka_sink.feed_copies f WHERE f.feed OPERATOR(pg_catalog.=) d.feed) t;
 
 COMMENT ON VIEW kafka_sink.stat_feeds IS
 'one row a feed: state, counters since its worker started (NULL without a running worker), how far it is, and the WAL that its replication slot keeps';

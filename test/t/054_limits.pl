@@ -234,7 +234,7 @@ drop_sinks('all leave');
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');
 $node->safe_psql('crowded', q{CREATE EXTENSION kafka_sink; CREATE TABLE second (id bigint);
 	CREATE SERVER kafka FOREIGN DATA WRAPPER kafka_sink OPTIONS (bootstrap_servers '} . $kafka->bootstrap . q{')});
-$node->append_conf('postgresql.conf', "max_worker_processes = 3\nkafka_sink.reserved_worker_processes = 0\n");
+$node->append_conf('postgresql.conf', "max_worker_processes = 3\nkafka_sink.reserved_worker_processes = 0\nwal_level = logical\n");
 $node->restart;
 create_sink('postgres', 'first', $topic);
 wait_until($node, q{SELECT state, waits_for FROM kafka_sink.sinks WHERE sink = 'first'}, 'waiting|process', 'a supervisor, and no process for its worker');
@@ -246,6 +246,10 @@ wait_until($node, $lonely, $no_supervisor, 'nor for the supervisor of another da
 $node->safe_psql('crowded', q{INSERT INTO kafka_sink.sink_state (sink, worker, state, since) VALUES ('second', 0, 'running', now())});
 is($node->safe_psql('crowded', $lonely), $no_supervisor, 'which is told in place of what was said before');
 is($node->safe_psql('crowded', q{SELECT state, waits_for FROM kafka_sink.stat_sinks WHERE sink = 'second'}), 'waiting|process', 'in stat_sinks, too');
+# and so it is with feeds
+$node->safe_psql('crowded', q{SELECT kafka_sink.create_feed('feed', server => 'kafka'); INSERT INTO kafka_sink.feed_state (feed, state, since) VALUES ('feed', 'running', now())});
+is($node->safe_psql('crowded', qq{SELECT state, waits_for, sqlstate FROM kafka_sink.$_}), 'waiting|process|53400', "$_ tell it, too") foreach qw(feeds stat_feeds);
+$node->safe_psql('crowded', q{SELECT kafka_sink.drop_feed('feed')});
 sql(q{SELECT kafka_sink.drop_sink('first')});
 wait_until($node, q{SELECT state, waits_for, message FROM kafka_sink.sinks WHERE sink = 'second'},
 	qr/^waiting\|process\|no background worker slot is free for worker 0 of 1 of sink "second"/, 'when it leaves, the other has its turn', undef, 'crowded');
