@@ -42,6 +42,9 @@ extern void ks_consumer_give_back(KsConsumer *c, int pidx, TimestampTz at);
  */
 extern void ks_consumer_transact(KsConsumer *c, void (*step) (void *arg), void *arg);
 
+/* A copy in that context, which is reset; the error is not in it. */
+extern void ks_consumer_keep_error(MemoryContext cxt, KsStateError *kept, const KsStateError *error);
+
 /* Leaves only the records of one partition in the batch; the others will be read again. */
 extern void ks_consumer_keep_partition(KsConsumer *c, int pidx);
 

@@ -13,7 +13,6 @@
  */
 #include "postgres.h"
 
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "base/backoff.h"
@@ -70,16 +69,8 @@ void
 ks_consumer_leave_registry(KsConsumer *c, const KsStateError *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	MemoryContext old;
 
-	MemoryContextReset(c->registry_cxt);
-	old = MemoryContextSwitchTo(c->registry_cxt);
-	c->registry_error = *error;
-	c->registry_error.message = pstrdup(error->message);
-	c->registry_error.detail = error->detail ? pstrdup(error->detail) : NULL;
-	c->registry_error.hint = error->hint ? pstrdup(error->hint) : NULL;
-	c->registry_error.column = NULL;
-	MemoryContextSwitchTo(old);
+	ks_consumer_keep_error(c->registry_cxt, &c->registry_error, error);
 	c->registry_at = ks_backoff_until(now, c->registry_failures, RETRY_FIRST_MS, RETRY_MAX_MS);
 	c->registry_failures++;
 	end_asking(c);

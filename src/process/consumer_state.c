@@ -123,10 +123,24 @@ ks_consumer_keep_partition(KsConsumer *c, int pidx)
 }
 
 void
-ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
+ks_consumer_keep_error(MemoryContext cxt, KsStateError *kept, const KsStateError *error)
 {
 	MemoryContext old;
 
+	MemoryContextReset(cxt);
+	old = MemoryContextSwitchTo(cxt);
+	*kept = *error;
+	kept->message = pstrdup(error->message);
+	kept->detail = error->detail ? pstrdup(error->detail) : NULL;
+	kept->hint = error->hint ? pstrdup(error->hint) : NULL;
+	kept->topic = error->topic ? pstrdup(error->topic) : NULL;
+	kept->column = error->column ? pstrdup(error->column) : NULL;
+	MemoryContextSwitchTo(old);
+}
+
+void
+ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
+{
 	/* the first final error stays */
 	if (c->halt)
 		return;
@@ -134,15 +148,7 @@ ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0 &&
 		strcmp(c->error.hint ? c->error.hint : "", error->hint ? error->hint : "") == 0)
 		return;
-	MemoryContextReset(c->error_cxt);
-	old = MemoryContextSwitchTo(c->error_cxt);
-	c->error = *error;
-	c->error.message = pstrdup(error->message);
-	c->error.detail = error->detail ? pstrdup(error->detail) : NULL;
-	c->error.hint = error->hint ? pstrdup(error->hint) : NULL;
-	c->error.topic = error->topic ? pstrdup(error->topic) : NULL;
-	c->error.column = error->column ? pstrdup(error->column) : NULL;
-	MemoryContextSwitchTo(old);
+	ks_consumer_keep_error(c->error_cxt, &c->error, error);
 	c->halt = halt;
 	c->reported = false;
 }
