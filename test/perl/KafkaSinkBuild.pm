@@ -43,20 +43,37 @@ our @EXPORT = qw(build_with wait_for_step);
 
 my $source = dirname(__FILE__) . '/../..';
 
+# The arguments of make that the build under test was made with (MAKE_ARGS is quoted as for
+# a shell), with these macros.
+sub _arguments
+{
+	my @args = map { s/\\(.)/$1/gr } ($ENV{MAKE_ARGS} // '') =~ /((?:\\.|[^\s\\])+)/g;
+	my $flags = join ' ', (map { /^COPT=(.*)/ } @args), map { "-D$_" } @_;
+
+	return ((grep { !/^COPT=/ } @args), "COPT=$flags");
+}
+
 sub build_with
 {
 	my (@macros) = @_;
 	my $build = PostgreSQL::Test::Utils::tempdir(lc $macros[-1]);
-	my $any = join '|', (grep({ $_ eq 'KS_FEED_STEPS' } @macros) ? 'ks_feed_step' : ()), @macros;
-	my @touched = grep { slurp_file($_) =~ /\b(?:$any)\b/ } glob("$source/src/*/*.c");
+	my @words = ((grep { $_ eq 'KS_FEED_STEPS' } @macros) ? 'ks_feed_step' : (), @macros);
+	my %touched;
 
+	foreach my $file (glob("$source/src/*/*.c"))
+	{
+		my $text = slurp_file($file);
+
+		$touched{$_}{$file} = 1 foreach grep { $text =~ /\b$_\b/ } @words;
+	}
+	$touched{$_} or die "no file knows $_" foreach @words;
 	system_or_bail('cp', '-a', "$source/src", "$source/sql", "$source/expected", "$source/Makefile",
 		"$source/kafka_sink.control", glob("$source/kafka_sink--*.sql"), $build);
-	unlink $ENV{MAKE_ARGS} ? glob("$build/src/*.o $build/src/*/*.o") : map { s{^\Q$source\E/(.*)\.c$}{$build/$1.o}r } @touched;
+	unlink map { s{^\Q$source\E/(.*)\.c$}{$build/$1.o}r } map { keys %$_ } values %touched;
 	mkdir "$build/test";
 	mkdir "$build/test/tools";
-	system_or_bail('make', '-s', '-j2', '-C', $build, "PG_CONFIG=$ENV{PG_CONFIG}", "DESTDIR=$build/inst",
-		'COPT=' . join(' ', map { "-D$_" } @macros), 'install');
+	system_or_bail('make', '-s', '-j2', '-C', $build, "PG_CONFIG=$ENV{PG_CONFIG}", "DESTDIR=$build/inst", _arguments(@macros), 'install');
+	# the same settings, with the other place
 	my $conf = slurp_file($ENV{TEMP_CONFIG});
 	$conf =~ s{'[^']*/inst\b}{'$build/inst}g;
 	return $conf;
