@@ -93,6 +93,47 @@ ALTER TABLE sites DROP CONSTRAINT sites_part_of_fkey, ADD FOREIGN KEY (part_of) 
 SELECT m, move FROM unnest('{upsert,update}'::text[]) WITH ORDINALITY u (m, i), move(jsonb_build_object('insert_mode', m)) ORDER BY i;
 DROP TABLE doors, sites, firms;
 DROP FUNCTION merge, move;
+-- what refers to a row, or would go with it, is moved away or deleted before it is, in every mode
+CREATE TABLE firms (id int PRIMARY KEY, version int, note text);
+CREATE TABLE sites (id int PRIMARY KEY, firm int, version int, note text, seen int);
+CREATE FUNCTION seen() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN count(*) FROM public.sites; END';
+CREATE FUNCTION divide(action text, options jsonb, VARIADIC records kafka_sink.record[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE firms, sites;
+    EXECUTE 'ALTER TABLE sites DROP CONSTRAINT IF EXISTS sites_firm_fkey, ADD CONSTRAINT sites_firm_fkey FOREIGN KEY (firm) REFERENCES firms ON DELETE ' || action;
+    INSERT INTO firms VALUES (1, 0, 'first'), (2, 0, 'second');
+    INSERT INTO sites VALUES (3, 1, 0, 'moves', 0), (4, 1, 0, 'goes', 0);
+    PERFORM kafka_sink.create_sink('firms', delete_enabled => true, on_error => 'ignore', settings => options),
+        kafka_sink.register_topic('firms', 'firms', target => 'firms'), kafka_sink.register_topic('firms', 'sites', target => 'sites');
+    RETURN NEXT kafka_sink.ingest('firms', records);
+    RETURN QUERY SELECT 'firm ' || f::text FROM firms f ORDER BY f.id;
+    RETURN QUERY SELECT 'site ' || s::text FROM sites s ORDER BY s.id;
+    PERFORM kafka_sink.drop_sink('firms');
+END$$;
+CREATE FUNCTION by_action(options jsonb, VARIADIC records kafka_sink.record[]) RETURNS TABLE ("NO ACTION" text, "CASCADE" text) LANGUAGE sql AS
+$$SELECT a, b FROM ROWS FROM (divide('NO ACTION', options, VARIADIC records), divide('CASCADE', options, VARIADIC records)) AS u(a, b)$$;
+SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
+  by_action(m, r('firms', '{"id": 1, "version": 1, "note": "changed"}'), r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 2, "version": 2}'), r('sites', '{"id": 4, "firm": 2, "version": 1}'), r('sites', NULL, '4')) b ORDER BY i;
+-- the same, row by row
+ALTER TABLE sites ALTER seen SET DEFAULT seen();
+SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
+  by_action(m, r('firms', '{"id": 1, "version": 1, "note": "changed"}'), r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 2, "version": 2}'), r('sites', '{"id": 4, "firm": 2, "version": 1}'), r('sites', NULL, '4')) b ORDER BY i;
+ALTER TABLE sites ALTER seen DROP DEFAULT;
+-- inserts
+SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "insert"}', '{"insert_mode": "ignore"}']::jsonb[]) WITH ORDINALITY u (m, i),
+  by_action(m, r('firms', '{"id": 5}'), r('sites', '{"id": 6, "firm": 5}'), r('sites', NULL, '6'), r('firms', NULL, '5'), r('sites', NULL, '4'), r('sites', NULL, '3'), r('sites', '{"id": 3, "firm": 2}'), r('firms', NULL, '1')) b ORDER BY i;
+-- changes that lack values
+SELECT b.* FROM by_action('{"insert_mode": "upsert", "envelope": "debezium"}', 
+  r('sites', '{"op": "u", "after": {"id": 3, "firm": 2, "version": 2, "note": "__debezium_unavailable_value"}}'), r('sites', '{"op": "u", "after": {"id": 4, "firm": 2, "note": "__debezium_unavailable_value"}}'), r('sites', '{"op": "d", "before": {"id": 4}}'),
+  r('firms', '{"op": "u", "after": {"id": 2, "version": 5, "note": "__debezium_unavailable_value"}}'), r('firms', '{"op": "d", "before": {"id": 1}}')) b;
+
+-- and what is deleted makes room
+ALTER TABLE firms ADD UNIQUE (note);
+SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
+  by_action(m, r('firms', NULL, '1'), r('firms', '{"id": 2, "version": 1, "note": "first"}'), r('sites', NULL, '3'), r('sites', NULL, '4')) b ORDER BY i;
+DROP FUNCTION by_action, divide;
+DROP TABLE sites, firms;
+DROP FUNCTION seen;
 
 -- topics without one go to the sink's
 CREATE TABLE events (topic text, body jsonb);

@@ -135,6 +135,9 @@ typedef struct KsCatalogUser
 #define ks_sink_patches(sink) \
 	((sink)->envelope == KS_DEBEZIUM && (sink)->insert_mode == KS_UPSERT)
 
+/* Of several records of a key, does the last one alone count? */
+#define ks_sink_last_counts(sink) ((sink)->insert_mode == KS_UPSERT && (sink)->update_if == NULL)
+
 /* What its decoders have to know; borrows the sink's texts. */
 extern KsFormatSettings ks_catalog_format(const KsSink *sink);
 

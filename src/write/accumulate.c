@@ -374,8 +374,6 @@ accumulate_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 	int			ndeletes = 0;
 	int			nwrites = 0;
 
-	if (run->step == KS_STEP_DELETES)
-		return KS_WRITTEN;
 	ks_sort_make_rows(&folded, r->lo, r->hi, target->ncols);
 	for (int i = 0, j; i < n; i = j)
 	{

@@ -160,13 +160,14 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->done = n;
 	ap->decoded_until = 0;
 	ap->owner_code_around = -1;
-	ap->searching = ap->one_by_one = ap->quiet = ap->for_filter = false;
+	ap->deletes_first = ap->searching = ap->one_by_one = ap->quiet = ap->for_filter = false;
 	ap->key_sets = NIL;
 	memset(&ap->stopped, 0, sizeof(KsRecordError));
 	ks_rejects_begin(&ap->rejects);
 	ap->nundecodable = 0;
 	ap->ops = palloc(n);
 	ap->parsed_ops = palloc(n);
+	ap->apart = palloc0(n);
 	memset(ap->ops, KS_ROW_REJECTED, n);
 	memset(ap->parsed_ops, KS_ROW_REJECTED, n);
 	ap->idx = palloc_extended((Size) n * 2 * sizeof(int), MCXT_ALLOC_HUGE);

@@ -27,6 +27,14 @@ typedef enum KsFault
 	KS_FAULT_PASSES				/* so the batch may be applied again */
 } KsFault;
 
+/* Where deletes of a batch are a step of their own (apply_range.c): what the record is in. */
+typedef enum KsApart
+{
+	KS_NOT_APART,				/* the step that writes */
+	KS_APART,					/* the deletes */
+	KS_APART_SUPERSEDED			/* neither: it comes before a delete of its key */
+} KsApart;
+
 /* What a record's schema needs of its target, see evolve.c. */
 typedef struct KsEvolution
 {
@@ -48,8 +56,7 @@ struct KsApply
 	int			nroutes;
 	bool		in_order;		/* since the last target was built */
 	List	   *unrouted;		/* topics (String) without a route */
-	bool		linked;			/* there are foreign keys between them */
-	bool		deletes_last;	/* rows that are written might go with those that are deleted */
+	bool		deletes_act;	/* on rows of other routes */
 	bool		set_constraints;	/* check deferred constraints per batch, */
 	bool		more_batches;	/* and others follow in the transaction */
 	bool		defining;		/* the sink is only checked: renamed columns are no error yet */
@@ -68,6 +75,8 @@ struct KsApply
 	int			nparts;
 	uint8	   *ops;			/* KsRowOp; rejected until it is decoded */
 	uint8	   *parsed_ops;		/* as decoded: before filters of the attempt */
+	uint8	   *apart;			/* KsApart, of the attempt */
+	bool		deletes_first;	/* they are apart, and come before what is written */
 
 	/* what is being done, for whoever catches an error */
 	const KsRoute *written;		/* to its target rows have been written last, or are; NULL: none yet */

@@ -68,17 +68,10 @@ upsert_patches(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 static KsWritten
 upsert_run(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
-	KsSortItem *items;
-	int			n = 0;
+	/* the last record of a key counts */
+	KsSortItem *items = ks_order_last(ap, r, run, counts);
 
-	/* the last record of a key counts; the others, in the last step */
-	items = ks_order_last(ap, r, run, run->step != KS_STEP_DELETES ? counts :
-						  palloc0(ap->nparts * sizeof(KsCounts)));
-	for (int i = 0; i < run->n; i++)
-		if (run->step == KS_STEP_ALL ||
-			(ap->ops[items[i].row] == KS_ROW_DELETE) == (run->step == KS_STEP_DELETES))
-			items[n++] = items[i];
-	return ks_fast_upsert(ap, r, &r->rows, items, n, false, counts);
+	return ks_fast_upsert(ap, r, &r->rows, items, run->n, false, counts);
 }
 
 static KsWritten
@@ -86,9 +79,6 @@ fast_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
 	const KsFast *fast = r->target->fast;
 
-	/* where deletes are early they have to be known */
-	if (run->step == KS_STEP_DELETES && (!run->deletes || run->patches))
-		return KS_WRITTEN;
 	if (!ks_foreign_may(fast, run->deletes))
 		return KS_USE_SQL;
 	if (r->sink->insert_mode == KS_UPSERT)

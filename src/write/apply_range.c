@@ -3,9 +3,11 @@
  *	  Records of a batch to the targets: rows, and which route's writer has which.
  *
  * Rows are written by the route's writer (writer.h).  Of several targets
- * (apply_route.c) what is referred to is written first, and deleted last.  Deletes that
- * take other rows with them (target_acts.c) come behind all that is written, so that no
- * row goes that was moved away; within one target, where the log has them.
+ * (apply_route.c) what is referred to is written first, and deleted last, when nothing
+ * refers to it any more, and nothing is left that would go with it (target_acts.c).  So
+ * deletes from it are a step of their own, behind all that is written: those that are the
+ * last records of their keys.  Should that fail they come first, of all targets: they make
+ * room for unique values.  Within one target deletes are where the log has them.
  */
 #include "postgres.h"
 
@@ -15,16 +17,25 @@
 #include "write/command.h"
 #include "write/writer.h"
 
-static KsWritten
-apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+typedef enum Step
 {
-	KsRun		run = {.idx = ap->idx, .step = step};
+	ALL,
+	WRITES,
+	DELETES						/* those that are apart */
+} Step;
+
+static KsWritten
+apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts)
+{
+	KsRun		run = {.idx = ap->idx};
 
 	for (int i = lo; i < hi; i++)
 	{
 		if (ap->ops[i] == KS_ROW_FILTERED)
-			counts[ap->recs[i].pidx].filtered += step != KS_STEP_DELETES;
-		else if (ap->ops[i] != KS_ROW_REJECTED)
+			counts[ap->recs[i].pidx].filtered += step != DELETES;
+		else if (ap->apart[i] == KS_APART_SUPERSEDED)
+			counts[ap->recs[i].pidx].superseded += step != DELETES;
+		else if (ap->ops[i] != KS_ROW_REJECTED && (ap->apart[i] == KS_APART) == (step == DELETES))
 		{
 			run.deletes |= ap->ops[i] == KS_ROW_DELETE;
 			run.patches |= ap->ops[i] == KS_ROW_PATCH;
@@ -36,23 +47,22 @@ apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *count
 
 /* Are deletes and other rows of the target's to be written as they come? */
 static bool
-is_in_order_of_log(const KsApply *ap, const KsRoute *r, int lo, int hi, KsStep step)
+is_in_order_of_log(const KsApply *ap, const KsRoute *r, int lo, int hi, Step step)
 {
-	if (likely(!r->acts_on_itself) || memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
+	if (likely(!r->acts_on_itself) || step == DELETES || memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
 		return false;
-	/* or deletes are a step of their own, behind all others */
-	return !ap->deletes_last || step == KS_STEP_ALL || r->sink->insert_mode != KS_UPSERT || r->sink->update_if ||
-		memchr(ap->ops + lo, KS_ROW_PATCH, hi - lo) != NULL;
+	/* or those that count are apart */
+	return step == ALL || !ks_sink_last_counts(r->sink);
 }
 
 static KsWritten
-apply_in_order(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+apply_in_order(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts)
 {
 	int			next;
 
 	if (likely(!is_in_order_of_log(ap, r, lo, hi, step)))
 		return apply_rows(ap, r, lo, hi, step, counts);
-	for (; step != KS_STEP_DELETES && lo < hi; lo = next)
+	for (; lo < hi; lo = next)
 	{
 		int			nkinds = 0;
 		bool		deletes = false;
@@ -62,14 +72,15 @@ apply_in_order(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *c
 		{
 			bool		delete = ap->ops[next] == KS_ROW_DELETE;
 
-			if (!delete && ap->ops[next] != KS_ROW_WRITE && ap->ops[next] != KS_ROW_PATCH)
+			if (ap->apart[next] != KS_NOT_APART ||
+				(!delete && ap->ops[next] != KS_ROW_WRITE && ap->ops[next] != KS_ROW_PATCH))
 				continue;
 			if (nkinds++ == 0)
 				deletes = delete;
 			else if (delete != deletes)
 				break;
 		}
-		if (apply_rows(ap, r, lo, next, KS_STEP_ALL, counts) != KS_WRITTEN)
+		if (apply_rows(ap, r, lo, next, step, counts) != KS_WRITTEN)
 			return KS_USE_SQL;
 	}
 	return KS_WRITTEN;
@@ -77,7 +88,7 @@ apply_in_order(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *c
 
 /* Truncations divide what is before them from what is behind them. */
 static KsWritten
-apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts)
 {
 	uint8	   *truncation;
 
@@ -86,9 +97,9 @@ apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *
 	{
 		int			i = truncation - ap->ops;
 
-		if (step == KS_STEP_DELETES)
-			return KS_WRITTEN;	/* all in its order, then */
-		step = KS_STEP_ALL;
+		if (step == DELETES)
+			return KS_WRITTEN;	/* none is apart */
+		step = ALL;
 		if (apply_in_order(ap, r, lo, i, step, counts) != KS_WRITTEN)
 			return KS_USE_SQL;
 		ks_apply_truncation(ap, r, i, counts);
@@ -99,7 +110,7 @@ apply_evaluated(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *
 
 /* Each row is evaluated when those before it are written. */
 static KsWritten
-apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, KsCounts *counts)
+apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts)
 {
 	KsWritten	result = KS_WRITTEN;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "kafka_sink row",
@@ -109,8 +120,10 @@ apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, KsCounts *counts)
 	for (int i = lo; i < hi && result == KS_WRITTEN; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		if ((ap->apart[i] == KS_APART) != (step == DELETES))
+			continue;
 		ks_evaluate(ap, r, i, i + 1);
-		result = apply_evaluated(ap, r, i, i + 1, KS_STEP_ALL, counts);
+		result = apply_evaluated(ap, r, i, i + 1, step, counts);
 		MemoryContextReset(cxt);
 	}
 	MemoryContextSwitchTo(old);
@@ -118,31 +131,56 @@ apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, KsCounts *counts)
 	return result;
 }
 
+/* Is it known before the row is evaluated? */
+static bool
+has_key(const KsTarget *target)
+{
+	for (int i = 0; i < target->sortkey.ncols; i++)
+		if (target->cols[target->sortkey.cols[i]].when != KS_WITH_RECORD)
+			return false;
+	return true;
+}
+
+/* Which deletes are apart. */
+static void
+divide(KsApply *ap, const KsRoute *r, int lo, int hi, bool row_by_row)
+{
+	if (row_by_row && !has_key(r->target))
+	{
+		memset(ap->apart + lo, KS_NOT_APART, hi - lo);
+		return;
+	}
+	/* what an attempt before has made of them is gone with it */
+	for (int i = lo; row_by_row && i < hi; i++)
+		if (ap->ops[i] != KS_ROW_REJECTED)
+			ap->ops[i] = ap->parsed_ops[i];
+	ks_order_apart(ap, r, lo, hi);
+}
+
 /*
  * Evaluates what belongs to the attempt, and applies the rows; one after the other
  * if something looks at the rows before, or writes.  A command takes them as a set.
  */
 static KsWritten
-apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts)
+apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts)
 {
-	if (likely(r->when == KS_WITH_RECORD))
-		return apply_evaluated(ap, r, lo, hi, step, counts);
-	if (r->when == KS_IN_ATTEMPT || r->target->command)
-	{
-		/* where deletes are a step they have to be known */
-		if (step == KS_STEP_DELETES && memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
-			return KS_WRITTEN;
-		if (!r->evaluated)
-			ks_evaluate(ap, r, lo, hi);
-		r->evaluated = true;
-		return apply_evaluated(ap, r, lo, hi, step, counts);
-	}
-	return step == KS_STEP_DELETES ? KS_WRITTEN : apply_row_by_row(ap, r, lo, hi, counts);
+	bool		row_by_row = r->when == KS_WITH_ROW && r->target->command == NULL;
+
+	if (step == DELETES && memchr(ap->ops + lo, KS_ROW_DELETE, hi - lo) == NULL)
+		return KS_WRITTEN;
+	if (unlikely(r->when != KS_WITH_RECORD) && !row_by_row && !r->evaluated)
+		ks_evaluate(ap, r, lo, hi);
+	r->evaluated = true;
+	if (step != ALL && !r->divided)
+		divide(ap, r, lo, hi, row_by_row);
+	r->divided |= step != ALL;
+	return row_by_row ? apply_row_by_row(ap, r, lo, hi, step, counts) :
+		apply_evaluated(ap, r, lo, hi, step, counts);
 }
 
 /* Of one route, as far as it has any of the records. */
 static KsWritten
-apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *counts,
+apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts,
 			   const KsRoute *volatile *at)
 {
 	lo = Max(lo, r->lo);
@@ -153,12 +191,20 @@ apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, KsStep step, KsCounts *c
 	return apply_to_target(ap, r, lo, hi, step, counts);
 }
 
-/* What can be deleted in a step of its own. */
+/* Are its deletes a step of their own? */
+static bool
+is_divided(const KsApply *ap, const KsRoute *r)
+{
+	return r->sink->delete_enabled && (ap->deletes_first ? r->linked : r->referred || r->acts_on_others);
+}
+
+/* Those that are apart. */
 static bool
 apply_deletes(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *volatile *at)
 {
 	for (int i = ap->nroutes - 1; i >= 0; i--)
-		if (apply_to_route(ap, &ap->routes[i], lo, hi, KS_STEP_DELETES, counts, at) != KS_WRITTEN)
+		if (is_divided(ap, &ap->routes[i]) &&
+			apply_to_route(ap, &ap->routes[i], lo, hi, DELETES, counts, at) != KS_WRITTEN)
 			return false;
 	return true;
 }
@@ -167,14 +213,14 @@ bool
 ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *volatile *at)
 {
 	for (int i = 0; i < ap->nroutes; i++)
-		ap->routes[i].evaluated = false;
-	if (ap->linked && !ap->deletes_last && !apply_deletes(ap, lo, hi, counts, at))
+		ap->routes[i].evaluated = ap->routes[i].divided = false;
+	if (ap->deletes_first && !apply_deletes(ap, lo, hi, counts, at))
 		return false;
 	for (int i = 0; i < ap->nroutes; i++)
-		if (apply_to_route(ap, &ap->routes[i], lo, hi, ap->linked || ap->deletes_last ? KS_STEP_WRITES : KS_STEP_ALL,
+		if (apply_to_route(ap, &ap->routes[i], lo, hi, is_divided(ap, &ap->routes[i]) ? WRITES : ALL,
 						   counts, at) != KS_WRITTEN)
 			return false;
-	return !ap->deletes_last || apply_deletes(ap, lo, hi, counts, at);
+	return ap->deletes_first || apply_deletes(ap, lo, hi, counts, at);
 }
 
 /* Does the record go on, as far as that is known? */

@@ -18,6 +18,7 @@
 
 #include "catalog/schemas.h"
 #include "write/apply_int.h"
+#include "write/command.h"
 #include "write/target_int.h"
 
 /* Of a batch, before what its values point to: records may be much smaller. */
@@ -102,7 +103,7 @@ group_routes(KsApply *ap, const bool *refers)
 	for (int i = 0; i < n; i++)
 	{
 		ap->routes[i].group = i;
-		ap->routes[i].linked = false;
+		ap->routes[i].linked = ap->routes[i].referred = false;
 	}
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < n; j++)
@@ -112,30 +113,45 @@ group_routes(KsApply *ap, const bool *refers)
 			if (!refers[i * n + j])
 				continue;
 			ap->routes[i].linked = ap->routes[j].linked = true;
+			ap->routes[j].referred |= ap->routes[i].target->relid != ap->routes[j].target->relid;
 			for (int k = 0; k < n; k++)
 				if (ap->routes[k].group == old)
 					ap->routes[k].group = ap->routes[i].group;
 		}
 }
 
+/* Is what comes before a delete of its key superseded by it? */
+static bool
+deletes_supersede(const KsRoute *r)
+{
+	const KsTarget *target = r->target;
+
+	if (!ks_sink_last_counts(r->sink) && r->sink->insert_mode != KS_ACCUMULATE)
+		return false;
+	/* one by one, they are written before it is known what is behind them */
+	for (int i = 0; i < target->ncols; i++)
+		if (target->cols[i].when == KS_WITH_ROW)
+			return false;
+	return target->filter == NULL || ks_filter_when(target->filter) != KS_WITH_ROW;
+}
+
 /* Do deletes act on rows that the batch may write? */
 static void
 find_acts(KsApply *ap)
 {
-	ap->deletes_last = false;
+	ap->deletes_act = false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{
+		KsRoute    *r = &ap->routes[i];
 		ListCell   *lc;
 
-		ap->routes[i].acts_on_itself = false;
-		foreach(lc, ap->routes[i].target->acts_on)
+		r->acts_on_itself = r->acts_on_others = false;
+		foreach(lc, r->target->acts_on)
 			for (int j = 0; j < ap->nroutes; j++)
-			{
-				if (!ks_target_shares_rows(ap->routes[j].target, lfirst_oid(lc)))
-					continue;
-				ap->routes[i].acts_on_itself |= j == i;
-				ap->deletes_last |= j != i || ap->linked;
-			}
+				if (ks_target_shares_rows(ap->routes[j].target, lfirst_oid(lc)))
+					*(j == i ? &r->acts_on_itself : &r->acts_on_others) = true;
+		r->deletes_supersede = deletes_supersede(r);
+		ap->deletes_act |= r->acts_on_others;
 	}
 }
 
@@ -160,7 +176,6 @@ order_routes(KsApply *ap)
 	KsRoute    *ordered = palloc(Max(n, 1) * sizeof(KsRoute));
 
 	group_routes(ap, refers);
-	ap->linked = false;
 	for (int i = 0; i < n; i++)
 	{
 		int			first = -1;
@@ -172,7 +187,6 @@ order_routes(KsApply *ap)
 
 			if (placed[j])
 				continue;
-			ap->linked |= waits;
 			if (first < 0)
 				first = j;
 			if (!waits && next < 0)

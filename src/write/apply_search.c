@@ -27,7 +27,7 @@
  *	- a record that is refused failed alone, behind all that are before it and
  *	  stay; one that others might have cured also failed beside all others that
  *	  were not refused before it.
- * Where deletes come last (apply_range.c), bad records are all that is to be found out, too.
+ * Where deletes act on other targets' rows, bad records are all that is to be found out, too.
  * Each round costs the batch as a whole, a search and a judgement, and refuses one
  * record at least; behind the last round (MAX_ROUNDS) all that fail in the order of
  * the log are refused, unless they can be written together with those right behind them.
@@ -327,7 +327,7 @@ is_unexplained(const Search *s)
 static bool
 is_to_be_whole(const Search *s)
 {
-	return s->how == WITH_SUSPECTS && s->nbad > 0 && s->ap->deletes_last &&
+	return s->how == WITH_SUSPECTS && s->nbad > 0 && s->ap->deletes_act &&
 		memchr(s->ap->ops, KS_ROW_DELETE, s->ap->limit) != NULL;
 }
 
@@ -356,13 +356,62 @@ forget_counts(Search *s)
 		s->ap->parts[i].counts = s->counts[i];
 }
 
+/* May deletes of the batch come before what it writes? */
+static bool
+may_delete_first(const KsApply *ap)
+{
+	bool		any = false;
+
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		const KsRoute *r = &ap->routes[i];
+
+		if (r->acts_on_itself || r->acts_on_others)
+			return false;
+		any |= r->referred && r->lo < r->hi && memchr(ap->ops + r->lo, KS_ROW_DELETE, r->hi - r->lo) != NULL;
+	}
+	return any;
+}
+
+/*
+ * What an attempt at so many has come to; once more with deletes first, if these may have to
+ * make room for what is written.
+ */
+static ErrorData *
+or_deletes_first(KsApply *ap, int n, ErrorData *edata)
+{
+	ErrorData  *again;
+	KsFault		fault = ap->fault;
+
+	if (edata == NULL || edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || ap->evaluating >= 0 || !may_delete_first(ap))
+		return edata;
+	ap->deletes_first = true;
+	again = ks_apply_attempt(ap, 0, n, n);
+	ap->deletes_first = false;
+	if (again == NULL)
+	{
+		FreeErrorData(edata);
+		return NULL;
+	}
+	FreeErrorData(again);
+	ap->fault = fault;
+	ap->evaluating = -1;
+	return edata;
+}
+
+static ErrorData *
+attempt_whole(KsApply *ap, int n)
+{
+	return or_deletes_first(ap, n, ks_apply_attempt(ap, 0, n, n));
+}
+
 /* All that remain, as a whole. */
 static bool
 try_all(void *arg)
 {
 	Search	   *s = arg;
 
-	s->whole = ks_apply_attempt(s->ap, 0, s->ap->nrecs, s->ap->nrecs);
+	s->whole = attempt_whole(s->ap, s->ap->nrecs);
 	s->fault = s->ap->fault;
 	return false;
 }
@@ -389,7 +438,7 @@ try_remaining(Search *s)
 	KsApply    *ap = s->ap;
 
 	ap->done = ap->limit;
-	s->whole = ks_apply_attempt(ap, 0, ap->limit, ap->limit);
+	s->whole = attempt_whole(ap, ap->limit);
 	s->fault = ap->fault;
 	if (s->whole == NULL)
 		return true;
@@ -477,8 +526,10 @@ ks_apply_search(KsApply *ap)
 	if ((edata || ap->use_sql) && leave_fast_path(ap) && ap->evaluating < 0)
 	{
 		/* what went wrong is the general path's to say, and to wait for */
-		edata = ks_apply_attempt(ap, 0, ap->limit, ap->limit);
+		edata = attempt_whole(ap, ap->limit);
 	}
+	else
+		edata = or_deletes_first(ap, ap->limit, edata);
 	if (edata && ap->nrecs == 1)
 	{
 		ks_aside_put(ap, 0, edata, ks_aside_column(ap, edata), ap->fault);

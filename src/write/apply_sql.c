@@ -250,31 +250,21 @@ write_in_order(KsApply *ap, const KsRoute *r, KsRun *run, KsCounts *counts)
 static void
 write_last(KsApply *ap, const KsRoute *r, KsRun *run, KsCounts *counts)
 {
-	/* each is counted as superseded in one of the steps */
-	KsCounts   *superseded = run->step != KS_STEP_DELETES ? counts :
-		palloc0(ap->nparts * sizeof(KsCounts));
-
-	(void) ks_order_last(ap, r, run, superseded);
+	(void) ks_order_last(ap, r, run, counts);
 	if (!run->deletes)
 		write_rows(ap, r, &r->rows, run->idx, run->n, KS_ROW_WRITE, counts);
 	else
 	{
-		if (run->step != KS_STEP_WRITES)
-			write_op(ap, r, run->idx, run->n, KS_ROW_DELETE, counts);
-		if (run->step != KS_STEP_DELETES)
-			write_op(ap, r, run->idx, run->n, KS_ROW_WRITE, counts);
+		write_op(ap, r, run->idx, run->n, KS_ROW_DELETE, counts);
+		write_op(ap, r, run->idx, run->n, KS_ROW_WRITE, counts);
 	}
 }
 
 static KsWritten
 sql_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 {
-	bool		last = r->sink->insert_mode == KS_UPSERT && r->sink->update_if == NULL &&
-		!run->patches;
+	bool		last = ks_sink_last_counts(r->sink) && !run->patches;
 
-	/* elsewhere deletes have their place among the others */
-	if (run->step == KS_STEP_DELETES && !(last && run->deletes))
-		return KS_WRITTEN;
 	if (run->patches && r->sink->update_if == NULL)
 		ks_order_complete(ap, r, run, counts);
 	if (last)

@@ -362,8 +362,6 @@ command_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 	Tuplestorestate *store;
 	int			size = 0;
 
-	if (run->step == KS_STEP_DELETES)
-		return KS_WRITTEN;
 	/* the rows are in memory already, so a copy of them fits too */
 	store = tuplestore_begin_heap(false, false, Max(work_mem, r->sink->batch_bytes / 1024 * 4));
 	for (int i = 0; i < run->n; i++)

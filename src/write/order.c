@@ -55,6 +55,41 @@ ks_order_complete(KsApply *ap, const KsRoute *r, KsRun *run, KsCounts *counts)
 	memmove(run->idx, run->idx + out, run->n * sizeof(int));
 }
 
+void
+ks_order_apart(KsApply *ap, const KsRoute *r, int lo, int hi)
+{
+	const KsSortKey *key = &r->target->sortkey;
+	bool		deletes = false;
+	KsSortItem *items;
+	int			n = 0;
+
+	memset(ap->apart + lo, KS_NOT_APART, hi - lo);
+	for (int i = lo; i < hi; i++)
+	{
+		if (ap->ops[i] == KS_ROW_REJECTED || ap->ops[i] == KS_ROW_FILTERED)
+			continue;
+		if (ap->ops[i] == KS_ROW_TRUNCATE)
+			return;				/* all in its order, then */
+		deletes |= ap->ops[i] == KS_ROW_DELETE;
+		ap->idx[n++] = i;
+	}
+	if (!deletes)
+		return;
+	items = ks_sort_rows(key, &r->rows, ap->idx, n);
+	for (int i = 0, j; i < n; i = j)
+	{
+		bool		only_deletes = true;
+
+		for (j = i; j < n && ks_sort_compare(key, &r->rows, &items[i], &items[j]) == 0; j++)
+			only_deletes &= ap->ops[items[j].row] == KS_ROW_DELETE;
+		if (ap->ops[items[j - 1].row] != KS_ROW_DELETE || !(r->deletes_supersede || only_deletes || !ap->deletes_first))
+			continue;
+		ap->apart[items[j - 1].row] = KS_APART;
+		for (int k = i; r->deletes_supersede && k < j - 1; k++)
+			ap->apart[items[k].row] = KS_APART_SUPERSEDED;
+	}
+}
+
 int
 ks_order_select(KsApply *ap, const int *idx, int n, KsRowOp op, int *out)
 {

@@ -29,8 +29,11 @@ typedef struct KsRoute
 	KsTarget   *target;
 	KsDecoder  *decoder;
 	bool		linked;			/* by foreign keys, with other routes or within it */
+	bool		referred;		/* by other tables' */
 	int			group;			/* the same for all that are linked with it */
 	bool		acts_on_itself; /* rows go, or change, with others of the target's that are deleted */
+	bool		acts_on_others; /* nor only those */
+	bool		deletes_supersede;	/* what is before them need not be written */
 
 	/*
 	 * Of the transaction, from ks_apply_prepare() to ks_apply_finish(): what the
@@ -51,7 +54,8 @@ typedef struct KsRoute
 	KsPending  *pending;		/* in the order of rows */
 	int			npending;
 	int			maxpending;
-	bool		evaluated;		/* in this attempt */
+	bool		evaluated;		/* in this attempt, */
+	bool		divided;		/* and so are its deletes from the rest */
 	bool		stored_filled;	/* in the transaction before, which may not have been committed */
 	EphemeralNamedRelation enr;
 	struct KsRowWriter *one_by_one; /* the fast path's own, or NULL */

@@ -18,14 +18,6 @@
 
 #include "write/apply_int.h"
 
-/* Where tables refer to each other, upserts of a batch are two steps. */
-typedef enum KsStep
-{
-	KS_STEP_ALL,
-	KS_STEP_DELETES,			/* where they can be done apart from the rest */
-	KS_STEP_WRITES				/* and whatever is not done yet */
-} KsStep;
-
 /* What is to be written: records of one route that are neither filtered nor refused. */
 typedef struct KsRun
 {
@@ -33,7 +25,6 @@ typedef struct KsRun
 	int			n;
 	bool		deletes;		/* there are some */
 	bool		patches;
-	KsStep		step;
 } KsRun;
 
 typedef enum KsWritten
@@ -80,6 +71,12 @@ extern void ks_writer_end(KsRoute *r);
  * rows left, whose numbers go to run->idx too.
  */
 extern KsSortItem *ks_order_last(KsApply *ap, const KsRoute *r, KsRun *run, KsCounts *counts);
+
+/*
+ * Of records [lo, hi), which are the route's: the deletes that can be done apart from the
+ * rest, to ap->apart.  They are the last records of their keys.
+ */
+extern void ks_order_apart(KsApply *ap, const KsRoute *r, int lo, int hi);
 
 /*
  * What lacks values builds on the record of its key before it: all before the last
