@@ -24,14 +24,13 @@ ks_feed_serve(void)
 	/* what is being committed is waited for, or asked for by the next process */
 	if (ks_shmem_stop_requested())
 		proc_exit(0);
+	/* (the supervisor says so) */
 	if (ks_memory_exceeded())
-	{
-		ereport(LOG,
+		ereport(FATAL,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("worker of feed \"%s\" begins anew: it has met kafka_sink.worker_memory_limit", ks_feed.feed->name),
-				 errdetail_internal("%s", ks_memory_describe())));
-		proc_exit(1);
-	}
+				 errmsg("worker of feed \"%s\" exceeded kafka_sink.worker_memory_limit", ks_feed.feed->name),
+				 errdetail_internal("%s", ks_memory_describe()),
+				 errhint("It begins anew.  Raise the limit if it is met again, or publish smaller messages and rows.")));
 	if (ks_feed.publisher.state == KS_PUBLISHER_OPEN)
 		ks_feed_tell_waiting();
 }

@@ -18,7 +18,7 @@ my $records = 1000 * $megabytes;
 my $allowed = 128;    # MB of private memory: 4 for decoding, 32 that wait to be sent, and the rest
 my $disk = PostgreSQL::Test::Utils::tempdir('disk') . '/full';
 my $kafka = shared_broker();
-my $topic = $kafka->topic('large', 2, 'segment.bytes' => 64 * 1024 * 1024);
+my $topic = $kafka->topic('large', 2, 'segment.bytes' => 64 * 1024 * 1024, 'max.message.bytes' => 50_000_000);
 my $progress = $kafka->topic('progress');
 my $node = do
 {
@@ -104,4 +104,17 @@ sql("CALL kafka_sink.wait_for('large', timeout => '3 min')");
 is(committed(), $records + 20000, 'when there is room, it is published');
 wait_until($node, 'SELECT state FROM kafka_sink.feeds', 'running', 'and the feed goes on');
 is(join(' ', map { glob "$_/*.spill" } glob $node->data_dir . '/pg_replslot/*'), '', 'nothing is left on the disk');
+
+# --- a message that takes more memory than the worker may have ---
+
+$node->append_conf('postgresql.conf', "kafka_sink.worker_memory_limit = 64MB\n");
+$node->reload;
+sql(q{SELECT kafka_sink.alter_feed('large', max_message_bytes => 50000000)});
+sql("SELECT kafka_sink.emit('large', topic => '$topic', key => 'k', value => repeat('0123456789abcdef', 2500000))");
+wait_until($node, q{SELECT state, sqlstate, message LIKE '%worker of feed "large" exceeded kafka_sink.worker_memory_limit' FROM kafka_sink.feeds},
+	'backoff|53200|t', 'the memory that a message takes is bounded');
+$node->append_conf('postgresql.conf', "kafka_sink.worker_memory_limit = 512MB\n");
+$node->reload;
+sql("CALL kafka_sink.wait_for('large', timeout => '3 min')");
+is(committed(), $records + 20001, 'with more of it, it is published');
 done_testing();
