@@ -291,13 +291,15 @@ sub kill_process
 sub _poll
 {
 	my ($condition, $limit) = @_;
-	my $deadline = Time::HiRes::time() + ($limit // $timeout);
+	my $begin = Time::HiRes::time();
 
+	# to ask costs a process or two: less often as it takes longer
 	while (1)
 	{
 		return 1 if $condition->();
-		return 0 if Time::HiRes::time() > $deadline;
-		select(undef, undef, undef, 0.05);
+		my $elapsed = Time::HiRes::time() - $begin;
+		return 0 if $elapsed > ($limit // $timeout);
+		select(undef, undef, undef, $elapsed < 0.4 ? 0.05 : $elapsed < 2 ? $elapsed / 8 : 0.25);
 	}
 }
 

@@ -27,7 +27,7 @@ use KafkaSinkOutsideModel;
 
 my $fresh = int(rand(2**31));
 my @seeds = defined $ENV{KAFKA_SINK_SEED} ? $ENV{KAFKA_SINK_SEED} : (1, 2, 3);
-my $cases = $ENV{KAFKA_SINK_OUTSIDE} // 40;
+my $cases = $ENV{KAFKA_SINK_OUTSIDE} // 30;
 my @cases = map { /^(\d+)-(\d+)$/ ? $1 .. $2 : $_ } split /,/, $ENV{KAFKA_SINK_CASE} // "1-$cases";
 my $until = time + 60 * ($ENV{KAFKA_SINK_MINUTES} // 0);
 my $logs = $PostgreSQL::Test::Utils::log_path;
