@@ -119,6 +119,15 @@ ALTER TABLE sites ALTER seen SET DEFAULT seen();
 SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
   by_action(m, r('firms', '{"id": 1, "version": 1, "note": "changed"}'), r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 2, "version": 2}'), r('sites', '{"id": 4, "firm": 2, "version": 1}'), r('sites', NULL, '4')) b ORDER BY i;
 ALTER TABLE sites ALTER seen DROP DEFAULT;
+ALTER TABLE firms ALTER version SET DEFAULT seen();
+SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
+  by_action(m, r('firms', '{"id": 1, "note": "changed"}'), r('firms', '{"id": 6, "note": "new"}'), r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 2, "version": 2}'), r('sites', '{"id": 4, "firm": 2, "version": 1}'), r('firms', '{"id": 7, "note": "newer"}')) b ORDER BY i;
+-- where the key is not known before the row is written deletes have their place among the others
+CREATE FUNCTION next_firm() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1 + max(id) FROM public.firms; END';
+ALTER TABLE firms ALTER id SET DEFAULT next_firm();
+SELECT b.* FROM by_action('{"insert_mode": "upsert"}', r('firms', '{"note": "third"}'), r('firms', '{"note": "fourth"}'), r('firms', NULL, '4'), r('firms', NULL, '1'), r('firms', '{"note": "fourth again"}'), r('sites', '{"id": 3, "firm": 3}')) b;
+ALTER TABLE firms ALTER id DROP DEFAULT, ALTER version DROP DEFAULT;
+DROP FUNCTION next_firm;
 -- inserts
 SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "insert"}', '{"insert_mode": "ignore"}']::jsonb[]) WITH ORDINALITY u (m, i),
   by_action(m, r('firms', '{"id": 5}'), r('sites', '{"id": 6, "firm": 5}'), r('sites', NULL, '6'), r('firms', NULL, '5'), r('sites', NULL, '4'), r('sites', NULL, '3'), r('sites', '{"id": 3, "firm": 2}'), r('firms', NULL, '1')) b ORDER BY i;
@@ -126,11 +135,17 @@ SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "insert"}', '{"insert_mode": "i
 SELECT b.* FROM by_action('{"insert_mode": "upsert", "envelope": "debezium"}', 
   r('sites', '{"op": "u", "after": {"id": 3, "firm": 2, "version": 2, "note": "__debezium_unavailable_value"}}'), r('sites', '{"op": "u", "after": {"id": 4, "firm": 2, "note": "__debezium_unavailable_value"}}'), r('sites', '{"op": "d", "before": {"id": 4}}'),
   r('firms', '{"op": "u", "after": {"id": 2, "version": 5, "note": "__debezium_unavailable_value"}}'), r('firms', '{"op": "d", "before": {"id": 1}}')) b;
+-- a truncation has all of its topic before it and behind it, deletes too; and its rows must not be referred to
+SELECT b.* FROM by_action('{"insert_mode": "upsert", "envelope": "debezium"}', r('firms', '{"op": "c", "after": {"id": 5}}'), r('firms', '{"op": "d", "before": {"id": 2}}'), r('firms', '{"op": "t"}'),
+  r('firms', '{"op": "c", "after": {"id": 6}}'), r('firms', '{"op": "c", "after": {"id": 7}}'), r('firms', '{"op": "d", "before": {"id": 6}}')) b;
 
 -- and what is deleted makes room
 ALTER TABLE firms ADD UNIQUE (note);
 SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
   by_action(m, r('firms', NULL, '1'), r('firms', '{"id": 2, "version": 1, "note": "first"}'), r('sites', NULL, '3'), r('sites', NULL, '4')) b ORDER BY i;
+-- for one, and another record is refused
+SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
+  by_action(m, r('firms', NULL, '1'), r('firms', '{"id": 2, "version": 1, "note": "first"}'), r('firms', '{"id": 8, "version": 1, "note": "first"}'), r('firms', '{"id": 9, "version": 1, "note": "second"}'), r('sites', NULL, '3'), r('sites', NULL, '4')) b ORDER BY i;
 DROP FUNCTION by_action, divide;
 DROP TABLE sites, firms;
 DROP FUNCTION seen;

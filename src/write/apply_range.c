@@ -31,6 +31,7 @@ apply_rows(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *counts)
 
 	for (int i = lo; i < hi; i++)
 	{
+		Assert(step != ALL || ap->apart[i] == KS_NOT_APART);
 		if (ap->ops[i] == KS_ROW_FILTERED)
 			counts[ap->recs[i].pidx].filtered += step != DELETES;
 		else if (ap->apart[i] == KS_APART_SUPERSEDED)

@@ -388,6 +388,8 @@ or_deletes_first(KsApply *ap, int n, ErrorData *edata)
 	ap->deletes_first = true;
 	again = ks_apply_attempt(ap, 0, n, n);
 	ap->deletes_first = false;
+	/* those of routes that are divided for this attempt alone are among the others again */
+	memset(ap->apart, KS_NOT_APART, ap->nrecs);
 	if (again == NULL)
 	{
 		FreeErrorData(edata);
