@@ -133,10 +133,7 @@ find_unknown(KsApply *ap)
 bool
 ks_apply_schema_of(const KsApply *ap, int record, KsSchemaId *id)
 {
-	for (int i = 0; i < ap->nroutes; i++)
-		if (record >= ap->routes[i].lo && record < ap->routes[i].hi)
-			return ks_schemas_told(ap->routes[i].decoder, &ap->recs[record], id);
-	return false;
+	return ks_schemas_told(ks_apply_route_at(ap, record)->decoder, &ap->recs[record], id);
 }
 
 int

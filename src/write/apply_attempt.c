@@ -26,8 +26,8 @@ ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata)
 			ap->routes[i].writer->failed(&ap->routes[i], edata);
 }
 
-static ErrorData *
-attempt(KsApply *ap, int lo, int hi, int from)
+ErrorData *
+ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -57,6 +57,8 @@ attempt(KsApply *ap, int lo, int hi, int from)
 		}
 		memset(ap->counts + first, 0, (end - first) * sizeof(KsCounts));
 		ap->use_sql = !ks_apply_range(ap, lo, hi, ap->counts, &at);
+		if (ap->use_sql && ap->searching)
+			elog(ERROR, "a search has met the fast path");
 		if (ap->set_constraints && !ap->use_sql)
 			ks_constraints_check(ap);
 		if (ap->use_sql)
@@ -93,26 +95,6 @@ attempt(KsApply *ap, int lo, int hi, int from)
 	for (int i = first; i < end && !ap->use_sql; i++)
 		ks_counts_add(&ap->parts[i].counts, &ap->counts[i]);
 	return NULL;
-}
-
-ErrorData *
-ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
-{
-	ErrorData  *edata = attempt(ap, lo, hi, from);
-
-	if (ap->use_sql && ap->searching)
-	{
-		ks_apply_leave_fast_path(ap);
-		edata = attempt(ap, lo, hi, hi);
-	}
-	return edata;
-}
-
-void
-ks_apply_leave_fast_path(KsApply *ap)
-{
-	for (int i = 0; i < ap->nroutes; i++)
-		ks_writer_choose(&ap->routes[i], false);
 }
 
 void

@@ -78,10 +78,11 @@ has_domain(const KsType *type)
 static bool
 column_has_domain(const KsDecoder *d)
 {
+	bool		found = false;
+
 	for (int i = 0; d->column && i < d->target->ncols; i++)
-		if (d->target->cols[i].name == d->column)
-			return has_domain(&d->target->cols[i].type);
-	return false;
+		found |= d->target->cols[i].name == d->column && has_domain(&d->target->cols[i].type);
+	return found;
 }
 
 static KsFault

@@ -185,7 +185,7 @@ extern bool ks_fill_plan(Relation rel, KsTarget *target, KsFast *fast);
 /* The same of a partition; false if it does not treat columns as the table does. */
 extern bool ks_fill_plan_leaf(Relation rel, Relation leaf, const KsTarget *target, KsFast *fast);
 
-/* The place of a column in a row, or -1: there is none of that number. */
+/* The place of a column in a row; all of the table have one. */
 extern int	ks_fill_place(const KsTarget *target, const KsFast *fast, AttrNumber attnum);
 
 /* Updates leave the key as it is, where its index takes different values for equal. */

@@ -52,11 +52,7 @@ describe_index(KsTarget *target, const KsFast *fast, Relation index, KsFastIndex
 	fi->unique = form->indisunique;
 	fi->ncols = form->indnatts;
 	for (int i = 0; i < fi->ncols; i++)
-	{
 		fi->cols[i] = ks_fill_place(target, fast, form->indkey.values[i]);
-		if (fi->cols[i] < 0)
-			return false;		/* of the server's own */
-	}
 	ks_sort_init(&fi->key, index, fi->cols, target->cxt);
 	return true;
 }

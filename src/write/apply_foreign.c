@@ -116,12 +116,13 @@ describe_foreign(Relation rel, const ForeignKeyCacheInfo *info, Oid index_oid,
 static const ForeignKeyCacheInfo *
 find_info(Relation rel, Oid constraint)
 {
+	const ForeignKeyCacheInfo *found = NULL;
 	ListCell   *lc;
 
 	foreach(lc, RelationGetFKeyList(rel))
 		if (((const ForeignKeyCacheInfo *) lfirst(lc))->conoid == constraint)
-			return lfirst(lc);
-	return NULL;
+			found = lfirst(lc);
+	return found;
 }
 
 /* One of the target's own foreign keys; which has two triggers. */
@@ -135,7 +136,7 @@ add_foreign(Relation rel, Oid constraint, KsTarget *target, KsFast *fast)
 	bool		ok;
 
 	if (!HeapTupleIsValid(tup))
-		return false;
+		elog(ERROR, "cache lookup failed for constraint %u", constraint);
 	form = (Form_pg_constraint) GETSTRUCT(tup);
 	index = form->conindid;
 	/* what the target itself has is not to be seen yet */
@@ -155,7 +156,7 @@ is_key(Oid constraint, const KsFast *fast)
 	bool		result;
 
 	if (!HeapTupleIsValid(tup))
-		return false;
+		elog(ERROR, "cache lookup failed for constraint %u", constraint);
 	form = (Form_pg_constraint) GETSTRUCT(tup);
 	result = form->conindid == fast->indexes[fast->conflict].oid && form->conrelid != form->confrelid;
 	ReleaseSysCache(tup);

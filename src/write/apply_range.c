@@ -213,15 +213,16 @@ apply_deletes(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *vola
 bool
 ks_apply_range(KsApply *ap, int lo, int hi, KsCounts *counts, const KsRoute *volatile *at)
 {
+	bool		written = true;
+
 	for (int i = 0; i < ap->nroutes; i++)
 		ap->routes[i].evaluated = ap->routes[i].divided = false;
-	if (ap->deletes_first && !apply_deletes(ap, lo, hi, counts, at))
-		return false;
-	for (int i = 0; i < ap->nroutes; i++)
-		if (apply_to_route(ap, &ap->routes[i], lo, hi, is_divided(ap, &ap->routes[i]) ? WRITES : ALL,
-						   counts, at) != KS_WRITTEN)
-			return false;
-	return ap->deletes_first || apply_deletes(ap, lo, hi, counts, at);
+	if (ap->deletes_first)
+		written = apply_deletes(ap, lo, hi, counts, at);
+	for (int i = 0; i < ap->nroutes && written; i++)
+		written = apply_to_route(ap, &ap->routes[i], lo, hi, is_divided(ap, &ap->routes[i]) ? WRITES : ALL,
+								 counts, at) == KS_WRITTEN;
+	return written && (ap->deletes_first || apply_deletes(ap, lo, hi, counts, at));
 }
 
 /* Does the record go on, as far as that is known? */

@@ -56,12 +56,9 @@ extern bool ks_suspects_may_be_needed(const KsApply *ap, const KsSuspects *list,
  * Applies [lo, hi) in a subtransaction, decoding [from, hi) first.  NULL and
  * the counts added to the partitions', or the error, whose fault is ap->fault;
  * what may pass is thrown.  NULL and nothing applied if it is to be done by SQL
- * (use_sql), which the fast path may say; in a search that is done at once.
+ * (use_sql), which the fast path may say, but not in a search.
  */
 extern ErrorData *ks_apply_attempt(KsApply *ap, int lo, int hi, int from);
-
-/* Every route is written by SQL from here on. */
-extern void ks_apply_leave_fast_path(KsApply *ap);
 
 /* Tells the writers, whose attempt it was. */
 extern void ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata);

@@ -153,8 +153,7 @@ ks_suspects_may_be_needed(const KsApply *ap, const KsSuspects *list, int index, 
 	const KsRoute *r = ks_apply_route_at(ap, index);
 	const KsRouteSuspects *own;
 
-	if (list->n == 0)
-		return false;
+	Assert(list->n > 0);
 	for (int i = 0; i < ap->nroutes; i++)
 		if (list->of_routes[i].n > 0 && &ap->routes[i] != r &&
 			ks_target_shares_rows(r->target, ap->routes[i].target->relid))

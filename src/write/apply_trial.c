@@ -52,16 +52,15 @@ ks_trial_group(KsJudge *j, int a, int b)
 
 /*
  * Writes unjudged[a..b) without their AFTER triggers, in a subtransaction that stays
- * open, unless there is an error, of records of route *at; *use_sql: not all of it.
+ * open, unless there is an error, of records of route *at.
  */
 static ErrorData *
-begin_quietly(KsJudge *j, int a, int b, volatile bool *use_sql, const KsRoute *volatile *at)
+begin_quietly(KsJudge *j, int a, int b, const KsRoute *volatile *at)
 {
 	KsApply    *ap = j->ap;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
 
-	*use_sql = false;
 	*at = NULL;
 	j->written += b - a;
 	ap->decoding = ap->evaluating = -1;
@@ -76,7 +75,8 @@ begin_quietly(KsJudge *j, int a, int b, volatile bool *use_sql, const KsRoute *v
 		/* their events are of this query, which does not end */
 		AfterTriggerBeginQuery();
 		ap->quiet = true;
-		*use_sql = !ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts, at);
+		if (!ks_apply_range(ap, first_record(j, a), first_record(j, b - 1) + 1, ap->counts, at))
+			elog(ERROR, "a trial has met the fast path");
 	}
 	PG_CATCH();
 	{
@@ -101,18 +101,10 @@ bool
 ks_trial_write_quietly(KsJudge *j, int a, int b)
 {
 	KsApply    *ap = j->ap;
-	ResourceOwner owner = CurrentResourceOwner;
 	LocalTransactionId immediate_in = ap->immediate_in;
-	volatile bool use_sql;
 	const KsRoute *volatile at;
-	ErrorData  *edata = begin_quietly(j, a, b, &use_sql, &at);
+	ErrorData  *edata = begin_quietly(j, a, b, &at);
 
-	if (use_sql)
-	{
-		ks_trial_forget(j, owner, immediate_in);
-		ks_apply_leave_fast_path(ap);
-		edata = begin_quietly(j, a, b, &use_sql, &at);
-	}
 	if (edata == NULL)
 		return true;
 	ap->immediate_in = immediate_in;

@@ -99,7 +99,7 @@ extern bool ks_apply_are_linked(const KsApply *ap, const char *topic, const char
 extern int *ks_apply_order(const KsApply *ap, KsRecord *recs, int n,
 						   const KsPartition *parts, int nparts);
 
-/* Inside ks_apply(): that of one record. */
+/* That of one record of the batch at hand. */
 extern KsRoute *ks_apply_route_at(const KsApply *ap, int record);
 
 #endif
