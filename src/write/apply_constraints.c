@@ -146,6 +146,7 @@ is_ambiguous(Relation rel, Form_pg_constraint con, Mode mode)
 		has_others(rel, ConstraintParentIndexId, &parent, 1, mode);
 }
 
+/* (not reached by tests: its schema is dropped in that moment) */
 static void
 read_constraint(Relation rel, Form_pg_constraint con)
 {
@@ -207,7 +208,7 @@ which_to_name(void)
 
 /*
  * From all immediate.  A name that was dropped or made since they were read is an
- * error, but nobody's fault: it may pass.  (not reached by tests)
+ * error, but nobody's fault: it may pass.  (not reached by tests: that there is one)
  */
 static void
 set_initial_modes(Mode by)

@@ -97,7 +97,10 @@ add_block(KsBlocks *list, BlockNumber block, MemoryContext cxt)
 	list->blocks[list->n++] = block;
 }
 
-/* After an update that moved a row of this length to another page. */
+/*
+ * After an update that moved a row of this length to another page.
+ * (not reached by tests: a table that is not a heap)
+ */
 void
 ks_place_vacate(KsWrite *w, BlockNumber from, BlockNumber to, Size len)
 {
