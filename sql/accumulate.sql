@@ -88,6 +88,21 @@ SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"id": 1, "total": 1}'), r('{"id":
 SELECT * FROM t WHERE id = 1;
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE t;
+-- of rows that others refer to as well: by SQL, for only triggers tell whether they may go
+CREATE TABLE t (id int PRIMARY KEY, n int);
+CREATE TABLE of_t (id int REFERENCES t);
+SELECT kafka_sink.create_sink('s', target => 't', insert_mode => 'accumulate', accumulate => '{"n": "sum"}', delete_enabled => true, on_error => 'dead_letter');
+SET client_min_messages = debug1;
+SELECT applied FROM kafka_sink.ingest('s', ARRAY[r('{"id": 1, "n": 1}'), r('{"id": 1, "n": 2}'), r('{"id": 2, "n": 2}')]);
+SELECT applied, deleted, superseded FROM kafka_sink.ingest('s', ARRAY[r('{"id": 1, "n": 4}'), r(NULL, '1'), r('{"id": 1, "n": 5}'), r('{"id": 2, "n": 3}')]);
+RESET client_min_messages;
+TABLE t ORDER BY id;
+INSERT INTO of_t VALUES (1);
+SELECT applied, deleted, dead_lettered FROM kafka_sink.ingest('s', ARRAY[r(NULL, '1'), r(NULL, '2'), r('{"id": 1, "n": 6}')]);
+TABLE t ORDER BY id;
+SELECT convert_from(key, 'UTF8') AS key, sqlstate FROM kafka_sink.dead_letters;
+SELECT kafka_sink.discard_dead_letters('s'), kafka_sink.drop_sink('s');
+DROP TABLE of_t, t;
 
 -- a trigger that leaves rows out: all records of the row are unmatched
 CREATE TABLE t (id int PRIMARY KEY, total int);

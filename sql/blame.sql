@@ -65,7 +65,17 @@ SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "XX001"}'));
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "XX002"}'));
 -- nor a right that is missing to a check
 SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "s": "42501"}'));
+SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "ss": ["good", "42501"]}'));
+SELECT kafka_sink.ingest('t', rs('{"id": 21}', '{"id": 22, "prs": [{"a": "42501"}]}'));
 SELECT count(*) FROM letters;
+-- of two the first one is told, and not one before it that needs what is behind it
+CREATE TABLE halting (id int PRIMARY KEY, parent int REFERENCES halting, s shape);
+SELECT kafka_sink.create_sink('halting', target => 'halting', on_error => 'dead_letter');
+\set VERBOSITY default
+SELECT kafka_sink.ingest('halting', rs('{"id": 1, "parent": 4}', '{"id": 2, "s": "58030"}', '{"id": 3, "s": "XX001"}', '{"id": 4}'));
+\set VERBOSITY terse
+SELECT kafka_sink.drop_sink('halting');
+DROP TABLE halting;
 -- a filter and a default are the sink's, and the table's: by class
 CREATE FUNCTION raises(code text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN IF code <> 'good' THEN RAISE 'raised' USING ERRCODE = code; END IF; RETURN true; END$$;
 SELECT kafka_sink.alter_sink('t', filter => 'public.raises(s::text)');
@@ -449,6 +459,16 @@ CREATE DOMAIN few AS int CHECK (public.small(VALUE));
 CREATE TABLE d (id int, v few);
 SELECT kafka_sink.create_sink('d', target => 'd', on_error => 'ignore');
 SELECT applied, ignored FROM kafka_sink.ingest('d', rs('{"id": 1, "v": 1}', '{"id": 2, "v": 200}'));
+-- but the name of what it may not see is a record's
+RESET ROLE;
+CREATE SCHEMA hidden CREATE TABLE seen (id int);
+SET ROLE regress_ks_blame;
+CREATE TABLE c (id int, v regclass);
+SELECT kafka_sink.create_sink('c', target => 'c', on_error => 'dead_letter');
+SELECT applied, dead_lettered FROM kafka_sink.ingest('c', rs('{"id": 1, "v": "public.d"}', '{"id": 2, "v": "hidden.seen"}'));
+SELECT convert_from(value, 'UTF8') AS value, sqlstate, message, column_name FROM kafka_sink.dead_letters WHERE sink = 'c';
+SELECT kafka_sink.drop_sink('c');
+DROP TABLE c;
 CREATE FUNCTION stamp() RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN 7; END';
 CREATE TABLE e (id int, v int DEFAULT stamp());
 SELECT kafka_sink.create_sink('e', target => 'e', on_error => 'ignore');
@@ -470,6 +490,8 @@ SELECT applied FROM kafka_sink.ingest('e', rs('{"id": 3, "v": 1}', '{"id": 4, "v
 RESET ROLE;
 SELECT kafka_sink.drop_sink('t'), kafka_sink.drop_sink('d'), kafka_sink.drop_sink('e');
 DROP TABLE t, d, e, audit;
+DROP TABLE hidden.seen;
+DROP SCHEMA hidden;
 DROP DOMAIN few;
 DROP FUNCTION small, stamp, deny, note;
 REVOKE CREATE ON SCHEMA public FROM regress_ks_blame;
