@@ -91,7 +91,7 @@ ks_source_client_hint(const KsSource *src, const KsErrorClass *class)
 	return src->reason_hint ? src->reason_hint : class->hint;
 }
 
-/* A broker was seen up. */
+/* A broker was seen up.  What was true of partitions all the while is told again: the trouble has hidden it. */
 void
 ks_source_client_works(KsSource *src)
 {
@@ -102,4 +102,7 @@ ks_source_client_works(KsSource *src)
 	src->reason_hint = NULL;
 	src->report_recovered = !src->report_trouble;
 	src->report_trouble = false;
+	for (int i = 0; i < src->nparts; i++)
+		if (src->parts[i] && src->parts[i]->away && KS_PART_RECEIVES(src->parts[i]))
+			ks_source_wait_event(src, src->parts[i], KS_PENDING_LEADER);
 }

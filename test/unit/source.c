@@ -756,6 +756,23 @@ leaders(void)
 	ks_source_serve(src);
 	(void) told(KS_EVENT_ERROR);
 	FUZZ_CHECK(told_nothing());
+	/* and when some are again, what is true still: told a second time, for the other has hidden it */
+	for (int times = 0; times < 2; times++)
+	{
+		tell_brokers(1, 2);
+		(void) told(KS_EVENT_RECOVERED);
+		ev = told(KS_EVENT_LEADER_AWAY);
+		FUZZ_CHECK(ev.pidx == 1 && ev.broker == 2);
+		FUZZ_CHECK(told_nothing());
+		kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_ALL_BROKERS_DOWN), NULL, "");
+		ks_source_serve(src);
+		(void) told(KS_EVENT_ERROR);
+	}
+	/* unless it is not any more */
+	tell_brokers(1, 1);
+	(void) told(KS_EVENT_RECOVERED);
+	(void) told(KS_EVENT_LEADER_BACK);
+	FUZZ_CHECK(told_nothing());
 	end();
 	ok(true, "leaders that are away while others are there");
 }
