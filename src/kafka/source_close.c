@@ -237,6 +237,8 @@ ks_source_close(KsSource *src)
 			stop_partitions(e);
 			free_ending(e);
 		}
+		else
+			leave_to_itself(src);	/* or else it would write to what gets the pipe's number */
 		ks_source_release_all(src);
 	}
 	else if (src->rk)

@@ -9,6 +9,8 @@
  */
 #include "unit.h"
 
+#include <semaphore.h>
+
 #include "kafka/source_int.h"
 
 #define MAX_QUEUE	100000
@@ -42,7 +44,13 @@ int			kafka_metadata_left;
 int			kafka_leaderless;
 int			kafka_longest;
 bool		kafka_headless;
+int			kafka_unknown;
+int			kafka_destroyed;
 const char *kafka_cluster;
+static bool end_held;
+static bool end_refuses;
+static sem_t may_end;
+static sem_t has_ended;
 static rd_kafka_t handle;
 static rd_kafka_queue_t queue;
 static rd_kafka_topic_t topic;
@@ -211,13 +219,39 @@ void rd_kafka_queue_io_event_enable(rd_kafka_queue_t *q, int fd, const void *pay
 void rd_kafka_topic_destroy(rd_kafka_topic_t *rkt) {}
 
 void
+kafka_hold_end(bool refuse)
+{
+	end_held = true;
+	end_refuses = refuse;
+	sem_init(&may_end, 0, 0);
+	sem_init(&has_ended, 0, 0);
+}
+
+void
+kafka_let_end(void)
+{
+	sem_post(&may_end);
+	sem_wait(&has_ended);
+	end_held = end_refuses = false;
+}
+
+void
 rd_kafka_destroy_flags(rd_kafka_t *rk, int flags)
 {
+	if (end_held)
+	{
+		if (end_refuses)
+			unit_refuse(true);
+		sem_wait(&may_end);
+	}
 	/* it would wait for ever for those that are out */
 	FUZZ_CHECK(kafka_out == nqueued);
 	for (int i = 0; i < nqueued; i++)
 		free(queued[i]);
 	kafka_out = nqueued = 0;
+	kafka_destroyed++;
+	if (end_held)
+		sem_post(&has_ended);
 }
 
 rd_kafka_topic_conf_t *
@@ -388,6 +422,8 @@ rd_kafka_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list
 		p->offset = kafka_no_times ? -1 : p->offset == KS_OFFSET_EARLIEST ? logs[p->partition].low :
 			p->offset == KS_OFFSET_LATEST ? STABLE(&logs[p->partition]) :
 			p->offset < logs[p->partition].end ? p->offset : -1;
+		if (p->partition == 1 && kafka_unknown > 0)
+			p->err = RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
 	}
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -415,6 +451,7 @@ rd_kafka_metadata(rd_kafka_t *rk, int all, rd_kafka_topic_t *only, const struct 
 
 	kafka_longest = Max(kafka_longest, timeout);
 	unit_now += timeout * INT64CONST(1000);
+	kafka_unknown -= kafka_unknown > 0;
 	topics[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
 	partitions[1].leader = kafka_headless ? -1 : 1;
 	if (!all && err != RD_KAFKA_RESP_ERR__TIMED_OUT && err != RD_KAFKA_RESP_ERR__TRANSPORT)

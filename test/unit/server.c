@@ -4,8 +4,10 @@
  */
 #include "unit.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/ilist.h"
 #include "miscadmin.h"
@@ -31,6 +33,12 @@ char		unit_message[1024];
 char		unit_log[1024];
 bool		unit_interrupt;
 TimestampTz unit_now = 1000000;
+int64		unit_step = 1;
+int			unit_no_memory;
+bool		unit_no_thread;
+int			unit_left;
+static volatile bool refused;
+static int	wakes = -1;			/* to be written to when it is */
 static int	level;
 static char words[1024];
 
@@ -142,17 +150,52 @@ unit_try(void (*f) (void *), void *arg)
 void ProcessInterrupts(void) {}
 bool AcquireExternalFD(void) { return true; }
 void ReleaseExternalFD(void) {}
-TimestampTz GetCurrentTimestamp(void) { return unit_now++; }
+
+TimestampTz
+GetCurrentTimestamp(void)
+{
+	TimestampTz now = unit_now;
+
+	unit_now += unit_step;
+	return now;
+}
+
 void ks_memory_guard_begin(bool ours) {}
 void ks_memory_guard_end(void) {}
 void ks_memory_watch_thread(void) {}
 void ks_memory_check_session(void) {}
-bool ks_memory_refused(void) { return false; }
+bool ks_memory_refused(void) { return refused; }
 const char *ks_memory_describe(void) { return ""; }
-void ks_memory_wake_by(int fd) {}
-void ks_memory_stop_waking_by(int fd) {}
-void ks_session_end_without_destructors(void) {}
+void ks_memory_wake_by(int fd) { wakes = fd; }
+void ks_memory_stop_waking_by(int fd) { wakes = -1; }
+void ks_session_end_without_destructors(void) { unit_left++; }
 volatile uint32 ks_memory_library_calls;
+
+void
+unit_refuse(bool yes)
+{
+	refused = yes;
+	if (yes && wakes >= 0)
+		FUZZ_CHECK(write(wakes, "", 1) == 1);
+}
+
+/* (by the linker, see run) */
+extern void *__real_calloc(size_t n, size_t size);
+extern void *__wrap_calloc(size_t n, size_t size);
+extern int	__real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f) (void *), void *arg);
+extern int	__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f) (void *), void *arg);
+
+void *
+__wrap_calloc(size_t n, size_t size)
+{
+	return unit_no_memory > 0 && --unit_no_memory == 0 ? NULL : __real_calloc(n, size);
+}
+
+int
+__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*f) (void *), void *arg)
+{
+	return unit_no_thread ? EAGAIN : __real_pthread_create(thread, attr, f, arg);
+}
 
 /* Time is what has happened. */
 int

@@ -21,10 +21,12 @@
  */
 #include "unit.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "miscadmin.h"
 #include "storage/ipc.h"
 
 #include "kafka/source_int.h"
@@ -548,12 +550,12 @@ told_nothing(void)
 }
 
 static void
-begin(int n, int records)
+begin_in(bool in_worker, int n, int records)
 {
 	kafka_reset();
 	memset(parts, 0, sizeof(parts));
 	nparts = n;
-	open_source(true, false);
+	open_source(in_worker, false);
 	for (int i = 0; i < n; i++)
 	{
 		logs[i].generation = 1;
@@ -562,6 +564,12 @@ begin(int n, int records)
 		parts[i].p = (KsPartition) {.topic = "t", .part = i, .last_off = -1};
 		start(i);
 	}
+}
+
+static void
+begin(int n, int records)
+{
+	begin_in(true, n, records);
 }
 
 static int
@@ -637,6 +645,22 @@ client_trouble(void)
 	FUZZ_CHECK(told_nothing());
 	end();
 	ok(true, "trouble of the client: told once, and when it is over");
+
+	/* a broker's alert is of the certificate, or not */
+	for (int alert = 40; alert <= 42; alert += 2)
+	{
+		char		text[100];
+
+		begin(1, 3);
+		snprintf(text, sizeof(text), "SSL handshake failed: tlsv1 alert: SSL alert number %d", alert);
+		kafka_say(RD_KAFKA_EVENT_ERROR, ERR(_TRANSPORT), NULL, text);
+		ks_source_serve(src);
+		ev = told(KS_EVENT_ERROR);
+		FUZZ_CHECK(strcmp(ev.message, "could not agree with Kafka on TLS") == 0);
+		FUZZ_CHECK(strstr(ev.hint, alert == 42 ? "ssl_certificate_pem" : "the broker's log may tell more"));
+		end();
+	}
+	ok(true, "what a broker refuses by an alert of TLS");
 }
 
 static void
@@ -662,6 +686,7 @@ statistics(void)
 	ks_source_serve(src);
 	ev = told(KS_EVENT_PARTITION_COUNT);
 	FUZZ_CHECK(strcmp(ev.topic, "t") == 0 && ev.count == 3);
+	FUZZ_CHECK(ks_source_known_count(src, "t") == 3 && ks_source_known_count(src, "other") == 0);
 	FUZZ_CHECK(told_nothing());
 	/* the ends, when they are asked for */
 	extend(0, 20);
@@ -1096,6 +1121,12 @@ query_offsets(void *arg)
 }
 
 static void
+query_offsets_long(void *arg)
+{
+	ks_source_query_offsets(src, queries, lengthof(queries), 30000);
+}
+
+static void
 list_topics(void *arg)
 {
 	KsTopicInfo *info = ks_source_list_topics(src, 2000, &answer);
@@ -1189,6 +1220,13 @@ questions(void)
 		FUZZ_CHECK(queries[3].off == 10 && queries[3].ts == KS_OFFSET_LATEST);
 	}
 	kafka_no_times = false;
+	/* a partition that the library does not know yet is looked for, for a while */
+	kafka_unknown = 2;
+	FUZZ_CHECK(unit_try(query_offsets_long, NULL) && queries[4].off == 0 && kafka_unknown == 0);
+	kafka_unknown = 1000;
+	FUZZ_CHECK(!unit_try(query_offsets_long, NULL) && strstr(unit_message, "could not ask for offsets: Local: Unknown partition"));
+	FUZZ_CHECK(kafka_unknown > 900 && kafka_unknown < 1000);
+	kafka_unknown = 0;
 	kafka_silent = true;
 	FUZZ_CHECK(!unit_try(query_offsets, NULL) && strstr(unit_message, "could not ask for offsets: Kafka does not answer"));
 	kafka_silent = false;
@@ -1310,6 +1348,111 @@ refused(void)
 	ok(true, "headers that cannot be read");
 }
 
+/* --- the end of a handle --- */
+
+/* Closes the source: was the handle destroyed, and is the pipe closed that it writes to? */
+static bool
+is_destroyed(void)
+{
+	int			before = kafka_destroyed;
+
+	end();
+	return kafka_destroyed > before;
+}
+
+static bool
+is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* The session was not told to end by that, or it was. */
+static bool
+session_ends(void)
+{
+	bool		ends = InterruptPending && ProcDiePending;
+
+	FUZZ_CHECK(InterruptPending == ends && ProcDiePending == ends);
+	InterruptPending = ProcDiePending = false;
+	return ends;
+}
+
+static void
+closing(void)
+{
+	char		fill[4096] = {0};
+	int			fd;
+
+	/* a pipe that is full wakes as well */
+	begin_in(false, 1, 3);
+	fd = src->pipe[1];
+	while (write(fd, fill, sizeof(fill)) > 0)
+		;
+	FUZZ_CHECK(is_destroyed() && !is_open(fd) && !logs[0].started);
+	/* there is no room for a thread */
+	begin_in(false, 1, 3);
+	fd = src->pipe[1];
+	unit_no_thread = true;
+	FUZZ_CHECK(is_destroyed() && !is_open(fd) && !logs[0].started);
+	unit_no_thread = false;
+	FUZZ_CHECK(unit_left == 0);
+	ok(true, "a handle is destroyed by a thread, or without one");
+
+	/* a thread does not end when the session is to: it is waited for no longer than a while */
+	begin_in(false, 1, 3);
+	fd = src->pipe[1];
+	ProcDiePending = InterruptPending = true;
+	unit_step = 11 * USECS_PER_SEC;
+	kafka_hold_end(false);
+	FUZZ_CHECK(!is_destroyed() && is_open(fd) && unit_left == 1 && session_ends());
+	unit_step = 1;
+	kafka_let_end();
+	/* or is refused memory: with it the session ends, and says why */
+	begin_in(false, 1, 3);
+	fd = src->pipe[1];
+	kafka_hold_end(true);
+	FUZZ_CHECK(!is_destroyed() && is_open(fd) && unit_left == 2 && session_ends());
+	FUZZ_CHECK(strstr(unit_log, "the session ends: librdkafka was refused memory"));
+	kafka_let_end();
+	/* the same while the session ends anyway */
+	unit_refuse(false);
+	begin_in(false, 1, 3);
+	fd = src->pipe[1];
+	unit_refuse(true);
+	proc_exit_inprogress = true;
+	FUZZ_CHECK(!is_destroyed() && is_open(fd) && unit_left == 3 && !session_ends());
+	proc_exit_inprogress = false;
+	unit_refuse(false);
+	ok(true, "a handle that cannot be destroyed keeps no session, and keeps its pipe");
+
+	/* what is to be destroyed cannot be listed, or it can in part */
+	for (int i = 1; i <= 4; i++)
+	{
+		begin_in(false, 1, 3);
+		fd = src->pipe[1];
+		unit_no_memory = i;
+		FUZZ_CHECK(!is_destroyed() && is_open(fd) && unit_no_memory == 0 && !session_ends());
+	}
+	/* a worker leaves the handle in any case, without partitions ... */
+	begin(1, 3);
+	fd = src->pipe[1];
+	FUZZ_CHECK(!is_destroyed() && !is_open(fd) && !logs[0].started);
+	/* ... which write to the pipe if they cannot be stopped */
+	for (int i = 1; i <= 4; i++)
+	{
+		begin(1, 3);
+		fd = src->pipe[1];
+		unit_no_memory = i;
+		FUZZ_CHECK(!is_destroyed() && is_open(fd) && logs[0].started);
+	}
+	begin(1, 3);
+	fd = src->pipe[1];
+	unit_refuse(true);
+	FUZZ_CHECK(!is_destroyed() && is_open(fd) && logs[0].started && !session_ends());
+	unit_refuse(false);
+	ok(true, "nothing writes to a pipe that is closed, also where there is no memory");
+}
+
 static volatile unsigned at;
 static volatile bool in_history;
 
@@ -1338,6 +1481,7 @@ main(int argc, char **argv)
 	markers();
 	questions();
 	refused();
+	closing();
 	for (int i = 0; i < rounds; i++)
 	{
 		/* each can be had by itself: source 1 SEED */

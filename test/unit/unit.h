@@ -71,6 +71,10 @@ extern int	kafka_leaderless;	/* partitions of no answer have a leader, for so ma
 extern const char *kafka_cluster;	/* NULL: it does not tell */
 extern void kafka_stranger(void);	/* messages of what nobody has started */
 extern int	kafka_wakeups;
+extern int	kafka_unknown;		/* partition 1 is not known, for so many questions for metadata */
+extern int	kafka_destroyed;	/* handles */
+extern void kafka_hold_end(bool refuse);	/* the next handle is not destroyed yet; or its thread is refused memory */
+extern void kafka_let_end(void);	/* it is now */
 
 /* --- the server (server.c) --- */
 
@@ -79,6 +83,11 @@ extern char unit_message[1024];
 extern char unit_log[1024];		/* what was said last, not an error */
 extern bool unit_interrupt;		/* the next thing that is said is interrupted */
 extern TimestampTz unit_now;
+extern int64 unit_step;			/* so long it takes to look at the clock */
+extern int	unit_no_memory;		/* the n-th calloc() from now has none */
+extern bool unit_no_thread;
+extern int	unit_left;			/* how often the session was to end without destructors */
+extern void unit_refuse(bool refused);	/* a thread is refused memory */
 
 /* What the server calls when the memory goes, and at the end. */
 extern void unit_reset(MemoryContext cxt);
