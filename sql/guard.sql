@@ -94,6 +94,22 @@ DROP TRIGGER chain ON kafka_sink.txn_offsets;
 DROP FUNCTION chain;
 DROP TABLE chain;
 
+-- one of the target that changes the row meanwhile: it is moved wherever it is, but from its offset only
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE kafka_sink.txn_offsets SET topic_id = '00000000-0000-0000-0000-000000000001', off = off + new.v::int WHERE sink = 's' AND part = 0;
+    RETURN new;
+END$$;
+CREATE TRIGGER meddle BEFORE INSERT ON t FOR EACH ROW WHEN (new.id > 900) EXECUTE FUNCTION meddle();
+SELECT off, topic_id FROM kafka_sink.txn_offsets WHERE sink = 's' AND part = 0;
+SELECT kafka_sink.ingest('s', ARRAY[r(103, '{"id": 901, "v": "0"}')]);
+SELECT kafka_sink.ingest('s', ARRAY[r(104, '{"id": 902, "v": "1"}')]);
+SELECT kafka_sink.ingest('s', ARRAY[r(104, '{"id": 903, "v": "-1"}')]);
+SELECT off, topic_id FROM kafka_sink.txn_offsets WHERE sink = 's' AND part = 0;
+SELECT id FROM t WHERE id > 900;
+DROP TRIGGER meddle ON t;
+DROP FUNCTION meddle;
+
 -- what changed sinks cannot be prepared
 BEGIN;
 SELECT kafka_sink.pause('s');

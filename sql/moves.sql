@@ -114,6 +114,20 @@ ROLLBACK;
 SELECT step(1), step(1);
 SELECT part, topic_id FROM kafka_sink.txn_offsets ORDER BY part;
 DROP TRIGGER touch ON kafka_sink.txn_offsets;
+-- one that does so in the last moment before: once, and each time
+CREATE FUNCTION touch_first() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE kafka_sink.txn_offsets SET topic_id = tg_argv[0]::uuid WHERE topic_id IS DISTINCT FROM tg_argv[0]::uuid OR tg_nargs > 1;
+    RETURN NULL;
+END$$;
+CREATE TRIGGER touch BEFORE UPDATE ON kafka_sink.txn_offsets FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION touch_first('00000000-0000-0000-0000-000000000002');
+SELECT step(1), step(1);
+CREATE OR REPLACE TRIGGER touch BEFORE UPDATE ON kafka_sink.txn_offsets FOR EACH STATEMENT WHEN (pg_trigger_depth() = 0)
+    EXECUTE FUNCTION touch_first('00000000-0000-0000-0000-000000000003', 'always');
+SELECT step(1);
+DROP TRIGGER touch ON kafka_sink.txn_offsets;
+SELECT part, off, topic_id FROM kafka_sink.txn_offsets ORDER BY part;
 
 -- constraints that somebody added, and numbers that end
 ALTER TABLE kafka_sink.txn_offsets ADD CONSTRAINT small CHECK (off < 1000);
@@ -170,12 +184,29 @@ ALTER TABLE kafka_sink.txn_offsets ADD twice bigint GENERATED ALWAYS AS (off * 2
 SELECT step(0) ~ '^from';
 SELECT part, note, twice = off * 2 AS twice FROM kafka_sink.txn_offsets WHERE topic = 't' ORDER BY part;
 ALTER TABLE kafka_sink.txn_offsets DROP twice, DROP note;
+ALTER TABLE kafka_sink.txn_offsets ALTER topic_id TYPE text;
+SELECT step(0) ~ '^from';
+ALTER TABLE kafka_sink.txn_offsets ALTER topic_id TYPE uuid USING topic_id::uuid;
 CREATE RULE stay AS ON UPDATE TO kafka_sink.txn_offsets WHERE new.part = 0 DO INSTEAD NOTHING;
 SELECT step(0) ~ '^0A000';
 DROP RULE stay ON kafka_sink.txn_offsets;
 CREATE TABLE child () INHERITS (kafka_sink.txn_offsets);
 SELECT step(0) ~ '^from';
+-- what is read is read by statements, too
+CREATE FUNCTION read_and_seek() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE known jsonb := kafka_sink.starting_offsets('l', 'spark');
+BEGIN
+    RETURN NEXT known = (SELECT jsonb_object_agg(topic, rows) FROM (SELECT topic, jsonb_object_agg(part, off) AS rows FROM kafka_sink.txn_offsets GROUP BY topic) t);
+    PERFORM kafka_sink.seek('l', '{"t": {"2": 3, "3": 4}}');
+    RETURN QUERY SELECT format('%s from %s to %s', part, from_off, until_off) FROM kafka_sink.offset_history WHERE id > (SELECT max(id) - 2 FROM kafka_sink.offset_history) ORDER BY part;
+    DELETE FROM kafka_sink.txn_offsets WHERE part = 3;
+    UPDATE kafka_sink.txn_offsets SET off = 1000, consumed = 1000 - start_off WHERE part = 2;
+END$$;
+UPDATE kafka_sink.txn_offsets SET off = 1000 WHERE part = 2;
+SELECT read_and_seek();
 DROP TABLE child;
+-- (which is noticed then)
+ANALYZE kafka_sink.txn_offsets;
 -- what is published must be known by its key
 SET client_min_messages = error;
 CREATE PUBLICATION regress_ks_pub FOR TABLE kafka_sink.txn_offsets;
@@ -184,7 +215,10 @@ SELECT step(0) ~ '^from';
 ALTER TABLE kafka_sink.txn_offsets REPLICA IDENTITY NOTHING;
 SELECT step(0);
 DROP PUBLICATION regress_ks_pub;
--- a key that holds at the end only, and none
+-- a key that is another one, or holds at the end only, and none
+ALTER TABLE kafka_sink.txn_offsets DROP CONSTRAINT txn_offsets_pkey, ADD PRIMARY KEY (topic, part, sink);
+SELECT step(0) ~ '^from', step(0) ~ '^from';
+SELECT read_and_seek();
 ALTER TABLE kafka_sink.txn_offsets DROP CONSTRAINT txn_offsets_pkey, ADD PRIMARY KEY (sink, topic, part) DEFERRABLE;
 SELECT step(0) ~ '^from', step(0) ~ '^from';
 ALTER TABLE kafka_sink.txn_offsets DROP CONSTRAINT txn_offsets_pkey;
@@ -194,6 +228,6 @@ SELECT part, consumed + gaps = off - start_off AS adds_up FROM kafka_sink.txn_of
 SELECT kafka_sink.drop_sink('l');
 DROP VIEW o;
 DROP TABLE seen, seen_then;
-DROP FUNCTION step, keep, see, see_tables, touch;
+DROP FUNCTION step, keep, see, see_tables, touch, touch_first, read_and_seek;
 DROP PROCEDURE by_statement;
 DROP EXTENSION kafka_sink;
