@@ -140,8 +140,7 @@ start_ending(Ending *e, pthread_t *thread)
 	int			err;
 
 	sigfillset(&all);
-	if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0)
-		return false;
+	(void) pthread_sigmask(SIG_SETMASK, &all, &before);
 	err = pthread_create(thread, NULL, run_ending, e);
 	(void) pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return err == 0;
@@ -191,7 +190,7 @@ leave_to_itself(KsSource *src)
 	ProcDiePending = true;
 }
 
-/* (not reached by tests: no memory for a thread, which is tried without one) */
+/* By a thread, or without one if there is none to be had. */
 static void
 destroy(KsSource *src)
 {

@@ -1383,17 +1383,16 @@ closing(void)
 	char		fill[4096] = {0};
 	int			fd;
 
-	/* a pipe that is full wakes as well */
-	begin_in(false, 1, 3);
-	fd = src->pipe[1];
-	while (write(fd, fill, sizeof(fill)) > 0)
-		;
-	FUZZ_CHECK(is_destroyed() && !is_open(fd) && !logs[0].started);
-	/* there is no room for a thread */
-	begin_in(false, 1, 3);
-	fd = src->pipe[1];
-	unit_no_thread = true;
-	FUZZ_CHECK(is_destroyed() && !is_open(fd) && !logs[0].started);
+	/* by a thread, or where there is no room for one; with a pipe that is full, or not */
+	for (int i = 0; i < 4; i++)
+	{
+		begin_in(false, 1, 3);
+		fd = src->pipe[1];
+		unit_no_thread = i & 1;
+		while (i & 2 && write(fd, fill, sizeof(fill)) > 0)
+			;
+		FUZZ_CHECK(is_destroyed() && !is_open(fd) && !logs[0].started);
+	}
 	unit_no_thread = false;
 	FUZZ_CHECK(unit_left == 0);
 	ok(true, "a handle is destroyed by a thread, or without one");
