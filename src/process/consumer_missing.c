@@ -124,11 +124,11 @@ raise_missing(const KsConsumer *c, const KsMissingTopic *m)
 			 errhint("%s", error.hint)));
 }
 
-/* run(): looks for it until the deadline, and errors then. */
+/* run(): looks for it until the deadline, or for as long as run() may take, and errors then. */
 static int
 wait_for_topic(KsConsumer *c, KsMissingTopic *m)
 {
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), DELETED_TOPIC_MS);
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), Min(DELETED_TOPIC_MS, c->timeout_ms));
 
 	while (m->wanted > 0 && m->count < m->wanted && GetCurrentTimestamp() < until)
 	{
@@ -280,6 +280,7 @@ ask_for_leaders(KsConsumer *c, const char *topic)
 	int			before = ks_source_known_count(c->source, topic);
 	int			count;
 
+	/* (not reached by tests: nobody sees when it is asked, to keep the answer back then) */
 	if (!ks_source_try_partition_count(c->source, topic, CHECK_TIMEOUT_MS, &count))
 		return false;
 	/* no event tells of these any more: begins anew */

@@ -152,6 +152,36 @@ sql("CALL kafka_sink.run('orders')");
 is(sql('SELECT count(*), count(DISTINCT (part, off)) FROM orders WHERE id >= 100000'), '20000|20000',
 	'two runs at the same time');
 
+# --- a topic that is not there, or not any more ---
+
+my $gone = $kafka->topic('gone', 3);
+sql(qq{CREATE TABLE gone (id bigint);
+	SELECT kafka_sink.create_sink('gone', server => 'kafka', target => 'gone');
+	SELECT kafka_sink.register_topic('gone', '$gone');
+	SELECT kafka_sink.create_sink('never', server => 'kafka', target => 'gone')});
+said("SELECT kafka_sink.register_topic('never', 'never-there')");
+like(said("\\set VERBOSITY verbose\nCALL kafka_sink.run('never')"), qr/ERROR:  42704: topic "never-there" does not exist on server "kafka"\nHINT:  Create it/,
+	'a topic that was never there is an error at once');
+like(said("CALL kafka_sink.run('gone')"), qr/ 0 records, 0 offsets to go$/m, 'one that is there');
+$kafka->delete_topic($gone);
+# (a time-out ends the search for it, too)
+my $lost = qr/ERROR:  55000: topic "$gone" was deleted\nDETAIL:  It was consumed before.*\nHINT:  If it comes back.*seek.*unregister_topic/;
+like(timed_out($node, "CALL kafka_sink.run('gone', timeout => '%d s')", $lost), $lost, 'one that is gone is looked for, and then an error');
+$kafka->create_topic($gone, 1);
+$lost = qr/ERROR:  55000: topic "$gone" has fewer partitions than before\nDETAIL:  Partition 2 has a stored offset, and server "kafka" knows 1 partitions/;
+like(timed_out($node, "CALL kafka_sink.run('gone', timeout => '%d s')", $lost), $lost, 'so is one that has fewer partitions');
+is(sql("SELECT count(*), sum(off) FROM kafka_sink.txn_offsets WHERE sink = 'gone'"), '3|0', 'its offsets are untouched');
+# (30 seconds are enough for all of this, but a busy machine may need more than one run)
+my $search = start_script($node, "CALL kafka_sink.run('gone');\n");
+wait_until($node, q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CALL kafka_sink.run%'
+		AND pid <> pg_backend_pid() AND wait_event_type = 'Extension'}, '1', 'a run waits for partitions');
+$kafka->add_partitions($gone, 3);
+$kafka->produce($gone, $_, [ undef, qq({"id": $_}) ]) foreach 0 .. 2;
+$search->{h}->finish;
+like($search->{err}, qr/^(psql:\S+ (INFO|ERROR):  (00000|55000)\n)*$/, 'and ends');
+sql("CALL kafka_sink.run('gone')");
+is(sql('SELECT count(*), sum(id) FROM gone'), '3|3', 'when they are back, all of it is consumed, once');
+
 # --- the broker is away ---
 
 create_server($node, $kafka, name => 'nowhere');
