@@ -315,12 +315,16 @@ has('headless', 'later', 2, 'and goes on');
 # --- one that loses its leader ---
 
 $mock->command('leader led 1 -1');
-wait_until($node, $said, q{waiting|broker|08006|led|1|partition 1 of topic "led" has no leader||See to the brokers that have its replicas.},
-	'a partition that loses its leader: the state says so');
+my $lost = q{waiting|broker|08006|led|1|partition 1 of topic "led" has no leader||See to the brokers that have its replicas.};
+wait_until($node, $said, $lost, 'a partition that loses its leader: the state says so');
 produce_led('led', 0, 31);
 has('headless', 'led', 11, 'others are consumed');
 becomes(q{SELECT a.as_of > b.as_of FROM kafka_sink.lag a, kafka_sink.lag b WHERE (a.sink, a.topic, a.part) = ('headless', 'led', 0) AND (b.sink, b.topic, b.part) = ('headless', 'led', 1)},
 	'what is known of its end is from before');
+$mock->command('down 1');
+wait_until($node, $said, qr/^waiting\|broker\|08006\|\|\|could not connect to Kafka\|/, 'all brokers are away: that is what is said');
+$mock->command('up 1');
+wait_until($node, $said, $lost, 'and when they are back, what is true still');
 $mock->command('leader led 1 1');
 becomes("SELECT state = 'running' AND message IS NULL FROM kafka_sink.sinks WHERE sink = 'headless'", 'when it has one, all is well');
 produce_led('led', 1, 32);
