@@ -102,14 +102,15 @@ static bool
 is_told(const KsConsumer *c, const KsStateError *error)
 {
 	const KsStateError *told = &c->error;
+	bool		lacks = false;
 
 	if (told->message == NULL || told->topic == NULL || !is_same(told->message, error->message) ||
 		!is_same(told->detail, error->detail))
 		return false;
 	for (int i = 0; i < c->nparts; i++)
-		if (c->parts[i].part == told->part && strcmp(c->parts[i].topic, told->topic) == 0)
-			return c->states[i].lacking_off == told->off && told->off >= c->parts[i].off;
-	return false;
+		lacks |= c->parts[i].part == told->part && strcmp(c->parts[i].topic, told->topic) == 0 &&
+			c->states[i].lacking_off == told->off && told->off >= c->parts[i].off;
+	return lacks;
 }
 
 void

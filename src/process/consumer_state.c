@@ -144,7 +144,7 @@ ks_consumer_set_error(KsConsumer *c, const KsStateError *error, bool halt)
 	/* the first final error stays */
 	if (c->halt)
 		return;
-	/* said before: not news */
+	/* said before: not news (not reached by tests: brokers go again before a partition says that it fails still) */
 	if (!halt && c->error.message && strcmp(c->error.message, error->message) == 0 &&
 		strcmp(c->error.hint ? c->error.hint : "", error->hint ? error->hint : "") == 0)
 		return;
