@@ -146,6 +146,8 @@ SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "u
 -- for one, and another record is refused
 SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
   by_action(m, r('firms', NULL, '1'), r('firms', '{"id": 2, "version": 1, "note": "first"}'), r('firms', '{"id": 8, "version": 1, "note": "first"}'), r('firms', '{"id": 9, "version": 1, "note": "second"}'), r('sites', NULL, '3'), r('sites', NULL, '4')) b ORDER BY i;
+-- as far as it helps: nothing is left undone if it does not
+SELECT divide('NO ACTION', '{"insert_mode": "insert"}', r('firms', NULL, '2'), r('sites', '{"id": 3, "firm": 1}'), r('sites', NULL, '4'));
 DROP FUNCTION by_action, divide;
 DROP TABLE sites, firms;
 DROP FUNCTION seen;
