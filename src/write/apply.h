@@ -56,7 +56,6 @@ struct KsApply
 	int			nroutes;
 	bool		in_order;		/* since the last target was built */
 	List	   *unrouted;		/* topics (String) without a route */
-	bool		deletes_act;	/* on rows of other routes */
 	bool		set_constraints;	/* check deferred constraints per batch, */
 	bool		more_batches;	/* and others follow in the transaction */
 	bool		defining;		/* the sink is only checked: renamed columns are no error yet */

@@ -323,6 +323,11 @@ ks_fault_may_be_cured(KsApply *ap, int index, const ErrorData *edata)
 			return r->target->command || (mode != KS_INSERT && mode != KS_IGNORE) ||
 				(find_constraint(edata, &con) && con.condeferrable);
 		default:
+			/* what it builds on, or takes with it, may be moved away before it goes */
+			if ((edata->sqlerrcode == ERRCODE_DATA_EXCEPTION && ks_refer_may_have_gone(ap, index)) ||
+				(category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION && ap->ops[index] == KS_ROW_DELETE &&
+				 (r->acts_on_itself || r->acts_on_others)))
+				return true;
 			/* all records of a key are one row */
 			if (mode == KS_ACCUMULATE && r->target->command == NULL &&
 				(category == ERRCODE_DATA_EXCEPTION ||

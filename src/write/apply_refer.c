@@ -11,12 +11,14 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "write/apply_search.h"
 
@@ -29,6 +31,8 @@ typedef struct KsKeySet
 	bool		known;			/* or else any key may be there */
 	uint32	   *hashes;			/* sorted */
 	int			n;
+	uint32	   *deleted;		/* sorted; of those that are deleted, as far as they are known */
+	int			ndeleted;
 } KsKeySet;
 
 /* Are values of the type equal only if their bytes are? */
@@ -64,7 +68,8 @@ find_columns(const KsTarget *target, const AttrNumber *attnums, int n, int *cols
 	for (int k = 0; k < n; k++)
 	{
 		cols[k] = ks_target_find_column(target, attnums[k]);
-		if (cols[k] < 0 || target->cols[cols[k]].default_expr || !is_equal_by_bytes(target, cols[k]))
+		if (cols[k] < 0 || target->cols[cols[k]].when != KS_WITH_RECORD || target->cols[cols[k]].in_attempt ||
+			!is_equal_by_bytes(target, cols[k]))
 			return false;
 	}
 	return true;
@@ -109,13 +114,32 @@ has_row_triggers(const KsRoute *r)
 	return found;
 }
 
-/* All keys that the batch may bring to the table that is referred to. */
-static void
-fill_set(KsApply *ap, KsKeySet *set)
+static bool
+has_deletes(const KsApply *ap, const KsRoute *r)
+{
+	return r->lo < r->hi && memchr(ap->ops + r->lo, KS_ROW_DELETE, r->hi - r->lo) != NULL;
+}
+
+/* Does a delete tell all of the key? */
+static bool
+is_part_of_key(const KsTarget *target, const int *cols, int n)
+{
+	for (int k = 0; k < n; k++)
+		if (target->cols[cols[k]].keyno < 0)
+			return false;
+	return true;
+}
+
+/*
+ * All keys that the batch may bring to the table that is referred to, and those that it
+ * deletes.  Returns whether all of them are known.
+ */
+static bool
+collect_keys(KsApply *ap, KsKeySet *set)
 {
 	int			cols[INDEX_MAX_KEYS] = {0};
+	bool		known = true;
 
-	set->hashes = MemoryContextAllocHuge(ap->batch_cxt, (Size) ap->nrecs * sizeof(uint32));
 	for (int r = 0; r < ap->nroutes; r++)
 	{
 		const KsRoute *route = &ap->routes[r];
@@ -123,23 +147,70 @@ fill_set(KsApply *ap, KsKeySet *set)
 		if (route->lo == route->hi)
 			continue;
 		if (route->target->command || has_row_triggers(route))
-			return;
+			known = false;
 		if (!ks_target_shares_rows(route->target, set->fk.confrelid))
 			continue;
-		if (route->target->relid != set->fk.confrelid)
-			return;				/* its columns are others */
-		if (!find_columns(route->target, set->fk.confkey, set->fk.nkeys, cols))
-			return;
+		/* or its columns are others */
+		if (route->target->relid != set->fk.confrelid ||
+			!find_columns(route->target, set->fk.confkey, set->fk.nkeys, cols))
+		{
+			known = false;
+			continue;
+		}
+		known &= is_part_of_key(route->target, cols, set->fk.nkeys) || !has_deletes(ap, route);
 		for (int i = route->lo; i < route->hi; i++)
-			if ((ap->ops[i] == KS_ROW_WRITE || ap->ops[i] == KS_ROW_PATCH) &&
-				hash_key(route, i, cols, set->fk.nkeys, &set->hashes[set->n]))
-				set->n++;
+		{
+			uint32		hash;
+
+			if (ap->ops[i] != KS_ROW_WRITE && ap->ops[i] != KS_ROW_PATCH && ap->ops[i] != KS_ROW_DELETE)
+				continue;
+			if (!hash_key(route, i, cols, set->fk.nkeys, &hash))
+				continue;
+			if (ap->ops[i] == KS_ROW_DELETE)
+				set->deleted[set->ndeleted++] = hash;
+			else
+				set->hashes[set->n++] = hash;
+		}
 	}
-	qsort(set->hashes, set->n, sizeof(uint32), compare_hashes);
-	set->known = true;
+	return known;
 }
 
-/* What the table refers to by the constraint; false if it does not. */
+/* Do deletes of the batch act on rows of the table, whatever their keys are? */
+static bool
+may_be_acted_on(const KsApply *ap, Oid relid)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+		if (list_member_oid(ap->routes[i].target->acts_on, relid) && has_deletes(ap, &ap->routes[i]))
+			return true;
+	return false;
+}
+
+static void
+fill_set(KsApply *ap, KsKeySet *set)
+{
+	set->hashes = MemoryContextAllocHuge(ap->batch_cxt, (Size) ap->nrecs * sizeof(uint32));
+	set->deleted = MemoryContextAllocHuge(ap->batch_cxt, (Size) ap->nrecs * sizeof(uint32));
+	set->known = collect_keys(ap, set) && !may_be_acted_on(ap, set->fk.confrelid);
+	qsort(set->hashes, set->n, sizeof(uint32), compare_hashes);
+	qsort(set->deleted, set->ndeleted, sizeof(uint32), compare_hashes);
+}
+
+/* Of a partition's constraint, that of the table which it is a partition of. */
+static Oid
+parent_of_constraint(Oid constraint)
+{
+	HeapTuple	tup = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
+	Oid			parent = InvalidOid;
+
+	if (HeapTupleIsValid(tup))
+	{
+		parent = ((Form_pg_constraint) GETSTRUCT(tup))->conparentid;
+		ReleaseSysCache(tup);
+	}
+	return parent;
+}
+
+/* What the table refers to by the constraint, or by that of a partition; false if it does not. */
 static bool
 find_foreign_key(Oid relid, Oid constraint, ForeignKeyCacheInfo *fk)
 {
@@ -147,12 +218,13 @@ find_foreign_key(Oid relid, Oid constraint, ForeignKeyCacheInfo *fk)
 	bool		found = false;
 	ListCell   *lc;
 
-	foreach(lc, RelationGetFKeyList(rel))
-		if (((ForeignKeyCacheInfo *) lfirst(lc))->conoid == constraint)
-		{
-			*fk = *(ForeignKeyCacheInfo *) lfirst(lc);
-			found = true;
-		}
+	for (; OidIsValid(constraint) && !found; constraint = parent_of_constraint(constraint))
+		foreach(lc, RelationGetFKeyList(rel))
+			if (((ForeignKeyCacheInfo *) lfirst(lc))->conoid == constraint)
+			{
+				*fk = *(ForeignKeyCacheInfo *) lfirst(lc);
+				found = true;
+			}
 	table_close(rel, NoLock);
 	return found;
 }
@@ -212,27 +284,71 @@ has_types(const KsRoute *r, const int *cols, const ForeignKeyCacheInfo *fk)
 	return true;
 }
 
+static bool
+is_in(uint32 hash, const uint32 *hashes, int n)
+{
+	return n > 0 && bsearch(&hash, hashes, n, sizeof(uint32), compare_hashes) != NULL;
+}
+
+/* The row that the record refers to, if its values are known. */
+static bool
+hash_reference(const KsApply *ap, int index, const KsKeySet *set, uint32 *hash)
+{
+	const KsRoute *r = ks_apply_route_at(ap, index);
+	int			cols[INDEX_MAX_KEYS] = {0};
+
+	return find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols) && has_types(r, cols, &set->fk) &&
+		hash_key(r, index, cols, set->fk.nkeys, hash);
+}
+
 bool
 ks_refer_may_find(KsApply *ap, int index, Oid constraint)
 {
 	const KsRoute *r = ks_apply_route_at(ap, index);
 	const KsKeySet *set;
-	int			cols[INDEX_MAX_KEYS] = {0};
 	uint32		hash;
 
 	/* all must be decoded, and only one that is written refers to another */
 	if (r->target->command || ap->decoded_until < ap->nrecs || ap->ops[index] != KS_ROW_WRITE)
 		return true;
 	set = get_set(ap, r->target->relid, constraint);
-	if (!set->known || may_be_referred_to(r, &set->fk) ||
-		!find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols))
+	/* (of one with NULL in it, it may be that another row is still referred to) */
+	if (!set->known || may_be_referred_to(r, &set->fk) || !hash_reference(ap, index, set, &hash))
 		return true;
-	if (!has_types(r, cols, &set->fk))
-		return true;
-	/* it may be that another row is still referred to */
-	if (!hash_key(r, index, cols, set->fk.nkeys, &hash))
-		return true;
-	return set->n > 0 && bsearch(&hash, set->hashes, set->n, sizeof(uint32), compare_hashes) != NULL;
+	return is_in(hash, set->hashes, set->n) || is_in(hash, set->deleted, set->ndeleted);
+}
+
+bool
+ks_refer_may_have_gone(KsApply *ap, int index)
+{
+	const KsTarget *target = ks_apply_route_at(ap, index)->target;
+
+	if (ap->ops[index] != KS_ROW_PATCH)
+		return false;
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		ListCell   *lc;
+
+		if (!has_deletes(ap, &ap->routes[i]))
+			continue;
+		foreach(lc, ap->routes[i].target->acts_on)
+			if (ks_target_shares_rows(target, lfirst_oid(lc)))
+				return true;
+	}
+	return false;
+}
+
+bool
+ks_refer_is_deleted(KsApply *ap, int index, Oid constraint)
+{
+	const KsRoute *r = ks_apply_route_at(ap, index);
+	const KsKeySet *set;
+	uint32		hash;
+
+	if (!OidIsValid(constraint) || r->target->command || ap->decoded_until < ap->nrecs || ap->ops[index] != KS_ROW_WRITE)
+		return false;
+	set = get_set(ap, r->target->relid, constraint);
+	return hash_reference(ap, index, set, &hash) && is_in(hash, set->deleted, set->ndeleted);
 }
 
 bool
@@ -247,8 +363,7 @@ ks_refer_finds_behind(KsApply *ap, int index, Oid constraint)
 	if (r->target->command || ap->decoded_until < ap->nrecs || ap->ops[index] != KS_ROW_WRITE)
 		return false;
 	set = get_set(ap, r->target->relid, constraint);
-	if (!set->known || !find_columns(r->target, set->fk.conkey, set->fk.nkeys, cols) ||
-		!has_types(r, cols, &set->fk) || !hash_key(r, index, cols, set->fk.nkeys, &hash))
+	if (!set->known || !hash_reference(ap, index, set, &hash))
 		return false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{

@@ -139,7 +139,6 @@ deletes_supersede(const KsRoute *r)
 static void
 find_acts(KsApply *ap)
 {
-	ap->deletes_act = false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		KsRoute    *r = &ap->routes[i];
@@ -151,7 +150,6 @@ find_acts(KsApply *ap)
 				if (ks_target_shares_rows(ap->routes[j].target, lfirst_oid(lc)))
 					*(j == i ? &r->acts_on_itself : &r->acts_on_others) = true;
 		r->deletes_supersede = deletes_supersede(r);
-		ap->deletes_act |= r->acts_on_others;
 	}
 }
 

@@ -27,7 +27,8 @@
  *	- a record that is refused failed alone, behind all that are before it and
  *	  stay; one that others might have cured also failed beside all others that
  *	  were not refused before it.
- * Where deletes act on other targets' rows, bad records are all that is to be found out, too.
+ * Where deletes act on other targets' rows, bad records are all that is to be found out, too:
+ * if there is none, once more without these deletes, which as a whole come last.
  * Each round costs the batch as a whole, a search and a judgement, and refuses one
  * record at least; behind the last round (MAX_ROUNDS) all that fail in the order of
  * the log are refused, unless they can be written together with those right behind them.
@@ -81,6 +82,8 @@ typedef struct Search
 	bool		needs;			/* some may need the record that the batch stops at */
 	bool		with_rest;		/* all but that one are to be tried before suspects are judged, */
 	bool		rest_tried;		/* and have been */
+	bool		without_deletes;	/* the round leaves out those that act on others */
+	bool		deletes_tried;	/* such a round has found nobody */
 	bool		stays;			/* the round has written what is to be written, */
 	bool		ended;			/* up to a record that needs what is not written */
 	int64		joined;			/* rows of ranges that have grown */
@@ -142,10 +145,11 @@ decode_rest(KsApply *ap)
 }
 
 static void
-suspect(Search *s, int i, ErrorData *edata)
+suspect(Search *s, int i, ErrorData *edata, bool excused)
 {
 	KsSuspect  *item = ks_suspects_add(s->ap, &s->suspects, i);
 
+	item->excused = excused;
 	item->constraint = ks_fault_constraint(edata);
 	item->edata = edata;
 	item->at_once = ks_fault_is_at_once(s->ap, edata);
@@ -169,12 +173,12 @@ found(Search *s, int i, ErrorData *edata)
 {
 	KsApply    *ap = s->ap;
 	KsFault		fault = ap->fault;
+	bool		cured = s->how == WITH_SUSPECTS && ks_fault_may_be_cured(ap, i, edata);
 
 	if (s->how == UNTIL_FIRST)
 		return false;
-	if (s->how == WITH_SUSPECTS &&
-		(ks_fault_may_be_cured(ap, i, edata) || ks_fault_may_follow(ap, i, edata, &s->suspects)))
-		suspect(s, i, edata);
+	if (cured || (s->how == WITH_SUSPECTS && ks_fault_may_follow(ap, i, edata, &s->suspects)))
+		suspect(s, i, edata, !cured);
 	else if (s->how == STRICT && needs_rest(ap, i, edata))
 	{
 		s->ended = true;
@@ -303,17 +307,24 @@ sentence(Search *s, const KsSuspect *item)
 	s->nbad++;
 }
 
-/* Those that are bad beside all others are put aside. */
+/*
+ * Those that are bad beside all others are put aside; if some have no excuse, these only.
+ * One is that a delete was written first, which as a whole comes last (apply_range.c).
+ */
 static void
 judge_suspects(Search *s)
 {
+	KsSuspect  *items = s->suspects.items;
+
 	ks_apply_judge(s->ap, &s->suspects);
 	for (int i = 0; i < s->suspects.n; i++)
-		if (s->suspects.items[i].bad && s->suspects.items[i].at_first)
-			sentence(s, &s->suspects.items[i]);
-	for (int i = 0; i < s->suspects.n; i++)
-		if (s->suspects.items[i].bad && !s->suspects.items[i].at_first)
-			sentence(s, &s->suspects.items[i]);
+		items[i].excused |= items[i].bad && (ks_refer_may_have_gone(s->ap, items[i].index) ||
+											 (ks_error_is_of_reference(items[i].edata->sqlerrcode) &&
+											  ks_refer_is_deleted(s->ap, items[i].index, items[i].constraint)));
+	for (int k = 0; k < 4 && (k != 2 || (s->nbad == 0 && !s->needs)); k++)
+		for (int i = 0; i < s->suspects.n; i++)
+			if (items[i].bad && items[i].excused == (k >= 2) && items[i].at_first == (k % 2 == 0))
+				sentence(s, &items[i]);
 }
 
 /* Is there an error of the whole that no record provokes alone? */
@@ -323,12 +334,30 @@ is_unexplained(const Search *s)
 	return s->fault == KS_FAULT_OF_NONE && s->ap->stopped.edata == NULL;
 }
 
-/* Range by range, deletes have taken rows with them that a later range would have moved away. */
+/* Do deletes act on rows of other targets? */
+static bool
+has_acting_deletes(const KsApply *ap)
+{
+	for (int i = 0; i < ap->nroutes; i++)
+	{
+		const KsRoute *r = &ap->routes[i];
+		int			hi = Min(r->hi, ap->limit);
+
+		if (r->acts_on_others && r->lo < hi && memchr(ap->ops + r->lo, KS_ROW_DELETE, hi - r->lo) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Range by range, deletes may have taken rows with them that a later range would have moved
+ * away, so that it has changed none.  (They may make room, too.)
+ */
 static bool
 is_to_be_whole(const Search *s)
 {
-	return s->how == WITH_SUSPECTS && s->nbad > 0 && s->ap->deletes_act &&
-		memchr(s->ap->ops, KS_ROW_DELETE, s->ap->limit) != NULL;
+	return s->how == WITH_SUSPECTS && has_acting_deletes(s->ap) &&
+		(s->nbad > 0 || (!s->deletes_tried && s->whole->sqlerrcode != ERRCODE_UNIQUE_VIOLATION));
 }
 
 /* One round; true if what it has written stays. */
@@ -336,15 +365,18 @@ static bool
 one_round(void *arg)
 {
 	Search	   *s = arg;
+	uint8	   *left_out = s->without_deletes ? ks_whole_leave_deletes_out(s->ap) : NULL;
 
 	go_through(s);
-	s->stays = s->suspects.n == 0 && s->ap->nwaiting == 0 && !is_unexplained(s) && !is_to_be_whole(s);
+	s->stays = left_out == NULL && s->suspects.n == 0 && s->ap->nwaiting == 0 && !is_unexplained(s) && !is_to_be_whole(s);
 	if (s->suspects.n > 0 && s->nbad == 0)
 	{
 		s->with_rest = !s->rest_tried && s->ap->limit < s->ap->nrecs;
 		if (!s->with_rest)
 			judge_suspects(s);
 	}
+	if (left_out)
+		ks_whole_take_deletes_back(s->ap, left_out);
 	return s->stays;
 }
 
@@ -356,64 +388,13 @@ forget_counts(Search *s)
 		s->ap->parts[i].counts = s->counts[i];
 }
 
-/* May deletes of the batch come before what it writes? */
-static bool
-may_delete_first(const KsApply *ap)
-{
-	bool		any = false;
-
-	for (int i = 0; i < ap->nroutes; i++)
-	{
-		const KsRoute *r = &ap->routes[i];
-
-		if (r->acts_on_itself || r->acts_on_others)
-			return false;
-		any |= r->referred && r->lo < r->hi && memchr(ap->ops + r->lo, KS_ROW_DELETE, r->hi - r->lo) != NULL;
-	}
-	return any;
-}
-
-/*
- * What an attempt at so many has come to; once more with deletes first, if these may have to
- * make room for what is written.
- */
-static ErrorData *
-or_deletes_first(KsApply *ap, int n, ErrorData *edata)
-{
-	ErrorData  *again;
-	KsFault		fault = ap->fault;
-
-	if (edata == NULL || edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || ap->evaluating >= 0 || !may_delete_first(ap))
-		return edata;
-	ap->deletes_first = true;
-	again = ks_apply_attempt(ap, 0, n, n);
-	ap->deletes_first = false;
-	/* those of routes that are divided for this attempt alone are among the others again */
-	memset(ap->apart, KS_NOT_APART, ap->nrecs);
-	if (again == NULL)
-	{
-		FreeErrorData(edata);
-		return NULL;
-	}
-	FreeErrorData(again);
-	ap->fault = fault;
-	ap->evaluating = -1;
-	return edata;
-}
-
-static ErrorData *
-attempt_whole(KsApply *ap, int n)
-{
-	return or_deletes_first(ap, n, ks_apply_attempt(ap, 0, n, n));
-}
-
 /* All that remain, as a whole. */
 static bool
 try_all(void *arg)
 {
 	Search	   *s = arg;
 
-	s->whole = attempt_whole(s->ap, s->ap->nrecs);
+	s->whole = ks_whole_attempt(s->ap, s->ap->nrecs);
 	s->fault = s->ap->fault;
 	return false;
 }
@@ -440,7 +421,7 @@ try_remaining(Search *s)
 	KsApply    *ap = s->ap;
 
 	ap->done = ap->limit;
-	s->whole = attempt_whole(ap, ap->limit);
+	s->whole = ks_whole_attempt(ap, ap->limit);
 	s->fault = ap->fault;
 	if (s->whole == NULL)
 		return true;
@@ -478,6 +459,10 @@ search(KsApply *ap, ErrorData *edata)
 		forget_counts(&s);
 		s.rest_tried |= s.with_rest;
 		if (s.with_rest)
+			continue;
+		s.deletes_tried |= s.without_deletes && s.nbad == 0;
+		s.without_deletes = s.nbad == 0 && s.suspects.n == 0 && is_to_be_whole(&s);
+		if (s.without_deletes)
 			continue;
 		if (s.nbad == 0 && s.fault == KS_FAULT_OF_NONE)
 			ReThrowError(s.whole);
@@ -528,10 +513,10 @@ ks_apply_search(KsApply *ap)
 	if ((edata || ap->use_sql) && leave_fast_path(ap) && ap->evaluating < 0)
 	{
 		/* what went wrong is the general path's to say, and to wait for */
-		edata = attempt_whole(ap, ap->limit);
+		edata = ks_whole_attempt(ap, ap->limit);
 	}
 	else
-		edata = or_deletes_first(ap, ap->limit, edata);
+		edata = ks_whole_or_deletes_first(ap, ap->limit, edata);
 	if (edata && ap->nrecs == 1)
 	{
 		ks_aside_put(ap, 0, edata, ks_aside_column(ap, edata), ap->fault);

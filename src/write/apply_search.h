@@ -5,6 +5,7 @@
  *	apply_search.c	which records are to blame
  *	apply_aside.c	records that are put aside
  *	apply_attempt.c	attempts
+ *	apply_whole.c	those at the batch as a whole, where it has deletes that come last
  *	apply_suspects.c	records that others might cure
  *	apply_judge.c	records that others of the batch might cure; apply_trial.c (apply_judge.h)
  *	apply_blame.c	whose fault an error is
@@ -25,6 +26,7 @@ typedef struct KsSuspect
 	KsFault		fault;
 	Oid			constraint;		/* that was violated, or InvalidOid */
 	int			before;			/* the last one before it whose key may be the same, or -1 */
+	bool		excused;		/* it may be bad only for want of others that are, or of order */
 	bool		at_once;		/* the row cannot be written: AFTER triggers do not come */
 	bool		doubted;		/* has failed beside others, not all of which could be written */
 	bool		bad;			/* the verdict, */
@@ -59,6 +61,19 @@ extern bool ks_suspects_may_be_needed(const KsApply *ap, const KsSuspects *list,
  * (use_sql), which the fast path may say, but not in a search.
  */
 extern ErrorData *ks_apply_attempt(KsApply *ap, int lo, int hi, int from);
+
+/* The first n of a batch; the same, with deletes first where that may help. */
+extern ErrorData *ks_whole_attempt(KsApply *ap, int n);
+
+/* What an attempt at them has come to: once more, if deletes may have to make room. */
+extern ErrorData *ks_whole_or_deletes_first(KsApply *ap, int n, ErrorData *edata);
+
+/*
+ * Leaves out the deletes that act on others, which as a whole come last, and what these
+ * supersede.  Returns what they are, to be taken back.
+ */
+extern uint8 *ks_whole_leave_deletes_out(KsApply *ap);
+extern void ks_whole_take_deletes_back(KsApply *ap, uint8 *left_out);
 
 /* Tells the writers, whose attempt it was. */
 extern void ks_apply_attempt_failed(KsApply *ap, const ErrorData *edata);
@@ -128,10 +143,16 @@ extern void ks_constraints_reset(KsApply *ap);
 
 /*
  * A record without the row that its foreign key needs: may another one of the
- * batch bring it?  May it be one of those that were put aside?  If it is not known it
+ * batch bring it, or have taken it away too early?  May it be one of those that were put aside?  If it is not known it
  * may.
  */
 extern bool ks_refer_may_find(KsApply *ap, int index, Oid constraint);
+
+/* Does the batch delete the row, as far as is known? */
+extern bool ks_refer_is_deleted(KsApply *ap, int index, Oid constraint);
+
+/* May the row that the record builds on have gone with another one that the batch deletes? */
+extern bool ks_refer_may_have_gone(KsApply *ap, int index);
 
 extern bool ks_refer_may_need_rejected(KsApply *ap, int index, Oid constraint);
 
