@@ -139,6 +139,9 @@ SELECT b.* FROM by_action('{"insert_mode": "upsert", "envelope": "debezium"}',
 SELECT b.* FROM by_action('{"insert_mode": "upsert", "envelope": "debezium"}', r('firms', '{"op": "c", "after": {"id": 5}}'), r('firms', '{"op": "d", "before": {"id": 2}}'), r('firms', '{"op": "t"}'),
   r('firms', '{"op": "c", "after": {"id": 6}}'), r('firms', '{"op": "c", "after": {"id": 7}}'), r('firms', '{"op": "d", "before": {"id": 6}}')) b;
 
+-- what is there between two changes only
+SELECT b.* FROM by_action('{"insert_mode": "upsert", "envelope": "debezium"}', r('firms', '{"op": "c", "after": {"id": 5}}'), r('sites', '{"op": "c", "after": {"id": 6, "firm": 5, "version": 1, "note": "new"}}'),
+  r('sites', '{"op": "u", "after": {"id": 6, "firm": 2, "version": 2, "note": "__debezium_unavailable_value"}}'), r('firms', '{"op": "d", "before": {"id": 5}}')) b;
 -- nor is any of them refused because another record is, for which the batch is searched in the order of the log
 SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "upsert", "update_if": "batch.version > target.version"}', '{"insert_mode": "update"}']::jsonb[]) WITH ORDINALITY u (m, i),
   by_action(m, r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 1, "version": 1}'), r('sites', '{"id": 3, "firm": 2, "version": 2}'), r('sites', NULL, '4'), r('sites', '{"id": 3, "firm": 99, "version": 3}')) b ORDER BY i;

@@ -120,7 +120,7 @@ group_routes(KsApply *ap, const bool *refers)
 		}
 }
 
-/* Is what comes before a delete of its key superseded by it? */
+/* Is what comes before a delete of its key superseded by it, as far as the route itself goes? */
 static bool
 deletes_supersede(const KsRoute *r)
 {
@@ -133,6 +133,23 @@ deletes_supersede(const KsRoute *r)
 		if (target->cols[i].when == KS_WITH_ROW)
 			return false;
 	return target->filter == NULL || ks_filter_when(target->filter) != KS_WITH_ROW;
+}
+
+/* Nor if rows of others may refer to it that are written, and moved away behind that. */
+static void
+find_superseded(KsApply *ap, const bool *refers)
+{
+	int			n = ap->nroutes;
+
+	for (int i = 0; i < n; i++)
+	{
+		KsRoute    *r = &ap->routes[i];
+
+		r->deletes_supersede = deletes_supersede(r);
+		for (int j = 0; j < n; j++)
+			if (refers[j * n + i] && j != i)
+				r->deletes_supersede &= deletes_supersede(&ap->routes[j]) && !ks_sink_patches(ap->routes[j].sink);
+	}
 }
 
 /* Do deletes act on rows that the batch may write? */
@@ -149,7 +166,6 @@ find_acts(KsApply *ap)
 			for (int j = 0; j < ap->nroutes; j++)
 				if (ks_target_shares_rows(ap->routes[j].target, lfirst_oid(lc)))
 					*(j == i ? &r->acts_on_itself : &r->acts_on_others) = true;
-		r->deletes_supersede = deletes_supersede(r);
 	}
 }
 
@@ -174,6 +190,7 @@ order_routes(KsApply *ap)
 	KsRoute    *ordered = palloc(Max(n, 1) * sizeof(KsRoute));
 
 	group_routes(ap, refers);
+	find_superseded(ap, refers);
 	for (int i = 0; i < n; i++)
 	{
 		int			first = -1;
