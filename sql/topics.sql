@@ -160,6 +160,26 @@ SELECT m, b.* FROM unnest(ARRAY['{"insert_mode": "upsert"}', '{"insert_mode": "u
   by_action(m, r('firms', NULL, '1'), r('firms', '{"id": 2, "version": 1, "note": "first"}'), r('firms', '{"id": 8, "version": 1, "note": "first"}'), r('firms', '{"id": 9, "version": 1, "note": "second"}'), r('sites', NULL, '3'), r('sites', NULL, '4')) b ORDER BY i;
 -- as far as it helps: nothing is left undone if it does not
 SELECT divide('NO ACTION', '{"insert_mode": "insert"}', r('firms', NULL, '2'), r('sites', '{"id": 3, "firm": 1}'), r('sites', NULL, '4'));
+-- of two topics of one table, what one deletes the other may have written before: it stays; and what refers to a row is moved away
+CREATE FUNCTION shared(VARIADIC records kafka_sink.record[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    TRUNCATE firms, sites;
+    INSERT INTO firms VALUES (1, 0, 'first'), (2, 0, 'second');
+    INSERT INTO sites VALUES (3, 1, 0, 'moves', 0);
+    PERFORM kafka_sink.create_sink('firms', insert_mode => 'upsert', delete_enabled => true, on_error => 'ignore'),
+        kafka_sink.register_topic('firms', 'a', target => 'firms'), kafka_sink.register_topic('firms', 'b', target => 'firms'), kafka_sink.register_topic('firms', 'sites', target => 'sites');
+    RETURN NEXT kafka_sink.ingest('firms', records);
+    RETURN QUERY SELECT 'firm ' || f::text FROM firms f ORDER BY f.id;
+    RETURN QUERY SELECT 'site ' || s::text FROM sites s ORDER BY s.id;
+    PERFORM kafka_sink.drop_sink('firms');
+END$$;
+ALTER TABLE sites DROP CONSTRAINT sites_firm_fkey, ADD FOREIGN KEY (firm) REFERENCES firms;
+SELECT t, s.* FROM unnest('{a,b}'::text[]) t, shared(r(t, NULL, '2'), r(translate(t, 'ab', 'ba'), '{"id": 2, "note": "there"}')) s;
+SELECT t, s.* FROM unnest('{a,b}'::text[]) t, shared(r(t, NULL, '1'), r('sites', '{"id": 3, "firm": 2}')) s;
+DROP FUNCTION shared;
+-- a tree that refers to another table, with what is moved in both
+ALTER TABLE sites ADD part_of int REFERENCES sites;
+SELECT divide('NO ACTION', '{"insert_mode": "upsert"}', r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 2}'), r('sites', '{"id": 5, "firm": 2, "part_of": 4}'), r('sites', '{"id": 5, "firm": 2}'), r('sites', NULL, '4'), r('sites', '{"id": 9, "firm": 99}')) FROM (SELECT) x;
 DROP FUNCTION by_action, divide;
 DROP TABLE sites, firms;
 DROP FUNCTION seen;

@@ -157,7 +157,8 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->done = n;
 	ap->decoded_until = 0;
 	ap->owner_code_around = -1;
-	ap->deletes_first = ap->searching = ap->one_by_one = ap->quiet = ap->for_filter = false;
+	ap->searching = ap->one_by_one = ap->quiet = ap->for_filter = false;
+	ap->deletes_first = ap->shared;
 	ap->key_sets = NIL;
 	memset(&ap->stopped, 0, sizeof(KsRecordError));
 	ks_rejects_begin(&ap->rejects);

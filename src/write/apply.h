@@ -55,6 +55,7 @@ struct KsApply
 	KsRoute    *routes;			/* in the order of their foreign keys */
 	int			nroutes;
 	bool		in_order;		/* since the last target was built */
+	bool		shared;			/* two routes write to a table that is linked, without actions */
 	List	   *unrouted;		/* topics (String) without a route */
 	bool		set_constraints;	/* check deferred constraints per batch, */
 	bool		more_batches;	/* and others follow in the transaction */

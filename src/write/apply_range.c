@@ -7,7 +7,8 @@
  * refers to it any more, and nothing is left that would go with it (target_acts.c).  So
  * deletes from it are a step of their own, behind all that is written: those that are the
  * last records of their keys.  Should that fail they come first, of all targets: they make
- * room for unique values.  Within one target deletes are where the log has them.
+ * room for unique values.  The other way round where two topics share a table: what one has
+ * deleted another may write.  Within one target deletes are where the log has them.
  */
 #include "postgres.h"
 
@@ -144,9 +145,9 @@ has_key(const KsTarget *target)
 
 /* Which deletes are apart. */
 static void
-divide(KsApply *ap, const KsRoute *r, int lo, int hi, bool row_by_row)
+divide(KsApply *ap, const KsRoute *r, int lo, int hi, bool any, bool row_by_row)
 {
-	if (row_by_row && !has_key(r->target))
+	if (!any || (row_by_row && !has_key(r->target)))
 	{
 		memset(ap->apart + lo, KS_NOT_APART, hi - lo);
 		return;
@@ -172,9 +173,9 @@ apply_to_target(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *co
 	if (unlikely(r->when != KS_WITH_RECORD) && !row_by_row && !r->evaluated)
 		ks_evaluate(ap, r, lo, hi);
 	r->evaluated = true;
-	if (step != ALL && !r->divided)
-		divide(ap, r, lo, hi, row_by_row);
-	r->divided |= step != ALL;
+	if (!r->divided)
+		divide(ap, r, lo, hi, step != ALL, row_by_row);
+	r->divided = true;
 	return row_by_row ? apply_row_by_row(ap, r, lo, hi, step, counts) :
 		apply_evaluated(ap, r, lo, hi, step, counts);
 }
@@ -196,7 +197,7 @@ apply_to_route(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *cou
 static bool
 is_divided(const KsApply *ap, const KsRoute *r)
 {
-	return r->sink->delete_enabled && (ap->deletes_first ? r->linked : r->referred || r->acts_on_others);
+	return ap->deletes_first ? r->linked && r->sink->delete_enabled : r->deletes_last;
 }
 
 /* Those that are apart. */

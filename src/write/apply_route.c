@@ -103,7 +103,7 @@ group_routes(KsApply *ap, const bool *refers)
 	for (int i = 0; i < n; i++)
 	{
 		ap->routes[i].group = i;
-		ap->routes[i].linked = ap->routes[i].referred = false;
+		ap->routes[i].linked = ap->routes[i].referred = ap->routes[i].is_tree = false;
 	}
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < n; j++)
@@ -118,6 +118,9 @@ group_routes(KsApply *ap, const bool *refers)
 				if (ap->routes[k].group == old)
 					ap->routes[k].group = ap->routes[i].group;
 		}
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < n && refers[i * n + i]; k++)
+			ap->routes[i].is_tree |= k != i && ap->routes[k].group == ap->routes[i].group;
 }
 
 /* Is what comes before a delete of its key superseded by it, as far as the route itself goes? */
@@ -152,21 +155,29 @@ find_superseded(KsApply *ap, const bool *refers)
 	}
 }
 
-/* Do deletes act on rows that the batch may write? */
+/* Do deletes act on rows that the batch may write?  Or do routes write rows of one table? */
 static void
 find_acts(KsApply *ap)
 {
+	bool		shared = false;
+	bool		acts = false;
+
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		KsRoute    *r = &ap->routes[i];
 		ListCell   *lc;
 
+		for (int j = 0; j < ap->nroutes && r->linked; j++)
+			shared |= j != i && ks_target_shares_rows(ap->routes[j].target, r->target->relid);
 		r->acts_on_itself = r->acts_on_others = false;
 		foreach(lc, r->target->acts_on)
 			for (int j = 0; j < ap->nroutes; j++)
 				if (ks_target_shares_rows(ap->routes[j].target, lfirst_oid(lc)))
 					*(j == i ? &r->acts_on_itself : &r->acts_on_others) = true;
+		acts |= r->acts_on_itself || r->acts_on_others;
+		r->deletes_last = r->sink->delete_enabled && (r->acts_on_others || r->referred || (r->is_tree && !r->acts_on_itself));
 	}
+	ap->shared = shared && !acts;
 }
 
 /* Does the route refer to one that is yet to be placed?  (Its own table has no place but one.) */

@@ -516,7 +516,7 @@ ks_apply_search(KsApply *ap)
 		edata = ks_whole_attempt(ap, ap->limit);
 	}
 	else
-		edata = ks_whole_or_deletes_first(ap, ap->limit, edata);
+		edata = ks_whole_or_turned(ap, ap->limit, edata);
 	if (edata && ap->nrecs == 1)
 	{
 		ks_aside_put(ap, 0, edata, ks_aside_column(ap, edata), ap->fault);

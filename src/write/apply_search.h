@@ -62,11 +62,11 @@ extern bool ks_suspects_may_be_needed(const KsApply *ap, const KsSuspects *list,
  */
 extern ErrorData *ks_apply_attempt(KsApply *ap, int lo, int hi, int from);
 
-/* The first n of a batch; the same, with deletes first where that may help. */
+/* The first n of a batch; once more, with deletes first, or last, where that may help. */
 extern ErrorData *ks_whole_attempt(KsApply *ap, int n);
 
-/* What an attempt at them has come to: once more, if deletes may have to make room. */
-extern ErrorData *ks_whole_or_deletes_first(KsApply *ap, int n, ErrorData *edata);
+/* The same behind an attempt at them; edata: what it has come to. */
+extern ErrorData *ks_whole_or_turned(KsApply *ap, int n, ErrorData *edata);
 
 /*
  * Leaves out the deletes that act on others, which as a whole come last, and what these

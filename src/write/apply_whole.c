@@ -2,45 +2,48 @@
  * apply_whole.c
  *	  A batch as a whole, where deletes of linked targets come last (apply_range.c).
  *
- * Should that fail for want of a value that a row to be deleted has, they are tried first.
- * And ranges that a search tries may have them too early: where they act on rows of
- * others, it can do without them, to find out who is bad.
+ * Should that fail for want of a value that a row to be deleted has, they are tried first; or
+ * last, where two topics share a table, for a row that is to be moved away first.  And
+ * ranges that a search tries may have them too early: where they act on rows of others, it
+ * can do without them, to find out who is bad.
  */
 #include "postgres.h"
 
 #include "write/apply_search.h"
 #include "write/writer.h"
 
-/* May deletes of the batch come before what it writes? */
+/* May it help to have deletes before what is written, or behind it, other than it was? */
 static bool
-may_delete_first(const KsApply *ap)
+may_turn(const KsApply *ap, const ErrorData *edata)
 {
 	bool		any = false;
 
+	if (ap->evaluating >= 0 ||
+		!(ap->deletes_first ? ks_error_is_of_reference(edata->sqlerrcode) : edata->sqlerrcode == ERRCODE_UNIQUE_VIOLATION))
+		return false;
 	for (int i = 0; i < ap->nroutes; i++)
 	{
 		const KsRoute *r = &ap->routes[i];
 
 		if (r->acts_on_itself || r->acts_on_others)
 			return false;
-		any |= r->referred && r->lo < r->hi && memchr(ap->ops + r->lo, KS_ROW_DELETE, r->hi - r->lo) != NULL;
+		any |= r->deletes_last && r->lo < r->hi && memchr(ap->ops + r->lo, KS_ROW_DELETE, r->hi - r->lo) != NULL;
 	}
 	return any;
 }
 
 ErrorData *
-ks_whole_or_deletes_first(KsApply *ap, int n, ErrorData *edata)
+ks_whole_or_turned(KsApply *ap, int n, ErrorData *edata)
 {
 	ErrorData  *again;
 	KsFault		fault = ap->fault;
+	bool		first = ap->deletes_first;
 
-	if (edata == NULL || edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION || ap->evaluating >= 0 || !may_delete_first(ap))
+	if (edata == NULL || !may_turn(ap, edata))
 		return edata;
-	ap->deletes_first = true;
+	ap->deletes_first = !first;
 	again = ks_apply_attempt(ap, 0, n, n);
-	ap->deletes_first = false;
-	/* those of routes that are divided for this attempt alone are among the others again */
-	memset(ap->apart, KS_NOT_APART, ap->nrecs);
+	ap->deletes_first = first;
 	if (again == NULL)
 	{
 		FreeErrorData(edata);
@@ -55,7 +58,7 @@ ks_whole_or_deletes_first(KsApply *ap, int n, ErrorData *edata)
 ErrorData *
 ks_whole_attempt(KsApply *ap, int n)
 {
-	return ks_whole_or_deletes_first(ap, n, ks_apply_attempt(ap, 0, n, n));
+	return ks_whole_or_turned(ap, n, ks_apply_attempt(ap, 0, n, n));
 }
 
 /* Is it known which records are of one key? */

@@ -30,9 +30,11 @@ typedef struct KsRoute
 	KsDecoder  *decoder;
 	bool		linked;			/* by foreign keys, with other routes or within it */
 	bool		referred;		/* by other tables' */
+	bool		is_tree;		/* linked with others, and within it */
 	int			group;			/* the same for all that are linked with it */
 	bool		acts_on_itself; /* rows go, or change, with others of the target's that are deleted */
 	bool		acts_on_others; /* nor only those */
+	bool		deletes_last;	/* they are a step of their own then */
 	bool		deletes_supersede;	/* what is before them need not be written */
 
 	/*
