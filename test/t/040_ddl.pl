@@ -200,8 +200,8 @@ goes_on('app', 'the others');
 
 # --- what an interrupted DROP DATABASE leaves: it can only be dropped again ---
 
-$node->safe_psql('postgres', 'CREATE DATABASE half');
-$node->safe_psql('postgres', q{UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'});
+$node->safe_psql('postgres', 'CREATE DATABASE half ALLOW_CONNECTIONS false');
+$node->safe_psql('postgres', q{UPDATE pg_database SET datconnlimit = -2, datallowconn = true WHERE datname = 'half'});
 
 # --- shutdown under load, and the sum of it all ---
 

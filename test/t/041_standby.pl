@@ -39,6 +39,8 @@ wait_until($primary, 'SELECT count(*) > 1000 FROM orders', 't', 'the primary con
 $primary->backup('copy');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'copy', has_streaming => 1);
+# copies write nothing to the archive of the primary, which another one reads
+$standby->append_conf('postgresql.conf', 'archive_mode = off');
 $standby->start;
 $primary->wait_for_catchup($standby);
 is($standby->safe_psql('postgres', $processes), '0', 'no workers on the standby');
@@ -80,7 +82,7 @@ wait_until($standby, $processes, '2', 'with workers');
 
 my $clone = PostgreSQL::Test::Cluster->new('clone');
 $clone->init_from_backup($primary, 'copy');
-$clone->append_conf('postgresql.conf', 'kafka_sink.enabled = off');
+$clone->append_conf('postgresql.conf', "kafka_sink.enabled = off\narchive_mode = off");
 $clone->start;
 is($clone->safe_psql('postgres', $agreement), 't', 'a clone: rows and offsets agree');
 is($clone->safe_psql('postgres', $processes), '0', 'with kafka_sink.enabled = off it does not consume');
