@@ -65,14 +65,15 @@ ks_whole_attempt(KsApply *ap, int n)
 static bool
 knows_keys(const KsTarget *target)
 {
+	bool		known = target->sortkey.ncols > 0;
+
 	for (int i = 0; i < target->sortkey.ncols; i++)
 	{
 		const KsColumn *col = &target->cols[target->sortkey.cols[i]];
 
-		if (col->when != KS_WITH_RECORD || col->in_attempt)
-			return false;
+		known &= col->when == KS_WITH_RECORD && !col->in_attempt;
 	}
-	return target->sortkey.ncols > 0;
+	return known;
 }
 
 uint8 *
