@@ -19,6 +19,10 @@ KafkaSinkBuild - other builds of the extension, for single tests
 Builds the extension with these macros, beside the one under test; what they do not
 touch is taken from there.  Returns the configuration of a server that loads it.
 
+=item set_step($node, $step)
+
+Feeds of such a build stop at this step from now on; at none, if it is empty.
+
 =item wait_for_step($node, $step, $offset, $what)
 
 Passes when the log says, at $offset or later, that a feed stops at a step, and its
@@ -39,7 +43,7 @@ use PostgreSQL::Test::Utils;
 
 use KafkaSinkTest;
 
-our @EXPORT = qw(build_with wait_for_step);
+our @EXPORT = qw(build_with set_step wait_for_step);
 
 my $source = dirname(__FILE__) . '/../..';
 
@@ -77,6 +81,15 @@ sub build_with
 	my $conf = slurp_file($ENV{TEMP_CONFIG});
 	$conf =~ s{'[^']*/inst\b}{'$build/inst}g;
 	return $conf;
+}
+
+sub set_step
+{
+	my ($node, $step) = @_;
+
+	$node->append_conf('postgresql.auto.conf', "kafka_sink.feed_stop_at = '$step'");
+	$node->reload;
+	return;
 }
 
 # The state of a process, as /proc has it; '' if it is gone.

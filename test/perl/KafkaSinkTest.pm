@@ -36,7 +36,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_node create_server shared_broker start_broker start_cluster start_mock
-  wait_until wait_for_log try_sql timed_out start_script freeze unescaped kill_process);
+  wait_until wait_for_log try_sql timed_out start_script freeze ascends unescaped kill_process);
 
 my (@nodes, @ours);
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 180;
@@ -308,6 +308,31 @@ sub _poll
 =head1 BROKERS
 
 =over
+
+=item ascends($kafka, $topic, $count, $what)
+
+Passes if the committed records of a topic are so many, and the numbers that are their values ascend in
+each partition.
+
+=cut
+
+sub ascends
+{
+	my ($kafka, $topic, $count, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @records = $kafka->records($topic);
+	my (%last, @wrong);
+
+	foreach (@records)
+	{
+		my ($part, undef, undef, $value) = @$_;
+
+		push @wrong, "$part: $value after $last{$part}" if ($last{$part} // 0) >= $value;
+		$last{$part} = $value;
+	}
+	is_deeply(\@wrong, [], "$what: in order, none twice");
+	return is(scalar @records, $count, "$what: all are there");
+}
 
 =item unescaped($field)
 

@@ -81,8 +81,7 @@ sub stop_at
 {
 	my ($step) = @_;
 
-	$node->append_conf('postgresql.auto.conf', "kafka_sink.feed_stop_at = '$step'");
-	$node->reload;
+	set_step($node, $step);
 	# (a reload is seen by each process when it comes to it)
 	return wait_until($node, 'SHOW kafka_sink.feed_stop_at', $step, "to stop at '$step'");
 }

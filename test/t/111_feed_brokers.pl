@@ -35,29 +35,12 @@ sub all_once
 {
 	my ($what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my (%last, @wrong);
 
 	sql("CALL kafka_sink.wait_for('f', timeout => '3 min')");
-	my @records = $kafka->records($topic);
-	foreach (@records)
-	{
-		my ($part, undef, undef, $value) = @$_;
-
-		push @wrong, "$part: $value after $last{$part}" if ($last{$part} // 0) >= $value;
-		$last{$part} = $value;
-	}
-	is_deeply(\@wrong, [], "$what: in order, none twice");
-	return is(scalar @records, $n, "$what: all are there");
+	return ascends($kafka, $topic, $n, $what);
 }
 
-sub stop_at
-{
-	my ($step) = @_;
-
-	$node->append_conf('postgresql.auto.conf', "kafka_sink.feed_stop_at = '$step'");
-	$node->reload;
-	return;
-}
+sub stop_at { return set_step($node, @_); }
 
 # Of the one partition of the coordinators' table
 sub coordinator

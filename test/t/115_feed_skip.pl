@@ -42,14 +42,7 @@ sub state_is
 	return wait_until($node, "SELECT concat_ws(' ', state, waits_for, topic) FROM kafka_sink.feeds WHERE feed = '$feed'", $state, $what);
 }
 
-sub stop_at
-{
-	my ($step) = @_;
-
-	$node->append_conf('postgresql.auto.conf', "kafka_sink.feed_stop_at = '$step'");
-	$node->reload;
-	return;
-}
+sub stop_at { return set_step($node, @_); }
 
 sub stops_at
 {
