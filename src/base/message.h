@@ -61,6 +61,13 @@ ks_counts_add(KsCounts *sum, const KsCounts *add)
 		((int64 *) sum)[i] += ((const int64 *) add)[i];
 }
 
+/* Of so many records is known what they became. */
+static inline int64
+ks_counts_became(const KsCounts *c)
+{
+	return c->applied + c->deleted + c->filtered + c->dead_lettered + c->ignored + c->superseded + c->unmatched;
+}
+
 /*
  * One partition of a sink.  off/last_off/last_hash mirror the committed row of
  * txn_offsets and change only after a commit; until/counts belong to the batch

@@ -363,8 +363,7 @@ static void
 check_counts(const KsPartition *p)
 {
 	const KsCounts *c = &p->counts;
-	int64		became = c->applied + c->deleted + c->filtered + c->dead_lettered + c->ignored +
-		c->superseded + c->unmatched;
+	int64		became = ks_counts_became(c);
 
 	if (likely(became == c->consumed && c->consumed + c->gaps == p->until - p->off))
 		return;

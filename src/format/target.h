@@ -169,6 +169,17 @@ ks_type_to_read(const KsTarget *target, KsColumn *col, bool in_attempt)
 	return col->in_attempt && !in_attempt ? target->plain : &col->type;
 }
 
+/* Is the key of a row what was decoded?  What an attempt makes of it is gone behind it. */
+static inline bool
+ks_target_knows_keys(const KsTarget *target)
+{
+	bool		known = target->nkeys > 0;
+
+	for (int i = 0; i < target->nkeys; i++)
+		known &= target->cols[target->keycols[i]].when == KS_WITH_RECORD;
+	return known;
+}
+
 static inline bool
 ks_target_has_key_column(const KsTarget *target, int col)
 {

@@ -136,12 +136,40 @@ ks_apply_schema_of(const KsApply *ap, int record, KsSchemaId *id)
 	return ks_schemas_told(ks_apply_route_at(ap, record)->decoder, &ap->recs[record], id);
 }
 
+/* Of so many records is known what they became, in this batch and before. */
+static int64
+count_accounted(const KsApply *ap)
+{
+	int64		n = 0;
+
+	for (int i = 0; i < ap->nparts; i++)
+		n += ks_counts_became(&ap->parts[i].counts);
+	return n;
+}
+
+/*
+ * Each has become something, once.  Anything else would be a loss.
+ * (not reached by tests: a loss)
+ */
+static void
+check_accounts(const KsApply *ap, int64 before)
+{
+	int64		became = count_accounted(ap) - before;
+
+	if (unlikely(became != ap->done))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("not each record is accounted for"),
+				 errdetail("%d records are done, but what became of " INT64_FORMAT " is known.", ap->done, became)));
+}
+
 int
 ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 		 int nparts, KsRecordError *err)
 {
 	MemoryContext old = MemoryContextSwitchTo(ap->batch_cxt);
 	KsReject   *stopped;
+	int64		before;
 	instr_time	start,
 				end;
 
@@ -150,6 +178,7 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	ap->nrecs = n;
 	ap->parts = parts;
 	ap->nparts = nparts;
+	before = count_accounted(ap);
 	ap->limit = n;
 	ap->waiting = NULL;
 	ap->owner = CurrentResourceOwner;
@@ -202,6 +231,7 @@ ks_apply(KsApply *ap, const KsRecord *recs, int n, KsPartition *parts,
 	(void) ks_rejects_end(&ap->rejects, ap->done);
 	INSTR_TIME_SET_CURRENT(start);
 	dispose(ap);
+	check_accounts(ap, before);
 	INSTR_TIME_SET_CURRENT(end);
 	INSTR_TIME_SUBTRACT(end, start);
 	ap->apply_us += INSTR_TIME_GET_MICROSEC(end);

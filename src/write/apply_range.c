@@ -133,21 +133,11 @@ apply_row_by_row(KsApply *ap, KsRoute *r, int lo, int hi, Step step, KsCounts *c
 	return result;
 }
 
-/* Is it known before the row is evaluated? */
-static bool
-has_key(const KsTarget *target)
-{
-	for (int i = 0; i < target->sortkey.ncols; i++)
-		if (target->cols[target->sortkey.cols[i]].when != KS_WITH_RECORD)
-			return false;
-	return true;
-}
-
 /* Which deletes are apart. */
 static void
 divide(KsApply *ap, const KsRoute *r, int lo, int hi, bool any, bool row_by_row)
 {
-	if (!any || (row_by_row && !has_key(r->target)))
+	if (!any || (row_by_row && !ks_target_knows_keys(r->target)))
 	{
 		memset(ap->apart + lo, KS_NOT_APART, hi - lo);
 		return;

@@ -37,20 +37,6 @@ typedef struct LastSuspect
 	int			last;			/* of them, into the list; KsSuspect.before leads to the others */
 } LastSuspect;
 
-/* Is the key of a row what was decoded?  What an attempt has made of it is gone behind it. */
-static bool
-knows_keys(const KsTarget *target)
-{
-	for (int k = 0; k < target->nkeys; k++)
-	{
-		const KsColumn *col = &target->cols[target->keycols[k]];
-
-		if (col->when != KS_WITH_RECORD || col->in_attempt)
-			return false;
-	}
-	return target->nkeys > 0;
-}
-
 /* Of equal keys the same. */
 static SuspectKey
 key_of(const KsApply *ap, int index)
@@ -101,7 +87,7 @@ ks_suspects_add(const KsApply *ap, KsSuspects *list, int index)
 	memset(item, 0, sizeof(KsSuspect));
 	item->index = index;
 	item->before = -1;
-	if (knows_keys(r->target))
+	if (ks_target_knows_keys(r->target))
 	{
 		SuspectKey	key = key_of(ap, index);
 		bool		found;
@@ -164,5 +150,5 @@ ks_suspects_may_be_needed(const KsApply *ap, const KsSuspects *list, int index, 
 		return true;
 	if (own->n == 0 || r->target->nkeys == 0)
 		return false;
-	return !knows_keys(r->target) || has_key(ap, list, index);
+	return !ks_target_knows_keys(r->target) || has_key(ap, list, index);
 }

@@ -61,21 +61,6 @@ ks_whole_attempt(KsApply *ap, int n)
 	return ks_whole_or_turned(ap, n, ks_apply_attempt(ap, 0, n, n));
 }
 
-/* Is it known which records are of one key? */
-static bool
-knows_keys(const KsTarget *target)
-{
-	bool		known = target->sortkey.ncols > 0;
-
-	for (int i = 0; i < target->sortkey.ncols; i++)
-	{
-		const KsColumn *col = &target->cols[target->sortkey.cols[i]];
-
-		known &= col->when == KS_WITH_RECORD && !col->in_attempt;
-	}
-	return known;
-}
-
 uint8 *
 ks_whole_leave_deletes_out(KsApply *ap)
 {
@@ -86,7 +71,7 @@ ks_whole_leave_deletes_out(KsApply *ap)
 	{
 		const KsRoute *r = &ap->routes[i];
 
-		if (!r->acts_on_others || r->lo >= r->hi || !knows_keys(r->target))
+		if (!r->acts_on_others || r->lo >= r->hi || !ks_target_knows_keys(r->target))
 			continue;
 		ks_order_apart(ap, r, r->lo, r->hi);
 		for (int j = r->lo; j < r->hi; j++)
