@@ -22,6 +22,7 @@ session=		# of the one that was the last
 lanes=()		# processes of ours that have such children themselves
 at_end=()		# command to run before $WORK goes
 KAFKA=${KAFKA:-}
+bindir=		# of the PostgreSQL at hand
 
 unset MAKEFLAGS MAKELEVEL MFLAGS PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE \
 	PGPASSWORD PGSERVICE PGOPTIONS PGDATA PSQLRC TEMP_CONFIG
@@ -184,7 +185,8 @@ ks_install() {
 	done
 	[ ${#pg[@]} -eq 0 ] || [ -n "$pgver" ] || die "$PG_CONFIG lacks: ${pg[*]}"
 	[ $((${#want[@]} + ${#pg[@]})) -eq 0 ] || ks_apt "${want[@]}" "${pg[@]}"
-	bindir=$("$PG_CONFIG" --bindir)
+	# once: ks_copy_server says otherwise
+	[ -n "$bindir" ] || bindir=$("$PG_CONFIG" --bindir)
 }
 
 # Modules for the unprivileged user's python3, kept from one run to the next: what
