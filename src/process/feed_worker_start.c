@@ -29,6 +29,7 @@
 #include "utils/wait_event.h"
 
 #include "feed/steps.h"
+#include "feed/wal_slot.h"
 #include "kafka/options.h"
 #include "process/feed_worker_int.h"
 #include "process/transaction.h"

@@ -14,7 +14,7 @@
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
-#include "feed/wal.h"
+#include "feed/wal_slot.h"
 #include "process/supervisor_int.h"
 #include "process/transaction.h"
 

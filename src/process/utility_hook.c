@@ -37,7 +37,7 @@
 
 #include "base/compat.h"
 #include "catalog/needs.h"
-#include "feed/wal.h"
+#include "feed/wal_slot.h"
 #include "process/drop_hook.h"
 #include "process/secrets.h"
 #include "process/shmem_int.h"

@@ -31,7 +31,7 @@
 #include "catalog/version.h"
 #include "feed/message.h"
 #include "feed/rows.h"
-#include "feed/wal.h"
+#include "feed/wal_slot.h"
 #include "kafka/options.h"
 #include "process/shmem.h"
 #include "sql/arguments.h"
