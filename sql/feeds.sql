@@ -137,8 +137,9 @@ SELECT kafka_sink.drop_feed('f');
 SELECT count(*) FROM kafka_sink.feeds;
 RESET ROLE;
 -- five messages of ours, with a proof of 32 bytes each
-SELECT count(*), sum((regexp_match(data, 'sz: (\d+)'))[1]::int) FROM pg_logical_slot_get_changes('regress_ks_feeds', NULL, NULL)
- WHERE data LIKE 'message: transactional: 1 prefix: kafka_sink, %';
+SELECT count(*), sum((regexp_match(line, 'sz: (\d+)'))[1]::int)
+  FROM pg_logical_slot_get_binary_changes('regress_ks_feeds', NULL, NULL, 'force-binary', 'on'), encode(data, 'escape') line
+ WHERE line LIKE 'message: transactional: 1 prefix: kafka_sink, %';
 SELECT pg_drop_replication_slot('regress_ks_feeds');
 SET ROLE regress_ks_feeder;
 SELECT kafka_sink.revoke_emit('f', 'regress_ks_emitter');

@@ -17,6 +17,11 @@
 #define PG17_GE		(PG_VERSION_NUM >= 170000)
 #define PG18_GE		(PG_VERSION_NUM >= 180000)
 
+/* What is in datums of variable length is not in postgres.h from 16 on. */
+#if PG16_GE
+#include "varatt.h"
+#endif
+
 /* Functions that do not return; PostgreSQL has changed the spelling. */
 #define KS_NORETURN	__attribute__((noreturn))
 

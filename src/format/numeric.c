@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "format/numeric.h"
 
 #define BASE			10000
