@@ -331,13 +331,15 @@ ks_build() {
 # programs are.  The library goes by its bare name there, in the control file as
 # in shared_preload_libraries, so that both find the same file.
 ks_copy_server() {
-	local share lib file
-	share=$("$PG_CONFIG" --sharedir) lib=$("$PG_CONFIG" --pkglibdir)
+	local share lib include file
+	share=$("$PG_CONFIG" --sharedir) lib=$("$PG_CONFIG" --pkglibdir) include=$("$PG_CONFIG" --includedir-server)
 	as_now mkdir -p "$WORK/inst$bindir"
 	as_now cp -L "$bindir"/* "$WORK/inst$bindir"
 	# nothing that is there is replaced: not the extension, by an older one
 	as_now cp -asn "$share/." "$WORK/inst$share"
 	as_now cp -asn "$lib/." "$WORK/inst$lib"
+	as_now mkdir -p "$WORK/inst$include"
+	as_now cp -asn "$include/." "$WORK/inst$include"
 	if [ ! -e "$share/extension/pgtap.control" ]; then
 		for file in /usr/share/postgresql/*/extension/pgtap*; do
 			[ ! -e "$file" ] || as_now ln -sf "$file" "$WORK/inst$share/extension/"

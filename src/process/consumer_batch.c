@@ -201,17 +201,20 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	forget_counts(c);
 
 #ifdef KS_BREAK_ATOMICITY
-	/* for the tests alone: offsets in a transaction of their own, which the
+	/* for the tests alone: workers move offsets in a transaction of their own, which the
 	 * crash test must find out */
-	account(c, c->nrecs);
-	for (int i = 0; i < n; i++)
-		touched[i]->counts.applied = touched[i]->counts.consumed;
-	if (!ks_offsets_move(c->sink->name, touched, n))
-		return KS_APPLY_MISMATCH;
-	c->commit();
-	c->begin();
-	touched = parts_to_move(c, &n);
-	forget_counts(c);
+	if (c->in_worker)
+	{
+		account(c, c->nrecs);
+		for (int i = 0; i < n; i++)
+			touched[i]->counts.applied = touched[i]->counts.consumed;
+		if (!ks_offsets_move(c->sink->name, touched, n))
+			return KS_APPLY_MISMATCH;
+		c->commit();
+		c->begin();
+		touched = parts_to_move(c, &n);
+		forget_counts(c);
+	}
 #endif
 
 	done = 0;
@@ -269,10 +272,12 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	for (int i = 0; i < n; i++)
 		if (touched[i]->until != touched[i]->off)
 			touched[nmoved++] = touched[i];
-#ifndef KS_BREAK_ATOMICITY
+#ifdef KS_BREAK_ATOMICITY
+	if (c->in_worker)
+		nmoved = 0;
+#endif
 	if (nmoved > 0 && !ks_offsets_move(c->sink->name, touched, nmoved))
 		return KS_APPLY_MISMATCH;
-#endif
 	return done == c->nrecs ? KS_APPLY_DONE : KS_APPLY_STOPPED;
 }
 
