@@ -12,7 +12,7 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT,
         detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT, context = PG_EXCEPTION_CONTEXT;
-    RETURN state || ' ' || message || coalesce(' | ' || nullif(detail, ''), '') || coalesce(' | ' || nullif(hint, ''), '')
+    RETURN state || ' ' || message || coalesce(' | ' || nullif(detail, ''), '') || coalesce(' | ' || nullif(replace(hint, 'DateStyle', 'datestyle'), ''), '')
         || coalesce(' | ' || substring(context FROM 'sink "s"[^\n]*'), '');
 END$$;
 
@@ -257,7 +257,7 @@ CREATE TYPE inner_pair AS (f real, n numeric[]);
 CREATE TYPE outer_pair AS (i inner_pair, t text);
 CREATE TABLE t (a float8[], n numeric[], d floats, o outer_pair, os outer_pair[], r numrange, m nummultirange, p point, l lseg, x box, pa path, po polygon, c circle, t text, ts tstzrange, i int4range);
 SELECT kafka_sink.create_sink('s', target => 't', on_nonfinite => 'error');
-SELECT c, v, try(r(format('{"%s": %s}', c, to_json(v)))) FROM (VALUES ('a', '{NaN}'), ('a', '{1,{-Infinity}}'), ('a', '{{1,2},{3,Infinity}}'), ('a', '{1,NULL}'), ('n', '{NaN}'), ('n', '{1}'), ('d', '{1,Infinity}'),
+SELECT c, v, regexp_replace(try(r(format('{"%s": %s}', c, to_json(v)))), '(malformed array literal: \S+) \| [^|]*\.', '\1') AS try FROM (VALUES ('a', '{NaN}'), ('a', '{1,{-Infinity}}'), ('a', '{{1,2},{3,Infinity}}'), ('a', '{1,NULL}'), ('n', '{NaN}'), ('n', '{1}'), ('d', '{1,Infinity}'),
     ('o', '("(Infinity,)",x)'), ('o', '("(1,\"{2,NaN}\")",x)'), ('o', '("(1,\"{2}\")",Infinity)'), ('os', '{"(\"(NaN,)\",x)"}'), ('r', '[1,Infinity)'), ('r', '[1,)'), ('r', 'empty'),
     ('m', '{[1,2],[3,Infinity]}'), ('m', '{[1,2],[3,)}'), ('p', '(1,Infinity)'), ('p', '(1,2)'), ('l', '[(1,2),(3,NaN)]'), ('x', '(1,2),(3,Infinity)'), ('pa', '[(1,2),(3,4),(5,-Infinity)]'), ('pa', '[(1,2),(3,4)]'),
     ('po', '((1,2),(3,Infinity))'), ('c', '<(1,2),Infinity>'), ('t', 'NaN'), ('ts', '[2026-01-01,infinity)'), ('i', '[1,2]')) v(c, v);

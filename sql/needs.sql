@@ -72,8 +72,10 @@ DROP ROLE regress_ks_needs;
 -- by somebody who may not
 CREATE ROLE regress_ks_other;
 SET ROLE regress_ks_other;
+\set VERBOSITY terse
 REASSIGN OWNED BY regress_ks_heir TO regress_ks_other;
 DROP OWNED BY regress_ks_heir;
+\set VERBOSITY default
 RESET ROLE;
 SELECT sink, owner FROM kafka_sink.sinks ORDER BY sink;
 
