@@ -87,6 +87,9 @@ ks_from_field(const KsColumn *col)
 	return col->source == KS_FROM_VALUE_FIELD || col->source == KS_FROM_POSITION;
 }
 
+/* Statements over the batch are planned for so many sizes of it (ks_batch_size()). */
+#define KS_BATCH_SIZES	4
+
 typedef struct KsTarget
 {
 	MemoryContext cxt;
@@ -148,10 +151,11 @@ typedef struct KsTarget
 	char	   *insert_sql;
 	char	   *delete_sql;
 	char	   *empty_sql;		/* deletes all rows */
-	SPIPlanPtr	insert_plan;	/* prepared at first use */
-	SPIPlanPtr	delete_plan;
 	char	   *patch_sql;		/* KS_ROW_PATCH; NULL: there are none */
-	SPIPlanPtr	patch_plan;
+	/* prepared at first use, each for so many rows */
+	SPIPlanPtr	insert_plans[KS_BATCH_SIZES];
+	SPIPlanPtr	delete_plans[KS_BATCH_SIZES];
+	SPIPlanPtr	patch_plans[KS_BATCH_SIZES];
 	StringInfoData same_key;	/* condition over the table's name and EXCLUDED */
 	struct KsAccumulate *accumulate;	/* how columns are folded, or NULL */
 	struct KsCommand *command;	/* instead of a table */

@@ -64,6 +64,13 @@ extern bool ks_evolve_ready(KsApply *ap);
 /* The relation "batch" is this route's from here on. */
 extern void ks_apply_register_rows(KsApply *ap, const KsRoute *r);
 
+/*
+ * Which of the plans of a statement is for so many rows, for which it will be made.  A search
+ * for bad records executes the statement for one row again and again: if that is planned for
+ * the batch, each reads the whole of a table that is not much larger than it.
+ */
+extern int	ks_batch_size(const KsRoute *r, int n);
+
 /* --- apply_sql.c --- */
 
 /* Errors if the record's truncation has no place in the order. */

@@ -43,8 +43,8 @@ static int64
 execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n, KsRowOp op)
 {
 	KsTarget   *target = r->target;
-	SPIPlanPtr *plan = op == KS_ROW_DELETE ? &target->delete_plan :
-		op == KS_ROW_PATCH ? &target->patch_plan : &target->insert_plan;
+	SPIPlanPtr *plan = op == KS_ROW_DELETE ? target->delete_plans :
+		op == KS_ROW_PATCH ? target->patch_plans : target->insert_plans;
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	int64		done;
 	int			rc;
@@ -57,6 +57,7 @@ execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n
 	}
 	ks_apply_register_rows(ap, r);
 	r->enr->reldata = store;
+	plan += ks_batch_size(r, n);
 	if (*plan == NULL)
 	{
 		SPIPlanPtr	p = SPI_prepare(op == KS_ROW_DELETE ? target->delete_sql :

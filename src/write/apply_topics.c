@@ -142,8 +142,7 @@ ks_apply_begin_routes(KsApply *ap)
 		r->enr->md.reliddesc = InvalidOid;
 		r->enr->md.tupdesc = r->target->rowdesc;
 		r->enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-		/* an update looks rows up by the key, however many there are */
-		r->enr->md.enrtuples = r->sink->insert_mode == KS_UPDATE ? 30 : r->hi - r->lo;
+		r->enr->md.enrtuples = r->hi - r->lo;
 	}
 	if (at < ap->nrecs)
 		elog(ERROR, "records are not in the order of their targets");

@@ -30,19 +30,10 @@
 #include "write/command.h"
 #include "write/writer.h"
 
-/* Plans by the number of rows: up to 'below' they are made for 'rows'. */
-static const struct
-{
-	int			below;
-	int			rows;
-}			sizes[] = {{200, 30}, {6000, 1000}, {PG_INT32_MAX, 50000}};
-
-#define NSIZES	((int) lengthof(sizes))
-
 typedef struct Statement
 {
 	char	   *sql;
-	SPIPlanPtr	plans[NSIZES];	/* made at first use */
+	SPIPlanPtr	plans[KS_BATCH_SIZES];	/* made at first use */
 } Statement;
 
 struct KsCommand
@@ -307,7 +298,7 @@ ks_command_free(KsTarget *target)
 	struct KsCommand *cmd = target->command;
 
 	for (int i = 0; i < cmd->nstatements; i++)
-		for (int j = 0; j < NSIZES; j++)
+		for (int j = 0; j < KS_BATCH_SIZES; j++)
 			if (cmd->statements[i].plans[j])
 				SPI_freeplan(cmd->statements[i].plans[j]);
 }
@@ -360,7 +351,7 @@ command_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 	KsTarget   *target = r->target;
 	struct KsCommand *cmd = target->command;
 	Tuplestorestate *store;
-	int			size = 0;
+	int			size;
 
 	/* the rows are in memory already, so a copy of them fits too */
 	store = tuplestore_begin_heap(false, false, Max(work_mem, r->sink->batch_bytes / 1024 * 4));
@@ -370,11 +361,9 @@ command_write(KsApply *ap, KsRoute *r, KsRun *run, KsCounts *counts)
 
 		tuplestore_putvalues(store, target->rowdesc, r->rows.values + row, r->rows.isnull + row);
 	}
-	while (run->n > sizes[size].below)
-		size++;
 	ks_apply_register_rows(ap, r);
 	r->enr->reldata = store;
-	r->enr->md.enrtuples = sizes[size].rows;
+	size = ks_batch_size(r, run->n);
 	for (int i = 0; i < cmd->nstatements; i++)
 		execute(cmd, i, size, ap->quiet);
 	r->enr->reldata = NULL;

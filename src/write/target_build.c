@@ -97,12 +97,15 @@ release_target(void *arg)
 			*p = target->next;
 			break;
 		}
-	if (target->insert_plan)
-		SPI_freeplan(target->insert_plan);
-	if (target->delete_plan)
-		SPI_freeplan(target->delete_plan);
-	if (target->patch_plan)
-		SPI_freeplan(target->patch_plan);
+	for (int i = 0; i < KS_BATCH_SIZES; i++)
+	{
+		if (target->insert_plans[i])
+			SPI_freeplan(target->insert_plans[i]);
+		if (target->delete_plans[i])
+			SPI_freeplan(target->delete_plans[i]);
+		if (target->patch_plans[i])
+			SPI_freeplan(target->patch_plans[i]);
+	}
 	if (target->command)
 		ks_command_free(target);
 }
