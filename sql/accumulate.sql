@@ -37,6 +37,7 @@ SELECT * FROM kafka_sink.ingest('s', ARRAY[r('{"id": 2, "v": "no"}'), r('{"id": 
 TABLE t ORDER BY id;
 SELECT kafka_sink.alter_sink('s', update_if => 'at < 1');
 SELECT kafka_sink.alter_sink('s', update_if => 'true); DELETE FROM t WHERE (true');
+SELECT kafka_sink.alter_sink('s', update_if => 't.at < 1) OR (true');
 SELECT kafka_sink.alter_sink('s', update_if => 't.at');
 SELECT kafka_sink.drop_sink('s');
 DROP TABLE t;

@@ -33,6 +33,7 @@ SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => '
 SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', value_type => 'payment', filter => 'account');
 SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => 'true) FROM pg_class WHERE (true');
 SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => 'true); SELECT (true');
+SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => 'false) OR (true');
 SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => 'part = ');
 SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => 'part IN (SELECT 1)');
 SELECT kafka_sink.create_sink('s', command => 'SELECT 1 FROM batch', filter => 'count(*) > 1');

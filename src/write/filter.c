@@ -78,6 +78,8 @@ ks_filter_parse(const char *text, const char *what)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("%s is not a predicate", what),
 				 errhint("For example: amount > 0 AND status IN ('open', 'paid').")));
+	/* in parentheses it is all of what they hold only if it closes none but its own */
+	(void) pg_parse_query(psprintf("%-*s%s", (int) strlen(PREFIX), "SELECT", text));
 	return linitial_node(ResTarget, select->targetList)->val;
 }
 
