@@ -100,13 +100,18 @@ ks_target_check_relation(KsTarget *target, const KsSink *sink, Relation rel)
 	{
 		Oid			relid = lfirst_oid(lc);
 
-		if (get_rel_persistence(relid) != RELPERSISTENCE_PERMANENT)
+		char		persistence = get_rel_persistence(relid);
+
+		if (persistence != RELPERSISTENCE_PERMANENT)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("table \"%s\" is not permanent and cannot be the target of a sink",
 							get_rel_name(relid)),
+					 persistence == RELPERSISTENCE_TEMP ?
+					 errdetail("It goes with its session while the offsets stay.") :
 					 errdetail("A crash would empty it while the offsets stay."),
-					 errhint("ALTER TABLE ... SET LOGGED.")));
+					 errhint(persistence == RELPERSISTENCE_TEMP ? "Use a table that is not temporary." :
+							 "ALTER TABLE ... SET LOGGED.")));
 		if (get_rel_relkind(relid) == RELKIND_FOREIGN_TABLE)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
