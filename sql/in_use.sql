@@ -199,6 +199,23 @@ SELECT kafka_sink.drop_sink('s');
 DROP TABLE a, c, p;
 DROP FUNCTION r, while_planned, obey_at_once, change_type;
 DROP SEQUENCE changes;
+-- a function that becomes one of another language: what was kept of the old one is not called any more
+CREATE FUNCTION turns(int) RETURNS int LANGUAGE plpgsql AS
+$$BEGIN IF $1 = 5 THEN CREATE OR REPLACE FUNCTION public.turns(int) RETURNS int LANGUAGE sql AS 'SELECT $1'; END IF; RETURN $1; END$$;
+CREATE DOMAIN turning AS int CHECK (public.turns(value) IS NOT NULL);
+CREATE TABLE turned (id int PRIMARY KEY, n int, d turning, a turning[]);
+SELECT kafka_sink.create_sink('s', target => 'turned', insert_mode => 'accumulate', accumulate => '{"n": "sum", "d": "max", "a": "last"}', on_error => 'ignore');
+BEGIN;
+SELECT try('s', '{"id": 1, "d": 1}', '{"id": 2}', '{"id": 4, "d": 5, "a": [1, 5]}', '{"id": "x"}', '{"id": 5, "n": 7, "d": 7}', '{"id": 6}', '{"id": 4, "d": 5, "a": [5]}') IS NOT NULL;
+ROLLBACK;
+SELECT kafka_sink.alter_sink('s', insert_mode => 'upsert', reset => '{accumulate}');
+BEGIN;
+SELECT try('s', '{"id": 1, "d": 1}', '{"id": 4, "d": 5, "a": [1, 5]}', '{"id": "x"}', '{"id": 5, "a": [7]}', '{"id": 4, "d": 5, "a": [5]}') IS NOT NULL;
+ROLLBACK;
+SELECT kafka_sink.drop_sink('s');
+DROP TABLE turned;
+DROP DOMAIN turning;
+DROP FUNCTION turns;
 DROP TABLE orders, other, log;
 DROP FUNCTION try, by_filter, during, obey_always, obey_trigger;
 DROP TYPE outer_type, inner_type;

@@ -17,6 +17,8 @@
 #include "format/convert.h"
 #include "format/convert_fast.h"
 
+uint64		ks_functions_changed = 0;
+
 Datum
 ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 {
@@ -29,6 +31,7 @@ ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 	}
 	if (type->kind == KS_TYPE_TEXT && len <= type->max_len)
 		return PointerGetDatum(cstring_to_text_with_len(s, len));
+	ks_type_look_up(type);
 	d = InputFunctionCall(&type->input, cv->buf.data, type->ioparam, type->typmod);
 	if (cv->refuse_nonfinite && type->has_float)
 		ks_finite_check(type, d);
@@ -38,8 +41,10 @@ ks_convert_text(KsConvert *cv, KsType *type, const char *s, int len)
 void
 ks_type_check_now(KsType *type, Datum value, bool isnull)
 {
-	if (type->kind == KS_TYPE_DOMAIN)
-		domain_check(value, isnull, type->typid, &type->domain_cache, type->cxt);
+	if (type->kind != KS_TYPE_DOMAIN)
+		return;
+	ks_type_look_up(type);
+	domain_check(value, isnull, type->typid, &type->domain_cache, type->cxt);
 }
 
 void

@@ -67,8 +67,26 @@ typedef struct KsType
 	/* domain */
 	bool		check_later;	/* its constraints are whoever's who asks for a value */
 	void	   *domain_cache;
+	uint64		functions_seen;	/* ks_functions_changed when what it calls was looked up */
 	MemoryContext cxt;
 } KsType;
+
+/*
+ * How often functions have been changed, as far as this process knows.  What calls one is not
+ * used again then: if a language has failed to compile the new one, what it has kept of the
+ * old one at the place of the call is no function any more.
+ */
+extern uint64 ks_functions_changed;
+
+/* Before its input function, or its checks, are called. */
+static inline void
+ks_type_look_up(KsType *type)
+{
+	if (type->functions_seen == ks_functions_changed)
+		return;
+	type->domain_cache = type->input.fn_extra = NULL;
+	type->functions_seen = ks_functions_changed;
+}
 
 /* A composite type, which types of one KsTypes share however often it occurs. */
 typedef struct KsComposite

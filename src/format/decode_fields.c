@@ -295,6 +295,16 @@ ks_decode_whole(KsDecoder *d, KsColumn *col)
 	return value;
 }
 
+static void
+make_default(KsDecoder *d, KsColumn *col)
+{
+	MemoryContext old = MemoryContextSwitchTo(d->target->cxt);
+
+	col->defexpr = ExecInitExpr(col->default_expr, NULL);
+	col->functions_seen = ks_functions_changed;
+	MemoryContextSwitchTo(old);
+}
+
 /* A field that the record lacks: the column's default. */
 Datum
 ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
@@ -326,6 +336,8 @@ ks_decode_missing(KsDecoder *d, KsColumn *col, bool *isnull)
 		Datum		v;
 
 		d->evaluating = true;
+		if (col->functions_seen != ks_functions_changed)
+			make_default(d, col);
 		v = ExecEvalExpr(col->defexpr, d->target->econtext, isnull);
 		d->evaluating = false;
 		/* the plan's constants are the target's, results may be too */

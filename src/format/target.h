@@ -60,6 +60,7 @@ typedef struct KsColumn
 	int			npath;			/* steps below the field (or the key) */
 	KsPathStep *path;
 	ExprState  *defexpr;		/* for a missing field; NULL: NULL, or default_expr later */
+	uint64		functions_seen; /* as it was made, see convert.h */
 	Expr	   *default_expr;	/* the same, planned */
 	KsWhen		when;			/* its default, and its domain's check, are evaluated */
 	int			keyno;			/* position in the key, or -1 */

@@ -59,6 +59,7 @@ type_callback(Datum arg, int cacheid, uint32 hash)
 static void
 function_callback(Datum arg, int cacheid, uint32 hash)
 {
+	ks_functions_changed++;
 	for (KsTarget *t = targets; t; t = t->next)
 		if (t->calls)
 			t->valid = false;

@@ -298,6 +298,9 @@ ks_target_build_defaults(KsTarget *target, const KsSink *sink, Relation rel)
 		if (see_others && is_volatile(col))
 			col->when = KS_WITH_ROW;
 		if (col->default_expr && col->when == KS_WITH_RECORD)
+		{
 			col->defexpr = ExecInitExpr(col->default_expr, NULL);
+			col->functions_seen = ks_functions_changed;
+		}
 	}
 }

@@ -13,6 +13,7 @@
 #include "access/tupdesc.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -367,6 +368,12 @@ uuid_out(PG_FUNCTION_ARGS)
 
 Datum
 DirectFunctionCall1Coll(PGFunction func, Oid collation, Datum arg1)
+{
+	abort();
+}
+
+ExprState *
+ExecInitExpr(Expr *node, PlanState *parent)
 {
 	abort();
 }
