@@ -180,6 +180,27 @@ DROP FUNCTION shared;
 -- a tree that refers to another table, with what is moved in both
 ALTER TABLE sites ADD part_of int REFERENCES sites;
 SELECT divide('NO ACTION', '{"insert_mode": "upsert"}', r('firms', NULL, '1'), r('sites', '{"id": 3, "firm": 2}'), r('sites', '{"id": 5, "firm": 2, "part_of": 4}'), r('sites', '{"id": 5, "firm": 2}'), r('sites', NULL, '4'), r('sites', '{"id": 9, "firm": 99}')) FROM (SELECT) x;
+-- rows of several partitions refer to each other, in whatever order these are written
+CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree);
+SELECT count(kafka_sink.create_sink(m, target => 'tree', insert_mode => m, delete_enabled => true, on_error => 'dead_letter')) FROM unnest(ARRAY['upsert', 'update', 'insert', 'ignore']) m;
+CREATE FUNCTION of_tree(m text, VARIADIC recs kafka_sink.record[]) RETURNS SETOF text LANGUAGE sql AS $$
+TRUNCATE tree;
+INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2), (4, 3);
+SELECT m || ' ' || kafka_sink.ingest(m, recs);
+SELECT string_agg(concat_ws('>', id, parent), ' ' ORDER BY id) FROM tree;
+$$;
+CREATE FUNCTION of_part(part int, key text, value text) RETURNS kafka_sink.record LANGUAGE sql AS
+$$SELECT ROW('t', part, NULL, NULL, convert_to(key, 'UTF8'), convert_to(value, 'UTF8'), NULL)::kafka_sink.record$$;
+SELECT of_tree(m, of_part(0, '1', NULL), of_part(1, '2', NULL), of_part(0, '3', NULL), of_part(1, '4', NULL)) FROM unnest(ARRAY['upsert', 'update', 'insert', 'ignore']) m;
+SELECT of_tree('upsert', of_part(0, '1', NULL), of_part(1, '2', NULL), of_part(0, '9', NULL));
+CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN new; END$$;
+CREATE TRIGGER pass BEFORE INSERT OR UPDATE ON tree FOR EACH ROW EXECUTE FUNCTION pass();
+SELECT of_tree(m, of_part(0, '5', '{"id": 5, "parent": 6}'), of_part(1, '6', '{"id": 6, "parent": 7}'), of_part(0, '7', '{"id": 7, "parent": 6}')) FROM unnest(ARRAY['upsert', 'insert', 'ignore']) m;
+SELECT sink, part, convert_from(key, 'UTF8') AS key, sqlstate FROM kafka_sink.dead_letters WHERE topic = 't' ORDER BY id;
+SELECT kafka_sink.drop_sink(m) FROM unnest(ARRAY['upsert', 'update', 'insert', 'ignore']) m;
+DROP FUNCTION of_tree, of_part;
+DROP TABLE tree;
+DROP FUNCTION pass;
 DROP FUNCTION by_action, divide;
 DROP TABLE sites, firms;
 DROP FUNCTION seen;

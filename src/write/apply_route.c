@@ -119,8 +119,11 @@ group_routes(KsApply *ap, const bool *refers)
 					ap->routes[k].group = ap->routes[i].group;
 		}
 	for (int i = 0; i < n; i++)
+	{
+		ap->routes[i].refers_to_itself = refers[i * n + i];
 		for (int k = 0; k < n && refers[i * n + i]; k++)
 			ap->routes[i].is_tree |= k != i && ap->routes[k].group == ap->routes[i].group;
+	}
 }
 
 /* Is what comes before a delete of its key superseded by it, as far as the route itself goes? */

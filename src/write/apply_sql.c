@@ -9,11 +9,16 @@
  *
  * The server tells how many rows a statement changed, not which: where rows
  * may be left out silently, each partition's rows are a statement of their
- * own, so that the accounting stays exact.
+ * own, so that the accounting stays exact.  Rows that may refer to each other are
+ * checked when all of these statements are done.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
+#include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
 #include "write/command.h"
@@ -40,7 +45,7 @@ count_present(const KsTarget *target, int64 updated)
 }
 
 static int64
-execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n, KsRowOp op)
+execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n, KsRowOp op, bool quiet)
 {
 	KsTarget   *target = r->target;
 	SPIPlanPtr *plan = op == KS_ROW_DELETE ? target->delete_plans :
@@ -69,7 +74,7 @@ execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n
 		SPI_keepplan(p);
 		*plan = p;
 	}
-	rc = SPI_execute_snapshot(*plan, NULL, NULL, InvalidSnapshot, InvalidSnapshot, false, !ap->quiet, 0);
+	rc = SPI_execute_snapshot(*plan, NULL, NULL, InvalidSnapshot, InvalidSnapshot, false, !quiet, 0);
 	if (rc == SPI_OK_SELECT)
 		SPI_freetuptable(SPI_tuptable);	/* records were counted */
 	else if (rc != SPI_OK_INSERT && rc != SPI_OK_UPDATE && rc != SPI_OK_DELETE)
@@ -140,6 +145,51 @@ compare_partition(const void *a, const void *b, void *arg)
 	return (ia > ib) - (ia < ib);
 }
 
+/* The AFTER triggers of what has been written without them since AfterTriggerBeginQuery(). */
+static void
+fire_triggers(void)
+{
+	EState	   *estate = CreateExecutorState();
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	AfterTriggerEndQuery(estate);
+	PopActiveSnapshot();
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	FreeExecutorState(estate);
+}
+
+/*
+ * Rows idx[0..n) of one operation, in one statement per partition, to know whose rows were
+ * left out.  Where they may refer to each other, triggers come when all of them are written,
+ * as behind one statement.
+ */
+static void
+write_by_partition(KsApply *ap, const KsRoute *r, const KsRows *rows, int *idx, int n, KsRowOp op,
+				   KsCounts *counts)
+{
+	bool		together;
+
+	qsort_arg(idx, n, sizeof(int), compare_partition, unconstify(KsRecord *, ap->recs));
+	together = r->refers_to_itself && !ap->quiet && ap->recs[idx[0]].pidx != ap->recs[idx[n - 1]].pidx;
+	if (together)
+		AfterTriggerBeginQuery();
+	for (int i = 0, j; i < n; i = j)
+	{
+		KsCounts   *c = &counts[ap->recs[idx[i]].pidx];
+		int64		changed;
+
+		for (j = i + 1; j < n && ap->recs[idx[j]].pidx == ap->recs[idx[i]].pidx; j++)
+			;
+		changed = execute(ap, r, rows, idx + i, j - i, op, ap->quiet || together);
+		*(op == KS_ROW_DELETE ? &c->deleted : &c->applied) += changed;
+		c->unmatched += j - i - changed;
+	}
+	if (together)
+		fire_triggers();
+}
+
 /* Rows idx[0..n) of one operation, counted by partition. */
 static void
 write_rows(KsApply *ap, const KsRoute *r, const KsRows *rows, int *idx, int n, KsRowOp op,
@@ -152,22 +202,11 @@ write_rows(KsApply *ap, const KsRoute *r, const KsRows *rows, int *idx, int n, K
 		return;
 	if (ap->nparts > 1 && (op != KS_ROW_WRITE || r->target->rows_may_vanish))
 	{
-		/* one statement per partition, to know whose rows were left out */
-		qsort_arg(idx, n, sizeof(int), compare_partition, unconstify(KsRecord *, ap->recs));
-		for (int i = 0, j; i < n; i = j)
-		{
-			KsCounts   *c = &counts[ap->recs[idx[i]].pidx];
-
-			for (j = i + 1; j < n && ap->recs[idx[j]].pidx == ap->recs[idx[i]].pidx; j++)
-				;
-			changed = execute(ap, r, rows, idx + i, j - i, op);
-			*(delete ? &c->deleted : &c->applied) += changed;
-			c->unmatched += j - i - changed;
-		}
+		write_by_partition(ap, r, rows, idx, n, op, counts);
 		return;
 	}
 
-	changed = execute(ap, r, rows, idx, n, op);
+	changed = execute(ap, r, rows, idx, n, op, ap->quiet);
 	if (changed != n && ap->nparts > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),

@@ -30,7 +30,8 @@ typedef struct KsRoute
 	KsDecoder  *decoder;
 	bool		linked;			/* by foreign keys, with other routes or within it */
 	bool		referred;		/* by other tables' */
-	bool		is_tree;		/* linked with others, and within it */
+	bool		refers_to_itself;	/* its rows to each other */
+	bool		is_tree;		/* so it does, and it is linked with others */
 	int			group;			/* the same for all that are linked with it */
 	bool		acts_on_itself; /* rows go, or change, with others of the target's that are deleted */
 	bool		acts_on_others; /* nor only those */
