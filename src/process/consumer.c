@@ -58,6 +58,7 @@ ks_consumer_create(KsSink *sink, bool in_worker, void (*begin) (void),
 	c->sink = sink;
 	c->in_worker = in_worker;
 	c->timeout_ms = CONNECT_TIMEOUT_MS;
+	c->turns_since = GetCurrentTimestamp();
 	c->begin = begin;
 	c->commit = commit;
 	c->topics = ks_catalog_topics(sink->name);
@@ -128,6 +129,7 @@ note_handed(KsConsumer *c, int from)
 		{
 			st->first_off = rec->off;
 			st->gone_since = 0;
+			ks_consumer_has_come(c, rec->pidx);
 		}
 		st->last_off = rec->off;
 	}
@@ -153,7 +155,10 @@ start_due(KsConsumer *c, TimestampTz now)
 {
 	for (int i = 0; i < c->nparts; i++)
 		if (c->states[i].restart_at != 0 && ks_consumer_time_reached(c->states[i].restart_at, now))
+		{
+			ks_consumer_expect_waiting(c, i, now);
 			ks_consumer_start_partition(c, i);
+		}
 }
 
 /* No more records are taken: there is no room, or the batch is the last one. */
@@ -273,7 +278,8 @@ is_due(const KsConsumer *c, TimestampTz now, TimestampTz *due)
 	else if (c->halt || is_full(c) || c->batch_since > now)
 		return true;
 	else
-		*due = TimestampTzPlusMilliseconds(c->batch_since, c->sink->batch_linger_ms);
+		*due = Max(TimestampTzPlusMilliseconds(c->batch_since, c->sink->batch_linger_ms),
+				   ks_consumer_gathers_until(c, now));
 	return ks_consumer_time_reached(*due, now);
 }
 

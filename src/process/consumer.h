@@ -36,6 +36,7 @@ typedef struct KsPartitionState
 	TimestampTz waiting_since;	/* the first of those that wait in a row; 0: none */
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_read_at;	/* since when */
+	bool		expected;		/* it is read again, and what waits has not come yet */
 	int64		lacking_off;	/* the last that waited for its schema, see consumer_schema.c; -1: none */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	int64		end;			/* of the log, as seen in ... */
@@ -128,6 +129,8 @@ typedef struct KsConsumer
 	KsPartition *parts;
 	KsPartitionState *states;
 	int			nparts;
+	TimestampTz turns_since;	/* those that wait for rows are read again in turns from then on, */
+	TimestampTz expected_until; /* and so long they wait for each other */
 
 	/* the batch */
 	MemoryContext batch_cxt;	/* its reset gives the records back */

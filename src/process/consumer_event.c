@@ -57,6 +57,7 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 	TimestampTz now = GetCurrentTimestamp();
 	bool		halt = ev->action == KS_ERROR_HALT;
 
+	ks_consumer_has_come(c, ev->pidx);
 	if (st->failing_since == 0)
 		st->failing_since = now;
 	if (ev->action != KS_ERROR_RETRY_THEN_HALT)
@@ -109,6 +110,7 @@ ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch)
 	KsPartitionState *st = &c->states[pidx];
 
 	st->gone_since = 0;
+	ks_consumer_has_come(c, pidx);
 	/* one that waits has not got past its record by that */
 	if (!ks_consumer_is_waiting(c, pidx))
 		ks_consumer_clear_failure(c, pidx);
@@ -146,6 +148,7 @@ leader_is_away(KsConsumer *c, const KsSourceEvent *ev)
 	KsPartitionState *st = &c->states[ev->pidx];
 	KsStateError error;
 
+	ks_consumer_has_come(c, ev->pidx);
 	ks_consumer_describe_leaderless(p->topic, p->part, &error);
 	if (ev->broker >= 0)
 	{

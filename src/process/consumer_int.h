@@ -65,6 +65,13 @@ extern bool ks_consumer_is_waiting(const KsConsumer *c, int pidx);
 /* The batch is committed: does the partition wait?  Then it is stopped for a while. */
 extern bool ks_consumer_stop_if_waiting(KsConsumer *c, int pidx);
 
+/* It is about to be read again; and: its records have come, or none will. */
+extern void ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now);
+extern void ks_consumer_has_come(KsConsumer *c, int pidx);
+
+/* So long the batch waits for what may be of use to a record that is in it; 0: not. */
+extern TimestampTz ks_consumer_gathers_until(const KsConsumer *c, TimestampTz now);
+
 /* --- consumer_schema.c --- */
 
 /* Records of the batch (apply->waiting) wait for their schema: it is told, and of which. */

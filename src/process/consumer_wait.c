@@ -16,6 +16,11 @@
  * without such a record ends that.  A timestamp that lies in the future is that
  * of when the record was met: no record waits longer than retry_within.
  *
+ * Two that wait may need each other: rows that refer to each other, or a delete before a row
+ * for which others are to be moved away from what is deleted.  Then they must be in one
+ * batch.  So all of a process that wait are read again at the same moments, ever fewer of
+ * these, and a batch that has got one of them waits a while for the others.
+ *
  * But a command may write the row for a record that waits for its schema (consumer_schema.c):
  * then the time counts from when the registry has answered.
  */
@@ -23,12 +28,28 @@
 
 #include "utils/timestamp.h"
 
-#include "base/backoff.h"
 #include "base/compat.h"
 #include "process/consumer_int.h"
 
-#define WAIT_FIRST_MS	20
-#define WAIT_MAX_MS		1000
+#define TURN_FIRST_MS	20
+#define MAX_DOUBLINGS	5
+
+/* The turns of a partition that has failed so often are so far from each other. */
+static int64
+between_turns(int failures)
+{
+	return (int64) TURN_FIRST_MS * 1000 << Max(0, Min(failures, MAX_DOUBLINGS));
+}
+
+/* The first of them behind at least half of that: those of others that failed more often are among them. */
+static TimestampTz
+next_turn(const KsConsumer *c, int failures, TimestampTz now)
+{
+	int64		distance = between_turns(failures);
+	TimestampTz at = now + distance / 2;
+
+	return at + distance - (at - c->turns_since) % distance;
+}
 
 static TimestampTz
 record_time(const KsRecord *rec)
@@ -197,7 +218,40 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 		st->failing_since = now;
 	if (offset_moves)
 		st->failures = 0;
-	st->restart_at = ks_backoff_until(now, st->failures, WAIT_FIRST_MS, WAIT_MAX_MS);
+	st->restart_at = next_turn(c, st->failures, now);
 	st->failures++;
 	return true;
+}
+
+void
+ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now)
+{
+	KsPartitionState *st = &c->states[pidx];
+
+	if (!waits_for_row(c, pidx))
+		return;
+	st->expected = true;
+	c->expected_until = now + between_turns(st->failures - 1) / 2;
+}
+
+void
+ks_consumer_has_come(KsConsumer *c, int pidx)
+{
+	c->states[pidx].expected = false;
+}
+
+TimestampTz
+ks_consumer_gathers_until(const KsConsumer *c, TimestampTz now)
+{
+	bool		is_here = false;
+	bool		is_away = false;
+
+	if (ks_consumer_time_reached(c->expected_until, now))
+		return 0;
+	for (int i = 0; i < c->nparts; i++)
+	{
+		is_here |= c->states[i].handed > 0 && waits_for_row(c, i);
+		is_away |= c->states[i].expected;
+	}
+	return is_here && is_away ? c->expected_until : 0;
 }

@@ -159,6 +159,32 @@ sql('INSERT INTO public.kin VALUES (9)');
 becomes('SELECT count(*) = 5 FROM public.kin', 'and all is there');
 accounts_are_exact('kin', 'two that wait');
 
+# those that need each other meet in one batch, though others go on and they come one by one
+my $pairs = 12;
+my ($left, $right, $busy) = ($kafka->topic('left', $pairs), $kafka->topic('right', $pairs), $kafka->topic('busy', 1));
+sql(qq{
+	CREATE SCHEMA pairs;
+	CREATE TABLE pairs.lefts (id int PRIMARY KEY, other int);
+	CREATE TABLE pairs.rights (id int PRIMARY KEY, other int REFERENCES pairs.lefts DEFERRABLE INITIALLY DEFERRED);
+	ALTER TABLE pairs.lefts ADD FOREIGN KEY (other) REFERENCES pairs.rights DEFERRABLE INITIALLY DEFERRED;
+	CREATE TABLE pairs.busy (id bigint PRIMARY KEY);
+	BEGIN;
+	SELECT kafka_sink.create_sink('pairs', server => 'kafka', insert_mode => 'upsert', on_error => 'dead_letter', retry_within => '1 hour');
+	SELECT kafka_sink.register_topic('pairs', '$left', target => 'pairs.lefts');
+	SELECT kafka_sink.register_topic('pairs', '$right', target => 'pairs.rights');
+	SELECT kafka_sink.register_topic('pairs', '$busy', target => 'pairs.busy', columns => '{"id": "\@offset"}');
+	COMMIT});
+my $others_go_on = $kafka->gen_bg($busy, count => 0, rate => 300);
+foreach my $id (1 .. $pairs)
+{
+	$kafka->produce($left, $id - 1, [ undef, qq({"id": $id, "other": $id}) ]);
+	wait_until($node, "SELECT state = 'waiting' AND waits_for = 'row' FROM kafka_sink.sinks WHERE sink = 'pairs'", 't', 'one of a pair waits') if $id == 1;
+}
+$kafka->produce($right, $_ - 1, [ undef, qq({"id": $_, "other": $_}) ]) foreach 1 .. $pairs;
+wait_until($node, 'SELECT count(*) FROM pairs.lefts JOIN pairs.rights ON rights.id = lefts.other', $pairs, 'pairs of rows that refer to each other', 60);
+$others_go_on->stop;
+accounts_are_exact('pairs', 'pairs');
+
 # --- when the row does not come ---
 
 sub orphans
