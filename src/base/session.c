@@ -19,6 +19,7 @@
 #include "storage/latch.h"
 #include "utils/guc.h"
 
+#include "base/error.h"
 #include "base/session.h"
 
 typedef struct KsSetting
@@ -146,7 +147,7 @@ ks_session_catch_subtransaction(ResourceOwner owner, MemoryContext cxt)
 void
 ks_session_leave_subtransaction(ResourceOwner owner, MemoryContext cxt)
 {
-	ReThrowError(ks_session_catch_subtransaction(owner, cxt));
+	ks_error_rethrow(ks_session_catch_subtransaction(owner, cxt));
 }
 
 /* The last callback to run. */

@@ -6,6 +6,7 @@
 
 #include "miscadmin.h"
 
+#include "base/error.h"
 #include "format/avro_program.h"
 #include "format/envelope_change.h"
 #include "format/scalar.h"
@@ -189,7 +190,7 @@ static void
 refuse_branch(KsAvroReader *r, ErrorData *why)
 {
 	if (!r->d->filters)
-		ReThrowError(why);
+		ks_error_rethrow(why);
 	r->d->unreadable = why;
 	r->p = r->end;
 }

@@ -12,6 +12,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "format/decode_format.h"
 
 /* Does the target look for fields, and take the value in no other way? */
@@ -298,7 +299,7 @@ ks_decode_check_row(KsDecoder *d, const bool *isnull)
 	const KsTarget *target = d->target;
 
 	if (unlikely(d->unreadable != NULL))
-		ReThrowError(d->unreadable);
+		ks_error_rethrow(d->unreadable);
 	if (unlikely(d->unmatched != NULL) && d->must_match)
 		ks_unmatched_error(d);
 	for (int i = 0; i < target->nkeys; i++)

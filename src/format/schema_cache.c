@@ -20,6 +20,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "base/error.h"
 #include "format/schema_cache.h"
 
 #define RECENT_MIN	64			/* powers of two */
@@ -243,7 +244,7 @@ void *
 ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompile compile, void *arg)
 {
 	if (ks_compile_try(c, cxt, id, compile, arg) == NULL)
-		ReThrowError(c->error);
+		ks_error_rethrow(c->error);
 	return c->made;
 }
 

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "base/error.h"
 #include "process/consumer_int.h"
 #include "process/transaction.h"
 
@@ -37,7 +38,7 @@ ks_consumer_try_prepare(KsConsumer *c)
 	ErrorData  *edata = ks_transaction_attempt(try_prepare, c, ms == 0 ? LOCK_MS : Min(ms, LOCK_MS));
 
 	if (edata && edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 }
 
 void

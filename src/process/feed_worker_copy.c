@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 #include "base/backoff.h"
+#include "base/error.h"
 #include "feed/steps.h"
 #include "process/feed_worker_int.h"
 
@@ -464,7 +465,7 @@ next_chunk(void)
 
 	MemoryContextSwitchTo(cxt);
 	if (edata && !is_in_the_way(edata->sqlerrcode))
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	if (edata == NULL && is_in_window())
 	{
 		copy.tries = 0;

@@ -10,6 +10,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "base/error.h"
 #include "process/feed_worker_int.h"
 #include "process/transaction.h"
 
@@ -34,7 +35,7 @@ ks_feed_run(void (*step) (void *arg), void *arg)
 	ErrorData  *edata = ks_feed_try(step, arg);
 
 	if (edata)
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 }
 
 /* Its errors are logged, and false. */

@@ -17,6 +17,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/error.h"
 #include "catalog/schemas.h"
 #include "kafka/registry.h"
 #include "process/schema_fetch_int.h"
@@ -414,7 +415,7 @@ ks_schemas_fetch(KsSchemaFetcher *f, List *ids)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(cxt);
 	if (first)
-		ReThrowError(first);
+		ks_error_rethrow(first);
 }
 
 /* --- what is stored, and what the registry has now --- */

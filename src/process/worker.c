@@ -44,6 +44,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/interval.h"
 #include "base/memory.h"
 #include "base/session.h"
@@ -171,7 +172,7 @@ expire_dead_letters(void)
 
 		/* somebody holds them, or the like: the next time, then */
 		if (!ks_error_passes(edata))
-			ReThrowError(edata);
+			ks_error_rethrow(edata);
 		FreeErrorData(edata);
 	}
 	PG_END_TRY();

@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/backoff.h"
+#include "base/error.h"
 #include "base/memory.h"
 #include "process/lock_watch.h"
 #include "process/transaction.h"
@@ -136,7 +137,7 @@ ks_worker_transact(void (*step) (void *arg), void *arg)
 			return;
 		}
 		if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(edata);
+			ks_error_rethrow(edata);
 		tell_wait(edata, attempts);
 		FreeErrorData(edata);
 		rest(ks_backoff_ms(attempts, REST_FIRST_MS, REST_MAX_MS));

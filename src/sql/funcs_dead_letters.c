@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "base/error.h"
 #include "catalog/extension.h"
 #include "catalog/owner.h"
 #include "catalog/schemas.h"
@@ -246,7 +247,7 @@ throw_error(const char *sink, const KsRecordError *err, int64 id)
 
 	edata->context = psprintf("%s%ssink \"%s\", dead letter " INT64_FORMAT,
 							  edata->context ? edata->context : "", edata->context ? "\n" : "", sink, id);
-	ReThrowError(edata);
+	ks_error_rethrow(edata);
 }
 
 /* Applies one batch of rows, and adds up what became of them. */

@@ -21,6 +21,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "base/error.h"
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
 #include "catalog/sinks.h"
@@ -197,7 +198,7 @@ throw_record_error(const KsSink *sink, const KsRecord *rec, int number, const Ks
 	if (err->column)
 		appendStringInfo(&where, ", column \"%s\"", err->column);
 	edata->context = where.data;
-	ReThrowError(edata);
+	ks_error_rethrow(edata);
 }
 
 /* In as many batches as their rows take; they are brought into another order. */

@@ -22,6 +22,7 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "base/error.h"
 #include "base/session.h"
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
@@ -235,7 +236,7 @@ preview_record(KsApply *ap, const KsRecord *rec, KsPartition *parts, int nparts,
 	if (ks_schemas_apply(ap, rec, 1, parts, nparts, &err) == 1)
 		values[PRE_OUTCOME] = CStringGetTextDatum(outcome_of(&p->counts));
 	else if (!err.of_record)
-		ReThrowError(err.edata);
+		ks_error_rethrow(err.edata);
 	else
 	{
 		values[PRE_OUTCOME] = CStringGetTextDatum("error");

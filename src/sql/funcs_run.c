@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/memory.h"
 #include "catalog/offsets.h"
 #include "catalog/owner.h"
@@ -270,7 +271,7 @@ try_apply(Attempt *attempt)
 		return true;
 	}
 	if (edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !note_lock_wait(c, edata))
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	ks_consumer_retry(c, true);
 	return false;
 }

@@ -13,6 +13,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "base/error.h"
 #include "base/session.h"
 #include "catalog/owner.h"
 #include "write/apply_search.h"
@@ -89,7 +90,7 @@ ks_apply_attempt(KsApply *ap, int lo, int hi, int from)
 		ks_fault_excuse(at, edata);
 		ap->fault = ks_fault_of(ap, at, edata);
 		if (ap->fault == KS_FAULT_PASSES)
-			ReThrowError(edata);
+			ks_error_rethrow(edata);
 		return edata;
 	}
 	for (int i = first; i < end && !ap->use_sql; i++)

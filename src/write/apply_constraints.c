@@ -43,6 +43,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/session.h"
 #include "catalog/owner.h"
 #include "write/apply_search.h"
@@ -235,7 +236,7 @@ set_initial_modes(Mode by)
 		if (edata->sqlerrcode == ERRCODE_UNDEFINED_OBJECT || edata->sqlerrcode == ERRCODE_UNDEFINED_SCHEMA ||
 			edata->sqlerrcode == ERRCODE_WRONG_OBJECT_TYPE)
 			edata->sqlerrcode = ERRCODE_OBJECT_IN_USE;
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	}
 	PG_END_TRY();
 }

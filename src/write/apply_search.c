@@ -55,6 +55,7 @@
 
 #include "utils/memutils.h"
 
+#include "base/error.h"
 #include "write/apply_search.h"
 #include "write/command.h"
 #include "write/writer.h"
@@ -465,7 +466,7 @@ search(KsApply *ap, ErrorData *edata)
 		if (s.without_deletes)
 			continue;
 		if (s.nbad == 0 && s.fault == KS_FAULT_OF_NONE)
-			ReThrowError(s.whole);
+			ks_error_rethrow(s.whole);
 		if (s.nbad == 0 && !s.needs)
 			round = MAX_ROUNDS;
 	}

@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "base/error.h"
 #include "base/session.h"
 #include "write/apply_judge.h"
 
@@ -111,7 +112,7 @@ ks_trial_write_quietly(KsJudge *j, int a, int b)
 	ks_apply_attempt_failed(ap, edata);
 	ks_fault_excuse(at, edata);
 	if (ks_fault_of(ap, at, edata) == KS_FAULT_PASSES)
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	FreeErrorData(edata);
 	return false;
 }

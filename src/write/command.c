@@ -27,6 +27,7 @@
 #include "utils/tuplestore.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "write/command.h"
 #include "write/writer.h"
 
@@ -124,7 +125,7 @@ rethrow(const struct KsCommand *cmd, int i, MemoryContext cxt)
 		psprintf("%s  (Statement %d of %d of the command.)", edata->detail, i + 1, cmd->nstatements) :
 		psprintf("Statement %d of %d of the command.", i + 1, cmd->nstatements);
 	ks_command_explain(edata, true);
-	ReThrowError(edata);
+	ks_error_rethrow(edata);
 }
 
 /* --- which columns are used --- */

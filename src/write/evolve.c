@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/session.h"
 #include "write/apply_int.h"
 #include "write/command.h"
@@ -62,7 +63,7 @@ passes(const KsRoute *r, const Datum *values, const bool *isnull)
 	MemoryContextSwitchTo(cxt);
 	r->decoder->evaluating = false;
 	if (edata && ks_error_passes(edata))
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	return result;
 }
 
@@ -211,7 +212,7 @@ ks_evolve_run(KsApply *ap)
 	if (edata)
 	{
 		if (ks_error_passes(edata))
-			ReThrowError(edata);
+			ks_error_rethrow(edata);
 		/* told when the transaction has ended */
 		MemoryContextSwitchTo(ap->batch_cxt);
 		explain(ap, edata);

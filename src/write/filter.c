@@ -26,6 +26,7 @@
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 
+#include "base/error.h"
 #include "write/command.h"
 #include "write/target_int.h"
 
@@ -220,7 +221,7 @@ ks_filter_build(KsTarget *target, const KsSink *sink)
 			edata->cursorpos = 0;
 		}
 		ks_command_explain(edata, sink->command != NULL);
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	}
 	PG_END_TRY();
 	return filter;

@@ -12,6 +12,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "base/error.h"
 #include "write/accumulate.h"
 #include "write/command.h"
 #include "write/target_int.h"
@@ -52,7 +53,7 @@ check_update_if(KsTarget *target, const KsSink *sink)
 			edata->hint = psprintf("The row that is there is %s, the record's is excluded: for example %s.seen_at < excluded.seen_at.",
 								   quote_identifier(get_rel_name(target->relid)),
 								   quote_identifier(get_rel_name(target->relid)));
-		ReThrowError(edata);
+		ks_error_rethrow(edata);
 	}
 	PG_END_TRY();
 }

@@ -674,7 +674,7 @@ ks_compile_once(KsCompiled *c, MemoryContext cxt, const KsSchemaId *id, KsCompil
 }
 
 void
-ReThrowError(ErrorData *edata)
+ks_error_rethrow(ErrorData *edata)
 {
 	siglongjmp(fuzz_error, 1);
 }
