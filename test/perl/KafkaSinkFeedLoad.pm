@@ -88,11 +88,12 @@ CREATE FUNCTION say(feed text, i int, n int) RETURNS void LANGUAGE sql AS $$
 	SELECT kafka_sink.emit(feed, CASE WHEN feed = 'rows' THEN 'crash.events' WHEN random() < 0.4 THEN 'crash.one' ELSE 'crash.many' END,
 		some_key(), format('{"xid":%s,"i":%s,"n":%s,"pad":"%s"}', me(), i, n, repeat('y', (random() * 200)::int)))$$;
 
--- what is not to be seen
+-- what is not to be seen; rows are others than those of work(): where a transaction holds one
+-- that a savepoint of it has changed in vain, an assert of the server's own fails (heap_update())
 CREATE FUNCTION junk() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO plain (xid, i, n) SELECT me(), -1, -1 FROM generate_series(1, 1 + (random() * 20)::int);
-	UPDATE whole SET i = -1 WHERE id IN (SELECT id FROM whole LIMIT 2 FOR UPDATE SKIP LOCKED);
+	UPDATE whole SET i = -1 WHERE id IN (SELECT id FROM whole WHERE id % 7 = 0 LIMIT 2 FOR UPDATE SKIP LOCKED);
 	PERFORM say('rows', -1, -1), say('messages', -1, -1);
 END $$;
 
@@ -138,7 +139,7 @@ BEGIN
 		tab := (ARRAY['whole', 'parted', 'plain'])[1 + floor(random() * CASE WHEN kind IN ('delete', 'rekey') THEN 2 ELSE 3 END)];
 		found_id := NULL;
 		IF kind IN ('update', 'delete', 'rekey') THEN
-			EXECUTE format('SELECT id FROM %I WHERE id > $1 AND id <> ALL ($2) ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED', tab)
+			EXECUTE format('SELECT id FROM %I WHERE id > $1 AND id %% 7 <> 0 AND id <> ALL ($2) ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED', tab)
 				INTO found_id USING (SELECT (random() * last_value)::bigint FROM ids), used;
 			kind := CASE WHEN found_id IS NULL THEN 'insert' ELSE kind END;
 		END IF;
