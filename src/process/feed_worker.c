@@ -50,7 +50,7 @@
 
 #define READ_AT_A_TIME		1000	/* records of the WAL, between looks at all else */
 /* A transaction of Kafka, while there is more to read: as many times as long as the last commit. */
-#define OPEN_TIMES			10
+#define OPEN_TIMES			20
 #define MIN_OPEN_MS			50
 #define MAX_OPEN_MS			500
 #define SLEEP_MIN_MS		10		/* while something is committed and not flushed */
@@ -206,7 +206,7 @@ end_former_settings(void)
 		ks_publisher_redefine(p, &ks_feed.defined);
 }
 
-/* Who reads a lot that others have written is behind: then the commits may cost a tenth of the time. */
+/* Who reads a lot that others have written is behind: then the commits may cost a twentieth of the time. */
 static bool
 has_waited_enough(void)
 {
