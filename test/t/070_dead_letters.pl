@@ -277,8 +277,8 @@ foreach my $way (qw(plain trigger))
 
 		is(sql("SELECT count(*) FROM kafka_sink.dead_letters WHERE sink = '${way}_$what'"), $n * $batches * $rounds, "$way, $what: all are dead letters");
 		cmp_ok($ratio, '<', 15, sprintf '%s, %s: %.1f times the work of a good batch', $way, $what, $ratio);
-		# what an error takes is given back before the next one
-		cmp_ok(median(@{ $mb{$what} }), '<', median(@{ $mb{good} }) + 100, "$way, $what: in little more memory");
+		# what an error takes is given back before the next one (but ASan keeps it for a while)
+		cmp_ok(median(@{ $mb{$what} }), '<', median(@{ $mb{good} }) + 100, "$way, $what: in little more memory") unless $ENV{ASAN_OPTIONS};
 	}
 }
 sql(q{SELECT kafka_sink.drop_sink(sink) FROM kafka_sink.sinks});
