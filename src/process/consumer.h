@@ -37,6 +37,7 @@ typedef struct KsPartitionState
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_read_at;	/* since when */
 	bool		expected;		/* it is read again, and what waits has not come yet */
+	int64		awaited_end;	/* of its log, when records of others began to wait; -1: not known yet */
 	int64		lacking_off;	/* the last that waited for its schema, see consumer_schema.c; -1: none */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	int64		end;			/* of the log, as seen in ... */
@@ -131,6 +132,9 @@ typedef struct KsConsumer
 	int			nparts;
 	TimestampTz turns_since;	/* those that wait for rows are read again in turns from then on, */
 	TimestampTz expected_until; /* and so long they wait for each other */
+	TimestampTz behind_at;		/* what they wait for could still come from others then, last */
+	int			behind_of;		/* that was looked up for records of this partition, in this batch; -1: of none */
+	bool		behind;			/* and it could */
 
 	/* the batch */
 	MemoryContext batch_cxt;	/* its reset gives the records back */

@@ -182,6 +182,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 
 	MemoryContextReset(c->row_cxt);
 	c->apply->written = NULL;
+	c->behind_of = -1;
 	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)

@@ -122,15 +122,6 @@ ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch)
 		c->batch_since = GetCurrentTimestamp();
 }
 
-/* The end of the partition's log, -1: none was seen that still holds. */
-int64
-ks_consumer_log_end(const KsConsumer *c, int pidx)
-{
-	const KsPartitionState *st = &c->states[pidx];
-
-	return st->end_epoch == ks_source_epoch(c->source, pidx) ? st->end : -1;
-}
-
 /* The stored offset when the batch at hand, which comes first, is committed. */
 static int64
 next_offset(const KsConsumer *c, int pidx)
@@ -224,6 +215,7 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 			leader_is_away(c, ev);
 			break;
 		case KS_EVENT_LEADER_BACK:
+			c->behind_at = GetCurrentTimestamp();
 			if (!ks_consumer_is_waiting(c, ev->pidx))
 				ks_consumer_clear_failure(c, ev->pidx);
 			break;
@@ -271,6 +263,7 @@ ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev)
 			ks_consumer_set_error(c, &error, ev->action == KS_ERROR_HALT);
 			break;
 		case KS_EVENT_RECOVERED:
+			c->behind_at = GetCurrentTimestamp();
 			forget_gone(c);
 			clear_error(c);
 			break;

@@ -94,7 +94,13 @@ extern void ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev);
 extern void ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch);
 
 /* The end of the partition's log, -1: none was seen that still holds. */
-extern int64 ks_consumer_log_end(const KsConsumer *c, int pidx);
+static inline int64
+ks_consumer_log_end(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->end_epoch == ks_source_epoch(c->source, pidx) ? st->end : -1;
+}
 
 /* It gives records, or has come to its end: what went wrong is over. */
 extern void ks_consumer_clear_failure(KsConsumer *c, int pidx);

@@ -16,6 +16,11 @@
  * without such a record ends that.  A timestamp that lies in the future is that
  * of when the record was met: no record waits longer than retry_within.
  *
+ * Nor does the time run while the row can still come: who begins to wait awaits what is in
+ * the logs of other partitions then, if foreign keys link their topics.  A load of many parents
+ * may take longer than retry_within, and so may a broker's being away.  (What others wait for
+ * themselves is not awaited, and when some wait already, it is the end of the logs as of the first.)
+ *
  * Two that wait may need each other: rows that refer to each other, or a delete before a row
  * for which others are to be moved away from what is deleted.  Then they must be in one
  * batch.  So all of a process that wait are read again at the same moments, ever fewer of
@@ -30,6 +35,7 @@
 
 #include "base/compat.h"
 #include "process/consumer_int.h"
+#include "write/route.h"
 
 #define TURN_FIRST_MS	20
 #define MAX_DOUBLINGS	5
@@ -57,6 +63,74 @@ record_time(const KsRecord *rec)
 	return (rec->ts_ms - KS_EPOCH_MS) * 1000;
 }
 
+static bool
+waits_for_row(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
+}
+
+/* The first of those that wait: what is in the logs by now is awaited. */
+static void
+note_ends(KsConsumer *c)
+{
+	for (int i = 0; i < c->nparts; i++)
+		if (c->states[i].waiting_since != 0)
+			return;
+	for (int i = 0; i < c->nparts; i++)
+		c->states[i].awaited_end = -1;
+}
+
+/* Is there more to come of what is awaited?  Of one that cannot be read nobody knows. */
+static bool
+is_behind(KsConsumer *c, int pidx)
+{
+	KsPartitionState *st = &c->states[pidx];
+	int64		off = c->parts[pidx].off;
+
+	if (st->awaited_end < 0)
+	{
+		int64		low,
+					high,
+					lso;
+
+		(void) ks_source_watermarks(c->source, pidx, &low, &high, &lso);
+		st->awaited_end = st->bound >= 0 ? Min(high, st->bound) : high;
+	}
+	/* an end that was seen may be that of what is stable, before the awaited one */
+	return (st->awaited_end < 0 || off < st->awaited_end) && (st->failing_since != 0 || off != ks_consumer_log_end(c, pidx));
+}
+
+/* Can what a record of the partition waits for come from others? */
+static bool
+others_are_behind(KsConsumer *c, int pidx)
+{
+	const char *topic = NULL;
+	bool		needed = false;
+
+	if (c->states[pidx].waiting_since == 0)
+		return false;
+	if (c->behind_of == pidx)
+		return c->behind;
+	c->behind_of = pidx;
+	c->behind = false;
+	for (int i = 0; i < c->nparts && !c->behind; i++)
+	{
+		if (i == pidx || waits_for_row(c, i))
+			continue;
+		if (topic == NULL || strcmp(topic, c->parts[i].topic) != 0)
+		{
+			topic = c->parts[i].topic;
+			needed = ks_apply_may_need(c->apply, c->parts[pidx].topic, topic);
+		}
+		c->behind = needed && is_behind(c, i);
+	}
+	if (c->behind)
+		c->behind_at = GetCurrentTimestamp();
+	return c->behind;
+}
+
 bool
 ks_consumer_may_wait(void *arg, const KsRecord *rec)
 {
@@ -66,8 +140,11 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	TimestampTz begin = st->waiting_since;
 	TimestampTz read_at = rec->off == st->waiting_off ? Min(st->waiting_read_at, now) : now;
 
+	if (c->sink->retry_within_us > 0 && others_are_behind(c, rec->pidx))
+		return true;
 	if (begin == 0 || begin > now)
 		begin = now;
+	begin = Max(begin, Min(c->behind_at, now));
 	if (c->sink->command)
 	{
 		if (ks_consumer_registry_fails(c, now))
@@ -77,14 +154,6 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	if (rec->ts_ms >= 0 && rec->ts_ms < PG_INT64_MAX / 1000)
 		begin = Max(begin, Min(record_time(rec), read_at));
 	return now - begin < c->sink->retry_within_us;
-}
-
-static bool
-waits_for_row(const KsConsumer *c, int pidx)
-{
-	const KsPartitionState *st = &c->states[pidx];
-
-	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
 }
 
 bool
@@ -213,7 +282,10 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 	now = GetCurrentTimestamp();
 	st->waiting = false;
 	if (st->waiting_since == 0)
+	{
+		note_ends(c);
 		st->waiting_since = now;
+	}
 	if (st->failing_since == 0)
 		st->failing_since = now;
 	if (offset_moves)
@@ -229,7 +301,11 @@ ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now)
 	KsPartitionState *st = &c->states[pidx];
 
 	if (!waits_for_row(c, pidx))
+	{
+		/* it had failed, or its schema was not to be had */
+		c->behind_at = now;
 		return;
+	}
 	st->expected = true;
 	c->expected_until = now + between_turns(st->failures - 1) / 2;
 }

@@ -54,6 +54,15 @@ ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other)
 	return r >= 0 && o >= 0 && ap->routes[r].linked && ap->routes[r].group == ap->routes[o].group;
 }
 
+bool
+ks_apply_may_need(const KsApply *ap, const char *topic, const char *other)
+{
+	int			r = route_of_topic(ap, topic);
+
+	return ks_apply_are_linked(ap, topic, other) &&
+		(!targets_are_known(ap) || r != route_of_topic(ap, other) || ap->routes[r].refers_to_itself);
+}
+
 /* The route of each partition, in the current context. */
 static int *
 routes_of_partitions(const KsApply *ap, const KsPartition *parts, int nparts)

@@ -95,6 +95,10 @@ extern bool ks_apply_wants_headers(const KsApply *ap);
  */
 extern bool ks_apply_are_linked(const KsApply *ap, const char *topic, const char *other);
 
+/* Can a record of the topic need what a record of the other one, or of another partition of
+ * its own, writes or deletes? */
+extern bool ks_apply_may_need(const KsApply *ap, const char *topic, const char *other);
+
 /*
  * Brings records into the order of their targets, which ks_apply() needs.
  * Returns where each was before, in the current context; NULL: as it is.

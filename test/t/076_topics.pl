@@ -159,6 +159,19 @@ sql('INSERT INTO public.kin VALUES (9)');
 becomes('SELECT count(*) = 5 FROM public.kin', 'and all is there');
 accounts_are_exact('kin', 'two that wait');
 
+# a load of the parents takes longer than retry_within, which does not run meanwhile
+my ($many, $few) = ($kafka->topic('many', 1), $kafka->topic('few', 2));
+my $load = 30000;
+$kafka->produce($many, 0, map { [ undef, qq({"id": $_, "customer": "c"}) ] } 1 .. $load);
+$kafka->produce($few, 0, [ undef, qq({"order_id": $load, "line": 1}) ]);
+$kafka->produce($few, 1, [ undef, qq({"order_id": 0, "line": 1}) ]);
+shop('load', $many, $few, "batch_records => 100, on_error => 'dead_letter', retry_within => '1 ms'");
+sql(q{CALL kafka_sink.wait_for('load', timeout => '2 min')});
+is(sql("SELECT string_agg(order_id::text, ' ') FROM load.lines"), $load, 'a line waits while its order is still to be read');
+is(sql("SELECT string_agg(convert_from(value, 'UTF8'), ' ') FROM kafka_sink.dead_letters WHERE sink = 'load'"),
+	'{"order_id": 0, "line": 1}', 'and one without an order until all of them are');
+accounts_are_exact('load', 'a load');
+
 # those that need each other meet in one batch, though others go on and they come one by one
 my $pairs = 12;
 my ($left, $right, $busy) = ($kafka->topic('left', $pairs), $kafka->topic('right', $pairs), $kafka->topic('busy', 1));
