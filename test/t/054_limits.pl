@@ -174,6 +174,8 @@ wait_until($node, $processes, '3|61|64', 'by workers of their own');
 is(sql('SELECT count(*) FROM wide'), '40', 'once');
 sql(q{SELECT kafka_sink.alter_sink('wide', idle_after => '100 ms')});
 wait_until($node, $processes, '0|64|64', 'and all of them can park');
+# (also for what the watcher says below)
+$node->append_conf('postgresql.conf', 'log_min_messages = debug1');
 $node->restart;
 $kafka->gen($grown, count => 30, from => 100, partitions => 3);
 wait_until($node, 'SELECT count(*), count(DISTINCT (part, off)) FROM wide', '70|70', 'after a restart they are found again');
@@ -196,14 +198,20 @@ wait_until($node, $parked, '2', 'sinks of two roles are idle');
 wait_until($node, q{SELECT count(*) FROM kafka_sink.lag l JOIN kafka_sink.stat_sinks s USING (sink) WHERE sink ~ '^idle' AND l.as_of > s.since}, '2', 'and watched');
 my $pid = sql($watcher);
 my $bob = sql(q{SELECT since FROM kafka_sink.stat_sinks WHERE sink = 'idle_bob'});
+# (who has looked already at what it is now has nothing to tell)
+my $connects = qr/kafka_sink watcher connects to server/;
 foreach my $i (1 .. 8)
 {
 	my $alice = sql(q{SELECT since FROM kafka_sink.stat_sinks WHERE sink = 'idle_alice'});
+	my $log = -s $node->logfile;
 
 	sql(qq{SET ROLE alice; ALTER USER MAPPING FOR alice SERVER kafka OPTIONS (@{[ $i == 1 ? 'ADD' : 'SET' ]} sasl_username 'r$i')});
 	wait_until($node, qq{SELECT count(*) FROM kafka_sink.stat_sinks WHERE sink = 'idle_alice' AND state = 'idle' AND pid IS NULL AND since > '$alice'}, '1',
 		"a role's connection is changed: its sink begins anew");
+	$node->wait_for_log($connects, $log);
 }
+$node->append_conf('postgresql.conf', 'log_min_messages = warning');
+$node->reload;
 is(sql($watcher), $pid, 'in the eyes of the same watcher');
 is(sql(q{SELECT since FROM kafka_sink.stat_sinks WHERE sink = 'idle_bob'}), $bob, "and another role's sink was not touched");
 $kafka->gen($topic, count => 10, from => 10);
