@@ -76,7 +76,7 @@ static void
 note_ends(KsConsumer *c)
 {
 	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].waiting_since != 0)
+		if (waits_for_row(c, i))
 			return;
 	for (int i = 0; i < c->nparts; i++)
 		c->states[i].awaited_end = -1;
