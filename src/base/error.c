@@ -15,7 +15,10 @@
 
 #include "base/error.h"
 
-/* The same text, for the life of the process. */
+/* Others could make texts that are new each time. */
+#define KEEP_MAX	4096
+
+/* The same text, for the life of the process; NULL if there are too many. */
 static const char *
 keep(const char *s)
 {
@@ -28,6 +31,8 @@ keep(const char *s)
 	foreach(lc, kept)
 		if (strcmp(s, lfirst(lc)) == 0)
 			return lfirst(lc);
+	if (list_length(kept) >= KEEP_MAX)
+		return NULL;
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	kept = lappend(kept, pstrdup(s));
 	MemoryContextSwitchTo(old);
@@ -41,7 +46,7 @@ ks_error_rethrow(ErrorData *edata)
 	edata->funcname = keep(edata->funcname);
 	edata->domain = keep(edata->domain);
 	edata->context_domain = keep(edata->context_domain);
-	/* of the message it is the format, and anything where others have made it */
-	edata->message_id = NULL;
+	/* what the message is in no language, by which some are told apart */
+	edata->message_id = keep(edata->message_id);
 	ReThrowError(edata);
 }
