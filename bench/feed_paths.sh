@@ -32,7 +32,6 @@ make_feed() {
 	as "$KFK" -b "$KAFKA" create-topic "$feed_topic" 4
 	sql <<-SQL
 		CREATE TABLE feed_rows (id bigint PRIMARY KEY, qty int, price numeric(10,2), at timestamptz, note text);
-		CREATE TABLE acked (id bigint, us bigint);
 		CREATE PUBLICATION feed_rows FOR TABLE feed_rows WITH (publish = 'insert, update, delete');
 		-- n events from 'first' on, each_commit in a transaction
 		CREATE PROCEDURE write_rows(first bigint, n bigint, each_commit bigint) LANGUAGE plpgsql AS \$\$
@@ -136,14 +135,15 @@ path_feed_once() {
 	done
 }
 
-# Milliseconds from before a COMMIT that emits at 1,000 a second until a reader of
-# committed records has the record.
+# Milliseconds until a reader of committed records has what a COMMIT has emitted, at 1,000
+# a second: from the end of the COMMIT, which has flushed it, and from before the emit().
 path_feed_latency() {
-	local n=$((1000 * LATENCY_SECONDS)) follower follow reader figure
+	# for so many the broker's Java is still warming up
+	local n=$((1000 * LATENCY_SECONDS)) warm=15000 follower follow reader figure since
 	feed_server
 	sql -c "SELECT FROM kafka_sink.resume('feed')" -c "CALL kafka_sink.wait_for('feed', timeout => '2 min')"
 	mkfifo "$WORK/follow"
-	as "$KFK" -b "$KAFKA" -t 120 follow "$feed_topic" -n "$((n + 1000))" > "$WORK/follow" &
+	as "$KFK" -b "$KAFKA" -t 120 follow "$feed_topic" -n "$((n + warm))" > "$WORK/follow" &
 	follower=$!
 	exec {follow}< "$WORK/follow"
 	read -r figure <&"$follow"
@@ -151,33 +151,44 @@ path_feed_latency() {
 	cat <&"$follow" > "$WORK/followed" &
 	reader=$!
 	sql <<-SQL
-		CREATE OR REPLACE PROCEDURE emit_paced(n bigint, rate float8) LANGUAGE plpgsql AS \$\$
+		CREATE TABLE emitted (n bigint, begun_us bigint, committed_us bigint);
+		CREATE PROCEDURE emit_paced(n bigint, rate float8) LANGUAGE plpgsql AS \$\$
 		DECLARE
 			start timestamptz := clock_timestamp();
+			begun bigint[] := array_fill(0::bigint, ARRAY[n::int]);
+			committed bigint[] := array_fill(0::bigint, ARRAY[n::int]);
 		BEGIN
-			FOR i IN 0 .. n - 1 LOOP
+			FOR i IN 1 .. n LOOP
 				PERFORM pg_sleep(extract(epoch FROM start + i / rate * interval '1 s' - clock_timestamp()))
 					WHERE clock_timestamp() < start + i / rate * interval '1 s';
-				PERFORM kafka_sink.emit('feed', '$feed_topic',
-					(extract(epoch FROM clock_timestamp()) * 1e6)::bigint::text, '{"id": ' || i || '}');
+				begun[i] := extract(epoch FROM clock_timestamp()) * 1e6;
+				PERFORM kafka_sink.emit('feed', '$feed_topic', i::text, '{"id": ' || i || '}');
 				COMMIT;
+				committed[i] := extract(epoch FROM clock_timestamp()) * 1e6;
 			END LOOP;
+			INSERT INTO emitted SELECT ordinality, u, v FROM unnest(begun, committed) WITH ORDINALITY AS u (u, v);
 		END\$\$;
 		SET synchronous_commit = on;
-		CALL emit_paced($((n + 1000)), 1000);
+		CALL emit_paced($((n + warm)), 1000);
 	SQL
 	wait "$follower" || die "feed_latency: records are missing"
 	wait "$reader"
 	exec {follow}<&-
 	sql -c "SELECT FROM kafka_sink.pause('feed')"
-	# the first second is for warming up
-	tail -n "+1001" "$WORK/followed" | awk '{ print ($1 - $2) / 1000 }' | sort -n > "$WORK/followed.ms"
-	[ "$(wc -l < "$WORK/followed.ms")" = "$n" ] || die "feed_latency: not every record has been seen"
-	for figure in 50 99 100; do
-		awk -v p="$figure" -v n="$n" 'NR == int((n * p + 99) / 100) { printf "value\tfeed_latency_%s\tms\t%.3f\t-\n", p == 100 ? "max" : "p" p, $1 }' \
-			"$WORK/followed.ms" >> "$figures"
+	sql <<-SQL
+		CREATE TABLE followed (us bigint, n bigint);
+		\\copy followed FROM '$WORK/followed'
+		CREATE TABLE feed_latency AS SELECT (us - committed_us) / 1e3 AS latency, (us - begun_us) / 1e3 AS latency_whole
+			FROM followed JOIN emitted USING (n) WHERE n > $warm;
+	SQL
+	[ "$(sql -c 'SELECT count(*) FROM feed_latency')" = "$n" ] || die "feed_latency: not every record has been seen once"
+	for since in latency latency_whole; do
+		sql -F $'\t' <<-SQL | tee -a "$figures" | sed -n 's/^value\t\([^\t]*\)\tms\t\([0-9.-]*\).*/  \1 \2 ms/p'
+			SELECT 'value', 'feed_${since}_' || (ARRAY['p50', 'p99', 'max'])[i], 'ms', round(ms::numeric, 3), '-'
+			FROM unnest((SELECT percentile_disc(ARRAY[0.5, 0.99, 1]) WITHIN GROUP (ORDER BY $since) FROM feed_latency))
+				WITH ORDINALITY AS figure (ms, i)
+		SQL
 	done
-	sed -n 's/^value\t\(feed_latency[^\t]*\)\tms\t\([0-9.-]*\).*/  \1 \2 ms/p' "$figures"
 }
 
 path_feed_idle() {

@@ -3,7 +3,7 @@
 # measurement of each side.  What is measured goes to $figures, line by line,
 # for bench/report:
 #
-#   run PATH ours|baseline RUN RECORDS SECONDS [CPU RSS BATCHES BYTES MS...]
+#   run PATH ours|baseline|beside RUN RECORDS SECONDS [CPU RSS BATCHES BYTES MS...]
 #   value NAME UNIT OURS BASELINE
 #   machine NAME TEXT
 # shellcheck source=test/lib.sh
@@ -142,7 +142,7 @@ cpu_seconds() {
 }
 
 # Let sink $1 take its whole topic.  $2: path, $3: run, $4: records,
-# $5: ours (default) or baseline
+# $5: ours (default), baseline or beside
 run_sink() {
 	local seconds records pids cpu rss counters
 	start_sink "$1"
@@ -180,13 +180,17 @@ run_sql() {
 # RUNS of sink $2 and of statement $4, in turns, as path $1 of $3 records.  A
 # side makes its table empty ($5: VACUUM instead) when it is its turn, so that
 # each begins behind a checkpoint that has written what the other left: the
-# machine is slower then.
+# machine is slower then.  If $beside is a sink of the same rows, it has a turn, too.
 compare() {
 	local run
 	for run in $(seq "$RUNS"); do
 		sql -c "${5:-TRUNCATE} ours"
 		fill ours
 		run_sink "$2" "$1" "$run" "$3"
+		if [ -n "${beside:-}" ]; then
+			sql -c "${5:-TRUNCATE} theirs"
+			run_sink "$beside" "$1" "$run" "$3" beside
+		fi
 		sql -c "${5:-TRUNCATE} theirs"
 		fill theirs
 		run_sql "$1" "$run" "$3" "$4"

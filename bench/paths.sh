@@ -243,7 +243,8 @@ path_insert_pk_avro() {
 	topic avro "$RECORDS" 4 --shape avro
 	tables "$columns" 'PRIMARY KEY (id)'
 	sink insert_pk_avro avro ours insert "format => 'avro'"
-	compare insert_pk_avro insert_pk_avro "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+	sink json_of_avro base theirs insert
+	beside=json_of_avro compare insert_pk_avro insert_pk_avro "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
 }
 
 path_insert_pk_protobuf() {
@@ -252,7 +253,8 @@ path_insert_pk_protobuf() {
 	topic protobuf "$RECORDS" 4 --shape protobuf
 	tables "$columns" 'PRIMARY KEY (id)'
 	sink insert_pk_protobuf protobuf ours insert "format => 'protobuf'"
-	compare insert_pk_protobuf insert_pk_protobuf "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
+	sink json_of_protobuf base theirs insert
+	beside=json_of_protobuf compare insert_pk_protobuf insert_pk_protobuf "$RECORDS" "COPY theirs FROM '$WORK/rows_base.copy'"
 }
 
 path_upsert_debezium_avro() {
