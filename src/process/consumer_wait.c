@@ -96,7 +96,8 @@ is_behind(KsConsumer *c, int pidx)
 					lso;
 
 		(void) ks_source_watermarks(c->source, pidx, &low, &high, &lso);
-		st->awaited_end = st->bound >= 0 ? Min(high, st->bound) : high;
+		/* what will not be read is not awaited */
+		st->awaited_end = st->bound < 0 || (high >= 0 && high < st->bound) ? high : st->bound;
 	}
 	/* an end that was seen may be that of what is stable, before the awaited one */
 	return (st->awaited_end < 0 || off < st->awaited_end) && (st->failing_since != 0 || off != ks_consumer_log_end(c, pidx));

@@ -171,6 +171,11 @@ is(sql("SELECT string_agg(order_id::text, ' ') FROM load.lines"), $load, 'a line
 is(sql("SELECT string_agg(convert_from(value, 'UTF8'), ' ') FROM kafka_sink.dead_letters WHERE sink = 'load'"),
 	'{"order_id": 0, "line": 1}', 'and one without an order until all of them are');
 accounts_are_exact('load', 'a load');
+# nor does run() wait for what it will not read
+sql(q{CALL kafka_sink.pause('load', wait => true)});
+$kafka->produce($few, 0, [ undef, qq({"order_id": -1, "line": 1}) ]);
+sql(qq{CALL kafka_sink.run('load', timeout => '1 min', until => '{"$few": {"0": 2}}')});
+is(sql("SELECT count(*) FROM kafka_sink.dead_letters WHERE sink = 'load'"), '2', 'where all parents are there before, a line without an order is refused at once');
 
 # those that need each other meet in one batch, though others go on and they come one by one
 my $pairs = 12;
