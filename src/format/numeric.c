@@ -28,14 +28,23 @@
 static int
 split(uint64 v, int scale, int16 *digits)
 {
-	static const int pow10[] = {1, 10, 100, 1000};
-	int			part = scale % BASE_DIGITS;
 	int			n = 0;
 
-	if (part > 0)
+	/* by constants, which is no division */
+	switch (scale % BASE_DIGITS)
 	{
-		digits[n++] = (int16) ((int) (v % pow10[part]) * pow10[BASE_DIGITS - part]);
-		v /= pow10[part];
+		case 1:
+			digits[n++] = (int16) (v % 10 * 1000);
+			v /= 10;
+			break;
+		case 2:
+			digits[n++] = (int16) (v % 100 * 100);
+			v /= 100;
+			break;
+		case 3:
+			digits[n++] = (int16) (v % 1000 * 10);
+			v /= 1000;
+			break;
 	}
 	for (; v > 0; v /= BASE)
 		digits[n++] = (int16) (v % BASE);
