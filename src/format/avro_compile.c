@@ -126,6 +126,27 @@ plan_as(const Compiler *c, const KsAvroNode *node, const KsColumn *col, KsType *
 	return ks_avro_convert_plan(node, type, col->unit, c->settings->envelope != KS_NO_ENVELOPE);
 }
 
+/* Can Debezium write there that it does not have the value (is_unavailable() of avro_run.c)? */
+static bool
+may_lack(const KsAvroNode *node)
+{
+	switch (node->type)
+	{
+		case KS_AVRO_STRING:
+		case KS_AVRO_BYTES:
+		case KS_AVRO_ARRAY:
+		case KS_AVRO_MAP:
+			return true;
+		case KS_AVRO_UNION:
+			for (int i = 0; i < node->n; i++)
+				if (may_lack(node->types[i]))
+					return true;
+			return false;
+		default:
+			return false;
+	}
+}
+
 static void
 add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 {
@@ -139,6 +160,7 @@ add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 	step = add_step(c, peek ? KS_AVRO_PEEK : KS_AVRO_EMIT, node);
 	step->col = i;
 	step->convert = convert;
+	step->may_lack = may_lack(node);
 	c->program->nmatched++;
 }
 

@@ -6,20 +6,14 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "common/int.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "format/avro_convert.h"
 #include "format/envelope_text.h"
-#include "format/scalar.h"
-
-/* From here on, in microseconds since 1970, what a timestamp means is asked for. */
-#define MAYBE_INFINITE	INT64CONST(9223000000000000000)
 
 #define EPOCH_DAYS	(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
 
@@ -153,7 +147,7 @@ from_timestamp(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
 
 	/* what stands for infinity in Debezium's is a moment that the server has, too */
 	if (unlikely(pg_mul_s64_overflow(v, 1000000 / c->node->unit, &v) ||
-				 (c->node->infinite && v >= MAYBE_INFINITE) || !ks_scalar_timestamp(v, &v)))
+				 (c->node->infinite && v >= KS_AVRO_MAYBE_INFINITE) || !ks_scalar_timestamp(v, &v)))
 		return from_scalar_at(r, c, begin, isnull);
 	return TimestampTzGetDatum(v);
 }
@@ -189,7 +183,7 @@ from_array(KsAvroReader *r, KsAvroConvert *c)
 			CHECK_FOR_INTERRUPTS();
 			if (c->node->types[0]->width == 0)
 				ks_avro_spend(r);
-			v = ks_avro_convert(r, c->inner, &elements.nulls[i]);
+			v = ks_avro_value(r, c->inner, &elements.nulls[i]);
 			elements.values[i] = v;
 		}
 		ks_avro_block_end(r, begin, size);
@@ -228,7 +222,7 @@ collect(KsAvroReader *r, KsAvroConvert *c, int level, KsArrayBuild *b)
 			else
 			{
 				int			i = ks_array_add(b, level);
-				Datum		v = ks_avro_convert(r, item, &b->nulls[i]);
+				Datum		v = ks_avro_value(r, item, &b->nulls[i]);
 
 				b->elems[i] = v;
 			}
@@ -268,7 +262,7 @@ fill_from_record(KsAvroReader *r, KsAvroComposite *k, Filled *f)
 			ks_avro_skip(r, k->node->types[i]);
 		else
 		{
-			f->values[a] = ks_avro_convert(r, &k->inner[i], &f->nulls[a]);
+			f->values[a] = ks_avro_value(r, &k->inner[i], &f->nulls[a]);
 			f->told[a] = true;
 		}
 	}
@@ -312,7 +306,7 @@ fill_from_map(KsAvroReader *r, KsAvroComposite *k, Filled *f)
 				ks_avro_skip(r, k->node->types[0]);
 				continue;
 			}
-			f->values[a] = ks_avro_convert(r, &k->inner[a], &f->nulls[a]);
+			f->values[a] = ks_avro_value(r, &k->inner[a], &f->nulls[a]);
 			f->told[a] = true;
 		}
 		ks_avro_block_end(r, begin, size);

@@ -9,8 +9,13 @@
 #ifndef KS_AVRO_CONVERT_H
 #define KS_AVRO_CONVERT_H
 
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
 #include "format/avro_read.h"
 #include "format/convert.h"
+#include "format/decode_format.h"
+#include "format/scalar.h"
 
 typedef enum KsAvroAction
 {
@@ -39,9 +44,24 @@ typedef enum KsAvroAction
 	KS_AVRO_AS_POINT
 } KsAvroAction;
 
+/* Values that are the Datum, or nearly so; not of domains. */
+typedef enum KsAvroDirect
+{
+	KS_AVRO_NOT_DIRECT,
+	KS_AVRO_LONG_TO_INT8,
+	KS_AVRO_INT_TO_INT8,
+	KS_AVRO_TO_INT4,			/* if it has so many bits */
+	KS_AVRO_TO_FLOAT8,			/* if it is finite, or need not be */
+	KS_AVRO_TO_BOOL,
+	KS_AVRO_TO_TEXT,			/* if it is ASCII, and short enough */
+	KS_AVRO_TO_TIMESTAMP,		/* of microseconds or milliseconds that are no infinity */
+	KS_AVRO_TO_NUMERIC			/* of bytes, if these are few */
+} KsAvroDirect;
+
 typedef struct KsAvroConvert
 {
 	KsAvroAction action;
+	KsAvroDirect direct;
 	const KsAvroNode *node;
 	KsType	   *type;			/* the column's, domain and all */
 	KsType	   *base;			/* what is underneath */
@@ -79,7 +99,74 @@ extern Datum ks_avro_from_record(KsAvroReader *r, KsAvroConvert *c, bool *isnull
 
 /* --- avro_convert.c --- */
 
-/* In the current context. */
+/* From here on, in microseconds since 1970, what a timestamp means is asked for. */
+#define KS_AVRO_MAYBE_INFINITE	INT64CONST(9223000000000000000)
+
+/* A value, if it is not that easy: */
 extern Datum ks_avro_convert(KsAvroReader *r, KsAvroConvert *c, bool *isnull);
+
+/* It is; else the reader is anywhere. */
+static inline bool
+ks_avro_direct(KsAvroReader *r, const KsAvroConvert *c, Datum *result)
+{
+	const char *s;
+	int			len;
+	int64		v;
+
+	switch (c->direct)
+	{
+		case KS_AVRO_LONG_TO_INT8:
+			*result = Int64GetDatum(ks_avro_long(r));
+			return true;
+		case KS_AVRO_INT_TO_INT8:
+			*result = Int64GetDatum(ks_avro_int(r));
+			return true;
+		case KS_AVRO_TO_INT4:
+			v = ks_avro_long(r);
+			*result = Int32GetDatum((int32) v);
+			return likely(v == (int32) v);
+		case KS_AVRO_TO_FLOAT8:
+			*result = Float8GetDatum(ks_avro_double(r));
+			return !r->d->cv.refuse_nonfinite;
+		case KS_AVRO_TO_BOOL:
+			*result = BoolGetDatum(ks_avro_bool(r));
+			return true;
+		case KS_AVRO_TO_TEXT:
+			s = ks_avro_bytes(r, &len);
+			if (unlikely(len > c->base->max_len || !ks_is_ascii(s, len)))
+				return false;
+			*result = PointerGetDatum(cstring_to_text_with_len(s, len));
+			return true;
+		case KS_AVRO_TO_TIMESTAMP:
+			v = ks_avro_long(r);
+			if (unlikely((c->node->unit == 1000 && pg_mul_s64_overflow(v, 1000, &v)) ||
+						 (c->node->infinite && v >= KS_AVRO_MAYBE_INFINITE) || !ks_scalar_timestamp(v, &v)))
+				return false;
+			*result = TimestampTzGetDatum(v);
+			return true;
+		case KS_AVRO_TO_NUMERIC:
+			s = ks_avro_bytes(r, &len);
+			return ks_scalar_decimal(s, len, c->node->scale, c->base->typmod, result);
+		default:
+			return false;
+	}
+}
+
+/* One value.  In the current context. */
+static inline Datum
+ks_avro_value(KsAvroReader *r, KsAvroConvert *c, bool *isnull)
+{
+	const uint8 *begin;
+	Datum		d;
+
+	if (c->action == KS_AVRO_AS_BRANCH)
+		c = &c->inner[ks_avro_choice(r, c->node)];
+	begin = r->p;
+	*isnull = false;
+	if (likely(ks_avro_direct(r, c, &d)))
+		return d;
+	r->p = begin;
+	return ks_avro_convert(r, c, isnull);
+}
 
 #endif

@@ -160,6 +160,29 @@ without_null(const KsAvroNode *node)
 	return node;
 }
 
+/* Can the Datum be made of the bytes? */
+static KsAvroDirect
+plan_direct(const KsAvroConvert *c)
+{
+	const KsAvroNode *node = c->node;
+
+	if (c->type != c->base)
+		return KS_AVRO_NOT_DIRECT;
+	if (c->action == KS_AVRO_AS_INT && c->base->kind == KS_TYPE_INT8)
+		return node->type == KS_AVRO_INT ? KS_AVRO_INT_TO_INT8 : KS_AVRO_LONG_TO_INT8;
+	if (c->action == KS_AVRO_AS_INT && c->base->kind == KS_TYPE_INT4)
+		return KS_AVRO_TO_INT4;
+	if (c->action == KS_AVRO_AS_FLOAT && c->base->typid == FLOAT8OID && node->type == KS_AVRO_DOUBLE)
+		return KS_AVRO_TO_FLOAT8;
+	if (c->action == KS_AVRO_AS_BOOL)
+		return KS_AVRO_TO_BOOL;
+	if (c->action == KS_AVRO_AS_TEXT && node->type != KS_AVRO_FIXED)
+		return KS_AVRO_TO_TEXT;
+	if (c->action == KS_AVRO_AS_TIMESTAMP && (node->unit == 1000000 || node->unit == 1000))
+		return KS_AVRO_TO_TIMESTAMP;
+	return c->action == KS_AVRO_AS_NUMERIC && node->type == KS_AVRO_BYTES ? KS_AVRO_TO_NUMERIC : KS_AVRO_NOT_DIRECT;
+}
+
 /* What holds for all of a value. */
 typedef struct Planner
 {
@@ -224,6 +247,7 @@ plan_dimension(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *typ
 	c->node = node;
 	c->type = c->base = type;
 	c->inner = NULL;
+	c->direct = KS_AVRO_NOT_DIRECT;
 	switch (node->type)
 	{
 		case KS_AVRO_UNION:
@@ -250,6 +274,7 @@ plan(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type)
 	c->type = type;
 	c->base = ks_type_base(type);
 	c->inner = NULL;
+	c->direct = KS_AVRO_NOT_DIRECT;
 	switch (node->type)
 	{
 		case KS_AVRO_NULL:
@@ -294,6 +319,7 @@ plan(Planner *p, KsAvroConvert *c, const KsAvroNode *node, KsType *type)
 		default:
 			c->action = c->base->kind == KS_TYPE_JSON && node->logical != KS_AVRO_JSON ?
 				KS_AVRO_AS_JSON : plan_scalar(node, c->base, p->unit, p->connect);
+			c->direct = plan_direct(c);
 			break;
 	}
 	return c->action != KS_AVRO_REFUSE;

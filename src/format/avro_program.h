@@ -46,6 +46,7 @@ typedef struct KsAvroItems
 typedef struct KsAvroStep
 {
 	KsAvroOp	op;
+	bool		may_lack;		/* what is emitted may say that it is unavailable */
 	int			col;			/* index into the target's */
 	int			at;				/* where to go on; how many bytes; columns that a branch has values for */
 	KsAvroItems *items;

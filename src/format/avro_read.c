@@ -28,9 +28,31 @@ ks_avro_cut_off(const KsAvroReader *r)
 			 errhint("Is it written with the sink's schema and framing?")));
 }
 
-void
-ks_avro_bad_number(const KsAvroReader *r)
+uint64
+ks_avro_long_varint(KsAvroReader *r)
 {
+	const uint8 *p = r->p;
+	uint64		v = 0;
+	int			size = ks_varint_word(p, r->end, &v);
+
+	if (likely(size > 0))
+	{
+		r->p += size;
+		return v;
+	}
+	for (int shift = 0; shift < 70 && p < r->end; shift += 7)
+	{
+		uint8		b = *p++;
+
+		v |= (uint64) (b & 0x7f) << shift;
+		if (b < 0x80)
+		{
+			if (unlikely(shift == 63 && b > 1))
+				break;
+			r->p = p;
+			return v;
+		}
+	}
 	if (r->end - r->p < 10)
 		ks_avro_cut_off(r);
 	ks_avro_bad(r, "A number has more than 64 bits");

@@ -16,6 +16,7 @@
 #include "base/compat.h"
 #include "format/avro_schema.h"
 #include "format/json.h"
+#include "format/varint.h"
 
 struct KsDecoder;
 
@@ -40,9 +41,6 @@ KS_NORETURN extern void ks_avro_cut_off(const KsAvroReader *r);
 KS_NORETURN extern void ks_avro_too_deep(void);
 KS_NORETURN extern void ks_avro_too_many(void);
 
-/* The bytes of a number are too many, or not there. */
-KS_NORETURN extern void ks_avro_bad_number(const KsAvroReader *r);
-
 static inline const uint8 *
 ks_avro_take(KsAvroReader *r, int64 n)
 {
@@ -54,26 +52,20 @@ ks_avro_take(KsAvroReader *r, int64 n)
 	return p;
 }
 
+/* A number of more than two bytes, before zigzag, or none at all. */
+extern uint64 ks_avro_long_varint(KsAvroReader *r);
+
 static inline int64
 ks_avro_long(KsAvroReader *r)
 {
-	const uint8 *p = r->p;
-	uint64		v = 0;
+	uint64		v;
+	const uint8 *p = ks_varint_short(r->p, r->end, &v);
 
-	for (int shift = 0; shift < 70 && p < r->end; shift += 7)
-	{
-		uint8		b = *p++;
-
-		v |= (uint64) (b & 0x7f) << shift;
-		if (b < 0x80)
-		{
-			if (unlikely(shift == 63 && b > 1))
-				break;
-			r->p = p;
-			return (int64) (v >> 1) ^ -(int64) (v & 1);
-		}
-	}
-	ks_avro_bad_number(r);
+	if (likely(p != NULL))
+		r->p = p;
+	else
+		v = ks_avro_long_varint(r);
+	return (int64) (v >> 1) ^ -(int64) (v & 1);
 }
 
 static inline int64
@@ -111,12 +103,17 @@ static inline double
 ks_avro_double(KsAvroReader *r)
 {
 	const uint8 *p = ks_avro_take(r, 8);
-	uint64		bits = 0;
 	double		v;
+#ifndef WORDS_BIGENDIAN
+	/* not byte by byte, as compilers have it at -O2 */
+	memcpy(&v, p, 8);
+#else
+	uint64		bits = 0;
 
 	for (int i = 7; i >= 0; i--)
 		bits = bits << 8 | p[i];
 	memcpy(&v, &bits, 8);
+#endif
 	return v;
 }
 

@@ -162,7 +162,7 @@ is_unavailable(KsAvroReader r, const KsAvroNode *node)
 	return ks_avro_block(&r, node, &size) == 0;
 }
 
-static inline void
+static pg_attribute_always_inline void
 emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 {
 	KsColumn   *col = &r->d->target->cols[step->col];
@@ -172,7 +172,7 @@ emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 		ks_avro_skip(r, step->node);
 		return;
 	}
-	if (unlikely(program->unavailable != NULL) && is_unavailable(*r, step->node))
+	if (unlikely(program->unavailable != NULL) && step->may_lack && is_unavailable(*r, step->node))
 	{
 		program->unavailable[step->col] = true;
 		ks_avro_skip(r, step->node);
@@ -180,7 +180,7 @@ emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 	}
 	r->d->column = col->name;
 	r->d->cv.unit = col->unit;
-	program->values[step->col] = ks_avro_convert(r, step->convert, &program->isnull[step->col]);
+	program->values[step->col] = ks_avro_value(r, step->convert, &program->isnull[step->col]);
 	program->found[step->col] = true;
 	r->d->column = NULL;
 }
@@ -218,12 +218,11 @@ run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 				ks_avro_skip(r, step->node);
 				break;
 			case KS_AVRO_EMIT:
-				emit(program, r, step);
-				break;
 			case KS_AVRO_PEEK:
 				begin = r->p;
 				emit(program, r, step);
-				r->p = begin;
+				if (step->op == KS_AVRO_PEEK)
+					r->p = begin;
 				break;
 			case KS_AVRO_ITEMS:
 				run_items(program, r, step);
@@ -264,7 +263,8 @@ void
 ks_avro_run(KsAvroProgram *program, KsAvroReader *r)
 {
 	ks_avro_begin_row(program, r);
-	resetStringInfo(&r->d->rest);
+	if (unlikely(r->d->target->has_rest))
+		resetStringInfo(&r->d->rest);
 	run(program, r, program->steps);
 	if (r->p != r->end)
 		ks_avro_bad(r, "More bytes follow than the schema has values for");

@@ -34,6 +34,20 @@ must_match(const KsTarget *target)
 	return wants_field;
 }
 
+/* Is a column no more than what a format finds for it? */
+static bool
+all_found(const KsTarget *target)
+{
+	for (int i = 0; i < target->ncols; i++)
+	{
+		const KsColumn *col = &target->cols[i];
+
+		if (!ks_from_field(col) || col->unused || col->in_attempt || col->type.check_later)
+			return false;
+	}
+	return target->given == NULL;
+}
+
 KsDecoder *
 ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryContext cxt)
 {
@@ -62,6 +76,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	d->encoding = GetDatabaseEncoding();
 	d->wants_others = target->has_rest || settings->strict;
 	d->must_match = must_match(target);
+	d->all_found = all_found(target);
 	if (settings->format == KS_FORMAT_CSV)
 	{
 		d->ops = &ks_csv_ops;
@@ -173,6 +188,23 @@ look_for_value(KsDecoder *d, KsColumn *col, int i, const KsRecord *rec, const Ks
 		ks_decode_later(d, col, KS_LATER_VALUE);
 }
 
+/* Where that is so, the values; false: one is missing. */
+static inline bool
+take_found(KsDecoder *d, Datum *values, bool *isnull)
+{
+	KsTarget   *target = d->target;
+
+	for (int i = 0; i < target->ncols; i++)
+	{
+		if (unlikely(!d->found[i]))
+			return false;
+		values[i] = d->found_values[i];
+		isnull[i] = d->found_isnull[i];
+		target->cols[i].filled = true;
+	}
+	return true;
+}
+
 static KsRowOp
 decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	   Datum *values, bool *isnull)
@@ -243,6 +275,12 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	{
 		ks_json_to_server(d, &s, &len);
 		ks_scan_fields(d, s, len);
+	}
+	if (d->found && d->all_found && likely(!d->for_filter && !d->in_attempt) && likely(take_found(d, values, isnull)))
+	{
+		d->missing = d->kept = false;
+		d->has_value = true;
+		return KS_ROW_WRITE;
 	}
 	for (int i = 0; i < target->ncols; i++)
 	{

@@ -100,6 +100,7 @@ typedef struct KsDecoder
 	bool		unavailable;	/* the row has the value of some column, the record not */
 	KsJsonToken key;			/* as a document; p NULL: not read yet */
 	bool		wants_others;	/* fields that no column takes: @rest, strict */
+	bool		all_found;		/* columns are no more than what a format finds in the value */
 	bool		must_match;		/* a record none of whose fields is wanted is refused */
 	bool		filters;		/* rows are asked for before ks_decode_check_row(), and may go */
 	bool		for_filter;		/* what the filter reads is wanted, and nothing else */

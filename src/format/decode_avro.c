@@ -152,11 +152,12 @@ begin_reader(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 	r->padded_bits = 0;
 	r->d = d;
 	r->scratch = d->avro->scratch;
-	MemoryContextReset(r->scratch);
+	if (unlikely(!r->scratch->isReset))
+		MemoryContextReset(r->scratch);
 }
 
 /* Begins behind what tells the schema; *told is -1 if nothing does. */
-static AvroSchema *
+static pg_attribute_always_inline AvroSchema *
 begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, const char *s, int len, KsSchemaId *told)
 {
 	int			skip = 0;
@@ -172,9 +173,12 @@ begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, con
 		if (unlikely(wrong != NULL))
 			no_frame(wrong, "If it is not written by a serializer that uses a registry, set framing => 'none'.");
 		r->p += skip;
-		ks_schemas_unpack(d, part, &s, &len, skip);
-		if (unlikely((const uint8 *) s != r->p))
-			begin_reader(d, r, s, len);
+		if (unlikely(part->framing == KS_FRAMING_GLUE))
+		{
+			ks_schemas_unpack(d, part, &s, &len, skip);
+			if ((const uint8 *) s != r->p)
+				begin_reader(d, r, s, len);
+		}
 	}
 	return part->cache ? ks_schema_cache_get(part->cache, told) : schema;
 }

@@ -212,7 +212,8 @@ begin_reader(KsProtoReader *r, const KsProtoFile *file, const char *s, int len, 
 	/* what was noted of the record before is gone with its memory */
 	r->nruns = r->maxruns = 0;
 	r->runs = NULL;
-	MemoryContextReset(r->scratch);
+	if (unlikely(!r->scratch->isReset))
+		MemoryContextReset(r->scratch);
 }
 
 /* Begins behind what tells the message; *id is -1 if nothing tells the schema, or no number. */

@@ -18,7 +18,6 @@
 
 #include "format/framing.h"
 
-#define ID_SIZE		5			/* with the byte before it */
 #define GUID_SIZE	(1 + UUID_LEN)
 #define LONG_ID_SIZE	9
 #define GLUE_SIZE	(2 + UUID_LEN)
@@ -36,10 +35,10 @@ static int
 read_id(const uint8 *p, int len, bool with_guid, KsSchemaId *id)
 {
 	memset(id, 0, sizeof(KsSchemaId));
-	if (len >= ID_SIZE && p[0] == 0)
+	if (len >= KS_FRAMING_ID_SIZE && p[0] == 0)
 	{
 		id->id = (uint32) p[1] << 24 | p[2] << 16 | p[3] << 8 | p[4];
-		return ID_SIZE;
+		return KS_FRAMING_ID_SIZE;
 	}
 	id->id = -1;
 	if (!with_guid || len < GUID_SIZE || p[0] != 1)
@@ -176,7 +175,7 @@ read_schema(KsFraming framing, const KsRecord *rec, bool is_key, const KsHeader 
 }
 
 const char *
-ks_framing_read(KsFraming framing, const KsRecord *rec, bool is_key, KsSchemaId *id, int *skip)
+ks_framing_read_any(KsFraming framing, const KsRecord *rec, bool is_key, KsSchemaId *id, int *skip)
 {
 	int			kind = 0;
 	const KsHeader *h = header_of(framing, rec, is_key, &kind);
@@ -235,8 +234,8 @@ read_path(const uint8 **p, const uint8 *end, KsMessagePath *path)
 }
 
 const char *
-ks_framing_read_message(KsFraming framing, const KsRecord *rec, bool is_key, KsSchemaId *id,
-						KsMessagePath *path, int *skip)
+ks_framing_read_any_message(KsFraming framing, const KsRecord *rec, bool is_key, KsSchemaId *id,
+							KsMessagePath *path, int *skip)
 {
 	int			kind = 0;
 	const KsHeader *h = header_of(framing, rec, is_key, &kind);

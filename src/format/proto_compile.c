@@ -376,6 +376,16 @@ list_gathering(KsProtoProgram *p)
 				p->gathering[p->ngathering++] = &p->plans[i]->steps[k];
 }
 
+/* Is each slot done when its column has a value? */
+static bool
+are_by_column(const KsProtoProgram *p)
+{
+	for (int i = 0; i < p->nslots; i++)
+		if (p->slots[i].col < 0)
+			return false;
+	return true;
+}
+
 /* Each step of a path may need a place, and each column another one. */
 static void
 make_room(Compiler *c, const Wanted *wanted)
@@ -427,6 +437,7 @@ compile_program(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope 
 	if (scope == KS_PROTO_RECORD)
 		take_whole(&c, message);
 	list_gathering(c.program);
+	c.program->by_column = are_by_column(c.program);
 	c.program->unused = c.program->nslots == 0 && c.program->left_out == NULL;
 	pfree(wanted.cols);
 	return c.program;

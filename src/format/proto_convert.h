@@ -81,7 +81,7 @@ extern bool ks_proto_direct_numeric(const KsProtoReader *r, const KsProtoConvert
 									Datum *result);
 
 /* In the current context the Datum, if it is that easy. */
-static inline bool
+static pg_attribute_always_inline bool
 ks_proto_direct(const KsProtoReader *r, const KsProtoConvert *c, const KsProtoValue *value, Datum *result)
 {
 	switch (c->direct)

@@ -31,7 +31,7 @@ take_number(const uint8 *p, const uint8 *end, const uint8 *limit, uint64 *result
 		*result = *p;
 		return p + 1;
 	}
-	n = ks_proto_word(p, limit, result);
+	n = ks_varint_word(p, limit, result);
 	return n > 0 && n <= end - p ? p + n : NULL;
 }
 

@@ -106,6 +106,7 @@ typedef struct KsProtoProgram
 	KsProtoPlan **plans;		/* all of them */
 	int			nslots;
 	KsProtoSlot *slots;
+	bool		by_column;		/* each is of one column, and done when that has a value */
 	int			ngathering;
 	KsProtoStep **gathering;	/* steps that do */
 	bool	   *left_out;		/* fields that are not of @rest; NULL: nobody asks for that */

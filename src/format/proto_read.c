@@ -64,7 +64,7 @@ ks_proto_long_varint(KsProtoReader *r)
 	const uint8 *end = Min(r->end, p + 10);
 	uint64		v = 0;
 
-	size = ks_proto_word(p, r->end, &v);
+	size = ks_varint_word(p, r->end, &v);
 	if (likely(size > 0))
 	{
 		r->p += size;

@@ -11,10 +11,9 @@
 
 #include "postgres.h"
 
-#include "port/pg_bitutils.h"
-
 #include "base/compat.h"
 #include "format/proto_schema.h"
+#include "format/varint.h"
 
 struct KsDecoder;
 
@@ -77,63 +76,19 @@ KS_NORETURN extern void ks_proto_cut_off(const KsProtoReader *r);
 KS_NORETURN extern void ks_proto_too_deep(void);
 KS_NORETURN extern void ks_proto_too_many(void);
 
-/* Seven bits of each byte, the first one lowest, as one number. */
-static inline uint64
-ks_proto_squeeze(uint64 v)
-{
-	v = (v & UINT64CONST(0x007f007f007f007f)) | (v & UINT64CONST(0x7f007f007f007f00)) >> 1;
-	v = (v & UINT64CONST(0x00003fff00003fff)) | (v & UINT64CONST(0x3fff00003fff0000)) >> 2;
-	return (v & UINT64CONST(0x000000000fffffff)) | (v & UINT64CONST(0x0fffffff00000000)) >> 4;
-}
-
-/*
- * How many bytes a number has, of up to eight, where so many can be read, whatever they are
- * of; 0: it is not that.
- */
-static inline int
-ks_proto_word(const uint8 *p, const uint8 *end, uint64 *result)
-{
-#ifndef WORDS_BIGENDIAN
-	uint64		w;
-	uint64		stops;
-	int			bits;
-
-	if (unlikely(end - p < 8))
-		return 0;
-	memcpy(&w, p, 8);
-	stops = ~w & UINT64CONST(0x8080808080808080);
-	if (unlikely(stops == 0))
-		return 0;
-	bits = pg_rightmost_one_pos64(stops) + 1;
-	*result = ks_proto_squeeze(w & (~UINT64CONST(0) >> (64 - bits)));
-	return bits / 8;
-#else
-	return 0;
-#endif
-}
-
 /* A number of more than two bytes, or none at all. */
 extern uint64 ks_proto_long_varint(KsProtoReader *r);
 
 static inline uint64
 ks_proto_varint(KsProtoReader *r)
 {
-	const uint8 *p = r->p;
+	uint64		v;
+	const uint8 *p = ks_varint_short(r->p, r->end, &v);
 
-	if (likely(r->end - p >= 2))
-	{
-		if (p[0] < 0x80)
-		{
-			r->p = p + 1;
-			return p[0];
-		}
-		if (p[1] < 0x80)
-		{
-			r->p = p + 2;
-			return (uint64) (p[0] & 0x7f) | (uint64) p[1] << 7;
-		}
-	}
-	return ks_proto_long_varint(r);
+	if (unlikely(p == NULL))
+		return ks_proto_long_varint(r);
+	r->p = p;
+	return v;
 }
 
 extern uint32 ks_proto_long_tag(KsProtoReader *r);

@@ -462,14 +462,22 @@ ks_proto_begin_row(KsProtoProgram *program, const KsTarget *target)
 	}
 }
 
-void
-ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
+/* Has every column its value? */
+static inline bool
+is_complete(const KsProtoProgram *program, const KsTarget *target)
+{
+	bool		complete = program->by_column;
+
+	for (int i = 0; i < target->ncols; i++)
+		complete &= program->found[i];
+	return complete;
+}
+
+static void
+finish(KsProtoProgram *program, KsProtoReader *r, const KsProtoValue *whole)
 {
 	KsDecoder  *d = r->d;
-	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
 
-	ks_proto_begin_row(program, d->target);
-	run(program, r, program->plan);
 	for (int i = 0; i < program->nslots; i++)
 	{
 		const KsProtoSlot *slot = &program->slots[i];
@@ -485,10 +493,22 @@ ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
 			if (slot->kind != KS_PROTO_VALUE_SLOT)
 				begin_column(d, slot->col);
 		}
-		finish_slot(program, r, slot, &whole);
+		finish_slot(program, r, slot, whole);
 	}
 	d->column = NULL;
-	if (program->left_out)
+}
+
+void
+ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
+{
+	KsDecoder  *d = r->d;
+	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
+
+	ks_proto_begin_row(program, d->target);
+	run(program, r, program->plan);
+	if (!is_complete(program, d->target))
+		finish(program, r, &whole);
+	if (unlikely(program->left_out != NULL))
 	{
 		resetStringInfo(&d->rest);
 		ks_proto_append_message(r, program->plan->message, &whole, program->left_out, NULL, &d->rest);

@@ -19,8 +19,6 @@
 #include "format/numeric.h"
 #include "format/scalar.h"
 
-#define EPOCH_DAYS	(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)
-
 Datum
 ks_scalar_from_int(KsConvert *cv, KsType *base, int64 v, bool *isnull)
 {
@@ -69,12 +67,6 @@ ks_scalar_from_float(KsConvert *cv, KsType *base, double v, bool *isnull)
 	if (cv->refuse_nonfinite && !isfinite(v))
 		ks_finite_check(base, base->typid == FLOAT4OID ? Float4GetDatum((float) v) : Float8GetDatum(v));
 	return base->typid == FLOAT4OID ? to_float4(cv, base, v, isnull) : Float8GetDatum(v);
-}
-
-bool
-ks_scalar_timestamp(int64 us, int64 *result)
-{
-	return !pg_sub_s64_overflow(us, EPOCH_DAYS * USECS_PER_DAY, result) && IS_VALID_TIMESTAMP(*result);
 }
 
 /* Does a numeric column's precision leave so many digits as they are? */

@@ -8,6 +8,8 @@
 #define KS_SCALAR_H
 
 #include "access/transam.h"
+#include "common/int.h"
+#include "datatype/timestamp.h"
 
 #include "format/decode.h"
 
@@ -72,7 +74,12 @@ ks_scalar_whole(double v, int64 *result)
 }
 
 /* Microseconds since 1970 as the server's timestamp; false if it has no such one. */
-extern bool ks_scalar_timestamp(int64 us, int64 *result);
+static inline bool
+ks_scalar_timestamp(int64 us, int64 *result)
+{
+	return !pg_sub_s64_overflow(us, (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY, result) &&
+		IS_VALID_TIMESTAMP(*result);
+}
 
 /* The number of big-endian bytes, if it has at most 17 digits and the column's precision leaves them. */
 extern bool ks_scalar_decimal(const char *s, int len, int scale, int32 typmod, Datum *result);
