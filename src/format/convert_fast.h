@@ -150,23 +150,37 @@ fast_numeric(const char *s, int len, int32 typmod, Datum *result)
 
 /* --- dates and times: as ISO 8601 has them, all in range --- */
 
-#define TWO(q) (((q)[0] - '0') * 10 + ((q)[1] - '0'))
-#define IS2(q) (isdigit((unsigned char) (q)[0]) && isdigit((unsigned char) (q)[1]))
+/* Of no digit it is greater than 9. */
+static inline unsigned int
+digit(char c)
+{
+	return (unsigned char) c - (unsigned int) '0';
+}
+
+/* Two digits; without a look at the locale, which has no others. */
+static inline bool
+two_digits(const char *s, int *result)
+{
+	unsigned int tens = digit(s[0]);
+	unsigned int ones = digit(s[1]);
+
+	*result = (int) (tens * 10 + ones);
+	return (tens <= 9) & (ones <= 9);
+}
 
 /* YYYY-MM-DD at the beginning of s, in days of the server's. */
 static inline bool
 fast_day(const char *s, int len, int32 *days)
 {
-	int			year,
+	int			century,
+				year,
 				mon,
 				day;
 
-	if (len < 10 || !IS2(s) || !IS2(s + 2) || s[4] != '-' || !IS2(s + 5) ||
-		s[7] != '-' || !IS2(s + 8))
+	if (len < 10 || !two_digits(s, &century) || !two_digits(s + 2, &year) || s[4] != '-' ||
+		!two_digits(s + 5, &mon) || s[7] != '-' || !two_digits(s + 8, &day))
 		return false;
-	year = TWO(s) * 100 + TWO(s + 2);
-	mon = TWO(s + 5);
-	day = TWO(s + 8);
+	year += century * 100;
 	if (year < 1 || mon < 1 || mon > 12 || day < 1 ||
 		day > day_tab[isleap(year)][mon - 1])
 		return false;
@@ -178,31 +192,31 @@ fast_day(const char *s, int len, int32 *days)
 static inline const char *
 fast_clock(const char *s, const char *end, int64 *usecs)
 {
+	static const int pow10[] = {1000000, 100000, 10000, 1000, 100, 10, 1};
 	int			hour,
 				min,
 				sec,
 				usec = 0;
 
-	if (end - s < 8 || !IS2(s) || s[2] != ':' || !IS2(s + 3) || s[5] != ':' || !IS2(s + 6))
+	if (end - s < 8 || !two_digits(s, &hour) || s[2] != ':' || !two_digits(s + 3, &min) || s[5] != ':' ||
+		!two_digits(s + 6, &sec))
 		return NULL;
-	hour = TWO(s);
-	min = TWO(s + 3);
-	sec = TWO(s + 6);
 	if (hour > 23 || min > 59 || sec > 59)
 		return NULL;
 	s += 8;
 	if (s < end && *s == '.')
 	{
-		int			scale = 100000;
+		int			n = 0;
 
-		if (++s >= end || !isdigit((unsigned char) *s))
-			return NULL;
-		for (; s < end && isdigit((unsigned char) *s); s++, scale /= 10)
+		for (s++; s < end && digit(*s) <= 9; s++)
 		{
-			if (scale == 0)
+			if (n++ == 6)
 				return NULL;	/* rounding is the server's */
-			usec += (*s - '0') * scale;
+			usec = usec * 10 + (int) digit(*s);
 		}
+		if (n == 0)
+			return NULL;
+		usec *= pow10[n];
 	}
 	*usecs = ((int64) (hour * 60 + min) * 60 + sec) * USECS_PER_SEC + usec;
 	return s;
@@ -213,20 +227,21 @@ static inline const char *
 fast_zone(const char *s, const char *end, int *zone)
 {
 	int			sign;
+	int			min;
 
 	*zone = 0;
 	if (s < end && *s == 'Z')
 		return s + 1;
-	if (end - s < 3 || (*s != '+' && *s != '-') || !IS2(s + 1))
+	if (end - s < 3 || (*s != '+' && *s != '-') || !two_digits(s + 1, zone))
 		return NULL;
 	sign = *s == '-' ? -1 : 1;
-	*zone = TWO(s + 1) * 3600;
+	*zone *= 3600;
 	s += 3;
 	if (s < end && *s == ':')
 	{
-		if (end - s < 3 || !IS2(s + 1) || TWO(s + 1) > 59)
+		if (end - s < 3 || !two_digits(s + 1, &min) || min > 59)
 			return NULL;
-		*zone += TWO(s + 1) * 60;
+		*zone += min * 60;
 		s += 3;
 	}
 	if (*zone > 14 * 3600)
@@ -285,10 +300,10 @@ static inline bool
 fast_uuid(const char *s, int len, Datum *result)
 {
 	pg_uuid_t  *uuid;
-	unsigned char data[UUID_LEN];
 
 	if (len != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-')
 		return false;
+	uuid = palloc(sizeof(pg_uuid_t));
 	for (int i = 0; i < UUID_LEN; i++)
 	{
 		unsigned int high,
@@ -300,11 +315,9 @@ fast_uuid(const char *s, int len, Datum *result)
 		low = hex_digit(s[1]);
 		if ((high | low) > 15)
 			return false;
-		data[i] = high << 4 | low;
+		uuid->data[i] = high << 4 | low;
 		s += 2;
 	}
-	uuid = palloc(sizeof(pg_uuid_t));
-	memcpy(uuid->data, data, UUID_LEN);
 	*result = UUIDPGetDatum(uuid);
 	return true;
 }

@@ -256,8 +256,14 @@ ks_decode_column(KsDecoder *d, KsColumn *col, const KsRecord *rec,
 	d->missing = false;
 	if (col->source == KS_FROM_VALUE_FIELD)
 	{
-		tok = d->tokens[col->field];
-		if (tok.p == NULL || !ks_find_field(d, col, &tok))
+		const KsJsonToken *field = &d->tokens[col->field];
+
+		if (field->p == NULL)
+			return ks_decode_missing(d, col, isnull);
+		if (likely(col->npath == 0))
+			return ks_convert_json(&d->cv, &col->type, field, isnull);
+		tok = *field;
+		if (!ks_find_field(d, col, &tok))
 			return ks_decode_missing(d, col, isnull);
 		return ks_convert_json(&d->cv, &col->type, &tok, isnull);
 	}
