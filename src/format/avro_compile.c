@@ -159,6 +159,7 @@ add_emit(Compiler *c, const KsAvroNode *node, int i, bool peek)
 		ks_avro_cannot_take(col, node);
 	step = add_step(c, peek ? KS_AVRO_PEEK : KS_AVRO_EMIT, node);
 	step->col = i;
+	step->column = col;
 	step->convert = convert;
 	step->may_lack = may_lack(node);
 	c->program->nmatched++;
@@ -381,6 +382,28 @@ is_wanted(const KsTarget *target, int i, KsAvroScope scope)
 		(col->source == KS_FROM_VALUE && scope == KS_AVRO_VALUE && !ks_avro_takes_bytes(col));
 }
 
+/* Does it fill all columns, in one go? */
+static bool
+fills(const KsAvroProgram *program, const KsTarget *target)
+{
+	bool	   *filled = palloc0((target->ncols + 1) * sizeof(bool));
+	bool		all = program->unavailable == NULL;
+
+	for (int i = 0; i < program->nsteps; i++)
+	{
+		const KsAvroStep *step = &program->steps[i];
+
+		if (step->op == KS_AVRO_ENTER || step->op == KS_AVRO_ITEMS)
+			all = false;
+		if (step->op == KS_AVRO_EMIT || step->op == KS_AVRO_PEEK)
+			filled[step->col] = true;
+	}
+	for (int i = 0; i < target->ncols; i++)
+		all &= filled[i];
+	pfree(filled);
+	return all;
+}
+
 static KsAvroProgram *
 compile_program(const KsFormatSettings *settings, KsTarget *target, const KsAvroNode *schema,
 				KsAvroScope scope, bool in_attempt)
@@ -408,6 +431,7 @@ compile_program(const KsFormatSettings *settings, KsTarget *target, const KsAvro
 	c.program->unused = wanted.n == 0 && !c.others;
 	compile(&c, schema, &wanted, 0);
 	(void) add_step(&c, KS_AVRO_END, NULL);
+	c.program->fills = fills(c.program, target);
 	pfree(wanted.cols);
 	return c.program;
 }

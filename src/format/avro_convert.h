@@ -116,7 +116,7 @@ ks_avro_direct(KsAvroReader *r, const KsAvroConvert *c, Datum *result)
 	switch (c->direct)
 	{
 		case KS_AVRO_LONG_TO_INT8:
-			*result = Int64GetDatum(ks_avro_long(r));
+			*result = Int64GetDatum(ks_avro_wide_long(r));
 			return true;
 		case KS_AVRO_INT_TO_INT8:
 			*result = Int64GetDatum(ks_avro_int(r));
@@ -138,7 +138,7 @@ ks_avro_direct(KsAvroReader *r, const KsAvroConvert *c, Datum *result)
 			*result = PointerGetDatum(cstring_to_text_with_len(s, len));
 			return true;
 		case KS_AVRO_TO_TIMESTAMP:
-			v = ks_avro_long(r);
+			v = ks_avro_wide_long(r);
 			if (unlikely((c->node->unit == 1000 && pg_mul_s64_overflow(v, 1000, &v)) ||
 						 (c->node->infinite && v >= KS_AVRO_MAYBE_INFINITE) || !ks_scalar_timestamp(v, &v)))
 				return false;

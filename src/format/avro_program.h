@@ -47,7 +47,8 @@ typedef struct KsAvroStep
 {
 	KsAvroOp	op;
 	bool		may_lack;		/* what is emitted may say that it is unavailable */
-	int			col;			/* index into the target's */
+	int			col;			/* index into the target's, */
+	const KsColumn *column;		/* and that */
 	int			at;				/* where to go on; how many bytes; columns that a branch has values for */
 	KsAvroItems *items;
 	const KsAvroNode *node;
@@ -64,6 +65,7 @@ typedef struct KsAvroProgram
 	KsAvroStep *steps;
 	bool		unused;			/* nothing needs the value */
 	int			nmatched;		/* columns whose field, or whose whole value, there is */
+	bool		fills;			/* each column of the row, whatever the record is */
 	Datum	   *values;			/* by column, of the record at hand */
 	bool	   *isnull;
 	bool	   *found;			/* the record has it */
@@ -104,5 +106,8 @@ extern void ks_avro_begin_row(KsAvroProgram *program, const KsAvroReader *r);
 
 /* Values in the current context; all of the reader's bytes. */
 extern void ks_avro_run(KsAvroProgram *program, KsAvroReader *r);
+
+/* The same, where the program fills rows: to one. */
+extern void ks_avro_run_row(const KsAvroProgram *program, KsAvroReader *r, Datum *values, bool *isnull);
 
 #endif

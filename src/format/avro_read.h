@@ -68,6 +68,19 @@ ks_avro_long(KsAvroReader *r)
 	return (int64) (v >> 1) ^ -(int64) (v & 1);
 }
 
+/* The same of one that mostly has several bytes. */
+static inline int64
+ks_avro_wide_long(KsAvroReader *r)
+{
+	uint64		v;
+	int			size = ks_varint_word(r->p, r->end, &v);
+
+	if (unlikely(size == 0))
+		return ks_avro_long(r);
+	r->p += size;
+	return (int64) (v >> 1) ^ -(int64) (v & 1);
+}
+
 static inline int64
 ks_avro_int(KsAvroReader *r)
 {

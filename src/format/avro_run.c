@@ -162,10 +162,10 @@ is_unavailable(KsAvroReader r, const KsAvroNode *node)
 	return ks_avro_block(&r, node, &size) == 0;
 }
 
-static pg_attribute_always_inline void
+static inline void
 emit(KsAvroProgram *program, KsAvroReader *r, const KsAvroStep *step)
 {
-	KsColumn   *col = &r->d->target->cols[step->col];
+	const KsColumn *col = step->column;
 
 	if (unlikely(r->d->for_filter) && !col->in_filter)
 	{
@@ -195,27 +195,47 @@ refuse_branch(KsAvroReader *r, ErrorData *why)
 	r->p = r->end;
 }
 
+/* A step to behind a value that no column takes. */
+static inline void
+pass(KsAvroReader *r, const KsAvroStep *step)
+{
+	int			len;
+
+	switch (step->op)
+	{
+		case KS_AVRO_SKIP_LONG:
+			(void) ks_avro_long(r);
+			break;
+		case KS_AVRO_SKIP_STRING:
+			(void) ks_avro_bytes(r, &len);
+			break;
+		case KS_AVRO_SKIP_BYTES:
+			(void) ks_avro_take(r, step->at);
+			break;
+		case KS_AVRO_REST:
+			append_rest(r, step);
+			break;
+		default:
+			ks_avro_skip(r, step->node);
+			break;
+	}
+}
+
 static void
 run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 {
 	const uint8 *begin;
-	int			len;
 
 	for (;; step++)
 	{
 		switch (step->op)
 		{
 			case KS_AVRO_SKIP_LONG:
-				(void) ks_avro_long(r);
-				break;
 			case KS_AVRO_SKIP_STRING:
-				(void) ks_avro_bytes(r, &len);
-				break;
 			case KS_AVRO_SKIP_BYTES:
-				(void) ks_avro_take(r, step->at);
-				break;
 			case KS_AVRO_SKIP:
-				ks_avro_skip(r, step->node);
+			case KS_AVRO_REST:
+				pass(r, step);
 				break;
 			case KS_AVRO_EMIT:
 			case KS_AVRO_PEEK:
@@ -227,9 +247,6 @@ run(KsAvroProgram *program, KsAvroReader *r, KsAvroStep *step)
 			case KS_AVRO_ITEMS:
 				run_items(program, r, step);
 				step = program->steps + step->at - 1;
-				break;
-			case KS_AVRO_REST:
-				append_rest(r, step);
 				break;
 			case KS_AVRO_ENTER:
 				step = program->steps + step->branches[ks_avro_choice(r, step->node)] - 1;
@@ -259,15 +276,53 @@ ks_avro_begin_row(KsAvroProgram *program, const KsAvroReader *r)
 		memset(program->unavailable, 0, r->d->target->ncols * sizeof(bool));
 }
 
+static void
+begin_rest(KsDecoder *d)
+{
+	if (unlikely(d->target->has_rest))
+		resetStringInfo(&d->rest);
+}
+
+/* To the end of the value. */
+static void
+end(KsAvroReader *r)
+{
+	if (unlikely(r->p != r->end))
+		ks_avro_bad(r, "More bytes follow than the schema has values for");
+	if (unlikely(r->d->target->has_rest))
+		appendStringInfoString(&r->d->rest, r->d->rest.len == 0 ? "{}" : "}");
+}
+
 void
 ks_avro_run(KsAvroProgram *program, KsAvroReader *r)
 {
 	ks_avro_begin_row(program, r);
-	if (unlikely(r->d->target->has_rest))
-		resetStringInfo(&r->d->rest);
+	begin_rest(r->d);
 	run(program, r, program->steps);
-	if (r->p != r->end)
-		ks_avro_bad(r, "More bytes follow than the schema has values for");
-	if (r->d->target->has_rest)
-		appendStringInfoString(&r->d->rest, r->d->rest.len == 0 ? "{}" : "}");
+	end(r);
+}
+
+void
+ks_avro_run_row(const KsAvroProgram *program, KsAvroReader *r, Datum *values, bool *isnull)
+{
+	KsDecoder  *d = r->d;
+
+	begin_rest(d);
+	for (const KsAvroStep *step = program->steps; step->op != KS_AVRO_END; step++)
+	{
+		const uint8 *begin = r->p;
+
+		if (unlikely(step->op != KS_AVRO_EMIT && step->op != KS_AVRO_PEEK))
+		{
+			pass(r, step);
+			continue;
+		}
+		d->column = step->column->name;
+		d->cv.unit = step->column->unit;
+		values[step->col] = ks_avro_value(r, step->convert, &isnull[step->col]);
+		d->column = NULL;
+		if (unlikely(step->op == KS_AVRO_PEEK))
+			r->p = begin;
+	}
+	end(r);
 }

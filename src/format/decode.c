@@ -188,21 +188,54 @@ look_for_value(KsDecoder *d, KsColumn *col, int i, const KsRecord *rec, const Ks
 		ks_decode_later(d, col, KS_LATER_VALUE);
 }
 
-/* Where that is so, the values; false: one is missing. */
-static inline bool
+/* Where that is so, the values, up to the first that is missing: how many. */
+static inline int
 take_found(KsDecoder *d, Datum *values, bool *isnull)
 {
 	KsTarget   *target = d->target;
+	int			i;
 
-	for (int i = 0; i < target->ncols; i++)
+	for (i = 0; i < target->ncols && likely(d->found[i]); i++)
 	{
-		if (unlikely(!d->found[i]))
-			return false;
 		values[i] = d->found_values[i];
 		isnull[i] = d->found_isnull[i];
 		target->cols[i].filled = true;
 	}
-	return true;
+	return i;
+}
+
+/* The same of a plain object's fields. */
+static inline int
+take_fields(KsDecoder *d, Datum *values, bool *isnull)
+{
+	KsTarget   *target = d->target;
+	int			i;
+
+	for (i = 0; i < target->ncols; i++)
+	{
+		KsColumn   *col = &target->cols[i];
+		const KsJsonToken *field = &d->tokens[col->field];
+
+		if (unlikely(field->p == NULL || col->npath > 0))
+			break;
+		d->column = col->name;
+		d->cv.unit = col->unit;
+		values[i] = ks_convert_json(&d->cv, &col->type, field, &isnull[i]);
+		col->filled = true;
+	}
+	return i;
+}
+
+/* Of a row that its format has filled. */
+static KsRowOp
+take_row(KsDecoder *d)
+{
+	for (int i = 0; i < d->target->ncols && unlikely(!d->all_filled); i++)
+		d->target->cols[i].filled = true;
+	d->all_filled = true;
+	d->missing = d->kept = false;
+	d->has_value = true;
+	return KS_ROW_WRITE;
 }
 
 static KsRowOp
@@ -213,6 +246,8 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	const char *s = rec->value;
 	int			len = rec->valuelen;
 	char	   *given = target->given ? VARDATA(d->given) : NULL;
+	bool		plain = d->all_found && !d->for_filter && !d->in_attempt;
+	int			next = 0;
 	bool		patch;
 
 	d->record = rec;
@@ -223,6 +258,9 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 	d->key.p = NULL;
 	d->marked = NULL;
 	d->found = NULL;
+	d->row_values = plain ? values : NULL;
+	d->row_isnull = isnull;
+	d->row_is_full = false;
 	d->unmatched = NULL;
 	d->unreadable = NULL;
 	d->schema_id = -1;
@@ -276,13 +314,14 @@ decode(KsDecoder *d, const KsRecord *rec, const KsPartition *part,
 		ks_json_to_server(d, &s, &len);
 		ks_scan_fields(d, s, len);
 	}
-	if (d->found && d->all_found && likely(!d->for_filter && !d->in_attempt) && likely(take_found(d, values, isnull)))
-	{
-		d->missing = d->kept = false;
-		d->has_value = true;
-		return KS_ROW_WRITE;
-	}
-	for (int i = 0; i < target->ncols; i++)
+	d->missing = d->kept = false;
+	if (d->row_is_full)
+		return take_row(d);
+	if (plain && d->found)
+		next = take_found(d, values, isnull);
+	else if (plain && d->ops == NULL)
+		next = take_fields(d, values, isnull);
+	for (int i = next; i < target->ncols; i++)
 	{
 		KsColumn   *col = &target->cols[i];
 
@@ -332,7 +371,7 @@ ks_decode_values(KsDecoder *d, const KsRecord *rec, const KsPartition *part, Dat
 }
 
 void
-ks_decode_check_row(KsDecoder *d, const bool *isnull)
+ks_decode_refuse_row(KsDecoder *d, const bool *isnull)
 {
 	const KsTarget *target = d->target;
 

@@ -78,6 +78,8 @@ typedef struct KsSchemaPart
 	bool		used;			/* else they have another format */
 	KsFraming	framing;
 	struct KsSchemaCache *cache;	/* NULL: the sink gives the schema */
+	KsSchemaId	last_id;		/* that was asked for */
+	void	   *last;			/* what was made of it, or NULL */
 	KsUnpacked	unpacked;		/* of a framing that packs */
 } KsSchemaPart;
 
@@ -119,6 +121,11 @@ typedef struct KsDecoder
 	const bool *found;
 	const Datum *found_values;
 	const bool *found_isnull;
+	/* the row, where all_found lets a format fill it at once, or NULL; and whether it has */
+	Datum	   *row_values;
+	bool	   *row_isnull;
+	bool		row_is_full;
+	bool		all_filled;		/* that columns are has been noted */
 	const char *marked;			/* the value's text, which is marked, or NULL */
 	uint64	   *marks;			/* NULL: none ever is */
 	KsMember	members[KS_MEMBERS];
@@ -161,7 +168,18 @@ extern void ks_decode_values(KsDecoder *decoder, const KsRecord *rec, const KsPa
 
 /* Errors if none of the record's fields is wanted or can be taken, or the row lacks a
  * value of the key; one that a filter keeps is not asked. */
-extern void ks_decode_check_row(KsDecoder *decoder, const bool *isnull);
+extern void ks_decode_refuse_row(KsDecoder *decoder, const bool *isnull);
+
+static inline void
+ks_decode_check_row(KsDecoder *d, const bool *isnull)
+{
+	bool		sound = d->unreadable == NULL && d->unmatched == NULL;
+
+	for (int i = 0; i < d->target->nkeys; i++)
+		sound &= !isnull[d->target->keycols[i]];
+	if (unlikely(!sound))
+		ks_decode_refuse_row(d, isnull);
+}
 
 /*
  * decode_schema.c: does it decode by schemas that records name?  Then each record of a

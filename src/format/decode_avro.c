@@ -31,8 +31,8 @@ typedef struct KsAvro
 	AvroSchema *key;			/* of the key at hand */
 	KsAvroChange *change;		/* of that value; NULL: as the program */
 	KsAvroProgram *program;		/* of it, or of the row in it; NULL: no column takes anything of it */
-	const uint8 *begin;			/* behind what tells the schema, */
-	const uint8 *end;			/* and behind the value */
+	const uint8 *begin;			/* of the value, behind what tells the schema */
+	int			len;			/* no second pointer: both at once would wait for where they come from */
 	MemoryContext scratch;
 	StringInfoData key_text;
 } KsAvro;
@@ -180,7 +180,7 @@ begin(KsDecoder *d, KsSchemaPart *part, AvroSchema *schema, KsAvroReader *r, con
 				begin_reader(d, r, s, len);
 		}
 	}
-	return part->cache ? ks_schema_cache_get(part->cache, told) : schema;
+	return part->cache ? ks_schema_get(part, told) : schema;
 }
 
 /* What is made of the schema; NULL: nothing, which is told unless a filter keeps the record. */
@@ -197,7 +197,7 @@ compile_value(KsDecoder *d, AvroSchema *schema, const KsSchemaId *told)
 }
 
 /* The same, for the value that begins here. */
-static inline void *
+static pg_attribute_always_inline void *
 begin_value(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 {
 	KsAvro	   *avro = d->avro;
@@ -205,7 +205,7 @@ begin_value(KsDecoder *d, KsAvroReader *r, const char *s, int len)
 
 	avro->value = begin(d, &d->value_schemas, avro->value, r, s, len, &told);
 	avro->begin = r->p;
-	avro->end = r->end;
+	avro->len = (int) (r->end - r->p);
 	d->schema_id = told.id;
 	return likely(avro->value->compiled.made != NULL) ? avro->value->compiled.made : compile_value(d, avro->value, &told);
 }
@@ -238,6 +238,12 @@ open_avro(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	if (unlikely(program == NULL))
 		return take_nothing(d);
 	d->avro->program = program = ks_avro_program_of(program, d);
+	if (program->fills && d->row_values)
+	{
+		ks_avro_run_row(program, &r, d->row_values, d->row_isnull);
+		d->row_is_full = true;
+		return KS_ROW_WRITE;
+	}
 	if (!program->unused)
 		ks_avro_run(program, &r);
 	set_found(d);
@@ -268,7 +274,7 @@ avro_schema(KsDecoder *d)
 	{
 		KsAvroReader r;
 
-		begin_reader(d, &r, (const char *) d->avro->begin, d->avro->end - d->avro->begin);
+		begin_reader(d, &r, (const char *) d->avro->begin, d->avro->len);
 		node = node->types[ks_avro_choice(&r, node)];
 	}
 	return node->name ? node->name : ks_avro_type_name(node);

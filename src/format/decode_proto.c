@@ -234,7 +234,7 @@ begin(KsDecoder *d, KsSchemaPart *part, ProtoSchema *schema, const char *s, int 
 	}
 	*id = told->id;
 	if (part->cache)
-		schema = ks_schema_cache_get(part->cache, told);
+		schema = ks_schema_get(part, told);
 	*message = schema->only ? schema->only : message_at(schema->file, &path);
 	begin_reader(&d->proto->reader, schema->file, s, len, skip, part == &d->key_schemas);
 	return schema;
@@ -287,6 +287,14 @@ open_proto(KsDecoder *d, const KsRecord *rec, const char *s, int len)
 	d->proto->program = program;
 	if (unlikely(program == NULL) || program->unused)
 		return KS_ROW_WRITE;
+	if (d->row_values && program->by_column && program->absent == NULL)
+	{
+		d->row_is_full = ks_proto_run_row(program, &d->proto->reader, d->row_values, d->row_isnull);
+		d->found = program->found;
+		d->found_values = d->row_values;
+		d->found_isnull = d->row_isnull;
+		return KS_ROW_WRITE;
+	}
 	ks_proto_run(program, &d->proto->reader);
 	/* (what is null because it is absent is for proto_field() to check) */
 	if (program->absent)

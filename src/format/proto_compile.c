@@ -365,15 +365,40 @@ take_whole(Compiler *c, const KsProtoMessage *message)
 	}
 }
 
-/* What is to be forgotten of a record. */
+/* What a step does, where that is all. */
+static KsProtoOnly
+only(const KsProtoProgram *p, const KsProtoStep *step)
+{
+	const KsProtoSlot *slot;
+
+	if (p->unavailable || !step->plain || step->nslots != 1 || step->inner)
+		return KS_PROTO_NOT_ONLY;
+	slot = step->slots[0];
+	if (step->gathers)
+		return step->type != KS_PROTO_MESSAGE || step->field->repeated ? KS_PROTO_NOT_ONLY :
+			slot->convert->direct == KS_PROTO_TO_TIMESTAMP ? KS_PROTO_ONLY_TIMESTAMP :
+			slot->convert->direct == KS_PROTO_TO_NUMERIC ? KS_PROTO_ONLY_NUMERIC : KS_PROTO_NOT_ONLY;
+	if (step->type == KS_PROTO_INT64 && slot->convert->direct == KS_PROTO_TO_INT8)
+		return KS_PROTO_ONLY_INT8;
+	if (step->type == KS_PROTO_INT32 && slot->convert->direct == KS_PROTO_TO_INT4)
+		return KS_PROTO_ONLY_INT4;
+	return step->type == KS_PROTO_STRING && slot->convert->direct == KS_PROTO_TO_TEXT ? KS_PROTO_ONLY_TEXT : KS_PROTO_NOT_ONLY;
+}
+
+/* What is to be forgotten of a record, and what is done at once. */
 static void
-list_gathering(KsProtoProgram *p)
+sort_steps(KsProtoProgram *p)
 {
 	p->gathering = palloc((p->nslots + 1) * sizeof(KsProtoStep *));
 	for (int i = 0; i < p->nplans; i++)
 		for (int k = 0; k < p->plans[i]->nsteps; k++)
-			if (p->plans[i]->steps[k].gathers)
-				p->gathering[p->ngathering++] = &p->plans[i]->steps[k];
+		{
+			KsProtoStep *step = &p->plans[i]->steps[k];
+
+			if (step->gathers)
+				p->gathering[p->ngathering++] = step;
+			step->only = only(p, step);
+		}
 }
 
 /* Is each slot done when its column has a value? */
@@ -436,7 +461,7 @@ compile_program(const KsDecoder *d, const KsProtoMessage *message, KsProtoScope 
 	c.program->plan = compile(&c, message, &wanted, 0);
 	if (scope == KS_PROTO_RECORD)
 		take_whole(&c, message);
-	list_gathering(c.program);
+	sort_steps(c.program);
 	c.program->by_column = are_by_column(c.program);
 	c.program->unused = c.program->nslots == 0 && c.program->left_out == NULL;
 	pfree(wanted.cols);

@@ -64,10 +64,22 @@ typedef struct KsProtoWantedItems
 	KsNames		names;
 } KsProtoWantedItems;
 
+/* A field that one column takes, and whose value is the Datum, or nearly so: what it is. */
+typedef enum KsProtoOnly
+{
+	KS_PROTO_NOT_ONLY,
+	KS_PROTO_ONLY_INT8,			/* of int64 */
+	KS_PROTO_ONLY_INT4,			/* of int32 */
+	KS_PROTO_ONLY_TEXT,			/* if it is ASCII, and short enough */
+	KS_PROTO_ONLY_TIMESTAMP,	/* messages, if they are there once, and as mostly written */
+	KS_PROTO_ONLY_NUMERIC
+} KsProtoOnly;
+
 /* What is done with a field. */
 typedef struct KsProtoStep
 {
 	const KsProtoField *field;
+	KsProtoOnly only;
 	KsProtoWire wire;
 	KsProtoType type;			/* of the field */
 	bool		plain;			/* it is not a oneof's, nor of an enum */
@@ -151,6 +163,9 @@ extern void ks_proto_begin_row(KsProtoProgram *program, const KsTarget *target);
 
 /* All of the reader's bytes; values in the current context. */
 extern void ks_proto_run(KsProtoProgram *program, KsProtoReader *r);
+
+/* The same, to a row; false: some columns have none, of the others those found are there. */
+extern bool ks_proto_run_row(KsProtoProgram *program, KsProtoReader *r, Datum *values, bool *isnull);
 
 /* proto_change.c: does what stands there say that Debezium does not have the value?  Of a single one, or of runs. */
 extern bool ks_proto_is_unavailable(const KsProtoReader *r, const KsProtoField *field, const KsProtoValue *value);

@@ -170,6 +170,63 @@ run_inside(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, const K
 	r->depth--;
 }
 
+/* A message of its own; begin: its tag. */
+static inline bool
+take_only_message(KsProtoReader *r, KsProtoStep *step, const uint8 *begin, uint64 len, Datum *to)
+{
+	KsProtoValue *value = &step->value;
+
+	if (unlikely(step->begin != NULL))
+		return false;
+	value->p = ks_proto_take(r, len);
+	value->len = (int) len;
+	if (unlikely(!(step->only == KS_PROTO_ONLY_TIMESTAMP ? ks_proto_direct_timestamp(r, value, to) :
+				   ks_proto_direct_numeric(r, step->slots[0]->convert, value, to))))
+		return false;
+	step->begin = begin;
+	step->end = r->p;
+	return true;
+}
+
+/* A field for a single column; begin: its tag.  False: the reader is where it was. */
+static inline bool
+take_only(KsProtoProgram *program, KsProtoReader *r, KsProtoStep *step, const uint8 *begin)
+{
+	const KsProtoSlot *slot = step->slots[0];
+	const uint8 *p = r->p;
+	uint64		v = ks_proto_varint(r);
+	bool		taken = true;
+	Datum	   *to = &program->values[slot->col];
+	const char *s;
+
+	switch (step->only)
+	{
+		case KS_PROTO_ONLY_INT8:
+			*to = Int64GetDatum((int64) v);
+			break;
+		case KS_PROTO_ONLY_INT4:
+			*to = Int32GetDatum((int32) v);
+			break;
+		case KS_PROTO_ONLY_TEXT:
+			s = (const char *) ks_proto_take(r, v);
+			taken = v <= (uint64) slot->convert->base->max_len && ks_is_ascii(s, (int) v);
+			if (likely(taken))
+				*to = PointerGetDatum(cstring_to_text_with_len(s, (int) v));
+			break;
+		default:
+			taken = take_only_message(r, step, begin, v, to);
+			break;
+	}
+	if (unlikely(!taken))
+	{
+		r->p = p;
+		return false;
+	}
+	program->isnull[slot->col] = false;
+	program->found[slot->col] = true;
+	return true;
+}
+
 /* A field that somebody wants; begin: its tag. */
 static inline void
 take(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, KsProtoStep *step, const uint8 *begin)
@@ -218,6 +275,8 @@ run(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan)
 		CHECK_FOR_INTERRUPTS();
 		if (step && likely((tag & 7) == step->wire))
 		{
+			if (step->only != KS_PROTO_NOT_ONLY && likely(take_only(program, r, step, begin)))
+				continue;
 			take(program, r, plan, step, begin);
 			continue;
 		}
@@ -498,19 +557,39 @@ finish(KsProtoProgram *program, KsProtoReader *r, const KsProtoValue *whole)
 	d->column = NULL;
 }
 
-void
-ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
+/* True: every column has its value. */
+static bool
+run_all(KsProtoProgram *program, KsProtoReader *r)
 {
 	KsDecoder  *d = r->d;
 	KsProtoValue whole = {.p = r->p, .len = (int) (r->end - r->p)};
+	bool		complete;
 
 	ks_proto_begin_row(program, d->target);
 	run(program, r, program->plan);
-	if (!is_complete(program, d->target))
+	complete = is_complete(program, d->target);
+	if (!complete)
 		finish(program, r, &whole);
 	if (unlikely(program->left_out != NULL))
 	{
 		resetStringInfo(&d->rest);
 		ks_proto_append_message(r, program->plan->message, &whole, program->left_out, NULL, &d->rest);
 	}
+	return complete;
+}
+
+void
+ks_proto_run(KsProtoProgram *program, KsProtoReader *r)
+{
+	(void) run_all(program, r);
+}
+
+bool
+ks_proto_run_row(KsProtoProgram *program, KsProtoReader *r, Datum *values, bool *isnull)
+{
+	KsProtoProgram row = *program;
+
+	row.values = values;
+	row.isnull = isnull;
+	return run_all(&row, r);
 }

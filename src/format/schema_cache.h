@@ -66,6 +66,17 @@ extern KsShape *ks_schema_cache_settled(KsSchemaCache *cache, const char *name, 
 /* What was made of it, for a record; errors (42704, and what is wrong with it) if there is none. */
 extern void *ks_schema_cache_get(KsSchemaCache *cache, const KsSchemaId *id);
 
+/* The same; records by the schema of the one before are most. */
+static inline void *
+ks_schema_get(KsSchemaPart *part, const KsSchemaId *id)
+{
+	if (likely(part->last && ks_schema_id_equal(&part->last_id, id)))
+		return part->last;
+	part->last = NULL;
+	part->last_id = *id;
+	return part->last = ks_schema_cache_get(part->cache, id);
+}
+
 /* It is absent because the database cannot hold its text (22P05). */
 extern void ks_schema_refuse_unreadable(const KsSchemaId *id, const KsSchemaText *text) KS_NORETURN;
 
