@@ -57,6 +57,9 @@ static KsColumn cols[] = {
 	FUZZ_COLUMN("whole", KS_TYPE_JSON, JSONBOID, .source = KS_FROM_VALUE)
 };
 
+/* The first so many are of fields that every record has. */
+#define NFOUND	10
+
 static KsTarget target = {
 	.ncols = lengthof(cols), .cols = cols, .nfields = lengthof(fields), .fields = fields,
 	.format = KS_FORMAT_AVRO, .nkeys = 1, .keycols = keycols, .deletes = true
@@ -230,6 +233,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	settings.key_format = data[0] & 4 ? KS_FORMAT_AVRO : KS_FORMAT_NONE;
 	settings.key_schema = data[0] & 8 ? "\"long\"" : schema;
 	settings.strip_nul = strip_nul = (data[0] & 16) != 0;
+	target.ncols = data[0] & 32 ? NFOUND : (int) lengthof(cols);
 	int_type.typlen = sizeof(int32);
 	cols[3].type.elem = &int_type;
 	for (int i = 0; i < (int) lengthof(cols); i++)

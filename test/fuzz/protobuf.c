@@ -48,16 +48,16 @@ static KsColumn cols[] = {
 	FUZZ_COLUMN("a", KS_TYPE_INT8, INT8OID, FROM_FIELD(0)),
 	FUZZ_COLUMN("b", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(1)),
 	FUZZ_COLUMN("d", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(2)),
-	FUZZ_COLUMN("l", KS_TYPE_ARRAY, INT4ARRAYOID, FROM_FIELD(3)),
-	FUZZ_COLUMN("m", KS_TYPE_JSON, JSONBOID, FROM_FIELD(4)),
 	FUZZ_COLUMN("f", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(5)),
 	FUZZ_COLUMN("h", KS_TYPE_GENERIC, BYTEAOID, FROM_FIELD(6)),
-	FUZZ_COLUMN("next", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(7)),
 	FUZZ_COLUMN("t", KS_TYPE_TIMESTAMPTZ, TIMESTAMPTZOID, FROM_FIELD(8)),
+	FUZZ_COLUMN("n", KS_TYPE_NUMERIC, NUMERICOID, FROM_FIELD(12)),
+	FUZZ_COLUMN("l", KS_TYPE_ARRAY, INT4ARRAYOID, FROM_FIELD(3)),
+	FUZZ_COLUMN("m", KS_TYPE_JSON, JSONBOID, FROM_FIELD(4)),
+	FUZZ_COLUMN("next", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(7)),
 	FUZZ_COLUMN("s", KS_TYPE_JSON, JSONBOID, FROM_FIELD(9)),
 	FUZZ_COLUMN("any", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(10)),
 	FUZZ_COLUMN("w", KS_TYPE_INT8, INT8OID, FROM_FIELD(11)),
-	FUZZ_COLUMN("n", KS_TYPE_NUMERIC, NUMERICOID, FROM_FIELD(12)),
 	FUZZ_COLUMN("x", KS_TYPE_TEXT, TEXTOID, FROM_FIELD(4), .path = to_x, .npath = 1),
 	FUZZ_COLUMN("first", KS_TYPE_INT4, INT4OID, FROM_FIELD(3), .path = to_first, .npath = 1),
 	FUZZ_COLUMN("second", KS_TYPE_INT8, INT8OID, FROM_FIELD(7), .path = to_next, .npath = 2),
@@ -69,6 +69,9 @@ static KsColumn cols[] = {
 	FUZZ_COLUMN("rest", KS_TYPE_JSON, JSONBOID, .source = KS_FROM_REST),
 	FUZZ_COLUMN("type", KS_TYPE_TEXT, TEXTOID, .source = KS_FROM_SCHEMA)
 };
+
+/* The first so many have their values as soon as these are met. */
+#define NFOUND	7
 
 static KsTarget target = {
 	.ncols = lengthof(cols), .cols = cols, .nfields = lengthof(fields), .fields = fields,
@@ -302,7 +305,9 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	settings.key_schema = "syntax = \"proto3\"; message k { int64 a = 1; string b = 2; k k = 3; repeated k ks = 4; }";
 	settings.strip_nul = strip_nul = (data[0] & 16) != 0;
 	int_type.typlen = sizeof(int32);
-	cols[3].type.elem = &int_type;
+	target.ncols = data[0] & 64 ? NFOUND : (int) lengthof(cols);
+	target.has_rest = (data[0] & 64) == 0;
+	cols[NFOUND].type.elem = &int_type;
 	for (int i = 0; i < (int) lengthof(cols); i++)
 	{
 		cols[i].type.is_string = cols[i].type.kind == KS_TYPE_TEXT;

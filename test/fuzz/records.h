@@ -49,7 +49,7 @@ typedef struct FuzzRecords
 
 /*
  * Decodes each record twice, by a decoder that has seen the ones before and by
- * one that has seen none.  Both must say the same; an error must be one that is
+ * one that has seen none, and takes no row as a whole.  Both must say the same; an error must be one that is
  * blamed on a record; and what is allocated is bounded by the record's size.
  */
 extern void fuzz_records(const FuzzRecords *f, const uint8 *data, size_t size);
