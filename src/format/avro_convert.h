@@ -9,6 +9,8 @@
 #ifndef KS_AVRO_CONVERT_H
 #define KS_AVRO_CONVERT_H
 
+#include <math.h>
+
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -112,6 +114,7 @@ ks_avro_direct(KsAvroReader *r, const KsAvroConvert *c, Datum *result)
 	const char *s;
 	int			len;
 	int64		v;
+	double		f;
 
 	switch (c->direct)
 	{
@@ -126,8 +129,9 @@ ks_avro_direct(KsAvroReader *r, const KsAvroConvert *c, Datum *result)
 			*result = Int32GetDatum((int32) v);
 			return likely(v == (int32) v);
 		case KS_AVRO_TO_FLOAT8:
-			*result = Float8GetDatum(ks_avro_double(r));
-			return !r->d->cv.refuse_nonfinite;
+			f = ks_avro_double(r);
+			*result = Float8GetDatum(f);
+			return likely(!r->d->cv.refuse_nonfinite || isfinite(f));
 		case KS_AVRO_TO_BOOL:
 			*result = BoolGetDatum(ks_avro_bool(r));
 			return true;
