@@ -233,6 +233,7 @@ take(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan, KsProtoStep *
 {
 	KsProtoValue value;
 
+	value.v.bits = 0;			/* (clang-tidy does not know which types have none) */
 	ks_proto_value_of(r, step->type, step->field, &value);
 	if (!step->plain)
 	{
