@@ -32,7 +32,7 @@ typedef struct KsAvro
 	KsAvroChange *change;		/* of that value; NULL: as the program */
 	KsAvroProgram *program;		/* of it, or of the row in it; NULL: no column takes anything of it */
 	const uint8 *begin;			/* of the value, behind what tells the schema */
-	int			len;			/* no second pointer: both at once would wait for where they come from */
+	int			len;			/* (two pointers are copied as a vector, which waits for the stores of both) */
 	MemoryContext scratch;
 	StringInfoData key_text;
 } KsAvro;
