@@ -342,31 +342,41 @@ is_unavailable_text(const KsJsonToken *tok)
 		IS(tok, UNAVAILABLE_HSTORE);
 }
 
-/* What stands for a TOASTed value, or a list of one; or its bytes as a list. */
 static bool
+is_unavailable_list(const KsJsonToken *tok)
+{
+	KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
+	const char *p = ks_json_begin(&json, tok->p);
+	KsJsonToken v;
+	int			n = 0;
+
+	p = ks_json_next_element(&json, p, &v);
+	if (v.p == NULL)
+		return false;
+	if (v.type == KS_JSON_STRING)
+		return *p == ']' && is_unavailable_text(&v);
+	for (; v.p; p = ks_json_next_element(&json, p, &v))
+		if (v.type != KS_JSON_NUMBER || n >= (int) strlen(KS_UNAVAILABLE) ||
+			atoi(pnstrdup(v.p, v.len)) != KS_UNAVAILABLE[n++])
+			return false;
+	return n == (int) strlen(KS_UNAVAILABLE);
+}
+
+/* What stands for a TOASTed value, or a list of one; or its bytes as a list. */
+static inline bool
 is_unavailable(const KsJsonToken *tok)
 {
-	KsJsonToken v = *tok;
-
-	if (v.type == KS_JSON_ARRAY)
+	switch (tok->type)
 	{
-		KsJson		json = {.start = tok->p, .end = tok->p + tok->len};
-		const char *p = ks_json_begin(&json, tok->p);
-		int			n = 0;
-
-		p = ks_json_next_element(&json, p, &v);
-		if (v.p == NULL)
+		case KS_JSON_STRING:
+			return is_unavailable_text(tok);
+		case KS_JSON_OBJECT:
+			return IS(tok, KS_UNAVAILABLE_JSON);
+		case KS_JSON_ARRAY:
+			return is_unavailable_list(tok);
+		default:
 			return false;
-		if (v.type == KS_JSON_STRING)
-			return *p == ']' && is_unavailable_text(&v);
-		for (; v.p; p = ks_json_next_element(&json, p, &v))
-			if (v.type != KS_JSON_NUMBER || n >= (int) strlen(KS_UNAVAILABLE) ||
-				atoi(pnstrdup(v.p, v.len)) != KS_UNAVAILABLE[n++])
-				return false;
-		return n == (int) strlen(KS_UNAVAILABLE);
 	}
-	return v.type == KS_JSON_STRING ? is_unavailable_text(&v) :
-		v.type == KS_JSON_OBJECT && IS(&v, KS_UNAVAILABLE_JSON);
 }
 
 static const KsSchema *
@@ -399,14 +409,22 @@ schema_of(KsDecoder *d, const KsColumn *col)
 static Datum
 envelope_field(KsDecoder *d, KsColumn *col, bool *isnull)
 {
-	KsJsonToken tok = d->tokens[col->field];
+	const KsJsonToken *tok = &d->tokens[col->field];
+	KsJsonToken below;
 
 	*isnull = false;
-	if (tok.p == NULL || !ks_find_field(d, col, &tok))
+	if (tok->p == NULL)
 		return ks_decode_missing(d, col, isnull);
-	if (d->settings.envelope == KS_DEBEZIUM && unlikely(is_unavailable(&tok)))
+	if (unlikely(col->npath > 0))
+	{
+		below = *tok;
+		if (!ks_find_field(d, col, &below))
+			return ks_decode_missing(d, col, isnull);
+		tok = &below;
+	}
+	if (d->settings.envelope == KS_DEBEZIUM && unlikely(is_unavailable(tok)))
 		return ks_decode_unavailable(d, isnull);
-	return ks_schema_convert(d, col, schema_of(d, col), &tok, isnull);
+	return ks_schema_convert(d, col, schema_of(d, col), tok, isnull);
 }
 
 bool

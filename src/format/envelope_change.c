@@ -196,7 +196,7 @@ const char *
 ks_change_scan(KsDecoder *d, KsSeen *source, const KsJson *json, const char *p,
 			   KsJsonToken *v, const char **scanned)
 {
-	KsJsonToken value;
+	KsJsonToken other;
 
 	*scanned = NULL;
 	for (int i = 0; i < KS_CHANGE_MEMBERS; i++)
@@ -207,22 +207,21 @@ ks_change_scan(KsDecoder *d, KsSeen *source, const KsJson *json, const char *p,
 	for (;;)
 	{
 		KsChangeMember which;
+		KsJsonToken *value;
 
 		CHECK_FOR_INTERRUPTS();
 		p = scan_member_name(json, p, &which);
+		value = which < KS_CHANGE_MEMBERS ? &v[which] : &other;
 		if (which == KS_CHANGE_AFTER && p < json->end && *p == '{' && !d->wants_others)
 		{
-			value = (KsJsonToken) {.type = KS_JSON_OBJECT, .p = p};
+			*scanned = p;
 			p = ks_scan_members(d, json, p);
-			value.len = p - value.p;
-			*scanned = value.p;
+			*value = (KsJsonToken) {.type = KS_JSON_OBJECT, .p = *scanned, .len = p - *scanned};
 		}
 		else if (which == KS_CHANGE_SOURCE && p < json->end && *p == '{')
 			p = skip_object(source, json, p);
 		else
-			p = ks_json_scan_value(json, p, &value);
-		if (which < KS_CHANGE_MEMBERS)
-			v[which] = value;
+			p = ks_json_scan_value(json, p, value);
 		p = ks_json_after_value(json, p, '}');
 		if (p < json->end && *p == '}')
 			return p + 1;

@@ -473,21 +473,23 @@ Datum
 ks_schema_convert(KsDecoder *d, KsColumn *col, const KsSchema *schema,
 				  const KsJsonToken *tok, bool *isnull)
 {
-	KsJsonToken t = *tok;
+	KsJsonToken t;
 
+	if (likely(schema == NULL && is_as_json(&col->type, tok)))
+		return ks_convert_json(&d->cv, &col->type, tok, isnull);
 	/* bytes need not become text first */
-	if (t.type == KS_JSON_STRING && ks_type_base(&col->type)->typid == BYTEAOID &&
-		(schema ? schema->kind == KS_BYTES : !t.escaped))
+	if (tok->type == KS_JSON_STRING && ks_type_base(&col->type)->typid == BYTEAOID &&
+		(schema ? schema->kind == KS_BYTES : !tok->escaped))
 	{
 		int			len;
-		uint8	   *b = ks_value_bytes(&t, &len);
+		uint8	   *b = ks_value_bytes(tok, &len);
 		Datum		value = PointerGetDatum(cstring_to_text_with_len((char *) b, len));
 
 		*isnull = false;
 		ks_type_check(&col->type, value, false);
 		return value;
 	}
-	if (schema || !is_as_json(&col->type, &t))
-		set_readable(d, &col->type, schema, &t);
+	t = *tok;
+	set_readable(d, &col->type, schema, &t);
 	return ks_convert_json(&d->cv, &col->type, &t, isnull);
 }
