@@ -237,6 +237,24 @@ ks_source_watermarks(KsSource *src, int pidx, int64 *low, int64 *high, int64 *ls
 }
 
 int64
+ks_source_high(KsSource *src, int pidx)
+{
+	int64		low,
+				high,
+				lso,
+				kept;
+
+	if (pidx >= src->nparts || src->parts[pidx] == NULL)
+		return -1;
+	(void) ks_source_watermarks(src, pidx, &low, &high, &lso);
+	if (!ks_memory_refused() &&
+		rd_kafka_get_watermark_offsets(src->rk, src->parts[pidx]->topic->name, src->parts[pidx]->part,
+									   &low, &kept) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		high = Max(high, kept);
+	return high < 0 ? -1 : high;
+}
+
+int64
 ks_source_redelivered(KsSource *src, int pidx)
 {
 	return pidx < src->nparts && src->parts[pidx] ? src->parts[pidx]->redelivered : 0;

@@ -172,6 +172,10 @@ extern void ks_source_release(KsRecord *recs, int n);
  */
 extern TimestampTz ks_source_watermarks(KsSource *src, int pidx, int64 *low,
 								 int64 *high, int64 *lso);
+
+/* The high watermark, as of the last answer to a fetch, if that is newer; -1: not known. */
+extern int64 ks_source_high(KsSource *src, int pidx);
+
 extern int64 ks_source_redelivered(KsSource *src, int pidx);
 
 /*
