@@ -25,6 +25,13 @@
 #include "process/shmem.h"
 #include "write/apply.h"
 
+/* The ends of logs that records of a topic await, see consumer_wait.c. */
+typedef struct KsEnds
+{
+	uint64		taken;			/* so many times they were taken down, */
+	int64	   *ends;			/* last, by partition, -1: not known yet; NULL: never */
+} KsEnds;
+
 /* What the consumer knows of one partition beside its row. */
 typedef struct KsPartitionState
 {
@@ -37,7 +44,9 @@ typedef struct KsPartitionState
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_read_at;	/* since when */
 	bool		expected;		/* it is read again, and what waits has not come yet */
-	int64		awaited_end;	/* of its log, when records of others began to wait; -1: not known yet */
+	TimestampTz behind_at;		/* what waits could still come from others then, last */
+	KsEnds	   *ends;			/* of its topic */
+	uint64		awaits;			/* what waits awaits those that are taken down for this time */
 	int64		lacking_off;	/* the last that waited for its schema, see consumer_schema.c; -1: none */
 	int64		bound;			/* run(): consume below it only; -1: none */
 	int64		end;			/* of the log, as seen in ... */
@@ -132,9 +141,8 @@ typedef struct KsConsumer
 	int			nparts;
 	TimestampTz turns_since;	/* those that wait for rows are read again in turns from then on, */
 	TimestampTz expected_until; /* and so long they wait for each other */
-	TimestampTz behind_at;		/* what they wait for could still come from others then, last */
-	int			behind_of;		/* that was looked up for records of this partition, in this batch; -1: of none */
-	bool		behind;			/* and it could */
+	int			behind_of;		/* what they wait for was looked up for this partition, in this batch; -1: for none */
+	bool		behind;			/* and could still come from others */
 
 	/* the batch */
 	MemoryContext batch_cxt;	/* its reset gives the records back */

@@ -71,6 +71,8 @@ partition_failed(KsConsumer *c, const KsSourceEvent *ev, KsStateError *error)
 									  ev->action == KS_ERROR_RETRY_LONG ? BACKOFF_LONG_MS : BACKOFF_MS,
 									  BACKOFF_MAX_MS);
 	st->failures++;
+	/* nor does the time of a record that waits for a row run until then */
+	st->behind_at = st->restart_at;
 	if (halt || !is_told(c, error))
 		ks_consumer_set_error(c, error, halt);
 }
@@ -118,7 +120,9 @@ ks_consumer_set_log_end(KsConsumer *c, int pidx, int64 off, uint32 epoch)
 		off = Min(off, st->bound);
 	st->end = off;
 	st->end_epoch = epoch;
-	if (off > c->parts[pidx].off && c->batch_since == 0)
+	if (off <= c->parts[pidx].off)
+		ks_consumer_is_at_end(c, pidx);
+	else if (c->batch_since == 0)
 		c->batch_since = GetCurrentTimestamp();
 }
 
@@ -215,7 +219,7 @@ handle_partition_event(KsConsumer *c, const KsSourceEvent *ev)
 			leader_is_away(c, ev);
 			break;
 		case KS_EVENT_LEADER_BACK:
-			c->behind_at = GetCurrentTimestamp();
+			c->states[ev->pidx].behind_at = GetCurrentTimestamp();
 			if (!ks_consumer_is_waiting(c, ev->pidx))
 				ks_consumer_clear_failure(c, ev->pidx);
 			break;
@@ -263,7 +267,8 @@ ks_consumer_handle_event(KsConsumer *c, const KsSourceEvent *ev)
 			ks_consumer_set_error(c, &error, ev->action == KS_ERROR_HALT);
 			break;
 		case KS_EVENT_RECOVERED:
-			c->behind_at = GetCurrentTimestamp();
+			for (int i = 0; i < c->nparts; i++)
+				c->states[i].behind_at = GetCurrentTimestamp();
 			forget_gone(c);
 			clear_error(c);
 			break;

@@ -69,6 +69,9 @@ extern bool ks_consumer_stop_if_waiting(KsConsumer *c, int pidx);
 extern void ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now);
 extern void ks_consumer_has_come(KsConsumer *c, int pidx);
 
+/* It is at the end of its log: what comes now was not there while others waited. */
+extern void ks_consumer_is_at_end(KsConsumer *c, int pidx);
+
 /* So long the batch waits for what may be of use to a record that is in it; 0: not. */
 extern TimestampTz ks_consumer_gathers_until(const KsConsumer *c, TimestampTz now);
 

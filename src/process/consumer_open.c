@@ -339,6 +339,8 @@ ks_consumer_open(KsConsumer *c)
 
 	old = MemoryContextSwitchTo(c->cxt);
 	c->states = palloc0(Max(c->nparts, 1) * sizeof(KsPartitionState));
+	for (int i = 0; i < c->nparts; i++)
+		c->states[i].ends = i > 0 && c->parts[i].topic == c->parts[i - 1].topic ? c->states[i - 1].ends : palloc0(sizeof(KsEnds));
 	MemoryContextSwitchTo(old);
 	ks_consumer_reset_batch(c);
 	for (int i = 0; i < c->nparts; i++)
@@ -378,7 +380,7 @@ ks_consumer_rewind(KsConsumer *c)
 	for (int i = 0; i < c->nparts && !c->stale; i++)
 	{
 		c->states[i].waiting = false;
-		c->states[i].waiting_since = 0;
+		c->states[i].waiting_since = c->states[i].behind_at = 0;
 		c->states[i].waiting_off = c->states[i].lacking_off = -1;
 		ks_consumer_start_partition(c, i);
 	}

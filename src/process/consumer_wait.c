@@ -17,9 +17,15 @@
  * of when the record was met: no record waits longer than retry_within.
  *
  * Nor does the time run while the row can still come: who begins to wait awaits what is in
- * the logs of other partitions then, if foreign keys link their topics.  A load of many parents
- * may take longer than retry_within, and so may a broker's being away.  (What others wait for
- * themselves is not awaited, and when some wait already, it is the end of the logs as of the first.)
+ * the logs of other partitions then, if foreign keys link their topics, and as long as one of
+ * these cannot be read.  A load of many parents may take longer than retry_within, and so may
+ * a broker's being away.  The ends of the logs are taken down for all of a topic: who begins to
+ * wait while others of it await the ends as of before takes the next ones, when these have been
+ * reached.  So nobody awaits ends that move on, and none is refused by ends of long ago: of a
+ * run of bad records those that have come since they were taken down await others, too.
+ *
+ * What waits itself is awaited by those whose tables refer to its own, directly or not:
+ * of several that wait in vain, who refers to none of the others' is refused first.
  *
  * Two that wait may need each other: rows that refer to each other, or a delete before a row
  * for which others are to be moved away from what is deleted.  Then they must be in one
@@ -71,64 +77,172 @@ waits_for_row(const KsConsumer *c, int pidx)
 	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
 }
 
-/* The first of those that wait: what is in the logs by now is awaited. */
-static void
-note_ends(KsConsumer *c)
+/* The end of another partition's log that is awaited by records of one, -1: not known yet. */
+static int64
+awaited_end(KsConsumer *c, int pidx, int other)
 {
-	for (int i = 0; i < c->nparts; i++)
-		if (waits_for_row(c, i))
-			return;
-	for (int i = 0; i < c->nparts; i++)
-		c->states[i].awaited_end = -1;
-}
+	int64	   *end = &c->states[pidx].ends->ends[other];
 
-/* Is there more to come of what is awaited?  Of one that cannot be read nobody knows. */
-static bool
-is_behind(KsConsumer *c, int pidx)
-{
-	KsPartitionState *st = &c->states[pidx];
-	int64		off = c->parts[pidx].off;
-
-	if (st->awaited_end < 0)
+	if (*end < 0)
 	{
-		int64		low,
-					high,
-					lso;
+		int64		bound = c->states[other].bound;
+		int64		high = ks_source_high(c->source, other);
 
-		(void) ks_source_watermarks(c->source, pidx, &low, &high, &lso);
 		/* what will not be read is not awaited */
-		st->awaited_end = st->bound < 0 || (high >= 0 && high < st->bound) ? high : st->bound;
+		*end = bound < 0 || (high >= 0 && high < bound) ? high : bound;
 	}
-	/* an end that was seen may be that of what is stable, before the awaited one */
-	return (st->awaited_end < 0 || off < st->awaited_end) && (st->failing_since != 0 || off != ks_consumer_log_end(c, pidx));
+	return *end;
 }
 
-/* Can what a record of the partition waits for come from others? */
+/* Is there more to come of the other one before that end? */
 static bool
-others_are_behind(KsConsumer *c, int pidx)
+is_behind(KsConsumer *c, int pidx, int other)
 {
+	int64		off = c->parts[other].off;
+	int64		end = awaited_end(c, pidx, other);
+
+	if (end >= 0 && off >= end)
+		return false;
+	/* where it ends for now there is more if an open transaction hides it */
+	return waits_for_row(c, other) || off != ks_consumer_log_end(c, other) ||
+		(end >= 0 && ks_source_high(c->source, other) > off);
+}
+
+/* Nobody knows what is in it. */
+static bool
+cannot_be_read(const KsConsumer *c, int pidx)
+{
+	return c->states[pidx].failing_since != 0 && !waits_for_row(c, pidx);
+}
+
+/* Nor of a topic that is not there, but was, or is there for others. */
+static bool
+misses_needed(const KsConsumer *c, const char *topic)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->missing)
+	{
+		const KsMissingTopic *m = lfirst(lc);
+
+		if ((m->wanted > 0 || m->denial.message || m->leaderless) && ks_apply_may_need(c->apply, topic, m->topic))
+			return true;
+	}
+	return false;
+}
+
+/* Can what a record of the partition waits for come from others?  Before the ends, if it awaits these. */
+static bool
+logs_are_behind(KsConsumer *c, int pidx)
+{
+	const char *own = c->parts[pidx].topic;
+	bool		awaits = c->states[pidx].awaits == c->states[pidx].ends->taken;
 	const char *topic = NULL;
 	bool		needed = false;
+	bool		first = false;
 
-	if (c->states[pidx].waiting_since == 0)
-		return false;
-	if (c->behind_of == pidx)
-		return c->behind;
-	c->behind_of = pidx;
-	c->behind = false;
-	for (int i = 0; i < c->nparts && !c->behind; i++)
+	for (int i = 0; i < c->nparts; i++)
 	{
-		if (i == pidx || waits_for_row(c, i))
-			continue;
-		if (topic == NULL || strcmp(topic, c->parts[i].topic) != 0)
+		if (topic != c->parts[i].topic)
 		{
 			topic = c->parts[i].topic;
-			needed = ks_apply_may_need(c->apply, c->parts[pidx].topic, topic);
+			needed = ks_apply_may_need(c->apply, own, topic);
+			first = needed && ks_apply_comes_before(c->apply, topic, own);
 		}
-		c->behind = needed && is_behind(c, i);
+		if (!needed || i == pidx)
+			continue;
+		if (cannot_be_read(c, i) || (awaits && (first || !waits_for_row(c, i)) && is_behind(c, pidx, i)))
+			return true;
+	}
+	return misses_needed(c, own);
+}
+
+/* Does any of the partition's topic still await its ends?  (It is the same for all that wait.) */
+static bool
+ends_are_awaited(KsConsumer *c, int pidx)
+{
+	const KsEnds *ends = c->states[pidx].ends;
+
+	for (int i = 0; i < c->nparts; i++)
+		if (c->states[i].ends == ends && c->states[i].awaits == ends->taken && waits_for_row(c, i))
+			return logs_are_behind(c, i);
+	return false;
+}
+
+/* What is in the logs by now is awaited from here on, by those that await the next ends, too. */
+static void
+take_ends(KsConsumer *c, int pidx)
+{
+	KsEnds	   *ends = c->states[pidx].ends;
+
+	if (ends->ends == NULL)
+		ends->ends = MemoryContextAllocHuge(c->cxt, c->nparts * sizeof(int64));
+	ends->taken++;
+	for (int i = 0; i < c->nparts; i++)
+	{
+		ends->ends[i] = -1;
+		(void) awaited_end(c, pidx, i);
+	}
+}
+
+/* The partition awaits those that are taken down now; or next, if others still await these. */
+static void
+await_next_ends(KsConsumer *c, int pidx)
+{
+	KsPartitionState *st = &c->states[pidx];
+
+	if (ends_are_awaited(c, pidx))
+	{
+		st->awaits = st->ends->taken + 1;
+		return;
+	}
+	take_ends(c, pidx);
+	st->awaits = st->ends->taken;
+}
+
+/* Is it another record than those that have waited, and was not in the log then? */
+static bool
+came_later(KsConsumer *c, const KsRecord *rec)
+{
+	const KsPartitionState *st = &c->states[rec->pidx];
+	int64		end = awaited_end(c, rec->pidx, rec->pidx);
+
+	return rec->off > st->waiting_off && st->awaits <= st->ends->taken && end >= 0 && rec->off >= end;
+}
+
+/* Was it looked up in this batch, for this partition or one of which it is the same? */
+static bool
+is_looked_up(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+	const char *topic = c->parts[pidx].topic;
+	int			other = c->behind_of;
+
+	if (other < 0 || other == pidx)
+		return other == pidx;
+	return c->states[other].ends == st->ends && c->states[other].awaits == st->awaits &&
+		((waits_for_row(c, pidx) && waits_for_row(c, other)) || !ks_apply_may_need(c->apply, topic, topic));
+}
+
+/* Can what the record waits for come from others? */
+static bool
+others_are_behind(KsConsumer *c, const KsRecord *rec)
+{
+	KsPartitionState *st = &c->states[rec->pidx];
+	bool		later;
+
+	if (st->waiting_since == 0)
+		return false;
+	later = came_later(c, rec);
+	if (later || !is_looked_up(c, rec->pidx))
+	{
+		if (later || st->awaits > st->ends->taken)
+			await_next_ends(c, rec->pidx);
+		c->behind_of = rec->pidx;
+		c->behind = st->awaits > st->ends->taken || logs_are_behind(c, rec->pidx);
 	}
 	if (c->behind)
-		c->behind_at = GetCurrentTimestamp();
+		st->behind_at = GetCurrentTimestamp();
 	return c->behind;
 }
 
@@ -141,11 +255,11 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 	TimestampTz begin = st->waiting_since;
 	TimestampTz read_at = rec->off == st->waiting_off ? Min(st->waiting_read_at, now) : now;
 
-	if (c->sink->retry_within_us > 0 && others_are_behind(c, rec->pidx))
+	if (c->sink->retry_within_us > 0 && others_are_behind(c, rec))
 		return true;
 	if (begin == 0 || begin > now)
 		begin = now;
-	begin = Max(begin, Min(c->behind_at, now));
+	begin = Max(begin, Min(st->behind_at, now));
 	if (c->sink->command)
 	{
 		if (ks_consumer_registry_fails(c, now))
@@ -174,6 +288,24 @@ is_reported(const KsConsumer *c, int pidx)
 		 waits_for_row(c, pidx) && c->states[pidx].waiting_off == c->error.off);
 }
 
+/* Is it told already what keeps the row from coming: that a log cannot be read? */
+static bool
+is_told_why(const KsConsumer *c, const char *topic)
+{
+	const KsStateError *told = &c->error;
+	ListCell   *lc;
+
+	if (told->message == NULL || told->topic == NULL || !ks_apply_may_need(c->apply, topic, told->topic))
+		return false;
+	for (int i = 0; i < c->nparts; i++)
+		if (c->parts[i].part == told->part && strcmp(c->parts[i].topic, told->topic) == 0)
+			return cannot_be_read(c, i);
+	foreach(lc, c->missing)
+		if (strcmp(((const KsMissingTopic *) lfirst(lc))->topic, told->topic) == 0)
+			return misses_needed(c, topic);
+	return false;
+}
+
 /*
  * Tell of the first record, unless another one that is told of still waits.
  * (not reached by tests: a sink that halts in that moment)
@@ -181,7 +313,7 @@ is_reported(const KsConsumer *c, int pidx)
 static void
 report_waiting(KsConsumer *c, const KsStateError *error)
 {
-	if (c->halt)
+	if (c->halt || is_told_why(c, error->topic))
 		return;
 	if (c->error.message && c->error.topic && c->error.sqlstate == error->sqlstate)
 	{
@@ -204,7 +336,7 @@ note_waiting(KsConsumer *c)
 		.sqlstate = ap->wait_error.edata->sqlerrcode,
 		.message = ap->wait_error.edata->message,
 		.detail = ap->wait_error.edata->detail,
-		.hint = "The record waits for that row, at most for the setting retry_within.",
+		.hint = "The record waits for that row: until what linked topics have in their logs is read, and then at most for the setting retry_within.",
 		.waits_for = "row",
 		.topic = c->parts[first->pidx].topic,
 		.part = c->parts[first->pidx].part,
@@ -273,7 +405,8 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 	bool		offset_moves = c->parts[pidx].until > c->parts[pidx].off;
 	TimestampTz now;
 
-	if (st->waiting_since != 0 && offset_moves && !has_refused(c, pidx))
+	if (st->waiting_since != 0 && offset_moves &&
+		(!has_refused(c, pidx) || ks_consumer_log_end(c, pidx) == c->parts[pidx].until))
 		st->waiting_since = 0;
 	/* given back until the registry is asked again, or to be read again */
 	if (st->lacking_off >= c->parts[pidx].until && !st->waiting)
@@ -284,7 +417,7 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 	st->waiting = false;
 	if (st->waiting_since == 0)
 	{
-		note_ends(c);
+		await_next_ends(c, pidx);
 		st->waiting_since = now;
 	}
 	if (st->failing_since == 0)
@@ -302,13 +435,16 @@ ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now)
 	KsPartitionState *st = &c->states[pidx];
 
 	if (!waits_for_row(c, pidx))
-	{
-		/* it had failed, or its schema was not to be had */
-		c->behind_at = now;
 		return;
-	}
 	st->expected = true;
 	c->expected_until = now + between_turns(st->failures - 1) / 2;
+}
+
+void
+ks_consumer_is_at_end(KsConsumer *c, int pidx)
+{
+	if (!waits_for_row(c, pidx))
+		c->states[pidx].waiting_since = 0;
 }
 
 void

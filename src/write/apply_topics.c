@@ -63,6 +63,12 @@ ks_apply_may_need(const KsApply *ap, const char *topic, const char *other)
 		(!targets_are_known(ap) || r != route_of_topic(ap, other) || ap->routes[r].refers_to_itself);
 }
 
+bool
+ks_apply_comes_before(const KsApply *ap, const char *topic, const char *other)
+{
+	return route_of_topic(ap, topic) < route_of_topic(ap, other);
+}
+
 /* The route of each partition, in the current context. */
 static int *
 routes_of_partitions(const KsApply *ap, const KsPartition *parts, int nparts)

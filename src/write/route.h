@@ -99,6 +99,9 @@ extern bool ks_apply_are_linked(const KsApply *ap, const char *topic, const char
  * its own, writes or deletes? */
 extern bool ks_apply_may_need(const KsApply *ap, const char *topic, const char *other);
 
+/* Are the rows of the topic written before those of the other one, which may refer to them? */
+extern bool ks_apply_comes_before(const KsApply *ap, const char *topic, const char *other);
+
 /*
  * Brings records into the order of their targets, which ks_apply() needs.
  * Returns where each was before, in the current context; NULL: as it is.
