@@ -44,7 +44,8 @@ typedef struct KsPartitionState
 	int64		waiting_off;	/* the last that waited, -1: none */
 	TimestampTz waiting_read_at;	/* since when */
 	bool		expected;		/* it is read again, and what waits has not come yet */
-	TimestampTz behind_at;		/* what waits could still come from others then, last */
+	TimestampTz behind_at;		/* what it waits for could still come from others then, last */
+	bool		was_behind;		/* when it was tried last */
 	KsEnds	   *ends;			/* of its topic */
 	uint64		awaits;			/* what waits awaits those that are taken down for this time */
 	int64		lacking_off;	/* the last that waited for its schema, see consumer_schema.c; -1: none */

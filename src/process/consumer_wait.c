@@ -45,19 +45,20 @@
 
 #define TURN_FIRST_MS	20
 #define MAX_DOUBLINGS	5
+#define MAX_BEHIND		8		/* while there is more to come from others, which has to be fetched, too */
 
 /* The turns of a partition that has failed so often are so far from each other. */
 static int64
-between_turns(int failures)
+between_turns(int failures, int max)
 {
-	return (int64) TURN_FIRST_MS * 1000 << Max(0, Min(failures, MAX_DOUBLINGS));
+	return (int64) TURN_FIRST_MS * 1000 << Max(0, Min(failures, max));
 }
 
 /* The first of them behind at least half of that: those of others that failed more often are among them. */
 static TimestampTz
-next_turn(const KsConsumer *c, int failures, TimestampTz now)
+next_turn(const KsConsumer *c, const KsPartitionState *st, TimestampTz now)
 {
-	int64		distance = between_turns(failures);
+	int64		distance = between_turns(st->failures, st->was_behind ? MAX_BEHIND : MAX_DOUBLINGS);
 	TimestampTz at = now + distance / 2;
 
 	return at + distance - (at - c->turns_since) % distance;
@@ -229,8 +230,10 @@ static bool
 others_are_behind(KsConsumer *c, const KsRecord *rec)
 {
 	KsPartitionState *st = &c->states[rec->pidx];
+	bool		was_behind = st->was_behind;
 	bool		later;
 
+	st->was_behind = false;
 	if (st->waiting_since == 0)
 		return false;
 	later = came_later(c, rec);
@@ -241,7 +244,9 @@ others_are_behind(KsConsumer *c, const KsRecord *rec)
 		c->behind_of = rec->pidx;
 		c->behind = st->awaits > st->ends->taken || logs_are_behind(c, rec->pidx);
 	}
-	if (c->behind)
+	st->was_behind = c->behind;
+	/* or since the last time, nobody knows when */
+	if (c->behind || was_behind)
 		st->behind_at = GetCurrentTimestamp();
 	return c->behind;
 }
@@ -424,7 +429,7 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 		st->failing_since = now;
 	if (offset_moves)
 		st->failures = 0;
-	st->restart_at = next_turn(c, st->failures, now);
+	st->restart_at = next_turn(c, st, now);
 	st->failures++;
 	return true;
 }
@@ -437,7 +442,7 @@ ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now)
 	if (!waits_for_row(c, pidx))
 		return;
 	st->expected = true;
-	c->expected_until = now + between_turns(st->failures - 1) / 2;
+	c->expected_until = now + between_turns(st->failures - 1, MAX_DOUBLINGS) / 2;
 }
 
 void
