@@ -85,6 +85,8 @@ SELECT one('"string"', 'text', s(''), s('plain'), s('häßlich 🐘'), '\x02ff',
 SELECT unnest(ARRAY[one('"string"', 'text', '\x06610062'), one('"string"', 'varchar(3)', s('abc'), s('abcd')), one('"string"', 'bytea', s('abc'), '\x06610062'),
     one('"string"', 'jsonb', s('a"b\c' || E'\n\x01')), one('"string"', 'int', s('12'), s('x')), one('"string"', 'date', s('2026-01-02')),
     one('"string"', 'uuid', s('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11')), one('"string"', 'int[]', s('{1,2}')), one('"string"', 'inet', s('::1'))]) AS one;
+-- 36 bytes that are no uuid, whatever stands behind them
+SELECT one('"string"', 'uuid', s('-aa-bbcc-9c0b-4ef8-bb6d-6bb9bd380a11') || 'f2');
 SELECT unnest(ARRAY[one('"bytes"', 'bytea', b(''), b('\x00ff')), one('"bytes"', 'text', b('abc'), b('\xff')), one('"bytes"', 'varchar(9)', b('abc')),
     one('"bytes"', 'jsonb', b('\x00ff')), one('"bytes"', 'int', b('\x01')), one('"bytes"', 'uuid', b('\x01'))]) AS one;
 SELECT unnest(ARRAY[one('"null"', 'int', ''), one('"null"', 'jsonb', ''), one('"null"', 'text', '', '\x00')]) AS one;

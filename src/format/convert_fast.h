@@ -309,7 +309,8 @@ fast_uuid(const char *s, int len, Datum *result)
 		unsigned int high,
 					low;
 
-		if (*s == '-')
+		/* not wherever one stands: of others s would not be at its end with the last digit */
+		if (i == 4 || i == 6 || i == 8 || i == 10)
 			s++;
 		high = hex_digit(s[0]);
 		low = hex_digit(s[1]);
