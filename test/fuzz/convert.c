@@ -8,10 +8,12 @@
 #include "stubs.h"
 
 #include <math.h>
+#include <strings.h>
 #include <time.h>
 
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "format/convert.h"
 
@@ -53,7 +55,7 @@ static KsType types[] = {
 	{.kind = KS_TYPE_TEXT, .typid = TEXTOID, .typmod = -1, .max_len = INT_MAX, .is_string = true},
 	{.kind = KS_TYPE_TIMESTAMPTZ, .typid = TIMESTAMPTZOID, .typmod = -1, .has_time = true},
 	{.kind = KS_TYPE_JSON, .typid = JSONBOID, .typmod = -1},
-	{.kind = KS_TYPE_GENERIC, .typid = UUIDOID, .typmod = -1},
+	{.kind = KS_TYPE_UUID, .typid = UUIDOID, .typmod = -1},
 	{.kind = KS_TYPE_ARRAY, .typid = INT4ARRAYOID, .typmod = -1, .elem = &int_type},
 	{.kind = KS_TYPE_ARRAY, .typid = TEXTARRAYOID, .typmod = -1, .elem = &text_type},
 	{.kind = KS_TYPE_COMPOSITE, .typid = RECORDOID, .typmod = -1, .composite = &composite},
@@ -144,6 +146,17 @@ check_fast(const KsType *type, const char *s, Datum d)
 				}
 				us += ((int64) timegm(&tm) - zone_m * 60 - INT64CONST(946684800)) * USECS_PER_SEC;
 				FUZZ_CHECK(DatumGetTimestampTz(d) == us);
+				break;
+			}
+		case KS_TYPE_UUID:
+			{
+				const unsigned char *data = DatumGetUUIDP(d)->data;
+				char		text[2 * UUID_LEN + 5];
+				int			len = 0;
+
+				for (int i = 0; i < UUID_LEN; i++)
+					len += sprintf(text + len, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", data[i]);
+				FUZZ_CHECK(strcasecmp(text, s) == 0);
 				break;
 			}
 		default:
