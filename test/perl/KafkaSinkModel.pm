@@ -234,10 +234,10 @@ BEGIN
                 BEGIN
                     result := test.ingest(lo, hi);
                     EXIT;
-                EXCEPTION WHEN configuration_limit_exceeded OR integrity_constraint_violation OR data_exception THEN
+                EXCEPTION WHEN configuration_limit_exceeded OR integrity_constraint_violation OR data_exception OR raise_exception THEN
                     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, context = PG_EXCEPTION_CONTEXT;
-                    -- (and what is wrong with it might have been cured by what it is tried without now)
-                    IF NOT (s.curing AND (state = '53400' OR s.on_error = 'stop') OR s.superseding AND state = '53400') THEN RAISE; END IF;
+                    -- (and what is wrong with it might have been cured, or superseded, by what it is tried without now)
+                    IF NOT ((s.curing OR s.superseding) AND (state = '53400' OR s.on_error = 'stop')) THEN RAISE; END IF;
                     bad := lo - 1 + substring(context FROM 'sink "[^"]*", record (\d+)')::int;
                 END;
             END LOOP;
