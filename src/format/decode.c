@@ -233,7 +233,6 @@ take_row(KsDecoder *d)
 	for (int i = 0; i < d->target->ncols && unlikely(!d->all_filled); i++)
 		d->target->cols[i].filled = true;
 	d->all_filled = true;
-	d->missing = d->kept = false;
 	d->has_value = true;
 	return KS_ROW_WRITE;
 }

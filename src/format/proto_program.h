@@ -158,10 +158,31 @@ extern void ks_proto_check_matched(const KsDecoder *d, const KsProtoProgram *pro
 /* Does the column take the value's bytes as they came? */
 extern bool ks_proto_takes_bytes(const KsColumn *col);
 
+/* --- proto_run.c --- */
+
+/* Is the column asked for? */
+static inline bool
+ks_proto_is_asked(const KsDecoder *d, int col)
+{
+	return likely(!d->for_filter) || d->target->cols[col].in_filter;
+}
+
+/* A slot's value. */
+extern void ks_proto_set_value(KsProtoProgram *program, KsProtoReader *r, const KsProtoSlot *slot,
+							   const KsProtoValue *value);
+
+/* All of the reader's bytes: single values to their columns, of the others where they are. */
+extern void ks_proto_run_message(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan);
+
+/* The same of the message of a value; the reader stays where it is. */
+extern void ks_proto_run_inside(KsProtoProgram *program, KsProtoReader *r, KsProtoPlan *plan,
+								const KsProtoValue *value);
+
 /* Nothing is found yet. */
 extern void ks_proto_begin_row(KsProtoProgram *program, const KsTarget *target);
 
-/* All of the reader's bytes; values in the current context. */
+/* --- proto_row.c: all of the reader's bytes; values in the current context --- */
+
 extern void ks_proto_run(KsProtoProgram *program, KsProtoReader *r);
 
 /* The same, to a row; false: some columns have none, of the others those found are there. */
