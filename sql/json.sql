@@ -185,6 +185,46 @@ ALTER TABLE t ADD COLUMN twos two[];
 SELECT kafka_sink.create_sink('s', target => 't', columns => '{"twos": "@headers"}');
 ALTER TABLE t DROP COLUMN twos;
 DROP TYPE two;
+-- objects and arrays are compared with those that were there before: of each pair of records
+-- one after the other, what is taken is what is there
+CREATE TABLE v (id int, a jsonb, b text);
+SELECT kafka_sink.create_sink('v', target => 'v');
+CREATE TABLE shapes AS
+    SELECT row_number() OVER () AS id, v FROM unnest(ARRAY[
+        '{"x":1,"y":["p",true]}', '{"x":2222222222,"y":["","q\"r"]}', '{"x":null,"y":[null,false]}', '{"x":1,"y":["p",true,7]}',
+        '{"x":1,"y":["p"]}', '{"x":1,"y":[]}', '{"x":{"x":1},"y":["p",true]}', '{"x":1,"y":["p",true],"z":0}', '{"x":1,"z":["p",true]}',
+        '{"y":1,"x":["p",true]}', '{"x":1, "y":["p",true]}', '{"x":-1.5e3,"y":[-0,0.1]}', '{"\u0078":1,"y":["p",true]}', '{}', '[]',
+        '[1,2,3]', '["a","b","c"]', '[1,2,3,4]', '[[1],[2],[3]]', 'null', '"x"', '7',
+        '{"a name of more than sixteen bytes":1,"and one more of these":[{"deep":[[[["in it"]]]]}]}',
+        '{"a name of more than sixteen bytes":2,"and one more of those":[{"deep":[[[["in it"]]]]}]}',
+        '{"a name of more than sixteen bytes":3,"and one more of these":[{"deep":[[[["not in it"]]]]}]}']) v;
+CREATE VIEW pairs AS
+    SELECT (one.id * 100 + other.id) * 2 + i AS id, CASE i WHEN 1 THEN one.v ELSE other.v END AS v
+    FROM shapes one, shapes other, generate_series(1, 2) i;
+SELECT count(*), count(DISTINCT id) FROM pairs;
+SELECT kafka_sink.ingest('v', array_agg(r(format('{"id":%s,"a":%s,"other":%s,"b":%s}', id, v, v, v)) ORDER BY id)) FROM pairs;
+SELECT count(*), count(*) FILTER (WHERE t.a IS DISTINCT FROM nullif(pairs.v::jsonb, 'null')
+    OR t.b IS DISTINCT FROM CASE jsonb_typeof(pairs.v::jsonb) WHEN 'object' THEN pairs.v WHEN 'array' THEN pairs.v ELSE pairs.v::jsonb #>> '{}' END) AS wrong
+FROM v t FULL JOIN pairs USING (id);
+-- what is wrong is found where it is, behind what was there before
+CREATE FUNCTION after(value text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE detail text; context text;
+BEGIN
+    PERFORM kafka_sink.ingest('v', array_agg(r(v)) || r(value))
+    FROM (SELECT '{"a":{"x":1,"y":["p",true]}}' FROM generate_series(1, 3)) AS given(v);
+    RETURN 'taken';
+EXCEPTION WHEN invalid_text_representation THEN
+    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, context = PG_EXCEPTION_CONTEXT;
+    RETURN detail;
+END$$;
+SELECT v, after(v) FROM unnest(ARRAY['{"a":{"x":1,"y":["p",true]}', '{"a":{"x":1,"y":["p",tru]}}', '{"a":{"x":1,"y":["p",true}}',
+    '{"a":{"x":1,"y":["p,true]}}', '{"a":{"x":01,"y":["p",true]}}', '{"a":{"x":-,"y":["p",true]}}', '{"a":{"x":,"y":["p",true]}}',
+    '{"a":{"x":1."y":["p",true]}}', '{"a":{"x":1,"y":["\p",true]}}', '{"a":{"x":1,"y":["p",]}}', '{"a":{"x":"1"y":["p",true]}}',
+    '{"a":{"x":1,"y":["p"', '{"a":{"x":', '{"a":{"x":1,"y":["p",true]]', '{"a":{"x":1,"y":["p",{true]}}']) v;
+SELECT kafka_sink.drop_sink('v');
+DROP FUNCTION after;
+DROP VIEW pairs;
+DROP TABLE shapes, v;
 -- keys as text stay as they are, other types take JSON
 CREATE TABLE u (a text, b varchar(9), c jsonb, d int, e bytea);
 SELECT kafka_sink.create_sink('u', target => 'u', columns => '{"a": "@key", "b": "@key", "c": "@key", "d": "@key", "e": "@key"}');

@@ -54,6 +54,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	MemoryContext old = MemoryContextSwitchTo(cxt);
 	KsDecoder  *d = palloc0(sizeof(KsDecoder));
 
+	d->cxt = cxt;
 	d->settings = *settings;
 	d->target = target;
 	d->cv.strip_nul = settings->strip_nul;

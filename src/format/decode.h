@@ -7,6 +7,7 @@
 
 #include "base/compat.h"
 #include "base/message.h"
+#include "format/json_outline.h"
 #include "format/shape.h"
 #include "format/target.h"
 #include "format/unpack.h"
@@ -109,6 +110,7 @@ typedef struct KsDecoder
 	const char *unmatched;		/* such an object, or NULL */
 	int			unmatched_len;
 	StringInfoData name;		/* scratch: of a field, unescaped */
+	MemoryContext cxt;			/* its own */
 	KsFormatSettings settings;
 	KsTarget   *target;
 	KsConvert	cv;
@@ -129,6 +131,7 @@ typedef struct KsDecoder
 	const char *marked;			/* the value's text, which is marked, or NULL */
 	uint64	   *marks;			/* NULL: none ever is */
 	KsMember	members[KS_MEMBERS];
+	KsOutlined	outlined[KS_MEMBERS];	/* their values, where these are objects or arrays */
 	StringInfoData rest;
 	int			encoding;
 

@@ -95,6 +95,28 @@ scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
 	return p;
 }
 
+/* The value at this position. */
+static pg_attribute_always_inline const char *
+scan_field_value(KsDecoder *d, const KsJson *json, const char *p, int pos, KsJsonToken *tok)
+{
+	const char *start = p;
+	bool		escaped;
+
+	if (unlikely(p >= json->end))
+		ks_json_error(json, p);
+	if (*p != '{' && *p != '[')
+		return ks_json_scan_scalar(json, p, tok);
+	if (likely(pos < KS_MEMBERS))
+		p = ks_json_scan_outlined(json, p, &d->outlined[pos], d->cxt, &escaped);
+	else
+		p = ks_json_scan_nested(json, p, &escaped);
+	tok->type = *start == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
+	tok->escaped = escaped;
+	tok->p = start;
+	tok->len = p - start;
+	return p;
+}
+
 /* A member that no column takes. */
 static void
 other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
@@ -139,18 +161,13 @@ ks_scan_members(KsDecoder *d, const KsJson *json, const char *p)
 			int			field;
 
 			CHECK_FOR_INTERRUPTS();
-			p = scan_field_name(d, json, p, pos++, &name, &field);
+			p = scan_field_name(d, json, p, pos, &name, &field);
+			p = scan_field_value(d, json, p, pos, field >= 0 ? &d->tokens[field] : &value);
 			if (field >= 0)
-			{
-				p = ks_json_scan_value(json, p, &d->tokens[field]);
 				matched = true;
-			}
-			else
-			{
-				p = ks_json_scan_value(json, p, &value);
-				if (unlikely(d->wants_others))
-					other_member(d, &name, &value);
-			}
+			else if (unlikely(d->wants_others))
+				other_member(d, &name, &value);
+			pos++;
 			p = ks_json_after_value(json, p, '}');
 			if (p < json->end && *p == '}')
 			{

@@ -4,11 +4,13 @@
  *
  * A second, independent and much simpler validator must agree on what is JSON.
  * Of a document, all members and elements are walked, down to the last, and
- * every string is unescaped.  What is marked before says the same, wherever it ends.
+ * every string is unescaped.  What is marked before says the same, wherever it ends;
+ * so does a scan by the outline of an object or array, of whatever is much like it.
  */
 #include "stubs.h"
 
 #include "format/json.h"
+#include "format/json_outline.h"
 #include "format/json_scan.h"
 
 int			LLVMFuzzerTestOneInput(const uint8 *data, size_t size);
@@ -228,6 +230,62 @@ compare_marked(const char *s, size_t size)
 }
 #endif
 
+/* What begins with a bracket, by the outline of another value, and without. */
+static void
+compare_outlined(const KsOutlined *of, const char *s, size_t size)
+{
+	char	   *copy = fuzz_copy(s, size);
+	KsJson		json = {.start = copy, .end = copy + size};
+	KsOutlined	at = {.outline = of->outline, .misses = 2};	/* none is taken after the third */
+	const char *plain = NULL,
+			   *outlined = NULL;
+	bool		escaped[2];
+	char		detail[sizeof(fuzz_detail)];
+	bool		ok = FUZZ_TRY(plain = ks_json_scan_nested(&json, copy, &escaped[0]));
+	int			sqlstate = fuzz_sqlstate;
+
+	strcpy(detail, fuzz_detail);
+	FUZZ_CHECK(FUZZ_TRY(outlined = ks_json_scan_outlined(&json, copy, &at, fuzz_record_context, &escaped[1])) == ok);
+	if (ok)
+		FUZZ_CHECK(plain == outlined && escaped[0] == escaped[1]);
+	else
+		FUZZ_CHECK(fuzz_sqlstate == sqlstate && strcmp(fuzz_detail, detail) == 0);
+	free(copy);
+}
+
+#define MOST_VARIED	192
+
+/* An object or array; what is like it: cut, with a byte more, less, or another one. */
+static void
+vary_outlined(const char *s, size_t size)
+{
+	static const char bytes[] = "\"\\{}[]:, 07-.eatn\n";
+	KsJson		json = {.start = s, .end = s + size};
+	KsOutlined	at = {0};
+	char		varied[MOST_VARIED + 1];
+	bool		escaped;
+
+	if (size == 0 || size > MOST_VARIED || (*s != '{' && *s != '[') ||
+		!FUZZ_TRY(ks_json_scan_outlined(&json, s, &at, fuzz_record_context, &escaped)))
+		return;
+	compare_outlined(&at, s, size);
+	for (size_t i = 1; i < size; i++)
+	{
+		compare_outlined(&at, s, i);
+		memcpy(varied, s, i);
+		memcpy(varied + i, s + i + 1, size - i - 1);
+		compare_outlined(&at, varied, size - 1);
+		for (size_t b = 0; b < sizeof(bytes) - 1; b++)
+		{
+			varied[i] = bytes[b];
+			memcpy(varied + i + 1, s + i + 1, size - i - 1);
+			compare_outlined(&at, varied, size);
+			memcpy(varied + i + 1, s + i, size - i);
+			compare_outlined(&at, varied, size + 1);
+		}
+	}
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 {
@@ -257,6 +315,7 @@ LLVMFuzzerTestOneInput(const uint8 *data, size_t size)
 	for (size_t end = 0; end < size && size <= 512; end++)
 		compare_marked(copy, end);
 #endif
+	vary_outlined(copy, size);
 	fuzz_reset();
 	free(copy);
 	return 0;
