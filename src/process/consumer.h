@@ -29,7 +29,8 @@
 typedef struct KsEnds
 {
 	uint64		taken;			/* so many times they were taken down, */
-	int64	   *ends;			/* last, by partition, -1: not known yet; NULL: never */
+	TimestampTz taken_at;		/* last, */
+	int64	   *ends;			/* by partition, then by that of others, -1: not known yet; NULL: never */
 } KsEnds;
 
 /* What the consumer knows of one partition beside its row. */
@@ -140,6 +141,9 @@ typedef struct KsConsumer
 	KsPartition *parts;
 	KsPartitionState *states;
 	int			nparts;
+	KsPartitionView *others;	/* of the sink's other workers; sorted */
+	int			nothers;
+	KsPresence *presence;		/* of these workers, by number */
 	TimestampTz turns_since;	/* those that wait for rows are read again in turns from then on, */
 	TimestampTz expected_until; /* and so long they wait for each other */
 	int			behind_of;		/* what they wait for was looked up for this partition, in this batch; -1: for none */

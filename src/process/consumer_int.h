@@ -12,6 +12,7 @@
  *	consumer_event.c	what the source tells beside records
  *	consumer_missing.c	topics that are not there
  *	consumer_wait.c		records that wait for the row of a foreign key
+ *	consumer_others.c	partitions of other workers
  *	consumer_schema.c	records that wait for their schema
  *	consumer_prepare.c	what is to be known of the targets
  *	consumer_state.c	the empty batch, the error, figures: what all share
@@ -72,8 +73,34 @@ extern void ks_consumer_has_come(KsConsumer *c, int pidx);
 /* It is at the end of its log: what comes now was not there while others waited. */
 extern void ks_consumer_is_at_end(KsConsumer *c, int pidx);
 
+static inline bool
+ks_consumer_waits_for_row(const KsConsumer *c, int pidx)
+{
+	const KsPartitionState *st = &c->states[pidx];
+
+	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
+}
+
+/* Nobody knows what is in it. */
+static inline bool
+ks_consumer_cannot_read(const KsConsumer *c, int pidx)
+{
+	return c->states[pidx].failing_since != 0 && !ks_consumer_waits_for_row(c, pidx);
+}
+
 /* So long the batch waits for what may be of use to a record that is in it; 0: not. */
 extern TimestampTz ks_consumer_gathers_until(const KsConsumer *c, TimestampTz now);
+
+/* --- consumer_others.c --- */
+
+/* As long as the consumer still has all partitions. */
+extern void ks_consumer_find_others(KsConsumer *c);
+
+/* What is told of them now. */
+extern void ks_consumer_look_at_others(KsConsumer *c);
+
+/* Does nobody know what is in it, and will somebody? */
+extern bool ks_consumer_other_fails(const KsConsumer *c, const KsPartitionView *v);
 
 /* --- consumer_schema.c --- */
 

@@ -335,6 +335,7 @@ ks_consumer_open(KsConsumer *c)
 	drop_unsettled(c);
 	if (c->stale)
 		c->nparts = 0;
+	ks_consumer_find_others(c);
 	keep_own(c);
 
 	old = MemoryContextSwitchTo(c->cxt);

@@ -159,6 +159,13 @@ ks_consumer_time_reached(TimestampTz at, TimestampTz now)
 	return at <= now || at > TimestampTzPlusMilliseconds(now, MAX_WAIT_MS);
 }
 
+static KsStanding
+standing(const KsConsumer *c, int pidx)
+{
+	return ks_consumer_waits_for_row(c, pidx) ? KS_STANDING_WAITS :
+		ks_consumer_cannot_read(c, pidx) ? KS_STANDING_FAILS : KS_STANDING_GOES_ON;
+}
+
 void
 ks_consumer_publish(KsConsumer *c)
 {
@@ -176,6 +183,10 @@ ks_consumer_publish(KsConsumer *c)
 		pg_atomic_write_u64(&slot->low, (uint64) low);
 		pg_atomic_write_u64(&slot->high, (uint64) high);
 		pg_atomic_write_u64(&slot->lso, (uint64) lso);
+		pg_atomic_write_u64(&slot->off, (uint64) c->parts[i].off);
+		pg_atomic_write_u64(&slot->log_end, (uint64) ks_consumer_log_end(c, i));
+		pg_atomic_write_u32(&slot->standing, standing(c, i));
+		pg_write_barrier();
 		pg_atomic_write_u64(&slot->as_of, (uint64) as_of);
 		pg_atomic_write_u64(&slot->redelivered, (uint64) ks_source_redelivered(c->source, i));
 		pg_atomic_write_u32(&slot->tail, c->states[i].tail);

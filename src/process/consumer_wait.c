@@ -17,12 +17,13 @@
  * of when the record was met: no record waits longer than retry_within.
  *
  * Nor does the time run while the row can still come: who begins to wait awaits what is in
- * the logs of other partitions then, if foreign keys link their topics, and as long as one of
- * these cannot be read.  A load of many parents may take longer than retry_within, and so may
- * a broker's being away.  The ends of the logs are taken down for all of a topic: who begins to
- * wait while others of it await the ends as of before takes the next ones, when these have been
- * reached.  So nobody awaits ends that move on, and none is refused by ends of long ago: of a
- * run of bad records those that have come since they were taken down await others, too.
+ * the logs of other partitions then, also of those that other workers consume, if foreign keys
+ * link their topics, and as long as one of these cannot be read.  A load of many parents may
+ * take longer than retry_within, and so may a broker's being away.  The ends of the logs are
+ * taken down for all of a topic: who begins to wait while others of it await the ends as of
+ * before takes the next ones, when these have been reached.  So nobody awaits ends that move
+ * on, and none is refused by ends of long ago: of a run of bad records those that have come
+ * since they were taken down await others, too.
  *
  * What waits itself is awaited by those whose tables refer to its own, directly or not:
  * of several that wait in vain, who refers to none of the others' is refused first.
@@ -70,14 +71,6 @@ record_time(const KsRecord *rec)
 	return (rec->ts_ms - KS_EPOCH_MS) * 1000;
 }
 
-static bool
-waits_for_row(const KsConsumer *c, int pidx)
-{
-	const KsPartitionState *st = &c->states[pidx];
-
-	return st->waiting_since != 0 && st->waiting_off >= c->parts[pidx].off;
-}
-
 /* The end of another partition's log that is awaited by records of one, -1: not known yet. */
 static int64
 awaited_end(KsConsumer *c, int pidx, int other)
@@ -105,15 +98,25 @@ is_behind(KsConsumer *c, int pidx, int other)
 	if (end >= 0 && off >= end)
 		return false;
 	/* where it ends for now there is more if an open transaction hides it */
-	return waits_for_row(c, other) || off != ks_consumer_log_end(c, other) ||
+	return ks_consumer_waits_for_row(c, other) || off != ks_consumer_log_end(c, other) ||
 		(end >= 0 && ks_source_high(c->source, other) > off);
 }
 
-/* Nobody knows what is in it. */
+/* The same of a partition of another worker, whose end is known when that has told of it. */
 static bool
-cannot_be_read(const KsConsumer *c, int pidx)
+other_is_behind(KsConsumer *c, int pidx, int other)
 {
-	return c->states[pidx].failing_since != 0 && !waits_for_row(c, pidx);
+	KsEnds	   *ends = c->states[pidx].ends;
+	const KsPartitionView *v = &c->others[other];
+	int64	   *end = &ends->ends[c->nparts + other];
+
+	if (!v->known)
+		return false;
+	if (*end < 0 && v->as_of >= ends->taken_at)
+		*end = v->high;
+	if (*end < 0)
+		return true;
+	return v->off < *end && (v->standing == KS_STANDING_WAITS || v->off != v->log_end || v->high > v->off);
 }
 
 /* Nor of a topic that is not there, but was, or is there for others. */
@@ -132,27 +135,49 @@ misses_needed(const KsConsumer *c, const char *topic)
 	return false;
 }
 
+/* A topic, for records of another one that wait. */
+typedef struct Needed
+{
+	const char *topic;
+	bool		needed;			/* what they wait for may come from there */
+	bool		first;			/* before that of which they are, of what waits in both */
+} Needed;
+
+static void
+need(KsConsumer *c, Needed *n, const char *own, const char *topic)
+{
+	if (n->topic == topic)
+		return;
+	n->topic = topic;
+	n->needed = ks_apply_may_need(c->apply, own, topic);
+	n->first = n->needed && ks_apply_comes_before(c->apply, topic, own);
+}
+
 /* Can what a record of the partition waits for come from others?  Before the ends, if it awaits these. */
 static bool
 logs_are_behind(KsConsumer *c, int pidx)
 {
 	const char *own = c->parts[pidx].topic;
 	bool		awaits = c->states[pidx].awaits == c->states[pidx].ends->taken;
-	const char *topic = NULL;
-	bool		needed = false;
-	bool		first = false;
+	Needed		of = {0};
 
 	for (int i = 0; i < c->nparts; i++)
 	{
-		if (topic != c->parts[i].topic)
-		{
-			topic = c->parts[i].topic;
-			needed = ks_apply_may_need(c->apply, own, topic);
-			first = needed && ks_apply_comes_before(c->apply, topic, own);
-		}
-		if (!needed || i == pidx)
+		need(c, &of, own, c->parts[i].topic);
+		if (!of.needed || i == pidx)
 			continue;
-		if (cannot_be_read(c, i) || (awaits && (first || !waits_for_row(c, i)) && is_behind(c, pidx, i)))
+		if (ks_consumer_cannot_read(c, i) || (awaits && (of.first || !ks_consumer_waits_for_row(c, i)) && is_behind(c, pidx, i)))
+			return true;
+	}
+	for (int i = 0; i < c->nothers; i++)
+	{
+		const KsPartitionView *v = &c->others[i];
+
+		need(c, &of, own, v->topic);
+		if (!of.needed)
+			continue;
+		if (ks_consumer_other_fails(c, v) ||
+			(awaits && (of.first || v->standing != KS_STANDING_WAITS) && other_is_behind(c, pidx, i)))
 			return true;
 	}
 	return misses_needed(c, own);
@@ -165,7 +190,7 @@ ends_are_awaited(KsConsumer *c, int pidx)
 	const KsEnds *ends = c->states[pidx].ends;
 
 	for (int i = 0; i < c->nparts; i++)
-		if (c->states[i].ends == ends && c->states[i].awaits == ends->taken && waits_for_row(c, i))
+		if (c->states[i].ends == ends && c->states[i].awaits == ends->taken && ks_consumer_waits_for_row(c, i))
 			return logs_are_behind(c, i);
 	return false;
 }
@@ -177,8 +202,11 @@ take_ends(KsConsumer *c, int pidx)
 	KsEnds	   *ends = c->states[pidx].ends;
 
 	if (ends->ends == NULL)
-		ends->ends = MemoryContextAllocHuge(c->cxt, c->nparts * sizeof(int64));
+		ends->ends = MemoryContextAllocHuge(c->cxt, (c->nparts + c->nothers) * sizeof(int64));
 	ends->taken++;
+	ends->taken_at = GetCurrentTimestamp();
+	for (int i = 0; i < c->nothers; i++)
+		ends->ends[c->nparts + i] = -1;
 	for (int i = 0; i < c->nparts; i++)
 	{
 		ends->ends[i] = -1;
@@ -222,7 +250,7 @@ is_looked_up(const KsConsumer *c, int pidx)
 	if (other < 0 || other == pidx)
 		return other == pidx;
 	return c->states[other].ends == st->ends && c->states[other].awaits == st->awaits &&
-		((waits_for_row(c, pidx) && waits_for_row(c, other)) || !ks_apply_may_need(c->apply, topic, topic));
+		((ks_consumer_waits_for_row(c, pidx) && ks_consumer_waits_for_row(c, other)) || !ks_apply_may_need(c->apply, topic, topic));
 }
 
 /* Can what the record waits for come from others? */
@@ -239,6 +267,7 @@ others_are_behind(KsConsumer *c, const KsRecord *rec)
 	later = came_later(c, rec);
 	if (later || !is_looked_up(c, rec->pidx))
 	{
+		ks_consumer_look_at_others(c);
 		if (later || st->awaits > st->ends->taken)
 			await_next_ends(c, rec->pidx);
 		c->behind_of = rec->pidx;
@@ -279,7 +308,7 @@ ks_consumer_may_wait(void *arg, const KsRecord *rec)
 bool
 ks_consumer_is_waiting(const KsConsumer *c, int pidx)
 {
-	return waits_for_row(c, pidx) || c->states[pidx].lacking_off >= c->parts[pidx].off;
+	return ks_consumer_waits_for_row(c, pidx) || c->states[pidx].lacking_off >= c->parts[pidx].off;
 }
 
 /* Is that record told of, and does it wait, in this batch or in its back-off? */
@@ -290,7 +319,7 @@ is_reported(const KsConsumer *c, int pidx)
 
 	return c->parts[pidx].part == c->error.part && strcmp(c->parts[pidx].topic, c->error.topic) == 0 &&
 		(rec >= 0 ? c->recs[rec].off == c->error.off :
-		 waits_for_row(c, pidx) && c->states[pidx].waiting_off == c->error.off);
+		 ks_consumer_waits_for_row(c, pidx) && c->states[pidx].waiting_off == c->error.off);
 }
 
 /* Is it told already what keeps the row from coming: that a log cannot be read? */
@@ -304,7 +333,7 @@ is_told_why(const KsConsumer *c, const char *topic)
 		return false;
 	for (int i = 0; i < c->nparts; i++)
 		if (c->parts[i].part == told->part && strcmp(c->parts[i].topic, told->topic) == 0)
-			return cannot_be_read(c, i);
+			return ks_consumer_cannot_read(c, i);
 	foreach(lc, c->missing)
 		if (strcmp(((const KsMissingTopic *) lfirst(lc))->topic, told->topic) == 0)
 			return misses_needed(c, topic);
@@ -422,6 +451,7 @@ ks_consumer_stop_if_waiting(KsConsumer *c, int pidx)
 	st->waiting = false;
 	if (st->waiting_since == 0)
 	{
+		ks_consumer_look_at_others(c);
 		await_next_ends(c, pidx);
 		st->waiting_since = now;
 	}
@@ -439,7 +469,7 @@ ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now)
 {
 	KsPartitionState *st = &c->states[pidx];
 
-	if (!waits_for_row(c, pidx))
+	if (!ks_consumer_waits_for_row(c, pidx))
 		return;
 	st->expected = true;
 	c->expected_until = now + between_turns(st->failures - 1, MAX_DOUBLINGS) / 2;
@@ -448,7 +478,7 @@ ks_consumer_expect_waiting(KsConsumer *c, int pidx, TimestampTz now)
 void
 ks_consumer_is_at_end(KsConsumer *c, int pidx)
 {
-	if (!waits_for_row(c, pidx))
+	if (!ks_consumer_waits_for_row(c, pidx))
 		c->states[pidx].waiting_since = 0;
 }
 
@@ -468,7 +498,7 @@ ks_consumer_gathers_until(const KsConsumer *c, TimestampTz now)
 		return 0;
 	for (int i = 0; i < c->nparts; i++)
 	{
-		is_here |= c->states[i].handed > 0 && waits_for_row(c, i);
+		is_here |= c->states[i].handed > 0 && ks_consumer_waits_for_row(c, i);
 		is_away |= c->states[i].expected;
 	}
 	return is_here && is_away ? c->expected_until : 0;

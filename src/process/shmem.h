@@ -133,7 +133,41 @@ typedef struct KsPartitionSlot
 	pg_atomic_uint64 as_of;			/* TimestampTz of these, 0: never */
 	pg_atomic_uint64 redelivered;
 	pg_atomic_uint32 tail;			/* KsTail */
+
+	/* for the sink's other workers */
+	pg_atomic_uint64 off;			/* up to there it is committed */
+	pg_atomic_uint64 log_end;		/* where the log has ended for it, (int64) -1: unknown */
+	pg_atomic_uint32 standing;		/* KsStanding */
 } KsPartitionSlot;
+
+/* How a partition gets on. */
+typedef enum KsStanding
+{
+	KS_STANDING_GOES_ON,
+	KS_STANDING_WAITS,			/* a record waits for a row */
+	KS_STANDING_FAILS			/* it cannot be read */
+} KsStanding;
+
+/* What another worker tells of a partition. */
+typedef struct KsPartitionView
+{
+	const char *topic;
+	int32		part;
+	bool		known;			/* else it tells nothing */
+	int64		off;
+	int64		log_end;
+	int64		high;
+	TimestampTz as_of;
+	KsStanding	standing;
+} KsPartitionView;
+
+/* Another worker of the sink. */
+typedef enum KsPresence
+{
+	KS_WORKER_AWAY,				/* not there, or not yet */
+	KS_WORKER_IDLE,				/* it has nothing to do, and is watched for */
+	KS_WORKER_THERE
+} KsPresence;
 
 typedef enum KsTail
 {
@@ -171,6 +205,11 @@ extern void ks_shmem_hear_last_words(void);
  * NULL where the table (kafka_sink.max_partitions) is full, or the owner has as many as
  * he may (max_partitions_per_role): no live figures. */
 extern KsPartitionSlot *ks_shmem_add_partition(const char *topic, int32 part);
+
+/* What the sink's other workers tell of these partitions, sorted by ks_partition_view_compare(),
+ * and whether they are there, by number. */
+extern void ks_shmem_view_partitions(KsPartitionView *views, int n, KsPresence *presence, int nworkers);
+extern int	ks_partition_view_compare(const void *a, const void *b);
 
 /* A worker's commit begins, or is over: it can wait for a standby.  Nothing in others. */
 extern void ks_shmem_note_commit(bool begins);

@@ -110,6 +110,9 @@ take_slot(int owner_slot, Oid dbid, const char *sink, Oid owner, bool superuser,
 		pg_atomic_write_u64(&slot->as_of, 0);
 		pg_atomic_write_u64(&slot->redelivered, 0);
 		pg_atomic_write_u32(&slot->tail, KS_TAIL_NONE);
+		pg_atomic_write_u64(&slot->off, (uint64) -1);
+		pg_atomic_write_u64(&slot->log_end, (uint64) -1);
+		pg_atomic_write_u32(&slot->standing, KS_STANDING_GOES_ON);
 	}
 	LWLockRelease(ks_shared->lock);
 	return slot;

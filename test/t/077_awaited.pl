@@ -133,6 +133,41 @@ is(letters('chain'), '{"id": 1, "customer": 9} {"order_id": 201}', 'a line is no
 is(sql('SELECT (SELECT count(*) FROM chain.orders), (SELECT count(*) FROM chain.lines)'), '199|1', 'and all others are there');
 becomes("SELECT state = 'idle' FROM kafka_sink.sinks WHERE sink = 'chain'", 'behind one that was refused a worker has nothing to do');
 
+# --- in partitions of another worker ---
+
+($orders, $lines) = ($kafka->topic('orders', 2), $kafka->topic('lines', 2));
+$kafka->produce($orders, 1, map { order($_) } 1 .. 400);
+$kafka->produce($lines, 0, line(400), line(0));
+shop('workers', "workers => 2, retry_within => '1 ms'", $orders, $lines, 'narrow');
+sql(q{CALL kafka_sink.wait_for('workers', timeout => '3 min')});
+is(sql('SELECT string_agg(order_id::text, $$ $$) FROM workers.lines'), '400', 'a line waits for what another worker is to read');
+is(letters('workers'), '{"order_id": 0}', 'and is refused when that has been read');
+
+($orders, $lines, $customers) = map { $kafka->topic($_, 2) } qw(orders lines customers);
+$kafka->produce($customers, 0, order(1));
+$kafka->produce($orders, 1, map { [ undef, qq({"id": $_, "customer": ) . ($_ == 1 ? 9 : 1) . '}' ] } 1 .. 200);
+$kafka->produce($lines, 0, line(200), line(201));
+my $tree = $kafka->topic('tree', 2);
+$kafka->produce($tree, $_, [ undef, qq({"id": $_, "parent": 1$_}) ]) foreach 0, 1;
+sql(qq{
+	CREATE SCHEMA two;
+	CREATE TABLE two.customers (id int PRIMARY KEY);
+	CREATE TABLE two.orders (id int PRIMARY KEY, customer int REFERENCES two.customers);
+	CREATE TABLE two.lines (order_id int REFERENCES two.orders);
+	CREATE TABLE two.tree (id int PRIMARY KEY, parent int REFERENCES two.tree);
+	BEGIN;
+	SELECT kafka_sink.create_sink('two', server => 'kafka', workers => 2, batch_records => 10, on_error => 'dead_letter', retry_within => '1 s');
+	SELECT kafka_sink.register_topic('two', '$lines', target => 'two.lines');
+	SELECT kafka_sink.register_topic('two', '$orders', target => 'two.orders');
+	SELECT kafka_sink.register_topic('two', '$customers', target => 'two.customers');
+	SELECT kafka_sink.register_topic('two', '$tree', target => 'two.tree');
+	COMMIT;
+	CALL kafka_sink.wait_for('two', timeout => '3 min')});
+is(sql(q{SELECT string_agg(convert_from(value, 'UTF8'), ' ' ORDER BY value) FROM kafka_sink.dead_letters WHERE sink = 'two'}),
+	'{"id": 0, "parent": 10} {"id": 1, "customer": 9} {"id": 1, "parent": 11} {"order_id": 201}',
+	'what waits in vain in two workers is refused, wherever it may come from');
+is(sql('SELECT (SELECT count(*) FROM two.orders), (SELECT count(*) FROM two.lines)'), '199|1', 'and all others are there');
+
 # --- a transaction that is open hides the row ---
 
 ($orders, $lines) = ($kafka->topic('orders', 1), $kafka->topic('lines', 1));
