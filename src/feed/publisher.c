@@ -57,7 +57,7 @@ fail(KsPublisher *p)
 }
 
 static void
-send(KsPublisher *p, const KsProducerRecord *rec)
+send_record(KsPublisher *p, const KsProducerRecord *rec)
 {
 	for (;;)
 	{
@@ -119,7 +119,7 @@ send_progress(KsPublisher *p)
 	ks_progress_write(&p->next, &value);
 	rec.value = value.data;
 	rec.valuelen = value.len;
-	send(p, &rec);
+	send_record(p, &rec);
 	pfree(value.data);
 }
 
@@ -259,7 +259,7 @@ publish(KsPublisher *p, const KsWalTransaction *txn, KsProducerRecord *rec)
 	if (unlikely(ks_publisher_is_careful(p)))
 		suspect(p, txn, rec->topic);
 	rec->ts_ms = ks_timestamp_to_ms(txn->committed_at);
-	send(p, rec);
+	send_record(p, rec);
 	p->open_records++;
 	p->open_bytes += bytes;
 	p->open_counts.records++;
@@ -281,7 +281,7 @@ ks_publisher_send_copied(KsPublisher *p, const KsProducerRecord *rec)
 
 	if (p->state != KS_PUBLISHER_OPEN)
 		begin_kafka(p);
-	send(p, rec);
+	send_record(p, rec);
 	p->open_records++;
 	p->open_bytes += bytes;
 	p->open_counts.records++;

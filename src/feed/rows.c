@@ -79,7 +79,7 @@ check_old_key(const KsRowTable *t, const LogicalRepTupleData *old)
 }
 
 static void
-send(KsRows *rows, const KsWalTransaction *txn, const KsRowTable *t, const char *key, const char *value)
+send_row(KsRows *rows, const KsWalTransaction *txn, const KsRowTable *t, const char *key, const char *value)
 {
 	KsProducerRecord rec;
 
@@ -93,7 +93,7 @@ send_insert(KsRows *rows, const KsWalTransaction *txn, const KsRowTable *t, Logi
 	char	   *value = rows->envelope == KS_ROW_DEBEZIUM ? ks_row_record_envelope(rows, txn, t, 'c', NULL, tup) :
 		ks_row_record_plain(rows, t, tup);
 
-	send(rows, txn, t, ks_row_record_key(rows, t, tup), value);
+	send_row(rows, txn, t, ks_row_record_key(rows, t, tup), value);
 }
 
 /* The last record of a key has no value, so that a compacted topic forgets it. */
@@ -103,9 +103,9 @@ send_delete(KsRows *rows, const KsWalTransaction *txn, const KsRowTable *t, Logi
 	char	   *key = ks_row_record_key(rows, t, old);
 
 	if (rows->envelope == KS_ROW_DEBEZIUM)
-		send(rows, txn, t, key, ks_row_record_envelope(rows, txn, t, 'd', old, NULL));
+		send_row(rows, txn, t, key, ks_row_record_envelope(rows, txn, t, 'd', old, NULL));
 	if (key)
-		send(rows, txn, t, key, NULL);
+		send_row(rows, txn, t, key, NULL);
 }
 
 static bool
@@ -128,7 +128,7 @@ send_update(KsRows *rows, const KsWalTransaction *txn, const KsRowTable *t, Logi
 		send_insert(rows, txn, t, tup);
 	}
 	else if (rows->envelope == KS_ROW_DEBEZIUM)
-		send(rows, txn, t, ks_row_record_key(rows, t, tup), ks_row_record_envelope(rows, txn, t, 'u', full ? old : NULL, tup));
+		send_row(rows, txn, t, ks_row_record_key(rows, t, tup), ks_row_record_envelope(rows, txn, t, 'u', full ? old : NULL, tup));
 	else
 		send_insert(rows, txn, t, tup);
 }
@@ -138,7 +138,7 @@ static void
 send_truncate(KsRows *rows, const KsWalTransaction *txn, KsRowTable *t)
 {
 	if (rows->envelope == KS_ROW_DEBEZIUM)
-		send(rows, txn, t, NULL, ks_row_record_envelope(rows, txn, t, 't', NULL, NULL));
+		send_row(rows, txn, t, NULL, ks_row_record_envelope(rows, txn, t, 't', NULL, NULL));
 	else if (!t->told)
 		ereport(LOG,
 				(errmsg("TRUNCATE of table \"%s.%s\" is not published", t->schema, t->name),

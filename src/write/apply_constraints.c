@@ -72,11 +72,11 @@ typedef struct Names
 	bool		ambiguous;		/* one of them is that of others, of another mode */
 } Names;
 
-typedef enum Mode
+typedef enum ConstraintMode
 {
 	IMMEDIATE, DEFERRED, NMODES,
 	NEITHER = NMODES
-} Mode;
+} ConstraintMode;
 
 static Names initially[NMODES];
 static bool modes_valid = false;
@@ -118,7 +118,7 @@ forget_names(Names *list)
 
 /* Has one of these another mode? */
 static bool
-has_others(Relation rel, Oid index, ScanKeyData *keys, int nkeys, Mode mode)
+has_others(Relation rel, Oid index, ScanKeyData *keys, int nkeys, ConstraintMode mode)
 {
 	SysScanDesc scan = systable_beginscan(rel, index, true, NULL, nkeys, keys);
 	HeapTuple	tup;
@@ -132,7 +132,7 @@ has_others(Relation rel, Oid index, ScanKeyData *keys, int nkeys, Mode mode)
 
 /* Does SET CONSTRAINTS with its name mean others, too: of the name, or of partitions? */
 static bool
-is_ambiguous(Relation rel, Form_pg_constraint con, Mode mode)
+is_ambiguous(Relation rel, Form_pg_constraint con, ConstraintMode mode)
 {
 	ScanKeyData keys[2];
 	ScanKeyData parent;
@@ -151,7 +151,7 @@ is_ambiguous(Relation rel, Form_pg_constraint con, Mode mode)
 static void
 read_constraint(Relation rel, Form_pg_constraint con)
 {
-	Mode		mode = con->condeferred ? DEFERRED : IMMEDIATE;
+	ConstraintMode mode = con->condeferred ? DEFERRED : IMMEDIATE;
 	char	   *schema;
 
 	/* of a session's own temporary tables nobody else has events */
@@ -195,7 +195,7 @@ read_modes(void)
 }
 
 /* Those whose names are said, to have the initial modes. */
-static Mode
+static ConstraintMode
 which_to_name(void)
 {
 	const Names *im = &initially[IMMEDIATE];
@@ -212,7 +212,7 @@ which_to_name(void)
  * error, but nobody's fault: it may pass.  (not reached by tests: that there is one)
  */
 static void
-set_initial_modes(Mode by)
+set_initial_modes(ConstraintMode by)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ErrorData  *edata;
