@@ -383,7 +383,7 @@ ks_regex_characters(const char *s, int len, uint32 *out)
 }
 
 uint32 *
-ks_regex_translate(const char *s, int len, int *n, int64 *atoms)
+ks_regex_translate(const char *s, int len, int *n, int64 *atoms, bool *refers)
 {
 	KsPattern		p = {.text = s, .text_len = len, .room = 64};
 
@@ -399,5 +399,6 @@ ks_regex_translate(const char *s, int len, int *n, int64 *atoms)
 	pfree(p.in);
 	*n = p.len;
 	*atoms = p.atoms;
+	*refers = p.refers;
 	return p.out;
 }

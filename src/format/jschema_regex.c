@@ -37,7 +37,8 @@ ks_regex_compile(const char *s, int len, int64 *left)
 	int64		atoms;
 	int			n;
 	int			rc;
-	uint32	   *pattern = ks_regex_translate(s, len, &n, &atoms);
+	bool		refers;
+	uint32	   *pattern = ks_regex_translate(s, len, &n, &atoms, &refers);
 
 	*left -= BASE_COST + atoms;
 	if (*left < 0)
@@ -45,7 +46,8 @@ ks_regex_compile(const char *s, int len, int64 *left)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("the JSON schema is too large"),
 				 errdetail("The limit is %d characters of regular expressions, with what bounds repeat.", KS_REGEX_MAX)));
-	rc = pg_regcomp(&regex->re, pattern, n, REG_ADVANCED | REG_NOSUB, C_COLLATION_OID);
+	/* PostgreSQL 14 knows of no group then */
+	rc = pg_regcomp(&regex->re, pattern, n, REG_ADVANCED | (refers ? 0 : REG_NOSUB), C_COLLATION_OID);
 	if (rc != REG_OKAY)
 	{
 		char		why[100];

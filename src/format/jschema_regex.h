@@ -25,9 +25,9 @@ extern bool ks_regex_matches(KsRegex *re, const char *s, int len);
 
 /*
  * What it is for the server's engine; in the current context.  *atoms: how many it has
- * where all is written out that bounds repeat, about.
+ * where all is written out that bounds repeat, about.  *refers: if back, to a group.
  */
-extern uint32 *ks_regex_translate(const char *s, int len, int *n, int64 *atoms);
+extern uint32 *ks_regex_translate(const char *s, int len, int *n, int64 *atoms, bool *refers);
 
 /* The characters of UTF-8; room for as many as there are bytes. */
 extern int	ks_regex_characters(const char *s, int len, uint32 *out);
