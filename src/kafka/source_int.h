@@ -33,6 +33,10 @@
 
 #include <librdkafka/rdkafka.h>
 
+#if RD_KAFKA_VERSION < 0x020002ff
+#error "kafka_sink needs librdkafka 2.0.2 or later"
+#endif
+
 #include "lib/ilist.h"
 #include "portability/instr_time.h"
 #include "utils/timestamp.h"
