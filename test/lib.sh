@@ -138,6 +138,19 @@ ks_find_postgres() {
 	export PG_CONFIG
 }
 
+# Kafka's jars want Java 17, which is not the default everywhere.
+ks_has_java() {
+	local version
+	version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p')
+	[ "${version:-0}" -ge 17 ]
+}
+
+ks_jre() {
+	local version
+	version=$(apt-cache depends default-jre-headless 2> /dev/null | sed -n 's/.*openjdk-\([0-9]*\)-jre.*/\1/p' | head -n 1)
+	if [ "${version:-17}" -ge 17 ]; then echo default-jre-headless; else echo openjdk-17-jre-headless; fi
+}
+
 ks_install() {
 	local use want=() pg=()
 	ks_find_postgres
@@ -152,7 +165,7 @@ ks_install() {
 	for use in "$@"; do
 		case $use in
 			kafka)
-				have java || want+=(default-jre-headless)
+				ks_has_java || want+=("$(ks_jre)")
 				[ -e "$(ks_jars)/.stamp" ] || have mvn || want+=(maven)
 				;;
 			peers)
