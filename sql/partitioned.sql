@@ -122,7 +122,7 @@ DECLARE records kafka_sink.record[];
 BEGIN
     FOR nth IN 1 .. 40 LOOP
         SELECT array_agg(rec(format('{"id": %s%s%s%s}', 100 * nth + i, pick(',"at":"2026-0' || 1 + floor(random() * 5)::int || '-11"', ',"at":"2026-02-02"', ''),
-            CASE WHEN random() < 0.01 THEN pick(',"v":"bad"', ',"v":"c"') ELSE pick(',"v":"a"', ',"v":"B"', ',"v":"b"', '') END, pick(',"n":' || floor(random() * 100)::int, ''))))
+            CASE WHEN random() < 0.02 THEN pick(',"v":"bad"', ',"v":"c"') ELSE pick(',"v":"a"', ',"v":"B"', ',"v":"b"', '') END, pick(',"n":' || floor(random() * 100)::int, ''))))
           INTO records FROM generate_series(1, 1 + floor(random() * 60)::int) i;
         INSERT INTO outcomes VALUES (nth, apply('fast', records), apply('general', records));
     END LOOP;
