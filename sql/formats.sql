@@ -126,6 +126,14 @@ SELECT * FROM d ORDER BY id;
 SELECT try(change('d', '{"id": 1, "big": null, "n": null}', NULL), r(NULL, '{"id": 1}'), change('c', NULL, '{"id": 3, "big": "one", "n": 3}'),
     change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 4}'), change('d', NULL, NULL, '{"id": 2}'), change('m', NULL, NULL));
 SELECT * FROM d ORDER BY id;
+-- whether update_if lets a change pass or not, what it lacks is in a row or nowhere
+SELECT kafka_sink.alter_sink('s', update_if => 'd.n < excluded.n');
+SELECT try(change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 4}'), change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 5}'),
+    change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 1}'));
+SELECT try(change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 6}'), change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "n": 6}')),
+    try(change('d', '{"id": 3}', NULL), change('u', NULL, '{"id": 3, "big": "__debezium_unavailable_value", "n": 7}'));
+SELECT * FROM d ORDER BY id;
+SELECT kafka_sink.alter_sink('s', reset => '{update_if}');
 SELECT try(change('u', NULL, '{"id": 9, "big": "__debezium_unavailable_value", "n": 4}')), try(change('t', NULL, NULL)),
     try(change('x', NULL, NULL)), try(change('c', NULL, NULL)), try(change('d', NULL, NULL)), try(r('{"id": 1}'));
 -- truncations: what is before them goes, what is behind them stays

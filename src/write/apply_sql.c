@@ -25,7 +25,7 @@
 #include "write/writer.h"
 
 /*
- * How many rows of the batch have one to build on: where a trigger can leave an
+ * How many rows of the batch have one to build on: where a trigger or update_if can leave an
  * update out, that it was not done does not tell.
  */
 static int64
@@ -80,7 +80,7 @@ execute(KsApply *ap, const KsRoute *r, const KsRows *rows, const int *idx, int n
 	else if (rc != SPI_OK_INSERT && rc != SPI_OK_UPDATE && rc != SPI_OK_DELETE)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(rc));
 	done = (int64) SPI_processed;
-	if (op == KS_ROW_PATCH && done < n && r->sink->update_if == NULL && count_present(target, done) < n)
+	if (op == KS_ROW_PATCH && done < n && count_present(target, done) < n)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("record lacks the value of a column, and there is no row that has it"),
