@@ -109,6 +109,10 @@ SELECT try(connect('{"id": 1, "amount": "AN4=", "day": 20000, "at": 170000000012
     connect('{"id": 3, "amount": "AQAAAAAAAAAAAA==", "day": null}'));
 SELECT * FROM c ORDER BY id;
 SELECT try(connect('{"id": 4, "amount": "?"}')), try(connect('{"id": 4, "day": 1.5}')), try(connect('[]')), try(r('{"id": 4}'));
+-- a decimal's scale that is told wrongly, or not at all
+SELECT parameters, try(r('{"schema": {"type": "struct", "fields": [{"type": "int32", "field": "id"}, {"type": "bytes", "name": "org.apache.kafka.connect.data.Decimal", '
+    || parameters || '"field": "amount"}]}, "payload": {"id": 4, "amount": "AN4="}}'))
+FROM unnest(ARRAY['', '"parameters": {}, ', '"parameters": {"scale": "two"}, ', '"parameters": {"scale": "2.5"}, ', '"parameters": {"scale": ""}, ']) parameters;
 SELECT try(r(NULL, '{"schema": {"type": "int32"}, "payload": 1}'), r(NULL, '{"schema": null, "payload": {"id": 2}}'));
 SELECT id FROM c;
 SELECT kafka_sink.drop_sink('s');

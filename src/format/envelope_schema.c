@@ -40,14 +40,20 @@ is(const KsJsonToken *tok, const char *s)
 	return tok->p && tok->len == (int) strlen(s) && memcmp(tok->p, s, tok->len) == 0;
 }
 
+/* 'otherwise' if it is not there, or no whole number. */
 static int64
-parameter(const KsJsonToken *params, const char *name)
+parameter(const KsJsonToken *params, const char *name, int64 otherwise)
 {
 	KsJsonToken value;
+	char	   *text;
+	char	   *end;
+	long		n;
 
 	if (params->p == NULL || !ks_schema_member(params, name, &value))
-		return 0;
-	return strtol(pnstrdup(value.p, value.len), NULL, 10);
+		return otherwise;
+	text = pnstrdup(value.p, value.len);
+	n = strtol(text, &end, 10);
+	return end > text && *end == '\0' ? n : otherwise;
 }
 
 static void
@@ -81,8 +87,8 @@ set_logical(KsSchema *schema, const KsJsonToken *name, const KsJsonToken *params
 		if (is(name, types[i].name))
 		{
 			schema->kind = types[i].kind;
-			schema->unit = schema->kind == KS_DECIMAL ? parameter(params, "scale") :
-				schema->kind == KS_BITS ? parameter(params, "length") : types[i].unit;
+			schema->unit = schema->kind == KS_DECIMAL ? parameter(params, "scale", KS_NO_SCALE) :
+				schema->kind == KS_BITS ? parameter(params, "length", 0) : types[i].unit;
 		}
 }
 

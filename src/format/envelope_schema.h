@@ -25,6 +25,9 @@ typedef enum KsLogical
 	KS_STRUCT
 } KsLogical;
 
+/* A decimal's scale that the schema does not tell. */
+#define KS_NO_SCALE	PG_INT64_MAX
+
 typedef struct KsSchema
 {
 	KsLogical	kind;

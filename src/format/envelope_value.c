@@ -266,6 +266,8 @@ set_by_schema(const KsDecoder *d, const KsType *type, const KsSchema *schema, Ks
 			set_text(tok, ks_text_bits(tok, schema->unit, Max(type->typmod, KS_PADDED_BITS)));
 			break;
 		case KS_DECIMAL:
+			if (tok->type == KS_JSON_STRING && schema->unit == KS_NO_SCALE)
+				ks_value_bad("a number whose scale is told");
 			if (tok->type == KS_JSON_STRING)
 				set_number(tok, ks_text_decimal(tok, schema->unit));
 			break;
