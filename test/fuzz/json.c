@@ -253,7 +253,7 @@ compare_outlined(const KsOutlined *of, const char *s, size_t size)
 	free(copy);
 }
 
-#define MOST_VARIED	192
+#define MOST_VARIED	100
 
 /* An object or array; what is like it: cut, with a byte more, less, or another one. */
 static void
