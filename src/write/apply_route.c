@@ -65,6 +65,8 @@ list_routes(KsApply *ap)
 		if (OidIsValid(topic->target) && !list_member(ap->unrouted, makeString(topic->topic)))
 			init_route(&routes[n++], ks_catalog_topic_sink(ap->sink, topic), topic->topic);
 	}
+	for (int i = 0; i < n; i++)
+		routes[i].listed = i;
 	/* all, or none */
 	ap->routes = routes;
 	ap->nroutes = n;
@@ -194,15 +196,26 @@ must_wait(const KsApply *ap, const bool *refers, const bool *placed, int route)
 	return false;
 }
 
-/* Each next one is the first that refers to none of those behind it. */
+static int
+compare_listed(const void *a, const void *b)
+{
+	return ((const KsRoute *) a)->listed - ((const KsRoute *) b)->listed;
+}
+
+/*
+ * Each next one is the first that refers to none of those behind it.  All workers of the
+ * sink find the same, whatever the order was before: one that waits goes by it.
+ */
 static void
 order_routes(KsApply *ap)
 {
 	int			n = ap->nroutes;
-	bool	   *refers = find_references(ap);
+	bool	   *refers;
 	bool	   *placed = palloc0(Max(n, 1) * sizeof(bool));
 	KsRoute    *ordered = palloc(Max(n, 1) * sizeof(KsRoute));
 
+	qsort(ap->routes, n, sizeof(KsRoute), compare_listed);
+	refers = find_references(ap);
 	group_routes(ap, refers);
 	find_superseded(ap, refers);
 	for (int i = 0; i < n; i++)

@@ -26,6 +26,7 @@ typedef struct KsRoute
 {
 	const KsSink *sink;			/* with the topic's settings */
 	const char *topic;			/* NULL: the sink's own target or command */
+	int			listed;			/* by topic: its place where no foreign key tells another */
 	KsTarget   *target;
 	KsDecoder  *decoder;
 	bool		linked;			/* by foreign keys, with other routes or within it */
