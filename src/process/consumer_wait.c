@@ -112,6 +112,9 @@ other_is_behind(KsConsumer *c, int pidx, int other)
 
 	if (!v->known)
 		return false;
+	/* it has just come, and has yet to say where it is */
+	if (v->off < 0)
+		return true;
 	if (*end < 0 && v->as_of >= ends->taken_at)
 		*end = v->high;
 	if (*end < 0)
