@@ -144,6 +144,7 @@ typedef struct KsConsumer
 	KsPartitionView *others;	/* of the sink's other workers; sorted */
 	int			nothers;
 	KsPresence *presence;		/* of these workers, by number */
+	bool		others_seen;	/* in this batch */
 	TimestampTz turns_since;	/* those that wait for rows are read again in turns from then on, */
 	TimestampTz expected_until; /* and so long they wait for each other */
 	int			behind_of;		/* what they wait for was looked up for this partition, in this batch; -1: for none */

@@ -183,6 +183,7 @@ ks_consumer_apply(KsConsumer *c, KsRecordError *err)
 	MemoryContextReset(c->row_cxt);
 	c->apply->written = NULL;
 	c->behind_of = -1;
+	c->others_seen = false;
 	ks_rejects_begin(&c->apply->rejects);
 	memset(err, 0, sizeof(KsRecordError));
 	for (int i = 0; i < c->nparts; i++)

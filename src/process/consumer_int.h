@@ -96,7 +96,7 @@ extern TimestampTz ks_consumer_gathers_until(const KsConsumer *c, TimestampTz no
 /* As long as the consumer still has all partitions. */
 extern void ks_consumer_find_others(KsConsumer *c);
 
-/* What is told of them now. */
+/* What is told of them now, once for a batch. */
 extern void ks_consumer_look_at_others(KsConsumer *c);
 
 /* Does nobody know what is in it, and will somebody? */

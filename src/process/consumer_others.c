@@ -25,8 +25,10 @@ ks_consumer_find_others(KsConsumer *c)
 void
 ks_consumer_look_at_others(KsConsumer *c)
 {
-	if (c->nothers > 0)
-		ks_shmem_view_partitions(c->others, c->nothers, c->presence, c->workers);
+	if (c->nothers == 0 || c->others_seen)
+		return;
+	ks_shmem_view_partitions(c->others, c->nothers, c->presence, c->workers);
+	c->others_seen = true;
 }
 
 bool

@@ -68,12 +68,13 @@ ks_shmem_view_partitions(KsPartitionView *views, int n, KsPresence *presence, in
 		views[i].known = false;
 	LWLockAcquire(ks_shared->lock, LW_SHARED);
 	see_workers(presence, nworkers);
-	for (int i = 0; i < ks_shared->npartitions; i++)
+	for (int i = 0, left = ks_shared->npartitions_used; i < ks_shared->npartitions && left > 0; i++)
 	{
 		KsPartitionSlot *slot = &ks_partition_slots[i];
 		KsPartitionView key;
 		KsPartitionView *v;
 
+		left -= slot->in_use;
 		if (!slot->in_use || slot->owner_slot < 0 || slot->owner_slot == ks_my_slot ||
 			!is_of_sink(slot->dbid, slot->sink))
 			continue;
