@@ -98,6 +98,9 @@ ks_source_judge_eof(KsSource *src, KsSourcePart *part, const rd_kafka_message_t 
 		tail_checked(src, part, KS_EVENT_TAIL_UNCHECKABLE);
 	part->eof = end;
 	part->lso = Max(part->lso, end);
+	/* behind which an open transaction may have more: what is known from before does not say */
+	if (part->high >= 0)
+		part->high = Max(part->high, high_at_eof(src, part, msg));
 	part->known_at = GetCurrentTimestamp();
 	ks_source_wait_event(src, part, KS_PENDING_EOF);
 }
