@@ -168,6 +168,63 @@ is(sql(q{SELECT string_agg(convert_from(value, 'UTF8'), ' ' ORDER BY value) FROM
 	'what waits in vain in two workers is refused, wherever it may come from');
 is(sql('SELECT (SELECT count(*) FROM two.orders), (SELECT count(*) FROM two.lines)'), '199|1', 'and all others are there');
 
+# --- and that has just begun anew, and has not said yet where it is ---
+
+($orders, $lines) = ($kafka->topic('orders', 2), $kafka->topic('lines', 2));
+$kafka->produce($orders, 1, map { order($_) } 1 .. 3000);
+$kafka->produce($lines, 0, line(3000));
+shop('anew', "workers => 2, retry_within => '1 ms', lock_timeout => '10 min'", $orders, $lines, 'narrow');
+my $first = "SELECT batches FROM kafka_sink.stat_sinks WHERE sink = 'anew' AND worker = 0";
+my $second = "SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'anew' AND worker = 1";
+becomes("SELECT state = 'waiting' AND waits_for = 'row' FROM kafka_sink.sinks WHERE sink = 'anew'", 'a line waits');
+my $since = sql('SELECT clock_timestamp()');
+becomes("SELECT as_of > '$since' FROM kafka_sink.lag WHERE sink = 'anew' AND topic = '$orders' AND part = 1", 'the end of the orders is told');
+my $batches = sql($first);
+becomes("SELECT ($first) > $batches + 1", 'and heard of');
+my $gate = $node->background_psql('postgres');
+$gate->query_safe(q{
+	CREATE FUNCTION public.gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END $$;
+	CREATE TRIGGER gate BEFORE INSERT OR UPDATE ON kafka_sink.sink_state FOR EACH ROW
+		WHEN (new.sink = 'anew' AND new.worker = 1 AND new.state = 'running') EXECUTE FUNCTION public.gate();
+	SELECT pg_advisory_lock(77)});
+sql("SELECT pg_terminate_backend(($second))");
+becomes("SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", 'the other worker begins anew');
+$batches = sql($first);
+becomes("SELECT ($first) > $batches + 2 OR EXISTS (SELECT FROM kafka_sink.dead_letters WHERE sink = 'anew')", 'the line is tried meanwhile');
+is(letters('anew'), '', 'and is not refused');
+$gate->quit;
+sql(q{CALL kafka_sink.wait_for('anew', timeout => '3 min')});
+is(sql('SELECT count(*) FROM anew.lines'), '1', 'its order comes');
+sql('DROP TRIGGER gate ON kafka_sink.sink_state; DROP FUNCTION public.gate()');
+
+# --- two that wait for each other in a cycle that was not there when one of them began ---
+
+# (the first by name refers to the other at first)
+my ($eggs, $hens) = map { $kafka->topic($_, 2) } qw(z-eggs hens);
+sql(qq{
+	CREATE SCHEMA cycle;
+	CREATE TABLE cycle.eggs (id int PRIMARY KEY, hen int);
+	CREATE TABLE cycle.hens (id int PRIMARY KEY, egg int REFERENCES cycle.eggs);
+	BEGIN;
+	SELECT kafka_sink.create_sink('cycle', server => 'kafka', workers => 2, idle_after => '0', on_error => 'dead_letter', retry_within => '1 s');
+	SELECT kafka_sink.register_topic('cycle', '$hens', target => 'cycle.hens');
+	SELECT kafka_sink.register_topic('cycle', '$eggs', target => 'cycle.eggs');
+	COMMIT});
+$kafka->produce($_, 0, [ undef, '{"id": 0}' ]) foreach $hens, $eggs;
+$kafka->produce($_, 1, [ undef, '{"id": 1}' ]) foreach $hens, $eggs;
+becomes('SELECT (SELECT count(*) FROM cycle.hens) + (SELECT count(*) FROM cycle.eggs) = 4', 'both workers know the first of two foreign keys');
+sql('ALTER TABLE cycle.eggs ADD FOREIGN KEY (hen) REFERENCES cycle.hens');
+$second = "SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'cycle' AND worker = 1 AND state = 'running'";
+my $pid = sql($second);
+sql("SELECT pg_terminate_backend($pid)");
+becomes("SELECT ($second) <> $pid", 'one begins anew');
+my @pids = split /\n/, sql("SELECT pid FROM kafka_sink.stat_sinks WHERE sink = 'cycle'");
+freeze($node, $_) foreach @pids;
+$kafka->produce($hens, 0, [ undef, '{"id": 2, "egg": 77}' ]);
+$kafka->produce($eggs, 1, [ undef, '{"id": 3, "hen": 77}' ]);
+kill 'CONT', @pids;
+becomes("SELECT count(*) = 2 FROM kafka_sink.dead_letters WHERE sink = 'cycle'", 'neither of two that wait in vain waits for the other');
+
 # --- a transaction that is open hides the row ---
 
 ($orders, $lines) = ($kafka->topic('orders', 1), $kafka->topic('lines', 1));
