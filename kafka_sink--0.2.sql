@@ -1131,7 +1131,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
                 ON h.sink OPERATOR(pg_catalog.=) t.sink
                AND h.topic OPERATOR(pg_catalog.=) t.topic
              GROUP BY t.sink) t ON t.sink OPERATOR(pg_catalog.=) c.sink
-      -- the worst of its workers' states
+      -- the worst of its workers' states; who waits for a row may wait for what another one is to read
       LEFT JOIN
            (SELECT DISTINCT ON (w.sink) w.*,
                    pg_catalog.count(*) FILTER (WHERE w.worker OPERATOR(pg_catalog.<) w.workers)
@@ -1139,7 +1139,7 @@ CREATE VIEW kafka_sink.sinks WITH (security_barrier) AS
               FROM kafka_sink.worker_states w
              ORDER BY w.sink,
                       pg_catalog.array_position('{suspended,halted,backoff,waiting,starting,running,idle}'::pg_catalog.text[], w.state),
-                      w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
+                      (w.waits_for OPERATOR(pg_catalog.=) 'row') IS TRUE, w.worker) s ON s.sink OPERATOR(pg_catalog.=) c.sink
       -- why none of them has one
      CROSS JOIN LATERAL
            (SELECT CASE WHEN c.server IS NOT NULL AND t.topics IS NOT NULL

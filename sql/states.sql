@@ -20,6 +20,12 @@ SELECT states, shown(VARIADIC states::text[]) FROM unnest(ARRAY[
     '{}', '{idle,idle,idle}', '{idle,running,idle}', '{running,running}', '{running,running,running}', '{running,starting,idle}',
     '{running,waiting,starting}', '{waiting,backoff}', '{running,halted,backoff}', '{suspended,running}']) states;
 SELECT sink, worker, state, waits_for FROM kafka_sink.stat_sinks ORDER BY worker;
+-- who waits for a row may wait for what another one is to read
+SELECT shown('waiting', 'waiting', 'waiting');
+UPDATE kafka_sink.sink_state SET waits_for = 'row' WHERE worker <> 1;
+SELECT state, waits_for FROM kafka_sink.sinks;
+UPDATE kafka_sink.sink_state SET waits_for = 'row';
+SELECT state, waits_for FROM kafka_sink.sinks;
 
 -- a topic that is halted alone
 SELECT shown('running', 'running', 'running');
