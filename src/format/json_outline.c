@@ -52,9 +52,9 @@ begins_scalar(char c)
 	return c == '"' || (unsigned char) (c - '0') <= 9 || c == '-' || c == 't' || c == 'f' || c == 'n';
 }
 
-/* The position behind the value, or NULL: it has another outline, or is no JSON. */
-static const char *
-match(const struct KsOutline *o, const KsJson *json, const char *p, bool *escaped)
+/* The position behind the value; false: it has another outline, or is no JSON. */
+static bool
+match(const struct KsOutline *o, const KsJson *json, const char *p, const char **behind, bool *escaped)
 {
 	bool		any = false;
 	KsJsonToken t;
@@ -64,17 +64,18 @@ match(const struct KsOutline *o, const KsJson *json, const char *p, bool *escape
 		const Piece *piece = &o->pieces[i];
 
 		if (unlikely(!stands_at(piece, p, json->end)))
-			return NULL;
+			return false;
 		p += piece->len;
 		if (!piece->scalar)
 			continue;
 		if (unlikely(p >= json->end || !begins_scalar(*p)))
-			return NULL;
+			return false;
 		p = ks_json_scan_scalar(json, p, &t);
 		any |= t.escaped;
 	}
 	*escaped = any;
-	return p;
+	*behind = p;
+	return true;
 }
 
 /* Returns how many pieces there are then, or -1: they are too many. */
@@ -161,12 +162,11 @@ const char *
 ks_json_scan_outlined(const KsJson *json, const char *p, KsOutlined *at, MemoryContext cxt,
 					  bool *escaped)
 {
-	const char *end = at->outline ? match(at->outline, json, p, escaped) : NULL;
+	const char *end;
 
-	if (unlikely(end == NULL))
-	{
-		end = ks_json_scan_nested(json, p, escaped);
-		missed(at, json, p, end, cxt);
-	}
+	if (likely(at->outline && match(at->outline, json, p, &end, escaped)))
+		return end;
+	end = ks_json_scan_nested(json, p, escaped);
+	missed(at, json, p, end, cxt);
 	return end;
 }

@@ -33,7 +33,7 @@
 
 #include <librdkafka/rdkafka.h>
 
-#if RD_KAFKA_VERSION < 0x020002ff
+#if defined(RD_KAFKA_VERSION) && RD_KAFKA_VERSION < 0x020002ff
 #error "kafka_sink needs librdkafka 2.0.2 or later"
 #endif
 

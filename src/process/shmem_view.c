@@ -71,15 +71,13 @@ ks_shmem_view_partitions(KsPartitionView *views, int n, KsPresence *presence, in
 	for (int i = 0, left = ks_shared->npartitions_used; i < ks_shared->npartitions && left > 0; i++)
 	{
 		KsPartitionSlot *slot = &ks_partition_slots[i];
-		KsPartitionView key;
+		KsPartitionView key = {.topic = slot->topic, .part = slot->part};
 		KsPartitionView *v;
 
 		left -= slot->in_use;
 		if (!slot->in_use || slot->owner_slot < 0 || slot->owner_slot == ks_my_slot ||
 			!is_of_sink(slot->dbid, slot->sink))
 			continue;
-		key.topic = slot->topic;
-		key.part = slot->part;
 		v = bsearch(&key, views, n, sizeof(KsPartitionView), ks_partition_view_compare);
 		if (v)
 			see_partition(v, slot);
