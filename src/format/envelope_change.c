@@ -196,7 +196,7 @@ const char *
 ks_change_scan(KsDecoder *d, KsSeen *source, const KsJson *json, const char *p,
 			   KsJsonToken *v, const char **scanned)
 {
-	KsJsonToken other;
+	KsJsonToken other = {0};
 
 	*scanned = NULL;
 	for (int i = 0; i < KS_CHANGE_MEMBERS; i++)
