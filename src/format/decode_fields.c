@@ -110,10 +110,7 @@ scan_field_value(KsDecoder *d, const KsJson *json, const char *p, int pos, KsJso
 		p = ks_json_scan_outlined(json, p, &d->outlined[pos], d->cxt, &escaped);
 	else
 		p = ks_json_scan_nested(json, p, &escaped);
-	tok->type = *start == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
-	tok->escaped = escaped;
-	tok->p = start;
-	tok->len = p - start;
+	ks_json_set_nested(tok, start, p, escaped);
 	return p;
 }
 

@@ -211,6 +211,16 @@ ks_json_scan_scalar(const KsJson *json, const char *p, KsJsonToken *tok)
 	}
 }
 
+/* Of an object or array, from its bracket to behind it. */
+static inline void
+ks_json_set_nested(KsJsonToken *tok, const char *start, const char *behind, bool escaped)
+{
+	tok->type = *start == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
+	tok->escaped = escaped;
+	tok->p = start;
+	tok->len = behind - start;
+}
+
 static pg_attribute_always_inline const char *
 ks_json_scan_value(const KsJson *json, const char *p, KsJsonToken *tok)
 {
@@ -222,10 +232,7 @@ ks_json_scan_value(const KsJson *json, const char *p, KsJsonToken *tok)
 	if (*p != '{' && *p != '[')
 		return ks_json_scan_scalar(json, p, tok);
 	p = ks_json_scan_nested(json, p, &escaped);
-	tok->type = *start == '{' ? KS_JSON_OBJECT : KS_JSON_ARRAY;
-	tok->escaped = escaped;
-	tok->p = start;
-	tok->len = p - start;
+	ks_json_set_nested(tok, start, p, escaped);
 	return p;
 }
 
