@@ -102,6 +102,9 @@ extern void ks_consumer_look_at_others(KsConsumer *c);
 /* Does nobody know what is in it, and will somebody? */
 extern bool ks_consumer_other_fails(const KsConsumer *c, const KsPartitionView *v);
 
+/* Is there more to come of one of them before the end that is awaited?  That is known when its worker has told of it. */
+extern bool ks_consumer_other_is_behind(const KsConsumer *c, KsEnds *ends, int other);
+
 /* --- consumer_schema.c --- */
 
 /* Records of the batch (apply->waiting) wait for their schema: it is told, and of which. */

@@ -37,3 +37,21 @@ ks_consumer_other_fails(const KsConsumer *c, const KsPartitionView *v)
 	/* of those that are there some have no room to tell of all they have */
 	return v->known ? v->standing == KS_STANDING_FAILS : c->presence[v->part % c->workers] == KS_WORKER_AWAY;
 }
+
+bool
+ks_consumer_other_is_behind(const KsConsumer *c, KsEnds *ends, int other)
+{
+	const KsPartitionView *v = &c->others[other];
+	int64	   *end = &ends->ends[c->nparts + other];
+
+	if (!v->known)
+		return false;
+	/* it has just come, and has yet to say where it is */
+	if (v->off < 0)
+		return true;
+	if (*end < 0 && v->as_of >= ends->taken_at)
+		*end = v->high;
+	if (*end < 0)
+		return true;
+	return v->off < *end && (v->standing == KS_STANDING_WAITS || v->off != v->log_end || v->high > v->off);
+}

@@ -102,26 +102,6 @@ is_behind(KsConsumer *c, int pidx, int other)
 		(end >= 0 && ks_source_high(c->source, other) > off);
 }
 
-/* The same of a partition of another worker, whose end is known when that has told of it. */
-static bool
-other_is_behind(KsConsumer *c, int pidx, int other)
-{
-	KsEnds	   *ends = c->states[pidx].ends;
-	const KsPartitionView *v = &c->others[other];
-	int64	   *end = &ends->ends[c->nparts + other];
-
-	if (!v->known)
-		return false;
-	/* it has just come, and has yet to say where it is */
-	if (v->off < 0)
-		return true;
-	if (*end < 0 && v->as_of >= ends->taken_at)
-		*end = v->high;
-	if (*end < 0)
-		return true;
-	return v->off < *end && (v->standing == KS_STANDING_WAITS || v->off != v->log_end || v->high > v->off);
-}
-
 /* Nor of a topic that is not there, but was, or is there for others. */
 static bool
 misses_needed(const KsConsumer *c, const char *topic)
@@ -180,7 +160,7 @@ logs_are_behind(KsConsumer *c, int pidx)
 		if (!of.needed)
 			continue;
 		if (ks_consumer_other_fails(c, v) ||
-			(awaits && (of.first || v->standing != KS_STANDING_WAITS) && other_is_behind(c, pidx, i)))
+			(awaits && (of.first || v->standing != KS_STANDING_WAITS) && ks_consumer_other_is_behind(c, c->states[pidx].ends, i)))
 			return true;
 	}
 	return misses_needed(c, own);
