@@ -93,7 +93,7 @@ BEGIN
                 EXECUTE r.sql;
                 GET DIAGNOSTICS changed = ROW_COUNT;
                 -- update_if can leave a row alone that is there
-                IF r.op = 'patch' AND changed = 0 AND NOT (r.existed AND (SELECT asks FROM test.sink)) THEN
+                IF r.op = 'patch' AND changed = 0 AND NOT (r.existed IS TRUE AND (SELECT asks FROM test.sink)) THEN
                     RAISE 'there is no row that has the value' USING ERRCODE = '22000';
                 END IF;
                 r.outcome := CASE WHEN r.op = 'command' THEN 'applied' WHEN changed = 0 THEN 'unmatched'
