@@ -282,4 +282,18 @@ typedef bool KsUpdateIndexes;
 #define KS_COMMIT_TIME(txn)	((txn)->commit_time)
 #endif
 
+/* Btrees; who uses these includes access/nbtree.h. */
+#if PG17_GE
+#define ks_bt_search(index, heap, key, buf)	_bt_search((index), (heap), (key), (buf), BT_WRITE)
+#elif PG16_GE
+#define ks_bt_search(index, heap, key, buf)	_bt_search((index), (heap), (key), (buf), BT_WRITE, NULL)
+#else
+#define ks_bt_search(index, heap, key, buf)	((void) (heap), _bt_search((index), (key), (buf), BT_WRITE, NULL))
+#endif
+#if PG15_GE
+#define ks_bt_opaque(page)	BTPageGetOpaque(page)
+#else
+#define ks_bt_opaque(page)	((BTPageOpaque) PageGetSpecialPointer(page))
+#endif
+
 #endif

@@ -13,6 +13,7 @@
  *	apply_place.c	where updates put rows that move
  *	apply_unique.c	unique values that one row of a batch leaves to another
  *	apply_index.c	index entries, in the order of the index
+ *	apply_leaf.c	those that go to the same page of a btree
  *	apply_rows.c	one by one, where records are refused
  */
 #ifndef KS_APPLY_FAST_H
@@ -275,6 +276,31 @@ extern const KsFastIndex *ks_fast_index(const KsWrite *w, Relation index);
 
 /* Entries for w->entries in all indexes, unique ones checked. */
 extern void ks_fast_insert_entries(KsWrite *w);
+
+/* What an index has of a row. */
+static inline void
+ks_fast_entry_values(const KsWrite *w, const KsFastIndex *fi, int row, Datum *values, bool *isnull)
+{
+	Size		first = (Size) row * w->rows.ncols;
+
+	for (int c = 0; c < fi->ncols; c++)
+	{
+		values[c] = w->rows.values[first + fi->cols[c]];
+		isnull[c] = w->rows.isnull[first + fi->cols[c]];
+	}
+}
+
+/*
+ * apply_leaf.c: entries of items, which are all of a batch in the order of the index,
+ * without those that replace others with the same key; NULL: not in this one.
+ */
+typedef struct KsLeaf KsLeaf;
+
+extern KsLeaf *ks_leaf_begin(KsWrite *w, Relation index, const KsFastIndex *fi);
+
+/* Of items[i..n) the first ones: how many; 0: the first is left to the access method. */
+extern int	ks_leaf_insert(KsLeaf *leaf, const KsSortItem *items, int i, int n);
+extern void ks_leaf_end(KsLeaf *leaf);
 
 /* Makes w->updated. */
 extern void ks_fast_note_updated(KsWrite *w);

@@ -5,7 +5,8 @@
  * In the order of the index neighbouring entries go to the same leaf page,
  * which is in the cache, and appended ones take the access method's short cut
  * to the rightmost page; row by row every index would be descended from its
- * root for every row, to a page that was touched long ago.
+ * root for every row, to a page that was touched long ago.  Of a btree, those that
+ * go to the same page are put there together (apply_leaf.c).
  */
 #include "postgres.h"
 
@@ -19,41 +20,55 @@
 #define CHUNK		1024
 
 static void
-insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
-			const KsSortItem *items, int n)
+insert_entry(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi, int row, bool same)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
-	MemoryContext old = MemoryContextSwitchTo(w->scratch);
 
-	for (int i = 0; i < n; i++)
+	ks_fast_entry_values(w, fi, row, values, isnull);
+
+	/*
+	 * A new version of a row with the same key is checked as well, as the
+	 * server does: the check holds the key's first page, and without it a rival
+	 * who looks through several pages of old versions could pass this entry's
+	 * place before it is there and come to the old one when it is dead.
+	 */
+	index_insert(index, values, isnull, &w->tids[row], w->rel,
+				 fi->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, same, info);
+}
+
+static void
+insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
+			const KsSortItem *items, int n)
+{
+	KsLeaf	   *leaf = ks_leaf_begin(w, index, fi);
+	MemoryContext old = MemoryContextSwitchTo(w->scratch);
+	int			looked = 0;
+
+	for (int i = 0; i < n;)
 	{
 		int			row = items[i].row;
-		Size		first = (Size) row * w->rows.ncols;
 		bool		same = fi->fixed && w->nupdated > 0 && w->updated[row];
+		int			done = 0;
 
-		for (int c = 0; c < fi->ncols; c++)
+		if (leaf && !same)
+			done = ks_leaf_insert(leaf, items, i, n);
+		if (done == 0)
 		{
-			values[c] = w->rows.values[first + fi->cols[c]];
-			isnull[c] = w->rows.isnull[first + fi->cols[c]];
+			insert_entry(w, index, info, fi, row, same);
+			done = 1;
 		}
-
-		/*
-		 * A new version of a row with the same key is checked as well, as the
-		 * server does: the check holds the key's first page, and without it a rival
-		 * who looks through several pages of old versions could pass this entry's
-		 * place before it is there and come to the old one when it is dead.
-		 */
-		index_insert(index, values, isnull, &w->tids[row], w->rel,
-					 fi->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, same, info);
-		if (i % CHUNK == CHUNK - 1)
+		i += done;
+		if (i - looked >= CHUNK)
 		{
 			CHECK_FOR_INTERRUPTS();
 			MemoryContextReset(w->scratch);
+			looked = i;
 		}
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(w->scratch);
+	ks_leaf_end(leaf);
 }
 
 const KsFastIndex *
