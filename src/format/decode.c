@@ -72,6 +72,7 @@ ks_decoder_create(const KsFormatSettings *settings, KsTarget *target, MemoryCont
 	if (ks_format_is_json(settings->format))
 		d->marks = palloc(KS_MARK_WORDS * sizeof(uint64));
 #endif
+	ks_decode_init_members(d);
 	ks_decode_init_paths(d);
 	d->later = palloc((target->ncols + 1) * sizeof(KsLater));
 	d->encoding = GetDatabaseEncoding();

@@ -23,18 +23,19 @@ typedef enum KsRowOp
 } KsRowOp;
 
 /*
- * Members in the order of the last record: the next one's guess.  The text is
- * the name with its quotes and the colon, so that one comparison stands for
- * scanning, checking and looking it up.
+ * Members in the order of the last record: the next one's guess.  The text is all from
+ * the end of the value before, or from the brace, to the value: one comparison stands
+ * for scanning and checking what is between, and for looking the name up.
  */
 #define KS_MEMBER_TEXT	48
 typedef struct KsMember
 {
-	int			len;			/* of text; 0: no guess */
-	int			field;			/* index into fields, or -1 */
-	uint64		head;			/* the first eight bytes, or as many as there are */
-	uint64		mask;			/* which bytes of head count */
 	char		text[KS_MEMBER_TEXT];
+	uint16		mask;			/* which bytes of the first KS_JSON_PIECE count */
+	uint8		len;			/* of text; 0: no guess */
+	uint8		name_at;		/* in text */
+	uint8		name_len;
+	int			field;			/* index into fields, or -1 */
 } KsMember;
 
 #define KS_MEMBERS		256

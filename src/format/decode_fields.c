@@ -31,77 +31,93 @@ search_field(KsDecoder *d, const KsJsonToken *name)
 	return ks_names_find(&d->target->names, plain.p, plain.len);
 }
 
-/* Does the guess stand there, name, quotes, colon and all? */
-static inline bool
+/* Does the guess stand there, with all of its text? */
+static pg_attribute_always_inline bool
 is_guess(const KsMember *m, const char *p, const char *end)
 {
-	uint64		w;
-
-	if (unlikely(m->len == 0 || end - p < Max(m->len, 8)))
+	if (unlikely(m->len == 0 || !ks_json_stands_at(m->text, Min(m->len, KS_JSON_PIECE), m->mask, p, end)))
 		return false;
-	memcpy(&w, p, 8);
-	if (((w ^ m->head) & m->mask) != 0)
-		return false;
-	for (int i = 8; i < m->len; i += 8)
+	for (int at = KS_JSON_PIECE; unlikely(at < m->len); at += KS_JSON_PIECE)
 	{
-		uint64		v;
-		int			at = Min(i, m->len - 8);
+		int			i = Min(at, m->len - KS_JSON_PIECE);
 
-		memcpy(&w, p + at, 8);
-		memcpy(&v, m->text + at, 8);
-		if (w != v)
+		if (end - p < m->len || !ks_json_stands_at(m->text + i, KS_JSON_PIECE, PG_UINT16_MAX, p + i, end))
 			return false;
 	}
 	return true;
 }
 
+/* What stands in no text, so that nothing else has to be asked. */
 static void
-make_guess(KsMember *m, int field, const char *p, int len)
+guess_nothing(KsMember *m)
 {
+	memset(m->text, 0xff, sizeof(m->text));
+	m->mask = PG_UINT16_MAX;
 	m->len = 0;
-	if (len > KS_MEMBER_TEXT)
-		return;
-	memset(m->text, 0, sizeof(m->text));
-	memcpy(m->text, p, len);
-	memcpy(&m->head, m->text, 8);
-	memset(&m->mask, 0, 8);
-	memset(&m->mask, 0xff, Min(len, 8));
-	m->field = field;
-	m->len = len;
 }
 
-/* The name at this position: to the value, and the field it is for. */
-static inline const char *
-scan_field_name(KsDecoder *d, const KsJson *json, const char *p, int pos,
-				KsJsonToken *name, int *field)
+void
+ks_decode_init_members(KsDecoder *d)
+{
+	for (int i = 0; i < KS_MEMBERS; i++)
+		guess_nothing(&d->members[i]);
+}
+
+static void
+make_guess(KsMember *m, int field, const char *start, int len, const KsJsonToken *name)
+{
+	guess_nothing(m);
+	if (len > KS_MEMBER_TEXT || name->escaped)
+		return;
+	memcpy(m->text, start, len);
+	m->mask = ks_json_piece_mask(len);
+	m->len = len;
+	m->name_at = name->p - start;
+	m->name_len = name->len;
+	m->field = field;
+}
+
+/* What *field is behind the last member. */
+#define NO_MEMBER	(-2)
+
+/*
+ * From the brace or the end of the value before, to the value of the next member, or
+ * behind the object.
+ */
+static const char *
+scan_to_value(KsDecoder *d, const KsJson *json, const char *p, int pos, KsJsonToken *name, int *field)
 {
 	KsMember   *m = pos < KS_MEMBERS ? &d->members[pos] : NULL;
 	const char *start = p;
 
+	CHECK_FOR_INTERRUPTS();
 	if (likely(m && is_guess(m, p, json->end)))
 	{
-		name->type = KS_JSON_STRING;
-		name->escaped = false;
-		name->p = p + 1;
-		name->len = m->len - 3;
+		*name = (KsJsonToken) {.type = KS_JSON_STRING, .p = p + m->name_at, .len = m->name_len};
 		*field = m->field;
-		return ks_json_skip_space(p + m->len, json->end);
+		return p + m->len;
+	}
+	p = pos == 0 ? ks_json_begin(json, p) : ks_json_after_value(json, p, '}');
+	if (p < json->end && *p == '}')
+	{
+		*field = NO_MEMBER;
+		return p + 1;
 	}
 	p = ks_json_scan_name(json, p, name);
 	*field = search_field(d, name);
-	/* only if nothing stands between the name and the colon */
-	if (m && !name->escaped && name->p[name->len + 1] == ':')
-		make_guess(m, *field, start, name->len + 3);
+	if (m)
+		make_guess(m, *field, start, p - start, name);
 	return p;
 }
 
 /* The value at this position. */
-static pg_attribute_always_inline const char *
+static const char *
 scan_field_value(KsDecoder *d, const KsJson *json, const char *p, int pos, KsJsonToken *tok)
 {
-	const char *start = p;
+	const char *start;
 	bool		escaped;
 
+	p = start = ks_json_skip_space(p, json->end);
 	if (unlikely(p >= json->end))
 		ks_json_error(json, p);
 	if (*p != '{' && *p != '[')
@@ -113,6 +129,51 @@ scan_field_value(KsDecoder *d, const KsJson *json, const char *p, int pos, KsJso
 	ks_json_set_nested(tok, start, p, escaped);
 	return p;
 }
+
+#ifdef KS_JSON_MARKS
+/*
+ * Members of a marked text as long as they are the ones guessed, from *pos on; returns
+ * the position behind the value of the last of them.  Most time that a record takes is
+ * spent here, by the number of instructions.
+ */
+static const char *
+scan_guessed(KsDecoder *d, const KsJson *json, const char *p, int *pos, bool *matched)
+{
+	const KsMember *m = &d->members[*pos];
+	const char *last = json->end - KS_JSON_PIECE;
+	bool		any = false;
+
+	/* (there is something behind what was compared, then) */
+	while (p < last && m < &d->members[KS_MEMBERS] && ks_json_is_piece(m->text, m->mask, p))
+	{
+		KsJsonToken t;
+		const char *next;
+		int			field = m->field;
+
+		if (unlikely(m->len > KS_JSON_PIECE) && !is_guess(m, p, last))
+			break;
+		p += m->len;
+		next = ks_json_scan_plain(json, p, last, &t);
+		if (unlikely(next == NULL))
+		{
+			KsJsonToken other;
+
+			next = scan_field_value(d, json, p, m - d->members, &other);
+			t = other;
+		}
+		if (field >= 0)
+		{
+			d->tokens[field] = t;
+			any = true;
+		}
+		p = next;
+		m++;
+	}
+	*pos = m - d->members;
+	*matched |= any;
+	return p;
+}
+#endif
 
 /* A member that no column takes. */
 static void
@@ -137,41 +198,37 @@ other_member(KsDecoder *d, const KsJsonToken *name, const KsJsonToken *value)
 const char *
 ks_scan_members(KsDecoder *d, const KsJson *json, const char *p)
 {
-	KsJsonToken name,
-				value;
 	const char *start = p;
-	int			pos = 0;
 	bool		matched = false;
 
 	for (int i = 0; i < d->target->nfields; i++)
 		d->tokens[i].p = NULL;
 	resetStringInfo(&d->rest);
-	p = ks_json_begin(json, p);
-	if (p < json->end && *p == '}')
+	for (int pos = 0;; pos++)
 	{
-		p++;
-		matched = true;			/* there is nothing to match */
-	}
-	else
-		for (;;)
-		{
-			int			field;
+		int			field;
+		KsJsonToken name,
+					value;
 
-			CHECK_FOR_INTERRUPTS();
-			p = scan_field_name(d, json, p, pos, &name, &field);
-			p = scan_field_value(d, json, p, pos, field >= 0 ? &d->tokens[field] : &value);
-			if (field >= 0)
-				matched = true;
-			else if (unlikely(d->wants_others))
-				other_member(d, &name, &value);
-			pos++;
-			p = ks_json_after_value(json, p, '}');
-			if (p < json->end && *p == '}')
-			{
-				p++;
-				break;
-			}
+#ifdef KS_JSON_MARKS
+		if (likely(json->marks && !d->wants_others))
+			p = scan_guessed(d, json, p, &pos, &matched);
+#endif
+		p = scan_to_value(d, json, p, pos, &name, &field);
+		if (field == NO_MEMBER)
+		{
+			matched |= pos == 0;	/* there is nothing to match */
+			break;
 		}
+		p = scan_field_value(d, json, p, pos, &value);
+		if (field >= 0)
+		{
+			d->tokens[field] = value;
+			matched = true;
+		}
+		else if (d->wants_others)
+			other_member(d, &name, &value);
+	}
 	d->unmatched = matched ? NULL : start;
 	d->unmatched_len = p - start;
 	if (d->target->has_rest)

@@ -109,7 +109,8 @@ ks_column_number(const KsDecoder *d, const KsColumn *col)
 /* decode_fields.c: what is left of the column for the attempt. */
 extern void ks_decode_later(KsDecoder *d, const KsColumn *col, KsLaterKind kind);
 
-/* decode_fields.c: where paths of columns lead to; in the current context. */
+/* decode_fields.c: no members are guessed yet; where paths of columns lead to; in the current context. */
+extern void ks_decode_init_members(KsDecoder *d);
 extern void ks_decode_init_paths(KsDecoder *d);
 
 extern const KsFormatOps ks_csv_ops;

@@ -30,6 +30,14 @@ ks_json_error(const KsJson *json, const char *p)
 					   (unsigned char) *p, (int) (p - json->start) + 1)));
 }
 
+void
+ks_json_word_error(const KsJson *json, const char *p, const char *word)
+{
+	while (p < json->end && *p == *word)
+		p++, word++;
+	ks_json_error(json, p);
+}
+
 const char *
 ks_json_scan_escaped(const KsJson *json, const char *p)
 {

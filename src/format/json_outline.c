@@ -12,11 +12,9 @@
 #include "format/json_outline.h"
 #include "format/json_scan.h"
 
-#define PIECE_TEXT	16
-
 typedef struct Piece
 {
-	char		text[PIECE_TEXT];
+	char		text[KS_JSON_PIECE];
 	uint16		mask;			/* which bytes of it count */
 	uint8		len;
 	bool		scalar;			/* behind it; else more text, or the end */
@@ -30,21 +28,6 @@ struct KsOutline
 
 /* Of more than that none is taken. */
 #define MAX_PIECES	32
-
-static inline bool
-stands_at(const Piece *piece, const char *p, const char *end)
-{
-#ifdef __SSE2__
-	if (likely(end - p >= PIECE_TEXT))
-	{
-		__m128i		is = _mm_loadu_si128((const __m128i *) p);
-		__m128i		was = _mm_loadu_si128((const __m128i *) piece->text);
-
-		return (~_mm_movemask_epi8(_mm_cmpeq_epi8(is, was)) & piece->mask) == 0;
-	}
-#endif
-	return end - p >= piece->len && memcmp(p, piece->text, piece->len) == 0;
-}
 
 static inline bool
 begins_scalar(char c)
@@ -63,7 +46,7 @@ match(const struct KsOutline *o, const KsJson *json, const char *p, const char *
 	{
 		const Piece *piece = &o->pieces[i];
 
-		if (unlikely(!stands_at(piece, p, json->end)))
+		if (unlikely(!ks_json_stands_at(piece->text, piece->len, piece->mask, p, json->end)))
 			return false;
 		p += piece->len;
 		if (!piece->scalar)
@@ -89,8 +72,8 @@ add_text(Piece *pieces, int n, const char *text, int len, bool scalar)
 		if (n++ >= MAX_PIECES)
 			return -1;
 		memset(piece, 0, sizeof(Piece));
-		piece->len = Min(len, PIECE_TEXT);
-		piece->mask = (1 << piece->len) - 1;
+		piece->len = Min(len, KS_JSON_PIECE);
+		piece->mask = ks_json_piece_mask(piece->len);
 		memcpy(piece->text, text, piece->len);
 		text += piece->len;
 		len -= piece->len;

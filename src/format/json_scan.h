@@ -23,6 +23,9 @@
 /* 22P02 at a position, or at the end. */
 KS_NORETURN extern void ks_json_error(const KsJson *json, const char *p);
 
+/* The same where something else than a word stands. */
+KS_NORETURN extern void ks_json_word_error(const KsJson *json, const char *p, const char *word);
+
 /* An object or array with all that is in it; *escaped: if there is a backslash. */
 extern const char *ks_json_scan_nested(const KsJson *json, const char *p, bool *escaped);
 
@@ -45,6 +48,39 @@ ks_json_skip_space(const char *p, const char *end)
 	while (p < end && unlikely(ks_json_is_space(*p)))
 		p++;
 	return p;
+}
+
+/* So many bytes are compared at once. */
+#define KS_JSON_PIECE	16
+
+/* Which of them count, of a text of this length. */
+static inline uint16
+ks_json_piece_mask(int len)
+{
+	return len < KS_JSON_PIECE ? (1 << len) - 1 : PG_UINT16_MAX;
+}
+
+#ifdef __SSE2__
+/* Do these bytes stand at p?  It has as many. */
+static pg_attribute_always_inline bool
+ks_json_is_piece(const char *text, uint16 mask, const char *p)
+{
+	__m128i		is = _mm_loadu_si128((const __m128i *) p);
+	__m128i		was = _mm_loadu_si128((const __m128i *) text);
+
+	return (~_mm_movemask_epi8(_mm_cmpeq_epi8(is, was)) & mask) == 0;
+}
+#endif
+
+/* Does the text stand at p?  What is behind it in its piece is not compared. */
+static pg_attribute_always_inline bool
+ks_json_stands_at(const char *text, int len, uint16 mask, const char *p, const char *end)
+{
+#ifdef __SSE2__
+	if (likely(end - p >= KS_JSON_PIECE))
+		return ks_json_is_piece(text, mask, p);
+#endif
+	return end - p >= len && memcmp(p, text, len) == 0;
 }
 
 /* To the next quote, backslash or control character, or to the end. */
@@ -130,15 +166,37 @@ ks_json_count_digits(const char *p)
 	return w == 0 ? 8 : pg_rightmost_one_pos64(w) / 8;
 }
 
+#ifdef __SSE2__
+/* The same of sixteen. */
+static inline int
+ks_json_count_more_digits(const char *p)
+{
+	__m128i		v = _mm_sub_epi8(_mm_loadu_si128((const __m128i *) p), _mm_set1_epi8('0'));
+	int			digits = _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8(9)), v));
+
+	return __builtin_ctz(~digits);
+}
+#endif
+
 /* Behind a run of digits: there must be one. */
 static pg_attribute_always_inline const char *
 ks_json_scan_digits(const KsJson *json, const char *p)
 {
 	const char *start = p;
-	int			n = 8;
+	int			n;
 
-	while (n == 8 && likely(json->end - p >= 8))
-		p += n = ks_json_count_digits(p);
+#ifdef __SSE2__
+	for (n = 16; n == 16 && likely(json->end - p >= 16); p += n)
+		n = ks_json_count_more_digits(p);
+	if (likely(n < 16))
+	{
+		if (unlikely(p == start))
+			ks_json_error(json, p);
+		return p;
+	}
+#endif
+	for (n = 8; n == 8 && likely(json->end - p >= 8); p += n)
+		n = ks_json_count_digits(p);
 	if (unlikely(n == 8))
 		while (p < json->end && (unsigned char) (*p - '0') <= 9)
 			p++;
@@ -175,13 +233,12 @@ ks_json_scan_number(const KsJson *json, const char *p, KsJsonToken *tok)
 	return p;
 }
 
-static inline const char *
+static pg_attribute_always_inline const char *
 ks_json_scan_word(const KsJson *json, const char *p, const char *word, int len,
 				  KsJsonType type, KsJsonToken *tok)
 {
-	for (int i = 0; i < len; i++)
-		if (p + i >= json->end || p[i] != word[i])
-			ks_json_error(json, p + i);
+	if (unlikely(json->end - p < len || memcmp(p, word, len) != 0))
+		ks_json_word_error(json, p, word);
 	tok->type = type;
 	tok->escaped = false;
 	tok->p = p;
@@ -210,6 +267,83 @@ ks_json_scan_scalar(const KsJson *json, const char *p, KsJsonToken *tok)
 			ks_json_error(json, p);
 	}
 }
+
+#ifdef KS_JSON_MARKS
+/* Behind digits, of which there is at least one: to what is none, NULL if that is too near to the end. */
+static pg_attribute_always_inline const char *
+ks_json_scan_plain_digits(const char *p, const char *last)
+{
+	const char *start = p;
+	int			n;
+
+	do
+	{
+		if (unlikely(p > last))
+			return NULL;
+		n = ks_json_count_more_digits(p);
+		p += n;
+	}
+	while (unlikely(n == 16));
+
+	return likely(p > start) ? p : NULL;
+}
+
+/*
+ * A scalar of marked text as most are: not too near to the end (last: the last position with
+ * KS_JSON_PIECE bytes), strings without escapes, numbers without an exponent.  NULL:
+ * another, or none at all.  There is a character at p.
+ */
+static pg_attribute_always_inline const char *
+ks_json_scan_plain(const KsJson *json, const char *p, const char *last, KsJsonToken *tok)
+{
+	const char *q;
+	char		c = *p;
+
+	tok->escaped = false;
+	if (c == '"')
+	{
+		p++;
+		q = ks_json_find_special(json, p);
+		if (unlikely(q >= json->end || *q != '"'))
+			return NULL;
+		tok->type = KS_JSON_STRING;
+		tok->p = p;
+		tok->len = q - p;
+		return q + 1;
+	}
+	if (likely((unsigned char) (c - '0') <= 9 || c == '-'))
+	{
+		const char *digits = p + (c == '-');
+
+		q = ks_json_scan_plain_digits(digits, last);
+		if (unlikely(q == NULL || (*digits == '0' && q > digits + 1)))
+			return NULL;
+		if (*q == '.')
+		{
+			q = ks_json_scan_plain_digits(q + 1, last);
+			if (unlikely(q == NULL))
+				return NULL;
+		}
+		if (unlikely((*q | 0x20) == 'e'))
+			return NULL;
+		tok->type = KS_JSON_NUMBER;
+		tok->p = p;
+		tok->len = q - p;
+		return q;
+	}
+	switch (c)
+	{
+		case 't':
+			return ks_json_scan_word(json, p, "true", 4, KS_JSON_TRUE, tok);
+		case 'f':
+			return ks_json_scan_word(json, p, "false", 5, KS_JSON_FALSE, tok);
+		case 'n':
+			return ks_json_scan_word(json, p, "null", 4, KS_JSON_NULL, tok);
+		default:
+			return NULL;
+	}
+}
+#endif
 
 /* Of an object or array, from its bracket to behind it. */
 static inline void
