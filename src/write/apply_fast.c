@@ -70,8 +70,8 @@ ks_fast_end(KsWrite *w)
 	pfree(w->referring);
 	pfree(w->tids + w->lo);
 	pfree(w->entries);
-	if (w->updated)
-		pfree(w->updated + w->lo);
+	if (w->replaced)
+		pfree(w->replaced + w->lo);
 	CommandCounterIncrement();
 }
 

@@ -144,7 +144,7 @@ typedef struct KsWrite
 	int		   *entries;
 	int			nentries;
 	int			nupdated;
-	bool	   *updated;		/* by row, false: is it one of these?  NULL at first */
+	ItemPointerData *replaced;	/* by row: what one of these replaces, else invalid; NULL at first */
 
 	KsRowList  *referring;		/* by foreign key: rows that have a new one */
 } KsWrite;
@@ -290,10 +290,14 @@ ks_fast_entry_values(const KsWrite *w, const KsFastIndex *fi, int row, Datum *va
 	}
 }
 
-/*
- * apply_leaf.c: entries of items, which are all of a batch in the order of the index,
- * without those that replace others with the same key; NULL: not in this one.
- */
+/* The version with the same key that a row replaces, NULL: it is new, or has another one. */
+static inline const ItemPointerData *
+ks_fast_replaces(const KsWrite *w, const KsFastIndex *fi, int row)
+{
+	return fi->fixed && w->nupdated > 0 && ItemPointerIsValid(&w->replaced[row]) ? &w->replaced[row] : NULL;
+}
+
+/* apply_leaf.c: entries of items, which are all of a batch in the order of the index; NULL: not in this one. */
 typedef struct KsLeaf KsLeaf;
 
 extern KsLeaf *ks_leaf_begin(KsWrite *w, Relation index, const KsFastIndex *fi);
@@ -302,8 +306,8 @@ extern KsLeaf *ks_leaf_begin(KsWrite *w, Relation index, const KsFastIndex *fi);
 extern int	ks_leaf_insert(KsLeaf *leaf, const KsSortItem *items, int i, int n);
 extern void ks_leaf_end(KsLeaf *leaf);
 
-/* Makes w->updated. */
-extern void ks_fast_note_updated(KsWrite *w);
+/* Makes w->replaced. */
+extern void ks_fast_make_replaced(KsWrite *w);
 
 /*
  * apply_rows.c: inserts one by one.  It outlives the subtransactions in which rows

@@ -20,7 +20,7 @@
 #define CHUNK		1024
 
 static void
-insert_entry(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi, int row, bool same)
+insert_entry(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi, int row)
 {
 	Datum		values[INDEX_MAX_KEYS];
 	bool		isnull[INDEX_MAX_KEYS];
@@ -34,7 +34,8 @@ insert_entry(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
 	 * place before it is there and come to the old one when it is dead.
 	 */
 	index_insert(index, values, isnull, &w->tids[row], w->rel,
-				 fi->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO, same, info);
+				 fi->unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+				 ks_fast_replaces(w, fi, row) != NULL, info);
 }
 
 static void
@@ -47,15 +48,11 @@ insert_into(KsWrite *w, Relation index, IndexInfo *info, const KsFastIndex *fi,
 
 	for (int i = 0; i < n;)
 	{
-		int			row = items[i].row;
-		bool		same = fi->fixed && w->nupdated > 0 && w->updated[row];
-		int			done = 0;
+		int			done = leaf ? ks_leaf_insert(leaf, items, i, n) : 0;
 
-		if (leaf && !same)
-			done = ks_leaf_insert(leaf, items, i, n);
 		if (done == 0)
 		{
-			insert_entry(w, index, info, fi, row, same);
+			insert_entry(w, index, info, fi, items[i].row);
 			done = 1;
 		}
 		i += done;
@@ -81,21 +78,17 @@ ks_fast_index(const KsWrite *w, Relation index)
 }
 
 void
-ks_fast_note_updated(KsWrite *w)
+ks_fast_make_replaced(KsWrite *w)
 {
-	bool	   *updated = MemoryContextAllocExtended(w->cxt, Max(w->hi - w->lo, 1),
-													 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	ItemPointerData *replaced = MemoryContextAllocExtended(w->cxt, (Size) Max(w->hi - w->lo, 1) * sizeof(ItemPointerData),
+														   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
-	w->updated = KS_NUMBER_FROM(updated, w->lo);
+	w->replaced = KS_NUMBER_FROM(replaced, w->lo);
 }
 
 void
 ks_fast_insert_entries(KsWrite *w)
 {
-	if (w->nupdated > 0 && w->updated == NULL)
-		ks_fast_note_updated(w);
-	for (int i = 0; i < w->nupdated; i++)
-		w->updated[w->entries[i]] = true;
 	for (int i = 0; i < w->rri->ri_NumIndices; i++)
 	{
 		Relation	index = w->rri->ri_IndexRelationDescs[i];
@@ -110,6 +103,4 @@ ks_fast_insert_entries(KsWrite *w)
 		insert_into(w, index, info, fi, items, w->nentries);
 		pfree(items);
 	}
-	for (int i = 0; i < w->nupdated; i++)
-		w->updated[w->entries[i]] = false;
 }

@@ -19,6 +19,11 @@
  * TID, ends at the leftmost leaf where the key may be, which is locked until the entry
  * is there; and the key is less than what bounds the page.  Whoever inserts the same
  * key comes to the same page first.
+ *
+ * Where the row replaces another version with the same key, there is an entry of that.  If
+ * it is the only one with this key, nobody has to be asked of the heap: this transaction
+ * has deleted what it leads to.  (A version in a HOT chain is not what its entry names;
+ * such are left to the access method.)
  */
 #include "postgres.h"
 
@@ -55,6 +60,7 @@ struct KsLeaf
 	MemoryContext cxt;			/* of the entries */
 	IndexTuple	entries[MOST_FORMED];
 	bool		follows[MOST_FORMED];	/* is it behind the one before? */
+	const ItemPointerData *versions[MOST_FORMED];	/* what it replaces with the same key, or NULL */
 	OffsetNumber places[MOST_FORMED];	/* on the page, as it is before */
 	int			first;			/* the first of them is of this item */
 	int			nformed;
@@ -147,6 +153,7 @@ form_entries(KsLeaf *leaf, const KsSortItem *items, int i, int n)
 		IndexTuple	entry = form_entry(leaf, items[i].row);
 
 		leaf->follows[leaf->nformed] = leaf->nformed > 0 && follows(leaf, items, entry);
+		leaf->versions[leaf->nformed] = ks_fast_replaces(leaf->w, leaf->fi, items[i].row);
 		leaf->entries[leaf->nformed++] = entry;
 	}
 	MemoryContextSwitchTo(old);
@@ -183,24 +190,24 @@ set_key(KsLeaf *leaf, IndexTuple entry)
 }
 
 /*
- * Where an entry goes, among items [low, beyond) of a page, by galloping; invalid: it
- * equals one of them.  All below low are less.
+ * The first of items [low, beyond) of a page that the entry of the key does not come
+ * behind, by galloping; all below low are less.
  */
-static OffsetNumber
-find_place(const KsLeaf *leaf, Page page, int low, int beyond)
+static int
+find_item(const KsLeaf *leaf, Page page, int low, int beyond, bool *equal)
 {
 	int			high = beyond;
 
+	*equal = false;
 	for (int step = 1; low + step - 1 < beyond; step *= 2)
 	{
 		int			probe = low + step - 1;
 		int32		cmp = _bt_compare(leaf->index, leaf->key, page, probe);
 
-		if (cmp == 0)
-			return InvalidOffsetNumber;
-		if (cmp < 0)
+		if (cmp <= 0)
 		{
 			high = probe;
+			*equal = cmp == 0;
 			break;
 		}
 		low = probe + 1;
@@ -210,14 +217,32 @@ find_place(const KsLeaf *leaf, Page page, int low, int beyond)
 		int			mid = low + (high - low) / 2;
 		int32		cmp = _bt_compare(leaf->index, leaf->key, page, mid);
 
-		if (cmp == 0)
-			return InvalidOffsetNumber;
 		if (cmp > 0)
 			low = mid + 1;
 		else
+		{
 			high = mid;
+			*equal = cmp == 0;
+		}
 	}
 	return low;
+}
+
+/*
+ * Has the page, at 'item', the one entry that has this key, of the version that the batch
+ * has replaced?
+ */
+static bool
+is_only_version(const KsLeaf *leaf, Page page, int item, int beyond, const ItemPointerData *version)
+{
+	IndexTuple	there = (IndexTuple) PageGetItem(page, PageGetItemId(page, item));
+
+	if (BTreeTupleIsPosting(there) ||
+		!ItemPointerEquals(&there->t_tid, unconstify(ItemPointerData *, version)))
+		return false;
+	if (item + 1 < beyond)
+		return _bt_compare(leaf->index, leaf->key, page, item + 1) < 0;
+	return P_RIGHTMOST(ks_bt_opaque(page)) || _bt_compare(leaf->index, leaf->key, page, P_HIKEY) < 0;
 }
 
 static inline Size
@@ -239,7 +264,7 @@ find_places(KsLeaf *leaf, int from, int n, Page page)
 	BTPageOpaque opaque = ks_bt_opaque(page);
 	Size		room = PageGetExactFreeSpace(page);
 	int			beyond = PageGetMaxOffsetNumber(page) + 1;
-	int			place = P_FIRSTDATAKEY(opaque);
+	int			item = P_FIRSTDATAKEY(opaque);
 	int			m;
 
 	if (!P_ISLEAF(opaque) || P_IGNORE(opaque) || P_INCOMPLETE_SPLIT(opaque))
@@ -247,22 +272,33 @@ find_places(KsLeaf *leaf, int from, int n, Page page)
 	for (m = 0; m < n; m++)
 	{
 		IndexTuple	entry = leaf->entries[from + m];
+		const ItemPointerData *version = leaf->versions[from + m];
 		Size		size = size_of(entry) + sizeof(ItemIdData);
+		bool		equal;
 
 		if (size > room || !is_plain(leaf, entry) || (m > 0 && !leaf->follows[from + m]))
 			break;
 		/* what follows the last entry of the rightmost page needs no look */
-		if (m == 0 || place < beyond || !P_RIGHTMOST(opaque))
+		if (m == 0 || item < beyond || !P_RIGHTMOST(opaque))
 		{
 			set_key(leaf, entry);
-			place = find_place(leaf, page, place, beyond);
-			if (place == InvalidOffsetNumber)
-				break;
-			if (place == beyond && !P_RIGHTMOST(opaque) &&
+			item = find_item(leaf, page, item, beyond, &equal);
+			if (equal)
+			{
+				if (version == NULL || !is_only_version(leaf, page, item, beyond, version))
+					break;
+				/* (with the same key, the TID decides) */
+				leaf->places[m] = ItemPointerCompare(&entry->t_tid, unconstify(ItemPointerData *, version)) < 0 ?
+					item : item + 1;
+				item++;
+				room -= size;
+				continue;
+			}
+			if (item == beyond && !P_RIGHTMOST(opaque) &&
 				_bt_compare(leaf->index, leaf->key, page, P_HIKEY) >= 0)
 				break;
 		}
-		leaf->places[m] = place;
+		leaf->places[m] = item;
 		room -= size;
 	}
 	return m;

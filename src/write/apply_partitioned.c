@@ -217,7 +217,7 @@ ks_partitioned_write(KsWrite *w, KsSortItem *items, const int *idx, int n, KsLea
 	for (int i = 0; i < n && !ro.deletes; i++)
 		ro.deletes = w->ap->ops[idx[i]] == KS_ROW_DELETE;
 	if (items)					/* one for all partitions */
-		ks_fast_note_updated(w);
+		ks_fast_make_replaced(w);
 	written = write_routed(&ro, items, idx, n, write);
 	PopActiveSnapshot();
 	for (int i = 0; i < ro.nleaves && written; i++)

@@ -75,6 +75,7 @@ update_row(Changes *ch, int row, TupleTableSlot *old)
 	if (KS_UPDATE_ALL_INDEXES(update_indexes))
 	{
 		w->entries[w->nentries++] = row;
+		w->replaced[row] = old->tts_tid;
 		/* what it had is still at hand */
 		if (w->fast->other_unique && !ch->unique_changed)
 			ch->unique_changed = ks_unique_changes(w, row, old);
@@ -166,6 +167,8 @@ upsert_into(KsWrite *w, KsSortItem *items, const int *rows, int n)
 	bool		written;
 
 	check_replica_identity(w, items, n);
+	if (w->replaced == NULL)
+		ks_fast_make_replaced(w);
 	changes.slot = ks_fast_make_slot(w);
 	ks_place_begin(w);
 	missing = ks_fast_probe(w->rel, &w->fast->indexes[w->fast->conflict], &w->rows, items, n,
