@@ -236,4 +236,18 @@ $node->start;
 is(sql('SELECT count(*) FROM t'), $rows, 'after a crash they are there');
 is(damage($node, $whole), '', 'and the indexes as they were');
 
+# --- where little is logged ---
+
+my $minimal = new_node('minimal', conf => "wal_level = minimal\nmax_wal_senders = 0\nkafka_sink.enabled = off\n");
+my $batch = q{SELECT FROM kafka_sink.ingest('m', ARRAY(SELECT ROW('t', 0, NULL, NULL, NULL, convert_to(format('{"id": %s, "v": %s}', i, i % 9), 'UTF8'), NULL)::kafka_sink.record
+	FROM generate_series(LO, HI) i))};
+my $ingest = sub { return $batch =~ s/LO, HI/$_[0], $_[1]/r; };
+$minimal->safe_psql('postgres', join ";\n", 'CREATE EXTENSION amcheck', 'BEGIN', 'CREATE TABLE m (id int PRIMARY KEY, v int)', 'CREATE INDEX ON m (v)',
+	q{SELECT FROM kafka_sink.create_sink('m', target => 'm')}, $ingest->(1, 3000), 'SAVEPOINT a', $ingest->(5000, 6000), 'ROLLBACK TO a',
+	$ingest->(3001, 5500), 'COMMIT', $ingest->(5501, 6000));
+$minimal->stop('immediate');
+$minimal->start;
+is($minimal->safe_psql('postgres', 'SELECT count(*) FROM m'), 6000, 'a table of the same transaction, which is not logged, after a crash');
+is($minimal->safe_psql('postgres', "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'm'::regclass AND $whole IS NULL"), '', 'its indexes, too');
+
 done_testing();
