@@ -282,7 +282,10 @@ typedef bool KsUpdateIndexes;
 #define KS_COMMIT_TIME(txn)	((txn)->commit_time)
 #endif
 
-/* Btrees; who uses these includes access/nbtree.h. */
+/*
+ * Btrees; who uses these includes access/nbtree.h.  (Before a version is let in, compare
+ * apply_leaf.c with its _bt_doinsert(): what a page without WAL is given for an LSN, too.)
+ */
 #if PG17_GE
 #define ks_bt_search(index, heap, key, buf)	_bt_search((index), (heap), (key), (buf), BT_WRITE)
 #elif PG16_GE
